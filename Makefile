@@ -1,0 +1,37 @@
+# Every target does its own set-up: a fresh machine needs only make and Python 3.11 or later.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test check examples clean
+
+demo: .venv/.demo
+	$(BIN)/python examples/mlp_digits.py
+	$(BIN)/python examples/lstm_sunspots.py
+	@echo "The pictures are in out/"
+
+test: .venv/.test
+	$(BIN)/python -m pytest
+
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layering.py
+
+examples: .venv/.demo
+	@for example in examples/*.py; do \
+		echo "$$example --short"; $(BIN)/python "$$example" --short || exit 1; \
+	done
+
+clean:
+	rm -rf .venv out dist build .mypy_cache .pytest_cache .ruff_cache
+	find minidl tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp file per set of extras, so that the installation is done once and again when the needs change.
+.venv/.demo: EXTRAS = plot
+.venv/.test: EXTRAS = plot,test
+.venv/.dev: EXTRAS = plot,dev
+.venv/.demo .venv/.test .venv/.dev: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minidl needs Python 3.11 or later: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
