@@ -1,0 +1,160 @@
+"""The layout of the package, held by machine: which file may import which, and how long files may be.
+
+Only source text is looked at, nothing of minidl is imported; what the code computes is tested elsewhere.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "minidl"
+LINES_PER_FILE, LINES_IN_ALL = 400, 4_500
+
+# What each part of minidl (a folder, or a file at the top) may import besides itself. `minidl/__init__.py`,
+# the table of public names, is no part: it may import all and none may import it.
+LOW = {"autograd", "random", "initializers", "serialization", "graph"}
+FUNCTIONS = LOW | {"functions"}
+ALL = FUNCTIONS | {"layers", "optim", "data", "compiler"}
+MAY_IMPORT = {
+    "autograd": set(),
+    "random": {"autograd"},
+    "initializers": {"autograd", "random"},
+    "serialization": {"autograd"},
+    "graph": {"autograd"},
+    "functions": LOW,
+    "layers": FUNCTIONS,
+    "optim": FUNCTIONS,
+    "data": FUNCTIONS,
+    "compiler": FUNCTIONS,
+    "training": ALL,
+    "distributed": ALL | {"training"},
+}
+AT_IMPORT = {"numpy", "minidl", *sys.stdlib_module_names}  # tqdm and matplotlib are imported where used
+
+
+def part_of(module: str) -> str:
+    """Return "layers" for "minidl.layers.linear", and "" for "minidl" itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield (line, absolute module, names taken from it) of every import, in functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                above = module.split(".")
+                above = above[: len(above) + is_package - node.level]  # one dot is the package itself
+                source = ".".join([*above, source]).rstrip(".")
+            names = [alias.name for alias in node.names]
+            if source == "minidl":  # `from minidl import layers, Variable`: a part, or a public name
+                yield from ((node.lineno, f"minidl.{n}" if n in MAY_IMPORT else "minidl", [n]) for n in names)
+            else:
+                yield node.lineno, source, names
+
+
+def violations(path: str, source: str) -> list[str]:
+    """Return what is wrong with one file, `path` being relative to minidl/, as "path:line: what" strings."""
+    if path == "__init__.py":
+        return []
+    tree, found = ast.parse(source), []
+    parts = Path(path).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = ".".join(["minidl", *(parts[:-1] if is_package else parts)])
+    part = part_of(module)
+    if part not in MAY_IMPORT:
+        return [f"{path}:1: {part} is no part of the design; say in MAY_IMPORT what it may import"]
+    if not (source.startswith("#") or ast.get_docstring(tree)):
+        found.append(f"{path}:1: opens without the lines that say what lives here")
+    for line, imported, names in imports(tree, module, is_package):
+        target = part_of(imported)
+        if imported == "minidl":
+            found.append(f"{path}:{line}: imports minidl itself, so all of it; wanted the module of the name")
+        elif imported.startswith("minidl.") and target != part and target not in MAY_IMPORT[part]:
+            found.append(f"{path}:{line}: {part} imports {target}")
+        if part == "functions" and {"Variable", "variable"} & {*names, *imported.split(".")}:
+            found.append(f"{path}:{line}: a rule file knows Variable")
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            for line, imported, _ in imports(ast.Module([statement], []), module, is_package):
+                if imported.partition(".")[0] not in AT_IMPORT:
+                    found.append(f"{path}:{line}: imports {imported} when minidl is imported")
+    return found
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_file(file: Path) -> None:
+    source = file.read_text(encoding="utf-8")
+    assert violations(file.relative_to(ROOT).as_posix(), source) == []
+    assert len(source.splitlines()) < LINES_PER_FILE
+
+
+def test_total_length() -> None:
+    assert FILES, "no source found"
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in FILES) < LINES_IN_ALL
+
+
+def test_the_parts_form_no_cycle() -> None:
+    """Nobody may import a part that may import it, and only training and above know the compiler."""
+    for part, allowed in MAY_IMPORT.items():
+        assert all(part not in MAY_IMPORT[other] for other in allowed)
+    know_the_compiler = {part for part, allowed in MAY_IMPORT.items() if "compiler" in allowed}
+    assert know_the_compiler == {"training", "distributed"}
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "complaint"),
+    [
+        ("autograd/engine.py", "from minidl.functions.shape import reshape", "autograd imports functions"),
+        ("autograd/engine.py", "from minidl import functions as F", "autograd imports functions"),
+        ("autograd/engine.py", "from ..functions import shape", "autograd imports functions"),
+        ("autograd/__init__.py", "from ..functions import shape", "autograd imports functions"),
+        ("autograd/engine.py", "from .. import functions", "autograd imports functions"),
+        ("autograd/engine.py", "from minidl.random import generator", "autograd imports random"),
+        ("layers/linear.py", "import minidl.optim.adam as adam", "layers imports optim"),
+        ("optim/adam.py", "def f():\n    from minidl.layers import Layer", "optim imports layers"),
+        ("optim/adam.py", "if TYPE_CHECKING:\n    from minidl.layers import Layer", "optim imports layers"),
+        ("layers/mlp.py", "from minidl import compiler", "layers imports compiler"),
+        ("functions/loss.py", "import minidl.compiler", "functions imports compiler"),
+        ("layers/mlp.py", "from minidl import Variable", "imports minidl itself"),
+        ("layers/mlp.py", "import minidl", "imports minidl itself"),
+        ("random.py", "from minidl.functions import exp", "random imports functions"),
+        ("data/loader.py", "from ..training import trainer", "data imports training"),
+        ("functions/loss.py", "from minidl.autograd import Variable", "knows Variable"),
+        ("functions/loss.py", "import minidl.autograd.variable", "knows Variable"),
+        ("functions/loss.py", "from minidl.autograd import variable", "knows Variable"),
+        ("training/trainer.py", "import tqdm", "imports tqdm when"),
+        ("helpers/misc.py", "import numpy", "no part of the design"),
+    ],
+)
+def test_the_checker_sees_violations(path: str, line: str, complaint: str) -> None:
+    assert any(complaint in found for found in violations(path, f'"""Made up."""\n{line}\n'))
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("autograd/engine.py", "import numpy as np\nfrom . import modes\nfrom .function import rule"),
+        ("functions/loss.py", "from minidl.autograd import differentiable\nfrom minidl import random"),
+        ("functions/__init__.py", "from .loss import cross_entropy\nfrom minidl.functions import shape"),
+        ("layers/linear.py", "from minidl import functions as F\nfrom minidl.autograd import Parameter"),
+        ("training/trainer.py", "from minidl import compiler, layers\ndef f():\n    import tqdm"),
+        ("__init__.py", "from minidl.training import Trainer"),
+    ],
+)
+def test_the_checker_accepts_the_design(path: str, line: str) -> None:
+    assert violations(path, f'"""Made up."""\n{line}\n') == []
+
+
+def test_the_checker_wants_an_opening() -> None:
+    (found,) = violations("random.py", "import numpy\n")
+    assert found.startswith("random.py:1: opens without")
+    assert violations("random.py", "# The generator.\nimport numpy\n") == []
