@@ -1,0 +1,137 @@
+"""The datasets: shapes, dtypes, ranges, that seeds decide and only seeds, and what bad input gets."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from minidl.data import datasets
+
+
+def test_digits_are_the_published_ones() -> None:
+    (x, t), (xt, tt) = datasets.digits(test=0)
+    assert x.shape == (1797, 64) and t.shape == (1797,) and len(xt) == len(tt) == 0
+    assert (x.dtype, t.dtype, xt.dtype, tt.dtype) == (np.float32, np.int64, np.float32, np.int64)
+    assert x.min() == 0 and x.max() == 1
+    counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # the published ones
+    assert np.bincount(t).tolist() == counts
+    assert (x * 16).sum(dtype=np.float64) == 561718
+
+
+def test_digits_against_scikit_learn() -> None:
+    source = pytest.importorskip("sklearn.datasets").load_digits()
+    (x, t), _ = datasets.digits(test=0, seed=3)
+    order = np.random.default_rng(3).permutation(1797)
+    assert np.array_equal(x * 16, source.data[order]) and np.array_equal(t, source.target[order])
+
+
+def test_digits_are_split_without_loss_or_overlap() -> None:
+    (x, t), (xt, tt) = datasets.digits(test=0.25, seed=7)
+    assert len(x) == len(t) == 1348 and len(xt) == len(tt) == 449
+    (everything, _), _ = datasets.digits(test=0)
+    together = np.concatenate([x, xt])
+    assert np.array_equal(np.sort(together, axis=0), np.sort(everything, axis=0))
+    assert set(tt.tolist()) == set(t.tolist()) == set(range(10))
+
+
+def test_digits_seed_decides_the_order() -> None:
+    (x, t), _ = datasets.digits()
+    (again, _), _ = datasets.digits()
+    (other, _), _ = datasets.digits(seed=1)
+    assert np.array_equal(x, again) and not np.array_equal(x, other)
+    x[:] = 0  # the arrays are the caller's: no later call sees what is done to them
+    assert datasets.digits()[0][0].max() == 1
+
+
+@pytest.mark.parametrize("test", [-0.1, 1, 1.5, float("nan")])
+def test_digits_refuses_a_bad_fraction(test: float) -> None:
+    with pytest.raises(ValueError, match=r"digits: got test=.*\[0, 1\)"):
+        datasets.digits(test=test)
+
+
+def test_sunspots() -> None:
+    years, values = datasets.sunspots()
+    assert years.dtype == values.dtype == np.float32
+    assert np.array_equal(years, np.arange(1700, 2009))
+    assert values[[0, 4, -1]].tolist() == pytest.approx([5.0, 36.0, 2.9])
+    assert years[values.argmax()] == 1957
+    assert values.sum(dtype=np.float64) == pytest.approx(15373.4)
+    assert years.flags.writeable and values.flags.writeable
+
+
+def test_spiral() -> None:
+    x, t = datasets.spiral(n=40, classes=4, noise=0.1, seed=5)
+    assert x.shape == (160, 2) and x.dtype == np.float32 and t.dtype == np.int64
+    assert np.bincount(t).tolist() == [40] * 4
+    assert np.hypot(*x.T).max() < 1
+    assert (t[:-1] != t[1:]).sum() > 60  # shuffled: a fraction taken from the end holds every class
+
+
+def test_spiral_without_noise_is_the_formula() -> None:
+    x, t = datasets.spiral(n=10, noise=0)
+    radius = np.hypot(*x.T)
+    angle = 2 * np.pi * t / 3 + 4 * radius
+    expected = np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1)
+    np.testing.assert_allclose(x, expected, atol=1e-6)
+
+
+def test_sine() -> None:
+    angles, values = datasets.sine()
+    assert angles.shape == values.shape == (1000,) and angles.dtype == values.dtype == np.float32
+    assert angles[0] == 0 and angles[-1] == pytest.approx(2 * np.pi)
+    noise = values - np.sin(angles)
+    assert 0.049 < np.abs(noise).max() <= 0.0501 and abs(noise.mean()) < 0.005
+    angles, values = datasets.sine(50, noise=0, cosine=True)
+    np.testing.assert_allclose(values, np.cos(angles), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [datasets.spiral, datasets.sine])
+def test_made_data_depend_on_the_seed_alone(make) -> None:
+    np.random.seed(0)  # noqa: NPY002 - it is NumPy's global state that must not matter, and must not change
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - as above
+    first, again, other = make(seed=0), make(seed=0), make(seed=1)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert not np.array_equal(first[1], other[1])
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002 - as above
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: datasets.spiral(n=0), "spiral: got n=0"),
+        (lambda: datasets.spiral(classes=0), "spiral: got classes=0"),
+        (lambda: datasets.spiral(noise=-1), "spiral: got noise=-1"),
+        (lambda: datasets.sine(n=0), "sine: got n=0"),
+        (lambda: datasets.sine(noise=float("nan")), "sine: got noise=nan"),
+    ],
+)
+def test_made_data_refuse_bad_arguments(call, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_windows() -> None:
+    series = np.arange(6, dtype=np.float32)
+    x, t = datasets.windows(series, 4)
+    assert x.shape == (2, 4, 1) and t.shape == (2, 1) and x.dtype == t.dtype == np.float32
+    assert x[..., 0].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4]] and t[:, 0].tolist() == [4, 5]
+    x[:], t[:] = -1, -1  # copies
+    assert series.tolist() == [0, 1, 2, 3, 4, 5]
+    assert datasets.windows(series, 5)[0].shape == (1, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("series", "length"), [([1.0, 2.0], 2), ([1.0, 2.0], 0), (np.ones((3, 2)), 1), ([], 1)]
+)
+def test_windows_refuses_what_is_too_short(series, length: int) -> None:
+    with pytest.raises(ValueError, match="windows: got a series of shape"):
+        datasets.windows(series, length)
+
+
+def test_origin_and_licence_are_beside_the_data() -> None:
+    folder = files("minidl.data") / "files"
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    data = [file.name for file in folder.iterdir() if file.name != "README.md"]
+    assert sorted(data) == ["digits.npz", "sunspots.csv"] and all(f"`{name}`" in readme for name in data)
+    assert "CC BY 4.0" in readme and "public domain" in readme
+    assert (files("minidl") / "py.typed").is_file()

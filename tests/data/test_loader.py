@@ -1,0 +1,154 @@
+"""The DataLoader: every sample once an epoch, reproducible orders, resumable state, and bad input."""
+
+import json
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl.autograd.variable import Variable
+from minidl.data import DataLoader
+
+
+def order(loader: DataLoader) -> list[int]:
+    return np.concatenate([batch[0] for batch in loader]).tolist()
+
+
+def test_in_order() -> None:
+    x, t = np.arange(20.0).reshape(10, 2), np.arange(10)
+    loader = DataLoader(x, t, batch_size=4, shuffle=False)
+    batches = list(loader)
+    assert len(loader) == len(batches) == 3 and loader.size == 10 and loader.batch_size == 4
+    assert [len(bt) for _, bt in batches] == [4, 4, 2]  # the incomplete one is kept
+    assert all(isinstance(batch, tuple) and np.shares_memory(batch[0], x) for batch in batches)
+    assert np.array_equal(np.concatenate([bx for bx, _ in batches]), x)
+    assert order(DataLoader(t, shuffle=False)) == list(range(10))
+
+
+@pytest.mark.parametrize(("size", "batch_size", "drop_last", "lengths"), [
+    (10, 4, False, [4, 4, 2]), (10, 4, True, [4, 4]), (8, 4, False, [4, 4]), (8, 4, True, [4, 4]),
+    (3, 4, False, [3]), (4, 4, True, [4]), (1, 1, False, [1]),
+])  # fmt: skip
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_lengths(size: int, batch_size: int, drop_last: bool, lengths: list[int], shuffle: bool) -> None:
+    loader = DataLoader(np.arange(size), batch_size=batch_size, drop_last=drop_last, shuffle=shuffle, seed=0)
+    assert [len(x) for (x,) in loader] == lengths
+    assert len(loader) == len(lengths)
+
+
+def test_shuffled_arrays_stay_together_and_nothing_is_lost() -> None:
+    x = np.arange(50, dtype=np.float32)[:, None] * [1, 10]
+    loader = DataLoader(x, np.arange(50), batch_size=7, seed=0)
+    seen = []
+    for bx, bt in loader:
+        assert np.array_equal(bx[:, 0], bt) and np.array_equal(bx[:, 1], 10 * bt)
+        assert not np.shares_memory(bx, x)
+        seen += bt.tolist()
+    assert sorted(seen) == list(range(50)) and seen != list(range(50))
+
+
+def test_every_epoch_has_its_own_order_and_the_seed_decides_all() -> None:
+    first, again, other = (DataLoader(range(100), seed=seed) for seed in (1, 1, 2))
+    epochs = [order(first) for _ in range(3)]
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert [order(again) for _ in range(3)] == epochs
+    assert order(other) != epochs[0]
+
+
+def test_an_epoch_left_early_counts_as_one() -> None:
+    left, whole = DataLoader(range(100), seed=1), DataLoader(range(100), seed=1)
+    next(iter(left))
+    order(whole)
+    assert order(left) == order(whole)
+
+
+def test_two_epochs_at_once_do_not_disturb_each_other() -> None:
+    loader = DataLoader(range(6), batch_size=1, seed=0)
+    pairs = [(int(a), int(b)) for (a,) in loader for (b,) in loader]
+    assert sorted(pairs) == [(a, b) for a in range(6) for b in range(6)]
+
+
+def test_the_default_seed_comes_from_minidl() -> None:
+    minidl.seed(5)
+    a, b = DataLoader(range(100)), DataLoader(range(100))
+    minidl.seed(5)
+    again = DataLoader(range(100))
+    assert order(a) == order(again) != order(b)
+
+
+def test_numpys_global_state_is_untouched() -> None:
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 - this is the state that must not change
+    order(DataLoader(range(100)))
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002 - as above
+
+
+def test_a_loader_in_order_draws_nothing() -> None:
+    minidl.seed(5)
+    DataLoader(range(3), shuffle=False)
+    with_it = DataLoader(range(100))
+    minidl.seed(5)
+    assert order(with_it) == order(DataLoader(range(100)))
+
+
+def test_state_resumes_through_json() -> None:
+    loader, resumed = DataLoader(range(100), seed=1), DataLoader(range(100), seed=2)
+    order(loader)
+    state = json.loads(json.dumps(loader.state_dict()))
+    resumed.load_state_dict(state)
+    expected = [order(loader), order(loader)]
+    assert [order(resumed), order(resumed)] == expected
+    resumed.load_state_dict(state)  # and the state itself did not move on
+    assert order(resumed) == expected[0]
+
+
+@pytest.mark.parametrize("state", [{}, {"generator": None}, {"generator": {}}, {"other": 1}, None])
+def test_a_bad_state_is_refused_and_changes_nothing(state) -> None:
+    loader, same = DataLoader(range(100), seed=1), DataLoader(range(100), seed=1)
+    with pytest.raises(ValueError, match=r"DataLoader\.load_state_dict: got"):
+        loader.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"DataLoader\.load_state_dict: got"):
+        loader.load_state_dict({**loader.state_dict(), "epoch": 3})
+    assert order(loader) == order(same)
+
+
+def test_lists_and_other_dtypes() -> None:
+    words, numbers = next(iter(DataLoader(["a", "b"], [1, 2], shuffle=False)))
+    assert words.tolist() == ["a", "b"] and numbers.dtype == np.int64
+    (x,) = next(iter(DataLoader(np.ones((2, 3), np.float32), batch_size=np.int64(2))))
+    assert x.dtype == np.float32 and x.shape == (2, 3)
+
+
+def test_repr() -> None:
+    text = repr(DataLoader(range(5), batch_size=2, shuffle=False))
+    assert text == "DataLoader(5 samples, batch_size=2, shuffle=False, drop_last=False)"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "keywords", "error", "message"),
+    [
+        ((), {}, ValueError, "got no arrays"),
+        (([1, 2], [1, 2, 3]), {}, ValueError, r"arrays of lengths \[2, 3\]"),
+        (([], []), {}, ValueError, r"arrays of lengths \[0, 0\]"),
+        ((3.0,), {}, ValueError, "array 0 has no axis of samples: got a float"),
+        (([1], [[1], [2, 3]]), {}, ValueError, "array 1 is no array"),
+        (([1], [None]), {}, TypeError, "array 1 has dtype object"),
+        (([1], {"a": 1}), {}, TypeError, "array 1 has dtype object, wanted numbers: got a dict"),
+        (([1, 2],), {"batch_size": 0}, ValueError, "batch_size=0, wanted at least 1"),
+        (([1, 2],), {"batch_size": -3}, ValueError, "batch_size=-3"),
+        (([1, 2],), {"batch_size": True}, TypeError, "batch_size=True, wanted an int"),
+        (([1, 2],), {"batch_size": 2.0}, TypeError, r"batch_size=2\.0, wanted an int"),
+        (([1, 2],), {"seed": -1}, ValueError, "seed=-1"),
+        (([1, 2],), {"seed": "x"}, TypeError, "seed='x'"),
+        (([1, 2],), {"batch_size": 3, "drop_last": True}, ValueError, "got 2 samples and batch_size=3"),
+    ],
+)
+def test_bad_arguments(arrays, keywords, error, message: str) -> None:
+    with pytest.raises(error, match=f"^DataLoader: .*{message}"):
+        DataLoader(*arrays, **keywords)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_variables_are_refused(requires_grad: bool) -> None:
+    x = Variable(np.ones((4, 2)), requires_grad=requires_grad)
+    with pytest.raises(TypeError, match=r"array 0 is a Variable.*\.data"):
+        DataLoader(x, np.ones(4))
