@@ -64,7 +64,7 @@ def test_an_epoch_left_early_counts_as_one() -> None:
 
 def test_two_epochs_at_once_do_not_disturb_each_other() -> None:
     loader = DataLoader(range(6), batch_size=1, seed=0)
-    pairs = [(int(a), int(b)) for (a,) in loader for (b,) in loader]
+    pairs = [(a.item(), b.item()) for (a,) in loader for (b,) in loader]
     assert sorted(pairs) == [(a, b) for a in range(6) for b in range(6)]
 
 
