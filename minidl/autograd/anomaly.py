@@ -1,0 +1,84 @@
+"""What detect_anomaly() does: checks of values as they are made, and of arrays until they are used again.
+
+The switch itself lives in modes.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.autograd.node import Application
+
+if TYPE_CHECKING:
+    from minidl.autograd.function import Function
+
+_PACKAGE = str(Path(__file__).resolve().parents[1])
+
+
+class Trace:
+    """Where an application was recorded, and fingerprints of the arrays it was recorded with."""
+
+    def __init__(self, node: Application) -> None:
+        self.place = users_line()
+        self.prints = [_fingerprint(a) for a in (*node.args, node.output)]
+
+    def __str__(self) -> str:
+        return self.place
+
+    def check_arrays(self, node: Application) -> None:
+        """Raise RuntimeError if an array changed since the application was recorded."""
+        for i, (a, old) in enumerate(zip((*node.args, node.output), self.prints, strict=True)):
+            if _fingerprint(a) != old:
+                what = f"argument {i}" if i < len(node.args) else "the output"
+                raise RuntimeError(
+                    f"{what} of {node.name}, applied at {self.place}, was changed in place between forward "
+                    "and backward; the gradient would mix old and new values"
+                )
+
+    def check_gradient(self, node: Application, i: int, g: Any) -> None:
+        """Raise FloatingPointError at a non-finite gradient."""
+        array = getattr(g, "_raw", g)
+        if not np.isfinite(array).all():
+            raise FloatingPointError(
+                f"the derivative of {node.name} for argument {i} is not finite (applied at {self.place})"
+            )
+
+
+class TracedApplication(Application):
+    """An application recorded under detect_anomaly()."""
+
+    __slots__ = ("trace",)
+
+
+def attach(node: Application) -> None:
+    """Give an application its trace."""
+    node.trace = Trace(node)  # type: ignore[misc]  # a TracedApplication: there it is a slot
+
+
+def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
+    """Raise FloatingPointError at a non-finite result, unless a constant like -inf was put in on purpose."""
+    if any(isinstance(a, float) and not np.isfinite(a) for a in args):
+        return
+    for o in y if type(y) is tuple else (y,):
+        if o.dtype.kind == "f" and not np.isfinite(o).all():
+            raise FloatingPointError(f"{function.name} gave a non-finite value at {users_line()}")
+
+
+def users_line() -> str:
+    """File and line of the innermost caller outside minidl (and NumPy, which dispatches to it)."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_PACKAGE) and "numpy" not in frame.f_globals.get("__name__", ""):
+            break
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def _fingerprint(a: Any) -> int:
+    return hash(a.tobytes()) if hasattr(a, "tobytes") else 0

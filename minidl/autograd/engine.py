@@ -1,0 +1,196 @@
+"""The backward walk: from the seeded nodes to the leaves, once, in the order of creation numbers.
+
+It owns gradients: un-broadcasting, expanding, dtype and accumulation happen here and nowhere else.
+It knows nodes and arrays; it never sees Variables except through ``box`` (see ``walk``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minidl.autograd.node import Application, Leaf, Node, Output, cut
+
+Box: TypeAlias = Callable[[Any, "Node | None"], Any]
+_by_number = attrgetter("number")
+
+
+def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[list[Any], list[Leaf]]:
+    """Applications behind the roots, newest first, and the leaves; none older than number ``since``.
+
+    With ``check``, raises RuntimeError on a leaf whose value changed since it was used, and on a part of
+    the graph that was freed.
+    """
+    seen: set[Node] = set(roots)
+    stack: list[Node] = list(roots)
+    applications: list[Any] = []
+    leaves: list[Leaf] = []
+    while stack:
+        node = stack.pop()
+        if type(node) is Leaf:
+            if node.stale and check:
+                raise RuntimeError(_stale(node))
+            leaves.append(node)
+            continue
+        if node.inputs is None and check:
+            raise RuntimeError(
+                "backward through a graph that was freed: an earlier backward ran with retain_graph=False; "
+                "run the forward again, or keep the graph there"
+            )
+        applications.append(node)
+        for parent in node.inputs or ():
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                if type(parent) is Leaf or parent.number >= since:  # type: ignore[union-attr]  # only a Leaf has none
+                    stack.append(parent)
+    applications.sort(key=_by_number, reverse=True)
+    return applications, leaves
+
+
+def walk(
+    seeds: Mapping[Node, Any],
+    box: Box | None = None,
+    *,
+    targets: AbstractSet[Node] | None = None,
+    keep: bool = False,
+    free: bool = False,
+    since: int = -1,
+) -> dict[Node, Any]:
+    """Gradients of the seeded nodes, as ``{node: gradient}`` for every leaf, or for the ``targets``.
+
+    Gradients are arrays; with ``box`` (which makes a Variable of an array and its node) the rules run
+    on Variables and the gradients are Variables with a graph of their own. ``keep`` adds the gradients
+    of all applications, ``free`` lets go of each application once it has been passed, ``since`` keeps
+    to what was recorded from that number on. No gradient in the result shares memory with another.
+    """
+    order, leaves = reach(seeds, since)
+    alive = None if targets is None else _leading_to(targets, order)
+    gradients: dict[Node, Any] = dict(seeds)
+    ours: set[Node] = set()  # whose gradient is an array made here, which nobody else holds
+    found: dict[Node, Any] = {}
+    for node in order:
+        g = gradients.pop(node, None)
+        if g is not None and (alive is None or node in alive):
+            if type(g) is not list and (keep or (targets is not None and node in targets)):
+                found[node] = _private(g, box)
+            if type(node) is Output:
+                _collect(gradients, node, g)
+            else:
+                for parent, gx, fresh in _pull(node, g, alive, box):
+                    held = gradients.get(parent)
+                    if held is None:
+                        gradients[parent] = gx
+                        if fresh:
+                            ours.add(parent)
+                    elif parent in ours and box is None and type(held) is np.ndarray:
+                        np.add(held, gx, out=held)
+                    else:
+                        gradients[parent] = held + gx
+                        ours.add(parent)
+        if free:
+            cut(node, None)
+    for leaf in leaves:
+        g = gradients.get(leaf)
+        if g is not None and (alive is None or leaf in alive):
+            found[leaf] = g if leaf in ours else _private(g, box)
+    return found
+
+
+def _pull(node: Application, g: Any, alive: AbstractSet[Node] | None, box: Box | None) -> list[Any]:
+    """Gradients for the inputs of one application: (input node, gradient, whether the array is fresh)."""
+    function, inputs = node.function, node.inputs or ()
+    wanted = [n is not None and (alive is None or n in alive) for n in inputs]
+    try:
+        if node.trace is not None:
+            node.trace.check_arrays(node)
+        if box is None:
+            pulled = function.pull(g, node.output, node.saved, wanted, node.args, node.settings)
+        else:
+            pulled = function.pull_boxed(g, node, wanted, box)
+        result = []
+        for i, gx in pulled:
+            arg = node.args[i]
+            if gx is None:
+                raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
+            try:
+                fits = gx.shape == arg.shape and gx.dtype is arg.dtype
+            except AttributeError:
+                fits = False
+            if fits:
+                fresh = not function.shares and type(gx) is np.ndarray and _fresh(gx, g, node)
+            else:
+                gx, fresh = fit(gx, arg.shape, arg.dtype), False
+            if node.trace is not None:
+                node.trace.check_gradient(node, i, gx)
+            result.append((inputs[i], gx, fresh))
+    except Exception as error:
+        error.add_note(f"in the derivative of {function.name}" + (f", applied at {node.trace}" if node.trace else ""))
+        raise
+    return result
+
+
+def _collect(gradients: dict[Node, Any], node: Output, g: Any) -> None:
+    """Put the gradient of one output beside those of the application's other outputs."""
+    if not node.inputs:
+        return
+    application: Any = node.inputs[0]
+    if application.inputs == ():
+        return
+    slots = gradients.get(application)
+    if slots is None:
+        slots = gradients[application] = [None] * len(application.output)
+    slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+
+
+def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
+    if not hasattr(g, "shape"):
+        g = np.asarray(g)
+    if g.shape != shape:
+        lead = g.ndim - len(shape)
+        if lead > 0:
+            g = g.sum(axis=tuple(range(lead)))
+        axes = tuple(i for i, (m, n) in enumerate(zip(g.shape, shape, strict=False)) if n == 1 and m != 1)
+        if axes and g.ndim == len(shape):
+            g = g.sum(axis=axes, keepdims=True)
+        if g.shape != shape:
+            g = np.broadcast_to(g, shape)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+def _fresh(gx: Any, g: Any, node: Application) -> bool:
+    """Whether a rule's result is an array of its own: not its incoming gradient, an argument, or a view."""
+    if gx.base is not None or gx is g or gx is node.output:
+        return False
+    return all(gx is not a for a in node.args)
+
+
+def _private(g: Any, box: Box | None) -> Any:
+    """The same gradient in memory of its own (numbers cannot be written to and stay as they are)."""
+    if box is None:
+        return g if isinstance(g, np.generic) else g.copy()
+    raw = g._raw
+    return box(raw if isinstance(raw, np.generic) else raw.copy(), g._node)
+
+
+def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
+    """The targets and every application through which a gradient reaches one of them."""
+    alive = set(targets)
+    for node in reversed(order):
+        if any(parent in alive for parent in node.inputs):
+            alive.add(node)
+    return alive
+
+
+def _stale(leaf: Leaf) -> str:
+    owner = leaf.owner()
+    who = f"'{owner.name}' " if owner is not None and owner.name else ""
+    what = f"of shape {owner.shape} " if owner is not None else ""
+    return (
+        f"backward through an older value of a Variable: {who}{what}was given a new value (.data, or an "
+        "optimizer's update) after this graph was recorded; run the forward again before backward"
+    )

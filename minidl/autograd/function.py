@@ -1,0 +1,271 @@
+"""Functions that can be differentiated, and the recorder: what happens when one is applied.
+
+The rules themselves live in minidl.functions (and in users' code); the backward walk in engine.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from minidl.autograd import anomaly, engine
+from minidl.autograd.modes import MODE
+from minidl.autograd.node import Application, Node, Output, next_number
+from minidl.autograd.protocols import METHODS, REGISTRY
+from minidl.autograd.variable import Variable, box
+
+Rule = Callable[..., Any]
+
+
+class Function:
+    """A function of arrays together with its derivative; made by ``differentiable``."""
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        rules: Sequence[Rule | None],
+        joint: Rule | None,
+        saves: bool,
+        equals: Callable[..., Any] | None,
+        name: str,
+        arity: int | None,
+    ) -> None:
+        self.forward, self.rules, self.joint, self.saves, self.equals = forward, rules, joint, saves, equals
+        self.name = self.__name__ = name
+        self.__wrapped__ = forward
+        self.__doc__ = forward.__doc__ if not isinstance(forward, np.ufunc) else _ufunc_doc(forward)
+        self.arity = arity  # how many leading arguments are differentiated; None: all
+        self.shares = joint is not None  # whether a gradient may be an array that someone else holds
+        self.derived = bool(rules) or joint is not None
+        code = getattr(forward, "__code__", None)
+        self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        if settings and self.derived:
+            inputs, settings = self._bind(inputs, settings)
+        return record(self, inputs, settings)
+
+    def __repr__(self) -> str:
+        return f"<function {self.name} of minidl>"
+
+    def _bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
+        settings = dict(settings)
+        given = [i for i, name in enumerate(self.names) if name in settings]
+        if given:
+            if given[0] < len(inputs):
+                raise TypeError(f"{self.name}: argument {self.names[given[0]]!r} was given twice")
+            defaults = self.forward.__defaults__ or ()  # type: ignore[attr-defined]  # names imply a Python function
+            first_default = len(self.names) - len(defaults)
+            values = list(inputs)
+            for i in range(len(inputs), given[-1] + 1):
+                name = self.names[i]
+                if name not in settings and i < first_default:
+                    raise TypeError(f"{self.name}: argument {name!r} is missing")
+                values.append(settings.pop(name) if name in settings else defaults[i - first_default])
+            inputs = tuple(values)
+        for name in settings:
+            if name not in (getattr(self.forward, "__kwdefaults__", None) or ()):
+                raise TypeError(f"{self.name}: keyword {name!r} has no derivative rule")
+        return inputs, settings
+
+    # ---- derivatives of one application, called by the engine ------------------------------------------
+
+    def pull(
+        self, g: Any, y: Any, saved: Any, wanted: list[bool], args: Sequence[Any], settings: dict[str, Any]
+    ) -> list[tuple[int, Any]]:
+        """The rules' answers, (index of the argument, gradient) for each wanted one."""
+        if self.joint is None:
+            rules = self.rules
+            return [
+                (i, rules[i](g, y, *args, **settings))  # type: ignore[misc]  # a None rule is skipped
+                for i, want in enumerate(wanted)
+                if want and rules[i] is not None
+            ]
+        extra = (saved,) if self.saves else ()
+        found = self.joint(g, y, *extra, wanted, *args, **settings)
+        return [(i, gx) for i, (gx, want) in enumerate(zip(found, wanted, strict=False)) if want]
+
+    def pull_boxed(
+        self, g: Any, node: Application, wanted: list[bool], box: Callable[..., Any]
+    ) -> list[tuple[int, Any]]:
+        """The same on Variables, so that the gradients have a graph of their own."""
+        inputs = node.inputs or ()
+        args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs, strict=False)]
+        args += node.args[len(inputs) :]
+        if self.equals is None:
+            y: Any
+            if type(node.output) is tuple:
+                y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(node.output))
+            else:
+                y = box(node.output, node)
+            return self.pull(g, y, node.saved, wanted, args, node.settings)
+        # A fused function: differentiate the plain composition it equals, on copies, so that the walk
+        # ends at them and an argument that feeds another one is not counted twice.
+        since = next_number()
+        copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=False)]
+        y = self.equals(*copies, *args[len(copies) :], **node.settings)
+        pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
+        seeds = {v._node: gv for v, gv in pairs if gv is not None and v._node is not None}
+        places = {copy._node: i for i, (copy, want) in enumerate(zip(copies, wanted, strict=True)) if want}
+        found = engine.walk(seeds, box, targets=set(places), since=since)
+        return [(places[n], gx) for n, gx in found.items()]
+
+
+def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
+    args: list[Any] = []
+    parents: list[Node | None] = []
+    boxed = tracked = False
+    for x in inputs:
+        if isinstance(x, Variable):
+            boxed = True
+            args.append(x._raw)
+            node = x._node
+            parents.append(node)
+            if node is not None:
+                tracked = True
+        else:
+            args.append(np.asarray(x) if type(x) is list else x)
+            parents.append(None)
+    if not boxed and args and not hasattr(args[0], "dtype") and function.derived:
+        args[0] = np.asarray(args[0])  # F.exp(1.0): arrays in, arrays out
+    try:
+        y = function.forward(*args, **settings)
+    except Exception as error:
+        raise _explained(function, args, error) from error
+    saved = None
+    if function.saves:
+        y, saved = y
+    if not boxed:
+        return y
+    mode = MODE.get()
+    if mode.anomaly:
+        anomaly.check_value(function, args, y)
+    if not (tracked and function.derived and mode.recording):
+        return tuple(box(o, None) for o in y) if type(y) is tuple else box(y, None)
+    arity = function.arity
+    if arity is not None and len(parents) > arity and any(parents[arity:]):
+        i = next(i for i in range(arity, len(parents)) if parents[i])
+        raise TypeError(f"{function.name} has no derivative for its argument {i}, a Variable that requires one")
+    new = Application.__new__(Application if not mode.anomaly else anomaly.TracedApplication)
+    new.function, new.inputs, new.args, new.settings = function, tuple(parents), tuple(args), settings
+    new.output, new.saved, new.number, new.owner = y, saved, next_number(), None
+    if mode.anomaly:
+        anomaly.attach(new)
+    if type(y) is tuple:
+        outs = []
+        for i, o in enumerate(y):
+            node = Output(new, i, o)
+            outs.append(box(o, node))
+            node.owner = ref(outs[-1])
+        return tuple(outs)
+    if y.dtype.kind != "f":
+        raise TypeError(f"{function.name} gave {y.dtype}, which cannot be differentiated")
+    out = Variable.__new__(Variable)
+    out._raw, out._node, out._grad, out.name = y, new, None, None
+    new.owner = ref(out)
+    return out
+
+
+def differentiable(
+    forward: Callable[..., Any],
+    *rules: Rule | None,
+    joint: Rule | None = None,
+    saves: bool = False,
+    equals: Callable[..., Any] | None = None,
+    name: str | None = None,
+    replaces: Sequence[Callable[..., Any]] = (),
+) -> Function:
+    """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
+
+    A rule is ``rule(g, y, *arguments, **settings)``: the gradient ``g`` of the output ``y``, then the
+    function's own arguments; it returns the gradient for one argument, before un-broadcasting and
+    expanding, which the engine does. Rules must be pure (use only what they are given), use only
+    functions that have rules themselves, prefer methods and operators, and scale by Python numbers:
+    then gradients of gradients and the compiler come for free.
+
+    Args:
+        forward: takes and returns real arrays (or a tuple of arrays). A NumPy ufunc is also registered, so
+            that ``np.exp(variable)`` is recorded.
+        rules: one for each leading argument; None where the derivative is zero. No rule at all: a
+            function that is recorded but not differentiated, such as a comparison.
+        joint: instead of rules, one rule ``joint(g, y, wanted, *arguments)`` for all arguments, which
+            returns a gradient (or anything, where not wanted) for each. Its settings have defaults.
+        saves: the forward returns ``(output, saved)`` and the joint rule is
+            ``joint(g, y, saved, wanted, *arguments)``.
+        equals: the plain composition a fused function is equal to; second derivatives go through it.
+        name: shown in messages and graphs; default the forward's.
+        replaces: further functions of NumPy that this one stands for.
+
+    >>> import numpy as np
+    >>> softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2)
+    >>> x = Variable([-1.0, 3.0])
+    >>> softsign(x).backward()
+    >>> x.grad
+    Variable([0.25   0.0625])
+    """
+    arity = len(rules) if rules else None
+    function = Function(forward, rules, joint, saves, equals, name or forward.__name__, arity)
+    for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
+        implements(original)(function)
+    return function
+
+
+def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
+    """Let a function stand for one of NumPy's whenever that is given a Variable, and as its methods."""
+
+    def register(function: Any) -> Any:
+        REGISTRY[original] = function
+        for name, (numpy_function, how) in METHODS.items():
+            if numpy_function is original:
+                setattr(Variable, name, _method(function, how))
+        return function
+
+    return register
+
+
+def _method(function: Callable[..., Any], how: str) -> Any:
+    """A method of Variable from a function: operators go to the recorder without a detour."""
+    if not isinstance(function, Function):
+        if how == "starred":
+            return lambda self, *shape: function(self, *_unstarred(shape))
+        return lambda self, *args, **kwargs: function(self, *args, **kwargs)
+    match how:
+        case "binary":
+            return lambda self, other: record(function, (self, other), {})
+        case "reflected":
+            return lambda self, other: record(function, (other, self), {})
+        case "unary":
+            return lambda self: record(function, (self,), {})
+        case "starred":
+            return lambda self, *shape: function(self, *_unstarred(shape))
+        case "property":
+            return property(lambda self: record(function, (self,), {}), doc="The transpose.")
+        case _:
+            return lambda self, *args, **kwargs: function(self, *args, **kwargs)
+
+
+def _unstarred(shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``reshape(2, 3)`` and ``reshape((2, 3))`` are the same."""
+    return (shape,) if len(shape) > 1 or (shape and isinstance(shape[0], int)) else shape
+
+
+def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:
+    """The same kind of error, with the function's name and what it was given in front."""
+    got = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "shape") else repr(a)[:40] for a in args)
+    for kind in (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError):
+        if isinstance(error, kind):
+            return kind(f"{function.name}: {error} (got {got})")
+    error.add_note(f"in {function.name}, which got {got}")
+    return error
+
+
+def _ufunc_doc(ufunc: np.ufunc) -> str:
+    return f"NumPy's ``{ufunc.__name__}``, elementwise with broadcasting; on Variables it is recorded."
+
+
+identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity")

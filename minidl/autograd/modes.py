@@ -1,0 +1,124 @@
+"""The modes a thread or task runs in: recording, testing, anomaly detection, inside a transform.
+
+Only the switches live here; what each mode changes lives where it acts (recorder, dropout, engine).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Mode:
+    """One immutable set of flags; ``outer`` is the mode that a ``with`` block goes back to."""
+
+    __slots__ = ("anomaly", "outer", "recording", "testing", "transforming")
+
+    def __init__(self, outer: Mode | None = None, **changes: bool) -> None:
+        self.outer = outer
+        self.recording = changes.get("recording", outer.recording if outer else True)
+        self.testing = changes.get("testing", outer.testing if outer else False)
+        self.anomaly = changes.get("anomaly", outer.anomaly if outer else False)
+        self.transforming = changes.get("transforming", outer.transforming if outer else False)
+
+
+MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=Mode())
+
+
+class Switch:
+    """A context manager and decorator that changes flags of the mode; it keeps no state of its own.
+
+    The way back is linked from the mode itself, so one switch may be nested in itself and shared
+    between threads and tasks.
+    """
+
+    __slots__ = ("_changes",)
+
+    def __init__(self, **changes: bool) -> None:
+        self._changes = changes
+
+    def __enter__(self) -> None:
+        MODE.set(Mode(MODE.get(), **self._changes))
+
+    def __exit__(self, *exc: object) -> None:
+        outer = MODE.get().outer
+        assert outer is not None, "a mode was left that was never entered"
+        MODE.set(outer)
+
+    def __call__(self, function: F) -> F:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__name__} is a generator: its body runs after the decorator has left the mode; "
+                "use a with block inside it"
+            )
+        wrapper: Callable[..., Any]
+        if inspect.iscoroutinefunction(function):
+
+            async def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return await function(*args, **kwargs)
+        else:
+
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return function(*args, **kwargs)
+
+        return functools.update_wrapper(wrapper, function)  # type: ignore[return-value]  # same signature as F
+
+
+def no_grad() -> Switch:
+    """Record nothing inside: results are constants, as for evaluation. A context manager and decorator.
+
+    It nests, and is per thread and per asynchronous task.
+
+    >>> import minidl
+    >>> x = minidl.Variable(2.0)
+    >>> with minidl.no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
+    return Switch(recording=False)
+
+
+def test_mode() -> Switch:
+    """Run layers as for evaluation inside (dropout passes its input on). A context manager and decorator.
+
+    It nests, and is per thread and per asynchronous task; gradients are still recorded.
+
+    >>> import minidl, numpy as np
+    >>> with minidl.test_mode():
+    ...     print(minidl.functions.dropout(np.ones(3), 0.5))
+    [1. 1. 1.]
+    """
+    return Switch(testing=True)
+
+
+def detect_anomaly() -> Switch:
+    """Stop at the first non-finite value and at arrays changed in place between forward and backward.
+
+    The error names the function and the line of the caller's code that applied it. Costs a copy of
+    every argument's fingerprint: for finding a fault, not for training.
+
+    Raises:
+        FloatingPointError: a function or a derivative gave NaN or infinity.
+        RuntimeError: an array that a recorded application needs was changed since.
+
+    >>> import minidl, numpy as np
+    >>> x = minidl.Variable([0.0, 1.0])
+    >>> with minidl.detect_anomaly(), np.errstate(divide="ignore"):
+    ...     try:
+    ...         np.log(x)
+    ...     except FloatingPointError as error:
+    ...         print(str(error)[:34])
+    log gave a non-finite value at <do
+    """
+    return Switch(anomaly=True)
+
+
+test_mode.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name

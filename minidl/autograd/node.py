@@ -1,0 +1,88 @@
+"""What the graph is made of: leaves, recorded applications, and single outputs of an application.
+
+Making them lives in function.py, walking over them in engine.py. They refer to each other and to
+arrays, and only weakly to Variables, so that a graph holds no reference cycle.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from weakref import ref
+
+if TYPE_CHECKING:
+    from minidl.autograd.function import Function
+    from minidl.autograd.variable import Variable
+
+next_number = count().__next__  # creation numbers: every application has a larger one than its inputs
+
+
+class Leaf:
+    """Stands for a Variable at the graph's edge as long as its value stays; a new value, a new Leaf."""
+
+    __slots__ = ("owner", "stale")
+    inputs: ClassVar[tuple[()]] = ()
+
+    def __init__(self, owner: ref[Variable]) -> None:
+        self.owner = owner
+        self.stale = False  # True once the owner has another value: graphs over this leaf are then dead
+
+
+class Application:
+    """One recorded application of a function.
+
+    ``inputs`` holds a node for every argument that is differentiated and None for the others;
+    it is ``()`` once the application was cut from what lies behind it, None once it was freed.
+    """
+
+    __slots__ = ("args", "function", "inputs", "number", "output", "owner", "saved", "settings")
+    trace: ClassVar[Any] = None  # where it was recorded, under detect_anomaly() (see anomaly.py)
+
+    function: Function
+    inputs: tuple[Node | None, ...] | None
+    args: tuple[Any, ...]
+    settings: dict[str, Any]
+    output: Any
+    saved: Any
+    number: int
+    owner: ref[Variable] | None
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.name
+
+    def __repr__(self) -> str:
+        return f"<application of {self.name}>"
+
+
+class Output:
+    """One of the outputs of an application that has several."""
+
+    __slots__ = ("index", "inputs", "number", "output", "owner")
+
+    def __init__(self, application: Application, index: int, output: Any) -> None:
+        self.inputs: tuple[Node | None, ...] | None = (application,)
+        self.index = index
+        self.output = output
+        self.number = next_number()
+        self.owner: ref[Variable] | None = None
+
+    @property
+    def name(self) -> str:
+        """The function's name, and which output this is."""
+        return f"{self.inputs[0].name}[{self.index}]" if self.inputs else f"output[{self.index}]"  # type: ignore[union-attr]  # an Output's input is an Application
+
+
+Node: TypeAlias = Leaf | Application | Output
+
+
+def cut(node: Application | Output, inputs: tuple[()] | None = ()) -> None:
+    """Let go of everything behind a node, in place, so that it is gone from every path through it."""
+    node.inputs = inputs
+    node.output = None
+    if type(node) is not Output:
+        node.args, node.settings, node.saved = (), {}, None  # type: ignore[union-attr]  # an Application here
+    owner = node.owner() if node.owner is not None else None
+    if owner is not None and inputs is not None and owner._node is node:
+        owner._node = None

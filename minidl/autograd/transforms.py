@@ -1,0 +1,296 @@
+"""Functional transforms: functions that turn a function into its gradient, Jacobian, Hessian and products.
+
+Each is a few lines on the one engine. They never touch ``.grad``; the walk itself is in engine.py.
+
+A transform differentiates its own fresh copies of the arguments, so that levels nest. It returns
+arrays, unless an argument is a Variable or the function closes over something that requires a gradient
+(a model's parameters, an outer transform's argument): then it keeps the graph and returns Variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import engine
+from minidl.autograd.function import identity
+from minidl.autograd.modes import MODE, Switch
+from minidl.autograd.node import next_number
+from minidl.autograd.variable import Variable, box, raw, seed_for
+
+
+class _Call:
+    """One call of a function on fresh copies of its arguments, and the gradients of its output."""
+
+    def __init__(self, name: str, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: Any):
+        self.name, self.f = name, getattr(f, "__name__", repr(f))
+        self.since = next_number()
+        self.keeps = MODE.get().recording
+        self.boxes = any(isinstance(a, Variable) for a in args)
+        copies = list(args)
+        with Switch(recording=True, transforming=True):
+            for n in argnums:
+                if not -len(args) <= n < len(args):
+                    raise TypeError(f"{name}({self.f}): argnum {n}, but the call has {len(args)} arguments")
+                copies[n] = self._copy(args[n], n)
+            self.inputs: list[Variable] = [copies[n] for n in argnums]
+            self.y = self._checked(f(*copies, **kwargs))
+
+    def _copy(self, value: Any, n: int) -> Variable:
+        if isinstance(value, Variable) and value.requires_grad:
+            return identity(value)  # type: ignore[no-any-return]  # a Function returns Any
+        value = np.asarray(raw(value)) if not hasattr(raw(value), "dtype") else raw(value)
+        if value.dtype.kind != "f":
+            raise TypeError(f"{self.name}({self.f}): argument {n} must be floating, got {value.dtype}")
+        return Variable(value)
+
+    def _checked(self, y: Any) -> Variable:
+        if isinstance(y, Variable):
+            return y
+        if type(y) in (int, float):
+            return box(np.asarray(float(y))[()], None)
+        raise TypeError(
+            f"{self.name}({self.f}): the function returned {type(y).__name__}, not a Variable: it left the graph "
+            "(.data?) or did not use its argument"
+        )
+
+    def scalar(self) -> _Call:
+        """Insist on one element."""
+        if self.y.size != 1:
+            raise ValueError(f"{self.name}({self.f}): want a scalar result, got shape {self.y.shape}")
+        return self
+
+    def out(self, value: Variable) -> Any:
+        """A result as the caller gets it: a Variable if it must keep a graph, else an array."""
+        keep = self.boxes or (self.keeps and value.requires_grad and self.outside())
+        return (value if self.keeps else value.detach()) if keep else value._raw
+
+    def outside(self) -> bool:
+        """Whether the output depends on something that requires a gradient other than our copies."""
+        if self.y._node is None:
+            return False
+        own = {x._node for x in self.inputs}
+        applications, leaves = engine.reach({self.y._node: None}, self.since)
+        if any(leaf not in own for leaf in leaves):
+            return True
+        old = (p for a in applications for p in a.inputs if getattr(p, "number", self.since) < self.since)
+        return any(True for _ in old) or any(x.creator is not None for x in self.inputs)
+
+    def pull(self, gradient: Any = None) -> list[Any]:
+        """Gradients for the copies, zeros where the output does not depend on one."""
+        seed = seed_for(self.y, gradient, f"{self.name}({self.f})")
+        graph = self.keeps and (seed.requires_grad or self.outside())
+        found: dict[Any, Any] = {}
+        if self.y._node is not None:
+            targets = {x._node for x in self.inputs if x._node is not None}
+            seeds = {self.y._node: seed if graph else seed._raw}
+            found = engine.walk(seeds, box if graph else None, targets=targets, since=self.since)
+        results = []
+        for x in self.inputs:
+            g = found.get(x._node)
+            g = np.zeros_like(x._raw) if g is None else g
+            results.append(box(g, None) if (graph or self.boxes) and not isinstance(g, Variable) else g)
+        return results
+
+
+def _select(results: list[Any], argnum: int | Sequence[int]) -> Any:
+    return results[0] if isinstance(argnum, int) else tuple(results)
+
+
+def _argnums(argnum: int | Sequence[int]) -> Sequence[int]:
+    return (argnum,) if isinstance(argnum, int) else tuple(argnum)
+
+
+def value_and_grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``.
+
+    Args and raises as ``grad``.
+
+    >>> value_and_grad(lambda x: (x * x).sum())([1.0, 2.0])
+    (np.float64(5.0), array([2., 4.]))
+    """
+
+    def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        call = _Call("value_and_grad", f, args, _argnums(argnum), kwargs).scalar()
+        return call.out(call.y), _select(call.pull(), argnum)
+
+    return both
+
+
+def grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The gradient of a scalar function, as a function of the same arguments.
+
+    Args:
+        f: gives one element.
+        argnum: which argument to differentiate; a tuple gives a tuple of gradients.
+
+    Raises:
+        TypeError: an argument to differentiate is not floating, or ``f`` left the graph.
+        ValueError: ``f`` gives more than one element.
+
+    >>> grad(lambda x: x * grad(lambda y: x * y)(x))(3.0)
+    np.float64(6.0)
+    """
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        return _select(_Call("grad", f, args, _argnums(argnum), kwargs).scalar().pull(), argnum)
+
+    return gradient
+
+
+def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+    """The value of ``f(*args)`` and its pull-back: ``pull(g)`` is ``g`` times the Jacobian, for each argument.
+
+    Args:
+        f: a function of floating arrays.
+        args: where to evaluate it.
+
+    Returns:
+        ``y, pull``; ``pull`` takes a gradient of y's shape and gives a tuple, one entry an argument.
+
+    >>> y, pull = vjp(lambda x: x * x, [1.0, 2.0])
+    >>> pull([1.0, 10.0])
+    (array([ 2., 40.]),)
+    """
+    call = _Call("vjp", f, args, range(len(args)), {})
+    return call.out(call.y), lambda gradient: tuple(call.pull(gradient))
+
+
+def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
+    """The value of ``f(*args)`` and its derivative along the tangents: the Jacobian times a direction.
+
+    Found by differentiating the pull-back, which is linear in its argument (Townsend 2017, "A new trick
+    for calculating Jacobian vector products").
+
+    Args:
+        f: a function of floating arrays.
+        args: a tuple of arguments (anything else stands for the only one).
+        tangents: a direction for each, of its shape.
+
+    >>> y, dy = jvp(lambda x: x * x, ([1.0, 2.0],), ([1.0, 1.0],))
+    >>> dy
+    array([2., 4.])
+    """
+    args, tangents = (a if isinstance(a, tuple) else (a,) for a in (args, tangents))
+    if len(args) != len(tangents):
+        raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
+    call = _Call("jvp", f, args, range(len(args)), {})
+    for x, v in zip(call.inputs, tangents, strict=True):
+        if np.shape(v) != x.shape:
+            raise ValueError(f"jvp: a tangent has shape {np.shape(v)}, want {x.shape}")
+
+    def pulled(u: Variable) -> Any:
+        with Switch(recording=True):
+            keeps, call.keeps = call.keeps, True
+            products = [(g * v).sum() for g, v in zip(call.pull(u), map(_array, tangents), strict=True)]
+            call.keeps = keeps
+        total = products[0]
+        for p in products[1:]:
+            total = total + p
+        return total
+
+    dy = _Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,), {})
+    [result] = dy.pull()
+    keep = call.boxes or (call.keeps and call.outside())
+    return call.out(call.y), result if keep else raw(result)
+
+
+def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+    """The Jacobian of a function of arrays, of shape ``y.shape + x.shape``; one backward walk per element of y.
+
+    Args and raises as ``grad``, but ``f`` may give an array.
+
+    >>> jacobian(lambda x: x * x)([1.0, 2.0])
+    array([[2., 0.],
+           [0., 4.]])
+    """
+
+    def matrix(*args: Any, **kwargs: Any) -> Any:
+        call = _Call("jacobian", f, args, (argnum,), kwargs)
+        y, x = call.y, call.inputs[0]
+        basis = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
+        rows = [call.pull(basis[i])[0] for i in range(y.size)]
+        if not rows:
+            return np.zeros(y.shape + x.shape, x.dtype)
+        return np.stack(rows).reshape(y.shape + x.shape)
+
+    return matrix
+
+
+def hessian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+    """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``.
+
+    Args and raises as ``grad``.
+
+    >>> hessian(lambda x: (x**3).sum())([1.0, 2.0])
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return jacobian(grad(f, argnum), argnum)
+
+
+def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
+    """The Hessian of a scalar function times a vector, without the Hessian: ``hvp(f)(x, v, *args)``.
+
+    The gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994). What ``scipy.optimize.minimize`` takes
+    as ``hessp``.
+
+    Raises:
+        ValueError: ``v`` has another shape than ``x``, or ``f`` gives more than one element.
+
+    >>> hvp(lambda x: (x**3).sum())([1.0, 2.0], [1.0, 1.0])
+    array([ 6., 12.])
+    """
+
+    def product(x: Any, v: Any, *args: Any) -> Any:
+        v = _array(v)
+        if v.shape != np.shape(x):
+            raise ValueError(f"hvp: the vector has shape {v.shape}, want {np.shape(x)}")
+        return grad(lambda z, *rest: (grad(f)(z, *rest) * v).sum())(x, *args)
+
+    return product
+
+
+def gradients(
+    y: Variable, xs: Sequence[Variable], gradient: Any = None, *, create_graph: bool = False
+) -> list[Variable]:
+    """Gradients of a recorded result with respect to Variables it was computed from, leaves or results.
+
+    Args:
+        y: a recorded result; of several elements, their sum is meant.
+        xs: Variables that require a gradient.
+        gradient: the seed, of y's shape; default ones.
+        create_graph: whether the gradients can be differentiated again.
+
+    Returns:
+        A list of Variables, one for each of ``xs``: zeros where y does not depend on it.
+
+    Raises:
+        ValueError: ``y`` or one of ``xs`` does not require a gradient.
+
+    >>> x = Variable(3.0)
+    >>> [g] = gradients(x * x, [x])
+    >>> float(g)
+    6.0
+    """
+    if create_graph and not MODE.get().recording:
+        raise RuntimeError("gradients: create_graph=True inside no_grad() could not record anything")
+    if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
+        raise ValueError("gradients: want a list of Variables that require a gradient")
+    if not isinstance(y, Variable) or y._node is None:
+        raise ValueError("gradients: the result has no graph: nothing it was computed from requires a gradient")
+    seed = seed_for(y, gradient, "gradients")
+    targets = {x._node for x in xs if x._node is not None}
+    found = engine.walk({y._node: seed if create_graph else seed._raw}, box if create_graph else None, targets=targets)
+    results = []
+    for x in xs:
+        g = found.get(x._node)  # type: ignore[arg-type]  # checked above
+        g = np.zeros_like(x._raw) if g is None else g
+        results.append(g if isinstance(g, Variable) else box(g, None))
+    return results
+
+
+def _array(value: Any) -> Any:
+    return value if hasattr(value, "dtype") else np.asarray(value)

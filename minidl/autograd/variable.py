@@ -1,0 +1,424 @@
+"""Variable: an array that is differentiated. It feels like a NumPy array and knows its place in the graph.
+
+Operators and methods that compute are bound here by one table when their function is registered
+(see function.py); the derivatives are in minidl.functions, the backward walk in engine.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import numpy as np
+import numpy.typing as npt
+
+from minidl.autograd import engine, protocols
+from minidl.autograd.bound import Bound
+from minidl.autograd.hints import WordsOfOthers
+from minidl.autograd.modes import MODE
+from minidl.autograd.node import Application, Leaf, Node, Output, cut
+
+Array = npt.NDArray[Any]
+
+
+class Variable(Bound, WordsOfOthers):
+    """An array with a place in the graph; functions of it are recorded so that they can be differentiated.
+
+    Args:
+        data: an array, a number or a (nested) list of numbers; real, of any shape. An ndarray is not copied.
+        requires_grad: whether gradients are computed for it. Default: True for floating data, else False.
+        name: shown in graphs and messages.
+
+    Raises:
+        TypeError: ``data`` is complex, text or objects, or a Variable, or ``requires_grad=True`` for integers.
+
+    >>> x = Variable([1.0, 2.0])
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad
+    Variable([2. 4.])
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_node", "_raw", "name")
+    _raw: Any  # the array, or a NumPy scalar for a value without axes (several times faster)
+    _node: Node | None  # None for a constant
+    _grad: Variable | None
+    name: str | None
+
+    def __init__(self, data: Any, requires_grad: bool | None = None, name: str | None = None) -> None:
+        raw = _checked_array(data)
+        floating = raw.dtype.kind == "f"
+        if requires_grad and not floating:
+            raise TypeError(f"Variable: only floating data can require a gradient, got dtype {raw.dtype}")
+        self._raw = raw
+        self._grad = None
+        self.name = name
+        self._node = Leaf(ref(self)) if (floating if requires_grad is None else requires_grad) else None
+
+    # ---- what it holds -------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The value, an ndarray. Assigning one gives the Variable a new value: graphs over the old one end."""
+        raw = self._raw
+        if isinstance(raw, np.generic):
+            raw = self._raw = np.asarray(raw)
+        return raw  # type: ignore[no-any-return]  # raw is Any: it may be another library's array
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self._node is not None and type(self._node) is not Leaf:
+            raise ValueError("assignment to .data of a recorded result: only leaves can be given a new value")
+        if getattr(self, "lazy", False):
+            self._raw = _checked_array(value)
+            return
+        own = new = self._raw
+        if value is not own:
+            weak = not hasattr(value, "dtype")  # a number or list takes this Variable's dtype
+            new = _checked_array(np.asarray(value, dtype=own.dtype) if weak else value)
+            if new.dtype != own.dtype:
+                raise TypeError(f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype")
+            if self._grad is not None and new.shape != own.shape:
+                raise ValueError(
+                    f"assignment to .data: got shape {new.shape} but .grad has {own.shape}; call cleargrad() first"
+                )
+        self._raw = new
+        self._stamp()
+
+    def _stamp(self) -> None:
+        """Note that the value changed: a backward through an application of the old one will raise."""
+        old = self._node
+        if old is not None:
+            old.stale = True  # type: ignore[union-attr]  # callers made sure that it is a Leaf
+            new = Leaf.__new__(Leaf)
+            new.owner, new.stale = old.owner, False  # type: ignore[union-attr, assignment]  # a Leaf has an owner
+            self._node = new
+
+    @property
+    def grad(self) -> Variable | None:
+        """The accumulated gradient, of this Variable's shape and dtype, or None."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = value if isinstance(value, Variable) else Variable(value, requires_grad=False)
+            if value.shape != self.shape or value.dtype != self.dtype:
+                raise ValueError(
+                    f"assignment to .grad: want {self.dtype} {self.shape}, got {value.dtype} {value.shape}"
+                )
+        self._grad = value
+
+    def cleargrad(self) -> None:
+        """Forget the gradient; the next backward starts from nothing."""
+        self._grad = None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients reach this Variable. Can be assigned for leaves."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None and type(self._node) is not Leaf:
+            raise ValueError("requires_grad can be set for leaves only; use detach() for a recorded result")
+        if bool(value) != (self._node is not None):
+            if value and not getattr(self, "lazy", False) and self.dtype.kind != "f":
+                raise TypeError(f"only floating data can require a gradient, got dtype {self.dtype}")
+            self._node = Leaf(ref(self)) if value else None
+
+    @property
+    def creator(self) -> Application | Output | None:
+        """The recorded application that made it; None for leaves and constants."""
+        node = self._node
+        return None if type(node) is Leaf else node  # type: ignore[return-value]  # the rest of the union
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return self._raw.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._raw.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._raw.size  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type."""
+        return self._raw.dtype  # type: ignore[no-any-return]
+
+    # ---- the graph -----------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        gradient: Any = None,
+        *,
+        retain_grad: bool = False,
+        create_graph: bool = False,
+        retain_graph: bool = True,
+    ) -> None:
+        """Add to ``.grad`` of every leaf behind this Variable its gradient, by the chain rule in reverse.
+
+        Args:
+            gradient: the seed, of this Variable's shape; default ones, so a non-scalar means its sum.
+            retain_grad: also give intermediate results their ``.grad``.
+            create_graph: record the computation of the gradients, so that they can be differentiated.
+            retain_graph: False frees the graph as it is walked; a further backward through it raises.
+
+        Raises:
+            ValueError: nothing here requires a gradient, or the seed has another shape.
+            RuntimeError: ``create_graph`` inside ``no_grad``, a freed graph, or a leaf with a newer value.
+
+        >>> x = Variable(3.0)
+        >>> y = x**3
+        >>> y.backward(create_graph=True)
+        >>> g, _ = x.grad, x.cleargrad()
+        >>> g.backward()
+        >>> float(g), float(x.grad)
+        (27.0, 18.0)
+        """
+        if self._node is None:
+            raise ValueError(
+                "backward: this Variable has no graph: nothing it was computed from requires a gradient, "
+                "it was computed inside no_grad(), or it was detached or unchained"
+            )
+        if create_graph and not MODE.get().recording:
+            raise RuntimeError("backward: create_graph=True inside no_grad() could not record anything")
+        if create_graph and not retain_graph:
+            raise ValueError("backward: create_graph=True needs the graph; leave retain_graph=True")
+        seed = seed_for(self, gradient, "backward")
+        seeds = {self._node: seed if create_graph else raw(seed)}
+        found = engine.walk(seeds, box if create_graph else None, keep=retain_grad, free=not retain_graph)
+        _deliver(found)
+
+    def unchain(self) -> None:
+        """Cut the graph here: what lies behind this result is gone from every path through it."""
+        if self._node is not None and type(self._node) is not Leaf:
+            cut(self._node)  # type: ignore[arg-type]  # not a Leaf
+            self._node = None
+
+    def unchain_backward(self) -> None:
+        """Cut the graph at every application behind this result and at itself (truncated backpropagation).
+
+        Values stay; gradients of later results end at whatever was computed before. Results that other
+        code carries on, such as a recurrent state, become constants too.
+        """
+        if self._node is not None:
+            for node in engine.reach({self._node: None}, check=False)[0]:
+                cut(node)
+            if type(self._node) is not Leaf:
+                self._node = None
+
+    def detach(self) -> Variable:
+        """A constant that shares this Variable's memory: gradients do not pass."""
+        return box(self.data, None)
+
+    # ---- as a number, a sequence, an index -----------------------------------------------------------
+
+    def item(self) -> Any:
+        """The one element, as a Python number.
+
+        Raises ValueError for more or fewer than one, RuntimeError inside a transform (it would leave
+        the graph there).
+        """
+        self._leaving("item()")
+        return self._raw.item()
+
+    def __float__(self) -> float:
+        self._leaving("float()")
+        return float(self._raw.item())
+
+    def __int__(self) -> int:
+        self._leaving("int()")
+        return int(self._raw.item())
+
+    def _leaving(self, how: str) -> None:
+        if self._raw.size != 1:
+            raise ValueError(f"{how} of a Variable needs exactly one element, got shape {self.shape}")
+        if self._node is not None and MODE.get().transforming:
+            raise RuntimeError(
+                f"{how} inside a transform would silently leave the graph; compute with the Variable itself"
+            )
+
+    def __bool__(self) -> bool:
+        if self._raw.size != 1:
+            raise ValueError(f"the truth of a Variable needs exactly one element, got shape {self.shape}")
+        return bool(self._raw.item())
+
+    def __index__(self) -> int:
+        return self.data.__index__()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Variable]:
+        return (self[i] for i in range(len(self)))
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        if getattr(self, "lazy", False):
+            return f"{kind}(no data yet)"
+        name = f", name={self.name!r}" if self.name else ""
+        return f"{kind}({np.array2string(self.data, prefix=kind + '(')}{name})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self._raw.item(), spec) if self.ndim == 0 and spec else str(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.creator is not None:
+            raise TypeError("a recorded result cannot be copied or pickled with its graph; use detach() or .data")
+        return _rebuild, (type(self), self._raw, self.requires_grad, self.name, self._grad)
+
+    # ---- never silently off the graph ----------------------------------------------------------------
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self._node is not None:
+            raise TypeError(
+                f"np.asarray(variable) would leave the graph: the Variable of shape {self.shape} requires a "
+                "gradient; say variable.data if that is meant"
+            )
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+        return protocols.array_ufunc(ufunc, method, inputs, settings)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return protocols.array_function(function, args, kwargs)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "assignment into a Variable: its values are part of a graph; build a new one with np.where, "
+            "np.concatenate or functions.mask_fill, or write to variable.data before it is used"
+        )
+
+    def _in_place(self, operator: str, other: Any) -> Any:
+        if type(self._node) is Leaf:
+            raise TypeError(
+                f"in-place {operator}= on a leaf that requires a gradient: to update it write "
+                f"x.data {operator}= ...; to compute with it write x = x {operator} ..."
+            )
+        return getattr(self, protocols.IN_PLACE[operator])(other)
+
+    def __iadd__(self, other: Any) -> Any:
+        return self._in_place("+", other)
+
+    def __isub__(self, other: Any) -> Any:
+        return self._in_place("-", other)
+
+    def __imul__(self, other: Any) -> Any:
+        return self._in_place("*", other)
+
+    def __itruediv__(self, other: Any) -> Any:
+        return self._in_place("/", other)
+
+    def __ipow__(self, other: Any) -> Any:
+        return self._in_place("**", other)
+
+    def __imatmul__(self, other: Any) -> Any:
+        return self._in_place("@", other)
+
+
+class Parameter(Variable):
+    """A Variable that a layer trains; only Parameters are collected by ``Layer.parameters()``.
+
+    ``Parameter(None)`` is lazy: it has no data until ``.data`` is assigned; reading it before raises.
+
+    >>> w = Parameter([[1.0, 2.0]], name="w")
+    >>> w.shape, w.requires_grad
+    ((1, 2), True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any = None, requires_grad: bool | None = None, name: str | None = None) -> None:
+        if data is not None:
+            super().__init__(data, requires_grad, name)
+            return
+        self._grad, self.name = None, name  # _raw stays unset: reading it ends in __getattr__ below
+        self._node = None if requires_grad is False else Leaf(ref(self))
+
+    @property
+    def lazy(self) -> bool:
+        """Whether it is still without data."""
+        try:
+            object.__getattribute__(self, "_raw")
+        except AttributeError:
+            return True
+        return False
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "_raw":
+                raise RuntimeError(
+                    f"{self.name or 'this parameter'} has no data yet: its shape is learned at first use; "
+                    "call the layer once, or give it its input size"
+                )
+            return super().__getattr__(name)
+
+
+def box(raw: Any, node: Node | None) -> Variable:
+    """A Variable of an array and its place in the graph, unchecked."""
+    out = Variable.__new__(Variable)
+    out._raw, out._node, out._grad, out.name = raw, node, None, None
+    return out
+
+
+def raw(value: Any) -> Any:
+    """The array of a Variable; anything else as it is."""
+    return value._raw if isinstance(value, Variable) else value
+
+
+def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
+    """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
+    if gradient is None:
+        ones = np.ones_like(y._raw)
+        return box(ones[()] if ones.ndim == 0 else ones, None)
+    seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient), None)
+    if seed.shape != y.shape:
+        raise ValueError(f"{where}: the seed gradient has shape {seed.shape}, want {y.shape}")
+    return seed if seed.dtype == y.dtype else seed.astype(y.dtype)
+
+
+def _checked_array(data: Any) -> Any:
+    if isinstance(data, Variable):
+        raise TypeError("got a Variable where an array is wanted: say x.data for its values, x.detach() to share it")
+    if isinstance(data, np.ndarray) or not hasattr(data, "__array_function__"):
+        if not isinstance(data, np.generic):
+            data = np.asarray(data)
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")
+    return data[()] if type(data) is np.ndarray and data.ndim == 0 else data
+
+
+def _rebuild(kind: type[Variable], data: Any, requires_grad: bool, name: str | None, grad: Any) -> Variable:
+    new = kind(data, requires_grad, name)
+    new._grad = grad
+    return new
+
+
+def _deliver(found: dict[Node, Any]) -> None:
+    """Add gradients to ``.grad`` of the Variables whose nodes these are, all or none."""
+    new: list[tuple[Variable, Variable]] = []
+    for node, g in found.items():
+        owner = node.owner() if node.owner is not None else None
+        if owner is None or owner._node is not node:
+            continue
+        old = owner._grad
+        if old is None:
+            new.append((owner, g if isinstance(g, Variable) else box(g, None)))
+        elif old._node is None and not isinstance(g, Variable):
+            new.append((owner, box(old._raw + g, None)))
+        else:
+            new.append((owner, old + g))
+    for owner, g in new:
+        owner._grad = g

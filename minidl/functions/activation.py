@@ -1,0 +1,170 @@
+"""Activations: what stands between layers. Normalizing ones (softmax) and dropout are here too.
+
+Losses live in loss.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable
+from minidl.autograd.modes import MODE
+from minidl.functions.elementwise import erf
+from minidl.random import generator
+
+
+def _relu(x: Any) -> Any:
+    """``max(x, 0)``; the derivative at 0 is 0.
+
+    >>> relu(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+    return np.maximum(x, 0)
+
+
+def _leaky_relu(x: Any, slope: float = 0.01) -> Any:
+    """``x`` where positive, else ``slope * x``.
+
+    >>> leaky_relu(np.array([-1.0, 2.0]), 0.1)
+    array([-0.1,  2. ])
+    """
+    return np.where(x > 0, x, slope * x)
+
+
+def _sigmoid(x: Any) -> Any:
+    """``1 / (1 + exp(-x))``, without overflow and exact at both ends.
+
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
+    e = np.exp(-np.absolute(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``, without overflow.
+
+    >>> softplus(np.array([0.0, 1000.0]))
+    array([6.93147181e-01, 1.00000000e+03])
+    """
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
+
+
+def _shifted(x: Any, axis: Any) -> Any:
+    """``x`` minus its maximum along the axis, so that no exponential overflows; -inf rows stay."""
+    m = x.max(axis, keepdims=True)
+    return x - np.where(m == -np.inf, 0, m)
+
+
+def _softmax(x: Any, axis: Any = -1) -> Any:
+    """``exp(x) / sum(exp(x))`` along an axis; a row of only -inf (all masked) gives zeros.
+
+    >>> softmax(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+    e = np.exp(_shifted(x, axis))
+    s = e.sum(axis, keepdims=True)
+    return e / np.where(s == 0, 1, s)
+
+
+def _log_softmax(x: Any, axis: Any = -1) -> Any:
+    """The logarithm of ``softmax``, computed without it: ``x - log(sum(exp(x)))``.
+
+    >>> log_softmax(np.array([0.0, 1000.0]))
+    array([-1000.,     0.])
+    """
+    z = _shifted(x, axis)
+    s = np.exp(z).sum(axis, keepdims=True)
+    return z - np.log(np.where(s == 0, 1, s))
+
+
+def _gelu(x: Any, approximate: bool = False) -> Any:
+    """``x`` times the normal distribution function of x (Hendrycks and Gimpel 2016).
+
+    Exact by default; ``approximate=True`` is the paper's form with tanh, several times faster.
+
+    >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
+    """
+    return x * _normal(x, approximate)
+
+
+_A, _B = math.sqrt(2 / math.pi), 0.044715
+
+
+def _normal(x: Any, approximate: bool) -> Any:
+    """The normal distribution function, or its approximation."""
+    inner = np.tanh(x * (_A + _A * _B * x * x)) if approximate else erf(x * math.sqrt(0.5))
+    return 0.5 + 0.5 * inner
+
+
+def _density(x: Any, approximate: bool) -> Any:
+    """The derivative of ``_normal``."""
+    if not approximate:
+        return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    t = np.tanh(x * (_A + _A * _B * x * x))
+    return 0.5 * (1 - t * t) * (_A + 3 * _A * _B * x * x)
+
+
+# fmt: off
+relu        = differentiable(_relu, lambda g, y, x: np.where(x > 0, g, 0), name="relu")
+leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g), name="leaky_relu")
+sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * y * (1 - y), name="sigmoid")
+softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x), name="softplus")
+softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)),
+                             name="softmax")
+log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True),
+                             name="log_softmax")
+gelu        = differentiable(_gelu, lambda g, y, x, approximate=False:
+                             g * (_normal(x, approximate) + x * _density(x, approximate)), name="gelu")
+# fmt: on
+
+
+def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
+    """``x`` with a number put where the mask is True, such as -inf before a softmax.
+
+    >>> mask_fill(np.array([1.0, 2.0]), np.array([True, False]), -np.inf)
+    array([-inf,   2.])
+    """
+    if np.shape(value) != ():
+        raise ValueError("the value must be one number")
+    if np.broadcast_shapes(np.shape(mask), x.shape) != x.shape or mask.dtype != np.bool_:
+        raise ValueError("the mask must be of bools and broadcast to x")
+    return np.where(mask, value if isinstance(value, (int, float)) else x.dtype.type(value), x)
+
+
+mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None, name="mask_fill")
+
+_dropped = differentiable(lambda x, mask: x * mask, lambda g, y, x, mask: g * mask, None, name="dropout")
+
+
+def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None) -> Any:
+    """Zero each element with probability ``rate`` and divide the others by ``1 - rate`` (Srivastava et al. 2014).
+
+    Under ``test_mode`` the input itself.
+
+    Args:
+        x: floating, any shape.
+        rate: in [0, 1).
+        rng: drawn from; default minidl's seeded generator.
+
+    Raises:
+        ValueError: the rate is outside [0, 1).
+
+    >>> from minidl import random
+    >>> random.seed(0)
+    >>> dropout(np.ones(4), 0.5)
+    array([2., 0., 0., 0.])
+    """
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: the rate must be in [0, 1), got {rate}")
+    if MODE.get().testing or rate == 0:
+        return x
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.dtype.kind != "f":
+        raise TypeError(f"dropout: want floating data, got {x.dtype}")
+    kept = (rng or generator()).random(x.shape, dtype=np.float32) >= rate
+    return _dropped(x, kept.astype(x.dtype) * (1 / (1 - rate)))

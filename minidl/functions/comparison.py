@@ -1,0 +1,72 @@
+"""Functions with nothing to differentiate: comparisons, signs, positions. Recorded, without a rule.
+
+Choice by a condition (``where``, ``maximum``) has a derivative and lives in elementwise.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable, implements
+
+# fmt: off
+equal         = differentiable(np.equal)
+not_equal     = differentiable(np.not_equal)
+less          = differentiable(np.less)
+less_equal    = differentiable(np.less_equal)
+greater       = differentiable(np.greater)
+greater_equal = differentiable(np.greater_equal)
+logical_and   = differentiable(np.logical_and)
+logical_or    = differentiable(np.logical_or)
+logical_not   = differentiable(np.logical_not)
+bitwise_and   = differentiable(np.bitwise_and)
+bitwise_or    = differentiable(np.bitwise_or)
+bitwise_xor   = differentiable(np.bitwise_xor)
+invert        = differentiable(np.invert)
+isnan         = differentiable(np.isnan)
+isfinite      = differentiable(np.isfinite)
+isinf         = differentiable(np.isinf)
+sign          = differentiable(np.sign)
+floor         = differentiable(np.floor)
+ceil          = differentiable(np.ceil)
+rint          = differentiable(np.rint)
+argmax        = differentiable(np.argmax, replaces=(np.argmax,))
+argmin        = differentiable(np.argmin, replaces=(np.argmin,))
+argsort       = differentiable(np.argsort, replaces=(np.argsort,))
+nonzero       = differentiable(np.nonzero, replaces=(np.nonzero,))
+any           = differentiable(np.any, replaces=(np.any,))
+all           = differentiable(np.all, replaces=(np.all,))
+zeros_like    = differentiable(np.zeros_like, replaces=(np.zeros_like,))
+ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
+# fmt: on
+
+
+def _plain(value: Any) -> Any:
+    return value.data if hasattr(value, "cleargrad") else value
+
+
+@implements(np.shape)
+def _shape(a: Any) -> Any:
+    return a.shape
+
+
+@implements(np.ndim)
+def _ndim(a: Any) -> Any:
+    return a.ndim
+
+
+@implements(np.size)
+def _size(a: Any, axis: Any = None) -> Any:
+    return np.size(a.data, axis)
+
+
+@implements(np.allclose)
+def _allclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
+    return np.allclose(_plain(a), _plain(b), *args, **kwargs)
+
+
+@implements(np.array_equal)
+def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
+    return np.array_equal(_plain(a1), _plain(a2), equal_nan)

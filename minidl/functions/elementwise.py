@@ -1,0 +1,152 @@
+"""Elementwise functions of numbers: arithmetic, powers, exponentials, extrema, choice.
+
+Activations live in activation.py, comparisons in comparison.py.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable, implements
+
+# The discipline for rules, everywhere in this folder (a test checks what a machine can):
+# 1. Pure: a rule uses only what it is given.
+# 2. Closed: a rule uses only functions that have rules (or that are locally constant, like sign).
+# 3. Methods, operators and ufuncs rather than other np.* functions; mask with np.where, never by a product.
+# 4. Scale by Python numbers only: np.float64(2) would widen a float32 gradient.
+# Un-broadcasting, expanding, dtype and accumulation are the engine's.
+
+# fmt: off
+add      = differentiable(np.add,      lambda g, y, a, b: g,
+                                       lambda g, y, a, b: g)
+subtract = differentiable(np.subtract, lambda g, y, a, b: g,
+                                       lambda g, y, a, b: -g)
+multiply = differentiable(np.multiply, lambda g, y, a, b: g * b,
+                                       lambda g, y, a, b: g * a)
+divide   = differentiable(np.divide,   lambda g, y, a, b: g / b,
+                                       lambda g, y, a, b: -g * y / b)
+negative = differentiable(np.negative, lambda g, y, x: -g)
+square   = differentiable(np.square,   lambda g, y, x: g * (2 * x))
+sqrt     = differentiable(np.sqrt,     lambda g, y, x: g * 0.5 / y)
+exp      = differentiable(np.exp,      lambda g, y, x: g * y)
+expm1    = differentiable(np.expm1,    lambda g, y, x: g * (y + 1))
+log      = differentiable(np.log,      lambda g, y, x: g / x)
+log1p    = differentiable(np.log1p,    lambda g, y, x: g / (1 + x))
+sin      = differentiable(np.sin,      lambda g, y, x: g * np.cos(x))
+cos      = differentiable(np.cos,      lambda g, y, x: -g * np.sin(x))
+tan      = differentiable(np.tan,      lambda g, y, x: g * (1 + y * y))
+arctan   = differentiable(np.arctan,   lambda g, y, x: g / (1 + x * x))
+sinh     = differentiable(np.sinh,     lambda g, y, x: g * np.cosh(x))
+cosh     = differentiable(np.cosh,     lambda g, y, x: g * np.sinh(x))
+tanh     = differentiable(np.tanh,     lambda g, y, x: g * (1 - y * y))
+abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x))
+# Where two are equal each gets half, so that the order of the arguments does not matter.
+maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)),
+                                       lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b > a, g, 0)))
+minimum  = differentiable(np.minimum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)),
+                                       lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b < a, g, 0)))
+# fmt: on
+
+
+def _power(x: Any, p: Any) -> Any:
+    return x**p  # the operator squares and takes roots where np.power would not
+
+
+def _less_one(p: Any) -> Any:
+    """The exponent of the derivative; for p = 0 any will do, since the factor p is 0 (0 * inf is not)."""
+    return (p - 1 if p else 1) if isinstance(p, (int, float)) else np.where(p == 0, 1, p - 1)
+
+
+power = differentiable(
+    _power,
+    lambda g, y, x, p: g * (p * x ** _less_one(p)),
+    lambda g, y, x, p: g * np.where(x == 0, 0, y * np.log(np.where(x == 0, 1, x))),
+    name="power",
+    replaces=(np.power,),
+)
+
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    """``x`` where the condition holds, else ``y``; NumPy's ``where`` with three arguments."""
+    return np.where(condition, x, y)
+
+
+where = differentiable(
+    _where,
+    None,
+    lambda g, out, condition, x, y: np.where(condition, g, 0),
+    lambda g, out, condition, x, y: np.where(condition, 0, g),
+    name="where",
+    replaces=(np.where,),
+)
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
+    """``a`` limited to ``[a_min, a_max]``; at a limit itself the gradient passes."""
+    return np.clip(a, a_min, a_max)
+
+
+clip = differentiable(
+    _clip,
+    lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
+    lambda g, y, a, a_min=None, a_max=None: np.where(a < a_min, g, 0),
+    lambda g, y, a, a_min=None, a_max=None: np.where(a > a_max, g, 0),
+    name="clip",
+    replaces=(np.clip,),
+)
+
+
+@cache
+def _erfc_series() -> list[float]:
+    """Chebyshev coefficients, in t = 2 / (2 + |x|), of log(exp(x^2) erfc(|x|) / t)."""
+
+    def smooth(t: float) -> float:
+        x = min(2 / t - 2, 26.0)
+        return math.log(math.erfc(x)) + x * x - math.log(2 / (2 + x))
+
+    lowest = 2 / 28.0  # erfc(26) is near the smallest float64; beyond, erf is 1 to the last digit
+    nodes = np.cos((np.arange(64) + 0.5) * math.pi / 64)
+    values = [smooth(lowest + (1 - lowest) * (u + 1) / 2) for u in nodes]
+    return [float(c) for c in np.polynomial.chebyshev.chebfit(nodes, values, 34)]
+
+
+def _erf(x: Any) -> Any:
+    """The error function, 2 / sqrt(pi) times the integral of exp(-u^2) from 0 to x, to a few 1e-16.
+
+    NumPy has none; this is a Chebyshev series for erfc(|x|), summed by Clenshaw's recurrence.
+    """
+    z = np.minimum(np.absolute(x), 26.0)
+    t = 2.0 / (2.0 + z)
+    lowest = 2 / 28.0
+    u = (t - lowest) * (2 / (1 - lowest)) - 1.0
+    a = b = 0.0 * u
+    for c in reversed(_erfc_series()[1:]):
+        a, b = c + 2.0 * u * a - b, a
+    series = _erfc_series()[0] + u * a - b
+    return np.sign(x) * (1.0 - t * np.exp(series - z * z))
+
+
+erf = differentiable(_erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x), name="erf")
+
+
+def _astype(x: Any, dtype: Any) -> Any:
+    return x.astype(dtype)
+
+
+_to_floating = differentiable(_astype, lambda g, y, x, dtype: g, name="astype")
+_to_other = differentiable(_astype, name="astype")
+
+
+@implements("astype")
+def astype(x: Any, dtype: Any) -> Any:
+    """``x`` in another dtype. Gradients come back in x's own; to integers or bools there is none.
+
+    >>> astype(np.array([1.0]), np.float32).dtype
+    dtype('float32')
+    """
+    dtype = np.dtype(dtype)
+    return (_to_floating if dtype.kind == "f" else _to_other)(x, dtype)

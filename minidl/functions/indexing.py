@@ -1,0 +1,59 @@
+"""Picking elements by NumPy's indices, and the adjoint: adding into zeros at those indices.
+
+Regular moves of whole arrays live in shape.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable, implements
+
+
+def _getitem(x: Any, *index: Any) -> Any:
+    return x[index]
+
+
+def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
+    z = np.zeros_like(g, shape=shape)
+    if any(getattr(i, "dtype", None) is not None and i.dtype.kind in "iu" and i.ndim for i in index):
+        np.add.at(z, index, g)  # the same element may be picked several times
+    else:
+        z[index] = g
+    return z
+
+
+_pick = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
+_put = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
+
+
+@implements("getitem")
+def getitem(x: Any, index: Any) -> Any:
+    """``x[index]`` for every index of NumPy: integers, slices, None, ``...``, masks, integer arrays.
+
+    Integer and bool Variables index like arrays. The adjoint adds, so an element picked twice gets both
+    gradients.
+
+    >>> getitem(np.array([1.0, 2.0]), [0, 0, 1])
+    array([1., 1., 2.])
+    """
+    index = index if isinstance(index, tuple) else (index,)
+    return _pick(x, *(np.asarray(i, None if len(i) else np.intp) if isinstance(i, list) else i for i in index))
+
+
+@implements(np.take)
+def take(a: Any, indices: Any, axis: int | None = None) -> Any:
+    """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
+
+    >>> take(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, 0], axis=1)
+    array([[2., 1.],
+           [4., 3.]])
+    """
+    indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
+    if axis is None:
+        return getitem(np.ravel(a), indices)
+    if not -a.ndim <= axis < a.ndim:
+        raise ValueError(f"take: axis {axis} is out of range for shape {a.shape}")
+    return getitem(a, (slice(None),) * (axis % a.ndim) + (indices,))

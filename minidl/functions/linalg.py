@@ -1,0 +1,75 @@
+"""Matrix products: matmul in all its shapes, and linear (a product plus bias).
+
+Elementwise products live in elementwise.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable, implements
+
+
+def _matmul_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """The gradient for the left factor; the engine sums over broadcast batch axes."""
+    if b.ndim == 1:
+        return np.expand_dims(g, -1) * b  # (.., m, n), or (n,) when both are vectors
+    if a.ndim == 1:
+        return (b @ np.expand_dims(g, -1)).reshape(b.shape[:-1])
+    return g @ b.swapaxes(-1, -2)
+
+
+def _matmul_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """The gradient for the right factor."""
+    if a.ndim == 1:
+        return np.expand_dims(a, -1) * np.expand_dims(g, -2) if b.ndim > 1 else g * a
+    if b.ndim == 1:
+        return np.expand_dims(g, -1) * a
+    return a.swapaxes(-1, -2) @ g
+
+
+matmul = differentiable(np.matmul, _matmul_a, _matmul_b)
+
+
+@implements(np.dot)
+def dot(a: Any, b: Any) -> Any:
+    """NumPy's ``dot`` for numbers, vectors and matrices (for more axes say ``matmul``).
+
+    >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    np.float64(11.0)
+    """
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    if np.ndim(a) > 2 or np.ndim(b) > 2:
+        raise TypeError("dot: for arrays of more than two axes use np.matmul")
+    return matmul(a, b)
+
+
+def _linear(x: Any, w: Any, b: Any = None) -> Any:
+    """``x @ w + b``: x (.., in), w (in, out), b (out) or None; gives (.., out).
+
+    Raises ValueError for other shapes: nothing is broadcast but b over the leading axes of x.
+
+    >>> linear(np.ones((2, 3)), np.ones((3, 1)), np.array([0.5]))
+    array([[3.5],
+           [3.5]])
+    """
+    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
+        raise ValueError("want x (.., in), w (in, out) and b (out)")
+    y = x @ w
+    if b is not None:
+        if b.shape != w.shape[1:]:
+            raise ValueError("want x (.., in), w (in, out) and b (out)")
+        y = np.add(y, b, out=y) if type(y) is np.ndarray and y.dtype == b.dtype else y + b
+    return y
+
+
+linear = differentiable(
+    _linear,
+    lambda g, y, x, w, b=None: g @ w.T,
+    lambda g, y, x, w, b=None: x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
+    lambda g, y, x, w, b=None: g,
+    name="linear",
+)

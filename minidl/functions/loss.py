@@ -1,0 +1,197 @@
+"""Losses: one number for a batch of predictions and targets; and accuracy. All are means.
+
+They take no silent broadcast: prediction and target have the same shape, or labels one axis less.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable
+from minidl.functions.activation import log_softmax, softplus
+
+
+def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
+    """Prediction and target: both floating, of one shape, the target in the prediction's dtype."""
+    y, t = (a if hasattr(a, "dtype") else np.asarray(a) for a in (y, t))
+    if y.shape != t.shape:
+        raise ValueError(f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}")
+    if y.dtype.kind != "f" or t.dtype.kind != "f":
+        raise TypeError(f"{name}: want floating predictions and targets, got {y.dtype} and {t.dtype}")
+    return y, t if t.dtype == y.dtype else t.astype(y.dtype)
+
+
+def _mse(y: Any, t: Any) -> Any:
+    d = (y - t).reshape(-1)
+    return (d @ d) / max(d.size, 1)
+
+
+_squared = differentiable(
+    _mse,
+    lambda g, out, y, t: (y - t) * (g * (2 / max(y.size, 1))),
+    lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))),
+    name="mean_squared_error",
+)
+
+
+def mean_squared_error(y: Any, t: Any) -> Any:
+    """The mean of ``(y - t)^2`` over all elements.
+
+    Args:
+        y: predictions, floating, any shape.
+        t: targets, floating, the same shape; cast to y's dtype.
+
+    Raises:
+        ValueError: the shapes differ (also (N, 1) against (N,)).
+        TypeError: integers.
+
+    >>> mean_squared_error(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
+    np.float64(2.0)
+    """
+    return _squared(*_pair("mean_squared_error", y, t))
+
+
+def _labels(name: str, x: Any, t: Any, ignore_index: int | None) -> tuple[Any, Any]:
+    x, t = (a if hasattr(a, "dtype") else np.asarray(a) for a in (x, t))
+    if t.dtype.kind not in "iu":
+        raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name}: logits must be floating, got {x.dtype}")
+    if x.ndim == 0 or t.shape != x.shape[:-1]:
+        raise ValueError(f"{name}: for logits {x.shape} want labels {x.shape[:-1]}, got {t.shape}")
+    labels = t.data if hasattr(t, "cleargrad") else t
+    bad = (labels < 0) | (labels >= x.shape[-1])
+    if ignore_index is not None:
+        bad &= labels != ignore_index
+    if bad.any():
+        raise ValueError(
+            f"{name}: label {labels[bad].flat[0]} is outside the {x.shape[-1]} classes of logits {x.shape}"
+        )
+    return x, t
+
+
+def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, int]:
+    """Indices (row, label) of the counted entries of ``x`` seen as rows, and how many there are."""
+    t = t.reshape(-1)
+    rows = np.nonzero(t != ignore_index)[0]
+    return rows, t[rows], len(rows)
+
+
+def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
+    z = x.reshape(-1, x.shape[-1])
+    rows, labels, count = _rows(x, t, ignore_index)
+    m = z.max(1, keepdims=True) if z.size else z[:, :1]
+    e = np.exp(z - m)
+    s = e.sum(1, keepdims=True)
+    losses = (np.log(s) + m)[rows, 0] - z[rows, labels]
+    e /= s
+    return losses.sum() / max(count, 1), e
+
+
+def _cross_entropy_joint(
+    g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any, ignore_index: int = -100
+) -> tuple[Any, None]:
+    """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
+    rows, labels, count = _rows(x, t, ignore_index)
+    scale = g / max(count, 1)
+    gx = saved * scale
+    gx[rows, labels] -= scale
+    if count != len(gx):
+        gx[t.reshape(-1) == ignore_index] = 0
+    return gx.reshape(x.shape), None
+
+
+def _cross_entropy_plain(x: Any, t: Any, ignore_index: int = -100) -> Any:
+    rows, labels, count = _rows(x, t, ignore_index)
+    return -log_softmax(x.reshape(-1, x.shape[-1]))[rows, labels].sum() / max(count, 1)
+
+
+_fused_cross_entropy = differentiable(
+    _cross_entropy, joint=_cross_entropy_joint, saves=True, equals=_cross_entropy_plain, name="cross_entropy"
+)
+
+
+def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
+    """The mean of ``-log softmax(x)[t]`` over the rows that are not ignored; 0 if all are.
+
+    Args:
+        x: logits, floating (.., C); not probabilities (a warning if softmax made them).
+        t: integer labels (..), in [0, C) or ``ignore_index``.
+        ignore_index: the label of rows that do not count.
+
+    Raises:
+        TypeError: labels are not integers, or logits not floating.
+        ValueError: shapes do not match, or a label is out of range.
+
+    >>> cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
+    np.float64(0.6931471805599453)
+    """
+    x, t = _labels("cross_entropy", x, t, ignore_index)
+    if getattr(getattr(x, "creator", None), "name", None) == "softmax":
+        warnings.warn("cross_entropy takes logits, but its input was made by softmax", UserWarning, stacklevel=2)
+    return _fused_cross_entropy(x, t, ignore_index)
+
+
+def binary_cross_entropy(y: Any, t: Any, *, eps: float = 1e-12) -> Any:
+    """The mean of ``-(t log(y) + (1 - t) log(1 - y))``; for logits use ``binary_cross_entropy_with_logits``.
+
+    Args:
+        y: probabilities, floating, any shape; kept ``eps`` away from 0 and 1 (float32: its own smallest step).
+        t: targets in [0, 1], floating, the same shape; cast to y's dtype.
+        eps: as said.
+
+    >>> binary_cross_entropy(np.array([0.5]), np.array([1.0]))
+    np.float64(0.6931471805599453)
+    """
+    y, t = _pair("binary_cross_entropy", y, t)
+    eps = max(eps, float(np.finfo(y.dtype).epsneg))
+    y = np.clip(y, eps, 1 - eps)
+    return -(t * np.log(y) + (1 - t) * np.log1p(-y)).mean()
+
+
+def binary_cross_entropy_with_logits(x: Any, t: Any) -> Any:
+    """``binary_cross_entropy(sigmoid(x), t)``, computed as the mean of ``softplus(x) - t x``: stable for any x.
+
+    Args and raises as ``mean_squared_error``.
+
+    >>> binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 1.0])).round(4)
+    np.float64(0.3466)
+    """
+    x, t = _pair("binary_cross_entropy_with_logits", x, t)
+    return (softplus(x) - t * x).mean()
+
+
+def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
+    """The mean of ``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, d = y - t (Huber 1964).
+
+    Args and raises as ``mean_squared_error``.
+
+    >>> huber(np.array([0.5, 3.0]), np.array([0.0, 0.0]))
+    np.float64(1.3125)
+    """
+    y, t = _pair("huber", y, t)
+    d = abs(y - t)
+    near = np.minimum(d, delta)
+    return (near * (d - 0.5 * near)).mean()
+
+
+_hits = differentiable(lambda x, t: (x.argmax(-1) == t).mean())
+
+
+def accuracy(x: Any, t: Any) -> Any:
+    """The share of rows whose largest entry stands at the label: a number in [0, 1], not differentiable.
+
+    Args:
+        x: logits or probabilities (.., C).
+        t: integer labels (..).
+
+    Raises:
+        TypeError, ValueError: as ``cross_entropy``.
+
+    >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    np.float64(0.5)
+    """
+    return _hits(*_labels("accuracy", x, t, None))

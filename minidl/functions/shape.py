@@ -1,0 +1,141 @@
+"""Functions that move elements without changing them: reshape, transpose, broadcast, join and split.
+
+Picking elements by index lives in indexing.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.engine import fit
+from minidl.autograd.function import differentiable, implements
+
+
+def _reshape(a: Any, shape: Any) -> Any:
+    """The same elements in another shape: NumPy's ``reshape``, in C order."""
+    return a.reshape(shape)
+
+
+def _transpose(a: Any, axes: Any = None) -> Any:
+    """Axes permuted, by default reversed: NumPy's ``transpose``."""
+    return a.transpose(axes)
+
+
+def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
+    """Two axes exchanged: NumPy's ``swapaxes``."""
+    return a.swapaxes(axis1, axis2)
+
+
+def _expand_dims(a: Any, axis: Any) -> Any:
+    """New axes of length 1: NumPy's ``expand_dims``."""
+    return np.expand_dims(a, axis)
+
+
+def _squeeze(a: Any, axis: Any = None) -> Any:
+    """Axes of length 1 removed: NumPy's ``squeeze``."""
+    return a.squeeze(axis)
+
+
+def _broadcast_to(array: Any, shape: Any) -> Any:
+    """Repeated along new or length-1 axes, without a copy: NumPy's ``broadcast_to``."""
+    return np.broadcast_to(array, shape)
+
+
+def _sum_to(x: Any, shape: Any) -> Any:
+    """Summed over the axes along which ``shape`` would broadcast to x's: the adjoint of ``broadcast_to``."""
+    if np.broadcast_shapes(x.shape, tuple(shape)) != x.shape:
+        raise ValueError(f"shape {x.shape} cannot be summed to {tuple(shape)}")
+    return fit(x, tuple(shape), x.dtype)
+
+
+def _ravel(a: Any) -> Any:
+    """All elements along one axis: NumPy's ``ravel``, in C order."""
+    return a.reshape(-1)
+
+
+def _inverse(axes: Any) -> Any:
+    return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
+
+
+# fmt: off
+reshape      = differentiable(_reshape, lambda g, y, a, shape: g.reshape(a.shape),
+                              name="reshape", replaces=(np.reshape,))
+transpose    = differentiable(_transpose, lambda g, y, a, axes=None: g.transpose(_inverse(axes)),
+                              name="transpose", replaces=(np.transpose,))
+swapaxes     = differentiable(_swapaxes, lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2),
+                              name="swapaxes", replaces=(np.swapaxes,))
+expand_dims  = differentiable(_expand_dims, lambda g, y, a, axis: g.reshape(a.shape),
+                              name="expand_dims", replaces=(np.expand_dims,))
+squeeze      = differentiable(_squeeze, lambda g, y, a, axis=None: g.reshape(a.shape),
+                              name="squeeze", replaces=(np.squeeze,))
+ravel        = differentiable(_ravel, lambda g, y, a: g.reshape(a.shape),
+                              name="ravel", replaces=(np.ravel,))
+# The engine sums a gradient that is larger than the argument and expands one that is smaller.
+broadcast_to = differentiable(_broadcast_to, lambda g, y, array, shape: g,
+                              name="broadcast_to", replaces=(np.broadcast_to,))
+sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g, name="sum_to")
+# fmt: on
+
+
+def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
+    return (slice(None),) * (axis % ndim) + (slice(start, stop),)
+
+
+def _concatenate_rule(g: Any, y: Any, wanted: list[bool], *arrays: Any, axis: int = 0) -> list[Any]:
+    ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
+    return [
+        g[_part(axis, g.ndim, end - a.shape[axis], end)] if want else None
+        for a, end, want in zip(arrays, ends, wanted, strict=True)
+    ]
+
+
+def _split_rule(gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, axis: int = 0) -> list[Any]:
+    pieces = [np.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True)]
+    return [np.concatenate(pieces, axis=axis)]
+
+
+_concatenate = differentiable(
+    lambda *arrays, axis=0: np.concatenate(arrays, axis), joint=_concatenate_rule, name="concatenate"
+)
+_split = differentiable(
+    lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)), joint=_split_rule, name="split"
+)
+
+
+@implements(np.concatenate)
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """Arrays joined along an axis they have: NumPy's ``concatenate``.
+
+    >>> concatenate([np.ones(2), np.zeros(1)])
+    array([1., 1., 0.])
+    """
+    if axis is None:
+        return _concatenate(*(np.ravel(a) for a in arrays), axis=0)
+    return _concatenate(*arrays, axis=axis)
+
+
+@implements(np.stack)
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape joined along a new axis: NumPy's ``stack``.
+
+    >>> stack([np.zeros(2), np.ones(2)], axis=1)
+    array([[0., 1.],
+           [0., 1.]])
+    """
+    arrays = [a if hasattr(a, "shape") else np.asarray(a) for a in arrays]
+    if len({a.shape for a in arrays}) != 1:
+        raise ValueError(f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}")
+    return _concatenate(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
+
+
+@implements(np.split)
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """An array cut along an axis, into equal sections or before the given indices: NumPy's ``split``.
+
+    >>> [p.shape for p in split(np.zeros((6, 2)), 3)]
+    [(2, 2), (2, 2), (2, 2)]
+    """
+    return list(_split(ary, indices_or_sections, axis))
