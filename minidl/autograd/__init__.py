@@ -13,4 +13,4 @@ __all__ = [
     "Function", "Parameter", "Variable", "detect_anomaly", "differentiable", "grad", "gradcheck",
     "gradients", "hessian", "hvp", "implements", "jacobian", "jvp", "no_grad", "test_mode",
     "value_and_grad", "vjp",
-]  # fmt: skip
+]

@@ -58,7 +58,7 @@ class Function:
         if given:
             if given[0] < len(inputs):
                 raise TypeError(f"{self.name}: argument {self.names[given[0]]!r} was given twice")
-            defaults = self.forward.__defaults__ or ()  # type: ignore[attr-defined]  # names imply a Python function
+            defaults = self.forward.__defaults__ or ()
             first_default = len(self.names) - len(defaults)
             values = list(inputs)
             for i in range(len(inputs), given[-1] + 1):

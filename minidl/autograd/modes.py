@@ -9,25 +9,23 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Mode:
-    """One immutable set of flags; ``outer`` is the mode that a ``with`` block goes back to."""
+class Mode(NamedTuple):
+    """The flags, and ``outer``: the mode that a ``with`` block goes back to."""
 
-    __slots__ = ("anomaly", "outer", "recording", "testing", "transforming")
-
-    def __init__(self, outer: Mode | None = None, **changes: bool) -> None:
-        self.outer = outer
-        self.recording = changes.get("recording", outer.recording if outer else True)
-        self.testing = changes.get("testing", outer.testing if outer else False)
-        self.anomaly = changes.get("anomaly", outer.anomaly if outer else False)
-        self.transforming = changes.get("transforming", outer.transforming if outer else False)
+    recording: bool = True
+    testing: bool = False
+    anomaly: bool = False
+    transforming: bool = False
+    outer: Any = None  # a Mode or None
 
 
-MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=Mode())
+_TRAINING = Mode()
+MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 
 
 class Switch:
@@ -43,7 +41,8 @@ class Switch:
         self._changes = changes
 
     def __enter__(self) -> None:
-        MODE.set(Mode(MODE.get(), **self._changes))
+        mode = MODE.get()
+        MODE.set(mode._replace(outer=mode, **self._changes))
 
     def __exit__(self, *exc: object) -> None:
         outer = MODE.get().outer

@@ -14,7 +14,7 @@ REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 
 IN_PLACE = {
     "+": "__add__", "-": "__sub__", "*": "__mul__", "/": "__truediv__", "**": "__pow__", "@": "__matmul__",
-}  # fmt: skip
+}
 
 # What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
 METHODS: dict[str, tuple[Any, str]] = {
@@ -40,7 +40,7 @@ METHODS: dict[str, tuple[Any, str]] = {
     "clip": (np.clip, "method"), "take": (np.take, "method"), "flatten": (np.ravel, "method"),
     "__getitem__": ("getitem", "method"), "astype": ("astype", "method"),  # by name: NumPy has no function for these
     "reshape": (np.reshape, "starred"), "transpose": (np.transpose, "starred"), "T": (np.transpose, "property"),
-}  # fmt: skip
+}
 
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:

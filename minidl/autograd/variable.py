@@ -90,7 +90,7 @@ class Variable(Bound, WordsOfOthers):
         """Note that the value changed: a backward through an application of the old one will raise."""
         old = self._node
         if old is not None:
-            old.stale = True  # type: ignore[union-attr]  # callers made sure that it is a Leaf
+            old.stale = True  # type: ignore[union-attr]  # a Leaf: results cannot be given a value
             new = Leaf.__new__(Leaf)
             new.owner, new.stale = old.owner, False  # type: ignore[union-attr, assignment]  # a Leaf has an owner
             self._node = new
@@ -392,9 +392,8 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 def _checked_array(data: Any) -> Any:
     if isinstance(data, Variable):
         raise TypeError("got a Variable where an array is wanted: say x.data for its values, x.detach() to share it")
-    if isinstance(data, np.ndarray) or not hasattr(data, "__array_function__"):
-        if not isinstance(data, np.generic):
-            data = np.asarray(data)
+    if isinstance(data, np.ndarray) or not hasattr(data, "dtype"):  # other libraries' arrays stay theirs
+        data = np.asarray(data)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")
     return data[()] if type(data) is np.ndarray and data.ndim == 0 else data

@@ -6,25 +6,25 @@ Variables find them.
 
 from minidl.functions.activation import (
     dropout, gelu, leaky_relu, log_softmax, mask_fill, relu, sigmoid, softmax, softplus,
-)  # fmt: skip
+)
 from minidl.functions.comparison import (
     all, any, argmax, argmin, argsort, bitwise_and, bitwise_or, bitwise_xor, ceil, equal, floor, greater,
     greater_equal, invert, isfinite, isinf, isnan, less, less_equal, logical_and, logical_not, logical_or,
     nonzero, not_equal, ones_like, rint, sign, zeros_like,
-)  # fmt: skip
+)
 from minidl.functions.elementwise import (
     abs, add, arctan, astype, clip, cos, cosh, divide, erf, exp, expm1, log, log1p, maximum, minimum, multiply,
     negative, power, sin, sinh, sqrt, square, subtract, tan, tanh, where,
-)  # fmt: skip
+)
 from minidl.functions.indexing import getitem, take
 from minidl.functions.linalg import dot, linear, matmul
 from minidl.functions.loss import (
     accuracy, binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber, mean_squared_error,
-)  # fmt: skip
+)
 from minidl.functions.reduction import max, mean, min, sum, var
 from minidl.functions.shape import (
     broadcast_to, concatenate, expand_dims, ravel, reshape, split, squeeze, stack, sum_to, swapaxes, transpose,
-)  # fmt: skip
+)
 
 __all__ = [
     "abs", "accuracy", "add", "all", "any", "arctan", "argmax", "argmin", "argsort", "astype",
@@ -37,4 +37,4 @@ __all__ = [
     "ones_like", "power", "ravel", "relu", "reshape", "rint", "sigmoid", "sign", "sin", "sinh", "softmax",
     "softplus", "split", "sqrt", "square", "squeeze", "stack", "subtract", "sum", "sum_to", "swapaxes",
     "take", "tan", "tanh", "transpose", "var", "where", "zeros_like",
-]  # fmt: skip
+]

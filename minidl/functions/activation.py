@@ -109,7 +109,6 @@ def _density(x: Any, approximate: bool) -> Any:
     return 0.5 * (1 - t * t) * (_A + 3 * _A * _B * x * x)
 
 
-# fmt: off
 relu        = differentiable(_relu, lambda g, y, x: np.where(x > 0, g, 0), name="relu")
 leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g), name="leaky_relu")
 sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * y * (1 - y), name="sigmoid")
@@ -120,7 +119,6 @@ log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y
                              name="log_softmax")
 gelu        = differentiable(_gelu, lambda g, y, x, approximate=False:
                              g * (_normal(x, approximate) + x * _density(x, approximate)), name="gelu")
-# fmt: on
 
 
 def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
@@ -157,7 +155,7 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     >>> from minidl import random
     >>> random.seed(0)
     >>> dropout(np.ones(4), 0.5)
-    array([2., 0., 0., 0.])
+    array([2., 2., 2., 0.])
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: the rate must be in [0, 1), got {rate}")

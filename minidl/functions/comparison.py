@@ -11,7 +11,6 @@ import numpy as np
 
 from minidl.autograd.function import differentiable, implements
 
-# fmt: off
 equal         = differentiable(np.equal)
 not_equal     = differentiable(np.not_equal)
 less          = differentiable(np.less)
@@ -40,7 +39,6 @@ any           = differentiable(np.any, replaces=(np.any,))
 all           = differentiable(np.all, replaces=(np.all,))
 zeros_like    = differentiable(np.zeros_like, replaces=(np.zeros_like,))
 ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
-# fmt: on
 
 
 def _plain(value: Any) -> Any:

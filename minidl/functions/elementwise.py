@@ -20,7 +20,6 @@ from minidl.autograd.function import differentiable, implements
 # 4. Scale by Python numbers only: np.float64(2) would widen a float32 gradient.
 # Un-broadcasting, expanding, dtype and accumulation are the engine's.
 
-# fmt: off
 add      = differentiable(np.add,      lambda g, y, a, b: g,
                                        lambda g, y, a, b: g)
 subtract = differentiable(np.subtract, lambda g, y, a, b: g,
@@ -49,7 +48,6 @@ maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 *
                                        lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b > a, g, 0)))
 minimum  = differentiable(np.minimum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)),
                                        lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b < a, g, 0)))
-# fmt: on
 
 
 def _power(x: Any, p: Any) -> Any:

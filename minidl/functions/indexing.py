@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import differentiable, implements
+from minidl.autograd.function import Function, differentiable, implements
 
 
 def _getitem(x: Any, *index: Any) -> Any:
@@ -25,8 +25,8 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
     return z
 
 
-_pick = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
-_put = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
+_pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
+_put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
 
 
 @implements("getitem")

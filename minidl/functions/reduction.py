@@ -13,7 +13,7 @@ import numpy as np
 from minidl.autograd.function import differentiable
 
 
-def _kept(a: Any, axis: Any) -> tuple[int, ...]:
+def _kept(a: Any, axis: Any) -> Any:
     """The shape that ``a`` has when reduced over ``axis`` with ``keepdims=True``."""
     if axis is None:
         return (1,) * a.ndim
@@ -59,7 +59,6 @@ def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = F
     return np.where(tied, share, 0)
 
 
-# fmt: off
 sum  = differentiable(_sum,  lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)),
                       name="sum", replaces=(np.sum,))
 mean = differentiable(_mean, lambda g, y, a, axis=None, *, keepdims=False:
@@ -70,4 +69,3 @@ var  = differentiable(_var,  lambda g, y, a, axis=None, *, ddof=0, keepdims=Fals
                       name="var", replaces=(np.var,))
 max  = differentiable(_max, _to_extremes, name="max", replaces=(np.max,))
 min  = differentiable(_min, _to_extremes, name="min", replaces=(np.min,))
-# fmt: on

@@ -60,7 +60,6 @@ def _inverse(axes: Any) -> Any:
     return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
 
 
-# fmt: off
 reshape      = differentiable(_reshape, lambda g, y, a, shape: g.reshape(a.shape),
                               name="reshape", replaces=(np.reshape,))
 transpose    = differentiable(_transpose, lambda g, y, a, axes=None: g.transpose(_inverse(axes)),
@@ -77,7 +76,6 @@ ravel        = differentiable(_ravel, lambda g, y, a: g.reshape(a.shape),
 broadcast_to = differentiable(_broadcast_to, lambda g, y, array, shape: g,
                               name="broadcast_to", replaces=(np.broadcast_to,))
 sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g, name="sum_to")
-# fmt: on
 
 
 def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
