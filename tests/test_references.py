@@ -18,12 +18,14 @@ NAMES = {**vars(layers), **vars(optim), "F": F, "np": np, "hooks": hooks, "sched
 def cases(name):
     with np.load(Path(__file__).parent / "reference" / name) as file:
         index, numbers = json.loads(str(file["index"])), file["numbers"]
-    position = 0
+    position, params = 0, []
     for number, case in enumerate(index):
         for key, shape in case.pop("shapes").items():
             case[key] = numbers[position : (position := position + int(np.prod(shape)))].reshape(shape)
-        yield pytest.param(case, id=f"{number}-{case.get('call') or case['model'] + '-' + case['optimizer']}")
+        label = case.get("call") or f"{case['model']} {case['optimizer']}"
+        params.append(pytest.param(case, id=f"{number}: {label}"))
     assert position == numbers.size
+    return params
 
 
 def every(case, prefix):

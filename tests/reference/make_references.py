@@ -59,6 +59,10 @@ def torch_cross_entropy(x, labels, **kwargs):
     return TF.cross_entropy(torch.movedim(x, -1, 1) if x.ndim > 2 else x, torch.tensor(labels), **kwargs)
 
 
+def torch_binary_cross_entropy(y, t):
+    return -(t * torch.log(y) + (1 - t) * torch.log1p(-y)).mean()  # PyTorch's own is off by 1e-12
+
+
 FUNCTIONS = [
     # elementwise
     ("F.add(x, y)", torch.add, {"x": normal(2, 3), "y": normal(3)}),
@@ -79,6 +83,12 @@ FUNCTIONS = [
     ("F.log(x)", torch.log, {"x": positive(2, 3)}),
     ("F.sin(x)", torch.sin, {"x": normal(2, 3)}),
     ("F.cos(x)", torch.cos, {"x": normal(2, 3)}),
+    ("F.tan(x)", torch.tan, {"x": 0.5 * normal(2, 3)}),
+    ("F.arctan(x)", torch.arctan, {"x": normal(2, 3)}),
+    ("F.sinh(x) + F.cosh(x * x)", lambda x: torch.sinh(x) + torch.cosh(x * x), {"x": normal(2, 3)}),
+    ("F.expm1(x)", torch.expm1, {"x": normal(2, 3)}),
+    ("F.log1p(x)", torch.log1p, {"x": positive(2, 3)}),
+    ("F.erf(x)", torch.erf, {"x": np.array([-30.0, -4.0, -1.1, 0.0, 1e-3, 0.6, 2.5, 6.0])}),
     ("F.tanh(x)", torch.tanh, {"x": normal(2, 3)}),
     ("F.tanh(x)", torch.tanh, {"x": EXTREME}),
     ("F.abs(x)", torch.abs, {"x": np.array([-1.5, -0.2, 0.0, 2.0])}),
@@ -162,7 +172,10 @@ FUNCTIONS = [
     ("F.log_softmax(x)", lambda x: TF.log_softmax(x, -1), {"x": normal(2, 3)}),
     ("F.log_softmax(x, axis=0)", lambda x: TF.log_softmax(x, 0), {"x": normal(2, 3)}),
     ("F.log_softmax(x)", lambda x: TF.log_softmax(x, -1), {"x": EXTREME}),
-    ("F.gelu(x)", lambda x: TF.gelu(x, approximate="tanh"), {"x": 2 * normal(2, 3)}),
+    ("F.leaky_relu(x, 0.2) ** 2", lambda x: TF.leaky_relu(x, 0.2) ** 2, {"x": normal(2, 3)}),
+    ("F.softplus(x)", TF.softplus, {"x": 2 * normal(2, 3)}),
+    ("F.gelu(x)", TF.gelu, {"x": 2 * normal(2, 3)}),
+    ("F.gelu(x, approximate=True)", lambda x: TF.gelu(x, approximate="tanh"), {"x": 2 * normal(2, 3)}),
     (f"F.mask_fill(x, np.array({MASK}), -3.0) ** 2",
      lambda x: x.masked_fill(torch.tensor(MASK), -3.0) ** 2, {"x": normal(2, 3)}),
     (f"F.softmax(F.mask_fill(x, np.array({MASK}), -np.inf))",
@@ -174,6 +187,12 @@ FUNCTIONS = [
     ("F.tanh(F.linear(x, w, b))", lambda x, w, b: torch.tanh(TF.linear(x, w.T, b)),
      {"x": normal(2, 2, 3), "w": normal(3, 2), "b": normal(2)}),
     ("F.mean_squared_error(x, y)", TF.mse_loss, {"x": normal(2, 3), "y": normal(2, 3)}),
+    ("F.huber(x, y, 0.7)", lambda x, y: TF.huber_loss(x, y, delta=0.7), {"x": normal(2, 3), "y": normal(2, 3)}),
+    ("F.binary_cross_entropy(F.sigmoid(x), np.array([0.0, 0.4, 1.0]))",
+     lambda x: torch_binary_cross_entropy(TF.sigmoid(x), torch.tensor([0.0, 0.4, 1.0])), {"x": normal(3)}),
+    ("F.binary_cross_entropy_with_logits(x, np.array([0.0, 1.0, 0.4, 0.4, 0.0, 1.0]))",
+     lambda x: TF.binary_cross_entropy_with_logits(x, torch.tensor([0.0, 1.0, 0.4, 0.4, 0.0, 1.0])),
+     {"x": EXTREME}),
     ("F.cross_entropy(x, np.array([2, 0]))", lambda x: torch_cross_entropy(x, [2, 0]), {"x": normal(2, 3)}),
     ("F.cross_entropy(x, np.array([2, 0]))", lambda x: torch_cross_entropy(x, [2, 0]),
      {"x": np.array([[1000.0, 0.0, -1000.0], [3.0, 2.0, 900.0]])}),
@@ -188,13 +207,16 @@ class JaxFunctions:
     """minidl's function names, spelled in JAX: a second opinion on what each call means."""
 
     def __getattr__(self, name):
-        return getattr(jax.nn if name in ("relu", "sigmoid", "softmax", "log_softmax") else jnp, name)
+        return getattr(jnp if hasattr(jnp, name) else jax.nn, name)
 
     def abs(self, x):
         return x * jnp.sign(x)  # jnp.abs has slope 1 at 0
 
-    def gelu(self, x):
-        return jax.nn.gelu(x, approximate=True)
+    def erf(self, x):
+        return jax.scipy.special.erf(x)
+
+    def gelu(self, x, approximate=False):
+        return jax.nn.gelu(x, approximate=approximate)
 
     def mask_fill(self, x, mask, value):
         return jnp.where(mask, value, x)
@@ -209,6 +231,16 @@ class JaxFunctions:
 
     def mean_squared_error(self, x, y):
         return jnp.mean((x - y) ** 2)
+
+    def huber(self, x, y, delta):
+        d = abs(x - y)
+        return jnp.mean(jnp.where(d <= delta, d * d / 2, delta * (d - delta / 2)))
+
+    def binary_cross_entropy(self, y, t):
+        return -jnp.mean(t * jnp.log(y) + (1 - t) * jnp.log1p(-y))
+
+    def binary_cross_entropy_with_logits(self, x, t):
+        return -jnp.mean(t * jax.nn.log_sigmoid(x) + (1 - t) * jax.nn.log_sigmoid(-x))
 
     def cross_entropy(self, x, labels, ignore_index=-100):
         kept = labels != ignore_index
