@@ -37,6 +37,7 @@ class Function:
         self.name = self.__name__ = name
         self.__wrapped__ = forward
         self.__doc__ = forward.__doc__ if not isinstance(forward, np.ufunc) else _ufunc_doc(forward)
+        self.nin = forward.nin if isinstance(forward, np.ufunc) else None
         self.arity = arity  # how many leading arguments are differentiated; None: all
         self.shares = joint is not None  # whether a gradient may be an array that someone else holds
         self.derived = bool(rules) or joint is not None
@@ -44,6 +45,8 @@ class Function:
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        if self.nin is not None and len(inputs) != self.nin:  # one more would be taken for NumPy's out=
+            raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
         if settings and self.derived:
             inputs, settings = self._bind(inputs, settings)
         return record(self, inputs, settings)

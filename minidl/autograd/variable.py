@@ -90,7 +90,7 @@ class Variable(Bound, WordsOfOthers):
         """Note that the value changed: a backward through an application of the old one will raise."""
         old = self._node
         if old is not None:
-            old.stale = True  # type: ignore[union-attr]  # a Leaf: results cannot be given a value
+            old.stale = True
             new = Leaf.__new__(Leaf)
             new.owner, new.stale = old.owner, False  # type: ignore[union-attr, assignment]  # a Leaf has an owner
             self._node = new
@@ -276,7 +276,9 @@ class Variable(Bound, WordsOfOthers):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.creator is not None:
             raise TypeError("a recorded result cannot be copied or pickled with its graph; use detach() or .data")
-        return _rebuild, (type(self), self._raw, self.requires_grad, self.name, self._grad)
+        data = None if getattr(self, "lazy", False) else self._raw
+        grad = None if self._grad is None else self._grad.detach()
+        return _rebuild, (type(self), data, self.requires_grad, self.name, grad)
 
     # ---- never silently off the graph ----------------------------------------------------------------
 
@@ -392,7 +394,8 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 def _checked_array(data: Any) -> Any:
     if isinstance(data, Variable):
         raise TypeError("got a Variable where an array is wanted: say x.data for its values, x.detach() to share it")
-    if isinstance(data, np.ndarray) or not hasattr(data, "dtype"):  # other libraries' arrays stay theirs
+    foreign = hasattr(data, "__array_function__") and not isinstance(data, np.ndarray)  # such an array stays as it is
+    if not foreign and not isinstance(data, np.generic):
         data = np.asarray(data)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")

@@ -1,0 +1,244 @@
+"""The functional transforms: values, nesting, what they return, what they leave alone.
+
+The engine below them is tested in test_engine.py.
+"""
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Variable, grad, gradients, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from minidl import functions as F
+
+A = np.array([[2.0, -1.0], [0.5, 3.0], [1.0, 1.0]])
+
+
+def rosenbrock(x):
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def test_arrays_and_lists_in_arrays_out():
+    for x in ([1.0, 2.0], np.array([1.0, 2.0])):
+        g = grad(lambda x: (x * x).sum())(x)
+        assert type(g) is np.ndarray and g.tolist() == [2.0, 4.0]
+    assert grad(lambda x: x * x)(3.0) == 6.0 and not isinstance(grad(lambda x: x * x)(3.0), Variable)
+    assert grad(lambda x: (x * x).sum())(np.ones(2, np.float32)).dtype == np.float32
+    assert isinstance(grad(lambda x: x * x)(Variable(3.0)), Variable)
+    assert isinstance(grad(lambda x: x * x)(Variable(3.0, requires_grad=False)), Variable)
+
+
+def test_argnums():
+    f = lambda x, y, z: x * y**2 + z  # noqa: E731  # a formula reads best so
+    assert grad(f)(2.0, 3.0, 1.0) == 9.0 and grad(f, 1)(2.0, 3.0, 1.0) == 12.0
+    assert grad(f, (0, 2))(2.0, 3.0, 1.0) == (9.0, 1.0) and grad(f, -1)(2.0, 3.0, 1.0) == 1.0
+    value, (gx, gy) = value_and_grad(f, (0, 1))(2.0, 3.0, 1)
+    assert (value, gx, gy) == (19.0, 9.0, 12.0)
+    assert grad(lambda x, k=1: k * x)(2.0, k=5) == 5.0
+    with pytest.raises(TypeError, match="argnum 3"):
+        grad(f, 3)(1.0, 1.0, 1.0)
+
+
+def test_integers_raise():
+    for transform in (grad, jacobian, hessian, value_and_grad):
+        with pytest.raises(TypeError, match="int64"):
+            transform(lambda x: x * x)(3)
+    with pytest.raises(TypeError, match="int64"):
+        hvp(lambda x: (x * x).sum())([1, 2], [1, 1])
+
+
+def test_nested_levels_do_not_mix():
+    assert grad(lambda x: x * grad(lambda y: x * y)(x))(3.0) == 6.0
+    assert grad(lambda x: x * grad(lambda y: y * y * x)(2.0))(3.0) == 24.0
+    assert grad(lambda x: grad(lambda y: x * y)(1.0) * x)(3.0) == 6.0
+    assert grad(grad(grad(lambda x: x**4)))(2.0) == 48.0
+    assert grad(lambda x: grad(lambda x: x**3)(x) + x)(2.0) == 13.0
+    assert grad(lambda x: value_and_grad(lambda y: y * x)(x)[0])(3.0) == 6.0
+
+
+def test_closing_over_a_parameter_keeps_the_graph():
+    w = Variable(np.array([2.0, 3.0]))
+    g = grad(lambda x: (w * x * x).sum())(np.array([1.0, 2.0]))
+    assert isinstance(g, Variable) and g.requires_grad
+    g.sum().backward()
+    np.testing.assert_array_equal(w.grad.data, [2.0, 4.0])
+    result = w * 2
+    h = grad(lambda x: (result * x).sum())(np.ones(2))
+    assert isinstance(h, Variable) and h.requires_grad
+    with minidl.no_grad():
+        assert type(grad(lambda x: (w * x * x).sum())(np.array([1.0, 2.0]))) is np.ndarray
+
+
+def test_grad_is_never_touched():
+    w, x = Variable(2.0), Variable(3.0)
+    x.grad = np.array(7.0)
+    grad(lambda x: w * x**2)(x), hessian(lambda x: w * x**2)(x), jvp(lambda x: w * x, x, 1.0)
+    assert w.grad is None and float(x.grad) == 7.0
+
+
+def test_work_inside_no_grad():
+    with minidl.no_grad():
+        assert grad(lambda x: x**3)(2.0) == 12.0
+        assert hessian(lambda x: x**3)(2.0) == 12.0
+        assert jvp(lambda x: x**3, 2.0, 1.0)[1] == 12.0
+        assert not (Variable(1.0) * 2).requires_grad
+
+
+def test_what_does_not_depend_is_zero():
+    assert grad(lambda x, y: y * 2.0, 0)(1.0, 3.0) == 0.0
+    assert grad(lambda x: 3.0)(1.0) == 0.0
+    assert grad(lambda x: (x > 0).sum() * 1.0)([1.0, 2.0]).tolist() == [0.0, 0.0]
+    assert grad(grad(lambda x: 3 * x))(1.0) == 0.0
+    assert hessian(lambda x: (A @ x).sum())([1.0, 2.0]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_leaving_the_graph_inside_a_transform_raises():
+    for leave in (float, int, lambda x: x.item(), lambda x: np.asarray(x), lambda x: x.data * 2):
+        with pytest.raises((RuntimeError, TypeError), match=r"graph"):
+            grad(lambda x, leave=leave: leave(x * x))(3.0)
+    assert grad(lambda x: x * 2 if x > 0 else x)(3.0) == 2.0
+    assert float(Variable(3.0) * 2) == 6.0
+
+
+def test_scalar_results_only():
+    for transform in (grad, value_and_grad, hessian):
+        with pytest.raises(ValueError, match=r"\(2,\)"):
+            transform(lambda x: x * x)([1.0, 2.0])
+
+
+def test_vjp_and_jvp_against_the_jacobian():
+    f = lambda x: np.tanh(A @ x)  # noqa: E731  # a formula reads best so
+    x, v, u = np.array([0.3, -0.4]), np.array([1.0, 2.0]), np.array([1.0, 0.5, -1.0])
+    J = (1 - np.tanh(A @ x) ** 2)[:, None] * A
+    y, pull = vjp(f, x)
+    np.testing.assert_allclose(y, np.tanh(A @ x))
+    np.testing.assert_allclose(pull(u)[0], u @ J)
+    np.testing.assert_allclose(pull(u)[0], u @ J)
+    y, dy = jvp(f, (x,), (v,))
+    assert type(y) is np.ndarray and type(dy) is np.ndarray
+    np.testing.assert_allclose(dy, J @ v)
+    np.testing.assert_allclose(jacobian(f)(x), J)
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        pull([1.0])
+    with pytest.raises(ValueError, match=r"\(2,\)"):
+        jvp(f, (x,), (u,))
+    with pytest.raises(TypeError, match="tangents"):
+        jvp(f, (x,), (v, v))
+
+
+def test_jvp_of_several_arguments_and_of_linear_functions():
+    y, dy = jvp(lambda a, b: a * b, (2.0, 3.0), (1.0, 10.0))
+    assert (y, dy) == (6.0, 23.0)
+    y, dy = jvp(lambda a: a * 2, 3.0, 1.0)
+    assert (y, dy) == (6.0, 2.0)
+
+
+def test_jvp_nests_and_keeps_the_graph():
+    assert grad(lambda x: jvp(lambda y: y**3, x, 1.0)[1])(2.0) == pytest.approx(12.0)
+    w = Variable(2.0)
+    _, dy = jvp(lambda x: w * x * x, 3.0, 1.0)
+    assert isinstance(dy, Variable)
+    dy.backward()
+    assert float(w.grad) == 6.0
+
+
+def test_jacobians_have_both_shapes():
+    J = jacobian(lambda x: x.reshape(-1)[:4] * 2)(np.ones((2, 3)))
+    assert J.shape == (4, 2, 3) and J[1, 0, 1] == 2 and J.sum() == 8
+    assert jacobian(lambda x: x[:0])(np.ones(3)).shape == (0, 3)
+    assert jacobian(lambda x, y: x * y, 1)(2.0, 3.0) == 2.0
+
+
+def test_hessian_and_hvp_of_rosenbrock():
+    from scipy.optimize import rosen_der, rosen_hess
+
+    x, v = np.array([-1.2, 1.0, 0.5]), np.array([1.0, -2.0, 3.0])
+    np.testing.assert_allclose(grad(rosenbrock)(x), rosen_der(x))
+    np.testing.assert_allclose(hessian(rosenbrock)(x), rosen_hess(x))
+    np.testing.assert_allclose(hvp(rosenbrock)(x, v), rosen_hess(x) @ v)
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        hvp(rosenbrock)(x, v[:2])
+
+
+def test_scipy_minimizes_with_them():
+    from scipy.optimize import minimize
+
+    def f(x, shift=0.0):
+        return (100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2) + shift * 0
+
+    start = np.array([0.0, 2.0])
+    for settings in ({"hessp": hvp(f)}, {"hess": hessian(f)}):
+        found = minimize(f, start, jac=grad(f), method="trust-ncg", options={"gtol": 1e-9}, **settings)
+        assert found.success
+        np.testing.assert_allclose(found.x, 1, atol=1e-6)
+    found = minimize(f, start, args=(2.0,), jac=grad(f), hessp=hvp(f), method="trust-ncg")
+    assert found.success
+
+
+def test_gradients_of_leaves_and_results():
+    x = Variable(2.0)
+    h = x * x
+    y = h * h + x
+    gx, gh = gradients(y, [x, h])
+    assert (float(gx), float(gh)) == (33.0, 8.0) and x.grad is None and not gx.requires_grad
+    [g] = gradients(y, [x], create_graph=True)
+    [gg] = gradients(g, [x])
+    assert float(gg) == 48.0
+    assert float(gradients(y, [Variable(1.0)])[0]) == 0.0
+    assert float(gradients(y, [x], 2.0)[0]) == 66.0
+    for bad in (x, [Variable(1)], [np.ones(1)]):
+        with pytest.raises(ValueError, match="gradients"):
+            gradients(y, bad)
+    with pytest.raises(ValueError, match="graph"):
+        gradients(Variable(1), [x])
+
+
+def test_gradients_of_one_array_are_not_aliased():
+    a, b = Variable([1.0]), Variable([2.0])
+    ga, gb = gradients(a + b, [a, b])
+    ga.data[0] = 5
+    assert gb.data[0] == 1
+
+
+def test_only_what_leads_to_the_targets_is_computed():
+    def never(g, y, x):
+        raise AssertionError("this gradient is not wanted")
+
+    guarded = minidl.differentiable(lambda x: x * 1.0, never, name="guarded")
+    w, x = Variable(2.0), Variable(3.0)
+    [g] = gradients(guarded(w) * x, [x])
+    assert float(g) == 2.0
+    assert float(grad(lambda z: guarded(w) * z)(3.0)) == 2.0
+
+
+def test_gradcheck_finds_mistakes():
+    wrong = [
+        minidl.differentiable(np.sin.__call__, lambda g, y, x: -g * np.cos(x), name="sign"),
+        minidl.differentiable(lambda x: x**3, lambda g, y, x: 2 * g * x**2, name="factor"),
+        minidl.differentiable(lambda x: x.sum(), lambda g, y, x: g * x / x.size, name="total"),
+    ]
+    for f in wrong:
+        with pytest.raises(AssertionError, match=f"derivative 1 of {f.name}"):
+            minidl.gradcheck(f, np.array([0.5, 0.7]))
+
+
+def test_gradcheck_finds_a_missing_second_derivative():
+    """A rule that captures an array is right once and silently wrong twice: order 2 is the default."""
+    kept = {}
+
+    def forward(x):
+        kept["y"] = np.exp(x)
+        return kept["y"]
+
+    impure = minidl.differentiable(forward, lambda g, y, x: g * kept["y"], name="impure")
+    assert minidl.gradcheck(impure, [0.1, 0.2], order=1)
+    with pytest.raises(AssertionError, match="derivative 2 of impure"):
+        minidl.gradcheck(impure, [0.1, 0.2])
+
+
+def test_gradcheck_wants_float64():
+    with pytest.raises(TypeError, match="float32"):
+        minidl.gradcheck(np.tanh, np.ones(2, np.float32))
+    with pytest.raises(TypeError, match="int64"):
+        minidl.gradcheck(np.tanh, [1, 2])
+    assert minidl.gradcheck(F.cross_entropy, np.eye(3), np.array([0, 1, 1]), ignore_index=0)
+    assert minidl.gradcheck(lambda x: np.split(np.sin(x), 2), [1.0, 2.0])
