@@ -129,7 +129,7 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
     """
     if np.shape(value) != ():
         raise ValueError("the value must be one number")
-    if np.broadcast_shapes(np.shape(mask), x.shape) != x.shape or mask.dtype != np.bool_:
+    if np.result_type(mask) != np.bool_ or np.broadcast_shapes(np.shape(mask), x.shape) != x.shape:
         raise ValueError("the mask must be of bools and broadcast to x")
     return np.where(mask, value if isinstance(value, (int, float)) else x.dtype.type(value), x)
 
@@ -159,10 +159,10 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: the rate must be in [0, 1), got {rate}")
-    if MODE.get().testing or rate == 0:
-        return x
     x = x if hasattr(x, "dtype") else np.asarray(x)
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: want floating data, got {x.dtype}")
+    if MODE.get().testing or rate == 0:
+        return x
     kept = (rng or generator()).random(x.shape, dtype=np.float32) >= rate
-    return _dropped(x, kept.astype(x.dtype) * (1 / (1 - rate)))
+    return _dropped(x, kept.astype(x.dtype) * (1 / (1 - float(rate))))

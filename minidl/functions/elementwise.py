@@ -6,6 +6,7 @@ Activations live in activation.py, comparisons in comparison.py.
 from __future__ import annotations
 
 import math
+import operator
 from functools import cache
 from typing import Any
 
@@ -20,15 +21,16 @@ from minidl.autograd.function import differentiable, implements
 # 4. Scale by Python numbers only: np.float64(2) would widen a float32 gradient.
 # Un-broadcasting, expanding, dtype and accumulation are the engine's.
 
-add      = differentiable(np.add,      lambda g, y, a, b: g,
-                                       lambda g, y, a, b: g)
-subtract = differentiable(np.subtract, lambda g, y, a, b: g,
-                                       lambda g, y, a, b: -g)
-multiply = differentiable(np.multiply, lambda g, y, a, b: g * b,
-                                       lambda g, y, a, b: g * a)
-divide   = differentiable(np.divide,   lambda g, y, a, b: g / b,
-                                       lambda g, y, a, b: -g * y / b)
-negative = differentiable(np.negative, lambda g, y, x: -g)
+# The operators are several times faster than the ufuncs on NumPy's scalars, and the same on arrays.
+add      = differentiable(operator.add,     lambda g, y, a, b: g,
+                                            lambda g, y, a, b: g, replaces=(np.add,))
+subtract = differentiable(operator.sub,     lambda g, y, a, b: g,
+                                            lambda g, y, a, b: -g, name="subtract", replaces=(np.subtract,))
+multiply = differentiable(operator.mul,     lambda g, y, a, b: g * b,
+                                            lambda g, y, a, b: g * a, name="multiply", replaces=(np.multiply,))
+divide   = differentiable(operator.truediv, lambda g, y, a, b: g / b,
+                                            lambda g, y, a, b: -g * y / b, name="divide", replaces=(np.divide,))
+negative = differentiable(operator.neg,     lambda g, y, x: -g, name="negative", replaces=(np.negative,))
 square   = differentiable(np.square,   lambda g, y, x: g * (2 * x))
 sqrt     = differentiable(np.sqrt,     lambda g, y, x: g * 0.5 / y)
 exp      = differentiable(np.exp,      lambda g, y, x: g * y)
@@ -54,15 +56,22 @@ def _power(x: Any, p: Any) -> Any:
     return x**p  # the operator squares and takes roots where np.power would not
 
 
-def _less_one(p: Any) -> Any:
-    """The exponent of the derivative; for p = 0 any will do, since the factor p is 0 (0 * inf is not)."""
-    return (p - 1 if p else 1) if isinstance(p, (int, float)) else np.where(p == 0, 1, p - 1)
+def _less_one(x: Any, p: Any) -> Any:
+    """The exponent of the derivative, but 1 for 0**0: its factor p is 0, and 0 * inf is not."""
+    return (p - 1 if p else 1) if isinstance(p, (int, float)) else np.where((p == 0) & (x == 0), 1, p - 1)
+
+
+def _log(x: Any) -> Any:
+    """The logarithm, but 0 at 0; of a Python number a Python number, so that float32 stays."""
+    if isinstance(x, (int, float)):
+        return 0.0 if x == 0 else math.log(x) if x > 0 else math.nan
+    return np.log(np.where(x == 0, 1, x))
 
 
 power = differentiable(
     _power,
-    lambda g, y, x, p: g * (p * x ** _less_one(p)),
-    lambda g, y, x, p: g * np.where(x == 0, 0, y * np.log(np.where(x == 0, 1, x))),
+    lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
+    lambda g, y, x, p: g * np.where(x == 0, 0, y * _log(x)),
     name="power",
     replaces=(np.power,),
 )
@@ -99,33 +108,33 @@ clip = differentiable(
 
 
 @cache
-def _erfc_series() -> list[float]:
-    """Chebyshev coefficients, in t = 2 / (2 + |x|), of log(exp(x^2) erfc(|x|) / t)."""
+def _erf_series() -> list[float]:
+    """The polynomial in u = 1 - 2h / (3/4) that is (log(erfc(z)) + z^2 + log(1 + z/2)) / h, with h = z / (2 + z)."""
 
-    def smooth(t: float) -> float:
-        x = min(2 / t - 2, 26.0)
-        return math.log(math.erfc(x)) + x * x - math.log(2 / (2 + x))
+    def smooth(u: float) -> float:
+        h = 0.375 * (1 - u)
+        z = 2 * h / (1 - h)
+        log_erfc = math.log1p(-math.erf(z)) if z < 0.5 else math.log(math.erfc(z))
+        return (log_erfc + z * z + math.log1p(0.5 * z)) / h
 
-    lowest = 2 / 28.0  # erfc(26) is near the smallest float64; beyond, erf is 1 to the last digit
     nodes = np.cos((np.arange(64) + 0.5) * math.pi / 64)
-    values = [smooth(lowest + (1 - lowest) * (u + 1) / 2) for u in nodes]
-    return [float(c) for c in np.polynomial.chebyshev.chebfit(nodes, values, 34)]
+    series = np.polynomial.chebyshev.chebfit(nodes, [smooth(u) for u in nodes], 18)
+    return [float(c) for c in np.polynomial.chebyshev.cheb2poly(series)[::-1]]
 
 
 def _erf(x: Any) -> Any:
-    """The error function, 2 / sqrt(pi) times the integral of exp(-u^2) from 0 to x, to a few 1e-16.
+    """The error function, 2 / sqrt(pi) times the integral of exp(-u^2) from 0 to x, to a relative 4e-15.
 
-    NumPy has none; this is a Chebyshev series for erfc(|x|), summed by Clenshaw's recurrence.
+    NumPy has none; this is ``1 - exp(log(erfc(|x|)))``, whose logarithm is nearly a polynomial in |x| / (2 + |x|).
     """
-    z = np.minimum(np.absolute(x), 26.0)
-    t = 2.0 / (2.0 + z)
-    lowest = 2 / 28.0
-    u = (t - lowest) * (2 / (1 - lowest)) - 1.0
-    a = b = 0.0 * u
-    for c in reversed(_erfc_series()[1:]):
-        a, b = c + 2.0 * u * a - b, a
-    series = _erfc_series()[0] + u * a - b
-    return np.sign(x) * (1.0 - t * np.exp(series - z * z))
+    z = np.minimum(np.absolute(x), 6.0)  # beyond, erf is 1 to the last digit
+    h = z / (2 + z)
+    u = 1 - h * (2 / 0.75)
+    first, *others = _erf_series()
+    series = first
+    for c in others:
+        series = series * u + c
+    return np.copysign(np.expm1(h * series - np.log1p(0.5 * z) - z * z), x)
 
 
 erf = differentiable(_erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x), name="erf")

@@ -18,7 +18,7 @@ def _getitem(x: Any, *index: Any) -> Any:
 
 def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
     z = np.zeros_like(g, shape=shape)
-    if any(getattr(i, "dtype", None) is not None and i.dtype.kind in "iu" and i.ndim for i in index):
+    if any(type(i) is tuple or (hasattr(i, "dtype") and i.ndim and i.dtype.kind != "b") for i in index):
         np.add.at(z, index, g)  # the same element may be picked several times
     else:
         z[index] = g
@@ -43,17 +43,20 @@ def getitem(x: Any, index: Any) -> Any:
     return _pick(x, *(np.asarray(i, None if len(i) else np.intp) if isinstance(i, list) else i for i in index))
 
 
-@implements(np.take)
-def take(a: Any, indices: Any, axis: int | None = None) -> Any:
+def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
     >>> take(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, 0], axis=1)
     array([[2., 1.],
            [4., 3.]])
     """
-    indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
+    return a.take(indices, axis)
+
+
+def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
-        return getitem(np.ravel(a), indices)
-    if not -a.ndim <= axis < a.ndim:
-        raise ValueError(f"take: axis {axis} is out of range for shape {a.shape}")
-    return getitem(a, (slice(None),) * (axis % a.ndim) + (indices,))
+        return _put(g, (a.size,), indices).reshape(a.shape)
+    return _put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
+
+
+take = differentiable(_take, _take_rule, None, name="take", replaces=(np.take,))

@@ -67,5 +67,5 @@ mean = differentiable(_mean, lambda g, y, a, axis=None, *, keepdims=False:
 var  = differentiable(_var,  lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
                       g.reshape(_kept(a, axis)) * (a - a.mean(axis, keepdims=True)) * (2 / (_count(a, axis) - ddof)),
                       name="var", replaces=(np.var,))
-max  = differentiable(_max, _to_extremes, name="max", replaces=(np.max,))
-min  = differentiable(_min, _to_extremes, name="min", replaces=(np.min,))
+max  = differentiable(_max, _to_extremes, name="max", replaces=(np.max, np.amax))
+min  = differentiable(_min, _to_extremes, name="min", replaces=(np.min, np.amin))
