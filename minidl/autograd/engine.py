@@ -6,7 +6,7 @@ It knows nodes and arrays; it never sees Variables except through ``box`` (see `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -16,6 +16,7 @@ import numpy as np
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
+_SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _by_number = attrgetter("number")
 
 
@@ -74,23 +75,18 @@ def walk(
     found: dict[Node, Any] = {}
     for node in order:
         g = gradients.pop(node, None)
-        if g is not None and (alive is None or node in alive):
+        if g is not None and node.inputs and (alive is None or node in alive):
             if type(g) is not list and (keep or (targets is not None and node in targets)):
                 found[node] = _private(g, box)
             if type(node) is Output:
                 _collect(gradients, node, g)
             else:
-                for parent, gx, fresh in _pull(node, g, alive, box):
-                    held = gradients.get(parent)
-                    if held is None:
-                        gradients[parent] = gx
-                        if fresh:
-                            ours.add(parent)
-                    elif parent in ours and box is None and type(held) is np.ndarray:
-                        np.add(held, gx, out=held)
-                    else:
-                        gradients[parent] = held + gx
-                        ours.add(parent)
+                try:
+                    _step(node, g, gradients, ours, alive, box)
+                except Exception as error:
+                    at = f", applied at {node.trace}" if node.trace else ""
+                    error.add_note(f"in the derivative of {node.name}{at}")
+                    raise
         if free:
             cut(node, None)
     for leaf in leaves:
@@ -100,37 +96,50 @@ def walk(
     return found
 
 
-def _pull(node: Application, g: Any, alive: AbstractSet[Node] | None, box: Box | None) -> list[Any]:
-    """Gradients for the inputs of one application: (input node, gradient, whether the array is fresh)."""
-    function, inputs = node.function, node.inputs or ()
-    wanted = [n is not None and (alive is None or n in alive) for n in inputs]
-    try:
-        if node.trace is not None:
-            node.trace.check_arrays(node)
-        if box is None:
-            pulled = function.pull(g, node.output, node.saved, wanted, node.args, node.settings)
+def _step(
+    node: Application,
+    g: Any,
+    gradients: dict[Node, Any],
+    ours: set[Node],
+    alive: AbstractSet[Node] | None,
+    box: Box | None,
+) -> None:
+    """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
+    args: Sequence[Any] = node.args
+    function, y, settings = node.function, node.output, node.settings
+    rules, joined = function.rules, None
+    if node.trace is not None:
+        node.trace.check_arrays(node)
+    if box is not None or function.joint is not None:
+        args, y, joined = function.prepare(node, g, alive, box)
+    for i, parent in enumerate(node.inputs or ()):
+        if parent is None or (alive is not None and parent not in alive):
+            continue
+        if joined is not None:
+            gx = joined[i]
         else:
-            pulled = function.pull_boxed(g, node, wanted, box)
-        result = []
-        for i, gx in pulled:
-            arg = node.args[i]
+            rule = rules[i]
+            if rule is None:
+                continue
+            gx = rule(g, y, *args, **settings)
+        a = node.args[i]
+        # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
+        if type(gx) is not type(a) or (type(a) not in _SCALARS and (gx.shape != a.shape or gx.dtype is not a.dtype)):
             if gx is None:
                 raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
-            try:
-                fits = gx.shape == arg.shape and gx.dtype is arg.dtype
-            except AttributeError:
-                fits = False
-            if fits:
-                fresh = not function.shares and type(gx) is np.ndarray and _fresh(gx, g, node)
-            else:
-                gx, fresh = fit(gx, arg.shape, arg.dtype), False
-            if node.trace is not None:
-                node.trace.check_gradient(node, i, gx)
-            result.append((inputs[i], gx, fresh))
-    except Exception as error:
-        error.add_note(f"in the derivative of {function.name}" + (f", applied at {node.trace}" if node.trace else ""))
-        raise
-    return result
+            gx = fit(gx, a.shape, a.dtype)
+        if node.trace is not None:
+            node.trace.check_gradient(node, i, gx)
+        held = gradients.get(parent)
+        if held is None:
+            gradients[parent] = gx
+            if type(parent) is Leaf and joined is None and type(gx) is np.ndarray and _fresh(gx, g, node):
+                ours.add(parent)
+        elif parent in ours and type(held) is np.ndarray:
+            np.add(held, gx, out=held)
+        else:
+            gradients[parent] = held + gx
+            ours.add(parent)
 
 
 def _collect(gradients: dict[Node, Any], node: Output, g: Any) -> None:

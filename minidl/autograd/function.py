@@ -6,6 +6,7 @@ The rules themselves live in minidl.functions (and in users' code); the backward
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 from weakref import ref
 
@@ -36,10 +37,10 @@ class Function:
         self.forward, self.rules, self.joint, self.saves, self.equals = forward, rules, joint, saves, equals
         self.name = self.__name__ = name
         self.__wrapped__ = forward
-        self.__doc__ = forward.__doc__ if not isinstance(forward, np.ufunc) else _ufunc_doc(forward)
+        own_doc = getattr(forward, "__code__", None) and forward.__doc__
+        self.__doc__ = own_doc or f"NumPy's ``{name}``, with broadcasting; on Variables it is recorded."
         self.nin = forward.nin if isinstance(forward, np.ufunc) else None
         self.arity = arity  # how many leading arguments are differentiated; None: all
-        self.shares = joint is not None  # whether a gradient may be an array that someone else holds
         self.derived = bool(rules) or joint is not None
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
@@ -77,45 +78,47 @@ class Function:
 
     # ---- derivatives of one application, called by the engine ------------------------------------------
 
-    def pull(
-        self, g: Any, y: Any, saved: Any, wanted: list[bool], args: Sequence[Any], settings: dict[str, Any]
-    ) -> list[tuple[int, Any]]:
-        """The rules' answers, (index of the argument, gradient) for each wanted one."""
-        if self.joint is None:
-            rules = self.rules
-            return [
-                (i, rules[i](g, y, *args, **settings))  # type: ignore[misc]  # a None rule is skipped
-                for i, want in enumerate(wanted)
-                if want and rules[i] is not None
-            ]
-        extra = (saved,) if self.saves else ()
-        found = self.joint(g, y, *extra, wanted, *args, **settings)
-        return [(i, gx) for i, (gx, want) in enumerate(zip(found, wanted, strict=False)) if want]
+    def prepare(
+        self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Callable[..., Any] | None
+    ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
+        """What the rules of an application are given: arguments and output, as Variables if there is a ``box``.
 
-    def pull_boxed(
-        self, g: Any, node: Application, wanted: list[bool], box: Callable[..., Any]
-    ) -> list[tuple[int, Any]]:
-        """The same on Variables, so that the gradients have a graph of their own."""
+        Third, where they come all at once (from a joint rule, or from the composition a fused function
+        equals), the gradients themselves.
+        """
+        args: Sequence[Any] = node.args
+        y: Any = node.output
         inputs = node.inputs or ()
-        args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs, strict=False)]
-        args += node.args[len(inputs) :]
-        if self.equals is None:
-            y: Any
-            if type(node.output) is tuple:
-                y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(node.output))
-            else:
-                y = box(node.output, node)
-            return self.pull(g, y, node.saved, wanted, args, node.settings)
-        # A fused function: differentiate the plain composition it equals, on copies, so that the walk
-        # ends at them and an argument that feeds another one is not counted twice.
+        wanted = [n is not None and (alive is None or n in alive) for n in inputs]
+        if box is not None:
+            args = [a if n is None else box(a, n) for a, n in zip(args, inputs, strict=True)]
+            if self.equals is not None:
+                return args, y, self._compose(args, g, wanted, node.settings, box)
+            several = type(y) is tuple
+            y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(y)) if several else box(y, node)
+        if self.joint is None:
+            return args, y, None
+        extra = (node.saved,) if self.saves else ()
+        return args, y, self.joint(g, y, *extra, wanted, *args, **node.settings)
+
+    def _compose(
+        self, args: Sequence[Any], g: Any, wanted: list[bool], settings: dict[str, Any], box: Callable[..., Any]
+    ) -> list[Any]:
+        """Gradients, with a graph, through the plain composition that this fused function equals.
+
+        It is applied to copies of the arguments, so that the walk ends at them and an argument that feeds
+        another one is not counted twice.
+        """
         since = next_number()
-        copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=False)]
-        y = self.equals(*copies, *args[len(copies) :], **node.settings)
+        copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
+        y = self.equals(*copies, **settings)  # type: ignore[misc]  # not None here
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
         seeds = {v._node: gv for v, gv in pairs if gv is not None and v._node is not None}
-        places = {copy._node: i for i, (copy, want) in enumerate(zip(copies, wanted, strict=True)) if want}
-        found = engine.walk(seeds, box, targets=set(places), since=since)
-        return [(places[n], gx) for n, gx in found.items()]
+        targets = {c._node for c, want in zip(copies, wanted, strict=True) if want}
+        found = engine.walk(seeds, box, targets=targets, since=since)
+        return [
+            found.get(c._node, np.zeros_like(c._raw)) if want else None for c, want in zip(copies, wanted, strict=True)
+        ]
 
 
 def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
@@ -265,10 +268,6 @@ def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exc
             return kind(f"{function.name}: {error} (got {got})")
     error.add_note(f"in {function.name}, which got {got}")
     return error
-
-
-def _ufunc_doc(ufunc: np.ufunc) -> str:
-    return f"NumPy's ``{ufunc.__name__}``, elementwise with broadcasting; on Variables it is recorded."
 
 
 identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity")

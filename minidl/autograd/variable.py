@@ -89,10 +89,10 @@ class Variable(Bound, WordsOfOthers):
     def _stamp(self) -> None:
         """Note that the value changed: a backward through an application of the old one will raise."""
         old = self._node
-        if old is not None:
+        if type(old) is Leaf:
             old.stale = True
             new = Leaf.__new__(Leaf)
-            new.owner, new.stale = old.owner, False  # type: ignore[union-attr, assignment]  # a Leaf has an owner
+            new.owner, new.stale = old.owner, False
             self._node = new
 
     @property
@@ -194,7 +194,7 @@ class Variable(Bound, WordsOfOthers):
         if create_graph and not retain_graph:
             raise ValueError("backward: create_graph=True needs the graph; leave retain_graph=True")
         seed = seed_for(self, gradient, "backward")
-        seeds = {self._node: seed if create_graph else raw(seed)}
+        seeds = {self._node: seed if create_graph else seed._raw}
         found = engine.walk(seeds, box if create_graph else None, keep=retain_grad, free=not retain_graph)
         _deliver(found)
 
@@ -383,8 +383,8 @@ def raw(value: Any) -> Any:
 def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
     if gradient is None:
-        ones = np.ones_like(y._raw)
-        return box(ones[()] if ones.ndim == 0 else ones, None)
+        value = y._raw
+        return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient), None)
     if seed.shape != y.shape:
         raise ValueError(f"{where}: the seed gradient has shape {seed.shape}, want {y.shape}")
