@@ -1,13 +1,13 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and readable in an afternoon."""
 
-from minidl import functions
+from minidl import functions, graph
 from minidl.autograd import (
     Parameter, Variable, detect_anomaly, differentiable, grad, gradcheck, gradients, hessian, hvp, jacobian,
     jvp, no_grad, test_mode, value_and_grad, vjp,
-)  # fmt: skip
+)
 from minidl.random import seed
 
 __all__ = [
     "Parameter", "Variable", "detect_anomaly", "differentiable", "functions", "grad", "gradcheck", "gradients",
-    "hessian", "hvp", "jacobian", "jvp", "no_grad", "seed", "test_mode", "value_and_grad", "vjp",
-]  # fmt: skip
+    "graph", "hessian", "hvp", "jacobian", "jvp", "no_grad", "seed", "test_mode", "value_and_grad", "vjp",
+]
