@@ -10,6 +10,7 @@ arrays, unless an argument is a Variable or the function closes over something t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,10 @@ class _Call:
 
     def out(self, value: Variable) -> Any:
         """A result as the caller gets it: a Variable if it must keep a graph, else an array."""
-        keep = self.boxes or (self.keeps and value.requires_grad and self.outside())
+        keep = self.boxes or (self.keeps and value.requires_grad and self.outside)
         return (value if self.keeps else value.detach()) if keep else value._raw
 
+    @cached_property
     def outside(self) -> bool:
         """Whether the output depends on something that requires a gradient other than our copies."""
         if self.y._node is None:
@@ -81,7 +83,7 @@ class _Call:
     def pull(self, gradient: Any = None) -> list[Any]:
         """Gradients for the copies, zeros where the output does not depend on one."""
         seed = seed_for(self.y, gradient, f"{self.name}({self.f})")
-        graph = self.keeps and (seed.requires_grad or self.outside())
+        graph = self.keeps and (seed.requires_grad or self.outside)
         found: dict[Any, Any] = {}
         if self.y._node is not None:
             targets = {x._node for x in self.inputs if x._node is not None}
@@ -193,7 +195,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
     dy = _Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,), {})
     [result] = dy.pull()
-    keep = call.boxes or (call.keeps and call.outside())
+    keep = call.boxes or (call.keeps and call.outside)
     return call.out(call.y), result if keep else raw(result)
 
 

@@ -1,0 +1,45 @@
+"""The examples whose numbers are known: what they compute, not what they draw.
+
+Every example also runs as a program, in its short form, by `make examples`.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_rosenbrock_follows_the_published_trajectory(capsys):
+    path = load("gradient_descent").descend(10_000, 0.001, 1_000)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11 and lines[0] == "0.0 2.0"
+    assert lines[-1] == "0.9944984367782456 0.9890050527419593"
+    assert len(path) == 10_001
+
+
+def test_newton_finds_the_minimum():
+    way = load("newton").newton(2.0, 10)
+    assert way[1] == pytest.approx(2 - 24 / 44) and way[-1] == 1.0
+
+
+def test_closed_forms_of_higher_orders():
+    example = load("higher_order")
+    x = np.linspace(-3, 3, 50)
+    for name, closed in example.CLOSED.items():
+        for y, formula in zip(example.derivatives(getattr(np, name), x), closed, strict=True):
+            np.testing.assert_allclose(y.data, formula(x), atol=1e-13)
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
+def test_examples_are_short(file):
+    assert len(file.read_text(encoding="utf-8").splitlines()) < 100
