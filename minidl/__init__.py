@@ -1,13 +1,15 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and readable in an afternoon."""
 
-from minidl import functions, graph
+from minidl import functions, graph, layers
 from minidl.autograd import (
     Parameter, Variable, detect_anomaly, differentiable, grad, gradcheck, gradients, hessian, hvp, jacobian,
     jvp, no_grad, test_mode, value_and_grad, vjp,
 )
 from minidl.random import seed
+from minidl.serialization import load, save
 
 __all__ = [
-    "Parameter", "Variable", "detect_anomaly", "differentiable", "functions", "grad", "gradcheck", "gradients",
-    "graph", "hessian", "hvp", "jacobian", "jvp", "no_grad", "seed", "test_mode", "value_and_grad", "vjp",
+    "Parameter", "Variable", "detect_anomaly", "differentiable", "functions", "grad", "gradcheck",
+    "gradients", "graph", "hessian", "hvp", "jacobian", "jvp", "layers", "load", "no_grad", "save", "seed",
+    "test_mode", "value_and_grad", "vjp",
 ]

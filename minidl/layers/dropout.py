@@ -1,0 +1,44 @@
+"""Dropout as a layer, for a Sequential; the function itself is functions.dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import functions as F
+from minidl.layers.layer import Layer
+
+
+class Dropout(Layer):
+    """Zeros each element with probability ``rate`` while training; under ``test_mode`` passes its input on.
+
+    ``y = x * mask / (1 - rate)``, the mask being 0 with probability ``rate`` and else 1.
+
+    Args:
+        rate: in [0, 1).
+        rng: what masks are drawn from; default minidl's seeded generator.
+
+    Shapes: any floating input, to the same shape.
+
+    Raises:
+        ValueError: the rate is outside [0, 1).
+
+    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+
+    >>> import minidl
+    >>> with minidl.test_mode():
+    ...     print(Dropout(0.5)(np.ones(3)))
+    [1. 1. 1.]
+    """
+
+    def __init__(self, rate: float = 0.5, rng: np.random.Generator | None = None) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout: the rate must be in [0, 1), got {rate}")
+        self.rate, self.rng = rate, rng
+
+    def forward(self, x: Any) -> Any:
+        return F.dropout(x, self.rate, rng=self.rng)
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate})"

@@ -1,0 +1,318 @@
+"""Layer: the base of everything that owns parameters, the walk that finds them, the table of them.
+
+What a layer computes is in its own file; weights whose input size is learned at first use are in weighted.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from minidl import random
+from minidl.autograd import Parameter, Variable, no_grad, test_mode
+from minidl.autograd.hints import WordsOfOthers
+
+Array = npt.NDArray[Any]
+
+
+class Layer(WordsOfOthers):
+    """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses them.
+
+    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order in
+    which they were assigned. ``super().__init__()`` is not needed.
+
+    Two class attributes are for layers that need them. ``carried`` names the attributes that a call leaves
+    for the next one, with their values after ``reset_state()``; ``shapes`` says what is known about the
+    shapes of lazy parameters, None standing for a length that is not.
+
+    >>> from minidl import functions as F, layers
+    >>> class Net(Layer):
+    ...     def __init__(self):
+    ...         self.hidden, self.out = layers.Linear(16), layers.Linear(1)
+    ...     def forward(self, x):
+    ...         return self.out(F.relu(self.hidden(x)))
+    >>> net = Net()
+    >>> net(np.ones((5, 3))).shape
+    (5, 1)
+    >>> [name for name, _ in net.named_parameters()]
+    ['hidden.w', 'hidden.b', 'out.w', 'out.b']
+    """
+
+    carried: ClassVar[Mapping[str, Any]] = {}
+    shapes: Mapping[str, tuple[int | None, ...]] = {}
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the layer computes; written by each layer, run by calling the layer."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward(self, *inputs)")
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        return self.forward(*inputs, **settings)
+
+    # ---- what it is made of --------------------------------------------------------------------------
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, in order of definition, each once however often it is used."""
+        return [p for _, p in self.named_parameters()]
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
+
+        Raises:
+            ValueError: two parameters have one name, such as those of the keys 1 and "1" of a dict.
+        """
+        found = [(name, p) for name, _, p in _walk(self) if isinstance(p, Parameter)]
+        names = [name for name, _ in found]
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"{type(self).__name__}: more than one parameter is named {', '.join(twice)}")
+        return found
+
+    def sublayers(self) -> list[Layer]:
+        """This layer and all layers in it, depth first, each once."""
+        return [self, *(layer for _, _, layer in _walk(self) if isinstance(layer, Layer))]
+
+    # ---- what is done to all of it -------------------------------------------------------------------
+
+    def cleargrads(self) -> None:
+        """Forget the gradients of all parameters."""
+        for p in self.parameters():
+            p.cleargrad()
+
+    def reset_state(self) -> None:
+        """Forget what recurrent layers carry from call to call."""
+        for layer in self.sublayers():
+            if layer is self or type(layer).reset_state is Layer.reset_state:
+                vars(layer).update(layer.carried)
+            else:
+                layer.reset_state()
+
+    def freeze(self) -> None:
+        """Train none of the parameters: they require no gradient, and have none."""
+        for p in self.parameters():
+            p.requires_grad = False
+            p.cleargrad()
+
+    def unfreeze(self) -> None:
+        """Train all of the parameters."""
+        for p in self.parameters():
+            p.requires_grad = True
+
+    def astype(self, dtype: npt.DTypeLike) -> Layer:
+        """Compute in another floating dtype from now on; drops gradients and carried state. Returns the layer.
+
+        Raises:
+            TypeError: the dtype is not floating.
+
+        >>> from minidl import layers
+        >>> layers.Linear(3, 2).astype(np.float64).w.dtype
+        dtype('float64')
+        """
+        wanted = floating(dtype, f"{type(self).__name__}.astype")
+        self.reset_state()
+        for layer in self.sublayers():
+            if "dtype" in vars(layer):  # what its lazy parameters will have
+                layer.dtype = wanted  # type: ignore[attr-defined]  # it is there
+        for p in self.parameters():
+            p.cleargrad()
+            if not p.lazy and p.dtype.kind == "f":
+                p._raw = p._raw.astype(wanted)  # not .data, which rightly keeps the dtype
+                p._stamp()
+        return self
+
+    # ---- its values ----------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Array]:
+        """A copy of the value of each parameter under its dotted name.
+
+        Raises:
+            RuntimeError: a lazy parameter has no value yet.
+
+        >>> from minidl import layers
+        >>> {name: value.shape for name, value in layers.Linear(3, 2).state_dict().items()}
+        {'w': (3, 2), 'b': (2,)}
+        """
+        return {name: p.data.copy() for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy in the values that ``state_dict`` gave; lazy parameters get their shape from them.
+
+        Args:
+            state: dotted name -> array, for exactly the parameters there are. Floating values are cast to
+                the parameter's dtype.
+
+        Raises:
+            TypeError: ``state`` is no mapping.
+            ValueError: names are missing or unknown, or values have another shape or kind of dtype. The
+                message lists all of them, and nothing has been changed.
+
+        >>> from minidl import layers
+        >>> layer = layers.Linear(2)
+        >>> layer.load_state_dict({"w": np.ones((3, 2)), "b": np.zeros(2)})
+        >>> layer
+        Linear(3→2)
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}")
+        own = dict(self.named_parameters())
+        owners = {name: (layer, name.rpartition(".")[2]) for name, layer, _ in _walk(self)}
+        values = {n: np.asarray(v.data if isinstance(v, Variable) else v) for n, v in state.items()}
+        wrong = [f"missing: {name}" for name in own if name not in values]
+        wrong += [f"unknown: {name}" for name in values if name not in own]
+        new: dict[str, Array] = {}
+        for name in own.keys() & values.keys():
+            p, value, (layer, local) = own[name], values[name], owners[name]
+            shape = layer.shapes.get(local) if p.lazy else p.shape
+            dtype = getattr(layer, "dtype", value.dtype) if p.lazy else p.dtype
+            if shape is not None and not _fits(value.shape, shape):
+                want = str(shape).replace("None", "?")
+                wrong.append(f"{name}: want shape {want}, got {value.shape}")
+            elif value.dtype != dtype and not value.dtype.kind == dtype.kind == "f":
+                wrong.append(f"{name}: want {dtype}, got {value.dtype}")
+            else:
+                new[name] = value.astype(dtype)
+        if wrong:
+            raise ValueError(f"load_state_dict of {type(self).__name__}; nothing was changed; " + "; ".join(wrong))
+        for name, value in new.items():
+            if own[name].lazy:
+                own[name].name = owners[name][1]
+            own[name].data = value
+
+    # ---- how it looks --------------------------------------------------------------------------------
+
+    def summary(self, *inputs: Any) -> str:
+        """A table of the layers, their output shapes and how many parameters each has; print it.
+
+        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed, no
+        random numbers are used up, and lazy parameters stay lazy.
+
+        >>> from minidl import layers
+        >>> print(layers.MLP([16, 1], in_features=3).summary(np.ones((5, 3))))
+        name      layer         output   parameters
+        -------------------------------------------
+                  MLP(3→16→1)   (5, 1)
+        layers.0  Linear(3→16)  (5, 16)          64
+        layers.1  Linear(16→1)  (5, 1)           17
+        -------------------------------------------
+        81 parameters, 81 of them trained
+        """
+        model = copy.deepcopy(self) if inputs else self
+        return _table(model, _output_shapes(model, inputs))
+
+    @reprlib.recursive_repr("...")
+    def __repr__(self) -> str:
+        lines = []
+        for name, owner, value in _walk(self):
+            if owner is self:
+                what = repr(value).replace("\n", "\n  ") if isinstance(value, Layer) else _shape(value)
+                lines.append(f"  {name}: {what}\n")
+        body = "".join(lines)
+        return f"{type(self).__name__}(\n{body})" if body else f"{type(self).__name__}()"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: everything, but recorded results without their graph."""
+        return {name: detached(value) for name, value in vars(self).items()}
+
+
+def detached(value: Any) -> Any:
+    """A result, or each of a tuple of them, cut off from its graph; anything else as it is."""
+    if isinstance(value, Variable) and value.creator is not None:
+        return value.detach()
+    if type(value) is tuple:
+        return tuple([detached(v) for v in value])
+    return value
+
+
+def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
+    """The dtype, which must be floating."""
+    dtype = np.dtype(dtype)
+    if dtype.kind != "f":
+        raise TypeError(f"{where}: want a floating dtype, got {dtype}")
+    return dtype
+
+
+def _walk(root: Layer) -> Iterator[tuple[str, Layer, Parameter | Layer]]:
+    """Yield (dotted name, the layer it is an attribute of, it) of what is in a layer, depth first, each once."""
+    seen = {id(root)}  # by id, as users may give a layer or a list an equality; all live as long as the root
+
+    def inside(name: str, owner: Layer, value: Any) -> Iterator[tuple[str, Layer, Parameter | Layer]]:
+        if not isinstance(value, Parameter | Layer | list | tuple | dict) or id(value) in seen:
+            return
+        seen.add(id(value))
+        if isinstance(value, Parameter | Layer):
+            yield name, owner, value
+        if isinstance(value, Parameter):
+            return
+        if isinstance(value, Layer):
+            owner = value
+        parts = vars(value) if isinstance(value, Layer) else value
+        for key, part in parts.items() if isinstance(parts, dict) else enumerate(parts):
+            yield from inside(f"{name}.{key}", owner, part)
+
+    for name, value in vars(root).items():
+        yield from inside(name, root, value)
+
+
+def _output_shapes(model: Layer, inputs: tuple[Any, ...]) -> dict[int, str]:
+    """The shape of what each layer gave last when the model ran on the inputs, by the layer's id."""
+    shapes: dict[int, str] = {}
+
+    def watch(layer: Layer) -> None:
+        forward = layer.forward
+
+        def watched(*inputs: Any, **settings: Any) -> Any:
+            y = forward(*inputs, **settings)
+            parts = y if isinstance(y, tuple | list) else [y]
+            shapes[id(layer)] = ", ".join(str(getattr(part, "shape", "?")) for part in parts)
+            return y
+
+        layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
+
+    if inputs:
+        model.reset_state()  # which may be of another batch size
+        for layer in model.sublayers():
+            watch(layer)
+        bits = random.generator().bit_generator
+        before = bits.state
+        try:
+            with no_grad(), test_mode():
+                model(*inputs)
+        finally:
+            bits.state = before
+    return shapes
+
+
+def _table(model: Layer, outputs: dict[int, str]) -> str:
+    """A row for each layer: its name, itself, its output shape, how many parameters are directly in it."""
+    found = list(_walk(model))
+    params = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
+    rows = [("name", "layer", "output", "parameters")]
+    for name, layer in [("", model), *((n, v) for n, _, v in found if isinstance(v, Layer))]:
+        text = repr(layer)
+        own = [p for owner, p in params if owner is layer]
+        count = "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
+        rows.append((name, type(layer).__name__ if "\n" in text else text, outputs.get(id(layer), ""), count))
+    if not outputs:
+        rows = [(*row[:2], "", row[3]) for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = []
+    for *texts, count in rows:
+        cells = [text.ljust(width) for text, width in zip(texts, widths[:3], strict=True) if width]
+        lines.append("  ".join([*cells, count.rjust(widths[3])]).rstrip())
+    known = [p for _, p in params if not p.lazy]
+    more = "" if len(known) == len(params) else "; ? is learned at first use"
+    total, trained = sum(p.size for p in known), sum(p.size for p in known if p.requires_grad)
+    rule = "-" * max(map(len, lines))
+    return "\n".join([lines[0], rule, *lines[1:], rule, f"{total:,} parameters, {trained:,} of them trained{more}"])
+
+
+def _fits(shape: tuple[int, ...], known: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(known) and all(k is None or n == k for n, k in zip(shape, known, strict=True))
+
+
+def _shape(p: Parameter) -> str:
+    return "Parameter (no data yet)" if p.lazy else f"Parameter {p.shape}"

@@ -1,0 +1,76 @@
+"""MLP: linear layers with an activation between them. Any other chain of layers is a Sequential."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minidl import functions as F
+from minidl.layers.layer import Layer
+from minidl.layers.linear import Linear
+
+
+class MLP(Layer):
+    """A multi-layer perceptron: linear layers, with an activation after all but the last.
+
+    ``y = linear_n(.. activation(linear_2(activation(linear_1(x)))))``
+
+    Args:
+        sizes: how many features each linear layer gives, the last being the output's.
+        activation: a function, or a layer, which is then shared.
+        in_features: of the input; default learned at first use.
+        bias, dtype, rng: as for ``Linear``.
+
+    Shapes: ``(.., in)`` to ``(.., sizes[-1])``; ``mlp[i]`` is the i-th linear layer.
+
+    Raises:
+        ValueError: there are no sizes, or they are no positive integers.
+        TypeError: the sizes are no list, or the activation cannot be called.
+
+    >>> MLP([128, 10])
+    MLP(?→128→10)
+    >>> mlp = MLP([128, 10], activation=F.tanh, in_features=64)
+    >>> mlp(np.ones((32, 64))).shape, mlp[0]
+    ((32, 10), Linear(64→128))
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: Callable[[Any], Any] = F.relu,
+        *,
+        in_features: int | None = None,
+        bias: bool = True,
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if not isinstance(sizes, Sequence):
+            raise TypeError(f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}")
+        if not sizes:
+            raise ValueError("MLP: want at least one output size")
+        if not callable(activation):
+            raise TypeError(f"MLP: the activation must be a function or a layer, got {activation!r}")
+        first = (sizes[0],) if in_features is None else (in_features, sizes[0])
+        features = [first, *pairwise(sizes)]
+        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in features]
+        self.activation = activation
+
+    def forward(self, x: Any) -> Any:
+        *hidden, last = self.layers
+        for linear in hidden:
+            x = self.activation(linear(x))
+        return last(x)
+
+    def __getitem__(self, index: int) -> Linear:
+        return self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        sizes = [str(self.layers[0].in_features or "?"), *(str(linear.out_features) for linear in self.layers)]
+        return f"MLP({'→'.join(sizes)})"
