@@ -5,6 +5,7 @@ The rules themselves live in minidl.functions (and in users' code); the backward
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 
 from minidl.autograd import anomaly, engine
 from minidl.autograd.modes import MODE
-from minidl.autograd.node import Application, Node, Output, next_number
+from minidl.autograd.node import Application, Leaf, Node, Output, next_number
 from minidl.autograd.protocols import METHODS, REGISTRY
 from minidl.autograd.variable import Variable, box
 
@@ -54,6 +55,9 @@ class Function:
 
     def __repr__(self) -> str:
         return f"<function {self.name} of minidl>"
+
+    def __reduce__(self) -> str:
+        return self.name  # copied and pickled by name, as Python's own functions are
 
     def _bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
@@ -137,7 +141,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         else:
             args.append(np.asarray(x) if type(x) is list else x)
             parents.append(None)
-    if not boxed and args and not hasattr(args[0], "dtype") and function.derived:
+    if not boxed and args and function.derived and not any(hasattr(a, "dtype") for a in args):
         args[0] = np.asarray(args[0])  # F.exp(1.0): arrays in, arrays out
     try:
         y = function.forward(*args, **settings)
@@ -216,6 +220,7 @@ def differentiable(
     """
     arity = len(rules) if rules else None
     function = Function(forward, rules, joint, saves, equals, name or forward.__name__, arity)
+    function.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it, as for a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
         implements(original)(function)
     return function
@@ -245,6 +250,8 @@ def _method(function: Callable[..., Any], how: str) -> Any:
             return lambda self, other: record(function, (self, other), {})
         case "reflected":
             return lambda self, other: record(function, (other, self), {})
+        case "in place":
+            return lambda self, other: _not_in_place(function, self, other)
         case "unary":
             return lambda self: record(function, (self,), {})
         case "starred":
@@ -253,6 +260,16 @@ def _method(function: Callable[..., Any], how: str) -> Any:
             return property(lambda self: record(function, (self,), {}), doc="The transpose.")
         case _:
             return lambda self, *args, **kwargs: function(self, *args, **kwargs)
+
+
+def _not_in_place(function: Function, x: Variable, other: Any) -> Any:
+    """``loss += term`` makes a new result and rebinds the name; a leaf that is trained must not go that way."""
+    if type(x._node) is Leaf:
+        raise TypeError(
+            f"in-place {function.name} on a leaf that requires a gradient: to update it write `x.data -= ...`; "
+            "to compute with it write `x = x - ...`"
+        )
+    return record(function, (x, other), {})
 
 
 def _unstarred(shape: tuple[Any, ...]) -> tuple[Any, ...]:

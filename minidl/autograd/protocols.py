@@ -12,10 +12,6 @@ import numpy as np
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 
-IN_PLACE = {
-    "+": "__add__", "-": "__sub__", "*": "__mul__", "/": "__truediv__", "**": "__pow__", "@": "__matmul__",
-}
-
 # What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
 METHODS: dict[str, tuple[Any, str]] = {
     "__add__": (np.add, "binary"), "__radd__": (np.add, "reflected"),
@@ -32,6 +28,8 @@ METHODS: dict[str, tuple[Any, str]] = {
     "__xor__": (np.bitwise_xor, "binary"), "__invert__": (np.invert, "unary"),
     "__rand__": (np.bitwise_and, "reflected"), "__ror__": (np.bitwise_or, "reflected"),
     "__rxor__": (np.bitwise_xor, "reflected"),
+    "__iadd__": (np.add, "in place"), "__isub__": (np.subtract, "in place"), "__imul__": (np.multiply, "in place"),
+    "__itruediv__": (np.divide, "in place"), "__ipow__": (np.power, "in place"), "__imatmul__": (np.matmul, "in place"),
     "sum": (np.sum, "method"), "mean": (np.mean, "method"), "var": (np.var, "method"),
     "max": (np.max, "method"), "min": (np.min, "method"),
     "argmax": (np.argmax, "method"), "argmin": (np.argmin, "method"),

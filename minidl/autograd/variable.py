@@ -302,32 +302,6 @@ class Variable(Bound, WordsOfOthers):
             "np.concatenate or functions.mask_fill, or write to variable.data before it is used"
         )
 
-    def _in_place(self, operator: str, other: Any) -> Any:
-        if type(self._node) is Leaf:
-            raise TypeError(
-                f"in-place {operator}= on a leaf that requires a gradient: to update it write "
-                f"x.data {operator}= ...; to compute with it write x = x {operator} ..."
-            )
-        return getattr(self, protocols.IN_PLACE[operator])(other)
-
-    def __iadd__(self, other: Any) -> Any:
-        return self._in_place("+", other)
-
-    def __isub__(self, other: Any) -> Any:
-        return self._in_place("-", other)
-
-    def __imul__(self, other: Any) -> Any:
-        return self._in_place("*", other)
-
-    def __itruediv__(self, other: Any) -> Any:
-        return self._in_place("/", other)
-
-    def __ipow__(self, other: Any) -> Any:
-        return self._in_place("**", other)
-
-    def __imatmul__(self, other: Any) -> Any:
-        return self._in_place("@", other)
-
 
 class Parameter(Variable):
     """A Variable that a layer trains; only Parameters are collected by ``Layer.parameters()``.
