@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function
-from minidl.autograd.transforms import _Call
+from minidl.autograd.transforms import Call
 from minidl.autograd.variable import raw
 
 
@@ -52,68 +52,45 @@ def gradcheck(
     True
     """
     arrays = [np.asarray(raw(x)) for x in inputs]
-    argnums = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
-    if not argnums or any(arrays[i].dtype != np.float64 for i in argnums):
+    moving = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
+    if not moving or any(arrays[i].dtype != np.float64 for i in moving):
         raise TypeError(f"gradcheck: floating inputs must be float64, got {[str(a.dtype) for a in arrays]}")
-    args = [a if i in argnums else x for i, (a, x) in enumerate(zip(arrays, inputs, strict=True))]
+    args = [a if i in moving else x for i, (a, x) in enumerate(zip(arrays, inputs, strict=True))]
     name = f.name if isinstance(f, Function) else getattr(f, "__name__", "f")
-    _check(f, args, argnums, order, 1, (eps, rtol, atol), directions, np.random.default_rng(seed), settings, name)
-    return True
+    rng = np.random.default_rng(seed)
 
+    def check(f: Callable[..., Any], level: int) -> None:
+        us: list[Any] = []
 
-def _check(
-    f: Callable[..., Any],
-    args: list[Any],
-    argnums: list[int],
-    order: int,
-    level: int,
-    tolerances: tuple[float, float, float],
-    directions: int,
-    rng: np.random.Generator,
-    settings: dict[str, Any],
-    name: str,
-) -> None:
-    eps, rtol, atol = tolerances
-    shapes: list[tuple[int, ...]] = []
+        def total(*xs: Any) -> Any:
+            """sum(u * f(xs)) over all floating outputs: one number that every derivative passes through."""
+            ys = f(*xs)
+            ys = [y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"]
+            us.extend(rng.standard_normal(y.shape) for y in ys[len(us) :])
+            return sum((y * u).sum() for y, u in zip(ys, us, strict=True))
 
-    def total(*xs: Any) -> Any:
-        """sum(u * f(xs)) over all outputs: one scalar that every derivative passes through."""
-        ys = f(*xs, **settings)
-        ys = ys if isinstance(ys, (tuple, list)) else (ys,)
-        ys = [y for y in ys if y.dtype.kind == "f"]
-        while len(us) < len(ys):
-            us.append(rng.standard_normal(ys[len(us)].shape))
-        result = 0.0
-        for y, u in zip(ys, us, strict=True):
-            shapes.append(y.shape)
-            result = (y * u).sum() + result
-        return result
-
-    us: list[Any] = []
-    pulled = _Call("gradcheck", total, args, argnums, {}).pull()
-    for _ in range(directions):
-        vs = {i: rng.standard_normal(args[i].shape) for i in argnums}
-        ends = []
-        for sign in (1, -1):
-            moved = [a + sign * eps * vs[i] if i in vs else a for i, a in enumerate(args)]
-            ends.append(float(np.asarray(raw(total(*moved)))))
-        numeric = (ends[0] - ends[1]) / (2 * eps)
-        exact = float(sum((np.asarray(raw(g)) * vs[i]).sum() for g, i in zip(pulled, argnums, strict=True)))
-        scale = max(abs(numeric), abs(exact))
-        if not abs(numeric - exact) <= atol * max(1.0, abs(ends[0])) + rtol * scale:
-            raise AssertionError(
-                f"gradcheck: derivative {level} of {name}: {exact!r} by the rules, {numeric!r} by differences "
-                f"(inputs of shapes {[args[i].shape for i in argnums]})"
+        pulled = [raw(g) for g in Call("gradcheck", total, args, moving).pull()]
+        for _ in range(directions):
+            vs = {i: rng.standard_normal(args[i].shape) for i in moving}
+            ahead, behind = (
+                float(raw(total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))))
+                for way in (eps, -eps)
             )
-    if level == order:
-        return
-    ws = [rng.standard_normal(args[i].shape) for i in argnums]
+            numeric = (ahead - behind) / (2 * eps)
+            exact = float(sum((g * vs[i]).sum() for g, i in zip(pulled, moving, strict=True)))
+            allowed = atol * max(1.0, abs(ahead)) + rtol * max(abs(numeric), abs(exact))
+            if not abs(numeric - exact) <= allowed:
+                raise AssertionError(
+                    f"gradcheck: derivative {level} of {name}: {exact!r} by the rules, {numeric!r} by differences "
+                    f"(inputs of shapes {[args[i].shape for i in moving]})"
+                )
+        if level < order:
+            ws = [rng.standard_normal(args[i].shape) for i in moving]
 
-    def slope(*xs: Any) -> Any:
-        gs = _Call("gradcheck", total, xs, argnums, {}).pull()
-        result = 0.0
-        for g, w in zip(gs, ws, strict=True):
-            result = (g * w).sum() + result
-        return result
+            def slope(*xs: Any) -> Any:
+                return sum((g * w).sum() for g, w in zip(Call("gradcheck", total, xs, moving).pull(), ws, strict=True))
 
-    _check(slope, args, argnums, order, level + 1, tolerances, directions, rng, {}, name)
+            check(slope, level + 1)
+
+    check(lambda *xs: f(*xs, **settings), 1)
+    return True

@@ -41,6 +41,11 @@ METHODS: dict[str, tuple[Any, str]] = {
 }
 
 
+def as_array(value: Any) -> Any:
+    """A list or a number as an array; what is an array or a Variable stays as it is."""
+    return value if hasattr(value, "dtype") else np.asarray(value)
+
+
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     function = REGISTRY.get(ufunc)

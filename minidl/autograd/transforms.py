@@ -19,14 +19,17 @@ from minidl.autograd import engine
 from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import next_number
+from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Variable, box, raw, seed_for
 
 
-class _Call:
+class Call:
     """One call of a function on fresh copies of its arguments, and the gradients of its output."""
 
-    def __init__(self, name: str, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: Any):
-        self.name, self.f = name, getattr(f, "__name__", repr(f))
+    def __init__(
+        self, name: str, f: Callable[..., Any], args: Sequence[Any], argnums: Sequence[int], kwargs: Any = None
+    ) -> None:
+        self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = MODE.get().recording
         self.boxes = any(isinstance(a, Variable) for a in args)
@@ -34,39 +37,34 @@ class _Call:
         with Switch(recording=True, transforming=True):
             for n in argnums:
                 if not -len(args) <= n < len(args):
-                    raise TypeError(f"{name}({self.f}): argnum {n}, but the call has {len(args)} arguments")
+                    raise TypeError(f"{self.name}: argnum {n}, but the call has {len(args)} arguments")
                 copies[n] = self._copy(args[n], n)
             self.inputs: list[Variable] = [copies[n] for n in argnums]
-            self.y = self._checked(f(*copies, **kwargs))
+            self.y = self._checked(f(*copies, **(kwargs or {})))
 
     def _copy(self, value: Any, n: int) -> Variable:
         if isinstance(value, Variable) and value.requires_grad:
             return identity(value)  # type: ignore[no-any-return]  # a Function returns Any
-        value = np.asarray(raw(value)) if not hasattr(raw(value), "dtype") else raw(value)
+        value = as_array(raw(value))
         if value.dtype.kind != "f":
-            raise TypeError(f"{self.name}({self.f}): argument {n} must be floating, got {value.dtype}")
+            raise TypeError(f"{self.name}: argument {n} must be floating, got {value.dtype}")
         return Variable(value)
 
     def _checked(self, y: Any) -> Variable:
         if isinstance(y, Variable):
             return y
         if type(y) in (int, float):
-            return box(np.asarray(float(y))[()], None)
+            return box(np.float64(y), None)
         raise TypeError(
-            f"{self.name}({self.f}): the function returned {type(y).__name__}, not a Variable: it left the graph "
-            "(.data?) or did not use its argument"
+            f"{self.name}: the function returned {type(y).__name__}, not a Variable: it left the graph (.data?) or "
+            "did not use its argument"
         )
 
-    def scalar(self) -> _Call:
+    def scalar(self) -> Call:
         """Insist on one element."""
         if self.y.size != 1:
-            raise ValueError(f"{self.name}({self.f}): want a scalar result, got shape {self.y.shape}")
+            raise ValueError(f"{self.name}: want a scalar result, got shape {self.y.shape}")
         return self
-
-    def out(self, value: Variable) -> Any:
-        """A result as the caller gets it: a Variable if it must keep a graph, else an array."""
-        keep = self.boxes or (self.keeps and value.requires_grad and self.outside)
-        return (value if self.keeps else value.detach()) if keep else value._raw
 
     @cached_property
     def outside(self) -> bool:
@@ -75,26 +73,26 @@ class _Call:
             return False
         own = {x._node for x in self.inputs}
         applications, leaves = engine.reach({self.y._node: None}, self.since)
-        if any(leaf not in own for leaf in leaves):
-            return True
-        old = (p for a in applications for p in a.inputs if getattr(p, "number", self.since) < self.since)
-        return any(True for _ in old) or any(x.creator is not None for x in self.inputs)
+        older = any(getattr(p, "number", self.since) < self.since for a in applications for p in a.inputs)
+        return older or any(x.creator for x in self.inputs) or any(leaf not in own for leaf in leaves)
+
+    def out(self, value: Variable) -> Any:
+        """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
+        if self.boxes or (self.keeps and value.requires_grad and self.outside):
+            return value if self.keeps else value.detach()
+        return value._raw
 
     def pull(self, gradient: Any = None) -> list[Any]:
         """Gradients for the copies, zeros where the output does not depend on one."""
-        seed = seed_for(self.y, gradient, f"{self.name}({self.f})")
+        seed = seed_for(self.y, gradient, self.name)
         graph = self.keeps and (seed.requires_grad or self.outside)
         found: dict[Any, Any] = {}
         if self.y._node is not None:
             targets = {x._node for x in self.inputs if x._node is not None}
             seeds = {self.y._node: seed if graph else seed._raw}
             found = engine.walk(seeds, box if graph else None, targets=targets, since=self.since)
-        results = []
-        for x in self.inputs:
-            g = found.get(x._node)
-            g = np.zeros_like(x._raw) if g is None else g
-            results.append(box(g, None) if (graph or self.boxes) and not isinstance(g, Variable) else g)
-        return results
+        gs = [found.get(x._node, np.zeros_like(x._raw)) for x in self.inputs]
+        return [g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs]
 
 
 def _select(results: list[Any], argnum: int | Sequence[int]) -> Any:
@@ -115,7 +113,7 @@ def value_and_grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Ca
     """
 
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        call = _Call("value_and_grad", f, args, _argnums(argnum), kwargs).scalar()
+        call = Call("value_and_grad", f, args, _argnums(argnum), kwargs).scalar()
         return call.out(call.y), _select(call.pull(), argnum)
 
     return both
@@ -137,7 +135,7 @@ def grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[...
     """
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        return _select(_Call("grad", f, args, _argnums(argnum), kwargs).scalar().pull(), argnum)
+        return _select(Call("grad", f, args, _argnums(argnum), kwargs).scalar().pull(), argnum)
 
     return gradient
 
@@ -156,7 +154,7 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
     >>> pull([1.0, 10.0])
     (array([ 2., 40.]),)
     """
-    call = _Call("vjp", f, args, range(len(args)), {})
+    call = Call("vjp", f, args, range(len(args)))
     return call.out(call.y), lambda gradient: tuple(call.pull(gradient))
 
 
@@ -178,23 +176,18 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     args, tangents = (a if isinstance(a, tuple) else (a,) for a in (args, tangents))
     if len(args) != len(tangents):
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
-    call = _Call("jvp", f, args, range(len(args)), {})
+    call = Call("jvp", f, args, range(len(args)))
     for x, v in zip(call.inputs, tangents, strict=True):
         if np.shape(v) != x.shape:
             raise ValueError(f"jvp: a tangent has shape {np.shape(v)}, want {x.shape}")
 
     def pulled(u: Variable) -> Any:
-        with Switch(recording=True):
-            keeps, call.keeps = call.keeps, True
-            products = [(g * v).sum() for g, v in zip(call.pull(u), map(_array, tangents), strict=True)]
-            call.keeps = keeps
-        total = products[0]
-        for p in products[1:]:
-            total = total + p
+        keeps, call.keeps = call.keeps, True  # even inside no_grad: this is differentiated, at once
+        total = sum((g * v).sum() for g, v in zip(call.pull(u), map(as_array, tangents), strict=True))
+        call.keeps = keeps
         return total
 
-    dy = _Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,), {})
-    [result] = dy.pull()
+    [result] = Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,)).pull()
     keep = call.boxes or (call.keeps and call.outside)
     return call.out(call.y), result if keep else raw(result)
 
@@ -210,7 +203,7 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     """
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        call = _Call("jacobian", f, args, (argnum,), kwargs)
+        call = Call("jacobian", f, args, (argnum,), kwargs)
         y, x = call.y, call.inputs[0]
         basis = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
         rows = [call.pull(basis[i])[0] for i in range(y.size)]
@@ -247,7 +240,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def product(x: Any, v: Any, *args: Any) -> Any:
-        v = _array(v)
+        v = as_array(v)
         if v.shape != np.shape(x):
             raise ValueError(f"hvp: the vector has shape {v.shape}, want {np.shape(x)}")
         return grad(lambda z, *rest: (grad(f)(z, *rest) * v).sum())(x, *args)
@@ -286,13 +279,5 @@ def gradients(
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
     found = engine.walk({y._node: seed if create_graph else seed._raw}, box if create_graph else None, targets=targets)
-    results = []
-    for x in xs:
-        g = found.get(x._node)  # type: ignore[arg-type]  # checked above
-        g = np.zeros_like(x._raw) if g is None else g
-        results.append(g if isinstance(g, Variable) else box(g, None))
-    return results
-
-
-def _array(value: Any) -> Any:
-    return value if hasattr(value, "dtype") else np.asarray(value)
+    gs = [found.get(x._node, np.zeros_like(x._raw)) for x in xs]  # type: ignore[arg-type]  # their nodes are not None
+    return [g if isinstance(g, Variable) else box(g, None) for g in gs]

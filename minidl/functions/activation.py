@@ -12,6 +12,7 @@ import numpy as np
 
 from minidl.autograd.function import differentiable
 from minidl.autograd.modes import MODE
+from minidl.autograd.protocols import as_array
 from minidl.functions.elementwise import erf
 from minidl.random import generator
 
@@ -159,7 +160,7 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: the rate must be in [0, 1), got {rate}")
-    x = x if hasattr(x, "dtype") else np.asarray(x)
+    x = as_array(x)
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: want floating data, got {x.dtype}")
     if MODE.get().testing or rate == 0:

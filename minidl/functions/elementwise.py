@@ -44,7 +44,7 @@ arctan   = differentiable(np.arctan,   lambda g, y, x: g / (1 + x * x))
 sinh     = differentiable(np.sinh,     lambda g, y, x: g * np.cosh(x))
 cosh     = differentiable(np.cosh,     lambda g, y, x: g * np.sinh(x))
 tanh     = differentiable(np.tanh,     lambda g, y, x: g * (1 - y * y))
-abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x))
+abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x), name="abs")
 # Where two are equal each gets half, so that the order of the arguments does not matter.
 maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)),
                                        lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b > a, g, 0)))

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable
+from minidl.autograd.protocols import as_array
 from minidl.functions.activation import log_softmax, softplus
 
 
 def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
     """Prediction and target: both floating, of one shape, the target in the prediction's dtype."""
-    y, t = (a if hasattr(a, "dtype") else np.asarray(a) for a in (y, t))
+    y, t = as_array(y), as_array(t)
     if y.shape != t.shape:
         raise ValueError(f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}")
     if y.dtype.kind != "f" or t.dtype.kind != "f":
@@ -55,7 +56,7 @@ def mean_squared_error(y: Any, t: Any) -> Any:
 
 
 def _labels(name: str, x: Any, t: Any, ignore_index: int | None) -> tuple[Any, Any]:
-    x, t = (a if hasattr(a, "dtype") else np.asarray(a) for a in (x, t))
+    x, t = as_array(x), as_array(t)
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
     if x.dtype.kind != "f":
