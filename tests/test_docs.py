@@ -1,0 +1,81 @@
+"""Every snippet of README.md and docs/ runs, in order, the files' snippets each in one namespace.
+
+A snippet is a fence marked ``python``; one with ``>>>`` is a doctest, any other is run as it stands. What
+the text around the snippets claims is for readers to check.
+"""
+
+import doctest
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.M | re.S)
+LOOSE = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+def snippets(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number of lines above, source) of every snippet."""
+    for found in FENCE.finditer(text):
+        yield text.count("\n", 0, found.start(1)), found[1]
+
+
+def run_page(page: Path) -> int:
+    """Run a page's snippets; fail with the page and the line of the first that does not work."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    count = 0
+    for above, source in snippets(page.read_text(encoding="utf-8")):
+        count += 1
+        if re.search(r"^\s*>>> ", source, re.M):
+            test = doctest.DocTestParser().get_doctest(source, names, page.name, str(page), above)
+            report: list[str] = []
+            doctest.DocTestRunner(verbose=False, optionflags=LOOSE).run(test, out=report.append, clear_globs=False)
+            if report:
+                pytest.fail("".join(report), pytrace=False)
+            names.update(test.globs)
+            continue
+        try:
+            exec(compile("\n" * above + source, str(page), "exec"), names)
+        except Exception as error:
+            line, trace = above + 1, error.__traceback__
+            while trace is not None:  # the last line of the page on the way to the error
+                line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(page) else line
+                trace = trace.tb_next
+            line = error.lineno or line if isinstance(error, SyntaxError) and error.filename == str(page) else line
+            pytest.fail(f"{page}:{line}: {type(error).__name__}: {error}", pytrace=False)
+    return count
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    assert run_page(page) or page.parent != ROOT, "the README has no snippet that runs"
+
+
+@pytest.mark.parametrize(
+    ("snippet", "message"),
+    [
+        ("y = 1\nassert y == 2\n", r"page.md:6: AssertionError"),
+        ("def f():\n    raise ValueError('no')\nf()\n", r"page.md:6: ValueError: no"),
+        ("import json\njson.loads('{')\n", r"page.md:6: JSONDecodeError"),
+        ("x = = 1\n", r"page.md:5: SyntaxError"),
+        (">>> x\n3\n>>> x + 1\n5\n", r"(?s)page.md\", line 7.*Expected:\s+5\s+Got:\s+4"),
+    ],
+)
+def test_a_broken_snippet_fails_with_its_line(snippet: str, message: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"```python\nx = 3\n```\n```python\n{snippet}```\n")
+    with pytest.raises(pytest.fail.Exception, match=message):
+        run_page(page)
+
+
+def test_only_python_is_run_and_names_go_from_snippet_to_snippet(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 3\n```\n```sh\nmake\n```\n```python\n>>> x\n3\n>>> y = 4\n```\n"
+                    "```python\nassert x + y == 7\n```\n")
+    assert run_page(page) == 3
