@@ -1,6 +1,6 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and readable in an afternoon."""
 
-from minidl import functions, graph, layers
+from minidl import functions, graph, layers, optim
 from minidl.autograd import (
     Parameter, Variable, detect_anomaly, differentiable, grad, gradcheck, gradients, hessian, hvp, jacobian,
     jvp, no_grad, test_mode, value_and_grad, vjp,
@@ -10,6 +10,6 @@ from minidl.serialization import load, save
 
 __all__ = [
     "Parameter", "Variable", "detect_anomaly", "differentiable", "functions", "grad", "gradcheck",
-    "gradients", "graph", "hessian", "hvp", "jacobian", "jvp", "layers", "load", "no_grad", "save", "seed",
+    "gradients", "graph", "hessian", "hvp", "jacobian", "jvp", "layers", "load", "no_grad", "optim", "save", "seed",
     "test_mode", "value_and_grad", "vjp",
 ]

@@ -1,0 +1,66 @@
+"""Adam: steps scaled by running moments of the gradient.
+
+Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from minidl.optim.checks import number
+from minidl.optim.optimizer import Array, Hook, Optimizer, Rate, Target
+
+
+class Adam(Optimizer):
+    """Adam: ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, and with both corrected for their start at
+    zero, ``p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
+
+    Args:
+        betas: (b1, b2), each in [0, 1).
+        eps: positive, keeps the quotient finite.
+
+    Further arguments and raises as ``Optimizer``.
+
+    Source: D. Kingma and J. Ba, Adam: a method for stochastic optimization, 2015, algorithm 1.
+
+    >>> from minidl import Variable
+    >>> x = Variable([1.0, -20.0])
+    >>> optimizer = Adam([x], lr=0.5)
+    >>> (x * x).sum().backward()
+    >>> optimizer.update()
+    >>> x.data.round(6)
+    array([  0.5, -19.5])
+    """
+
+    slots = ("m", "v")
+
+    def __init__(
+        self,
+        target: Target,
+        lr: Rate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        hooks: Hook | Iterable[Hook] = (),
+    ) -> None:
+        super().__init__(target, lr, hooks)
+        b1, b2 = betas
+        self.betas = tuple(number(f"{self._name}: a beta", b, least=0, below=1) for b in (b1, b2))
+        self.eps = number(f"{self._name}: eps", eps, above=0)
+
+    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+        (m, v), (b1, b2) = state, self.betas
+        m *= b1 / (1 - b1)  # in this order g is needed only until out, which may be g, is written
+        m += g
+        m *= 1 - b1
+        np.multiply(g, g, out=out)
+        out *= 1 - b2
+        v *= b2
+        v += out
+        np.sqrt(v, out=out)
+        out *= (1 - b2**t) ** -0.5
+        out += self.eps
+        np.divide(m, out, out=out)
+        out *= lr / (1 - b1**t)
+        p -= out

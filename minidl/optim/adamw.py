@@ -1,0 +1,46 @@
+"""AdamW: Adam with weight decay that does not pass through the moments.
+
+Adam itself is in adam.py; weight decay as a part of the gradient is the hook WeightDecay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from minidl.optim.adam import Adam
+from minidl.optim.checks import number
+from minidl.optim.optimizer import Array, Hook, Rate, Target
+
+
+class AdamW(Adam):
+    """AdamW: ``p = p - lr * weight_decay * p``, then Adam's step.
+
+    Args:
+        weight_decay: at least 0. Further arguments and raises as ``Adam``.
+
+    Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, 2019.
+
+    >>> from minidl import Variable
+    >>> x = Variable([100.0])
+    >>> optimizer = AdamW([x], lr=0.5, weight_decay=0.1)
+    >>> (x * 0.0).sum().backward()
+    >>> optimizer.update()
+    >>> x
+    Variable([95.])
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        lr: Rate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        hooks: Hook | Iterable[Hook] = (),
+    ) -> None:
+        super().__init__(target, lr, betas, eps, hooks)
+        self.weight_decay = number("AdamW: weight_decay", weight_decay, least=0)
+
+    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+        p *= 1 - lr * self.weight_decay
+        super().apply(lr, t, p, g, out, *state)

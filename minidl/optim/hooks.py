@@ -1,0 +1,78 @@
+"""Hooks: what is done to the gradients of a step before an optimizer applies them.
+
+A hook is any function of the step's ``Gradients`` (optimizer.py); these two are the usual ones.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minidl.optim.checks import number
+from minidl.optim.optimizer import Gradients
+
+
+class WeightDecay:
+    """Weight decay as a part of the gradient (L2): ``g = g + rate * p``.
+
+    Args:
+        rate: at least 0. For decay beside the gradient use ``AdamW``.
+
+    >>> from minidl import Variable, optim
+    >>> x = Variable([10.0])
+    >>> optimizer = optim.SGD([x], lr=1.0, hooks=[WeightDecay(0.1)])
+    >>> (x * 2.0).sum().backward()
+    >>> optimizer.update()
+    >>> x
+    Variable([7.])
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = number("WeightDecay: rate", rate, least=0)
+
+    def __call__(self, gradients: Gradients) -> None:
+        for p, g in zip(gradients.params, gradients.grads, strict=True):
+            g += self.rate * p._raw
+
+
+class ClipGrad:
+    """Clipping by the global norm: all gradients times ``min(1, max_norm / norm)``, norm that of all of them together.
+
+    Args:
+        max_norm: positive.
+
+    Attributes:
+        last_norm: the norm before the latest clipping.
+
+    Raises:
+        FloatingPointError: at the update, if a gradient is not finite; nothing is changed then.
+
+    Source: R. Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
+
+    >>> from minidl import Variable, optim
+    >>> x = Variable([0.0, 0.0])
+    >>> clip = ClipGrad(1.0)
+    >>> optimizer = optim.SGD([x], lr=1.0, hooks=[clip])
+    >>> (x * np.array([3.0, 4.0])).sum().backward()
+    >>> optimizer.update()
+    >>> x, clip.last_norm
+    (Variable([-0.6 -0.8]), 5.0)
+    """
+
+    def __init__(self, max_norm: float) -> None:
+        self.max_norm = number("ClipGrad: max_norm", max_norm, above=0)
+        self.last_norm = 0.0
+
+    def __call__(self, gradients: Gradients) -> None:
+        flat = gradients.flat
+        largest = float(abs(flat).max(initial=0))
+        if not math.isfinite(largest):
+            k = next(k for k, g in enumerate(gradients.grads) if not np.isfinite(g).all())
+            name = gradients.params[k].name or f"number {k}"
+            raise FloatingPointError(f"ClipGrad: the gradient of parameter {name}, {flat.dtype}, is not finite")
+        # Scaled by the largest, whose square might overflow.
+        norm = largest * float(np.linalg.norm(flat / largest)) if largest else 0.0
+        self.last_norm = norm
+        if norm > self.max_norm:
+            flat *= self.max_norm / norm

@@ -1,0 +1,65 @@
+"""Gradient descent with momentum, plain and Nesterov's.
+
+Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from minidl.optim.checks import number
+from minidl.optim.optimizer import Array, Hook, Optimizer, Rate, Target
+
+
+class Momentum(Optimizer):
+    """Momentum: ``v = mu * v - lr * g``, then ``p = p + v``; Nesterov's: ``p = p + mu * v - lr * g``.
+
+    The rate is inside the velocity, as in the source; PyTorch multiplies by it afterwards, which differs when
+    the rate changes.
+
+    Args:
+        momentum: mu, in [0, 1).
+        nesterov: whether to look ahead along the velocity.
+
+    Further arguments and raises as ``Optimizer``.
+
+    Source: I. Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+
+    >>> from minidl import Variable
+    >>> x = Variable(1.0)
+    >>> optimizer = Momentum([x], lr=0.1, momentum=0.5)
+    >>> for _ in range(2):
+    ...     optimizer.cleargrads()
+    ...     (x * 1.0).backward()
+    ...     optimizer.update()
+    >>> x
+    Variable(0.75)
+    """
+
+    slots = ("v",)
+
+    def __init__(
+        self,
+        target: Target,
+        lr: Rate = 0.01,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        hooks: Hook | Iterable[Hook] = (),
+    ) -> None:
+        super().__init__(target, lr, hooks)
+        self.momentum = number("Momentum: momentum", momentum, least=0, below=1)
+        self.nesterov = nesterov
+
+    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+        (v,) = state
+        np.multiply(g, lr, out=out)
+        v *= self.momentum
+        v -= out
+        if self.nesterov:
+            p -= out
+            np.multiply(v, self.momentum, out=out)
+            p += out
+        else:
+            p += v

@@ -1,0 +1,61 @@
+"""Schedules: plain functions that give a rate for the number of updates so far, counted from 0.
+
+An optimizer calls its schedule at every update; nothing here knows about optimizers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from minidl.optim.checks import count, number
+
+Schedule = Callable[[int], float]
+
+
+def constant(lr: float) -> Schedule:
+    """Always the same rate.
+
+    >>> constant(0.1)(1000)
+    0.1
+    """
+    lr = number("constant: lr", lr, least=0)
+    return lambda t: lr
+
+
+def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
+    """``lr * factor ** (t // every)``: the rate multiplied by a factor every so many updates.
+
+    >>> rate = step(1.0, every=10, factor=0.5)
+    >>> rate(9), rate(10), rate(20)
+    (1.0, 0.5, 0.25)
+    """
+    lr, every = number("step: lr", lr, least=0), count("step: every", every)
+    factor = number("step: factor", factor, above=0)
+    return lambda t: lr * factor ** (t // every)
+
+
+def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
+    """``final + (lr - final) (1 + cos(pi t / steps)) / 2``, from ``lr`` to ``final`` in ``steps``, then ``final``.
+
+    Source: I. Loshchilov and F. Hutter, SGDR: stochastic gradient descent with warm restarts, 2017.
+
+    >>> rate = cosine(1.0, steps=100)
+    >>> rate(0), round(rate(50), 6), rate(100), rate(1000)
+    (1.0, 0.5, 0.0, 0.0)
+    """
+    lr, final = number("cosine: lr", lr, least=0), number("cosine: final", final, least=0)
+    steps = count("cosine: steps", steps)
+    return lambda t: final + (lr - final) * (1 + math.cos(math.pi * min(t / steps, 1))) / 2
+
+
+def warmup(steps: int, after: float | Schedule) -> Schedule:
+    """``after``'s first rate times ``(t + 1) / steps`` for so many updates, then ``after``, from its own step 0.
+
+    >>> rate = warmup(4, cosine(1.0, steps=10))
+    >>> [rate(t) for t in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+    steps = count("warmup: steps", steps)
+    rate = after if callable(after) else constant(after)
+    return lambda t: rate(0) * (t + 1) / steps if t < steps else rate(t - steps)

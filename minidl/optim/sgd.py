@@ -1,0 +1,36 @@
+"""Stochastic gradient descent: the plain step against the gradient.
+
+Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from minidl.optim.optimizer import Array, Hook, Optimizer, Rate, Target
+
+
+class SGD(Optimizer):
+    """Gradient descent: ``p = p - lr * g``.
+
+    Args and raises as ``Optimizer``.
+
+    Source: H. Robbins and S. Monro, A stochastic approximation method, 1951.
+
+    >>> from minidl import Variable
+    >>> x = Variable([1.0, 2.0])
+    >>> optimizer = SGD([x], lr=0.25)
+    >>> (x * x).sum().backward()
+    >>> optimizer.update()
+    >>> x
+    Variable([0.5 1. ])
+    """
+
+    def __init__(self, target: Target, lr: Rate = 0.01, hooks: Hook | Iterable[Hook] = ()) -> None:
+        super().__init__(target, lr, hooks)
+
+    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+        np.multiply(g, lr, out=out)
+        p -= out
