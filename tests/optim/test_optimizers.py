@@ -1,0 +1,434 @@
+"""The optimizers: their formulas, and who takes part in a step.
+
+Trajectories against other systems are in tests/test_references.py; hooks and schedules in files of their own.
+"""
+
+import copy
+import gc
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Parameter, Variable, optim
+from minidl import functions as F
+from minidl.optim.group import BLOCK, SMALL
+
+RNG = np.random.default_rng(0)
+
+
+def plain_sgd(p, g, t, s, lr=0.1):
+    return p - lr * g
+
+
+def plain_momentum(p, g, t, s, lr=0.1, mu=0.8, nesterov=False):
+    s["v"] = mu * s.get("v", 0) - lr * g
+    return p + (mu * s["v"] - lr * g if nesterov else s["v"])
+
+
+def plain_adam(p, g, t, s, lr=0.1, b1=0.8, b2=0.9, eps=1e-6, decay=0.0):
+    s["m"] = b1 * s.get("m", 0) + (1 - b1) * g
+    s["v"] = b2 * s.get("v", 0) + (1 - b2) * g * g
+    p = p - lr * decay * p
+    return p - lr * (s["m"] / (1 - b1**t)) / (np.sqrt(s["v"] / (1 - b2**t)) + eps)
+
+
+KINDS = {
+    "SGD": (lambda ps, **k: optim.SGD(ps, lr=0.1, **k), plain_sgd),
+    "Momentum": (lambda ps, **k: optim.Momentum(ps, lr=0.1, momentum=0.8, **k), plain_momentum),
+    "Nesterov": (
+        lambda ps, **k: optim.Momentum(ps, lr=0.1, momentum=0.8, nesterov=True, **k),
+        lambda *a: plain_momentum(*a, nesterov=True),
+    ),
+    "Adam": (lambda ps, **k: optim.Adam(ps, lr=0.1, betas=(0.8, 0.9), eps=1e-6, **k), plain_adam),
+    "AdamW": (
+        lambda ps, **k: optim.AdamW(ps, lr=0.1, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.05, **k),
+        lambda *a: plain_adam(*a, decay=0.05),
+    ),
+}
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+class Plain:
+    """The formula applied to each parameter by itself, the reference of every test here."""
+
+    def __init__(self, kind, params):
+        self.formula = KINDS[kind][1]
+        self.values = [p.data.copy() for p in params]
+        self.states = [{} for _ in params]
+        self.times = [0] * len(params)
+
+    def update(self, gradients):
+        for i, g in enumerate(gradients):
+            if g is not None:
+                self.times[i] += 1
+                self.values[i] = self.formula(self.values[i], g, self.times[i], self.states[i])
+
+    def check(self, params):
+        for p, value in zip(params, self.values, strict=True):
+            np.testing.assert_allclose(p.data, value, rtol=1e-12, atol=1e-13)
+
+
+def give(params, missing=()):
+    """Random gradients, None for the missing ones."""
+    gradients = [None if i in missing else RNG.standard_normal(p.shape) for i, p in enumerate(params)]
+    for p, g in zip(params, gradients, strict=True):
+        p.grad = g
+    return gradients
+
+
+def new_params(*shapes):
+    return [Parameter(RNG.standard_normal(shape)) for shape in shapes]
+
+
+@each_kind
+def test_formula(kind):
+    params = new_params((3, 2), (2,), (), (0, 4))
+    optimizer, plain = KINDS[kind][0](params), Plain(kind, params)
+    for _ in range(10):
+        gradients = give(params)
+        kept = [p.grad.data.copy() for p in params]
+        optimizer.update()
+        plain.update(gradients)
+        for p, g in zip(params, kept, strict=True):
+            np.testing.assert_array_equal(p.grad.data, g)
+    plain.check(params)
+    assert params[2].data.shape == () and isinstance(params[2].data, np.ndarray) and optimizer.t == 10
+
+
+@each_kind
+def test_sizes_around_the_blocks(kind):
+    params = new_params((SMALL,), (SMALL + 1,), (2 * BLOCK + 7,), (5,), *[(SMALL - 1,)] * 5, (BLOCK,))
+    optimizer, plain = KINDS[kind][0](params), Plain(kind, params)
+    for _ in range(3):
+        plain.update(give(params))
+        optimizer.update()
+    plain.check(params)
+
+
+@each_kind
+def test_parameters_without_a_gradient_are_skipped(kind):
+    params = new_params((3,), (4,), (5,))
+    optimizer, plain = KINDS[kind][0](params), Plain(kind, params)
+    for missing in [(), (1,), (1,), (0, 2), (), (0, 1, 2), (0,), ()]:
+        plain.update(give(params, missing))
+        optimizer.update()
+        plain.check(params)
+
+
+@each_kind
+def test_frozen_and_thawed(kind):
+    params = new_params((3,), (4,))
+    optimizer, plain = KINDS[kind][0](params), Plain(kind, params)
+    for frozen in (False, True, True, False):
+        params[0].requires_grad = not frozen
+        gradients = give(params)
+        plain.update([None if frozen else gradients[0], gradients[1]])
+        optimizer.update()
+        plain.check(params)
+
+
+@each_kind
+def test_late_and_lazy_parameters_start_their_own_count(kind):
+    class Model:
+        def __init__(self):
+            self.all = [*new_params((3,)), Parameter(None)]
+
+        def parameters(self):
+            return self.all
+
+    model = Model()
+    optimizer = KINDS[kind][0](model)
+    plain = Plain(kind, model.all[:1])
+    plain.update(give(model.all[:1]))
+    optimizer.update()
+    model.all[1].data = RNG.standard_normal(2)
+    model.all += new_params((4,))
+    for p in model.all[1:]:
+        plain.values.append(p.data.copy())
+        plain.states.append({})
+        plain.times.append(0)
+    for _ in range(3):
+        plain.update(give(model.all))
+        optimizer.update()
+    plain.check(model.all)
+
+
+@each_kind
+def test_values_given_by_the_user_are_respected(kind):
+    params = new_params((3,), (4,))
+    optimizer, plain = KINDS[kind][0](params), Plain(kind, params)
+    for i in range(4):
+        plain.update(give(params))
+        optimizer.update()
+        params[i % 2].data = plain.values[i % 2] = np.full(3 + i % 2, float(i))
+        params[1].data[0] = plain.values[1][0] = -i
+    plain.check(params)
+    params[0].cleargrad()
+    params[0].data = np.ones((2, 2))
+    plain.values[0], plain.states[0], plain.times[0] = np.ones((2, 2)), {}, 0
+    for _ in range(2):
+        plain.update(give(params))
+        optimizer.update()
+    plain.check(params)
+
+
+@each_kind
+def test_tied_parameters_are_updated_once(kind):
+    [p] = new_params((3,))
+    optimizer, plain = KINDS[kind][0]([p, p]), Plain(kind, [p])
+    plain.update(give([p]))
+    optimizer.update()
+    plain.check([p])
+
+
+@each_kind
+def test_mixed_dtypes(kind):
+    a, b = Parameter(np.ones(3, np.float32)), Parameter(np.ones(3))
+    optimizer = KINDS[kind][0]([a, b], hooks=[optim.hooks.ClipGrad(100.0)])
+    for _ in range(3):
+        a.grad, b.grad = np.full(3, 0.5, np.float32), np.full(3, 0.5)
+        optimizer.update()
+    assert a.dtype == np.float32 and b.dtype == np.float64
+    np.testing.assert_allclose(a.data, b.data, rtol=1e-5)
+
+
+def test_float32_state_stays_float32():
+    p = Parameter(np.ones(3, np.float32))
+    optimizer = optim.AdamW([p])
+    p.grad = np.ones(3, np.float32)
+    optimizer.update()
+    state = optimizer.state_dict()
+    assert p.dtype == state["0.m"].dtype == state["0.v"].dtype == np.float32
+
+
+@each_kind
+def test_two_optimizers_of_the_same_parameters(kind):
+    params = new_params((3,), (2,))
+    one, two, plain = KINDS[kind][0](params), optim.SGD(params, lr=0.1), Plain(kind, params)
+    for _ in range(3):
+        plain.update(give(params))
+        one.update()
+        two.update()
+        plain.values = [v - 0.1 * p.grad.data for v, p in zip(plain.values, params, strict=True)]
+    plain.check(params)
+
+
+@each_kind
+def test_state_goes_on_bit_for_bit(kind, tmp_path):
+    params = new_params((3,), (4,), (2,))
+    optimizer = KINDS[kind][0](params)
+    for missing in [(), (1,), (2,)]:
+        give(params, missing)
+        optimizer.update()
+    minidl.save(optimizer, tmp_path / "state.npz")
+    others = [Parameter(p.data.copy()) for p in params]
+    other = KINDS[kind][0](others)
+    other.load_state_dict(minidl.load(tmp_path / "state.npz"))
+    for _ in range(3):
+        for q, g in zip(others, give(params), strict=True):
+            q.grad = g
+        optimizer.update()
+        other.update()
+    assert all((p.data == q.data).all() for p, q in zip(params, others, strict=True)) and other.t == optimizer.t == 6
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    params = new_params((3,), (4,))
+    optimizer = optim.Adam(params)
+    give(params)
+    optimizer.update()
+    good = optimizer.state_dict()
+    for change, message in [
+        (lambda s: s.pop("0.m"), "missing"), (lambda s: s.update(extra=1), "unknown"),
+        (lambda s: s.pop("t"), "missing"),
+        (lambda s: s.update({"1.v": np.ones(3)}), r"1\.v has shape \(3,\)"),
+    ]:
+        bad = dict(good)
+        change(bad)
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict(bad)
+    after = optimizer.state_dict()
+    assert after.keys() == good.keys() and all(np.array_equal(after[k], good[k]) for k in good)
+
+
+def test_copies_are_independent():
+    params = new_params((3,), (2,))
+    optimizer = optim.Adam(params, lr=0.1)
+    give(params)
+    optimizer.update()
+    params2, optimizer2 = copy.deepcopy((params, optimizer))
+    before = [p.data.copy() for p in params]
+    optimizer2.update()
+    assert all((p.data == b).all() for p, b in zip(params, before, strict=True))
+    optimizer.update()
+    assert all((p.data == q.data).all() for p, q in zip(params, params2, strict=True))
+
+
+def test_graphs_over_old_values_go_stale():
+    x, w = Variable([1.0, 2.0]), Variable([3.0, 4.0])
+    loss = (x * w).sum()
+    loss.backward()
+    optim.SGD([w]).update()
+    with pytest.raises(RuntimeError, match="older value"):
+        loss.backward()
+    assert x.grad.data.tolist() == [3.0, 4.0]
+
+
+def test_an_update_of_what_had_no_gradient_leaves_graphs_alone():
+    x, w = Variable([1.0]), Variable([3.0])
+    optimizer = optim.SGD([x, w])
+    loss = (w * w).sum()
+    x.grad = np.ones(1)
+    optimizer.update()
+    loss.backward()
+    assert w.grad.data == [6.0]
+
+
+def test_training_converges():
+    x = RNG.standard_normal((50, 3))
+    t = x @ np.array([[1.0], [-2.0], [0.5]])
+    for kind, (make, _) in KINDS.items():
+        w = Parameter(np.zeros((3, 1)))
+        optimizer = make([w])
+        for _ in range(200):
+            optimizer.cleargrads()
+            loss = F.mean_squared_error(F.linear(x, w), t)
+            loss.backward()
+            optimizer.update()
+        assert float(loss) < 0.05, kind
+
+
+def test_memory_is_flat():
+    params = new_params((50, 50), (50,))
+    optimizer = optim.Adam(params, hooks=[optim.hooks.ClipGrad(1.0)])
+
+    def step():
+        optimizer.cleargrads()
+        F.linear(np.ones((4, 50)), *params).sum().backward()
+        optimizer.update()
+
+    for _ in range(3):
+        step()
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        step()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(200):
+            step()
+        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+def test_refused():
+    p = Parameter([1.0])
+    for make, error, message in [
+        (lambda: optim.SGD([]), ValueError, "empty"), (lambda: optim.SGD([np.ones(2)]), TypeError, "ndarray"),
+        (lambda: optim.SGD([p * 2]), TypeError, "recorded result"), (lambda: optim.SGD([p], lr=-1), ValueError, "lr"),
+        (lambda: optim.SGD([p], lr="fast"), TypeError, "lr"), (lambda: optim.SGD([p], lr=np.nan), ValueError, "lr"),
+        (lambda: optim.Adam([p], betas=(1.0, 0.9)), ValueError, "beta"),
+        (lambda: optim.Adam([p], eps=0), ValueError, "eps"),
+        (lambda: optim.Momentum([p], momentum=1), ValueError, "momentum"),
+        (lambda: optim.AdamW([p], weight_decay=-1), ValueError, "weight_decay"),
+        (lambda: optim.SGD([p], hooks=[3]), TypeError, "callable"),
+        (lambda: optim.hooks.ClipGrad(0), ValueError, "max_norm"),
+        (lambda: optim.hooks.WeightDecay(-1), ValueError, "rate"),
+        (lambda: optim.schedules.step(0.1, 0), ValueError, "every"),
+        (lambda: optim.schedules.cosine(0.1, 1.5), TypeError, "steps"),
+    ]:
+        with pytest.raises(error, match=message):
+            make()
+
+    class Empty:
+        def parameters(self):
+            return []
+
+    with pytest.raises(ValueError, match="no parameters"):
+        optim.SGD(Empty()).update()
+    for word, ours in (("step", "update"), ("zero_grad", "cleargrad")):
+        with pytest.raises(AttributeError, match=ours):
+            getattr(optim.SGD([p]), word)
+
+
+# ---- hooks and schedules -----------------------------------------------------------------------------
+
+
+def test_hooks_are_exact_when_gradients_are_shared():
+    """y = a + b gives both leaves the same gradient: decaying one must not reach the other, nor its .grad."""
+    a, b = Variable([1.0, 2.0]), Variable([10.0, 20.0])
+    optimizer = optim.SGD([a, b], lr=1.0, hooks=[optim.hooks.WeightDecay(0.5), optim.hooks.ClipGrad(1.0)])
+    (a + b).sum().backward()
+    g = np.array([1.0, 1.0, 1.0, 1.0]) + 0.5 * np.array([1.0, 2.0, 10.0, 20.0])
+    optimizer.update()
+    want = np.array([1.0, 2.0, 10.0, 20.0]) - g / np.linalg.norm(g)
+    np.testing.assert_allclose(np.concatenate([a.data, b.data]), want)
+    assert a.grad.data.tolist() == b.grad.data.tolist() == [1.0, 1.0]
+    assert optimizer.hooks[1].last_norm == pytest.approx(np.linalg.norm(g))
+
+
+def test_clipping_leaves_small_gradients_alone_and_survives_large_ones():
+    p = Variable(np.zeros(3, np.float32))
+    clip = optim.hooks.ClipGrad(5.0)
+    optimizer = optim.SGD([p], lr=1.0, hooks=clip)
+    p.grad = np.array([1, 2, 2], np.float32)
+    optimizer.update()
+    assert p.data.tolist() == [-1, -2, -2] and clip.last_norm == pytest.approx(3.0)
+    p.grad = np.array([3e30, 0, 4e30], np.float32)
+    p.data = np.zeros(3, np.float32)
+    optimizer.update()
+    np.testing.assert_allclose(p.data, [-3, 0, -4], rtol=1e-6)
+
+
+def test_a_hook_that_raises_changes_nothing():
+    p, q = Parameter([1.0], name="weight"), Parameter([2.0])
+    optimizer = optim.Adam([q, p], hooks=[optim.hooks.ClipGrad(1.0)])
+    p.grad, q.grad = np.array([np.nan]), np.array([1.0])
+    with pytest.raises(FloatingPointError, match="weight"):
+        optimizer.update()
+    assert p.data == [1.0] and q.data == [2.0] and optimizer.t == 0
+    p.grad = np.array([1.0])
+    optimizer.update()
+    assert optimizer.state_dict()["0.t"] == 1
+
+
+def test_a_hook_sees_views_of_one_buffer():
+    params = new_params((2, 2), (3,))
+    seen = []
+
+    def hook(gradients):
+        seen.append([p is q for p, q in zip(gradients.params, params, strict=True)])
+        assert all(np.shares_memory(g, gradients.flat) for g in gradients.grads)
+        gradients.flat[:] = 1.0
+
+    optimizer = optim.SGD(params, lr=1.0, hooks=[hook])
+    before = [p.data.copy() for p in params]
+    give(params)
+    optimizer.update()
+    assert seen == [[True, True]]
+    assert all(np.allclose(p.data, b - 1) for p, b in zip(params, before, strict=True))
+
+
+def test_schedules_drive_the_rate():
+    p = Parameter([0.0])
+    optimizer = optim.SGD([p], lr=optim.schedules.step(1.0, every=2, factor=0.5))
+    rates = []
+    for _ in range(5):
+        p.grad = np.ones(1)
+        rates.append(optimizer.current_lr)
+        optimizer.update()
+    assert rates == [1.0, 1.0, 0.5, 0.5, 0.25] and p.data == [-3.25]
+    optimizer.lr = 0.125
+    assert optimizer.current_lr == 0.125
+    optimizer.lr = lambda t: -1.0
+    with pytest.raises(ValueError, match="schedule"):
+        optimizer.update()
+    assert p.data == [-3.25] and optimizer.t == 5
+    warm = optim.schedules.warmup(2, 0.1)
+    assert [warm(t) for t in range(4)] == pytest.approx([0.05, 0.1, 0.1, 0.1])
+    cosine = optim.schedules.cosine(1.0, 4, final=0.2)
+    assert [cosine(t) for t in (0, 2, 4, 9)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
