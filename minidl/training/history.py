@@ -1,0 +1,127 @@
+"""History: the figures of every epoch, as a table, as JSON and as a picture.
+
+What is measured, and when, is decided in `trainer.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+COLORS = {"train": "#2a6fbb", "val": "#d9741a"}
+
+
+class History(Mapping[str, list[float]]):
+    """What was measured in training: ``history["loss"]`` is a list with one figure per epoch.
+
+    It is a mapping from names to such lists (``for name in history``, ``dict(history)``), in the order of
+    measuring: the loss, the metrics, ``lr`` (the rate of the epoch's first update), and the loss and metrics on
+    validation data after ``val_``.
+
+    Args:
+        rows: one dict per epoch, from name to figure.
+
+    Attributes:
+        rows: the same list, so ``len(history.rows)`` is the number of epochs.
+
+    >>> history = History([{"loss": 2.0, "lr": 0.1}, {"loss": 1.0, "lr": 0.1}])
+    >>> history["loss"], list(history), len(history.rows)
+    ([2.0, 1.0], ['loss', 'lr'], 2)
+    """
+
+    def __init__(self, rows: list[dict[str, float]] | None = None) -> None:
+        self.rows: list[dict[str, float]] = [] if rows is None else rows
+
+    def __getitem__(self, name: str) -> list[float]:
+        """The figures of that name, nan for an epoch that has none. KeyError for a name nobody measured."""
+        names = list(self)
+        if name not in names:
+            raise KeyError(f"{name!r} was not measured; there is {', '.join(names) or 'nothing yet'}")
+        return [row.get(name, math.nan) for row in self.rows]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name: None for row in self.rows for name in row})
+
+    def __len__(self) -> int:
+        """The number of names, as of every mapping; the number of epochs is ``len(history.rows)``."""
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        last = "".join(f", {name} {value:.4g}" for name, value in (self.rows[-1] if self.rows else {}).items())
+        return f"History({len(self.rows)} epochs{last})"
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the lists by name as JSON text; what is not finite becomes null.
+
+        Args:
+            path: a file to write it to as well.
+
+        >>> History([{"loss": 2.0}, {"loss": float("inf")}]).to_json()
+        '{"loss": [2.0, null]}'
+        """
+        finite = {name: [v if math.isfinite(v) else None for v in values] for name, values in self.items()}
+        text = json.dumps(finite, allow_nan=False)
+        if path is not None:
+            Path(path).write_text(text + "\n", encoding="utf-8")
+        return text
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Draw the loss, and the metrics in a panel of their own, over the epochs; validation beside training.
+
+        Args:
+            path: a picture to write, its format by its suffix (.png, .svg, .pdf).
+
+        Returns:
+            The matplotlib ``Figure``. It belongs to no window and no global state.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: there is no epoch to draw.
+
+        >>> History([{"loss": 2.0}, {"loss": 1.0}]).plot().axes[0].get_title()
+        'Loss'
+        """
+        if not self.rows:
+            raise ValueError("History.plot: there is no epoch to draw; fit first")
+        try:
+            from matplotlib.figure import Figure
+            from matplotlib.ticker import MaxNLocator
+        except ImportError as error:
+            raise ImportError("History.plot draws with matplotlib: pip install 'minidl[plot]'") from error
+
+        names = list(self)
+        metrics = [n for n in names if n not in ("loss", "lr") and not n.startswith("val_")]
+        panels = [["loss"], metrics] if metrics else [["loss"]]
+        figure = Figure(figsize=(5.4 * len(panels), 3.8), layout="constrained")
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
+            for i, name in enumerate(panel):
+                self._curves(axes, name, style="-" if i == 0 else (0, (1 + 2 * i, i)))
+            title = panel[0] if len(panel) == 1 else "metrics"
+            axes.set_title(title.replace("_", " ").capitalize(), loc="left", fontsize=12, fontweight="bold")
+            axes.set_xlabel("epoch", color="#555555")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.spines[["left", "bottom"]].set_color("#999999")
+            axes.tick_params(color="#999999", labelcolor="#555555")
+            axes.grid(axis="y", color="#e6e6e6")
+            axes.set_axisbelow(True)
+            axes.margins(x=0.02)
+            axes.legend(frameon=False)
+        if path is not None:
+            figure.savefig(path, dpi=150)
+        return figure
+
+    def _curves(self, axes: Any, name: str, style: Any) -> None:
+        """Draw one figure's curve, and that of its validation if there is one."""
+        shown = "" if name == "loss" else f" {name.replace('_', ' ')}"
+        for key, color, label in ((name, COLORS["train"], "training"), (f"val_{name}", COLORS["val"], "validation")):
+            if key in self:
+                epochs = range(1, len(self.rows) + 1)
+                dot = "o" if len(self.rows) <= 30 else None
+                axes.plot(
+                    epochs, self[key], color=color, linestyle=style, linewidth=1.8, marker=dot, markersize=3.5,
+                    label=label + shown,
+                )

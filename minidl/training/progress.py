@@ -1,0 +1,96 @@
+"""Progress: what a fit shows while it runs, a tqdm bar per epoch or a line per epoch.
+
+Each is a callback; what is measured is decided in `trainer.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from minidl.training.callbacks import Callback
+
+EVERY = 0.1  # seconds between two looks of a bar: composing it costs as much as a small model's step
+
+
+def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
+    """Return what shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
+    if verbose not in ("auto", 0, 1, 2):
+        raise ValueError(f"fit: got verbose={verbose!r}, wanted 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch)")
+    if verbose == "auto":
+        verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
+    return [Bar(epochs, batches)] if verbose == 1 else [Lines(epochs)] if verbose == 2 else []
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter notebook, where bars are widgets."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def title(epoch: int, epochs: int) -> str:
+    """The epoch as a reader counts it, in a width that stays: "epoch  3/10"."""
+    return f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
+
+
+def figures(logs: dict[str, float], separator: str = "  ") -> str:
+    """The figures in four digits, as in "loss 0.1234  accuracy 0.9712"."""
+    return separator.join(f"{name} {value:.4g}" for name, value in logs.items())
+
+
+class Lines(Callback):
+    """A line on standard output at the end of every epoch, for logs."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Start the clock."""
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Write the line."""
+        seconds = time.perf_counter() - self.started
+        print(f"{title(epoch, self.epochs)}  {figures(logs)}  {seconds:.2f} s", flush=True)
+
+
+class Bar(Callback):
+    """A tqdm bar per epoch on standard error, which stays with the epoch's figures; a widget in a notebook."""
+
+    def __init__(self, epochs: int, batches: int) -> None:
+        self.epochs, self.batches = epochs, batches
+        self.bar: Any = None
+
+    def on_epoch_begin(self, epoch: int) -> None:
+        """Open the epoch's bar."""
+        if in_notebook():
+            from tqdm.auto import tqdm
+        else:
+            from tqdm import tqdm
+        self.bar = tqdm(
+            total=self.batches, desc=title(epoch, self.epochs), unit=" batches", dynamic_ncols=True, mininterval=0
+        )
+        self.shown = time.perf_counter()
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        """Move on, if the last look was a while ago."""
+        now = time.perf_counter()
+        if now - self.shown >= EVERY:
+            self.shown = now
+            self._show(batch + 1, logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Leave the figures of the whole epoch."""
+        self._show(self.batches, logs)
+        self.bar.close()
+
+    def on_train_end(self) -> None:
+        """Leave the bar as it is if it was interrupted."""
+        if self.bar is not None:
+            self.bar.close()
+
+    def _show(self, done: int, logs: dict[str, float]) -> None:
+        self.bar.set_postfix_str(figures(logs, ", "), refresh=False)
+        self.bar.update(done - self.bar.n)

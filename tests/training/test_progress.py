@@ -1,0 +1,80 @@
+"""Progress: lines in a log, a bar on a terminal, silence on request, and who decides."""
+
+import io
+import re
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from minidl import Trainer, layers, optim
+from minidl import functions as F
+from minidl.training import progress as module
+
+X = np.random.default_rng(0).standard_normal((10, 3))
+T = X[:, :1]
+
+
+def fit(**keywords: object) -> None:
+    model = layers.Linear(3, 1, dtype=np.float64)
+    error = {"error": lambda y, t: abs(y - t).mean()}
+    Trainer(model, optim.SGD(model, lr=0.1), F.mean_squared_error, error).fit(X, T, batch_size=4, epochs=10, **keywords)
+
+
+def test_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    for verbose in ({}, {"verbose": "auto"}, {"verbose": 2}):
+        fit(validation=(X, T), **verbose)
+        out, err = capsys.readouterr()
+        lines = out.splitlines()
+        assert err == "" and len(lines) == 10
+        figure = r"[\d.e-]+"
+        pattern = rf"epoch  1/10  loss {figure}  error {figure}  lr 0.1  val_loss {figure}  val_error {figure}  \d+\.\d\d s"
+        assert re.fullmatch(pattern, lines[0])
+        assert lines[9].startswith("epoch 10/10  loss ")
+
+
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    fit(verbose=0)
+    fit(verbose=False)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    fit(verbose=1)
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("epoch ") > 40  # shown at every batch
+    rows = [line for line in err.replace("\r", "\n").splitlines() if "100%" in line and "lr 0.1" in line]
+    assert "epoch 10/10: 100%" in rows[-1] and "3/3" in rows[-1] and "batches/s" in rows[-1]
+    assert "loss 0." in rows[-1] and "error 0." in rows[-1]
+
+
+def test_a_bar_that_is_interrupted_is_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    model = layers.Linear(3, 1, dtype=np.float64)
+    with pytest.raises(ZeroDivisionError):
+        Trainer(model, optim.SGD(model, lr=0.1), lambda y, t: 1 / 0).fit(X, T, epochs=1, verbose=1)
+    assert capsys.readouterr().err.endswith("\n")
+
+
+def test_who_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kind() -> str:
+        return type(module.progress("auto", 1, 1)[0]).__name__
+
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert kind() == "Bar"
+    monkeypatch.setattr(sys, "stderr", None)  # a program without a console
+    assert kind() == "Lines"
+    shell = type("ZMQInteractiveShell", (), {})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=shell))
+    assert kind() == "Bar"
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
+    assert kind() == "Lines"
+
+
+def test_import_is_light() -> None:
+    code = "import sys, minidl; print([m for m in ('tqdm', 'matplotlib') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
