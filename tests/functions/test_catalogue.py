@@ -1,0 +1,356 @@
+"""What every row of the catalogue buys: values, gradients, dtypes, shapes, memory layouts, refusals."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidl import Variable, gradcheck
+from minidl import functions as F
+from minidl.autograd import Function
+from minidl.autograd.protocols import METHODS, REGISTRY
+from tests.functions.catalogue import PAIRS, PLAIN, ROWS, Row, as_variables, away, outputs, positive
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r.name}-{r.label}")
+DERIVED = [r for r in ROWS if r.derived]
+every_rule = pytest.mark.parametrize("row", DERIVED, ids=lambda r: f"{r.name}-{r.label}")
+ELEMENTWISE = {r.function: r for r in ROWS if r.elementwise and len(r.places) == len(r.samples) and r.samples}
+
+
+def weights(y: Any, seed: int = 0) -> Any:
+    """Random factors, so that a mistake in one element is not made up for by another."""
+    w = np.asarray(np.random.default_rng(seed).uniform(0.5, 1.5, np.shape(y)))
+    return w.astype(y.dtype)
+
+
+def total(y: Any) -> Any:
+    """A weighted sum over all outputs that can be differentiated: what losses are to the catalogue's rows."""
+    result = None
+    for i, o in enumerate(outputs(y)):
+        part = (o * weights(o, i)).sum()
+        result = part if result is None else result + part
+    return result
+
+
+def gradients_of(row: Row, samples: list[Any], *, create_graph: bool = False, run: Any = None) -> tuple[Any, list[Any]]:
+    """The total and its gradients, by ``backward``."""
+    xs = [Variable(s) for s in samples]
+    loss = (run or (lambda f: f))(lambda *v: total(row(*v)))(*xs)
+    if loss.requires_grad:
+        loss.backward(create_graph=create_graph)
+    return loss, [np.zeros_like(x.data) if x.grad is None else x.grad.data for x in xs]
+
+
+# ---- the catalogue is complete ----------------------------------------------------------------------------------
+
+
+def test_every_public_function_has_a_row() -> None:
+    assert set(F.__all__) - {r.name for r in ROWS} - {"abs"} == set()
+    assert {id(getattr(F, name)) for name in F.__all__} == {id(r.function) for r in ROWS}
+
+
+def test_every_registered_function_of_numpy_has_a_row() -> None:
+    covered = {r.function for r in ROWS}
+    plain = {f for f, _ in PLAIN}
+    assert [k for k, ours in REGISTRY.items() if ours not in covered and k not in plain] == []
+
+
+def test_every_method_of_variable_has_a_function() -> None:
+    assert [name for name, (original, _) in METHODS.items() if original not in REGISTRY] == []
+
+
+def test_every_rule_has_a_differentiated_row() -> None:
+    rules = {f for name in F.__all__ if isinstance(f := getattr(F, name), Function) and f.derived}
+    assert rules - {r.function for r in DERIVED} == set()
+
+
+# ---- values -----------------------------------------------------------------------------------------------------
+
+
+def assert_same(got: Any, want: Any, rtol: float = 1e-12) -> None:
+    got, want = outputs(got), outputs(want)
+    assert len(got) == len(want)
+    for g, w in zip(got, want, strict=True):
+        assert g.shape == np.shape(w) and g.dtype == np.asarray(w).dtype
+        np.testing.assert_allclose(g, w, rtol=rtol, atol=1e-14)
+
+
+@every_row
+def test_value_of_arrays(row: Row) -> None:
+    y = row(*row.samples)
+    assert all(isinstance(o, (np.ndarray, np.generic)) for o in outputs(y))
+    assert_same(y, row.expected(*row.samples))
+
+
+@every_row
+def test_value_of_variables(row: Row) -> None:
+    y = outputs(row(*map(Variable, row.samples))) if row.derived else outputs(row.apply(row.function, wrapped(row)))
+    assert all(type(o) is Variable for o in y)
+    assert all(o.requires_grad == bool(row.samples) for o in y)
+    assert_same([o.data for o in y], row.expected(*row.samples))
+
+
+def wrapped(row: Row) -> list[Any]:
+    """All arrays among the arguments as Variables, those of integers and bools inside indices too."""
+    return [Variable(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else as_variables(a) for a in row.args]
+
+
+@pytest.mark.parametrize("row", [r for r in ROWS if r.originals], ids=lambda r: f"{r.name}-{r.label}")
+def test_through_numpys_own_name(row: Row) -> None:
+    want = row.expected(*row.samples)
+    for original in row.originals:
+        args = wrapped(row)
+        if not any(isinstance(a, Variable) for a in args):
+            continue
+        y = outputs(row.apply(original, args))
+        assert all(type(o) is Variable for o in y)
+        assert_same([o.data for o in y], want)
+        assert all(o.requires_grad == bool(row.samples) for o in y)
+
+
+@pytest.mark.parametrize(("original", "args"), PLAIN)
+def test_plain_questions(original: Any, args: Any) -> None:
+    want = original(*args)
+    wrapped = [Variable(a) if isinstance(a, np.ndarray) else a for a in args]
+    for given in (args, wrapped, [wrapped[0], *args[1:]]):
+        got = original(*given)
+        assert got == want and type(got) is type(want)
+
+
+def test_operators_and_methods_are_numpys() -> None:
+    a, b = away(3, 4), positive(3, 4)
+    for name, (_, how) in METHODS.items():
+        logical = name.strip("_") in ("and", "or", "xor", "rand", "ror", "rxor", "invert")
+        x, y = (a > 0, b > 1) if logical else (b, b + 1) if "pow" in name else (a, b)
+        if "matmul" in name:
+            y = b.T
+        if how in ("binary", "reflected"):
+            got, want = getattr(Variable(x), name)(Variable(y)), getattr(x, name)(y)
+            assert_same(getattr(Variable(x), name)(y).data, want)
+        elif how == "in place":  # a new result, for results; leaves refuse (see tests/autograd)
+            got, want = getattr(Variable(x) + 0, name)(Variable(y)), getattr(x, name.replace("__i", "__"))(y)
+        elif how == "unary":
+            got, want = getattr(Variable(x), name)(), getattr(x, name)()
+        elif how == "property":
+            got, want = Variable(x).T, x.T
+        else:
+            args: Any = {
+                "swapaxes": (0, 1), "clip": (-0.5, 0.5), "take": ([1, 1], 0), "__getitem__": ((1, slice(2)),),
+                "astype": (np.float32,), "reshape": (2, 6), "transpose": (1, 0),
+            }.get(name, ())
+            got, want = getattr(Variable(x), name)(*args), getattr(x, name)(*args)
+        assert type(got) is Variable
+        assert_same(got.data, want)
+    assert Variable(a).reshape((2, -1)).shape == Variable(a).reshape([2, -1]).shape == (2, 6)
+    assert Variable(a).reshape(-1).shape == (12,) and Variable(a).transpose((1, 0)).shape == (4, 3)
+    assert Variable(a).transpose().shape == Variable(a).transpose(None).shape == (4, 3)
+
+
+# ---- gradients --------------------------------------------------------------------------------------------------
+
+
+@every_rule
+def test_gradients_to_second_order_and_beyond(row: Row) -> None:
+    def f(*xs: Any) -> Any:
+        return row(*xs)
+
+    assert row.samples, "a row with a derivative has something to differentiate"
+    gradcheck(f, *row.samples, order=row.order, eps=3e-6, rtol=1e-6, atol=2e-8, directions=1)
+
+
+@every_rule
+def test_create_graph_on_and_off_agree(row: Row) -> None:
+    loss, off = gradients_of(row, row.samples)
+    again, on = gradients_of(row, row.samples, create_graph=True)
+    assert loss.data == again.data
+    for a, b in zip(off, on, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@every_rule
+def test_float32_stays(row: Row) -> None:
+    small = row.narrowed()
+    if row.function is not F.astype:
+        for y in (small(*small.samples), small(*map(Variable, small.samples))):
+            assert {o.dtype for o in outputs(y)} == {np.dtype(np.float32)}
+    _, got = gradients_of(small, small.samples)
+    _, on = gradients_of(small, small.samples, create_graph=True)
+    _, want = gradients_of(row, row.samples)
+    for g, h, w in zip(got, on, want, strict=True):
+        assert g.dtype == h.dtype == np.float32
+        np.testing.assert_allclose(g, w, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(h, w, rtol=1e-4, atol=1e-4)
+
+
+@every_rule
+def test_memory_layout_does_not_matter(row: Row) -> None:
+    def strided(a: Any) -> Any:
+        """The same values, every second element of a larger array, axes in reverse order, backwards."""
+        big = np.full(tuple(2 * n for n in reversed(a.shape)), np.nan)
+        view = big[(..., *(slice(None, None, -2) for _ in a.shape))].T
+        view[...] = a
+        return view
+
+    _, want = gradients_of(row, row.samples)
+    loss, got = gradients_of(row, [strided(s) for s in row.samples])
+    assert_same(row(*(strided(s) for s in row.samples)), row.expected(*row.samples))
+    for g, w in zip(got, want, strict=True):
+        assert g.shape == w.shape
+        np.testing.assert_allclose(g, w, rtol=1e-12, atol=1e-14)
+
+
+# Ways to run a function that must all give the same, on the first batch and on a second: a compiler is one more.
+WAYS: dict[str, Any] = {"eager": lambda f: f}
+
+
+@pytest.fixture(params=WAYS)
+def run(request: pytest.FixtureRequest) -> Any:
+    return WAYS[request.param]
+
+
+@every_rule
+def test_every_way_to_run_agrees_on_a_second_batch(row: Row, run: Any) -> None:
+    if "seeded" in row.label:
+        return
+    function = run(lambda *xs: total(row(*xs)))
+    for samples in (row.samples, row.another(), row.samples):
+        want = total([np.asarray(y) for y in outputs(row.expected(*samples))])
+        xs = [Variable(s) for s in samples]
+        loss = function(*xs)
+        loss.backward()
+        np.testing.assert_allclose(loss.data, want, rtol=1e-11, atol=1e-13)
+        for x, g in zip(xs, gradients_of(row, samples)[1], strict=True):
+            np.testing.assert_allclose(x.grad.data, g, rtol=1e-12, atol=1e-14)
+
+
+@every_rule
+def test_outputs_that_nobody_used(row: Row) -> None:
+    """Each output of several on its own: the gradient is its share, the others count as zero."""
+    ys = outputs(row(*map(Variable, row.samples)))
+    if len(ys) == 1:
+        return
+    shares = []
+    for create_graph in (False, True):
+        for i in range(len(ys)):
+            xs = [Variable(s) for s in row.samples]
+            y = outputs(row(*xs))[i]
+            (y * weights(y, i)).sum().backward(create_graph=create_graph)
+            shares.append(xs[0].grad.data)
+    _, [whole] = gradients_of(row, row.samples)
+    for half in (shares[: len(ys)], shares[len(ys) :]):
+        np.testing.assert_allclose(sum(half), whole, rtol=1e-12)
+
+
+# ---- broadcasting and constants, for every elementwise function of several arguments ----------------------------
+
+SEVERAL = [r for r in ELEMENTWISE.values() if len(r.samples) > 1]
+
+
+@pytest.mark.parametrize("row", SEVERAL, ids=lambda r: r.name)
+def test_every_argument_alone_against_constants(row: Row) -> None:
+    """A constant beside a Variable, floating or integer, changes nothing for the Variable."""
+    same = next(r for r in ROWS if r.function is row.function and r.elementwise and r.samples[0].shape == (2, 3))
+    whole = same.samples
+    for integer in (False, True):
+        arrays = [np.asarray(np.ceil(a) + 3 * i if integer else a) for i, a in enumerate(whole)]
+        _, want = gradients_of(same, arrays)
+        for i, a in enumerate(arrays):
+            mixed: list[Any] = [b.astype(np.int64) if integer else b for b in arrays]
+            mixed[i] = x = Variable(a)
+            total(same(*mixed)).backward()
+            np.testing.assert_allclose(x.grad.data, want[i], rtol=1e-12)
+            assert x.grad.dtype == np.float64
+
+
+def test_binary_rows_cover_broadcasting() -> None:
+    assert {len(a) - len(b) for a, b in PAIRS} >= {-2, -1, 0, 1, 2} and any(0 in a for a, _ in PAIRS)
+
+
+@pytest.mark.parametrize("function", ELEMENTWISE, ids=lambda f: f.__name__)
+def test_elementwise_rows_cover_0d_and_empty(function: Any) -> None:
+    shapes = {s.shape for r in ROWS if r.function is function for s in r.samples}
+    assert () in shapes and any(0 in s for s in shapes)
+
+
+# ---- settings ---------------------------------------------------------------------------------------------------
+
+v = Variable(away(2, 3))
+POSITIONAL: list[tuple[Any, Any]] = [
+    (lambda f, x: f(x, 1), np.sum), (lambda f, x: f(x, (0, 1)), np.mean), (lambda f, x: f(x, -1), np.var),
+    (lambda f, x: f(x, 0), np.max), (lambda f, x: f(x, 0), np.min), (lambda f, x: f(x, 1), np.amax),
+    (lambda f, x: f(x, 1), np.amin), (lambda f, x: f(x, (3, 2)), np.reshape),
+    (lambda f, x: f(x, (1, 0)), np.transpose), (lambda f, x: f(x, 0, 1), np.swapaxes),
+    (lambda f, x: f(x, 1), np.expand_dims), (lambda f, x: f(x, None), np.squeeze),
+    (lambda f, x: f(x, (4, 2, 3)), np.broadcast_to), (lambda f, x: f([x, x], 1), np.concatenate),
+    (lambda f, x: f([x, x], 1), np.stack), (lambda f, x: f(x, [1], 1)[1], np.split),
+    (lambda f, x: f(x, [0], 1), np.take),
+    (lambda f, x: f(x, -0.5, 0.5), np.clip), (lambda f, x: f(x, 1), np.argmax), (lambda f, x: f(x, 1), np.argmin),
+    (lambda f, x: f(x, 0), np.argsort), (lambda f, x: f(x, 0), np.any), (lambda f, x: f(x, 0), np.all),
+]
+
+
+@pytest.mark.parametrize(("call", "original"), POSITIONAL, ids=lambda f: getattr(f, "__name__", ""))
+def test_settings_come_in_numpys_order(call: Any, original: Any) -> None:
+    want = call(original, v.data)
+    assert_same(call(original, v).data, want)
+    assert_same(call(REGISTRY[original], v).data, want)
+    assert_same(call(REGISTRY[original], v.data), want)
+
+
+@pytest.mark.parametrize(("function", "original", "settings"), [
+    (F.sum, np.sum, {"axis": 1, "keepdims": True}), (F.mean, np.mean, {"keepdims": True}), (F.var, np.var, {"ddof": 1}),
+    (F.transpose, np.transpose, {"axes": (1, 0)}), (F.swapaxes, np.swapaxes, {"axis2": 1, "axis1": 0}),
+    (F.expand_dims, np.expand_dims, {"axis": 1}), (F.squeeze, np.squeeze, {"axis": None}),
+    (F.broadcast_to, np.broadcast_to, {"shape": (2, 2, 3)}), (F.take, np.take, {"axis": 1, "indices": 0}),
+    (F.clip, np.clip, {"a_max": 0.1, "a_min": None}), (F.max, np.max, {"axis": 0, "keepdims": True}),
+], ids=lambda x: getattr(x, "__name__", ""))  # fmt: skip
+def test_settings_by_keyword_in_any_order(function: Any, original: Any, settings: Any) -> None:
+    for f in (function, original):
+        assert_same(f(v, **settings).data, original(v.data, **settings))
+    assert gradcheck(lambda x: function(x, **settings), v.data, order=1)
+
+
+def test_all_arguments_by_keyword() -> None:
+    assert F.reshape(a=v, shape=(6,)).shape == (6,)
+    assert F.linear(x=v, w=np.ones((3, 1)), b=np.ones(1)).shape == (2, 1)
+    assert F.cross_entropy(x=v, t=np.array([0, 1]), ignore_index=0).shape == ()
+    with pytest.raises(TypeError, match=r"linear: argument 'x' was given twice"):
+        F.linear(v, x=v, w=v)
+    with pytest.raises(TypeError, match=r"linear: argument 'w' is missing"):
+        F.linear(v, b=np.ones(1))
+
+
+REFUSED = {"dtype": np.float32, "out": np.zeros(6), "where": np.True_, "order": "F", "initial": 1.0, "casting": "no",
+           "mode": "clip", "copy": True, "subok": True, "correction": 1, "mean": 0.0}  # fmt: skip
+
+
+def refusals() -> list[Any]:
+    """Every function of NumPy that has a rule, with every keyword that ours does not know."""
+    found = []
+    first = {o: r for r in reversed(DERIVED) for o in r.originals if o.__name__ != "<lambda>"}
+    for original, row in first.items():
+        if isinstance(original, np.ufunc):
+            keywords = ["dtype", "out", "where", "order", "casting"]
+        else:
+            known = inspect.signature(original).parameters
+            ours = inspect.signature(inspect.unwrap(row.function)).parameters
+            keywords = [k for k in REFUSED if k in known and k not in ours]
+        found += [pytest.param(original, row, k, id=f"{original.__name__}-{k}") for k in keywords]
+    return found
+
+
+@pytest.mark.parametrize(("original", "row", "keyword"), refusals())
+def test_keywords_without_a_rule_are_refused_by_name(original: Any, row: Row, keyword: str) -> None:
+    def with_keyword(*args: Any, **settings: Any) -> Any:
+        return original(*args, **settings, **{keyword: REFUSED[keyword]})
+
+    with pytest.raises(TypeError, match=f"{keyword}"):
+        row(*map(Variable, row.samples), function=with_keyword)
+
+
+@pytest.mark.parametrize("name", [n for n in F.__all__ if any(r.name == n and r.derived for r in ROWS)])
+def test_unknown_keywords_are_refused_by_name(name: str) -> None:
+    row = next(r for r in DERIVED if r.name == name)
+    with pytest.raises(TypeError, match="nonsense"):
+        row(*map(Variable, row.samples), function=lambda *a, **k: getattr(F, name)(*a, **k, nonsense=1))
