@@ -235,26 +235,26 @@ def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     return dtype
 
 
-def _walk(root: Layer) -> Iterator[tuple[str, Layer, Parameter | Layer]]:
-    """Yield (dotted name, the layer it is an attribute of, it) of what is in a layer, depth first, each once."""
+def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
+    """(dotted name, the layer it is an attribute of, it) of what is in a layer, depth first, each once."""
+    found: list[tuple[str, Layer, Parameter | Layer]] = []
     seen = {id(root)}  # by id, as users may give a layer or a list an equality; all live as long as the root
-
-    def inside(name: str, owner: Layer, value: Any) -> Iterator[tuple[str, Layer, Parameter | Layer]]:
-        if not isinstance(value, Parameter | Layer | list | tuple | dict) or id(value) in seen:
-            return
+    holders = (Parameter, Layer, list, tuple, dict)
+    stack: list[tuple[str, Layer, Any]] = [(name, root, value) for name, value in reversed(vars(root).items())]
+    while stack:
+        name, owner, value = stack.pop()
+        if not isinstance(value, holders) or id(value) in seen:
+            continue
         seen.add(id(value))
         if isinstance(value, Parameter | Layer):
-            yield name, owner, value
+            found.append((name, owner, value))
         if isinstance(value, Parameter):
-            return
+            continue
         if isinstance(value, Layer):
-            owner = value
-        parts = vars(value) if isinstance(value, Layer) else value
-        for key, part in parts.items() if isinstance(parts, dict) else enumerate(parts):
-            yield from inside(f"{name}.{key}", owner, part)
-
-    for name, value in vars(root).items():
-        yield from inside(name, root, value)
+            owner, value = value, vars(value)
+        parts = value.items() if isinstance(value, dict) else list(enumerate(value))
+        stack += [(f"{name}.{key}", owner, part) for key, part in reversed(parts) if isinstance(part, holders)]
+    return found
 
 
 def _output_shapes(model: Layer, inputs: tuple[Any, ...]) -> dict[int, str]:
