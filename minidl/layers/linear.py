@@ -51,7 +51,7 @@ class Linear(Weighted):
         self.b = Parameter(np.zeros(self.out_features, self.dtype), name="b") if bias else None
 
     def forward(self, x: Any) -> Any:
-        return F.linear(self._checked(x), self.w, self.b)
+        return F.linear(self._checked(x, self.w), self.w, self.b)
 
     def _options(self) -> dict[str, Any]:
         return {} if vars(self).get("b", True) is not None else {"bias": False}

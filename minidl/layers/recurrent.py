@@ -53,7 +53,7 @@ class Recurrent(Weighted):
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:
-        x = self._checked(x)
+        x = self._checked(x, self.w_x)
         if x.ndim == 2:
             return self._one_step(x)
         if x.ndim == 3:
