@@ -100,7 +100,8 @@ def test_function(name, seed):
     along_t = sum((g * torch.tensor(v)).sum() for g, v in zip(first_t, vs)) + sum(t.sum() for t in ts) * 0
     second, second_t = minidl.gradients(along, xs), torch.autograd.grad(along_t, ts)
 
-    for a, b in zip([y, *first, *second], [s, *first_t, *second_t], strict=True):
+    fused = minidl.gradients(F.sum(y * u), xs)
+    for a, b in zip([y, *fused, *first, *second], [s, *first_t, *first_t, *second_t], strict=True):
         np.testing.assert_allclose(a.data, b.detach().numpy(), rtol=1e-9, atol=1e-10)
 
 
