@@ -79,3 +79,10 @@ def test_only_python_is_run_and_names_go_from_snippet_to_snippet(tmp_path: Path)
     page.write_text("```python\nx = 3\n```\n```sh\nmake\n```\n```python\n>>> x\n3\n>>> y = 4\n```\n"
                     "```python\nassert x + y == 7\n```\n")
     assert run_page(page) == 3
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert [link for link in missing if not link.startswith("docs/pictures/")] == []  # the examples draw those
