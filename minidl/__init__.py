@@ -6,10 +6,8 @@ from minidl.autograd import (
     jvp, no_grad, test_mode, value_and_grad, vjp,
 )
 from minidl.data import DataLoader, datasets
-from minidl.data import DataLoader, datasets
 from minidl.random import seed
 from minidl.serialization import load, save
-from minidl.training import History, Trainer, callbacks
 from minidl.training import History, Trainer, callbacks
 
 __all__ = [

@@ -81,7 +81,7 @@ class History(Mapping[str, list[float]]):
             ImportError: matplotlib is not installed.
             ValueError: there is no epoch to draw.
 
-        >>> History([{"loss": 2.0}, {"loss": 1.0}]).plot().axes[0].get_title()
+        >>> History([{"loss": 2.0}, {"loss": 1.0}]).plot().axes[0].get_title("left")
         'Loss'
         """
         if not self.rows:

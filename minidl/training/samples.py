@@ -47,7 +47,8 @@ def as_validation(where: str, validation: Any, batch_size: int) -> DataLoader:
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         kind = type(validation).__name__
         raise TypeError(f"{where}: got a {kind}, wanted a pair (x, t), a DataLoader or a fraction as in 0.1")
-    return as_loader(where, *validation, batch_size)
+    x, t = validation
+    return as_loader(where, x, t, batch_size)
 
 
 def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:

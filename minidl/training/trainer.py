@@ -26,6 +26,7 @@ from minidl.training.states import States
 
 Array = npt.NDArray[Any]
 Data: TypeAlias = "npt.ArrayLike | DataLoader"
+Target: TypeAlias = "npt.ArrayLike | None"
 
 
 class Trainer:
@@ -62,7 +63,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: Callable[..., Any],
+        model: Any,
         optimizer: Optimizer,
         loss: Metric,
         metrics: Mapping[str, Metric] | Iterable[Metric] | None = None,
@@ -87,7 +88,7 @@ class Trainer:
     def fit(
         self,
         data: Data,
-        t: npt.ArrayLike | None = None,
+        t: Target = None,
         *,
         epochs: int,
         validation: tuple[npt.ArrayLike, npt.ArrayLike] | DataLoader | float | None = None,
@@ -242,19 +243,18 @@ class Trainer:
             )
         return loss, value, prediction
 
-    def _figures(self, loss: float, prediction: Array, t: Any) -> dict[str, float]:
+    def _figures(self, loss: Any, prediction: Array, t: Any) -> dict[str, float]:
         """The loss and the metrics of a batch, by name."""
-        figures = {"loss": loss}
-        for name, metric in self.metrics.items():
-            value = np.asarray(metric(prediction, t))
-            if value.ndim:
-                raise ValueError(f"the metric {name} has shape {value.shape}, wanted one number: take its mean")
+        figures = {"loss": loss} | {name: metric(prediction, t) for name, metric in self.metrics.items()}
+        for name, value in figures.items():
+            if np.ndim(value):
+                raise ValueError(f"{name} has shape {np.shape(value)}, wanted one number: take its mean")
             figures[name] = float(value)
         return figures
 
     # ---- using the model -----------------------------------------------------------------------------
 
-    def evaluate(self, data: Data, t: npt.ArrayLike | None = None, *, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(self, data: Data, t: Target = None, *, batch_size: int | None = None) -> dict[str, float]:
         """Return the loss and the metrics on other data, as means over the samples.
 
         Nothing is learned or disturbed: layers run in test mode, batches in order, and carried states start from
@@ -281,10 +281,8 @@ class Trainer:
         with self._evaluation("evaluate", loader) as model:
             for x, target in loader:
                 prediction = model(x)
-                loss = np.asarray(self.loss(prediction, target))
-                if loss.ndim:
-                    raise ValueError(f"evaluate: the loss has shape {loss.shape}, wanted one number: take its mean")
-                means.add(len(x), self._figures(float(loss), np.asarray(prediction), target))
+                loss = self.loss(prediction, target)
+                means.add(len(x), self._figures(loss, np.asarray(prediction), target))
         return means.result()
 
     def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> Array:

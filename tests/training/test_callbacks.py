@@ -50,8 +50,11 @@ def test_order_and_arguments() -> None:
     epoch = [0, (0, ["loss"]), 1, (1, ["loss"])]
     names = ["loss", "lr", "val_loss"]
     assert plain == [
-        ("train", True), ("epoch", 0), *epoch, ("epoch end", 0, names), ("epoch", 1), *epoch, ("epoch end", 1, names), "end",
-    ]  # fmt: skip
+        ("train", True),
+        *(("epoch", 0), *epoch, ("epoch end", 0, names)),
+        *(("epoch", 1), *epoch, ("epoch end", 1, names)),
+        "end",
+    ]
 
 
 def test_a_batch_that_completes_a_window_ends_after_its_update() -> None:

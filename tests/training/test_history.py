@@ -9,7 +9,9 @@ import pytest
 
 from minidl import History
 
-ROWS = [{"loss": 1.0 / i, "accuracy": 1 - 1 / i, "lr": 0.1, "val_loss": 1.2 / i, "val_accuracy": 0.9} for i in range(1, 6)]
+ROWS = [
+    {"loss": 1.0 / i, "accuracy": 1 - 1 / i, "lr": 0.1, "val_loss": 1.2 / i, "val_accuracy": 0.9} for i in range(1, 6)
+]
 
 
 def test_figures_by_name() -> None:

@@ -29,8 +29,8 @@ def test_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
         out, err = capsys.readouterr()
         lines = out.splitlines()
         assert err == "" and len(lines) == 10
-        figure = r"[\d.e-]+"
-        pattern = rf"epoch  1/10  loss {figure}  error {figure}  lr 0.1  val_loss {figure}  val_error {figure}  \d+\.\d\d s"
+        f = r"[\d.e-]+"
+        pattern = rf"epoch  1/10  loss {f}  error {f}  lr 0.1  val_loss {f}  val_error {f}  \d+\.\d\d s"
         assert re.fullmatch(pattern, lines[0])
         assert lines[9].startswith("epoch 10/10  loss ")
 

@@ -78,7 +78,7 @@ def test_one_step_at_a_time_without_truncation_carries_the_state_but_not_the_gra
 
 
 def test_whole_sequences_need_no_state() -> None:
-    x, t = np.random.default_rng(0).standard_normal((24, 7, 1)), np.zeros((24, 1))
+    x, t = np.random.default_rng(0).standard_normal((24, 7, 1)), np.zeros((24, 7, 1))
     for stateful in (False, True):
         history = trainer(model(stateful)).fit(x, t, epochs=5, batch_size=8, shuffle=stateful is False, verbose=0)
         assert history["loss"][-1] < history["loss"][0]

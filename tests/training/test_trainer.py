@@ -101,7 +101,9 @@ def test_train_step_alone() -> None:
     assert loss == expected.item() and same(ours, theirs)
 
 
-@pytest.mark.parametrize(("n", "batch_size", "accumulate"), [(48, 8, 2), (48, 8, 6), (50, 8, 3), (50, 7, 100), (9, 4, 2)])
+@pytest.mark.parametrize(("n", "batch_size", "accumulate"), [
+    (48, 8, 2), (48, 8, 6), (50, 8, 3), (50, 7, 100), (9, 4, 2),
+])  # fmt: skip
 def test_accumulation_is_the_big_batch(n: int, batch_size: int, accumulate: int) -> None:
     x, t = data(n)
     ours, big = mlp(), mlp()
@@ -114,7 +116,8 @@ def test_accumulation_is_the_big_batch(n: int, batch_size: int, accumulate: int)
 def test_losses_and_metrics_weigh_every_sample_the_same() -> None:
     x, t = data(50)
     model = mlp()
-    still = Trainer(model, optim.SGD(model, lr=0.0), F.mean_squared_error, metrics={"error": lambda y, t: abs(y - t).mean()})
+    error = {"error": lambda y, t: abs(y - t).mean()}
+    still = Trainer(model, optim.SGD(model, lr=0.0), F.mean_squared_error, metrics=error)
     history = still.fit(x, t, epochs=1, batch_size=32, validation=(x, t), verbose=0)
     y = model(x).data
     for name, value in (("loss", np.mean((y - t) ** 2)), ("error", np.mean(abs(y - t)))):
@@ -127,7 +130,7 @@ def test_the_history_of_a_fit() -> None:
     x, t = data(50)
     t = (t[:, 0] > 0).astype(np.int64)
     model = layers.MLP([8, 2], in_features=4)
-    rate = lambda step: 0.1 / (1 + step)  # noqa: E731
+    rate = lambda step: 0.1 / (1 + step)
     learner = Trainer(model, optim.SGD(model, lr=rate), F.cross_entropy, metrics=[F.accuracy])
     history = learner.fit(x.astype(np.float32), t, epochs=3, validation=0.2, verbose=0)
     assert list(history) == ["loss", "accuracy", "lr", "val_loss", "val_accuracy"]
@@ -215,7 +218,7 @@ def test_memory_stays_flat_with_the_collector_off(kind: str) -> None:
     model: Any = mlp()
     keywords: dict[str, Any] = {}
     if kind != "mlp":
-        model = layers.Sequential(layers.LSTM(4, 8, stateful=True, dtype=np.float64), layers.Linear(8, 1, dtype=np.float64))
+        model = layers.Sequential(layers.LSTM(4, 8, stateful=True), layers.Linear(8, 1)).astype(np.float64)
         keywords = {"truncate": 3} if kind == "truncate" else {}
     learner = trainer(model)
     x, t = data(64)
@@ -234,7 +237,7 @@ def test_memory_stays_flat_with_the_collector_off(kind: str) -> None:
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert sizes[-1] - sizes[4] < 20_000  # 11 epochs of 16 batches later
+    assert sizes[-1] - sizes[4] < 60_000  # 176 steps later; one leaked graph a step would be ten times as much
 
 
 # ---- bad input -----------------------------------------------------------------------------------------
@@ -318,7 +321,7 @@ def test_evaluation_of_bad_data() -> None:
     with pytest.raises(ValueError, match="predict: got no samples"):
         learner.predict(X[:0])
     learner.metrics = {"odd": lambda y, t: y}
-    with pytest.raises(ValueError, match="the metric odd has shape"):
+    with pytest.raises(ValueError, match="odd has shape"):
         learner.evaluate(X, T)
 
 
