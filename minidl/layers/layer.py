@@ -6,8 +6,8 @@ What a layer computes is in its own file; weights whose input size is learned at
 from __future__ import annotations
 
 import copy
-import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from reprlib import recursive_repr
 from typing import Any, ClassVar
 
 import numpy as np
@@ -57,7 +57,7 @@ class Layer(WordsOfOthers):
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used."""
-        return [p for _, p in self.named_parameters()]
+        return [p for _, _, p in _walk(self) if isinstance(p, Parameter)]
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
@@ -105,12 +105,7 @@ class Layer(WordsOfOthers):
     def astype(self, dtype: npt.DTypeLike) -> Layer:
         """Compute in another floating dtype from now on; drops gradients and carried state. Returns the layer.
 
-        Raises:
-            TypeError: the dtype is not floating.
-
-        >>> from minidl import layers
-        >>> layers.Linear(3, 2).astype(np.float64).w.dtype
-        dtype('float64')
+        Raises TypeError for a dtype that is not floating.
         """
         wanted = floating(dtype, f"{type(self).__name__}.astype")
         self.reset_state()
@@ -127,14 +122,9 @@ class Layer(WordsOfOthers):
     # ---- its values ----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of the value of each parameter under its dotted name.
+        """A copy of each parameter's value under its dotted name.
 
-        Raises:
-            RuntimeError: a lazy parameter has no value yet.
-
-        >>> from minidl import layers
-        >>> {name: value.shape for name, value in layers.Linear(3, 2).state_dict().items()}
-        {'w': (3, 2), 'b': (2,)}
+        Raises RuntimeError while a lazy parameter has no value yet.
         """
         return {name: p.data.copy() for name, p in self.named_parameters()}
 
@@ -159,28 +149,29 @@ class Layer(WordsOfOthers):
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}")
         own = dict(self.named_parameters())
-        owners = {name: (layer, name.rpartition(".")[2]) for name, layer, _ in _walk(self)}
+        owners = {name: layer for name, layer, _ in _walk(self)}
         values = {n: np.asarray(v.data if isinstance(v, Variable) else v) for n, v in state.items()}
         wrong = [f"missing: {name}" for name in own if name not in values]
         wrong += [f"unknown: {name}" for name in values if name not in own]
-        new: dict[str, Array] = {}
-        for name in own.keys() & values.keys():
-            p, value, (layer, local) = own[name], values[name], owners[name]
-            shape = layer.shapes.get(local) if p.lazy else p.shape
-            dtype = getattr(layer, "dtype", value.dtype) if p.lazy else p.dtype
-            if shape is not None and not _fits(value.shape, shape):
-                want = str(shape).replace("None", "?")
-                wrong.append(f"{name}: want shape {want}, got {value.shape}")
-            elif value.dtype != dtype and not value.dtype.kind == dtype.kind == "f":
-                wrong.append(f"{name}: want {dtype}, got {value.dtype}")
-            else:
-                new[name] = value.astype(dtype)
+        new: list[tuple[Parameter, str, Array]] = []
+        for name, p in own.items():
+            if name in values:
+                value, layer, attribute = values[name], owners[name], name.rpartition(".")[2]
+                shape = layer.shapes.get(attribute, value.shape) if p.lazy else p.shape
+                dtype = getattr(layer, "dtype", value.dtype) if p.lazy else p.dtype
+                if len(shape) != value.ndim or any(k not in (None, n) for k, n in zip(shape, value.shape)):
+                    want = str(shape).replace("None", "?")
+                    wrong.append(f"{name}: want shape {want}, got {value.shape}")
+                elif value.dtype != dtype and not value.dtype.kind == dtype.kind == "f":
+                    wrong.append(f"{name}: want {dtype}, got {value.dtype}")
+                else:
+                    new.append((p, attribute, value.astype(dtype)))
         if wrong:
             raise ValueError(f"load_state_dict of {type(self).__name__}; nothing was changed; " + "; ".join(wrong))
-        for name, value in new.items():
-            if own[name].lazy:
-                own[name].name = owners[name][1]
-            own[name].data = value
+        for p, attribute, value in new:
+            if p.lazy:
+                p.name = attribute
+            p.data = value
 
     # ---- how it looks --------------------------------------------------------------------------------
 
@@ -203,15 +194,9 @@ class Layer(WordsOfOthers):
         model = copy.deepcopy(self) if inputs else self
         return _table(model, _output_shapes(model, inputs))
 
-    @reprlib.recursive_repr("...")
+    @recursive_repr("...")
     def __repr__(self) -> str:
-        lines = []
-        for name, owner, value in _walk(self):
-            if owner is self:
-                what = repr(value).replace("\n", "\n  ") if isinstance(value, Layer) else _shape(value)
-                lines.append(f"  {name}: {what}\n")
-        body = "".join(lines)
-        return f"{type(self).__name__}(\n{body})" if body else f"{type(self).__name__}()"
+        return nested(self, [(name, value) for name, owner, value in _walk(self) if owner is self])
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: everything, but recorded results without their graph."""
@@ -288,7 +273,7 @@ def _output_shapes(model: Layer, inputs: tuple[Any, ...]) -> dict[int, str]:
 
 def _table(model: Layer, outputs: dict[int, str]) -> str:
     """A row for each layer: its name, itself, its output shape, how many parameters are directly in it."""
-    found = list(_walk(model))
+    found = _walk(model)
     params = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
     rows = [("name", "layer", "output", "parameters")]
     for name, layer in [("", model), *((n, v) for n, _, v in found if isinstance(v, Layer))]:
@@ -296,23 +281,27 @@ def _table(model: Layer, outputs: dict[int, str]) -> str:
         own = [p for owner, p in params if owner is layer]
         count = "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
         rows.append((name, type(layer).__name__ if "\n" in text else text, outputs.get(id(layer), ""), count))
-    if not outputs:
-        rows = [(*row[:2], "", row[3]) for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = []
-    for *texts, count in rows:
-        cells = [text.ljust(width) for text, width in zip(texts, widths[:3], strict=True) if width]
-        lines.append("  ".join([*cells, count.rjust(widths[3])]).rstrip())
+    columns = []
+    for title, *cells in zip(*rows):
+        if any(cells):  # no outputs without inputs
+            justify = str.rjust if title == "parameters" else str.ljust
+            width = max(map(len, [title, *cells]))
+            columns.append([justify(cell, width) for cell in [title, *cells]])
+    head, *lines = ["  ".join(cells).rstrip() for cells in zip(*columns)]
     known = [p for _, p in params if not p.lazy]
-    more = "" if len(known) == len(params) else "; ? is learned at first use"
     total, trained = sum(p.size for p in known), sum(p.size for p in known if p.requires_grad)
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:], rule, f"{total:,} parameters, {trained:,} of them trained{more}"])
+    more = "" if len(known) == len(params) else "; ? is learned at first use"
+    rule = "-" * max(map(len, [head, *lines]))
+    return "\n".join([head, rule, *lines, rule, f"{total:,} parameters, {trained:,} of them trained{more}"])
 
 
-def _fits(shape: tuple[int, ...], known: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(known) and all(k is None or n == k for n, k in zip(shape, known, strict=True))
+def nested(layer: Layer, parts: list[tuple[str, Any]]) -> str:
+    """The layer's type, and under it a line or more for each part."""
+    lines = [f"  {name}: {_described(part)}\n".replace("\n", "\n  ").rstrip(" ") for name, part in parts]
+    return f"{type(layer).__name__}(\n{''.join(lines)})" if lines else f"{type(layer).__name__}()"
 
 
-def _shape(p: Parameter) -> str:
-    return "Parameter (no data yet)" if p.lazy else f"Parameter {p.shape}"
+def _described(part: Any) -> str:
+    if isinstance(part, Parameter):
+        return "Parameter (no data yet)" if part.lazy else f"Parameter {part.shape}"
+    return repr(part) if isinstance(part, Layer) else getattr(part, "__name__", repr(part))

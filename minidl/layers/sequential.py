@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, overload
+from collections.abc import Callable
+from reprlib import recursive_repr
+from typing import Any
 
-from minidl.layers.layer import Layer
+from minidl.layers.layer import Layer, nested
 
 
 class Sequential(Layer):
@@ -46,22 +47,12 @@ class Sequential(Layer):
             x = layer(x)
         return x
 
-    @overload
-    def __getitem__(self, index: int) -> Callable[..., Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequential: ...
-    def __getitem__(self, index: int | slice) -> Callable[..., Any]:
+    def __getitem__(self, index: int | slice) -> Any:
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self) -> Iterator[Callable[..., Any]]:
-        return iter(self.layers)
-
+    @recursive_repr("...")
     def __repr__(self) -> str:
-        lines = []
-        for i, layer in enumerate(self.layers):
-            name = repr(layer) if isinstance(layer, Layer) else getattr(layer, "__name__", repr(layer))
-            lines.append(f"  {i}: {name}\n".replace("\n", "\n  ").rstrip(" "))
-        return f"Sequential(\n{''.join(lines)})" if lines else "Sequential()"
+        return nested(self, [(str(i), layer) for i, layer in enumerate(self.layers)])

@@ -40,9 +40,9 @@ def test_weights_are_drawn_from_the_seeded_generator_or_a_given_one():
 
 
 def test_numpys_global_generator_is_left_alone():
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002  # the legacy generator is what is tested
     Linear(3, 2)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
 
 
 def test_input_size_learned_at_first_use():
@@ -101,7 +101,7 @@ def test_a_dtype_that_is_not_floating():
         Linear(3, 2, dtype=int)
 
 
-@pytest.mark.parametrize("x", [np.ones((5, 3), int), Variable(np.ones((5, 3), int)), [[1, 2, 3]], np.ones((5, 3), bool)])
+@pytest.mark.parametrize("x", [np.ones((5, 3), int), Variable([[1, 2, 3]]), [[1, 2, 3]], np.ones((1, 3), bool)])
 def test_integers_are_refused(x):
     with pytest.raises(TypeError, match=r"Linear\(3→2\): want floating input, got (int64|bool) \(\d, 3\)"):
         Linear(3, 2)(x)

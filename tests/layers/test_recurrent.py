@@ -205,7 +205,7 @@ def test_without_unchaining_an_update_makes_the_state_stale(kind):
     layer = made(kind)
     layer(X[:, 0]).sum().backward()
     layer.w_h.data = layer.w_h.data * 0.9
-    with pytest.raises(RuntimeError, match="'w_h' of shape .* older value|older value"):
+    with pytest.raises(RuntimeError, match=r"older value of a Variable: 'w_[xh]'"):
         layer(X[:, 1]).sum().backward()
 
 
@@ -226,7 +226,7 @@ def test_another_batch_size_in_the_carried_state(kind):
     layer(X[:, 0])
     state = layer.state
     for x in (np.ones((3, 3)), np.ones((3, 2, 3))):
-        with pytest.raises(ValueError, match=r"3→5, stateful=True\): the carried state is of a batch of 2, the input of 3"):
+        with pytest.raises(ValueError, match=r"stateful=True\): the carried state is of a batch of 2, the input of 3"):
             layer(x)
     assert layer.state is state and layer.steps == 1
 
