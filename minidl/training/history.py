@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-COLORS = {"train": "#2a6fbb", "val": "#d9741a"}
-
 
 class History(Mapping[str, list[float]]):
     """What was measured in training: ``history["loss"]`` is a list with one figure per epoch.
@@ -69,7 +67,7 @@ class History(Mapping[str, list[float]]):
         return text
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Draw the loss, and the metrics in a panel of their own, over the epochs; validation beside training.
+        """Draw the loss and every metric over the epochs, a panel each, validation beside training.
 
         Args:
             path: a picture to write, its format by its suffix (.png, .svg, .pdf).
@@ -88,40 +86,37 @@ class History(Mapping[str, list[float]]):
             raise ValueError("History.plot: there is no epoch to draw; fit first")
         try:
             from matplotlib.figure import Figure
+            from matplotlib.layout_engine import ConstrainedLayoutEngine
             from matplotlib.ticker import MaxNLocator
         except ImportError as error:
             raise ImportError("History.plot draws with matplotlib: pip install 'minidl[plot]'") from error
 
-        names = list(self)
-        metrics = [n for n in names if n not in ("loss", "lr") and not n.startswith("val_")]
-        panels = [["loss"], metrics] if metrics else [["loss"]]
-        figure = Figure(figsize=(5.4 * len(panels), 3.8), layout="constrained")
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
-            for i, name in enumerate(panel):
-                self._curves(axes, name, style="-" if i == 0 else (0, (1 + 2 * i, i)))
-            title = panel[0] if len(panel) == 1 else "metrics"
-            axes.set_title(title.replace("_", " ").capitalize(), loc="left", fontsize=12, fontweight="bold")
-            axes.set_xlabel("epoch", color="#555555")
+        panels = ["loss", *(n for n in self if n not in ("loss", "lr") and not n.startswith("val_"))]
+        columns = min(len(panels), 3)
+        rows = math.ceil(len(panels) / columns)
+        figure = Figure(figsize=(5.4 * columns, 3.8 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+        for i, name in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, i + 1)
+            self._draw(axes, name)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.spines[["left", "bottom"]].set_color("#999999")
-            axes.tick_params(color="#999999", labelcolor="#555555")
-            axes.grid(axis="y", color="#e6e6e6")
-            axes.set_axisbelow(True)
-            axes.margins(x=0.02)
-            axes.legend(frameon=False)
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure
 
-    def _curves(self, axes: Any, name: str, style: Any) -> None:
-        """Draw one figure's curve, and that of its validation if there is one."""
-        shown = "" if name == "loss" else f" {name.replace('_', ' ')}"
-        for key, color, label in ((name, COLORS["train"], "training"), (f"val_{name}", COLORS["val"], "validation")):
+    def _draw(self, axes: Any, name: str) -> None:
+        """Draw one figure over the epochs, in training and, if there is one, in validation."""
+        epochs, dot = range(1, len(self.rows) + 1), "o" if len(self.rows) <= 30 else None
+        for key, color, label in ((name, "#2a6fbb", "training"), (f"val_{name}", "#d9741a", "validation")):
             if key in self:
-                epochs = range(1, len(self.rows) + 1)
-                dot = "o" if len(self.rows) <= 30 else None
-                axes.plot(
-                    epochs, self[key], color=color, linestyle=style, linewidth=1.8, marker=dot, markersize=3.5,
-                    label=label + shown,
-                )
+                axes.plot(epochs, self[key], color=color, linewidth=1.8, marker=dot, markersize=3.5, label=label)
+        if f"val_{name}" in self:
+            axes.legend(frameon=False)
+        title = name.replace("_", " ")
+        axes.set_title(title[:1].upper() + title[1:], loc="left", fontsize=12, fontweight="bold")
+        axes.set_xlabel("epoch", color="#555555")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color("#999999")
+        axes.tick_params(color="#999999", labelcolor="#555555")
+        axes.grid(axis="y", color="#e6e6e6")
+        axes.set_axisbelow(True)
+        axes.margins(x=0.02)

@@ -36,8 +36,14 @@ def title(epoch: int, epochs: int) -> str:
 
 
 def figures(logs: dict[str, float], separator: str = "  ") -> str:
-    """The figures in four digits, as in "loss 0.1234  accuracy 0.9712"."""
-    return separator.join(f"{name} {value:.4g}" for name, value in logs.items())
+    """The figures in a width that stays, as in "loss 0.1234  accuracy 0.9700  lr 0.001"."""
+
+    def text(name: str, value: float) -> str:
+        if name == "lr":
+            return f"{value:.3g}"
+        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or not value else f"{value:.3e}"
+
+    return separator.join(f"{name} {text(name, value)}" for name, value in logs.items())
 
 
 class Lines(Callback):

@@ -54,7 +54,8 @@ def test_plot(tmp_path: Path) -> None:
 def test_plot_of_little_and_of_much(tmp_path: Path) -> None:
     assert len(History([{"loss": 1.0, "lr": 0.1}]).plot(tmp_path / "one.svg").axes) == 1
     many = History([{"loss": 1.0, "a": 0.5, "b_c": 0.2, "val_a": 0.1}] * 100).plot()
-    assert [line.get_label() for line in many.axes[1].lines] == ["training a", "validation a", "training b c"]
+    assert [axes.get_title("left") for axes in many.axes] == ["Loss", "A", "B c"]
+    assert [len(axes.lines) for axes in many.axes] == [1, 2, 1]
     with pytest.raises(ValueError, match="no epoch"):
         History().plot()
 

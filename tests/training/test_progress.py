@@ -35,6 +35,11 @@ def test_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
         assert lines[9].startswith("epoch 10/10  loss ")
 
 
+def test_figures_keep_their_width() -> None:
+    logs = {"loss": 2.0, "error": 0.0, "mae": 0.00012345, "big": 1e7, "bad": float("nan"), "lr": 0.001}
+    assert module.figures(logs) == "loss 2.0000  error 0.0000  mae 1.234e-04  big 1.000e+07  bad nan  lr 0.001"
+
+
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     fit(verbose=0)
     fit(verbose=False)
