@@ -6,6 +6,7 @@ Picking elements by index lives in indexing.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
 
 
 def _concatenate_rule(g: Any, y: Any, wanted: list[bool], *arrays: Any, axis: int = 0) -> list[Any]:
-    ends = np.cumsum([a.shape[axis] for a in arrays]).tolist()
+    ends = accumulate(a.shape[axis] for a in arrays)
     return [
         g[_part(axis, g.ndim, end - a.shape[axis], end)] if want else None
         for a, end, want in zip(arrays, ends, wanted, strict=True)
