@@ -76,7 +76,8 @@ class Bar(Callback):
         else:
             from tqdm import tqdm
         self.bar = tqdm(
-            total=self.batches, desc=title(epoch, self.epochs), unit=" batches", dynamic_ncols=True, mininterval=0
+            total=self.batches, desc=title(epoch, self.epochs), unit=" batches",
+            dynamic_ncols=True, mininterval=0, miniters=1,  # how often to look is decided below
         )
         self.shown = time.perf_counter()
 

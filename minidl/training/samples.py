@@ -5,7 +5,6 @@ Cutting and shuffling itself is the DataLoader's; what is done with a batch live
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import Any
@@ -71,15 +70,6 @@ def in_order(loader: DataLoader) -> DataLoader:
         loader = copy(loader)
         loader.shuffle = False
     return loader
-
-
-def positive(name: str, value: Any) -> int:
-    """The value as an int of at least 1."""
-    if isinstance(value, bool | np.bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"fit: got {name}={value!r}, wanted an int of at least 1")
-    if operator.index(value) < 1:
-        raise ValueError(f"fit: got {name}={value!r}, wanted at least 1")
-    return operator.index(value)
 
 
 def named(metrics: Mapping[str, Metric] | Iterable[Metric] | None) -> dict[str, Metric]:

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from minidl.autograd.modes import no_grad, test_mode
 from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
+from minidl.optim.checks import count
 from minidl.optim.optimizer import Optimizer
 from minidl.training.callbacks import Callback
 from minidl.training.history import History
 from minidl.training.progress import progress
-from minidl.training.samples import Means, Metric, as_loader, as_validation, held_out, in_order, named, positive
+from minidl.training.samples import Means, Metric, as_loader, as_validation, held_out, in_order, named
 from minidl.training.states import States
 
 Array = npt.NDArray[Any]
@@ -121,10 +122,10 @@ class Trainer:
                 one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable.
             FloatingPointError: the loss is not finite; nothing was updated with it.
         """
-        epochs, accumulate = positive("epochs", epochs), positive("accumulate", accumulate)
+        epochs, accumulate = count("fit: epochs", epochs), count("fit: accumulate", accumulate)
         states = States(self.model)
         if truncate is not None:
-            truncate = positive("truncate", truncate)
+            truncate = count("fit: truncate", truncate)
             if accumulate > 1:
                 raise ValueError("fit: got accumulate and truncate, wanted one of them: each says when to update")
             if not states.carried:

@@ -99,7 +99,8 @@ def test_one_step_input_to_a_layer_that_forgets() -> None:
 def test_a_loop_of_ones_own_over_steps_is_no_mistake() -> None:
     class Loop(layers.Layer):
         def __init__(self) -> None:
-            self.cell, self.out = layers.LSTM(1, 4), layers.Linear(4, 1)
+            rng = np.random.default_rng(0)
+            self.cell, self.out = layers.LSTM(1, 4, rng=rng), layers.Linear(4, 1, rng=rng)
 
         def forward(self, x: Any) -> Any:
             for i in range(x.shape[1]):
