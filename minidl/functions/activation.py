@@ -132,7 +132,7 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
         raise ValueError("the value must be one number")
     if np.result_type(mask) != np.bool_ or np.broadcast_shapes(np.shape(mask), x.shape) != x.shape:
         raise ValueError("the mask must be of bools and broadcast to x")
-    return np.where(mask, value if isinstance(value, (int, float)) else x.dtype.type(value), x)
+    return np.where(mask, np.asarray(value).item(), x)  # a Python number takes the dtype of x
 
 
 mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None, name="mask_fill")

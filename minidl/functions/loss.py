@@ -74,42 +74,43 @@ def _labels(name: str, x: Any, t: Any, ignore_index: int | None) -> tuple[Any, A
     return x, t
 
 
-def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, int]:
-    """Indices (row, label) of the counted entries of ``x`` seen as rows, and how many there are."""
-    t = t.reshape(-1)
-    rows = np.nonzero(t != ignore_index)[0]
-    return rows, t[rows], len(rows)
+def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
+    """The counted rows of ``x``, where they stand (None: all count), and index and label to pick from each."""
+    x, t = x.reshape(-1, x.shape[-1]), t.reshape(-1)
+    counted = t != ignore_index
+    if counted.all():
+        return x, None, np.arange(len(t)), t
+    where = counted.nonzero()[0]  # the others are not even looked at: they may hold anything
+    return x[where], where, np.arange(len(where)), t[where]
 
 
 def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
-    z = x.reshape(-1, x.shape[-1])
-    rows, labels, count = _rows(x, t, ignore_index)
-    m = z.max(1, keepdims=True) if z.size else z[:, :1]
-    z = z - m
+    z, _, rows, labels = _rows(x, t, ignore_index)
+    z = z - (z.max(1, keepdims=True) if z.size else 0)
     e = np.exp(z)
     s = e.sum(1, keepdims=True)
-    losses = np.log(s)[rows, 0] - z[rows, labels]  # not log(s) + m: beside a large m it would lose its digits
+    losses = np.log(s)[:, 0] - z[rows, labels]  # not log(s) + max - x: beside a large max it would lose its digits
     e /= s
-    return losses.sum() / max(count, 1), e
+    return losses.sum() / max(len(rows), 1), e
 
 
 def _cross_entropy_joint(
     g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any, ignore_index: int = -100
 ) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
-    rows, labels, count = _rows(x, t, ignore_index)
-    scale = g / max(count, 1)
+    z, where, rows, labels = _rows(x, t, ignore_index)
+    scale = g / max(len(rows), 1)
     gx = saved * scale
     gx[rows, labels] -= scale
-    if count != len(gx):
-        gx[t.reshape(-1) == ignore_index] = 0
+    if where is not None:
+        gx, counted = np.zeros_like(x, shape=(t.size, x.shape[-1])), gx
+        gx[where] = counted
     return gx.reshape(x.shape), None
 
 
 def _cross_entropy_plain(x: Any, t: Any, ignore_index: int = -100) -> Any:
-    rows, labels, count = _rows(x, t, ignore_index)
-    counted = x.reshape(-1, x.shape[-1])[rows]
-    return -log_softmax(counted)[np.arange(count), labels].sum() / max(count, 1)
+    z, _, rows, labels = _rows(x, t, ignore_index)
+    return -log_softmax(z)[rows, labels].sum() / max(len(rows), 1)
 
 
 _fused_cross_entropy = differentiable(
