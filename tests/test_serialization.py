@@ -89,10 +89,10 @@ def test_a_fault_leaves_the_old_file_and_nothing_else(path, monkeypatch):
     ("obj", "complaint"),
     [
         ([1, 2], "want a layer, an optimizer or a dict of arrays, got list"),
-        ({"a": None}, "'a' is no array or number but NoneType"),
-        ({"a": {"b": 1}}, "'a' is no array or number but dict"),
-        ({"a": np.array([object()])}, "'a' is no array or number but ndarray"),
-        ({1: np.ones(2)}, "names must be text, got 1"),
+        ({"a": None}, "want names and arrays or numbers, got 'a': NoneType"),
+        ({"a": {"b": 1}}, "want names and arrays or numbers, got 'a': dict"),
+        ({"a": np.array([object()])}, "want names and arrays or numbers, got 'a': ndarray"),
+        ({1: np.ones(2)}, "want names and arrays or numbers, got 1: ndarray"),
     ],
 )
 def test_what_cannot_be_saved(path, obj, complaint):
@@ -109,7 +109,7 @@ def test_the_suffix_is_npz(tmp_path, name):
 
 
 def test_arguments_the_wrong_way_round(path):
-    with pytest.raises(TypeError, match="save: want a path, got dict"):
+    with pytest.raises(ValueError, match=r"save: want a path that ends in \.npz, got \{\}"):
         minidl.save(path, {})
 
 
@@ -143,6 +143,20 @@ def write_half(path):
     path.write_bytes(path.read_bytes()[:2000])
 
 
+def write_damaged_compressed(path):
+    np.savez_compressed(path, a=np.arange(1000.0))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+
+
+def write_encrypted(path):
+    minidl.save({"a": np.ones(3)}, path)
+    data = path.read_bytes()
+    start = data.index(b"PK\x01\x02")  # its entry in the table of contents
+    path.write_bytes(data[: start + 8] + b"\x01" + data[start + 9 :])
+
+
 def write_damaged(path):
     minidl.save({"a": np.ones(1000)}, path)
     data = bytearray(path.read_bytes())
@@ -151,7 +165,11 @@ def write_damaged(path):
 
 
 @pytest.mark.parametrize(
-    "write", [write_text, write_objects, write_other_zip, write_no_array, write_half, write_damaged]
+    "write",
+    [
+        write_text, write_objects, write_other_zip, write_no_array, write_half, write_damaged,
+        write_damaged_compressed, write_encrypted,
+    ],
 )
 def test_files_of_another_kind(path, write):
     write(path)
