@@ -5,6 +5,7 @@ Which parameters take part, and how they lie in memory, is in optimizer.py and g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -34,7 +35,7 @@ class Adam(Optimizer):
     array([  0.5, -19.5])
     """
 
-    slots = ("m", "v")
+    slots, fixed = ("m", "v"), ("betas",)
 
     def __init__(
         self,
@@ -50,17 +51,16 @@ class Adam(Optimizer):
         self.eps = number(f"{self._name}: eps", eps, above=0)
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+        # m and v are kept as sums, without the constant factors (1 - b): two passes less.
         (m, v), (b1, b2) = state, self.betas
-        m *= b1 / (1 - b1)  # in this order g is needed only until out, which may be g, is written
+        correction = math.sqrt((1 - b2) / (1 - b2**t))
+        m *= b1
         m += g
-        m *= 1 - b1
         np.multiply(g, g, out=out)
-        out *= 1 - b2
         v *= b2
         v += out
         np.sqrt(v, out=out)
-        out *= (1 - b2**t) ** -0.5
-        out += self.eps
+        out += self.eps / correction
         np.divide(m, out, out=out)
-        out *= lr / (1 - b1**t)
+        out *= lr * (1 - b1) / (1 - b1**t) / correction
         p -= out

