@@ -100,8 +100,8 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
 clip = differentiable(
     _clip,
     lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
-    lambda g, y, a, a_min=None, a_max=None: np.where(a < a_min, g, 0),
-    lambda g, y, a, a_min=None, a_max=None: np.where(a > a_max, g, 0),
+    lambda g, y, a, a_min=None, a_max=None: np.where((a < a_min) & (y >= a_min), g, 0),
+    lambda g, y, a, a_min=None, a_max=None: np.where((a > a_max) | (y < (-math.inf if a_min is None else a_min)), g, 0),
     name="clip",
     replaces=(np.clip,),
 )

@@ -283,6 +283,14 @@ def test_clip_passes_the_gradient_at_its_bounds() -> None:
     assert low.grad.data.tolist() == [1, 0, 0, 0, 0] and high.grad.data.tolist() == [0, 0, 0, 0, 1]
 
 
+def test_clip_between_bounds_in_the_wrong_order_is_the_upper_one() -> None:
+    a, low, high = Variable([-1.0, 1.5, 3.0]), Variable(np.full(3, 2.0)), Variable(np.ones(3))
+    y = np.clip(a, low, high)
+    y.backward()
+    assert y.data.tolist() == [1, 1, 1]
+    assert a.grad.data.tolist() == low.grad.data.tolist() == [0, 0, 0] and high.grad.data.tolist() == [1, 1, 1]
+
+
 # ---- one element, none, all the same ----------------------------------------------------------------------------
 
 
