@@ -67,8 +67,9 @@ def main():
     gx, gy = minidl.grad(matyas, (0, 1))(1.0, 1.0)
     print(f"Matyas at (1, 1): the partial derivatives are {gx} and {gy}")
     file = Path("out/gradient_descent.png")
-    print(f"Rosenbrock from (0, 2), every {max(1, iterations // 10):,}th of {iterations:,} iterations (drawn in {file}):")
-    draw(descend(iterations, options.rate, max(1, iterations // 10)), file)
+    every = max(1, iterations // 10)
+    print(f"Rosenbrock from (0, 2), every {every:,}th of {iterations:,} iterations (drawn in {file}):")
+    draw(descend(iterations, options.rate, every), file)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl import Variable, graph, gradients
+from minidl import Variable, gradients, graph
 
 ORDERS = 4
 CLOSED = {
