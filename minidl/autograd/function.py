@@ -208,7 +208,7 @@ def differentiable(
         saves: the forward returns ``(output, saved)`` and the joint rule is
             ``joint(g, y, saved, wanted, *arguments)``.
         equals: the plain composition a fused function is equal to; second derivatives go through it.
-        name: shown in messages and graphs; default the forward's.
+        name: shown in messages and graphs; default the forward's, without underscores in front.
         replaces: further functions of NumPy that this one stands for.
 
     >>> import numpy as np
@@ -219,7 +219,7 @@ def differentiable(
     Variable([0.25   0.0625])
     """
     arity = len(rules) if rules else None
-    function = Function(forward, rules, joint, saves, equals, name or forward.__name__, arity)
+    function = Function(forward, rules, joint, saves, equals, name or forward.__name__.lstrip("_"), arity)
     function.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it, as for a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
         implements(original)(function)

@@ -110,16 +110,14 @@ def _density(x: Any, approximate: bool) -> Any:
     return 0.5 * (1 - t * t) * (_A + 3 * _A * _B * x * x)
 
 
-relu        = differentiable(_relu, lambda g, y, x: np.where(x > 0, g, 0), name="relu")
-leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g), name="leaky_relu")
-sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * y * (1 - y), name="sigmoid")
-softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x), name="softplus")
-softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)),
-                             name="softmax")
-log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True),
-                             name="log_softmax")
+relu        = differentiable(_relu, lambda g, y, x: np.where(x > 0, g, 0))
+leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g))
+sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * y * (1 - y))
+softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
+softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
+log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True))
 gelu        = differentiable(_gelu, lambda g, y, x, approximate=False:
-                             g * (_normal(x, approximate) + x * _density(x, approximate)), name="gelu")
+                             g * (_normal(x, approximate) + x * _density(x, approximate)))
 
 
 def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
@@ -135,7 +133,7 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
     return np.where(mask, np.asarray(value).item(), x)  # a Python number takes the dtype of x
 
 
-mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None, name="mask_fill")
+mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None)
 
 _dropped = differentiable(lambda x, mask: x * mask, lambda g, y, x, mask: g * mask, None, name="dropout")
 

@@ -45,26 +45,9 @@ def _plain(value: Any) -> Any:
     return value.data if hasattr(value, "cleargrad") else value
 
 
-@implements(np.shape)
-def _shape(a: Any) -> Any:
-    return a.shape
-
-
-@implements(np.ndim)
-def _ndim(a: Any) -> Any:
-    return a.ndim
-
-
-@implements(np.size)
-def _size(a: Any, axis: Any = None) -> Any:
-    return np.size(a.data, axis)
-
-
-@implements(np.allclose)
-def _allclose(a: Any, b: Any, *args: Any, **kwargs: Any) -> bool:
-    return np.allclose(_plain(a), _plain(b), *args, **kwargs)
-
-
-@implements(np.array_equal)
-def _array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> bool:
-    return np.array_equal(_plain(a1), _plain(a2), equal_nan)
+# Questions whose answers are plain Python values.
+implements(np.shape)(lambda a: a.shape)
+implements(np.ndim)(lambda a: a.ndim)
+implements(np.size)(lambda a, axis=None: np.size(a.data, axis))
+implements(np.allclose)(lambda a, b, *args, **kwargs: np.allclose(_plain(a), _plain(b), *args, **kwargs))
+implements(np.array_equal)(lambda a1, a2, equal_nan=False: np.array_equal(_plain(a1), _plain(a2), equal_nan))

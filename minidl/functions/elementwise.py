@@ -52,10 +52,6 @@ minimum  = differentiable(np.minimum,  lambda g, y, a, b: np.where(a == b, 0.5 *
                                        lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b < a, g, 0)))
 
 
-def _power(x: Any, p: Any) -> Any:
-    return x**p  # the operator squares and takes roots where np.power would not
-
-
 def _less_one(x: Any, p: Any) -> Any:
     """The exponent of the derivative, but 1 for 0**0: its factor p is 0, and 0 * inf is not."""
     return (p - 1 if p else 1) if isinstance(p, (int, float)) else np.where((p == 0) & (x == 0), 1, p - 1)
@@ -68,13 +64,9 @@ def _log(x: Any) -> Any:
     return np.log(np.where(x == 0, 1, x))
 
 
-power = differentiable(
-    _power,
-    lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
-    lambda g, y, x, p: g * np.where(x == 0, 0, y * _log(x)),
-    name="power",
-    replaces=(np.power,),
-)
+# The operator squares and takes roots where np.power would not.
+power = differentiable(operator.pow, lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
+                                     lambda g, y, x, p: g * (y * _log(x)), name="power", replaces=(np.power,))
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
@@ -82,14 +74,8 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y)
 
 
-where = differentiable(
-    _where,
-    None,
-    lambda g, out, condition, x, y: np.where(condition, g, 0),
-    lambda g, out, condition, x, y: np.where(condition, 0, g),
-    name="where",
-    replaces=(np.where,),
-)
+where = differentiable(_where, None, lambda g, out, condition, x, y: np.where(condition, g, 0),
+                                     lambda g, out, condition, x, y: np.where(condition, 0, g), replaces=(np.where,))
 
 
 def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
@@ -97,14 +83,11 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
     return np.clip(a, a_min, a_max)
 
 
-clip = differentiable(
-    _clip,
-    lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
-    lambda g, y, a, a_min=None, a_max=None: np.where((a < a_min) & (y >= a_min), g, 0),
-    lambda g, y, a, a_min=None, a_max=None: np.where((a > a_max) | (y < (-math.inf if a_min is None else a_min)), g, 0),
-    name="clip",
-    replaces=(np.clip,),
-)
+clip = differentiable(_clip, lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
+                             lambda g, y, a, a_min=None, a_max=None: np.where((a < a_min) & (y >= a_min), g, 0),
+                             lambda g, y, a, a_min=None, a_max=None:
+                             np.where((a > a_max) | (y < (-math.inf if a_min is None else a_min)), g, 0),
+                      replaces=(np.clip,))
 
 
 @cache
@@ -137,15 +120,15 @@ def _erf(x: Any) -> Any:
     return np.copysign(np.expm1(h * series - np.log1p(0.5 * z) - z * z), x)
 
 
-erf = differentiable(_erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x), name="erf")
+erf = differentiable(_erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
 
 
 def _astype(x: Any, dtype: Any) -> Any:
     return x.astype(dtype)
 
 
-_to_floating = differentiable(_astype, lambda g, y, x, dtype: g, name="astype")
-_to_other = differentiable(_astype, name="astype")
+_to_floating = differentiable(_astype, lambda g, y, x, dtype: g)
+_to_other = differentiable(_astype)
 
 
 @implements("astype")

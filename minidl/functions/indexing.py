@@ -16,12 +16,15 @@ def _getitem(x: Any, *index: Any) -> Any:
     return x[index]
 
 
+_ONCE = (int, np.integer, slice, type(None), type(...))  # indices that pick no element twice, and so do masks
+
+
 def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
     z = np.zeros_like(g, shape=shape)
-    if any(type(i) is tuple or (hasattr(i, "dtype") and i.ndim and i.dtype.kind != "b") for i in index):
-        np.add.at(z, index, g)  # the same element may be picked several times
-    else:
+    if all(isinstance(i, _ONCE) or getattr(i, "dtype", None) == np.bool_ for i in index):
         z[index] = g
+    else:
+        np.add.at(z, index, g)  # the same element may be picked several times
     return z
 
 

@@ -5,6 +5,7 @@ Elementwise products live in elementwise.py.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,20 +57,19 @@ def _linear(x: Any, w: Any, b: Any = None) -> Any:
     array([[3.5],
            [3.5]])
     """
-    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0]:
+    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
         raise ValueError("want x (.., in), w (in, out) and b (out)")
     y = x @ w
-    if b is not None:
-        if b.shape != w.shape[1:]:
-            raise ValueError("want x (.., in), w (in, out) and b (out)")
-        y = np.add(y, b, out=y) if type(y) is np.ndarray and y.dtype == b.dtype else y + b
-    return y
+    if b is None:
+        return y
+    return np.add(y, b, out=y) if type(y) is np.ndarray and y.dtype == b.dtype else y + b
 
 
-linear = differentiable(
-    _linear,
-    lambda g, y, x, w, b=None: g @ w.T,
-    lambda g, y, x, w, b=None: x.reshape(-1, x.shape[-1]).T @ g.reshape(-1, g.shape[-1]),
-    lambda g, y, x, w, b=None: g,
-    name="linear",
-)
+def _rows(a: Any) -> Any:
+    """All leading axes as one (of a length that -1 could not find if the last axis is empty)."""
+    return a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
+
+
+linear = differentiable(_linear, lambda g, y, x, w, b=None: g @ w.T,
+                                 lambda g, y, x, w, b=None: _rows(x).T @ _rows(g),
+                                 lambda g, y, x, w, b=None: g)

@@ -30,12 +30,8 @@ def _mse(y: Any, t: Any) -> Any:
     return (d @ d) / max(d.size, 1)
 
 
-_squared = differentiable(
-    _mse,
-    lambda g, out, y, t: (y - t) * (g * (2 / max(y.size, 1))),
-    lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))),
-    name="mean_squared_error",
-)
+_squared = differentiable(_mse, lambda g, out, y, t: (y - t) * (g * (2 / max(y.size, 1))),
+                                lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))), name="mean_squared_error")
 
 
 def mean_squared_error(y: Any, t: Any) -> Any:
@@ -68,9 +64,7 @@ def _labels(name: str, x: Any, t: Any, ignore_index: int | None) -> tuple[Any, A
     if ignore_index is not None:
         bad &= labels != ignore_index
     if bad.any():
-        raise ValueError(
-            f"{name}: label {labels[bad].flat[0]} is outside the {x.shape[-1]} classes of logits {x.shape}"
-        )
+        raise ValueError(f"{name}: label {labels[bad][0]} is outside the {x.shape[-1]} classes of logits {x.shape}")
     return x, t
 
 
@@ -113,9 +107,8 @@ def _cross_entropy_plain(x: Any, t: Any, ignore_index: int = -100) -> Any:
     return -log_softmax(z)[rows, labels].sum() / max(len(rows), 1)
 
 
-_fused_cross_entropy = differentiable(
-    _cross_entropy, joint=_cross_entropy_joint, saves=True, equals=_cross_entropy_plain, name="cross_entropy"
-)
+_fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True,
+                                      equals=_cross_entropy_plain)
 
 
 def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
@@ -176,7 +169,7 @@ def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
     >>> huber(np.array([0.5, 3.0]), np.array([0.0, 0.0]))
     np.float64(1.3125)
     """
-    y, t = _pair("huber", y, t)
+    (y, t), delta = _pair("huber", y, t), float(delta)  # a NumPy number would widen float32
     d = y - t
     near = np.clip(d, -delta, delta)  # not abs(d), whose second derivative at 0 would be lost
     return (near * (d - 0.5 * near)).mean()

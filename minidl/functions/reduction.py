@@ -60,12 +60,11 @@ def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = F
 
 
 sum  = differentiable(_sum,  lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)),
-                      name="sum", replaces=(np.sum,))
+                      replaces=(np.sum,))
 mean = differentiable(_mean, lambda g, y, a, axis=None, *, keepdims=False:
-                      g.reshape(_kept(a, axis)) / _count(a, axis),
-                      name="mean", replaces=(np.mean,))
+                      g.reshape(_kept(a, axis)) / _count(a, axis), replaces=(np.mean,))
 var  = differentiable(_var,  lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
                       g.reshape(_kept(a, axis)) * (a - a.mean(axis, keepdims=True)) * (2 / (_count(a, axis) - ddof)),
-                      name="var", replaces=(np.var,))
-max  = differentiable(_max, _to_extremes, name="max", replaces=(np.max, np.amax))
-min  = differentiable(_min, _to_extremes, name="min", replaces=(np.min, np.amin))
+                      replaces=(np.var,))
+max  = differentiable(_max, _to_extremes, replaces=(np.max, np.amax))
+min  = differentiable(_min, _to_extremes, replaces=(np.min, np.amin))

@@ -61,22 +61,17 @@ def _inverse(axes: Any) -> Any:
     return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
 
 
-reshape      = differentiable(_reshape, lambda g, y, a, shape: g.reshape(a.shape),
-                              name="reshape", replaces=(np.reshape,))
+reshape      = differentiable(_reshape, lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,))
 transpose    = differentiable(_transpose, lambda g, y, a, axes=None: g.transpose(_inverse(axes)),
-                              name="transpose", replaces=(np.transpose,))
+                              replaces=(np.transpose,))
 swapaxes     = differentiable(_swapaxes, lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2),
-                              name="swapaxes", replaces=(np.swapaxes,))
-expand_dims  = differentiable(_expand_dims, lambda g, y, a, axis: g.reshape(a.shape),
-                              name="expand_dims", replaces=(np.expand_dims,))
-squeeze      = differentiable(_squeeze, lambda g, y, a, axis=None: g.reshape(a.shape),
-                              name="squeeze", replaces=(np.squeeze,))
-ravel        = differentiable(_ravel, lambda g, y, a: g.reshape(a.shape),
-                              name="ravel", replaces=(np.ravel,))
+                              replaces=(np.swapaxes,))
+expand_dims  = differentiable(_expand_dims, lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,))
+squeeze      = differentiable(_squeeze, lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,))
+ravel        = differentiable(_ravel, lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,))
 # The engine sums a gradient that is larger than the argument and expands one that is smaller.
-broadcast_to = differentiable(_broadcast_to, lambda g, y, array, shape: g,
-                              name="broadcast_to", replaces=(np.broadcast_to,))
-sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g, name="sum_to")
+broadcast_to = differentiable(_broadcast_to, lambda g, y, array, shape: g, replaces=(np.broadcast_to,))
+sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g)
 
 
 def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
@@ -96,12 +91,10 @@ def _split_rule(gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, a
     return [np.concatenate(pieces, axis=axis)]
 
 
-_concatenate = differentiable(
-    lambda *arrays, axis=0: np.concatenate(arrays, axis), joint=_concatenate_rule, name="concatenate"
-)
-_split = differentiable(
-    lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)), joint=_split_rule, name="split"
-)
+_concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
+                              joint=_concatenate_rule, name="concatenate")
+_split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
+                        joint=_split_rule, name="split")
 
 
 @implements(np.concatenate)

@@ -33,7 +33,7 @@ def test_two_arguments_and_a_setting():
         lambda g, y, a, b, share=0.5, *, power=1: g * (1 - share),
     )
     a, b = np.array([[1.0], [2.0]]), np.array([3.0, 4.0])
-    assert blend.name == "_blend"
+    assert blend.name == "blend"
     for settings in ({}, {"share": 0.3}, {"power": 3}, {"share": 0.1, "power": 2}):
         assert minidl.gradcheck(lambda a, b, s=settings: blend(a, b, **s), a, b)
     x = Variable(b)
