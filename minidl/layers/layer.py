@@ -6,9 +6,10 @@ What a layer computes is in its own file; weights whose input size is learned at
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from reprlib import recursive_repr
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +18,13 @@ from minidl import random
 from minidl.autograd import Parameter, Variable, no_grad, test_mode
 from minidl.autograd.hints import WordsOfOthers
 
-Array = npt.NDArray[Any]
-
 
 class Layer(WordsOfOthers):
     """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses them.
 
-    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order in
-    which they were assigned. ``super().__init__()`` is not needed.
-
-    Two class attributes are for layers that need them. ``carried`` names the attributes that a call leaves
-    for the next one, with their values after ``reset_state()``; ``shapes`` says what is known about the
-    shapes of lazy parameters, None standing for a length that is not.
+    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order in which they were
+    assigned. ``super().__init__()`` is not needed. The class attribute ``carried`` names the attributes that a call
+    leaves for the next one, with their values after ``reset_state()``.
 
     >>> from minidl import functions as F, layers
     >>> class Net(Layer):
@@ -44,7 +40,8 @@ class Layer(WordsOfOthers):
     """
 
     carried: ClassVar[Mapping[str, Any]] = {}
-    shapes: Mapping[str, tuple[int | None, ...]] = {}
+    lazy_shapes: Mapping[str, tuple[int | None, ...]] = {}  # of lazy weights; None is a length still unknown
+    dtype: np.dtype[Any]  # of the weights that lazy_shapes names
 
     def forward(self, *inputs: Any) -> Any:
         """What the layer computes; written by each layer, run by calling the layer."""
@@ -53,8 +50,6 @@ class Layer(WordsOfOthers):
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         return self.forward(*inputs, **settings)
 
-    # ---- what it is made of --------------------------------------------------------------------------
-
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used."""
         return [p for _, _, p in _walk(self) if isinstance(p, Parameter)]
@@ -62,21 +57,16 @@ class Layer(WordsOfOthers):
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
 
-        Raises:
-            ValueError: two parameters have one name, such as those of the keys 1 and "1" of a dict.
+        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a dict.
         """
         found = [(name, p) for name, _, p in _walk(self) if isinstance(p, Parameter)]
-        names = [name for name, _ in found]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
+        if twice := [name for name, n in Counter(name for name, _ in found).items() if n > 1]:
             raise ValueError(f"{type(self).__name__}: more than one parameter is named {', '.join(twice)}")
         return found
 
     def sublayers(self) -> list[Layer]:
         """This layer and all layers in it, depth first, each once."""
         return [self, *(layer for _, _, layer in _walk(self) if isinstance(layer, Layer))]
-
-    # ---- what is done to all of it -------------------------------------------------------------------
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
@@ -98,20 +88,20 @@ class Layer(WordsOfOthers):
             p.cleargrad()
 
     def unfreeze(self) -> None:
-        """Train all of the parameters."""
+        """Train all of the parameters, but those of integers."""
         for p in self.parameters():
-            p.requires_grad = True
+            p.requires_grad = p.lazy or p.dtype.kind == "f"
 
-    def astype(self, dtype: npt.DTypeLike) -> Layer:
-        """Compute in another floating dtype from now on; drops gradients and carried state. Returns the layer.
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Compute in another dtype from now on, and return the layer; drops gradients and carried state.
 
         Raises TypeError for a dtype that is not floating.
         """
         wanted = floating(dtype, f"{type(self).__name__}.astype")
         self.reset_state()
         for layer in self.sublayers():
-            if "dtype" in vars(layer):  # what its lazy parameters will have
-                layer.dtype = wanted  # type: ignore[attr-defined]  # it is there
+            if layer.lazy_shapes:
+                layer.dtype = wanted
         for p in self.parameters():
             p.cleargrad()
             if not p.lazy and p.dtype.kind == "f":
@@ -119,26 +109,15 @@ class Layer(WordsOfOthers):
                 p._stamp()
         return self
 
-    # ---- its values ----------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Array]:
-        """A copy of each parameter's value under its dotted name.
-
-        Raises RuntimeError while a lazy parameter has no value yet.
-        """
+    def state_dict(self) -> dict[str, npt.NDArray[Any]]:
+        """A copy of each parameter's value under its dotted name; RuntimeError while a lazy one has no value yet."""
         return {name: p.data.copy() for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy in the values that ``state_dict`` gave; lazy parameters get their shape from them.
 
-        Args:
-            state: dotted name -> array, for exactly the parameters there are. Floating values are cast to
-                the parameter's dtype.
-
-        Raises:
-            TypeError: ``state`` is no mapping.
-            ValueError: names are missing or unknown, or values have another shape or kind of dtype. The
-                message lists all of them, and nothing has been changed.
+        Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no mapping; ValueError if
+        names are missing or unknown or values of another shape or kind: it lists all, and nothing has been changed.
 
         >>> from minidl import layers
         >>> layer = layers.Linear(2)
@@ -149,37 +128,32 @@ class Layer(WordsOfOthers):
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}")
         own = dict(self.named_parameters())
-        owners = {name: layer for name, layer, _ in _walk(self)}
         values = {n: np.asarray(v.data if isinstance(v, Variable) else v) for n, v in state.items()}
         wrong = [f"missing: {name}" for name in own if name not in values]
         wrong += [f"unknown: {name}" for name in values if name not in own]
-        new: list[tuple[Parameter, str, Array]] = []
-        for name, p in own.items():
-            if name in values:
-                value, layer, attribute = values[name], owners[name], name.rpartition(".")[2]
-                shape = layer.shapes.get(attribute, value.shape) if p.lazy else p.shape
-                dtype = getattr(layer, "dtype", value.dtype) if p.lazy else p.dtype
-                if len(shape) != value.ndim or any(k not in (None, n) for k, n in zip(shape, value.shape)):
-                    want = str(shape).replace("None", "?")
-                    wrong.append(f"{name}: want shape {want}, got {value.shape}")
-                elif value.dtype != dtype and not value.dtype.kind == dtype.kind == "f":
-                    wrong.append(f"{name}: want {dtype}, got {value.dtype}")
-                else:
+        new: list[tuple[Parameter, str, npt.NDArray[Any]]] = []
+        for name, layer, p in _walk(self):
+            if isinstance(p, Parameter) and name in values:
+                value, attribute = values[name], name.rpartition(".")[2]
+                shape: tuple[int | None, ...] = layer.lazy_shapes.get(attribute, value.shape) if p.lazy else p.shape
+                dtype = (layer.dtype if layer.lazy_shapes else np.dtype(np.float32)) if p.lazy else p.dtype
+                fits = len(shape) == value.ndim and all(k in (None, n) for k, n in zip(shape, value.shape))
+                if fits and (value.dtype == dtype or value.dtype.kind == dtype.kind == "f"):
                     new.append((p, attribute, value.astype(dtype)))
+                else:
+                    want = str(shape).replace("None", "?")
+                    wrong.append(f"{name}: want {dtype} {want}, got {value.dtype} {value.shape}")
         if wrong:
             raise ValueError(f"load_state_dict of {type(self).__name__}; nothing was changed; " + "; ".join(wrong))
         for p, attribute, value in new:
-            if p.lazy:
-                p.name = attribute
+            p.name = attribute if p.lazy else p.name
             p.data = value
-
-    # ---- how it looks --------------------------------------------------------------------------------
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.
 
-        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed, no
-        random numbers are used up, and lazy parameters stay lazy.
+        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed, no random numbers
+        are used up, and lazy parameters stay lazy.
 
         >>> from minidl import layers
         >>> print(layers.MLP([16, 1], in_features=3).summary(np.ones((5, 3))))
@@ -192,7 +166,19 @@ class Layer(WordsOfOthers):
         81 parameters, 81 of them trained
         """
         model = copy.deepcopy(self) if inputs else self
-        return _table(model, _output_shapes(model, inputs))
+        outputs: dict[int, str] = {}
+        if inputs:
+            model.reset_state()  # which may be of another batch size
+            for layer in model.sublayers():
+                _watch(layer, outputs)
+            bits = random.generator().bit_generator
+            before = bits.state
+            try:
+                with no_grad(), test_mode():
+                    model(*inputs)
+            finally:
+                bits.state = before
+        return _table(model, outputs)
 
     @recursive_repr("...")
     def __repr__(self) -> str:
@@ -207,9 +193,7 @@ def detached(value: Any) -> Any:
     """A result, or each of a tuple of them, cut off from its graph; anything else as it is."""
     if isinstance(value, Variable) and value.creator is not None:
         return value.detach()
-    if type(value) is tuple:
-        return tuple([detached(v) for v in value])
-    return value
+    return tuple([detached(v) for v in value]) if type(value) is tuple else value
 
 
 def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
@@ -224,70 +208,50 @@ def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
     """(dotted name, the layer it is an attribute of, it) of what is in a layer, depth first, each once."""
     found: list[tuple[str, Layer, Parameter | Layer]] = []
     seen = {id(root)}  # by id, as users may give a layer or a list an equality; all live as long as the root
-    holders = (Parameter, Layer, list, tuple, dict)
     stack: list[tuple[str, Layer, Any]] = [(name, root, value) for name, value in reversed(vars(root).items())]
     while stack:
         name, owner, value = stack.pop()
-        if not isinstance(value, holders) or id(value) in seen:
+        if not isinstance(value, Parameter | Layer | list | tuple | dict) or id(value) in seen:
             continue
         seen.add(id(value))
         if isinstance(value, Parameter | Layer):
             found.append((name, owner, value))
-        if isinstance(value, Parameter):
-            continue
         if isinstance(value, Layer):
             owner, value = value, vars(value)
-        parts = value.items() if isinstance(value, dict) else list(enumerate(value))
-        stack += [(f"{name}.{key}", owner, part) for key, part in reversed(parts) if isinstance(part, holders)]
+        if not isinstance(value, Parameter):
+            parts = value.items() if isinstance(value, dict) else list(enumerate(value))
+            stack += [(f"{name}.{key}", owner, part) for key, part in reversed(parts)]
     return found
 
 
-def _output_shapes(model: Layer, inputs: tuple[Any, ...]) -> dict[int, str]:
-    """The shape of what each layer gave last when the model ran on the inputs, by the layer's id."""
-    shapes: dict[int, str] = {}
+def _watch(layer: Layer, shapes: dict[int, str]) -> None:
+    """Let the layer note the shape of what it gives, under its id."""
+    forward = layer.forward
 
-    def watch(layer: Layer) -> None:
-        forward = layer.forward
+    def watched(*inputs: Any, **settings: Any) -> Any:
+        y = forward(*inputs, **settings)
+        parts = y if isinstance(y, tuple | list) else [y]
+        shapes[id(layer)] = ", ".join(str(getattr(part, "shape", "?")) for part in parts)
+        return y
 
-        def watched(*inputs: Any, **settings: Any) -> Any:
-            y = forward(*inputs, **settings)
-            parts = y if isinstance(y, tuple | list) else [y]
-            shapes[id(layer)] = ", ".join(str(getattr(part, "shape", "?")) for part in parts)
-            return y
-
-        layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
-
-    if inputs:
-        model.reset_state()  # which may be of another batch size
-        for layer in model.sublayers():
-            watch(layer)
-        bits = random.generator().bit_generator
-        before = bits.state
-        try:
-            with no_grad(), test_mode():
-                model(*inputs)
-        finally:
-            bits.state = before
-    return shapes
+    layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
 
 
 def _table(model: Layer, outputs: dict[int, str]) -> str:
     """A row for each layer: its name, itself, its output shape, how many parameters are directly in it."""
-    found = _walk(model)
+    found = [("", model, model), *_walk(model)]
     params = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
     rows = [("name", "layer", "output", "parameters")]
-    for name, layer in [("", model), *((n, v) for n, _, v in found if isinstance(v, Layer))]:
-        text = repr(layer)
-        own = [p for owner, p in params if owner is layer]
-        count = "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
-        rows.append((name, type(layer).__name__ if "\n" in text else text, outputs.get(id(layer), ""), count))
-    columns = []
-    for title, *cells in zip(*rows):
-        if any(cells):  # no outputs without inputs
-            justify = str.rjust if title == "parameters" else str.ljust
-            width = max(map(len, [title, *cells]))
-            columns.append([justify(cell, width) for cell in [title, *cells]])
-    head, *lines = ["  ".join(cells).rstrip() for cells in zip(*columns)]
+    for name, _, layer in found:
+        if isinstance(layer, Layer):
+            text, own = repr(layer), [p for owner, p in params if owner is layer]
+            count = "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
+            rows.append((name, type(layer).__name__ if "\n" in text else text, outputs.get(id(layer), ""), count))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    head, *lines = [
+        "  ".join([f"{name:{a}}", f"{text:{b}}", *([f"{shape:{c}}"] if outputs else []), f"{count:>{d}}"]).rstrip()
+        for a, b, c, d in [widths] for name, text, shape, count in rows
+    ]
     known = [p for _, p in params if not p.lazy]
     total, trained = sum(p.size for p in known), sum(p.size for p in known if p.requires_grad)
     more = "" if len(known) == len(params) else "; ? is learned at first use"

@@ -16,6 +16,7 @@ class Linear(Weighted):
     """Every output feature is a weighted sum of the input features, plus a bias.
 
     ``y = x @ w + b``, with ``w`` (in, out) drawn as N(0, 1)/sqrt(in) and ``b`` (out) zero.
+    Shapes: ``(.., in)`` to ``(.., out)``.
 
     Args:
         features: ``out``, or ``in, out``; with ``out`` alone the layer learns ``in`` at first use.
@@ -23,35 +24,25 @@ class Linear(Weighted):
         dtype: floating, of the parameters; floating input is cast to it.
         rng: what weights are drawn from; default minidl's seeded generator.
 
-    Shapes: ``(.., in)`` to ``(.., out)``.
-
     Raises:
         ValueError: the sizes are no one or two positive integers; the input has another number of features.
-        TypeError: the dtype or the input is not floating.
+        TypeError: the dtype or the input is not floating, or ``rng`` is no generator.
 
-    >>> layer = Linear(10)
-    >>> layer
-    Linear(?→10)
+    >>> layer = Linear(10)  # prints as Linear(?→10)
     >>> layer(np.ones((32, 64), np.float32)).shape, layer
     ((32, 10), Linear(64→10))
     """
 
     w: Parameter
-    b: Parameter | None
 
     def __init__(
-        self,
-        *features: int,
-        bias: bool = True,
-        dtype: npt.DTypeLike = np.float32,
+        self, *features: int, bias: bool = True, dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self._set_sizes(features, dtype, rng)
-        self._make_weights(features, w=(None, self.out_features))
-        self.b = Parameter(np.zeros(self.out_features, self.dtype), name="b") if bias else None
+        self._make(features, dtype, rng, bias)
+
+    def _weights(self, out: int) -> dict[str, tuple[int | None, ...]]:
+        return {"w": (None, out)}
 
     def forward(self, x: Any) -> Any:
         return F.linear(self._checked(x, self.w), self.w, self.b)
-
-    def _options(self) -> dict[str, Any]:
-        return {} if vars(self).get("b", True) is not None else {"bias": False}

@@ -17,15 +17,14 @@ from minidl.layers.linear import Linear
 class MLP(Layer):
     """A multi-layer perceptron: linear layers, with an activation after all but the last.
 
-    ``y = linear_n(.. activation(linear_2(activation(linear_1(x)))))``
+    ``y = linear_n(.. activation(linear_2(activation(linear_1(x)))))``, ``(.., in)`` to ``(.., sizes[-1])``.
+    ``mlp[i]`` is the i-th linear layer.
 
     Args:
         sizes: how many features each linear layer gives, the last being the output's.
         activation: a function, or a layer, which is then shared.
         in_features: of the input; default learned at first use.
         bias, dtype, rng: as for ``Linear``.
-
-    Shapes: ``(.., in)`` to ``(.., sizes[-1])``; ``mlp[i]`` is the i-th linear layer.
 
     Raises:
         ValueError: there are no sizes, or they are no positive integers.
@@ -39,14 +38,8 @@ class MLP(Layer):
     """
 
     def __init__(
-        self,
-        sizes: Sequence[int],
-        activation: Callable[[Any], Any] = F.relu,
-        *,
-        in_features: int | None = None,
-        bias: bool = True,
-        dtype: npt.DTypeLike = np.float32,
-        rng: np.random.Generator | None = None,
+        self, sizes: Sequence[int], activation: Callable[[Any], Any] = F.relu, *, in_features: int | None = None,
+        bias: bool = True, dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
     ) -> None:
         if not isinstance(sizes, Sequence):
             raise TypeError(f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}")
@@ -55,8 +48,7 @@ class MLP(Layer):
         if not callable(activation):
             raise TypeError(f"MLP: the activation must be a function or a layer, got {activation!r}")
         first = (sizes[0],) if in_features is None else (in_features, sizes[0])
-        features = [first, *pairwise(sizes)]
-        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in features]
+        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in [first, *pairwise(sizes)]]
         self.activation = activation
 
     def forward(self, x: Any) -> Any:
@@ -72,5 +64,5 @@ class MLP(Layer):
         return len(self.layers)
 
     def __repr__(self) -> str:
-        sizes = [str(self.layers[0].in_features or "?"), *(str(linear.out_features) for linear in self.layers)]
-        return f"MLP({'→'.join(sizes)})"
+        sizes = [self.layers[0].in_features or "?", *(linear.out_features for linear in self.layers)]
+        return f"MLP({'→'.join(map(str, sizes))})"

@@ -24,52 +24,44 @@ class Recurrent(Weighted):
     gates: ClassVar[int]  # how many blocks of `hidden` columns the weights have
     w_x: Parameter
     w_h: Parameter
-    b: Parameter
-    state: Any
-    steps: int
+    state: Any  # what the last step left, with its graph
+    steps: int  # one-step calls since reset_state()
 
     def __init__(
-        self,
-        *features: int,
-        return_sequences: bool = True,
-        stateful: bool = False,
-        dtype: npt.DTypeLike = np.float32,
-        rng: np.random.Generator | None = None,
+        self, *features: int, return_sequences: bool = True, stateful: bool = False,
+        dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
     ) -> None:
         self.return_sequences, self.stateful = return_sequences, stateful
-        self._set_sizes(features, dtype, rng)
-        hidden, width = self.out_features, self.gates * self.out_features
-        self._make_weights(features, w_x=(None, width), w_h=(hidden, width))
-        self.b = Parameter(np.zeros(width, self.dtype), name="b")
-        self.state = None  # what the last step left, with its graph
-        self.steps = 0  # one-step calls since reset_state()
+        self._make(features, dtype, rng)
+        self.reset_state()
+
+    def _weights(self, out: int) -> dict[str, tuple[int | None, ...]]:
+        return {"w_x": (None, self.gates * out), "w_h": (out, self.gates * out)}
 
     def zero_state(self, batch: int) -> Any:
         """The state before the first step."""
-        raise NotImplementedError
+        return np.zeros((batch, self.out_features), self.w_h.dtype)
 
     def step(self, z: Any, state: Any) -> tuple[Any, Any]:
         """(output, new state) from ``z = x @ w_x + b`` of one time step and the state before."""
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:
+        shape = x.shape if hasattr(x, "shape") else np.shape(x)
+        if len(shape) not in (2, 3):
+            raise ValueError(f"{self!r}: want input (batch, in) or (batch, time, in), got {shape}")
+        if len(shape) == 3 and shape[1] == 0:
+            raise ValueError(f"{self!r}: the sequence is empty: (batch, time, in) is {shape}")
         x = self._checked(x, self.w_x)
-        if x.ndim == 2:
-            return self._one_step(x)
-        if x.ndim == 3:
+        if len(shape) == 3:
             return self._sequence(x)
-        raise ValueError(f"{self!r}: want input (batch, in) or (batch, time, in), got {x.shape}")
-
-    def _one_step(self, x: Any) -> Any:
-        h, self.state = self.step(F.linear(x, self.w_x, self.b), self._state_for(x.shape[0], carried=True))
+        h, self.state = self.step(F.linear(x, self.w_x, self.b), self._carried_or_zero(shape[0]))
         self.steps += 1
         return h
 
     def _sequence(self, x: Any) -> Any:
         batch, time, features = x.shape
-        if time == 0:
-            raise ValueError(f"{self!r}: the sequence is empty: (batch, time, in) is {x.shape}")
-        state = detached(self._state_for(batch, carried=self.stateful))
+        state = detached(self._carried_or_zero(batch)) if self.stateful else self.zero_state(batch)
         # One product projects the input of all steps; time first, so that each step's rows lie together.
         rows = x.swapaxes(0, 1).reshape(time * batch, features)
         hs = []
@@ -80,38 +72,33 @@ class Recurrent(Weighted):
             self.state = detached(state)
         return F.stack(hs, axis=1) if self.return_sequences else hs[-1]
 
-    def _state_for(self, batch: int, carried: bool) -> Any:
-        if not carried or self.state is None:
+    def _carried_or_zero(self, batch: int) -> Any:
+        if self.state is None:
             return self.zero_state(batch)
-        h = self.state[0] if isinstance(self.state, tuple) else self.state
-        if h.shape[0] != batch:
-            raise ValueError(
-                f"{self!r}: the carried state is of a batch of {h.shape[0]}, the input of {batch}; "
-                "call reset_state() before another batch size"
-            )
+        rows = (self.state[0] if isinstance(self.state, tuple) else self.state).shape[0]
+        if rows != batch:
+            hint = "call reset_state() before another batch size"
+            raise ValueError(f"{self!r}: the carried state is of a batch of {rows}, the input of {batch}; {hint}")
         return self.state
-
-    def _options(self) -> dict[str, Any]:
-        return {"stateful": True} if self.stateful else {}
 
 
 class RNN(Recurrent):
     """A recurrent layer: what it gives at one step enters the next.
 
-    ``h = tanh(x @ w_x + h @ w_h + b)``, with ``w_x`` (in, H) and ``w_h`` (H, H) drawn as N(0, 1)/sqrt of
-    their first length and ``b`` (H) zero.
+    ``h = tanh(x @ w_x + h @ w_h + b)``, with ``w_x`` (in, H) and ``w_h`` (H, H) drawn as N(0, 1)/sqrt of their first
+    length and ``b`` (H) zero.
+
+    2-D input ``(batch, in)`` is one step and gives ``(batch, H)``; the state is carried, with its graph, to the next
+    call, until ``reset_state()``. 3-D input ``(batch, time, in)`` is a sequence and gives ``(batch, time, H)``; it runs
+    from a zero state and neither reads nor changes the carried one, or, if ``stateful``, begins at the carried one and
+    carries its last, both without a graph. ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step
+    calls since ``reset_state()``.
 
     Args:
         features: ``H``, or ``in, H``; with ``H`` alone the layer learns ``in`` at first use.
-        return_sequences: whether a sequence gives all steps, or the last one only.
+        return_sequences: whether a sequence gives all steps, or only the last one, ``(batch, H)``.
         stateful: whether a sequence begins where the one before ended.
         dtype, rng: as for ``Linear``.
-
-    Shapes: ``(batch, in)`` is one step and gives ``(batch, H)``; the state is carried, with its graph, to
-    the next call, until ``reset_state()``. ``(batch, time, in)`` is a sequence and gives
-    ``(batch, time, H)``, or ``(batch, H)``; it runs from a zero state and neither reads nor changes the
-    carried one, or, if ``stateful``, begins at the carried one and carries its last, both without a graph.
-    ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step calls since ``reset_state()``.
 
     Raises:
         ValueError: another number of features or axes, no time steps, or a carried state of another batch size.
@@ -126,9 +113,6 @@ class RNN(Recurrent):
 
     gates = 1
 
-    def zero_state(self, batch: int) -> Any:
-        return np.zeros((batch, self.out_features), self.w_h.dtype)
-
     def step(self, z: Any, state: Any) -> tuple[Any, Any]:
         h = np.tanh(z + state @ self.w_h)
         return h, h
@@ -138,27 +122,21 @@ class LSTM(Recurrent):
     """Long short-term memory: a recurrent layer with a cell that gates fill, keep and show.
 
     ``f, i, o, u = split(x @ w_x + h @ w_h + b)``, ``c = sigmoid(f) * c + sigmoid(i) * tanh(u)``,
-    ``h = sigmoid(o) * tanh(c)``, with ``w_x`` (in, 4H) and ``w_h`` (H, 4H) drawn as N(0, 1)/sqrt of their
-    first length and ``b`` (4H) zero.
+    ``h = sigmoid(o) * tanh(c)``, with ``w_x`` (in, 4H) and ``w_h`` (H, 4H) drawn as N(0, 1)/sqrt of their first length
+    and ``b`` (4H) zero. Input, arguments and errors are as for ``RNN``; ``.state`` is the carried ``(h, c)``, or None.
 
-    Args, Shapes, Raises: as for ``RNN``; ``.state`` is the carried ``(h, c)``, or None.
-
-    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers,
-    Schmidhuber, Cummins, "Learning to forget", 2000.
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber,
+    Cummins, "Learning to forget", 2000.
 
     >>> lstm = LSTM(5, return_sequences=False)
     >>> lstm(np.ones((2, 7, 3))).shape, lstm
     ((2, 5), LSTM(3→5))
-    >>> h = lstm(np.ones((2, 3)))
-    >>> lstm.state[0] is h
-    True
     """
 
     gates = 4
 
     def zero_state(self, batch: int) -> Any:
-        zeros = np.zeros((batch, self.out_features), self.w_h.dtype)
-        return zeros, zeros
+        return (super().zero_state(batch),) * 2
 
     def step(self, z: Any, state: Any) -> tuple[Any, Any]:
         h, c = state

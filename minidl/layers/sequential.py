@@ -12,15 +12,8 @@ from minidl.layers.layer import Layer, nested
 class Sequential(Layer):
     """Layers and functions, each applied to what the one before gave.
 
-    ``y = last(.. second(first(x)))``
-
-    Args:
-        layers: layers, or any functions of one array.
-
-    Shapes: those of the first layer's input and the last one's output.
-
-    Raises:
-        TypeError: one of the layers cannot be called.
+    ``y = last(.. second(first(x)))``. Takes layers and any functions of one array; a slice is a Sequential of the
+    same layers. Raises TypeError if one of them cannot be called.
 
     >>> import numpy as np
     >>> from minidl import functions as F, layers

@@ -20,29 +20,37 @@ class Weighted(Layer):
     """A layer whose weights exist from construction and have data once the number of input features is known."""
 
     out_features: int
+    b: Parameter | None
 
-    def _set_sizes(self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None) -> None:
+    def _make(
+        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, bias: bool = True
+    ) -> None:
+        """Make the weights of ``_weights``, all lazy where ``features`` is ``(out,)``, and ``b``."""
         kind = type(self).__name__
         try:
-            sizes = [operator.index(n) for n in features]
-        except TypeError:
-            sizes = []
-        if len(sizes) not in (1, 2) or min(sizes) < 1:
+            *known, out = [operator.index(n) for n in features]
+        except (TypeError, ValueError):
+            known, out = [], 0
+        if len(known) > 1 or min(*known, out, 1) < 1:
             got = ", ".join(map(repr, features))
             raise ValueError(f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})")
-        self.out_features, self.dtype, self.rng = sizes[-1], floating(dtype, kind), rng
+        if not isinstance(rng, np.random.Generator | None):
+            raise TypeError(f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}")
+        self.out_features, self.dtype, self.rng = out, floating(dtype, kind), rng
+        self.lazy_shapes = self._weights(out)
+        for name in self.lazy_shapes:
+            setattr(self, name, Parameter(None, name=f"{name} of {kind}(?→{out})"))  # reading it raises with this name
+        width = next(iter(self.lazy_shapes.values()))[-1]
+        self.b = Parameter(np.zeros(width, self.dtype), name="b") if bias else None
+        if known:
+            self._draw(known[0])
 
-    def _make_weights(self, features: tuple[int, ...], **shapes: tuple[int | None, ...]) -> None:
-        """Make the weights; None stands for the number of input features, the first axis of the first weight."""
-        self.shapes = shapes
-        vars(self).update({name: Parameter(None) for name in shapes})
-        for name in shapes:  # reading one before first use raises with this name
-            getattr(self, name).name = f"{name} of {self!r}"
-        if len(features) == 2:
-            self._draw(operator.index(features[0]))
+    def _weights(self, out: int) -> dict[str, tuple[int | None, ...]]:
+        """Names and shapes of the weights; None is the number of input features, the first weight's first axis."""
+        raise NotImplementedError
 
     def _draw(self, in_features: int) -> None:
-        for name, shape in self.shapes.items():
+        for name, shape in self.lazy_shapes.items():
             weight = getattr(self, name)
             if _lazy(weight):
                 weight.data = normal_over_sqrt_in(tuple(n or in_features for n in shape), self.dtype, self.rng)
@@ -51,30 +59,24 @@ class Weighted(Layer):
     @property
     def in_features(self) -> int | None:
         """How many features the input has; None until it is learned."""
-        weight = getattr(self, next(iter(self.shapes)))
+        weight = getattr(self, next(iter(self.lazy_shapes)))
         return None if _lazy(weight) else weight.shape[0]
 
     def _checked(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
-        if not hasattr(x, "dtype"):
-            x = np.asarray(x)
+        x = x if hasattr(x, "dtype") else np.asarray(x)
         if x.dtype.kind != "f":
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)")
-        if _lazy(weight):
-            if x.ndim == 0 or x.shape[-1] == 0:
-                raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
+        if _lazy(weight) and x.shape[-1:] not in [(), (0,)]:
             self._draw(x.shape[-1])
-        if x.shape[-1:] != weight.shape[:1]:
-            raise ValueError(f"{self!r}: want input of shape (.., {weight.shape[0]}), got {x.shape}")
+        wanted = "in" if _lazy(weight) else weight.shape[0]
+        if x.shape[-1:] != (wanted,):
+            raise ValueError(f"{self!r}: want input of shape (.., {wanted}), got {x.shape}")
         return x if x.dtype == weight.dtype else x.astype(weight.dtype)
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value}" for name, value in self._options().items())
+        options = ", bias=False" if self.b is None else ", stateful=True" if getattr(self, "stateful", False) else ""
         return f"{type(self).__name__}({self.in_features or '?'}→{self.out_features}{options})"
-
-    def _options(self) -> dict[str, Any]:
-        """What to show of a layer besides its sizes."""
-        return {}
 
 
 def _lazy(weight: Variable) -> bool:

@@ -138,6 +138,13 @@ def test_freeze_and_unfreeze_also_lazy_parameters():
     assert all(p.grad is not None for p in net.parameters())
 
 
+def test_unfreeze_leaves_integer_parameters_as_they_are():
+    holder = Holder([Parameter([1.0]), Parameter([1, 2])])
+    holder.freeze()
+    holder.unfreeze()
+    assert [p.requires_grad for p in holder.parameters()] == [True, False]
+
+
 def test_a_frozen_part_passes_gradients_on():
     net = Sequential(Linear(3, 4), Linear(4, 2))
     net[1].freeze()
@@ -233,10 +240,10 @@ def test_loading_casts_between_floating_dtypes_and_takes_lists_and_variables():
     [
         ({"out.b": None}, r"missing: out\.b"),
         ({"other": np.ones(1)}, "unknown: other"),
-        ({"hidden.w": np.ones((4, 3))}, r"hidden\.w: want shape \(3, 4\), got \(4, 3\)"),
-        ({"scale": np.ones(1)}, r"scale: want shape \(\), got \(1,\)"),
-        ({"hidden.b": np.ones(4, int)}, r"hidden\.b: want float32, got int64"),
-        ({"hidden.b": np.ones(4, complex)}, r"hidden\.b: want float32, got complex128"),
+        ({"hidden.w": np.ones((4, 3))}, r"hidden\.w: want float32 \(3, 4\), got float64 \(4, 3\)"),
+        ({"scale": np.ones(1)}, r"scale: want float64 \(\), got float64 \(1,\)"),
+        ({"hidden.b": np.ones(4, int)}, r"hidden\.b: want float32 \(4,\), got int64 \(4,\)"),
+        ({"hidden.b": np.ones(4, complex)}, r"hidden\.b: want float32 \(4,\), got complex128"),
         ({"hidden.b": np.ones(3), "more": 1.0, "out.w": None}, r"missing: out\.w; unknown: more; hidden\.b: want"),
     ],
 )
@@ -252,11 +259,29 @@ def test_nothing_is_loaded_when_something_is_wrong(change, complaint):
 
 def test_a_lazy_parameter_is_loaded_with_what_is_known_of_it():
     layer = Linear(2)
-    with pytest.raises(ValueError, match=r"w: want shape \(\?, 2\), got \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"w: want float32 \(\?, 2\), got float64 \(3, 4\)"):
         layer.load_state_dict({"w": np.ones((3, 4)), "b": np.ones(2)})
-    with pytest.raises(ValueError, match=r"w: want float32, got int64"):
+    with pytest.raises(ValueError, match=r"w: want float32 \(\?, 2\), got int64"):
         layer.load_state_dict({"w": np.ones((3, 2), int), "b": np.ones(2)})
     assert layer.w.lazy and not layer.b.data.any()
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2]), np.array(["a"]), np.array([None]), np.array([1j])])
+def test_a_lazy_parameter_of_ones_own_takes_floating_values_only(value):
+    holder = Holder([Parameter(1.0), Parameter(None)])
+    with pytest.raises(ValueError, match=r"held\.1: want"):
+        holder.load_state_dict({"held.0": 3.0, "held.1": value})
+    assert holder.held[0].item() == 1.0 and holder.held[1].lazy  # nothing was changed
+    holder.load_state_dict({"held.0": 3.0, "held.1": np.ones(4, np.float32)})
+    assert holder.held[1].shape == (4,) and holder.held[1].dtype == np.float32 and holder.held[1].name == "1"
+
+
+def test_attributes_may_have_any_name():
+    holder = Holder(Linear(2))
+    holder.dtype, holder.shapes, holder.own = "float32", [1], Parameter(None)
+    holder.astype(np.float64)
+    holder.load_state_dict({"held.w": np.ones((3, 2)), "held.b": np.ones(2), "own": np.ones(1)})
+    assert holder.dtype == "float32" and holder.held.w.dtype == np.float64
 
 
 def test_loading_wants_a_mapping():

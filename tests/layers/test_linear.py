@@ -118,3 +118,18 @@ def test_parameters_given_by_hand():
     layer.w.data = np.ones((3, 2))
     layer.w.name = "w"
     assert repr(layer) == "Linear(3→2)" and isinstance(layer.w, Parameter)
+
+
+@pytest.mark.parametrize("rng", [0, 7, np.random, "seed"])  # 0 above all: falsy, it would be the default unnoticed
+def test_rng_is_a_generator(rng):
+    with pytest.raises(TypeError, match=r"Linear: rng must be a generator such as np\.random\.default_rng\(0\), got"):
+        Linear(3, 2, rng=rng)
+
+
+@pytest.mark.parametrize("value", [np.ones((3, 2), np.float64), np.float64(2.0), [[1.0, 2.0]]])
+def test_casting_leaves_the_input_alone(value):
+    layer, x = Linear(2), np.atleast_2d(value).astype(np.float64)
+    before = x.copy()
+    layer(x)
+    assert x.dtype == np.float64
+    np.testing.assert_array_equal(x, before)

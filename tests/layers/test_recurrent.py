@@ -1,5 +1,7 @@
 """RNN and LSTM: both forms against the formulas and each other, the carried state, and what bad input gets."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -215,6 +217,35 @@ def test_nothing_is_recorded_under_no_grad(kind):
     with minidl.no_grad():
         y, h = layer(X), layer(X[:, 0])
     assert not y.requires_grad and not h.requires_grad and layer.steps == 1
+
+
+@KINDS
+def test_a_bad_first_input_draws_nothing(kind):
+    layer = kind(5)
+    for x in (np.ones(3), np.ones((1, 2, 2, 3)), np.ones((2, 0, 3)), np.ones((2, 0))):
+        with pytest.raises(ValueError, match=rf"{kind.__name__}\(\?→5\): "):
+            layer(x)
+    assert layer.w_x.lazy and layer.state is None
+    assert layer([[1.0, 2.0]]).shape == (1, 5) and repr(layer) == f"{kind.__name__}(2→5)"
+
+
+@KINDS
+def test_arrays_of_steps_and_copies_of_a_carried_state(kind):
+    layer = made(kind)
+    layer(X[:, 0])
+    other = copy.deepcopy(layer)
+    np.testing.assert_array_equal(other(X[:, 1]).data, layer(X[:, 1]).data)  # each goes on from its own
+    assert other.steps == layer.steps == 2 and other.state is not layer.state
+
+
+@KINDS
+def test_a_failing_step_leaves_the_state(kind):
+    layer = made(kind)
+    layer(X[:, 0])
+    state = layer.state
+    with pytest.raises(ValueError, match="want input of shape"):
+        layer(np.ones((2, 4)))
+    assert layer.state is state and layer.steps == 1
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------
