@@ -208,6 +208,11 @@ for p in (0, 1, 2, 3, -1, -2, 0.5, 2.5, -1.5):
 for p in (0, 1, 2, 3, -1, -2):
     row(F.power, away(3), p, order=3, label=f"negative base, {p}")
 row(F.power, away(4), np.array([0, 1, 2, 3]), order=3, label="negative base, integer array")
+for binary in (F.maximum, F.minimum):  # at ties, differences to both sides average to the halves that are documented
+    row(binary, np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.0, 3.0]), order=1, label="ties")
+for reduction in (F.max, F.min):
+    row(reduction, np.array([[1.0, 1.0, 2.0, 2.0], [0.0, 3.0, 3.0, 0.0]]), axis=1, order=1, label="ties")
+row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
 row(F.power, positive(4), np.array([0.0, 1.0, 2.0, -1.0]), order=3, label="exponents 0 and 1")
 row(F.power, 0, positive(3), label="base 0")
 row(F.power, np.array([0.0, 2.0]), positive(2) + 1, fixed=(0,), label="base with a 0")
