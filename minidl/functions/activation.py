@@ -3,8 +3,6 @@
 Losses live in loss.py.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@
 Choice by a condition (``where``, ``maximum``) has a derivative and lives in elementwise.py.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

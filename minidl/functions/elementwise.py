@@ -3,8 +3,6 @@
 Activations live in activation.py, comparisons in comparison.py.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from functools import cache

@@ -3,8 +3,6 @@
 Regular moves of whole arrays live in shape.py.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

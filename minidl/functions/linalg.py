@@ -3,8 +3,6 @@
 Elementwise products live in elementwise.py.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@
 They take no silent broadcast: prediction and target have the same shape, or labels one axis less.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 
@@ -88,9 +86,8 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     return losses.sum() / max(len(rows), 1), e
 
 
-def _cross_entropy_joint(
-    g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any, ignore_index: int = -100
-) -> tuple[Any, None]:
+def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any,
+                         ignore_index: int = -100) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
     z, where, rows, labels = _rows(x, t, ignore_index)
     scale = g / max(len(rows), 1)

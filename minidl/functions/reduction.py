@@ -3,8 +3,6 @@
 Functions that only move elements live in shape.py; softmax and the like in activation.py.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

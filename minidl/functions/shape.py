@@ -3,8 +3,6 @@
 Picking elements by index lives in indexing.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -80,10 +78,8 @@ def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
 
 def _concatenate_rule(g: Any, y: Any, wanted: list[bool], *arrays: Any, axis: int = 0) -> list[Any]:
     ends = accumulate(a.shape[axis] for a in arrays)
-    return [
-        g[_part(axis, g.ndim, end - a.shape[axis], end)] if want else None
-        for a, end, want in zip(arrays, ends, wanted, strict=True)
-    ]
+    return [g[_part(axis, g.ndim, end - a.shape[axis], end)] if want else None
+            for a, end, want in zip(arrays, ends, wanted, strict=True)]
 
 
 def _split_rule(gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, axis: int = 0) -> list[Any]:

@@ -5,6 +5,7 @@ differentiated; everything else is passed on as it is. What a row buys is in tes
 """
 
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -347,6 +348,7 @@ INDICES: list[Any] = [
     (np.array([0, 0]), np.array([False, True, False, False])), (None, np.array([0, 0])),
     (np.array([0, 0]), ..., np.array([4, 4])),
     (np.array(1), slice(None), np.array([2, 2])), (range(2), 0),
+    (array("q", [0, 0]), 1),
 ]
 for n, index in enumerate(INDICES):
     row(F.getitem, cube, index, label=f"{n}:{index!r}".replace("\n", "")[:60])
@@ -381,6 +383,8 @@ for lead in ((2,), (), (4, 2), (0,), (1,), (2, 0)):
     row(F.linear, normal(*lead, 3), normal(3, 2), normal(2), order=3,
         like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b)
     row(F.linear, normal(*lead, 3), normal(3, 2), like=lambda x, w: np.einsum("...i,io->...o", x, w))
+for x, w in [((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 0), (0, 0)), ((2, 4, 0), (0, 1))]:
+    row(F.linear, normal(*x), normal(*w), normal(w[1]), like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b)
 row(F.linear, normal(2, 3), normal(3, 2), None, like=lambda x, w, b: np.einsum("...i,io->...o", x, w))
 row(F.linear, normal(2, 3), normal(3, 2), b=normal(2), like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b)
 row(F.linear, normal(2, 3), normal(3, 2), np.array([1, 2]), like=lambda x, w, b: np.einsum("bi,io->bo", x, w) + b)

@@ -178,6 +178,7 @@ def test_losses_of_a_perfect_prediction() -> None:
 def test_huber_where_its_two_forms_meet() -> None:
     y, t = np.array([-3.0, -1.0, 1.0, 3.0]), np.zeros(4)
     assert F.huber(y, t) == (2.5 + 0.5 + 0.5 + 2.5) / 4
+    assert F.huber(y.astype(np.float32), t.astype(np.float32), np.float64(2)).dtype == np.float32
     assert both_ways(lambda v: F.huber(v, t), y).tolist() == [-0.25, -0.25, 0.25, 0.25]
 
 
