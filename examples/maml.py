@@ -93,7 +93,6 @@ def main():
     right.legend(fontsize="x-small")
     (file := Path("out/maml.png")).parent.mkdir(exist_ok=True)
     figure.savefig(file, dpi=120)
-    print(f"wrote {file}")
 
 
 if __name__ == "__main__":

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
+class TracedApplication(Application):
+    """An application recorded under detect_anomaly(); ``trace`` says where and with which arrays."""
+
+    __slots__ = ("trace",)
+
+
 class Trace:
-    """Where an application was recorded, and fingerprints of the arrays it was recorded with."""
+    """Where an application was recorded, and fingerprints of its arrays."""
 
     def __init__(self, node: Application) -> None:
         self.place = users_line()
@@ -31,7 +37,7 @@ class Trace:
         return self.place
 
     def check_arrays(self, node: Application) -> None:
-        """Raise RuntimeError if an array changed since the application was recorded."""
+        """Raise RuntimeError if an array changed since."""
         for i, (a, old) in enumerate(zip((*node.args, node.output), self.prints, strict=True)):
             if _fingerprint(a) != old:
                 what = f"argument {i}" if i < len(node.args) else "the output"
@@ -42,22 +48,8 @@ class Trace:
 
     def check_gradient(self, node: Application, i: int, g: Any) -> None:
         """Raise FloatingPointError at a non-finite gradient."""
-        array = getattr(g, "_raw", g)
-        if not np.isfinite(array).all():
-            raise FloatingPointError(
-                f"the derivative of {node.name} for argument {i} is not finite (applied at {self.place})"
-            )
-
-
-class TracedApplication(Application):
-    """An application recorded under detect_anomaly()."""
-
-    __slots__ = ("trace",)
-
-
-def attach(node: Application) -> None:
-    """Give an application its trace."""
-    node.trace = Trace(node)  # type: ignore[misc]  # a TracedApplication: there it is a slot
+        if not np.isfinite(getattr(g, "_raw", g)).all():
+            raise FloatingPointError(f"derivative of {node.name} for argument {i}, applied at {self.place}: not finite")
 
 
 def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
@@ -70,11 +62,11 @@ def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
 
 
 def users_line() -> str:
-    """File and line of the innermost caller outside minidl (and NumPy, which dispatches to it)."""
+    """File and line of the innermost caller outside minidl and NumPy."""
     frame = sys._getframe(1)
     while frame.f_back is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and "numpy" not in frame.f_globals.get("__name__", ""):
+        inside = frame.f_code.co_filename.startswith(_PACKAGE) or "numpy" in frame.f_globals.get("__name__", "")
+        if not inside:
             break
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

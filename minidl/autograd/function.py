@@ -25,26 +25,17 @@ Rule = Callable[..., Any]
 class Function:
     """A function of arrays together with its derivative; made by ``differentiable``."""
 
-    def __init__(
-        self,
-        forward: Callable[..., Any],
-        rules: Sequence[Rule | None],
-        joint: Rule | None,
-        saves: bool,
-        equals: Callable[..., Any] | None,
-        name: str,
-        arity: int | None,
-    ) -> None:
-        self.forward, self.rules, self.joint, self.saves, self.equals = forward, rules, joint, saves, equals
-        self.name = self.__name__ = name
-        self.__wrapped__ = forward
-        own_doc = getattr(forward, "__code__", None) and forward.__doc__
-        self.__doc__ = own_doc or f"NumPy's ``{name}``, with broadcasting; on Variables it is recorded."
-        self.nin = forward.nin if isinstance(forward, np.ufunc) else None
-        self.arity = arity  # how many leading arguments are differentiated; None: all
+    def __init__(self, forward: Any, rules: Sequence[Rule | None], joint: Rule | None, name: str) -> None:
+        self.forward, self.rules, self.joint, self.name, self.__name__ = forward, rules, joint, name, name
+        self.saves = False
+        self.equals: Callable[..., Any] | None = None
+        self.arity = len(rules) if rules else None  # how many leading arguments are differentiated; None: all
         self.derived = bool(rules) or joint is not None
+        self.nin = forward.nin if isinstance(forward, np.ufunc) else None
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
+        self.__wrapped__ = forward
+        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, with broadcasting; on Variables recorded."
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if self.nin is not None and len(inputs) != self.nin:  # one more would be taken for NumPy's out=
@@ -80,15 +71,12 @@ class Function:
                 raise TypeError(f"{self.name}: keyword {name!r} has no derivative rule")
         return inputs, settings
 
-    # ---- derivatives of one application, called by the engine ------------------------------------------
-
     def prepare(
         self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Callable[..., Any] | None
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
-        """What the rules of an application are given: arguments and output, as Variables if there is a ``box``.
+        """What an application's rules are given: arguments and output, as Variables if there is a ``box``.
 
-        Third, where they come all at once (from a joint rule, or from the composition a fused function
-        equals), the gradients themselves.
+        Third, if they come all at once (from a joint rule, or a fused function's composition), the gradients.
         """
         args: Sequence[Any] = node.args
         y: Any = node.output
@@ -110,19 +98,16 @@ class Function:
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
-        It is applied to copies of the arguments, so that the walk ends at them and an argument that feeds
-        another one is not counted twice.
+        On copies of the arguments: the walk ends there, and one that feeds another is not counted twice.
         """
         since = next_number()
         copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
         y = self.equals(*copies, **settings)  # type: ignore[misc]  # not None here
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
         seeds = {v._node: gv for v, gv in pairs if gv is not None and v._node is not None}
-        targets = {c._node for c, want in zip(copies, wanted, strict=True) if want}
-        found = engine.walk(seeds, box, targets=targets, since=since)
-        return [
-            found.get(c._node, np.zeros_like(c._raw)) if want else None for c, want in zip(copies, wanted, strict=True)
-        ]
+        nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
+        found = engine.walk(seeds, box, targets={n for n in nodes if n is not None}, since=since)
+        return [found.get(n, np.zeros_like(c._raw)) if n else None for n, c in zip(nodes, copies, strict=True)]
 
 
 def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
@@ -159,13 +144,12 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         return tuple(box(o, None) for o in y) if type(y) is tuple else box(y, None)
     arity = function.arity
     if arity is not None and len(parents) > arity and any(parents[arity:]):
-        i = next(i for i in range(arity, len(parents)) if parents[i])
-        raise TypeError(f"{function.name} has no derivative for its argument {i}, a Variable that requires one")
+        raise TypeError(f"{function.name} has derivatives for its first {arity} arguments, but a later one requires one")
     new = Application.__new__(Application if not mode.anomaly else anomaly.TracedApplication)
     new.function, new.inputs, new.args, new.settings = function, tuple(parents), tuple(args), settings
     new.output, new.saved, new.number, new.owner = y, saved, next_number(), None
     if mode.anomaly:
-        anomaly.attach(new)
+        new.trace = anomaly.Trace(new)  # type: ignore[misc]  # a TracedApplication: there it is a slot
     if type(y) is tuple:
         outs = []
         for i, o in enumerate(y):
@@ -193,20 +177,17 @@ def differentiable(
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
     A rule is ``rule(g, y, *arguments, **settings)``: the gradient ``g`` of the output ``y``, then the
-    function's own arguments; it returns the gradient for one argument, before un-broadcasting and
-    expanding, which the engine does. Rules must be pure (use only what they are given), use only
-    functions that have rules themselves, prefer methods and operators, and scale by Python numbers:
-    then gradients of gradients and the compiler come for free.
+    function's own arguments; it returns the gradient for one argument, which the engine un-broadcasts or
+    expands. Rules must be pure (use only what they are given), use only functions that have rules, and
+    scale by Python numbers: then gradients of gradients come for free.
 
     Args:
-        forward: takes and returns real arrays (or a tuple of arrays). A NumPy ufunc is also registered, so
+        forward: takes and returns real arrays (or a tuple of arrays). A ufunc of NumPy's is also registered, so
             that ``np.exp(variable)`` is recorded.
         rules: one for each leading argument; None where the derivative is zero. No rule at all: a
             function that is recorded but not differentiated, such as a comparison.
-        joint: instead of rules, one rule ``joint(g, y, wanted, *arguments)`` for all arguments, which
-            returns a gradient (or anything, where not wanted) for each. Its settings have defaults.
-        saves: the forward returns ``(output, saved)`` and the joint rule is
-            ``joint(g, y, saved, wanted, *arguments)``.
+        joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for each argument.
+        saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``.
         equals: the plain composition a fused function is equal to; second derivatives go through it.
         name: shown in messages and graphs; default the forward's, without underscores in front.
         replaces: further functions of NumPy that this one stands for.
@@ -218,8 +199,8 @@ def differentiable(
     >>> x.grad
     Variable([0.25   0.0625])
     """
-    arity = len(rules) if rules else None
-    function = Function(forward, rules, joint, saves, equals, name or forward.__name__.lstrip("_"), arity)
+    function = Function(forward, rules, joint, name or forward.__name__.lstrip("_"))
+    function.saves, function.equals = saves, equals
     function.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it, as for a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
         implements(original)(function)
@@ -241,25 +222,17 @@ def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
 
 def _method(function: Callable[..., Any], how: str) -> Any:
     """A method of Variable from a function: operators go to the recorder without a detour."""
-    if not isinstance(function, Function):
-        if how == "starred":
-            return lambda self, *shape: function(self, *_unstarred(shape))
+    if how == "starred":  # reshape(2, 3) and reshape((2, 3)) are the same
+        return lambda self, *s: function(self, *((s,) if len(s) > 1 or (s and isinstance(s[0], int)) else s))
+    if not isinstance(function, Function) or how == "method":
         return lambda self, *args, **kwargs: function(self, *args, **kwargs)
-    match how:
-        case "binary":
-            return lambda self, other: record(function, (self, other), {})
-        case "reflected":
-            return lambda self, other: record(function, (other, self), {})
-        case "in place":
-            return lambda self, other: _not_in_place(function, self, other)
-        case "unary":
-            return lambda self: record(function, (self,), {})
-        case "starred":
-            return lambda self, *shape: function(self, *_unstarred(shape))
-        case "property":
-            return property(lambda self: record(function, (self,), {}), doc="The transpose.")
-        case _:
-            return lambda self, *args, **kwargs: function(self, *args, **kwargs)
+    return {
+        "binary": lambda self, other: record(function, (self, other), {}),
+        "reflected": lambda self, other: record(function, (other, self), {}),
+        "in place": lambda self, other: _not_in_place(function, self, other),
+        "unary": lambda self: record(function, (self,), {}),
+        "property": property(lambda self: record(function, (self,), {}), doc="The transpose."),
+    }[how]
 
 
 def _not_in_place(function: Function, x: Variable, other: Any) -> Any:
@@ -270,11 +243,6 @@ def _not_in_place(function: Function, x: Variable, other: Any) -> Any:
             "to compute with it write `x = x - ...`"
         )
     return record(function, (x, other), {})
-
-
-def _unstarred(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``reshape(2, 3)`` and ``reshape((2, 3))`` are the same."""
-    return (shape,) if len(shape) > 1 or (shape and isinstance(shape[0], int)) else shape
 
 
 def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:

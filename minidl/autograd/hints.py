@@ -8,39 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 WORDS = {
-    "zero_grad": "cleargrad() on a Variable, cleargrads() on a layer or an optimizer",
-    "zero_grads": "cleargrads()",
-    "clear_grad": "cleargrad()",
-    "step": "update()",
+    "zero_grad": "cleargrad() on a Variable, cleargrads() on a layer or an optimizer", "zero_grads": "cleargrads()",
+    "step": "update()", "param_groups": "params", "learning_rate": "lr",
     "train": "nothing: training is the default; evaluation is the context `with minidl.test_mode():`",
-    "eval": "the context `with minidl.test_mode():`",
-    "numpy": ".data",
-    "values": ".data",
-    "value": ".data",
-    "detach_": "unchain()",
-    "requires_grad_": "requires_grad = True",
-    "view": "reshape()",
-    "permute": "transpose()",
-    "unsqueeze": "np.expand_dims(x, axis)",
-    "mul": "*, or np.multiply",
-    "add": "+, or np.add",
-    "matmul": "@, or np.matmul",
-    "dim": ".ndim",
-    "grad_fn": ".creator",
-    "is_leaf": "creator is None",
-    "retain_grad": "backward(retain_grad=True)",
-    "cpu": "nothing: arrays are NumPy's",
-    "to": "astype()",
-    "float": "astype(np.float32)",
-    "double": "astype(np.float64)",
-    "half": "astype(np.float16)",
-    "long": "astype(np.int64)",
-    "params": "parameters()",
-    "weight": "w",
-    "bias": "b",
-    "param_groups": "params",
-    "learning_rate": "lr",
-    "call": "forward()",
+    "eval": "the context `with minidl.test_mode():`", "call": "forward()",
+    "numpy": ".data", "value": ".data", "values": ".data", "dim": ".ndim",
+    "detach_": "unchain()", "requires_grad_": "requires_grad = True", "retain_grad": "backward(retain_grad=True)",
+    "grad_fn": ".creator", "is_leaf": "creator is None", "params": "parameters()", "weight": "w", "bias": "b",
+    "view": "reshape()", "permute": "transpose()", "unsqueeze": "np.expand_dims(x, axis)",
+    "mul": "*, or np.multiply", "add": "+, or np.add", "matmul": "@, or np.matmul",
+    "float": "astype(np.float32)", "double": "astype(np.float64)", "to": "astype()",
 }
 
 
@@ -52,7 +29,5 @@ class WordsOfOthers:
     if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
 
         def __getattr__(self, name: str) -> Any:
-            kind = type(self).__name__
-            if name in WORDS:
-                raise AttributeError(f"{kind} has no attribute {name!r}; in minidl the word is {WORDS[name]}")
-            raise AttributeError(f"{kind} has no attribute {name!r}")
+            ours = f"; in minidl the word is {WORDS[name]}" if name in WORDS else ""
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{ours}")

@@ -29,10 +29,10 @@ MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 
 
 class Switch:
-    """A context manager and decorator that changes flags of the mode; it keeps no state of its own.
+    """A context manager and decorator that changes flags of the mode.
 
-    The way back is linked from the mode itself, so one switch may be nested in itself and shared
-    between threads and tasks.
+    The way back is linked from the mode itself, so one switch may be nested in itself and shared between
+    threads and tasks.
     """
 
     __slots__ = ("_changes",)
@@ -45,16 +45,11 @@ class Switch:
         MODE.set(mode._replace(outer=mode, **self._changes))
 
     def __exit__(self, *exc: object) -> None:
-        outer = MODE.get().outer
-        assert outer is not None, "a mode was left that was never entered"
-        MODE.set(outer)
+        MODE.set(MODE.get().outer)
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{function.__name__} is a generator: its body runs after the decorator has left the mode; "
-                "use a with block inside it"
-            )
+            raise TypeError(f"{function.__name__} is a generator, which runs after the call: use a with block in it")
         wrapper: Callable[..., Any]
         if inspect.iscoroutinefunction(function):
 
@@ -71,27 +66,21 @@ class Switch:
 
 
 def no_grad() -> Switch:
-    """Record nothing inside: results are constants, as for evaluation. A context manager and decorator.
+    """Record nothing inside: results are constants. A context manager and decorator, per thread and task.
 
-    It nests, and is per thread and per asynchronous task.
-
-    >>> import minidl
-    >>> x = minidl.Variable(2.0)
-    >>> with minidl.no_grad():
-    ...     y = x * x
-    >>> y.requires_grad
+    >>> from minidl import Variable
+    >>> with no_grad():
+    ...     print((Variable(2.0) * 3).requires_grad)
     False
     """
     return Switch(recording=False)
 
 
 def test_mode() -> Switch:
-    """Run layers as for evaluation inside (dropout passes its input on). A context manager and decorator.
-
-    It nests, and is per thread and per asynchronous task; gradients are still recorded.
+    """Evaluate inside: dropout passes its input on. A context manager and decorator, per thread and task.
 
     >>> import minidl, numpy as np
-    >>> with minidl.test_mode():
+    >>> with test_mode():
     ...     print(minidl.functions.dropout(np.ones(3), 0.5))
     [1. 1. 1.]
     """
@@ -99,23 +88,20 @@ def test_mode() -> Switch:
 
 
 def detect_anomaly() -> Switch:
-    """Stop at the first non-finite value and at arrays changed in place between forward and backward.
+    """Stop at the first non-finite value, and at arrays changed in place between forward and backward.
 
-    The error names the function and the line of the caller's code that applied it. Costs a copy of
-    every argument's fingerprint: for finding a fault, not for training.
+    The error names the function and the line of the caller's code that applied it. Slow: for finding a
+    fault, not for training.
 
     Raises:
         FloatingPointError: a function or a derivative gave NaN or infinity.
         RuntimeError: an array that a recorded application needs was changed since.
 
     >>> import minidl, numpy as np
-    >>> x = minidl.Variable([0.0, 1.0])
-    >>> with minidl.detect_anomaly(), np.errstate(divide="ignore"):
-    ...     try:
-    ...         np.log(x)
-    ...     except FloatingPointError as error:
-    ...         print(str(error)[:34])
-    log gave a non-finite value at <do
+    >>> with detect_anomaly(), np.errstate(divide="ignore"):
+    ...     np.log(minidl.Variable(0.0))
+    Traceback (most recent call last):
+    FloatingPointError: log gave a non-finite value at <doctest minidl.autograd.modes.detect_anomaly[1]>:2
     """
     return Switch(anomaly=True)
 

@@ -31,8 +31,8 @@ class Leaf:
 class Application:
     """One recorded application of a function.
 
-    ``inputs`` holds a node for every argument that is differentiated and None for the others;
-    it is ``()`` once the application was cut from what lies behind it, None once it was freed.
+    ``inputs`` holds a node or None for every argument; it is ``()`` once the application was cut from what
+    lies behind it, None once it was freed.
     """
 
     __slots__ = ("args", "function", "inputs", "number", "output", "owner", "saved", "settings")

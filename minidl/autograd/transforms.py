@@ -95,18 +95,16 @@ class Call:
         return [g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs]
 
 
-def _select(results: list[Any], argnum: int | Sequence[int]) -> Any:
-    return results[0] if isinstance(argnum, int) else tuple(results)
-
-
 def _argnums(argnum: int | Sequence[int]) -> Sequence[int]:
     return (argnum,) if isinstance(argnum, int) else tuple(argnum)
 
 
-def value_and_grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``.
+def _select(results: list[Any], argnum: int | Sequence[int]) -> Any:
+    return results[0] if isinstance(argnum, int) else tuple(results)
 
-    Args and raises as ``grad``.
+
+def value_and_grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``; the rest as ``grad``.
 
     >>> value_and_grad(lambda x: (x * x).sum())([1.0, 2.0])
     (np.float64(5.0), array([2., 4.]))
@@ -122,13 +120,10 @@ def value_and_grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Ca
 def grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
-    Args:
-        f: gives one element.
-        argnum: which argument to differentiate; a tuple gives a tuple of gradients.
+    ``argnum`` says for which argument; a tuple of them gives a tuple of gradients.
 
-    Raises:
-        TypeError: an argument to differentiate is not floating, or ``f`` left the graph.
-        ValueError: ``f`` gives more than one element.
+    Raises TypeError if such an argument is not floating or ``f`` left the graph, ValueError if ``f`` gives more
+    than one element.
 
     >>> grad(lambda x: x * grad(lambda y: x * y)(x))(3.0)
     np.float64(6.0)
@@ -141,14 +136,7 @@ def grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[...
 
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """The value of ``f(*args)`` and its pull-back: ``pull(g)`` is ``g`` times the Jacobian, for each argument.
-
-    Args:
-        f: a function of floating arrays.
-        args: where to evaluate it.
-
-    Returns:
-        ``y, pull``; ``pull`` takes a gradient of y's shape and gives a tuple, one entry an argument.
+    """``f(*args)`` and its pull-back: ``pull(g)`` is a tuple, ``g`` (of y's shape) times each argument's Jacobian.
 
     >>> y, pull = vjp(lambda x: x * x, [1.0, 2.0])
     >>> pull([1.0, 10.0])
@@ -159,15 +147,12 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
 
 
 def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
-    """The value of ``f(*args)`` and its derivative along the tangents: the Jacobian times a direction.
+    """``f(*args)`` and its derivative along the tangents: the Jacobian times a direction.
 
-    Found by differentiating the pull-back, which is linear in its argument (Townsend 2017, "A new trick
-    for calculating Jacobian vector products").
+    Found by differentiating the pull-back, which is linear in its argument (Townsend 2017, "A new trick for
+    calculating Jacobian vector products"). Both arguments are tuples; anything else stands for the only one.
 
-    Args:
-        f: a function of floating arrays.
-        args: a tuple of arguments (anything else stands for the only one).
-        tangents: a direction for each, of its shape.
+    Raises ValueError for a tangent of another shape than its argument, TypeError for another number of them.
 
     >>> y, dy = jvp(lambda x: x * x, ([1.0, 2.0],), ([1.0, 1.0],))
     >>> dy
@@ -193,7 +178,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
-    """The Jacobian of a function of arrays, of shape ``y.shape + x.shape``; one backward walk per element of y.
+    """The Jacobian of a function, of shape ``y.shape + x.shape``; one backward walk per element of y.
 
     Args and raises as ``grad``, but ``f`` may give an array.
 
@@ -206,18 +191,14 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
         call = Call("jacobian", f, args, (argnum,), kwargs)
         y, x = call.y, call.inputs[0]
         basis = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-        rows = [call.pull(basis[i])[0] for i in range(y.size)]
-        if not rows:
-            return np.zeros(y.shape + x.shape, x.dtype)
-        return np.stack(rows).reshape(y.shape + x.shape)
+        rows = [call.pull(row)[0] for row in basis]
+        return np.stack(rows).reshape(y.shape + x.shape) if rows else np.zeros(y.shape + x.shape, x.dtype)
 
     return matrix
 
 
 def hessian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
-    """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``.
-
-    Args and raises as ``grad``.
+    """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``; the rest as ``grad``.
 
     >>> hessian(lambda x: (x**3).sum())([1.0, 2.0])
     array([[ 6.,  0.],
@@ -227,13 +208,11 @@ def hessian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
 
 
 def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The Hessian of a scalar function times a vector, without the Hessian: ``hvp(f)(x, v, *args)``.
+    """The Hessian of a scalar function times a vector, ``hvp(f)(x, v, *args)``, without the Hessian.
 
-    The gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994). What ``scipy.optimize.minimize`` takes
-    as ``hessp``.
+    It is the gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994), and what SciPy calls ``hessp``.
 
-    Raises:
-        ValueError: ``v`` has another shape than ``x``, or ``f`` gives more than one element.
+    Raises as ``grad``, and ValueError if ``v`` has another shape than ``x``.
 
     >>> hvp(lambda x: (x**3).sum())([1.0, 2.0], [1.0, 1.0])
     array([ 6., 12.])
@@ -251,19 +230,11 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
 def gradients(
     y: Variable, xs: Sequence[Variable], gradient: Any = None, *, create_graph: bool = False
 ) -> list[Variable]:
-    """Gradients of a recorded result with respect to Variables it was computed from, leaves or results.
+    """Gradients of a recorded result for Variables it was computed from, leaves or results, as a list.
 
-    Args:
-        y: a recorded result; of several elements, their sum is meant.
-        xs: Variables that require a gradient.
-        gradient: the seed, of y's shape; default ones.
-        create_graph: whether the gradients can be differentiated again.
+    Zeros where y does not depend on one. ``gradient`` is the seed, default ones; ``create_graph`` as in ``backward``.
 
-    Returns:
-        A list of Variables, one for each of ``xs``: zeros where y does not depend on it.
-
-    Raises:
-        ValueError: ``y`` or one of ``xs`` does not require a gradient.
+    Raises ValueError if ``y`` or one of ``xs`` does not require a gradient.
 
     >>> x = Variable(3.0)
     >>> [g] = gradients(x * x, [x])

@@ -26,12 +26,11 @@ class Variable(Bound, WordsOfOthers):
     """An array with a place in the graph; functions of it are recorded so that they can be differentiated.
 
     Args:
-        data: an array, a number or a (nested) list of numbers; real, of any shape. An ndarray is not copied.
-        requires_grad: whether gradients are computed for it. Default: True for floating data, else False.
+        data: an array, a number or a (nested) list; real, of any shape. An ndarray is not copied.
+        requires_grad: whether gradients are computed for it; default True for floating data, else False.
         name: shown in graphs and messages.
 
-    Raises:
-        TypeError: ``data`` is complex, text or objects, or a Variable, or ``requires_grad=True`` for integers.
+    Raises TypeError if ``data`` is complex, text, objects or a Variable, or for ``requires_grad=True`` of integers.
 
     >>> x = Variable([1.0, 2.0])
     >>> y = (x * x).sum()
@@ -56,8 +55,6 @@ class Variable(Bound, WordsOfOthers):
         self.name = name
         self._node = Leaf(ref(self)) if (floating if requires_grad is None else requires_grad) else None
 
-    # ---- what it holds -------------------------------------------------------------------------------
-
     @property
     def data(self) -> Array:
         """The value, an ndarray. Assigning one gives the Variable a new value: graphs over the old one end."""
@@ -80,9 +77,7 @@ class Variable(Bound, WordsOfOthers):
             if new.dtype != own.dtype:
                 raise TypeError(f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype")
             if self._grad is not None and new.shape != own.shape:
-                raise ValueError(
-                    f"assignment to .data: got shape {new.shape} but .grad has {own.shape}; call cleargrad() first"
-                )
+                raise ValueError(f"assignment to .data: shape {new.shape}, .grad has {own.shape}; cleargrad() first")
         self._raw = new
         self._stamp()
 
@@ -105,9 +100,8 @@ class Variable(Bound, WordsOfOthers):
         if value is not None:
             value = value if isinstance(value, Variable) else Variable(value, requires_grad=False)
             if value.shape != self.shape or value.dtype != self.dtype:
-                raise ValueError(
-                    f"assignment to .grad: want {self.dtype} {self.shape}, got {value.dtype} {value.shape}"
-                )
+                got = f"{value.dtype} {value.shape}"
+                raise ValueError(f"assignment to .grad: want {self.dtype} {self.shape}, got {got}")
         self._grad = value
 
     def cleargrad(self) -> None:
@@ -154,15 +148,8 @@ class Variable(Bound, WordsOfOthers):
         """The element type."""
         return self._raw.dtype  # type: ignore[no-any-return]
 
-    # ---- the graph -----------------------------------------------------------------------------------
-
     def backward(
-        self,
-        gradient: Any = None,
-        *,
-        retain_grad: bool = False,
-        create_graph: bool = False,
-        retain_graph: bool = True,
+        self, gradient: Any = None, *, retain_grad: bool = False, create_graph: bool = False, retain_graph: bool = True
     ) -> None:
         """Add to ``.grad`` of every leaf behind this Variable its gradient, by the chain rule in reverse.
 
@@ -186,8 +173,8 @@ class Variable(Bound, WordsOfOthers):
         """
         if self._node is None:
             raise ValueError(
-                "backward: this Variable has no graph: nothing it was computed from requires a gradient, "
-                "it was computed inside no_grad(), or it was detached or unchained"
+                "backward: this Variable has no graph: nothing it was computed from requires a gradient, or it was "
+                "computed inside no_grad(), detached or unchained"
             )
         if create_graph and not MODE.get().recording:
             raise RuntimeError("backward: create_graph=True inside no_grad() could not record anything")
@@ -205,10 +192,9 @@ class Variable(Bound, WordsOfOthers):
             self._node = None
 
     def unchain_backward(self) -> None:
-        """Cut the graph at every application behind this result and at itself (truncated backpropagation).
+        """Cut the graph at this result and all behind it (truncated backpropagation through time).
 
-        Values stay; gradients of later results end at whatever was computed before. Results that other
-        code carries on, such as a recurrent state, become constants too.
+        Values stay. Results that other code carries on, such as a recurrent state, become constants too.
         """
         if self._node is not None:
             for node in engine.reach({self._node: None}, check=False)[0]:
@@ -220,14 +206,8 @@ class Variable(Bound, WordsOfOthers):
         """A constant that shares this Variable's memory: gradients do not pass."""
         return box(self.data, None)
 
-    # ---- as a number, a sequence, an index -----------------------------------------------------------
-
     def item(self) -> Any:
-        """The one element, as a Python number.
-
-        Raises ValueError for more or fewer than one, RuntimeError inside a transform (it would leave
-        the graph there).
-        """
+        """The one element, as a Python number. Raises RuntimeError in a transform, where it would leave the graph."""
         self._leaving("item()")
         return self._raw.item()
 
@@ -243,9 +223,7 @@ class Variable(Bound, WordsOfOthers):
         if self._raw.size != 1:
             raise ValueError(f"{how} of a Variable needs exactly one element, got shape {self.shape}")
         if self._node is not None and MODE.get().transforming:
-            raise RuntimeError(
-                f"{how} inside a transform would silently leave the graph; compute with the Variable itself"
-            )
+            raise RuntimeError(f"{how} inside a transform would leave the graph; compute with the Variable itself")
 
     def __bool__(self) -> bool:
         if self._raw.size != 1:
@@ -280,8 +258,6 @@ class Variable(Bound, WordsOfOthers):
         grad = None if self._grad is None else self._grad.detach()
         return _rebuild, (type(self), data, self.requires_grad, self.name, grad)
 
-    # ---- never silently off the graph ----------------------------------------------------------------
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self._node is not None:
             raise TypeError(
@@ -304,13 +280,12 @@ class Variable(Bound, WordsOfOthers):
 
 
 class Parameter(Variable):
-    """A Variable that a layer trains; only Parameters are collected by ``Layer.parameters()``.
+    """A Variable that a layer trains: ``Layer.parameters()`` collects only these.
 
-    ``Parameter(None)`` is lazy: it has no data until ``.data`` is assigned; reading it before raises.
+    ``Parameter(None)`` is lazy: it has no data until ``.data`` is assigned; reading it before raises RuntimeError.
 
-    >>> w = Parameter([[1.0, 2.0]], name="w")
-    >>> w.shape, w.requires_grad
-    ((1, 2), True)
+    >>> Parameter([[1.0, 2.0]]).requires_grad, Parameter(None).lazy
+    (True, True)
     """
 
     __slots__ = ()
@@ -326,10 +301,9 @@ class Parameter(Variable):
     def lazy(self) -> bool:
         """Whether it is still without data."""
         try:
-            object.__getattribute__(self, "_raw")
+            return object.__getattribute__(self, "_raw") is None
         except AttributeError:
             return True
-        return False
 
     if not TYPE_CHECKING:
 
@@ -387,14 +361,10 @@ def _deliver(found: dict[Node, Any]) -> None:
     new: list[tuple[Variable, Variable]] = []
     for node, g in found.items():
         owner = node.owner() if node.owner is not None else None
-        if owner is None or owner._node is not node:
-            continue
-        old = owner._grad
-        if old is None:
+        if owner is not None and owner._node is node:
+            old = owner._grad
+            if old is not None:
+                g = old + g if old._node is not None or isinstance(g, Variable) else old._raw + g
             new.append((owner, g if isinstance(g, Variable) else box(g, None)))
-        elif old._node is None and not isinstance(g, Variable):
-            new.append((owner, box(old._raw + g, None)))
-        else:
-            new.append((owner, old + g))
     for owner, g in new:
         owner._grad = g
