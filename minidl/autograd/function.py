@@ -144,7 +144,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         return tuple(box(o, None) for o in y) if type(y) is tuple else box(y, None)
     arity = function.arity
     if arity is not None and len(parents) > arity and any(parents[arity:]):
-        raise TypeError(f"{function.name} has derivatives for its first {arity} arguments, but a later one requires one")
+        raise TypeError(f"{function.name} has derivatives for its first {arity} arguments, a later one requires one")
     new = Application.__new__(Application if not mode.anomaly else anomaly.TracedApplication)
     new.function, new.inputs, new.args, new.settings = function, tuple(parents), tuple(args), settings
     new.output, new.saved, new.number, new.owner = y, saved, next_number(), None
