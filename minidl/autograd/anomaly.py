@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from minidl.autograd.node import Application
 if TYPE_CHECKING:
     from minidl.autograd.function import Function
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_PACKAGE = __file__.rpartition("autograd")[0]
 
 
 class TracedApplication(Application):
