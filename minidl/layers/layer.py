@@ -66,7 +66,7 @@ class Layer(WordsOfOthers):
 
     def sublayers(self) -> list[Layer]:
         """This layer and all layers in it, depth first, each once."""
-        return [self, *(layer for _, _, layer in _walk(self) if isinstance(layer, Layer))]
+        return [layer for _, _, layer in _walk(self) if isinstance(layer, Layer)]
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
@@ -165,24 +165,24 @@ class Layer(WordsOfOthers):
         -------------------------------------------
         81 parameters, 81 of them trained
         """
-        model = copy.deepcopy(self) if inputs else self
         outputs: dict[int, str] = {}
-        if inputs:
-            model.reset_state()  # which may be of another batch size
-            for layer in model.sublayers():
-                _watch(layer, outputs)
-            bits = random.generator().bit_generator
-            before = bits.state
-            try:
-                with no_grad(), test_mode():
-                    model(*inputs)
-            finally:
-                bits.state = before
+        if not inputs:
+            return _table(self, outputs)
+        model, bits = copy.deepcopy(self), random.generator().bit_generator
+        model.reset_state()  # which may be of another batch size
+        for layer in model.sublayers():
+            _watch(layer, outputs)
+        before = bits.state
+        try:
+            with no_grad(), test_mode():
+                model(*inputs)
+        finally:
+            bits.state = before
         return _table(model, outputs)
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        return nested(self, [(name, value) for name, owner, value in _walk(self) if owner is self])
+        return nested(self, [(name, value) for name, owner, value in _walk(self) if owner is self is not value])
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: everything, but recorded results without their graph."""
@@ -205,10 +205,10 @@ def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
 
 
 def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
-    """(dotted name, the layer it is an attribute of, it) of what is in a layer, depth first, each once."""
+    """(dotted name, the layer it is an attribute of, it) of a layer and what is in it, depth first, each once."""
     found: list[tuple[str, Layer, Parameter | Layer]] = []
-    seen = {id(root)}  # by id, as users may give a layer or a list an equality; all live as long as the root
-    stack: list[tuple[str, Layer, Any]] = [(name, root, value) for name, value in reversed(vars(root).items())]
+    seen: set[int] = set()  # by id, as users may give a layer or a list an equality; all live as long as the root
+    stack: list[tuple[str, Layer, Any]] = [("", root, root)]
     while stack:
         name, owner, value = stack.pop()
         if not isinstance(value, Parameter | Layer | list | tuple | dict) or id(value) in seen:
@@ -220,7 +220,7 @@ def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
             owner, value = value, vars(value)
         if not isinstance(value, Parameter):
             parts = value.items() if isinstance(value, dict) else list(enumerate(value))
-            stack += [(f"{name}.{key}", owner, part) for key, part in reversed(parts)]
+            stack += [(f"{name}.{key}" if name else str(key), owner, part) for key, part in reversed(parts)]
     return found
 
 
@@ -239,7 +239,7 @@ def _watch(layer: Layer, shapes: dict[int, str]) -> None:
 
 def _table(model: Layer, outputs: dict[int, str]) -> str:
     """A row for each layer: its name, itself, its output shape, how many parameters are directly in it."""
-    found = [("", model, model), *_walk(model)]
+    found = _walk(model)
     params = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
     rows = [("name", "layer", "output", "parameters")]
     for name, _, layer in found:
@@ -261,11 +261,10 @@ def _table(model: Layer, outputs: dict[int, str]) -> str:
 
 def nested(layer: Layer, parts: list[tuple[str, Any]]) -> str:
     """The layer's type, and under it a line or more for each part."""
-    lines = [f"  {name}: {_described(part)}\n".replace("\n", "\n  ").rstrip(" ") for name, part in parts]
+    lines = []
+    for name, part in parts:
+        text = repr(part) if isinstance(part, Layer) else getattr(part, "__name__", repr(part))
+        if isinstance(part, Parameter):
+            text = "Parameter (no data yet)" if part.lazy else f"Parameter {part.shape}"
+        lines.append(f"  {name}: {text}\n".replace("\n", "\n  ").rstrip(" "))
     return f"{type(layer).__name__}(\n{''.join(lines)})" if lines else f"{type(layer).__name__}()"
-
-
-def _described(part: Any) -> str:
-    if isinstance(part, Parameter):
-        return "Parameter (no data yet)" if part.lazy else f"Parameter {part.shape}"
-    return repr(part) if isinstance(part, Layer) else getattr(part, "__name__", repr(part))

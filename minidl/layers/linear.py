@@ -39,10 +39,7 @@ class Linear(Weighted):
         self, *features: int, bias: bool = True, dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self._make(features, dtype, rng, bias)
-
-    def _weights(self, out: int) -> dict[str, tuple[int | None, ...]]:
-        return {"w": (None, out)}
+        self._make(features, dtype, rng, "w", bias=bias)
 
     def forward(self, x: Any) -> Any:
         return F.linear(self._checked(x, self.w), self.w, self.b)

@@ -32,11 +32,8 @@ class Recurrent(Weighted):
         dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
     ) -> None:
         self.return_sequences, self.stateful = return_sequences, stateful
-        self._make(features, dtype, rng)
+        self._make(features, dtype, rng, "w_x", "w_h", gates=self.gates)
         self.reset_state()
-
-    def _weights(self, out: int) -> dict[str, tuple[int | None, ...]]:
-        return {"w_x": (None, self.gates * out), "w_h": (out, self.gates * out)}
 
     def zero_state(self, batch: int) -> Any:
         """The state before the first step."""
@@ -64,8 +61,8 @@ class Recurrent(Weighted):
         state = detached(self._carried_or_zero(batch)) if self.stateful else self.zero_state(batch)
         # One product projects the input of all steps; time first, so that each step's rows lie together.
         rows = x.swapaxes(0, 1).reshape(time * batch, features)
-        hs = []
-        for z in F.split(F.linear(rows, self.w_x, self.b), time):
+        zs, hs = F.split(F.linear(rows, self.w_x, self.b), time), []
+        for z in zs:
             h, state = self.step(z, state)
             hs.append(h)
         if self.stateful:

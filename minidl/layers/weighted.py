@@ -23,9 +23,10 @@ class Weighted(Layer):
     b: Parameter | None
 
     def _make(
-        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, bias: bool = True
+        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, *names: str,
+        gates: int = 1, bias: bool = True,
     ) -> None:
-        """Make the weights of ``_weights``, all lazy where ``features`` is ``(out,)``, and ``b``."""
+        """Make ``b`` and the named weights, lazy unless ``in`` is given: (in, gates * out), then (out, gates * out)."""
         kind = type(self).__name__
         try:
             *known, out = [operator.index(n) for n in features]
@@ -36,18 +37,13 @@ class Weighted(Layer):
             raise ValueError(f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})")
         if not isinstance(rng, np.random.Generator | None):
             raise TypeError(f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}")
-        self.out_features, self.dtype, self.rng = out, floating(dtype, kind), rng
-        self.lazy_shapes = self._weights(out)
-        for name in self.lazy_shapes:
+        self.out_features, self.dtype, self.rng, width = out, floating(dtype, kind), rng, gates * out
+        self.lazy_shapes = dict(zip(names, [(None, width), (out, width)]))
+        for name in names:
             setattr(self, name, Parameter(None, name=f"{name} of {kind}(?→{out})"))  # reading it raises with this name
-        width = next(iter(self.lazy_shapes.values()))[-1]
         self.b = Parameter(np.zeros(width, self.dtype), name="b") if bias else None
         if known:
             self._draw(known[0])
-
-    def _weights(self, out: int) -> dict[str, tuple[int | None, ...]]:
-        """Names and shapes of the weights; None is the number of input features, the first weight's first axis."""
-        raise NotImplementedError
 
     def _draw(self, in_features: int) -> None:
         for name, shape in self.lazy_shapes.items():
