@@ -40,8 +40,11 @@ class Function:
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if self.nin is not None and len(inputs) != self.nin:  # one more would be taken for NumPy's out=
             raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
-        if settings and self.derived:
-            inputs, settings = self._bind(inputs, settings)
+        if settings:
+            if self.derived:
+                inputs, settings = self._bind(inputs, settings)
+            else:
+                settings = {k: v._raw if isinstance(v, Variable) else v for k, v in settings.items()}
         return record(self, inputs, settings)
 
     def __repr__(self) -> str:
@@ -124,7 +127,9 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
             if node is not None:
                 tracked = True
         else:
-            args.append(np.asarray(x) if type(x) is list else x)
+            if type(x) is list or (type(x) is tuple and len(args) < (function.arity or 0)):  # a tuple may be a shape
+                x = np.asarray(x)
+            args.append(x)
             parents.append(None)
     if not boxed and args and function.derived and not any(hasattr(a, "dtype") for a in args):
         args[0] = np.asarray(args[0])  # F.exp(1.0): arrays in, arrays out

@@ -36,6 +36,7 @@ METHODS: dict[str, tuple[Any, str]] = {
     "all": (np.all, "method"), "any": (np.any, "method"),
     "swapaxes": (np.swapaxes, "method"), "squeeze": (np.squeeze, "method"),
     "clip": (np.clip, "method"), "take": (np.take, "method"), "flatten": (np.ravel, "method"),
+    "dot": (np.dot, "method"),
     "__getitem__": ("getitem", "method"), "astype": ("astype", "method"),  # by name: NumPy has no function for these
     "reshape": (np.reshape, "starred"), "transpose": (np.transpose, "starred"), "T": (np.transpose, "property"),
 }

@@ -57,7 +57,7 @@ def test_operators_with_every_kind_of_partner(operator):
     a, b = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
     want = operator(a, b)
     for left, right in [
-        (Variable(a), Variable(b)), (Variable(a), b), (a, Variable(b)), (Variable(a), list(b)), (list(a), Variable(b)),
+        (Variable(a), Variable(b)), (Variable(a), b), (a, Variable(b)), (Variable(a), list(b)), (list(a), Variable(b)), (Variable(a), tuple(b)), (tuple(a), Variable(b)),
     ]:  # fmt: skip
         got = operator(left, right)
         assert type(got) is Variable
@@ -101,6 +101,10 @@ def test_methods():
         assert type(got) is Variable
         np.testing.assert_array_equal(got.data, want)
         assert got.data.dtype == np.asarray(want).dtype
+
+
+def test_variables_as_settings_of_comparisons():
+    assert bool(np.any(Variable([1.0, 2.0]) > 1, where=Variable([True, False]))) is False
 
 
 def test_sequence_and_numbers():
