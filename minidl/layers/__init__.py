@@ -3,8 +3,7 @@
 from minidl.layers.dropout import Dropout
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
-from minidl.layers.mlp import MLP
+from minidl.layers.mlp import MLP, Sequential
 from minidl.layers.recurrent import LSTM, RNN
-from minidl.layers.sequential import Sequential
 
 __all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]

@@ -1,15 +1,83 @@
-"""Linear: a product with weights, plus a bias. Several of them with activations between are in mlp.py."""
+"""Linear, and Weighted: what all layers with weights on input features share: sizes, drawing at first use, checks.
+
+The recurrent ones are in recurrent.py, several linear ones with activations between in mlp.py.
+"""
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
-from minidl.autograd import Parameter
-from minidl.layers.weighted import Weighted
+from minidl.autograd import Parameter, Variable
+from minidl.initializers import normal_over_sqrt_in
+from minidl.layers.layer import Layer, floating
+
+
+class Weighted(Layer):
+    """A layer whose weights exist from construction and have data once the number of input features is known."""
+
+    out_features: int
+    b: Parameter | None
+
+    def _make(
+        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, *names: str,
+        gates: int = 1, bias: bool = True,
+    ) -> None:
+        """Make ``b`` and the named weights, lazy unless ``in`` is given: (in, gates * out), then (out, gates * out)."""
+        kind = type(self).__name__
+        try:
+            *known, out = [operator.index(n) for n in features]
+        except (TypeError, ValueError):
+            known, out = [], 0
+        if len(known) > 1 or min(*known, out, 1) < 1:
+            got = ", ".join(map(repr, features))
+            raise ValueError(f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})")
+        if not isinstance(rng, np.random.Generator | None):
+            raise TypeError(f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}")
+        self.out_features, self.dtype, self.rng, width = out, floating(dtype, kind), rng, gates * out
+        self.lazy_shapes = dict(zip(names, [(None, width), (out, width)]))
+        for name in names:
+            setattr(self, name, Parameter(None, name=f"{name} of {kind}(?→{out})"))  # reading it raises with this name
+        self.b = Parameter(np.zeros(width, self.dtype), name="b") if bias else None
+        if known:
+            self._draw(known[0])
+
+    def _draw(self, in_features: int) -> None:
+        for name, shape in self.lazy_shapes.items():
+            weight = getattr(self, name)
+            if _lazy(weight):
+                weight.data = normal_over_sqrt_in(tuple(n or in_features for n in shape), self.dtype, self.rng)
+                weight.name = name
+
+    @property
+    def in_features(self) -> int | None:
+        """How many features the input has; None until it is learned."""
+        weight = getattr(self, next(iter(self.lazy_shapes)))
+        return None if _lazy(weight) else weight.shape[0]
+
+    def _checked(self, x: Any, weight: Variable) -> Any:
+        """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
+        x = x if hasattr(x, "dtype") else np.asarray(x)
+        if x.dtype.kind != "f":
+            raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)")
+        if _lazy(weight) and x.shape[-1:] not in [(), (0,)]:
+            self._draw(x.shape[-1])
+        wanted = "in" if _lazy(weight) else weight.shape[0]
+        if x.shape[-1:] != (wanted,):
+            raise ValueError(f"{self!r}: want input of shape (.., {wanted}), got {x.shape}")
+        return x if x.dtype == weight.dtype else x.astype(weight.dtype)
+
+    def __repr__(self) -> str:
+        options = ", bias=False" if self.b is None else ", stateful=True" if getattr(self, "stateful", False) else ""
+        return f"{type(self).__name__}({self.in_features or '?'}→{self.out_features}{options})"
+
+
+def _lazy(weight: Variable) -> bool:
+    return isinstance(weight, Parameter) and weight.lazy  # it may be a plain Variable put there to differentiate by it
 
 
 class Linear(Weighted):

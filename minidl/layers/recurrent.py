@@ -14,7 +14,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.layers.layer import detached
-from minidl.layers.weighted import Weighted
+from minidl.layers.linear import Weighted
 
 
 class Recurrent(Weighted):
