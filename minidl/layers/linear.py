@@ -92,9 +92,8 @@ class Linear(Weighted):
         dtype: floating, of the parameters; floating input is cast to it.
         rng: what weights are drawn from; default minidl's seeded generator.
 
-    Raises:
-        ValueError: the sizes are no one or two positive integers; the input has another number of features.
-        TypeError: the dtype or the input is not floating, or ``rng`` is no generator.
+    Raises ValueError if the sizes are no one or two positive integers or the input has another number of features;
+    TypeError if the dtype or the input is not floating, or ``rng`` is no generator.
 
     >>> layer = Linear(10)  # prints as Linear(?→10)
     >>> layer(np.ones((32, 64), np.float32)).shape, layer

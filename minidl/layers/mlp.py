@@ -30,9 +30,7 @@ class MLP(Layer):
         in_features: of the input; default learned at first use.
         bias, dtype, rng: as for ``Linear``.
 
-    Raises:
-        ValueError: there are no sizes, or they are no positive integers.
-        TypeError: the sizes are no list, or the activation cannot be called.
+    Raises ValueError if the sizes are no list of positive integers, TypeError if the activation cannot be called.
 
     >>> MLP([128, 10])
     MLP(?→128→10)
@@ -45,10 +43,8 @@ class MLP(Layer):
         self, sizes: Sequence[int], activation: Callable[[Any], Any] = F.relu, *, in_features: int | None = None,
         bias: bool = True, dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
     ) -> None:
-        if not isinstance(sizes, Sequence):
-            raise TypeError(f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}")
-        if not sizes:
-            raise ValueError("MLP: want at least one output size")
+        if not isinstance(sizes, Sequence) or not sizes:
+            raise ValueError(f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}")
         if not callable(activation):
             raise TypeError(f"MLP: the activation must be a function or a layer, got {activation!r}")
         first = (sizes[0],) if in_features is None else (in_features, sizes[0])

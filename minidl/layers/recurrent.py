@@ -45,10 +45,8 @@ class Recurrent(Weighted):
 
     def forward(self, x: Any) -> Any:
         shape = x.shape if hasattr(x, "shape") else np.shape(x)
-        if len(shape) not in (2, 3):
-            raise ValueError(f"{self!r}: want input (batch, in) or (batch, time, in), got {shape}")
-        if len(shape) == 3 and shape[1] == 0:
-            raise ValueError(f"{self!r}: the sequence is empty: (batch, time, in) is {shape}")
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
+            raise ValueError(f"{self!r}: want input (batch, in) or (batch, time, in), time > 0, got {shape}")
         x = self._checked(x, self.w_x)
         if len(shape) == 3:
             return self._sequence(x)
@@ -97,9 +95,8 @@ class RNN(Recurrent):
         stateful: whether a sequence begins where the one before ended.
         dtype, rng: as for ``Linear``.
 
-    Raises:
-        ValueError: another number of features or axes, no time steps, or a carried state of another batch size.
-        TypeError: the dtype or the input is not floating.
+    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps, and a carried state of
+    another batch size.
 
     Source: Elman, "Finding structure in time", 1990.
 

@@ -45,8 +45,8 @@ def test_mlp_whose_activation_is_a_layer():
 @pytest.mark.parametrize(
     ("arguments", "error", "complaint"),
     [
-        (([],), ValueError, "at least one output size"),
-        ((10,), TypeError, r"want a list of output sizes such as MLP\(\[128, 10\]\), got 10"),
+        (([],), ValueError, r"want a list of output sizes such as MLP\(\[128, 10\]\), got \[\]"),
+        ((10,), ValueError, r"want a list of output sizes such as MLP\(\[128, 10\]\), got 10"),
         (([10, 0],), ValueError, "positive integers"),
         (([10, "a"],), ValueError, "positive integers"),
         (([10], "relu"), TypeError, "the activation must be a function or a layer, got 'relu'"),
