@@ -20,7 +20,7 @@ METHODS: dict[str, tuple[Any, str]] = {
     "__truediv__": (np.divide, "binary"), "__rtruediv__": (np.divide, "reflected"),
     "__matmul__": (np.matmul, "binary"), "__rmatmul__": (np.matmul, "reflected"),
     "__pow__": (np.power, "binary"), "__rpow__": (np.power, "reflected"),
-    "__neg__": (np.negative, "unary"), "__abs__": (np.absolute, "unary"),
+    "__neg__": (np.negative, "unary"), "__pos__": (np.positive, "unary"), "__abs__": (np.absolute, "unary"),
     "__lt__": (np.less, "binary"), "__le__": (np.less_equal, "binary"),
     "__gt__": (np.greater, "binary"), "__ge__": (np.greater_equal, "binary"),
     "__eq__": (np.equal, "binary"), "__ne__": (np.not_equal, "binary"),

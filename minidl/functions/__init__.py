@@ -14,7 +14,7 @@ from minidl.functions.comparison import (
 )
 from minidl.functions.elementwise import (
     abs, add, arctan, astype, clip, cos, cosh, divide, erf, exp, expm1, log, log1p, maximum, minimum, multiply,
-    negative, power, sin, sinh, sqrt, square, subtract, tan, tanh, where,
+    negative, positive, power, sin, sinh, sqrt, square, subtract, tan, tanh, where,
 )
 from minidl.functions.indexing import getitem, take
 from minidl.functions.linalg import dot, linear, matmul
@@ -27,13 +27,14 @@ from minidl.functions.shape import (
 )
 
 __all__ = [
-    "abs", "accuracy", "add", "all", "any", "arctan", "argmax", "argmin", "argsort", "astype", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_or", "bitwise_xor", "broadcast_to", "ceil", "clip",
-    "concatenate", "cos", "cosh", "cross_entropy", "divide", "dot", "dropout", "equal", "erf", "exp", "expand_dims",
-    "expm1", "floor", "gelu", "getitem", "greater", "greater_equal", "huber", "invert", "isfinite", "isinf", "isnan",
-    "leaky_relu", "less", "less_equal", "linear", "log", "log1p", "log_softmax", "logical_and", "logical_not",
-    "logical_or", "mask_fill", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minimum", "multiply",
-    "negative", "nonzero", "not_equal", "ones_like", "power", "ravel", "relu", "reshape", "rint", "sigmoid", "sign",
-    "sin", "sinh", "softmax", "softplus", "split", "sqrt", "square", "squeeze", "stack", "subtract", "sum", "sum_to",
-    "swapaxes", "take", "tan", "tanh", "transpose", "var", "where", "zeros_like",
+    "abs", "accuracy", "add", "all", "any", "arctan", "argmax", "argmin", "argsort", "astype",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "broadcast_to", "ceil", "clip", "concatenate", "cos", "cosh", "cross_entropy", "divide", "dot", "dropout",
+    "equal", "erf", "exp", "expand_dims", "expm1", "floor", "gelu", "getitem", "greater", "greater_equal", "huber",
+    "invert", "isfinite", "isinf", "isnan", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "mask_fill", "matmul", "max", "maximum", "mean",
+    "mean_squared_error", "min", "minimum", "multiply", "negative", "nonzero", "not_equal", "ones_like", "positive",
+    "power", "ravel", "relu", "reshape", "rint", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "split",
+    "sqrt", "square", "squeeze", "stack", "subtract", "sum", "sum_to", "swapaxes", "take", "tan", "tanh",
+    "transpose", "var", "where", "zeros_like",
 ]

@@ -28,6 +28,7 @@ multiply = differentiable(operator.mul,     lambda g, y, a, b: g * b,
                                             lambda g, y, a, b: g * a, name="multiply", replaces=(np.multiply,))
 divide   = differentiable(operator.truediv, lambda g, y, a, b: g / b,
                                             lambda g, y, a, b: -g * y / b, name="divide", replaces=(np.divide,))
+positive = differentiable(operator.pos,     lambda g, y, x: g, name="positive", replaces=(np.positive,))
 negative = differentiable(operator.neg,     lambda g, y, x: -g, name="negative", replaces=(np.negative,))
 square   = differentiable(np.square,   lambda g, y, x: g * (2 * x))
 sqrt     = differentiable(np.sqrt,     lambda g, y, x: g * 0.5 / y)

@@ -160,7 +160,7 @@ def softplus(x: Any) -> Any:
     return np.logaddexp(0, x)
 
 
-for unary in (F.negative, F.square, F.exp, F.expm1, F.sin, F.cos, F.tan, F.arctan, F.sinh, F.cosh, F.tanh):
+for unary in (F.positive, F.negative, F.square, F.exp, F.expm1, F.sin, F.cos, F.tan, F.arctan, F.sinh, F.cosh, F.tanh):
     for shape in SHAPES:
         row(unary, normal(*shape) * 0.7, elementwise=True, order=3)
 for unary in (F.sqrt, F.log, F.log1p):

@@ -137,7 +137,7 @@ def test_operators_and_methods_are_numpys() -> None:
         else:
             args: Any = {
                 "swapaxes": (0, 1), "clip": (-0.5, 0.5), "take": ([1, 1], 0), "__getitem__": ((1, slice(2)),),
-                "astype": (np.float32,), "reshape": (2, 6), "transpose": (1, 0),
+                "astype": (np.float32,), "reshape": (2, 6), "transpose": (1, 0), "dot": (b.T,),
             }.get(name, ())
             got, want = getattr(Variable(x), name)(*args), getattr(x, name)(*args)
         assert type(got) is Variable
