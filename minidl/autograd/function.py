@@ -35,7 +35,7 @@ class Function:
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         self.__wrapped__ = forward
-        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, with broadcasting; on Variables recorded."
+        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, which on Variables is recorded."
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if self.nin is not None and len(inputs) != self.nin:  # one more would be taken for NumPy's out=
@@ -194,7 +194,7 @@ def differentiable(
         joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for each argument.
         saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``.
         equals: the plain composition a fused function is equal to; second derivatives go through it.
-        name: shown in messages and graphs; default the forward's, without underscores in front.
+        name: shown in messages and graphs; default that of what it replaces, or the forward's without underscores in front.
         replaces: further functions of NumPy that this one stands for.
 
     >>> import numpy as np
@@ -204,7 +204,7 @@ def differentiable(
     >>> x.grad
     Variable([0.25   0.0625])
     """
-    function = Function(forward, rules, joint, name or forward.__name__.lstrip("_"))
+    function = Function(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
     function.saves, function.equals = saves, equals
     function.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it, as for a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):

@@ -23,13 +23,13 @@ from minidl.autograd.function import differentiable, implements
 add      = differentiable(operator.add,     lambda g, y, a, b: g,
                                             lambda g, y, a, b: g, replaces=(np.add,))
 subtract = differentiable(operator.sub,     lambda g, y, a, b: g,
-                                            lambda g, y, a, b: -g, name="subtract", replaces=(np.subtract,))
+                                            lambda g, y, a, b: -g, replaces=(np.subtract,))
 multiply = differentiable(operator.mul,     lambda g, y, a, b: g * b,
-                                            lambda g, y, a, b: g * a, name="multiply", replaces=(np.multiply,))
+                                            lambda g, y, a, b: g * a, replaces=(np.multiply,))
 divide   = differentiable(operator.truediv, lambda g, y, a, b: g / b,
-                                            lambda g, y, a, b: -g * y / b, name="divide", replaces=(np.divide,))
-positive = differentiable(operator.pos,     lambda g, y, x: g, name="positive", replaces=(np.positive,))
-negative = differentiable(operator.neg,     lambda g, y, x: -g, name="negative", replaces=(np.negative,))
+                                            lambda g, y, a, b: -g * y / b, replaces=(np.divide,))
+positive = differentiable(operator.pos,     lambda g, y, x: g, replaces=(np.positive,))
+negative = differentiable(operator.neg,     lambda g, y, x: -g, replaces=(np.negative,))
 square   = differentiable(np.square,   lambda g, y, x: g * (2 * x))
 sqrt     = differentiable(np.sqrt,     lambda g, y, x: g * 0.5 / y)
 exp      = differentiable(np.exp,      lambda g, y, x: g * y)
@@ -65,28 +65,20 @@ def _log(x: Any) -> Any:
 
 # The operator squares and takes roots where np.power would not.
 power = differentiable(operator.pow, lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
-                                     lambda g, y, x, p: g * (y * _log(x)), name="power", replaces=(np.power,))
+                                     lambda g, y, x, p: g * (y * _log(x)), replaces=(np.power,))
 
 
-def _where(condition: Any, x: Any, y: Any) -> Any:
-    """``x`` where the condition holds, else ``y``; NumPy's ``where`` with three arguments."""
-    return np.where(condition, x, y)
+where = differentiable(lambda condition, x, y: np.where(condition, x, y),
+                       None,
+                       lambda g, out, condition, x, y: np.where(condition, g, 0),
+                       lambda g, out, condition, x, y: np.where(condition, 0, g), replaces=(np.where,))
 
-
-where = differentiable(_where, None, lambda g, out, condition, x, y: np.where(condition, g, 0),
-                                     lambda g, out, condition, x, y: np.where(condition, 0, g), replaces=(np.where,))
-
-
-def _clip(a: Any, a_min: Any = None, a_max: Any = None) -> Any:
-    """``a`` limited to ``[a_min, a_max]``; at a limit itself the gradient passes."""
-    return np.clip(a, a_min, a_max)
-
-
-clip = differentiable(_clip, lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
-                             lambda g, y, a, a_min=None, a_max=None: np.where((a < a_min) & (y >= a_min), g, 0),
-                             lambda g, y, a, a_min=None, a_max=None:
-                             np.where((a > a_max) | (y < (-math.inf if a_min is None else a_min)), g, 0),
-                      replaces=(np.clip,))
+# At a limit itself the gradient passes to a.
+clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max),
+                      lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
+                      lambda g, y, a, a_min=None, a_max=None: np.where((a < a_min) & (y >= a_min), g, 0),
+                      lambda g, y, a, a_min=None, a_max=None:
+                      np.where((a > a_max) | (y < (-math.inf if a_min is None else a_min)), g, 0), replaces=(np.clip,))
 
 
 @cache
@@ -122,12 +114,8 @@ def _erf(x: Any) -> Any:
 erf = differentiable(_erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
 
 
-def _astype(x: Any, dtype: Any) -> Any:
-    return x.astype(dtype)
-
-
-_to_floating = differentiable(_astype, lambda g, y, x, dtype: g)
-_to_other = differentiable(_astype)
+_to_floating = differentiable(lambda x, dtype: x.astype(dtype), lambda g, y, x, dtype: g, name="astype")
+_to_other = differentiable(lambda x, dtype: x.astype(dtype), name="astype")
 
 
 @implements("astype")

@@ -60,4 +60,4 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
     return _put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
 
 
-take = differentiable(_take, _take_rule, None, name="take", replaces=(np.take,))
+take = differentiable(_take, _take_rule, None, replaces=(np.take,))

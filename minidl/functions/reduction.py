@@ -24,31 +24,6 @@ def _count(a: Any, axis: Any) -> int:
     return math.prod(n for n, k in zip(a.shape, _kept(a, axis), strict=True) if k == 1)
 
 
-def _sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Sum over an axis, a tuple of axes, or all: NumPy's ``sum``. The dtype stays."""
-    return a.sum(axis, keepdims=keepdims)
-
-
-def _mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Arithmetic mean over an axis, a tuple of axes, or all: NumPy's ``mean``."""
-    return a.mean(axis, keepdims=keepdims)
-
-
-def _var(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Variance, the mean squared distance from the mean, over n - ddof: NumPy's ``var``."""
-    return a.var(axis, ddof=ddof, keepdims=keepdims)
-
-
-def _max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Largest element; where several tie, each gets an equal share of the gradient."""
-    return a.max(axis, keepdims=keepdims)
-
-
-def _min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Smallest element; where several tie, each gets an equal share of the gradient."""
-    return a.min(axis, keepdims=keepdims)
-
-
 def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The gradient goes to the elements that are the extreme, in equal shares."""
     kept = _kept(a, axis)
@@ -57,12 +32,18 @@ def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = F
     return np.where(tied, share, 0)
 
 
-sum  = differentiable(_sum,  lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)),
+sum  = differentiable(lambda a, axis=None, *, keepdims=False: a.sum(axis, keepdims=keepdims),
+                      lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)),
                       replaces=(np.sum,))
-mean = differentiable(_mean, lambda g, y, a, axis=None, *, keepdims=False:
-                      g.reshape(_kept(a, axis)) / _count(a, axis), replaces=(np.mean,))
-var  = differentiable(_var,  lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
+mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
+                      lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)) / _count(a, axis),
+                      replaces=(np.mean,))
+var  = differentiable(lambda a, axis=None, *, ddof=0, keepdims=False: a.var(axis, ddof=ddof, keepdims=keepdims),
+                      lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
                       g.reshape(_kept(a, axis)) * (a - a.mean(axis, keepdims=True)) * (2 / (_count(a, axis) - ddof)),
                       replaces=(np.var,))
-max  = differentiable(_max, _to_extremes, replaces=(np.max, np.amax))
-min  = differentiable(_min, _to_extremes, replaces=(np.min, np.amin))
+# Where several elements tie, each gets an equal share of the gradient.
+max  = differentiable(lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims), _to_extremes,
+                      replaces=(np.max, np.amax))
+min  = differentiable(lambda a, axis=None, *, keepdims=False: a.min(axis, keepdims=keepdims), _to_extremes,
+                      replaces=(np.min, np.amin))

@@ -13,34 +13,8 @@ from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
 
 
-def _reshape(a: Any, shape: Any) -> Any:
-    """The same elements in another shape: NumPy's ``reshape``, in C order."""
-    return a.reshape(shape)
-
-
-def _transpose(a: Any, axes: Any = None) -> Any:
-    """Axes permuted, by default reversed: NumPy's ``transpose``."""
-    return a.transpose(axes)
-
-
-def _swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    """Two axes exchanged: NumPy's ``swapaxes``."""
-    return a.swapaxes(axis1, axis2)
-
-
-def _expand_dims(a: Any, axis: Any) -> Any:
-    """New axes of length 1: NumPy's ``expand_dims``."""
-    return np.expand_dims(a, axis)
-
-
-def _squeeze(a: Any, axis: Any = None) -> Any:
-    """Axes of length 1 removed: NumPy's ``squeeze``."""
-    return a.squeeze(axis)
-
-
-def _broadcast_to(array: Any, shape: Any) -> Any:
-    """Repeated along new or length-1 axes, without a copy: NumPy's ``broadcast_to``."""
-    return np.broadcast_to(array, shape)
+def _inverse(axes: Any) -> Any:
+    return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
 
 
 def _sum_to(x: Any, shape: Any) -> Any:
@@ -50,25 +24,21 @@ def _sum_to(x: Any, shape: Any) -> Any:
     return fit(x, tuple(shape), x.dtype)
 
 
-def _ravel(a: Any) -> Any:
-    """All elements along one axis: NumPy's ``ravel``, in C order."""
-    return a.reshape(-1)
-
-
-def _inverse(axes: Any) -> Any:
-    return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
-
-
-reshape      = differentiable(_reshape, lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,))
-transpose    = differentiable(_transpose, lambda g, y, a, axes=None: g.transpose(_inverse(axes)),
-                              replaces=(np.transpose,))
-swapaxes     = differentiable(_swapaxes, lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2),
-                              replaces=(np.swapaxes,))
-expand_dims  = differentiable(_expand_dims, lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,))
-squeeze      = differentiable(_squeeze, lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,))
-ravel        = differentiable(_ravel, lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,))
+reshape      = differentiable(lambda a, shape: a.reshape(shape),
+                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,))
+ravel        = differentiable(lambda a: a.reshape(-1),
+                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,))
+transpose    = differentiable(lambda a, axes=None: a.transpose(axes),
+                              lambda g, y, a, axes=None: g.transpose(_inverse(axes)), replaces=(np.transpose,))
+swapaxes     = differentiable(lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
+                              lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2), replaces=(np.swapaxes,))
+expand_dims  = differentiable(lambda a, axis: np.expand_dims(a, axis),
+                              lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,))
+squeeze      = differentiable(lambda a, axis=None: a.squeeze(axis),
+                              lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,))
 # The engine sums a gradient that is larger than the argument and expands one that is smaller.
-broadcast_to = differentiable(_broadcast_to, lambda g, y, array, shape: g, replaces=(np.broadcast_to,))
+broadcast_to = differentiable(lambda array, shape: np.broadcast_to(array, shape),
+                              lambda g, y, array, shape: g, replaces=(np.broadcast_to,))
 sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g)
 
 
