@@ -1,7 +1,5 @@
 """save and load: a dict of arrays in one .npz file, without pickle. What is in it, each state_dict() says."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import zipfile

@@ -4,8 +4,6 @@ It owns gradients: un-broadcasting, expanding, dtype and accumulation happen her
 It knows nodes and arrays; it never sees Variables except through ``box`` (see ``walk``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import attrgetter

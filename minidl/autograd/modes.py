@@ -3,8 +3,6 @@
 Only the switches live here; what each mode changes lives where it acts (recorder, dropout, engine).
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 Recording lives in function.py, which fills the registry; the rules live in minidl.functions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

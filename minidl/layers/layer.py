@@ -202,6 +202,9 @@ def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     return dtype
 
 
+_HOLDERS = (Parameter, Layer, list, tuple, dict)  # a tuple: isinstance of a union is several times slower
+
+
 def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
     """(dotted name, the layer it is an attribute of, it) of a layer and what is in it, depth first, each once."""
     found: list[tuple[str, Layer, Parameter | Layer]] = []
@@ -209,16 +212,17 @@ def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
     stack: list[tuple[str, Layer, Any]] = [("", root, root)]
     while stack:
         name, owner, value = stack.pop()
-        if not isinstance(value, Parameter | Layer | list | tuple | dict) or id(value) in seen:
+        if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, Parameter | Layer):
+        if isinstance(value, (Parameter, Layer)):
             found.append((name, owner, value))
-        if isinstance(value, Layer):
+            if isinstance(value, Parameter):
+                continue
             owner, value = value, vars(value)
-        if not isinstance(value, Parameter):
-            parts = value.items() if isinstance(value, dict) else list(enumerate(value))
-            stack += [(f"{name}.{key}" if name else str(key), owner, part) for key, part in reversed(parts)]
+        parts = value.items() if isinstance(value, dict) else list(enumerate(value))
+        start = f"{name}." if name else ""
+        stack += [(f"{start}{key}", owner, part) for key, part in reversed(parts) if isinstance(part, _HOLDERS)]
     return found
 
 
