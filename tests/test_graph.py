@@ -3,6 +3,7 @@
 What is recorded is tested in tests/autograd.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -50,11 +51,10 @@ def with_split() -> Variable:
 
 def test_functions_leaves_and_results() -> None:
     x, w = Variable(np.ones((5, 3)), name="x"), Parameter(np.ones((3, 4), np.float32))
-    text = graph.dot(np.tanh(x @ w), name="a layer")
-    assert text.startswith('digraph "a layer" {') and '\n  label="a layer"\n' in text
+    text = graph.dot(np.tanh(x @ w))
     assert boxes(text) == {
         "x0": r"x\n(5, 3) float64", "x1": r"x1\n(3, 4) float32",
-        "f0": r"matmul\n(5, 4) float64", "f1": r"tanh\n(5, 4) float64", "y0": r"y\n(5, 4) float64",
+        "f0": r"matmul\n(5, 4) float64", "f1": r"tanh\n(5, 4) float64", "y0": r"y0\n(5, 4) float64",
     }
     assert arrows(text) == ["x0 -> f0", "x1 -> f0", "f0 -> f1", "f1 -> y0"]
 
@@ -82,7 +82,7 @@ def test_several_results_share_what_lies_behind_them() -> None:
     assert [label for name, label in boxes(text).items() if name[0] == "y"] == [
         r"y0\n() float64", r"twice\n() float64", r"y2\n() float64"]
     assert sum(label.startswith("exp") for label in boxes(text).values()) == 1
-    assert boxes(graph.dot(a, a)) == {**boxes(graph.dot(a)), "y0": r"y0\n() float64", "y1": r"y1\n() float64"}
+    assert boxes(graph.dot(a, a)) == {**boxes(graph.dot(a)), "y1": r"y1\n() float64"}
 
 
 def test_a_named_result_on_the_way_is_shown() -> None:
@@ -94,22 +94,6 @@ def test_a_named_result_on_the_way_is_shown() -> None:
 def test_a_leaf_alone() -> None:
     text = graph.dot(Variable([1.0], name="w"))
     assert arrows(text) == ["x0 -> y0"] and boxes(text)["x0"] == r"w\n(1,) float64"
-
-
-def test_constants_on_request() -> None:
-    x = Variable(np.ones((2, 3)))
-    y = (x[:, ::2] * np.float32(1.5) + np.zeros((2, 2), np.float32)) ** 3
-    assert not [name for name in boxes(graph.dot(y)) if name[0] == "c"]
-    drawn = [label for name, label in boxes(graph.dot(y, constants=True)).items() if name[0] == "c"]
-    assert drawn == [":", "::2", "1.5", "(2, 2) float32", "3"]
-
-
-def test_no_address_of_a_constant_gets_into_the_text() -> None:
-    from minidl import differentiable
-
-    call = differentiable(lambda x, f: f(x), lambda g, y, x, f: g, None, name="call")
-    text = graph.dot(call(Variable(1.0), lambda x: x + 1), constants=True)
-    assert boxes(text)["c0"] == "function" and "0x" not in text
 
 
 def test_gradient_of_a_gradient() -> None:
@@ -167,7 +151,7 @@ def test_where_the_graph_was_freed() -> None:
     y, z = h * 2, h * 3
     y.backward(retain_graph=False)
     assert boxes(graph.dot(z))["f0"] == r"exp\nfreed"
-    with pytest.raises(ValueError, match=r"result 1 was freed by a backward with retain_graph=False"):
+    with pytest.raises(ValueError, match=r"result 1 .* freed .*retain_graph=False"):
         graph.dot(z, y)
 
 
@@ -200,7 +184,7 @@ NAMES = ['say "x"', "back\\slash\\", "\\N \\l", "two\nlines", "<b>bold</b>", "a|
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_quoted(name: str) -> None:
-    text = graph.dot(Variable(1.0, name=name), name=name)
+    text = graph.dot(Variable(1.0, name=name))
     assert all(line.count("[label=") == 1 and line.endswith("]") for line in text.splitlines() if " [label" in line)
     assert text.encode("utf-8") and len(boxes(text)) == 2
 
@@ -223,13 +207,13 @@ import gc, numpy as np
 from minidl import Variable
 for _ in range({waste}): np.exp(Variable(1.0))
 from test_graph import graph, second_derivative, with_split
-sys.stdout.buffer.write(graph.dot(second_derivative(), with_split(), constants=True).encode())
+sys.stdout.buffer.write(graph.dot(second_derivative(), with_split()).encode())
 """
 
 
 def test_equal_programs_give_equal_text_in_other_processes() -> None:
-    here = graph.dot(second_derivative(), with_split(), constants=True)
-    assert here == graph.dot(second_derivative(), with_split(), constants=True)
+    here = graph.dot(second_derivative(), with_split())
+    assert here == graph.dot(second_derivative(), with_split())
     for seed, waste in (("1", 0), ("2", 17)):
         program = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests"), waste=waste)
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True,
@@ -252,24 +236,15 @@ def test_a_long_chain() -> None:
     ("ending", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("SVG", b"<?xml")]
 )
 def test_rendered(ending: str, magic: bytes, tmp_path: Path) -> None:
-    path = graph.render(second_derivative(), with_split(), path=tmp_path / f"g.{ending}", name="two graphs")
+    path = graph.render(second_derivative(), with_split(), path=tmp_path / f"g.{ending}")
     assert path == tmp_path / f"g.{ending}" and path.read_bytes().startswith(magic)
 
 
-@needs_graphviz
-@pytest.mark.parametrize("direction", ["TB", "LR", "BT", "RL"])
-def test_rendered_in_every_direction(direction: str, tmp_path: Path) -> None:
-    text = graph.render(second_derivative(), path=tmp_path / "g.svg", direction=direction).read_text()
-    width, height = (float(n) for n in re.findall(r'<svg width="(\d+)pt" height="(\d+)pt"', text)[0])
-    assert (width > height) == (direction in ("LR", "RL"))
-
-
-@pytest.mark.parametrize("ending", ["dot", "gv"])
-def test_text_needs_no_graphviz(ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_needs_no_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     y = np.exp(Variable(1.0, name="größe"))
-    path = graph.render(y, path=str(tmp_path / f"g.{ending}"), constants=True)
-    assert path.read_text(encoding="utf-8") == graph.dot(y, constants=True)
+    path = graph.render(y, path=str(tmp_path / "g.dot"))
+    assert path.read_text(encoding="utf-8") == graph.dot(y)
 
 
 def test_without_graphviz_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +258,7 @@ def test_a_failing_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     program = tmp_path / "dot"
     program.write_text("#!/bin/sh\necho no fonts >&2\nexit 3\n")
     program.chmod(0o755)
-    monkeypatch.setattr(shutil, "which", lambda name: str(program))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(RuntimeError, match="Graphviz failed: no fonts"):
         graph.render(np.exp(Variable(1.0)), path=tmp_path / "g.svg")
 
@@ -295,12 +270,14 @@ def test_errors() -> None:
     y = np.exp(Variable(1.0))
     with pytest.raises(TypeError, match=r"graph.dot: result 1 is not a Variable but ndarray"):
         graph.dot(y, np.ones(3))
-    with pytest.raises(ValueError, match="at least one"):
-        graph.dot()
-    with pytest.raises(ValueError, match="direction"):
-        graph.dot(y, direction="down")
-    with pytest.raises(ValueError, match=r"ending in .svg.* got 'graph.jpeg'"):
-        graph.render(y, path="graph.jpeg")
+
+
+@needs_graphviz
+@pytest.mark.parametrize("name", ["graph.svgg", "graph"])
+def test_an_ending_that_is_no_format(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"graph.render: Graphviz failed: .*(svg|-T)"):
+        graph.render(np.exp(Variable(1.0)), path=tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_results_without_a_graph() -> None:
