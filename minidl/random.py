@@ -3,24 +3,17 @@
 NumPy's global state is never read or changed.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 _generator = np.random.default_rng()
 
 
 def seed(value: int) -> None:
-    """Start the default generator anew, so that a program that calls this first repeats exactly.
-
-    Args:
-        value: a non-negative integer.
+    """Start the default generator anew from a non-negative integer, so that what follows repeats exactly.
 
     >>> seed(0)
-    >>> first = generator().random()
-    >>> seed(0)
-    >>> generator().random() == first
-    True
+    >>> round(generator().random(), 6)
+    0.636962
     """
     global _generator
     _generator = np.random.default_rng(value)
