@@ -1,7 +1,4 @@
-"""Public names of the data package: the loader and the datasets.
-
-No logic lives here; it is in `loader.py` (batches) and `datasets.py` (the data themselves).
-"""
+"""Public names of the data package: `loader.py` makes batches, `datasets.py` has the data themselves."""
 
 from minidl.data import datasets
 from minidl.data.loader import DataLoader
