@@ -95,12 +95,7 @@ def walk(
 
 
 def _step(
-    node: Application,
-    g: Any,
-    gradients: dict[Node, Any],
-    ours: set[Node],
-    alive: AbstractSet[Node] | None,
-    box: Box | None,
+    node: Application, g: Any, gradients: dict[Node, Any], ours: set[Node], alive: AbstractSet[Node] | None, box: Any
 ) -> None:
     """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
     args: Sequence[Any] = node.args
@@ -142,14 +137,10 @@ def _step(
 
 def _collect(gradients: dict[Node, Any], node: Output, g: Any) -> None:
     """Put the gradient of one output beside those of the application's other outputs."""
-    if not node.inputs:
+    application: Any = node.inputs[0]  # type: ignore[index]  # an Output that was cut is not walked
+    if not application.inputs:
         return
-    application: Any = node.inputs[0]
-    if application.inputs == ():
-        return
-    slots = gradients.get(application)
-    if slots is None:
-        slots = gradients[application] = [None] * len(application.output)
+    slots = gradients.setdefault(application, [None] * len(application.output))
     slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
 
 
@@ -171,9 +162,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _fresh(gx: Any, g: Any, node: Application) -> bool:
     """Whether a rule's result is an array of its own: not its incoming gradient, an argument, or a view."""
-    if gx.base is not None or gx is g or gx is node.output:
-        return False
-    return all(gx is not a for a in node.args)
+    return gx.base is None and gx is not g and gx is not node.output and all(gx is not a for a in node.args)
 
 
 def _private(g: Any, box: Box | None) -> Any:
@@ -195,9 +184,8 @@ def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
 
 def _stale(leaf: Leaf) -> str:
     owner = leaf.owner()
-    who = f"'{owner.name}' " if owner is not None and owner.name else ""
-    what = f"of shape {owner.shape} " if owner is not None else ""
+    who = "it" if owner is None else f"{repr(owner.name) + ' ' if owner.name else ''}of shape {owner.shape}"
     return (
-        f"backward through an older value of a Variable: {who}{what}was given a new value (.data, or an "
-        "optimizer's update) after this graph was recorded; run the forward again before backward"
+        f"backward through an older value of a Variable: {who} was given a new value (.data, or an optimizer's "
+        "update) after this graph was recorded; run the forward again before backward"
     )

@@ -194,7 +194,7 @@ def differentiable(
         joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for each argument.
         saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``.
         equals: the plain composition a fused function is equal to; second derivatives go through it.
-        name: shown in messages and graphs; default that of what it replaces, or the forward's without underscores in front.
+        name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
 
     >>> import numpy as np

@@ -71,7 +71,8 @@ class Output:
     @property
     def name(self) -> str:
         """The function's name, and which output this is."""
-        return f"{self.inputs[0].name}[{self.index}]" if self.inputs else f"output[{self.index}]"  # type: ignore[union-attr]  # an Output's input is an Application
+        application: Any = self.inputs[0] if self.inputs else None
+        return f"{application.name if application else 'output'}[{self.index}]"
 
 
 Node: TypeAlias = Leaf | Application | Output

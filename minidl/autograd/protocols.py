@@ -11,32 +11,26 @@ import numpy as np
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 
 # What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
+_BINARY = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "matmul": np.matmul, "pow": np.power,
+    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+}
+_COMPARISONS = {
+    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+}
+_UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
+_METHODS = (
+    "sum", "mean", "var", "max", "min", "argmax", "argmin", "all", "any", "swapaxes", "squeeze", "clip", "take", "dot",
+)
 METHODS: dict[str, tuple[Any, str]] = {
-    "__add__": (np.add, "binary"), "__radd__": (np.add, "reflected"),
-    "__sub__": (np.subtract, "binary"), "__rsub__": (np.subtract, "reflected"),
-    "__mul__": (np.multiply, "binary"), "__rmul__": (np.multiply, "reflected"),
-    "__truediv__": (np.divide, "binary"), "__rtruediv__": (np.divide, "reflected"),
-    "__matmul__": (np.matmul, "binary"), "__rmatmul__": (np.matmul, "reflected"),
-    "__pow__": (np.power, "binary"), "__rpow__": (np.power, "reflected"),
-    "__neg__": (np.negative, "unary"), "__pos__": (np.positive, "unary"), "__abs__": (np.absolute, "unary"),
-    "__lt__": (np.less, "binary"), "__le__": (np.less_equal, "binary"),
-    "__gt__": (np.greater, "binary"), "__ge__": (np.greater_equal, "binary"),
-    "__eq__": (np.equal, "binary"), "__ne__": (np.not_equal, "binary"),
-    "__and__": (np.bitwise_and, "binary"), "__or__": (np.bitwise_or, "binary"),
-    "__xor__": (np.bitwise_xor, "binary"), "__invert__": (np.invert, "unary"),
-    "__rand__": (np.bitwise_and, "reflected"), "__ror__": (np.bitwise_or, "reflected"),
-    "__rxor__": (np.bitwise_xor, "reflected"),
-    "__iadd__": (np.add, "in place"), "__isub__": (np.subtract, "in place"), "__imul__": (np.multiply, "in place"),
-    "__itruediv__": (np.divide, "in place"), "__ipow__": (np.power, "in place"), "__imatmul__": (np.matmul, "in place"),
-    "sum": (np.sum, "method"), "mean": (np.mean, "method"), "var": (np.var, "method"),
-    "max": (np.max, "method"), "min": (np.min, "method"),
-    "argmax": (np.argmax, "method"), "argmin": (np.argmin, "method"),
-    "all": (np.all, "method"), "any": (np.any, "method"),
-    "swapaxes": (np.swapaxes, "method"), "squeeze": (np.squeeze, "method"),
-    "clip": (np.clip, "method"), "take": (np.take, "method"), "flatten": (np.ravel, "method"),
-    "dot": (np.dot, "method"),
+    **{f"__{name}__": (f, "binary") for name, f in (_BINARY | _COMPARISONS).items()},
+    **{f"__r{name}__": (f, "reflected") for name, f in _BINARY.items()},
+    **{f"__i{name}__": (f, "in place") for name, f in _BINARY.items()},
+    **{f"__{name}__": (f, "unary") for name, f in _UNARY.items()},
+    **{name: (getattr(np, name), "method") for name in _METHODS},
+    "flatten": (np.ravel, "method"), "reshape": (np.reshape, "starred"),
+    "transpose": (np.transpose, "starred"), "T": (np.transpose, "property"),
     "__getitem__": ("getitem", "method"), "astype": ("astype", "method"),  # by name: NumPy has no function for these
-    "reshape": (np.reshape, "starred"), "transpose": (np.transpose, "starred"), "T": (np.transpose, "property"),
 }
 
 

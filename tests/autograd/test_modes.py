@@ -11,8 +11,8 @@ import pytest
 
 import minidl
 from minidl import Variable, detect_anomaly, no_grad
-from minidl import test_mode as testing
 from minidl import functions as F
+from minidl import test_mode as testing
 
 
 def recording():

@@ -28,7 +28,7 @@ def test_arrays_and_lists_in_arrays_out():
 
 
 def test_argnums():
-    f = lambda x, y, z: x * y**2 + z  # noqa: E731  # a formula reads best so
+    f = lambda x, y, z: x * y**2 + z
     assert grad(f)(2.0, 3.0, 1.0) == 9.0 and grad(f, 1)(2.0, 3.0, 1.0) == 12.0
     assert grad(f, (0, 2))(2.0, 3.0, 1.0) == (9.0, 1.0) and grad(f, -1)(2.0, 3.0, 1.0) == 1.0
     value, (gx, gy) = value_and_grad(f, (0, 1))(2.0, 3.0, 1)
@@ -106,7 +106,7 @@ def test_scalar_results_only():
 
 
 def test_vjp_and_jvp_against_the_jacobian():
-    f = lambda x: np.tanh(A @ x)  # noqa: E731  # a formula reads best so
+    f = lambda x: np.tanh(A @ x)
     x, v, u = np.array([0.3, -0.4]), np.array([1.0, 2.0]), np.array([1.0, 0.5, -1.0])
     J = (1 - np.tanh(A @ x) ** 2)[:, None] * A
     y, pull = vjp(f, x)

@@ -49,7 +49,7 @@ OPERATORS = [
     lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b, lambda a, b: a**b,
     lambda a, b: a @ b, lambda a, b: a > b, lambda a, b: a >= b, lambda a, b: a < b, lambda a, b: a <= b,
     lambda a, b: a == b, lambda a, b: a != b,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
@@ -57,8 +57,9 @@ def test_operators_with_every_kind_of_partner(operator):
     a, b = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
     want = operator(a, b)
     for left, right in [
-        (Variable(a), Variable(b)), (Variable(a), b), (a, Variable(b)), (Variable(a), list(b)), (list(a), Variable(b)), (Variable(a), tuple(b)), (tuple(a), Variable(b)),
-    ]:  # fmt: skip
+        (Variable(a), Variable(b)), (Variable(a), b), (a, Variable(b)), (Variable(a), list(b)), (list(a), Variable(b)),
+        (Variable(a), tuple(b)), (tuple(a), Variable(b)),
+    ]:
         got = operator(left, right)
         assert type(got) is Variable
         np.testing.assert_array_equal(got.data, want)
@@ -71,7 +72,7 @@ def test_scalars_on_both_sides(scalar):
     for got, want in [
         (Variable(a) * scalar, a * scalar), (scalar * Variable(a), a * scalar), (scalar - Variable(a), scalar - a),
         (scalar / Variable(a), scalar / a), (scalar ** Variable(a), scalar**a), (Variable(a) ** scalar, a**scalar),
-    ]:  # fmt: skip
+    ]:
         assert type(got) is Variable
         np.testing.assert_array_equal(got.data, want)
 
@@ -97,7 +98,7 @@ def test_methods():
         (x.argmax(), a.argmax()), (x.argmin(1), a.argmin(1)), ((x > 1).any(), True), ((x > 1).all(0), (a > 1).all(0)),
         (abs(-x), a), (x.astype(np.float32), a.astype(np.float32)), (~(x > 1), ~(a > 1)),
         ((x > 1) & (x < 3), (a > 1) & (a < 3)), ((x > 1) | (x < 3), (a > 1) | (a < 3)), (x[1, ::2], a[1, ::2]),
-    ]:  # fmt: skip
+    ]:
         assert type(got) is Variable
         np.testing.assert_array_equal(got.data, want)
         assert got.data.dtype == np.asarray(want).dtype
@@ -198,7 +199,7 @@ def test_numpy_functions_without_a_rule_are_named():
     for call, name in [
         (np.arccosh, "arccosh"), (np.linalg.norm, "norm"), (np.fft.fft, "fft"), (np.add.reduce, "add.reduce"),
         (np.nansum, "nansum"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(TypeError, match=name):
             call(x)
 
@@ -210,7 +211,7 @@ def test_unsupported_keywords_are_refused():
         (lambda: np.add(x, x, where=[True, False]), "where"), (lambda: np.sum(x, initial=3.0), "initial"),
         (lambda: np.concatenate([x], dtype=np.float32), "dtype"), (lambda: F.exp(x, out=None), "out"),
         (lambda: np.sum(x, 0, np.float32), "argument"), (lambda: F.clip(x, 0, maximum=3), "maximum"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(TypeError, match=name):
             call()
 
@@ -231,7 +232,8 @@ def test_complex_and_object_partners_are_refused():
 
 
 def test_a_variable_where_no_derivative_exists_is_refused():
-    softsign = minidl.differentiable(lambda x, k=1.0: x / (k + abs(x)), lambda g, y, x, k=1.0: g * k / (k + abs(x)) ** 2)
+    rule = lambda g, y, x, k=1.0: g * k / (k + abs(x)) ** 2
+    softsign = minidl.differentiable(lambda x, k=1.0: x / (k + abs(x)), rule)
     with pytest.raises(TypeError, match="first 1 arguments"):
         softsign(Variable(1.0), Variable(2.0))
     with pytest.raises(TypeError, match="first 1 arguments"):
@@ -306,7 +308,7 @@ def test_copies_and_pickles():
 def test_lazy_parameters():
     p = Parameter(None, name="w of Linear(?→10)")
     assert p.lazy and p.requires_grad and "no data" in repr(p)
-    for read in (lambda: p.data, lambda: p.shape, lambda: p + 1, lambda: np.exp(p), lambda: F.linear(np.ones((1, 2)), p)):
+    for read in (lambda: p.data, lambda: p.shape, lambda: p + 1, lambda: np.exp(p), lambda: F.linear([[1.0]], p)):
         with pytest.raises(RuntimeError, match="Linear"):
             read()
     p.data = np.ones((2, 10), np.float32)
