@@ -44,7 +44,8 @@ class DataLoader:
         self.arrays = tuple(_as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays))
         lengths = [len(array) for array in self.arrays]
         if len(set(lengths)) > 1 or lengths[0] == 0:
-            raise ValueError(f"DataLoader: got arrays of lengths {lengths}, wanted one length of at least 1")
+            what = "no samples" if 0 in lengths else "different numbers of samples"
+            raise ValueError(f"DataLoader: got {what}: arrays of lengths {lengths}, wanted one length of at least 1")
         self.size, self.batch_size = lengths[0], _integer("batch_size", batch_size, least=1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         if not len(self):

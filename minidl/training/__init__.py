@@ -1,7 +1,4 @@
-"""Public names of the training package: the trainer, its history and the callbacks.
-
-No logic lives here; it is in the file of the same name each.
-"""
+"""Public names of the training package; each lives in the file of its name."""
 
 from minidl.training import callbacks
 from minidl.training.history import History

@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 class Callback:
     """The events of a fit, each of which does nothing until a subclass says what.
 
-    Epochs and batches are counted from 0. ``logs`` holds means over the epoch so far: ``loss`` and the metrics;
-    at an epoch's end it is the row of the history, ``lr`` and validation included, and what is written into it
-    is recorded. ``self.trainer.stop = True`` ends the fit after the update in progress.
-
-    Attributes:
-        trainer: the ``Trainer``, set before ``on_train_begin``; its model, optimizer and history are at hand.
+    Epochs and batches are counted from 0. ``logs`` holds means over the epoch so far: ``loss`` and the metrics; at an
+    epoch's end it is the row of the history, ``lr`` and validation included, and what is written into it is recorded.
+    ``self.trainer`` is the Trainer, from ``on_train_begin`` on; ``self.trainer.stop = True`` ends the fit after the
+    update in progress.
 
     >>> class Log(Callback):
     ...     def on_epoch_end(self, epoch, logs):
@@ -51,7 +49,7 @@ class Callback:
 
 
 class EarlyStopping(Callback):
-    """Stop when a figure of the history has not improved for some epochs.
+    """Stop when a figure of the history has not improved for some epochs; ``best`` and ``best_epoch`` say how it was.
 
     Args:
         monitor: the figure's name, such as ``val_loss`` or ``val_accuracy``.
@@ -60,11 +58,7 @@ class EarlyStopping(Callback):
         mode: ``"min"`` if less is better, ``"max"`` if more is.
         restore_best: give the model the weights of its best epoch when the fit ends.
 
-    Attributes:
-        best, best_epoch: the best figure so far and its epoch, counted from 0 (None before the first).
-
-    Raises:
-        ValueError: another mode, a patience below 1, or, at the end of an epoch, a figure that is not measured.
+    Raises ValueError for another mode, a patience below 1, or, at the end of an epoch, a figure that is not measured.
 
     >>> stopping = EarlyStopping("val_accuracy", patience=3, mode="max")
     >>> stopping.best, stopping.best_epoch
@@ -72,11 +66,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self,
-        monitor: str = "val_loss",
-        patience: int = 5,
-        min_delta: float = 0.0,
-        mode: str = "min",
+        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str = "min",
         restore_best: bool = False,
     ) -> None:
         if mode not in ("min", "max"):
@@ -85,35 +75,28 @@ class EarlyStopping(Callback):
             raise ValueError(f"EarlyStopping: got patience={patience!r}, wanted at least 1 epoch")
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.mode, self.restore_best = mode, restore_best
-        self._forget()
+        self.on_train_begin()
 
-    def _forget(self) -> None:
+    def on_train_begin(self) -> None:
+        """Start anew: a second fit knows nothing of the first."""
         self.best = math.inf if self.mode == "min" else -math.inf
         self.best_epoch: int | None = None
         self._waited = 0
         self._weights: Any = None
 
-    def on_train_begin(self) -> None:
-        """Start anew: a second fit knows nothing of the first."""
-        self._forget()
-
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Compare, and stop the trainer when patience is at its end."""
         if self.monitor not in logs:
-            raise ValueError(
-                f"EarlyStopping: {self.monitor!r} is not measured, there is {', '.join(logs)}; "
-                "figures named val_.. need validation=.."
-            )
+            there = f"there is {', '.join(logs)}; figures named val_.. need validation=.."
+            raise ValueError(f"EarlyStopping: {self.monitor!r} is not measured, {there}")
         value = logs[self.monitor]
         gain = self.best - value if self.mode == "min" else value - self.best
         if gain > self.min_delta:  # never true for nan
             self.best, self.best_epoch, self._waited = value, epoch, 0
-            if self.restore_best:
-                self._weights = self.trainer.model.state_dict()
-            return
-        self._waited += 1
-        if self._waited >= self.patience:
-            self.trainer.stop = True
+            self._weights = self.trainer.model.state_dict() if self.restore_best else None
+        else:
+            self._waited += 1
+            self.trainer.stop |= self._waited >= self.patience
 
     def on_train_end(self) -> None:
         """Bring back the best weights if asked to."""

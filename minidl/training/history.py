@@ -15,15 +15,9 @@ from typing import Any
 class History(Mapping[str, list[float]]):
     """What was measured in training: ``history["loss"]`` is a list with one figure per epoch.
 
-    It is a mapping from names to such lists (``for name in history``, ``dict(history)``), in the order of
-    measuring: the loss, the metrics, ``lr`` (the rate of the epoch's first update), and the loss and metrics on
-    validation data after ``val_``.
-
-    Args:
-        rows: one dict per epoch, from name to figure.
-
-    Attributes:
-        rows: the same list, so ``len(history.rows)`` is the number of epochs.
+    A mapping from names to such lists, in the order of measuring: the loss, the metrics, ``lr`` (the rate of the
+    epoch's first update), the loss and metrics on validation data after ``val_``. ``history.rows`` is the list of one
+    dict per epoch that it is made from, so ``len(history.rows)`` is the number of epochs.
 
     >>> history = History([{"loss": 2.0, "lr": 0.1}, {"loss": 1.0, "lr": 0.1}])
     >>> history["loss"], list(history), len(history.rows)
@@ -35,27 +29,22 @@ class History(Mapping[str, list[float]]):
 
     def __getitem__(self, name: str) -> list[float]:
         """The figures of that name, nan for an epoch that has none. KeyError for a name nobody measured."""
-        names = list(self)
-        if name not in names:
-            raise KeyError(f"{name!r} was not measured; there is {', '.join(names) or 'nothing yet'}")
+        if name not in list(self):
+            raise KeyError(f"{name!r} was not measured; there is {', '.join(self) or 'nothing yet'}")
         return [row.get(name, math.nan) for row in self.rows]
 
     def __iter__(self) -> Iterator[str]:
         return iter({name: None for row in self.rows for name in row})
 
     def __len__(self) -> int:
-        """The number of names, as of every mapping; the number of epochs is ``len(history.rows)``."""
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        last = "".join(f", {name} {value:.4g}" for name, value in (self.rows[-1] if self.rows else {}).items())
-        return f"History({len(self.rows)} epochs{last})"
+        last = self.rows[-1] if self.rows else {}
+        return f"History({len(self.rows)} epochs{''.join(f', {name} {value:.4g}' for name, value in last.items())})"
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """Return the lists by name as JSON text; what is not finite becomes null.
-
-        Args:
-            path: a file to write it to as well.
+        """The lists by name as JSON text, written to a file too if asked to; what is not finite becomes null.
 
         >>> History([{"loss": 2.0}, {"loss": float("inf")}]).to_json()
         '{"loss": [2.0, null]}'
@@ -69,15 +58,8 @@ class History(Mapping[str, list[float]]):
     def plot(self, path: str | Path | None = None) -> Any:
         """Draw the loss and every metric over the epochs, a panel each, validation beside training.
 
-        Args:
-            path: a picture to write, its format by its suffix (.png, .svg, .pdf).
-
-        Returns:
-            The matplotlib ``Figure``. It belongs to no window and no global state.
-
-        Raises:
-            ImportError: matplotlib is not installed.
-            ValueError: there is no epoch to draw.
+        Returns the matplotlib ``Figure``, which belongs to no window and no global state, and writes it to ``path``, in
+        the format of its suffix (.png, .svg, .pdf). ImportError without matplotlib, ValueError without an epoch.
 
         >>> History([{"loss": 2.0}, {"loss": 1.0}]).plot().axes[0].get_title("left")
         'Loss'
@@ -86,25 +68,20 @@ class History(Mapping[str, list[float]]):
             raise ValueError("History.plot: there is no epoch to draw; fit first")
         try:
             from matplotlib.figure import Figure
-            from matplotlib.layout_engine import ConstrainedLayoutEngine
-            from matplotlib.ticker import MaxNLocator
         except ImportError as error:
             raise ImportError("History.plot draws with matplotlib: pip install 'minidl[plot]'") from error
 
         panels = ["loss", *(n for n in self if n not in ("loss", "lr") and not n.startswith("val_"))]
         columns = min(len(panels), 3)
         rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(5.4 * columns, 3.8 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+        figure = Figure(figsize=(5.4 * columns, 3.8 * rows), layout="constrained")
         for i, name in enumerate(panels):
-            axes = figure.add_subplot(rows, columns, i + 1)
-            self._draw(axes, name)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            self._draw(figure.add_subplot(rows, columns, i + 1), name)
         if path is not None:
             figure.savefig(path, dpi=150)
         return figure
 
     def _draw(self, axes: Any, name: str) -> None:
-        """Draw one figure over the epochs, in training and, if there is one, in validation."""
         epochs, dot = range(1, len(self.rows) + 1), "o" if len(self.rows) <= 30 else None
         for key, color, label in ((name, "#2a6fbb", "training"), (f"val_{name}", "#d9741a", "validation")):
             if key in self:
@@ -112,11 +89,9 @@ class History(Mapping[str, list[float]]):
         if f"val_{name}" in self:
             axes.legend(frameon=False)
         title = name.replace("_", " ")
-        axes.set_title(title[:1].upper() + title[1:], loc="left", fontsize=12, fontweight="bold")
-        axes.set_xlabel("epoch", color="#555555")
+        axes.set_title(title[:1].upper() + title[1:], loc="left", fontweight="bold")
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color("#999999")
-        axes.tick_params(color="#999999", labelcolor="#555555")
         axes.grid(axis="y", color="#e6e6e6")
-        axes.set_axisbelow(True)
         axes.margins(x=0.02)

@@ -15,7 +15,7 @@ EVERY = 0.1  # seconds between two looks of a bar: composing it costs as much as
 
 
 def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
-    """Return what shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
+    """What shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(f"fit: got verbose={verbose!r}, wanted 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch)")
     if verbose == "auto":
@@ -26,8 +26,7 @@ def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
 def in_notebook() -> bool:
     """Whether this runs in a Jupyter notebook, where bars are widgets."""
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
 
 
 def title(epoch: int, epochs: int) -> str:
@@ -38,12 +37,10 @@ def title(epoch: int, epochs: int) -> str:
 def figures(logs: dict[str, float], separator: str = "  ") -> str:
     """The figures in a width that stays, as in "loss 0.1234  accuracy 0.9700  lr 0.001"."""
 
-    def text(name: str, value: float) -> str:
-        if name == "lr":
-            return f"{value:.3g}"
-        return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or not value else f"{value:.3e}"
+    def form(name: str, value: float) -> str:
+        return ".3g" if name == "lr" else ".4f" if 1e-3 <= abs(value) < 1e4 or value == 0 else ".3e"
 
-    return separator.join(f"{name} {text(name, value)}" for name, value in logs.items())
+    return separator.join(f"{name} {value:{form(name, value)}}" for name, value in logs.items())
 
 
 class Lines(Callback):
@@ -53,11 +50,9 @@ class Lines(Callback):
         self.epochs = epochs
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Start the clock."""
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Write the line."""
         seconds = time.perf_counter() - self.started
         print(f"{title(epoch, self.epochs)}  {figures(logs)}  {seconds:.2f} s", flush=True)
 
@@ -70,32 +65,25 @@ class Bar(Callback):
         self.bar: Any = None
 
     def on_epoch_begin(self, epoch: int) -> None:
-        """Open the epoch's bar."""
-        if in_notebook():
-            from tqdm.auto import tqdm
-        else:
-            from tqdm import tqdm
-        self.bar = tqdm(
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(  # shown at every update, as on_batch_end decides when
             total=self.batches, desc=title(epoch, self.epochs), unit=" batches",
-            dynamic_ncols=True, mininterval=0, miniters=1,  # how often to look is decided below
+            dynamic_ncols=True, mininterval=0, miniters=1,
         )
         self.shown = time.perf_counter()
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        """Move on, if the last look was a while ago."""
-        now = time.perf_counter()
-        if now - self.shown >= EVERY:
-            self.shown = now
+        if time.perf_counter() - self.shown >= EVERY:
             self._show(batch + 1, logs)
+            self.shown = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Leave the figures of the whole epoch."""
         self._show(self.batches, logs)
         self.bar.close()
 
     def on_train_end(self) -> None:
-        """Leave the bar as it is if it was interrupted."""
-        if self.bar is not None:
+        if self.bar is not None:  # an interrupted one stays as it is
             self.bar.close()
 
     def _show(self, done: int, logs: dict[str, float]) -> None:

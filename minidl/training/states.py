@@ -11,74 +11,70 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.modes import no_grad, test_mode
+from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
 
 
 class States:
-    """The layers of a model that carry something from call to call (``Layer.carried``), recurrent ones above all."""
+    """A model to run on batches, and its layers that carry something from call to call (``Layer.carried``)."""
 
     def __init__(self, model: Any) -> None:
+        self.model = model
         sublayers = model.sublayers() if hasattr(model, "sublayers") else []
         self.layers = [layer for layer in sublayers if layer.carried]
+        self.forgetful = [layer for layer in self.layers if not getattr(layer, "stateful", False)]
+        self.stateful = len(self.forgetful) < len(self.layers)  # whether a state goes on from batch to batch
 
-    @property
-    def carried(self) -> bool:
-        """Whether a state goes on from batch to batch."""
-        return any(_stateful(layer) for layer in self.layers)
-
-    def start(self) -> None:
+    def reset(self) -> None:
         """Begin with no state at all: an epoch, or a pass over data of its own."""
         for layer in self.layers:
             layer.reset_state()
 
-    def start_batch(self) -> None:
-        """Forget what the batch before left behind, where it is not to be carried."""
-        for layer in self.layers:
-            if not _stateful(layer):
-                layer.reset_state()
+    def forward(self, x: Any, where: str) -> Any:
+        """Run the model on a batch, which only stateful layers begin where the last one ended.
 
-    def check_batch(self, x: Any, where: str) -> None:
-        """Raise ValueError if a layer took the batch for one step of a sequence without being told to go on.
-
-        It would train, on sequences of length one, and learn nothing about time.
+        ValueError if another layer took it for one step of a sequence: it would learn nothing about time.
         """
-        for layer in self.layers:
-            if not _stateful(layer) and getattr(layer, "steps", 0) == 1 and np.ndim(x) == 2:
+        for layer in self.forgetful:
+            layer.reset_state()
+        prediction = self.model(x)
+        for layer in self.forgetful:
+            if getattr(layer, "steps", 0) == 1 and np.ndim(x) == 2:
                 kind = type(layer).__name__
                 raise ValueError(
-                    f"{where}{kind} took x of shape {np.shape(x)} for one step, and its state would be lost at "
-                    f"the next batch; give sequences (batch, time, in), or make it {kind}(.., stateful=True) and "
-                    "train with shuffle=False"
+                    f"{where}{kind} took x of shape {np.shape(x)} for one step, and its state would be lost at the "
+                    f"next batch; give sequences (batch, time, in), or {kind}(.., stateful=True) and shuffle=False"
                 )
+        return prediction
 
-    def check_data(self, loader: DataLoader, name: str) -> None:
-        """Raise ValueError if the batches of a loader cannot follow one another in time."""
-        if not self.carried:
-            return
-        if loader.shuffle:
-            raise ValueError(
-                f"{name}: the model is stateful, so one batch goes on where the last one ended, and shuffling would "
-                "mix up the order: pass shuffle=False"
-            )
+    def backward(self, loss: Variable, share: float = 1.0) -> None:
+        """Add the gradients of a share of the loss, and let go of its graph, behind carried states too."""
+        loss.backward(share, retain_graph=self.stateful)
+        if self.stateful:
+            loss.unchain_backward()
+
+    def check(self, loader: DataLoader, where: str) -> None:
+        """Raise ValueError if the batches of a loader cannot follow one another in time and have to."""
+        if self.stateful and loader.shuffle:
+            raise ValueError(f"{where}: the model is stateful, each batch goes on where one ended: pass shuffle=False")
         rest = loader.size % loader.batch_size
-        if rest and not loader.drop_last and len(loader) > 1:
+        if self.stateful and rest and not loader.drop_last and len(loader) > 1:
             raise ValueError(
-                f"{name}: the model is stateful and its state has one row per sample of a batch, but the last batch "
-                f"would have {rest} samples instead of {loader.batch_size}: use a batch_size that divides "
-                f"{loader.size}, or DataLoader(.., drop_last=True)"
+                f"{where}: the model is stateful, with a state per sample of a batch, but the last batch would have "
+                f"{rest} samples instead of {loader.batch_size}: use a batch_size that divides {loader.size}, or a "
+                "DataLoader with drop_last=True"
             )
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
-        """Put the states aside inside, so that a pass over other data starts without one; then bring them back."""
+    def evaluation(self, where: str, loader: DataLoader) -> Iterator[None]:
+        """Record and learn nothing inside, and begin with no state; then bring back the states there were."""
+        self.check(loader, where)
         saved = [(layer, {name: getattr(layer, name) for name in layer.carried}) for layer in self.layers]
-        self.start()
+        self.reset()
         try:
-            yield
+            with no_grad(), test_mode():
+                yield
         finally:
             for layer, carried in saved:
                 vars(layer).update(carried)
-
-
-def _stateful(layer: Any) -> bool:
-    return getattr(layer, "stateful", False)
