@@ -28,25 +28,15 @@ def gradcheck(
 ) -> bool:
     """Compare the derivatives of a function with central differences along random directions.
 
-    For random u and v: ``sum(u * (f(x + eps v) - f(x - eps v))) / (2 eps)`` against the pull-back of u times
-    v; for the next order the same for the function ``x -> sum(pull(u) * w)``, and so on.
+    For random u and v: ``sum(u * (f(x + eps v) - f(x - eps v))) / (2 eps)`` against the pull-back of u times v; for
+    the next order the same for the function ``x -> sum(pull(u) * w)``, and so on.
 
-    Args:
-        f: a function of arrays (a tuple of outputs counts as all of them), smooth near the inputs.
-        inputs: floating ones must be float64 and are differentiated; others are passed on.
-        order: up to which derivative.
-        eps: the step.
-        rtol, atol: what may differ, relative to the derivative and absolutely.
-        directions: how many random directions, for each order.
-        seed: of the directions.
-        settings: keyword arguments for f.
+    ``f`` may give several outputs, and must be smooth near the inputs; floating inputs must be float64 and are
+    differentiated, others are passed on, as are the ``settings``. ``rtol`` and ``atol`` are what may differ, relative
+    to the derivative and absolutely; ``directions`` how many are tried for each order, drawn from ``seed``.
 
-    Returns:
-        True.
-
-    Raises:
-        AssertionError: a derivative differs; the message says which order, and both numbers.
-        TypeError: a floating input is not float64, or there is none.
+    Returns True. Raises AssertionError if a derivative differs, with its order and both numbers; TypeError if a
+    floating input is not float64, or there is none.
 
     >>> gradcheck(np.tanh, [0.5, -1.0])
     True
