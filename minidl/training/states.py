@@ -48,8 +48,8 @@ class States:
                 )
         return prediction
 
-    def backward(self, loss: Variable, share: float = 1.0) -> None:
-        """Add the gradients of a share of the loss, and let go of its graph, behind carried states too."""
+    def backward(self, loss: Variable, share: float | None = None) -> None:
+        """Add the gradients of the loss, or of a share of it, and let go of its graph, behind carried states too."""
         loss.backward(share, retain_graph=self.stateful)
         if self.stateful:
             loss.unchain_backward()

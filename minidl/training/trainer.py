@@ -157,7 +157,7 @@ class Trainer:
                 logs = means.add(len(x), self._figures(loss, prediction.data, t))
                 total = total + loss if summed else loss
                 if i == len(together) or not summed:
-                    states.backward(total, 1.0 if summed else len(x) / samples)
+                    states.backward(total, None if summed or len(x) == samples else len(x) / samples)
                 if i == len(together):
                     self.optimizer.update()
                 for callback in callbacks:
