@@ -70,21 +70,6 @@ class DataLoader:
         settings = [f"{name}={getattr(self, name)}" for name in ("batch_size", "shuffle", "drop_last")]
         return f"DataLoader({self.size} samples, {', '.join(settings)})"
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the generator's state, a dict that JSON can hold: it decides the epochs to come."""
-        return {"generator": self._generator.bit_generator.state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on as the loader whose `state_dict` this is. Raises ValueError for anything else, and changes nothing."""
-        bits = np.random.PCG64()
-        try:
-            if set(state) != {"generator"}:
-                raise KeyError(sorted(state))
-            bits.state = state["generator"]
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"DataLoader.load_state_dict: got {state!r}, wanted what state_dict() returns") from error
-        self._generator = np.random.Generator(bits)
-
 
 def _as_samples(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     if isinstance(array, Variable):

@@ -99,37 +99,11 @@ def test_stop() -> None:
 
 
 class Feed(callbacks.Callback):
-    """Writes figures of its own into the logs, and another weight into the model after each epoch."""
-
-    def __init__(self, values: list[float]) -> None:
-        self.values = values
+    """Writes a figure of its own into the logs."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        logs["fed"] = self.values[epoch]
-        self.trainer.model.w.data = np.full((3, 1), float(epoch))
+        logs["fed"] = float(epoch)
 
 
-@pytest.mark.parametrize(("values", "settings", "epochs", "best"), [
-    ([5, 4, 3, 3, 3, 0], {"patience": 2}, 5, 2),
-    ([5, 4, 4.5, 3, 3.5, 3.2, 0], {"patience": 2}, 6, 3),
-    ([1, 2, 3, 2, 9], {"patience": 1, "mode": "max"}, 4, 2),
-    ([5, 4.95, 4.9, 0], {"patience": 2, "min_delta": 0.2}, 3, 0),
-    ([np.nan, 2, np.nan, 1, 0.5], {"patience": 2}, 5, 4),
-])  # fmt: skip
-def test_early_stopping(values: list[float], settings: dict[str, Any], epochs: int, best: int) -> None:
-    stopping = callbacks.EarlyStopping("fed", restore_best=True, **settings)
-    learner = trainer(Feed(values), stopping)
-    history = learner.fit(X, T, epochs=len(values), verbose=0)
-    assert len(history.rows) == epochs and stopping.best_epoch == best and stopping.best == values[best]
-    assert history["fed"][best] == values[best]
-    assert np.array_equal(learner.model.w.data, np.full((3, 1), float(best)))
-    assert len(learner.fit(X, T, epochs=1, verbose=0).rows) == 1  # it starts anew
-
-
-def test_early_stopping_of_nothing() -> None:
-    with pytest.raises(ValueError, match=r"'val_loss' is not measured, there is loss, lr; .*validation"):
-        trainer(callbacks.EarlyStopping()).fit(X, T, epochs=1, verbose=0)
-    with pytest.raises(ValueError, match="mode='up'"):
-        callbacks.EarlyStopping(mode="up")
-    with pytest.raises(ValueError, match="patience=0"):
-        callbacks.EarlyStopping(patience=0)
+def test_what_a_callback_writes_is_recorded() -> None:
+    assert trainer(Feed()).fit(X, T, epochs=3, verbose=0)["fed"] == [0.0, 1.0, 2.0]
