@@ -40,10 +40,8 @@ class Trace:
         for i, (a, old) in enumerate(zip((*node.args, node.output), self.prints, strict=True)):
             if _fingerprint(a) != old:
                 what = f"argument {i}" if i < len(node.args) else "the output"
-                raise RuntimeError(
-                    f"{what} of {node.name}, applied at {self.place}, was changed in place between forward "
-                    "and backward; the gradient would mix old and new values"
-                )
+                changed = "was changed in place between forward and backward; the gradient would mix old and new values"
+                raise RuntimeError(f"{what} of {node.name}, applied at {self.place}, {changed}")
 
     def check_gradient(self, node: Application, i: int, g: Any) -> None:
         """Raise FloatingPointError at a non-finite gradient."""

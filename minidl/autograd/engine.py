@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
+from minidl.autograd.protocols import as_array
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
@@ -21,8 +22,7 @@ _by_number = attrgetter("number")
 def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[list[Any], list[Leaf]]:
     """Applications behind the roots, newest first, and the leaves; none older than number ``since``.
 
-    With ``check``, raises RuntimeError on a leaf whose value changed since it was used, and on a part of
-    the graph that was freed.
+    With ``check``, RuntimeError on a leaf whose value changed since it was used, and on what was freed.
     """
     seen: set[Node] = set(roots)
     stack: list[Node] = list(roots)
@@ -36,10 +36,7 @@ def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[l
             leaves.append(node)
             continue
         if node.inputs is None and check:
-            raise RuntimeError(
-                "backward through a graph that was freed: an earlier backward ran with retain_graph=False; "
-                "run the forward again, or keep the graph there"
-            )
+            raise RuntimeError("backward through a graph that an earlier backward freed (retain_graph=False)")
         applications.append(node)
         for parent in node.inputs or ():
             if parent is not None and parent not in seen:
@@ -51,20 +48,15 @@ def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[l
 
 
 def walk(
-    seeds: Mapping[Node, Any],
-    box: Box | None = None,
-    *,
-    targets: AbstractSet[Node] | None = None,
-    keep: bool = False,
-    free: bool = False,
-    since: int = -1,
+    seeds: Mapping[Node, Any], box: Box | None = None, *, targets: AbstractSet[Node] | None = None,
+    keep: bool = False, free: bool = False, since: int = -1,
 ) -> dict[Node, Any]:
     """Gradients of the seeded nodes, as ``{node: gradient}`` for every leaf, or for the ``targets``.
 
-    Gradients are arrays; with ``box`` (which makes a Variable of an array and its node) the rules run
-    on Variables and the gradients are Variables with a graph of their own. ``keep`` adds the gradients
-    of all applications, ``free`` lets go of each application once it has been passed, ``since`` keeps
-    to what was recorded from that number on. No gradient in the result shares memory with another.
+    Gradients are arrays; with ``box`` (which makes a Variable of an array and its node) the rules run on Variables and
+    the gradients are Variables with a graph of their own. ``keep`` adds the gradients of all applications, ``free``
+    lets go of each application once it has been passed, ``since`` keeps to what was recorded from that number on. No
+    gradient in the result shares memory with another.
     """
     order, leaves = reach(seeds, since)
     alive = None if targets is None else _leading_to(targets, order)
@@ -82,8 +74,7 @@ def walk(
                 try:
                     _step(node, g, gradients, ours, alive, box)
                 except Exception as error:
-                    at = f", applied at {node.trace}" if node.trace else ""
-                    error.add_note(f"in the derivative of {node.name}{at}")
+                    error.add_note(f"in the derivative of {node.name}{f', applied at {node.trace}' if node.trace else ''}")
                     raise
         if free:
             cut(node, None)
@@ -146,8 +137,7 @@ def _collect(gradients: dict[Node, Any], node: Output, g: Any) -> None:
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
-    if not hasattr(g, "shape"):
-        g = np.asarray(g)
+    g = as_array(g)
     if g.shape != shape:
         lead = g.ndim - len(shape)
         if lead > 0:
@@ -161,7 +151,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _fresh(gx: Any, g: Any, node: Application) -> bool:
-    """Whether a rule's result is an array of its own: not its incoming gradient, an argument, or a view."""
+    """Whether a rule's result is an array of its own: no view, and not the incoming gradient or an argument."""
     return gx.base is None and gx is not g and gx is not node.output and all(gx is not a for a in node.args)
 
 

@@ -171,13 +171,8 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
 
 
 def differentiable(
-    forward: Callable[..., Any],
-    *rules: Rule | None,
-    joint: Rule | None = None,
-    saves: bool = False,
-    equals: Callable[..., Any] | None = None,
-    name: str | None = None,
-    replaces: Sequence[Callable[..., Any]] = (),
+    forward: Callable[..., Any], *rules: Rule | None, joint: Rule | None = None, saves: bool = False,
+    equals: Callable[..., Any] | None = None, name: str | None = None, replaces: Sequence[Callable[..., Any]] = (),
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
@@ -243,10 +238,8 @@ def _method(function: Callable[..., Any], how: str) -> Any:
 def _not_in_place(function: Function, x: Variable, other: Any) -> Any:
     """``loss += term`` makes a new result and rebinds the name; a leaf that is trained must not go that way."""
     if type(x._node) is Leaf:
-        raise TypeError(
-            f"in-place {function.name} on a leaf that requires a gradient: to update it write `x.data -= ...`; "
-            "to compute with it write `x = x - ...`"
-        )
+        hint = "to update it write `x.data -= ...`, to compute with it `x = x - ...`"
+        raise TypeError(f"in-place {function.name} on a leaf that requires a gradient: {hint}")
     return record(function, (x, other), {})
 
 

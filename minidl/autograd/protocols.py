@@ -54,14 +54,14 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings:
 
 def _into_array(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
-    for x in (*inputs, *settings["out"]):
+    if any(hasattr(x, "cleargrad") for x in settings["out"]):
+        raise TypeError(f"np.{ufunc.__name__}: out= must be an array; say variable.data")
+    for x in inputs:
         if getattr(x, "requires_grad", False):
             raise TypeError(
                 f"np.{ufunc.__name__} into an array (out= or an in-place operator) would leave the graph: a "
                 f"Variable of shape {x.shape} requires a gradient; say variable.data if that is meant"
             )
-        if any(x is o and hasattr(x, "cleargrad") for o in settings["out"]):
-            raise TypeError(f"np.{ufunc.__name__}: out= must be an array; say variable.data")
     plain = [x.data if hasattr(x, "cleargrad") else x for x in inputs]
     return getattr(ufunc, method)(*plain, **settings)
 

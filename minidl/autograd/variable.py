@@ -159,9 +159,8 @@ class Variable(Bound, WordsOfOthers):
             create_graph: record the computation of the gradients, so that they can be differentiated.
             retain_graph: False frees the graph as it is walked; a further backward through it raises.
 
-        Raises:
-            ValueError: nothing here requires a gradient, or the seed has another shape.
-            RuntimeError: ``create_graph`` inside ``no_grad``, a freed graph, or a leaf with a newer value.
+        Raises ValueError if nothing here requires a gradient or the seed has another shape; RuntimeError for
+        ``create_graph`` inside ``no_grad``, a freed graph, or a leaf that has a newer value.
 
         >>> x = Variable(3.0)
         >>> y = x**3
@@ -172,10 +171,8 @@ class Variable(Bound, WordsOfOthers):
         (27.0, 18.0)
         """
         if self._node is None:
-            raise ValueError(
-                "backward: this Variable has no graph: nothing it was computed from requires a gradient, or it was "
-                "computed inside no_grad(), detached or unchained"
-            )
+            why = "nothing behind it requires a gradient, or it was made inside no_grad(), detached or unchained"
+            raise ValueError(f"backward: this Variable has no graph: {why}")
         if create_graph and not MODE.get().recording:
             raise RuntimeError("backward: create_graph=True inside no_grad() could not record anything")
         if create_graph and not retain_graph:
@@ -260,10 +257,8 @@ class Variable(Bound, WordsOfOthers):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self._node is not None:
-            raise TypeError(
-                f"np.asarray(variable) would leave the graph: the Variable of shape {self.shape} requires a "
-                "gradient; say variable.data if that is meant"
-            )
+            why = f"the Variable of shape {self.shape} requires a gradient; say variable.data if that is meant"
+            raise TypeError(f"np.asarray(variable) would leave the graph: {why}")
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
@@ -273,10 +268,8 @@ class Variable(Bound, WordsOfOthers):
         return protocols.array_function(function, args, kwargs)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError(
-            "assignment into a Variable: its values are part of a graph; build a new one with np.where, "
-            "np.concatenate or functions.mask_fill, or write to variable.data before it is used"
-        )
+        hint = "np.where, np.concatenate or functions.mask_fill, or write to variable.data before it is used"
+        raise TypeError(f"assignment into a Variable, whose values are part of a graph: make a new one with {hint}")
 
 
 class Parameter(Variable):
@@ -309,10 +302,8 @@ class Parameter(Variable):
 
         def __getattr__(self, name: str) -> Any:
             if name == "_raw":
-                raise RuntimeError(
-                    f"{self.name or 'this parameter'} has no data yet: its shape is learned at first use; "
-                    "call the layer once, or give it its input size"
-                )
+                hint = "its shape is learned at first use; call the layer once, or give it its input size"
+                raise RuntimeError(f"{self.name or 'this parameter'} has no data yet: {hint}")
             return super().__getattr__(name)
 
 
