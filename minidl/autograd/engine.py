@@ -74,7 +74,7 @@ def walk(
                 try:
                     _step(node, g, gradients, ours, alive, box)
                 except Exception as error:
-                    error.add_note(f"in the derivative of {node.name}{f', applied at {node.trace}' if node.trace else ''}")
+                    error.add_note(f"in the derivative of {node.name}, applied at {node.trace or '(see detect_anomaly)'}")
                     raise
         if free:
             cut(node, None)
