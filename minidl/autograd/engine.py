@@ -74,7 +74,8 @@ def walk(
                 try:
                     _step(node, g, gradients, ours, alive, box)
                 except Exception as error:
-                    error.add_note(f"in the derivative of {node.name}, applied at {node.trace or '(see detect_anomaly)'}")
+                    at = node.trace or "a line that detect_anomaly() names"
+                    error.add_note(f"in the derivative of {node.name}, applied at {at}")
                     raise
         if free:
             cut(node, None)
