@@ -3,15 +3,14 @@
 Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from minidl.optim.checks import number
-from minidl.optim.optimizer import Array, Hook, Optimizer, Rate, Target
+from minidl.optim.optimizer import Array, Hook, Optimizer, Rate
 
 
 class Adam(Optimizer):
@@ -38,11 +37,7 @@ class Adam(Optimizer):
     slots, fixed = ("m", "v"), ("betas",)
 
     def __init__(
-        self,
-        target: Target,
-        lr: Rate = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        self, target: Any, lr: Rate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
         hooks: Hook | Iterable[Hook] = (),
     ) -> None:
         super().__init__(target, lr, hooks)

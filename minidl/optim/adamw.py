@@ -3,13 +3,12 @@
 Adam itself is in adam.py; weight decay as a part of the gradient is the hook WeightDecay.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
+from typing import Any
 
 from minidl.optim.adam import Adam
 from minidl.optim.checks import number
-from minidl.optim.optimizer import Array, Hook, Rate, Target
+from minidl.optim.optimizer import Array, Hook, Rate
 
 
 class AdamW(Adam):
@@ -30,13 +29,8 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self,
-        target: Target,
-        lr: Rate = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        hooks: Hook | Iterable[Hook] = (),
+        self, target: Any, lr: Rate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        weight_decay: float = 0.01, hooks: Hook | Iterable[Hook] = (),
     ) -> None:
         super().__init__(target, lr, betas, eps, hooks)
         self.weight_decay = number("AdamW: weight_decay", weight_decay, least=0)

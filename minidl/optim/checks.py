@@ -3,24 +3,20 @@
 What the number means is said where it is used.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
 import numpy as np
 
 
-def number(
-    what: str, value: Any, *, above: float = -math.inf, least: float = -math.inf, below: float = math.inf
-) -> float:
+def number(what: str, value: Any, *, above: float = -math.inf, least: float = 0, below: float = math.inf) -> float:
     """The value as a float, if it is a finite number with ``value > above, value >= least, value < below``."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{what} must be a number, got {value!r}")
-    if not (math.isfinite(value) and value > above and value >= least and value < below):
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (least > -math.inf)
-        bounds += [f"below {below:g}"] * (below < math.inf)
-        raise ValueError(f"{what} must be a finite number {' and '.join(bounds)}, got {value}")
+    if not (above < value < below and value >= least and math.isfinite(value)):
+        bounds = f"above {above:g}" if above >= least else f"at least {least:g}"
+        bounds += f" and below {below:g}" if below < math.inf else ""
+        raise ValueError(f"{what} must be a finite number {bounds}, got {value}")
     return float(value)
 
 

@@ -89,7 +89,7 @@ class Group:
 
     def gradients(self) -> list[Any]:
         """The gradients, in the order of ``params``; for reading only."""
-        found: list[Any] = [p._grad._raw for p in self.params]  # type: ignore[union-attr]  # they have one: they take part
+        found: list[Any] = [p._grad._raw for p in self.params]  # type: ignore[union-attr]  # all have one
         # A view, which the user gave, may be of a parameter, whose values change before it is read.
         return [g if g.base is None else g.copy() for g in found]
 

@@ -3,24 +3,18 @@
 A hook is any function of the step's ``Gradients`` (optimizer.py); these two are the usual ones.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 
 from minidl.optim.checks import number
-from minidl.optim.group import BLOCK
 from minidl.optim.optimizer import Gradients
 
 HUGE = 1e300  # the norm of numbers beyond it may overflow
 
 
 class WeightDecay:
-    """Weight decay as a part of the gradient (L2): ``g = g + rate * p``.
-
-    Args:
-        rate: at least 0. For decay beside the gradient use ``AdamW``.
+    """Weight decay as a part of the gradient (L2): ``g = g + rate * p``, rate >= 0. For decay beside it use ``AdamW``.
 
     >>> from minidl import Variable, optim
     >>> x = Variable([10.0])
@@ -42,14 +36,8 @@ class WeightDecay:
 class ClipGrad:
     """Clipping by the global norm: all gradients times ``min(1, max_norm / norm)``, norm that of all of them together.
 
-    Args:
-        max_norm: positive.
-
-    Attributes:
-        last_norm: the norm before the latest clipping.
-
-    Raises:
-        FloatingPointError: at the update, if a gradient is not finite; nothing is changed then.
+    ``max_norm`` is positive; ``last_norm`` is the norm before the latest clipping. Raises FloatingPointError at the
+    update if a gradient is not finite, and nothing is changed.
 
     Source: R. Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
 
@@ -74,11 +62,8 @@ class ClipGrad:
             k = next(k for k, g in enumerate(gradients.grads) if not float(abs(g).max(initial=0)) < HUGE)
             name = gradients.params[k].name or f"number {k}, of shape {gradients.params[k].shape},"
             raise FloatingPointError(f"ClipGrad: the gradient of parameter {name} is not finite")
-        total = 0.0
-        for i in range(0, flat.size, BLOCK):
-            part = flat[i : i + BLOCK].astype(np.float64)  # a float32 sum would lose half of the digits
-            part /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
-            total += float(part @ part)
-        self.last_norm = norm = largest * math.sqrt(total)
+        scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
+        scaled /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
+        self.last_norm = norm = largest * math.sqrt(scaled @ scaled)
         if norm > self.max_norm:
             flat *= self.max_norm / norm

@@ -3,14 +3,13 @@
 Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from minidl.optim.checks import number
-from minidl.optim.optimizer import Array, Hook, Optimizer, Rate, Target
+from minidl.optim.optimizer import Array, Hook, Optimizer, Rate
 
 
 class Momentum(Optimizer):
@@ -41,11 +40,7 @@ class Momentum(Optimizer):
     slots = ("v",)
 
     def __init__(
-        self,
-        target: Target,
-        lr: Rate = 0.01,
-        momentum: float = 0.9,
-        nesterov: bool = False,
+        self, target: Any, lr: Rate = 0.01, momentum: float = 0.9, nesterov: bool = False,
         hooks: Hook | Iterable[Hook] = (),
     ) -> None:
         super().__init__(target, lr, hooks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,20 +22,11 @@ Rate: TypeAlias = float | Callable[[int], float]
 Hook: TypeAlias = Callable[["Gradients"], Any]
 
 
-class HasParameters(Protocol):
-    """A model, as far as an optimizer sees it."""
-
-    def parameters(self) -> Sequence[Variable]: ...
-
-
-Target: TypeAlias = HasParameters | Sequence[Variable] | Variable
-
-
 class Gradients:
-    """The gradients of one step, copied together: what a hook reads and writes; ``p.grad`` stays as it is.
+    """The gradients of one step, copied together: what a hook reads and writes into; ``p.grad`` stays as it is.
 
-    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``
-    (of the widest dtype among them). Write into them; putting another array in their place does nothing.
+    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``, of the widest
+    dtype among them.
     """
 
     def __init__(self, params: list[Variable], grads: list[Any]) -> None:
@@ -48,40 +39,31 @@ class Gradients:
 class Optimizer(WordsOfOthers):
     """The base of the optimizers: ``update()`` changes every parameter that has a gradient.
 
-    A parameter without a gradient, or frozen, is skipped: neither it nor its state changes. Parameters of a
-    model are looked up at each update, so that late ones take part; they start their own step count. A
-    subclass names its ``slots`` (state arrays, zero at first), the settings that a state goes with (``fixed``),
-    and writes ``apply``.
+    A parameter without a gradient, or frozen, is skipped: neither it nor its state changes. Parameters of a model are
+    looked up at each update, so that late ones take part; they start their own step count. A subclass names its
+    ``slots`` (state arrays, zero at first), the settings that a state goes with (``fixed``), and writes ``apply``.
 
     Args:
         target: a model, or a list of Variables that require a gradient.
         lr: the rate, a number or a schedule: a function from the number of updates so far to a rate.
         hooks: functions called with the ``Gradients`` of each step before they are applied.
 
-    Raises:
-        ValueError: an empty list, a rate that is not positive; at ``update()``, a model without parameters.
-        TypeError: something that cannot be trained, or a rate that is no number.
-
-    >>> from minidl import Variable
-    >>> class SignDescent(Optimizer):
-    ...     def apply(self, lr, t, p, g, out, *state):
-    ...         p -= lr * np.sign(g)
-    >>> x = Variable([3.0, -0.5])
-    >>> optimizer = SignDescent([x], lr=0.25)
-    >>> (x * x).sum().backward()
-    >>> optimizer.update()
-    >>> x
-    Variable([ 2.75 -0.25])
+    Raises ValueError for an empty list, a negative rate and, at ``update()``, a model without parameters; TypeError for
+    what cannot be trained and a rate that is no number.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
     fixed: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, target: Target, lr: Rate, hooks: Hook | Iterable[Hook] = ()) -> None:
+    def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hook | Iterable[Hook] = ()) -> None:
         self._name = type(self).__name__
         self._model: Any = target if hasattr(target, "parameters") else None
         self._found: list[Variable] = []  # what the model's parameters() gave last, and each of them once
-        self._params = self._listed(target) if self._model is None else []
+        self._params: list[Variable] = []
+        if self._model is None:
+            self._params = self._checked([target] if isinstance(target, Variable) else target)
+            if not self._params:
+                raise ValueError(f"{self._name}: got an empty list of parameters")
         self.lr = lr
         self.hooks: list[Hook] = [hooks] if callable(hooks) else list(hooks)
         if not all(callable(hook) for hook in self.hooks):
@@ -105,7 +87,7 @@ class Optimizer(WordsOfOthers):
 
     @lr.setter
     def lr(self, value: Rate) -> None:
-        self._lr = value if callable(value) else number(f"{self._name}: lr", value, above=0)
+        self._lr = value if callable(value) else number(f"{self._name}: lr", value, least=0)
 
     @property
     def current_lr(self) -> float:
@@ -130,8 +112,7 @@ class Optimizer(WordsOfOthers):
     def update(self) -> None:
         """Change every parameter that has a gradient, by one step of the algorithm.
 
-        Raises:
-            ValueError: the model has no parameters, or the schedule gives a negative rate.
+        Raises ValueError, and changes nothing, if the model has no parameters or the schedule gives a negative rate.
         """
         params = self.params
         if not params:
@@ -193,19 +174,16 @@ class Optimizer(WordsOfOthers):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave; arrays are cast to the parameters' dtype.
 
-        Raises:
-            ValueError: a key is missing or unknown, an array has another shape than its parameter, or the state
-                was made with other settings that it depends on (Adam's betas); then nothing is changed.
+        Raises ValueError, and changes nothing, if a key is missing or unknown, an array has another shape than its
+        parameter, or the state was made with other settings that it depends on (Adam's betas).
         """
         params, where = self.params, f"{self._name}.load_state_dict"
         times = {i: int(state.get(f"{i}.t", 0)) for i in range(len(params))}
         slots = {f"{i}.{s}": params[i] for i, t in times.items() if t > 0 for s in self.slots}
         want = {"t", *self.fixed, *(f"{i}.t" for i in times), *slots}
         if want != set(state):
-            raise ValueError(
-                f"{where}: missing keys {sorted(want - set(state))}, unknown keys {sorted(set(state) - want)}, "
-                f"for {len(params)} parameters"
-            )
+            keys = f"missing keys {sorted(want - set(state))}, unknown keys {sorted(set(state) - want)}"
+            raise ValueError(f"{where}: {keys}, for {len(params)} parameters")
         for name in self.fixed:
             if not np.array_equal(state[name], getattr(self, name)):
                 raise ValueError(f"{where}: the state was made with {name} {state[name]}, not {getattr(self, name)}")
@@ -220,15 +198,6 @@ class Optimizer(WordsOfOthers):
         self._groups = [Group(members, t) for (_, t), members in together.items()]
         self.t, self._active, self._ready = int(state["t"]), [], []
 
-    def _listed(self, target: Any) -> list[Variable]:
-        found = self._checked([target] if isinstance(target, Variable) else target)
-        if not found:
-            raise ValueError(f"{self._name}: got an empty list of parameters")
-        for p in found:
-            if p._node is None and not isinstance(p, Parameter):  # a Parameter may be frozen for a while
-                raise TypeError(f"{self._name}: a Variable of shape {p.shape} does not require a gradient")
-        return found
-
     def _checked(self, found: Iterable[Any]) -> list[Variable]:
         """The parameters, each once, if they can be trained."""
         found = list(found)
@@ -237,6 +206,8 @@ class Optimizer(WordsOfOthers):
                 raise TypeError(f"{self._name}: want a model or Variables, got {type(p).__name__}")
             if p.creator is not None:
                 raise TypeError(f"{self._name}: a Variable of shape {p.shape} is a recorded result, not a leaf")
+            if p._node is None and not isinstance(p, Parameter):  # a Parameter may be frozen for a while
+                raise TypeError(f"{self._name}: a Variable of shape {p.shape} does not require a gradient")
         return list(dict.fromkeys(found))
 
 

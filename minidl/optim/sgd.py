@@ -3,13 +3,9 @@
 Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable
-
 import numpy as np
 
-from minidl.optim.optimizer import Array, Hook, Optimizer, Rate, Target
+from minidl.optim.optimizer import Array, Optimizer
 
 
 class SGD(Optimizer):
@@ -27,9 +23,6 @@ class SGD(Optimizer):
     >>> x
     Variable([0.5 1. ])
     """
-
-    def __init__(self, target: Target, lr: Rate = 0.01, hooks: Hook | Iterable[Hook] = ()) -> None:
-        super().__init__(target, lr, hooks)
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         np.multiply(g, lr, out=out)
