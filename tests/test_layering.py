@@ -99,7 +99,8 @@ def test_file(file: Path) -> None:
 
 def test_total_length() -> None:
     assert FILES, "no source found"
-    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in FILES) < LINES_IN_ALL
+    lines = [line for file in FILES for line in file.read_text(encoding="utf-8").splitlines()]
+    assert sum(1 for line in lines if line.strip()) < LINES_IN_ALL  # docstrings and comments count, blank lines do not
 
 
 def test_the_parts_form_no_cycle() -> None:
