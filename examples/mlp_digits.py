@@ -17,7 +17,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--hidden", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="few epochs, for tests")
     options = parser.parse_args()
@@ -25,7 +25,7 @@ def main():
     minidl.seed(options.seed)
     epochs = 10 if options.short else options.epochs
     (x, t), (xt, tt) = datasets.digits()
-    model = layers.Sequential(layers.Dropout(0.1), layers.MLP([options.hidden, 10]))
+    model = layers.MLP([options.hidden, 64, 10])
     optimizer = optim.AdamW(model, lr=optim.schedules.cosine(options.rate, steps=epochs * (len(x) // 32 + 1)))
     trainer = Trainer(model, optimizer, F.cross_entropy, metrics={"accuracy": F.accuracy})
     print(model.summary(x[:1]))
@@ -35,7 +35,7 @@ def main():
     print(f"test loss {result['loss']:.4f}, test accuracy {result['accuracy']:.4f}")
     Path("out").mkdir(exist_ok=True)
     draw(history, xt, tt, trainer.predict(xt), Path("out/mlp_digits.png"))
-    assert result["accuracy"] >= (0.9 if options.short else 0.97)
+    assert result["accuracy"] >= 0.97
 
 
 def draw(history, x, t, logits, file):

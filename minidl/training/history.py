@@ -15,8 +15,8 @@ from typing import Any
 class History(Mapping[str, list[float]]):
     """What was measured in training: ``history["loss"]`` is a list with one figure per epoch.
 
-    A mapping from names to such lists, in the order of measuring: the loss, the metrics, ``lr`` (the rate of the
-    epoch's first update), the loss and metrics on validation data after ``val_``. ``history.rows`` is the list of one
+    A mapping from names to such lists, in the order of measuring: the loss, the metrics, both on validation data
+    after ``val_``, ``lr`` (the rate of the epoch's first update). ``history.rows`` is the list of one
     dict per epoch that it is made from, so ``len(history.rows)`` is the number of epochs.
 
     >>> history = History([{"loss": 2.0, "lr": 0.1}, {"loss": 1.0, "lr": 0.1}])

@@ -68,8 +68,8 @@ class Bar(Callback):
         from tqdm.auto import tqdm
 
         self.bar = tqdm(  # shown at every update, as on_batch_end decides when
-            total=self.batches, desc=title(epoch, self.epochs), unit=" batches",
-            dynamic_ncols=True, mininterval=0, miniters=1,
+            total=self.batches, desc=title(epoch, self.epochs), dynamic_ncols=True, mininterval=0, miniters=1,
+            bar_format="{desc} |{bar:10}| {n_fmt}/{total_fmt} {elapsed}<{remaining} {rate_fmt}{postfix}",
         )
         self.shown = time.perf_counter()
 

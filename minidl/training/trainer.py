@@ -86,7 +86,7 @@ class Trainer:
             verbose: 0 silent, 1 a bar, 2 a line per epoch; "auto" is a bar on a terminal or notebook, else lines.
 
         Returns a History: per epoch ``loss`` and the metrics, means over the samples, measured as the model learns,
-        before each update; ``lr``, the rate of the epoch's first update; the same on validation data as ``val_loss``...
+        before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
         one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable; FloatingPointError
@@ -124,9 +124,10 @@ class Trainer:
                     break
                 rate = float(self.optimizer.current_lr)
                 where = f"fit: epoch {epoch + 1} of {epochs}, "
-                row = self._epoch(loader, states, window, truncate is not None, callbacks, where) | {"lr": rate}
+                row = self._epoch(loader, states, window, truncate is not None, callbacks, where)
                 if validation is not None:
                     row |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
+                row["lr"] = rate
                 self.history.rows.append(row)
                 for callback in callbacks:
                     callback.on_epoch_end(epoch, row)

@@ -30,7 +30,7 @@ def test_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
         lines = out.splitlines()
         assert err == "" and len(lines) == 10
         f = r"[\d.e-]+"
-        pattern = rf"epoch  1/10  loss {f}  error {f}  lr 0.1  val_loss {f}  val_error {f}  \d+\.\d\d s"
+        pattern = rf"epoch  1/10  loss {f}  error {f}  val_loss {f}  val_error {f}  lr 0.1  \d+\.\d\d s"
         assert re.fullmatch(pattern, lines[0])
         assert lines[9].startswith("epoch 10/10  loss ")
 
@@ -51,8 +51,8 @@ def test_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     fit(verbose=1)
     out, err = capsys.readouterr()
     assert out == "" and err.count("epoch ") > 40  # shown at every batch
-    rows = [line for line in err.replace("\r", "\n").splitlines() if "100%" in line and "lr 0.1" in line]
-    assert "epoch 10/10: 100%" in rows[-1] and "3/3" in rows[-1] and "batches/s" in rows[-1]
+    rows = [line for line in err.replace("\r", "\n").splitlines() if "3/3" in line and "lr 0.1" in line]
+    assert rows[-1].startswith("epoch 10/10 |") and "it/s" in rows[-1]
     assert "loss " in rows[-1] and "error " in rows[-1]
 
 

@@ -133,7 +133,7 @@ def test_the_history_of_a_fit() -> None:
     rate = lambda step: 0.1 / (1 + step)
     learner = Trainer(model, optim.SGD(model, lr=rate), F.cross_entropy, metrics=[F.accuracy])
     history = learner.fit(x.astype(np.float32), t, epochs=3, validation=0.2, verbose=0)
-    assert list(history) == ["loss", "accuracy", "lr", "val_loss", "val_accuracy"]
+    assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy", "lr"]
     assert len(history.rows) == 3 and learner.history is history
     assert all(0 <= v <= 1 for v in history["accuracy"]) and history["lr"][0] > history["lr"][2]
     again = learner.fit(x.astype(np.float32), t, epochs=1, verbose=0)
