@@ -5,12 +5,14 @@ Recording lives in minidl.autograd.function; nothing here computes or changes a 
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidl.autograd import engine
 from minidl.autograd.node import Node, Output
 from minidl.autograd.variable import Variable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _HEADER = """\
   graph [fontname="Helvetica", fontsize=13, labelloc=t, nodesep=0.3, ranksep=0.35, ordering=in]
@@ -87,6 +89,7 @@ def render(*results: Variable, path: str | Path = "graph.svg") -> Path:
     'sum.dot'
     """
     import subprocess  # here, as minidl is imported far more often than it draws
+    from pathlib import Path
 
     path, picture = Path(path), dot(*results).encode()
     if path.suffix != ".dot":

@@ -1,15 +1,18 @@
 """How initial weights are drawn. The default generator is in random.py; which shapes there are, layers say."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import DTypeLike
 
 from minidl import random
 
 
-def normal_over_sqrt_in(shape: tuple[int, ...], dtype: DTypeLike = np.float32, rng: Generator | None = None) -> Any:
+def normal_over_sqrt_in(
+    shape: tuple[int, ...], dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None
+) -> Any:
     """An array ``(in, ..)`` of ``N(0, 1) / sqrt(in)``, which keeps the variance of what is multiplied with it.
 
     It is drawn in float64 and then cast: one seed, the same weights in every precision. ``rng`` defaults to minidl's.

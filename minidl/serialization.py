@@ -1,16 +1,18 @@
 """save and load: a dict of arrays in one .npz file, without pickle. What is in it, each state_dict() says."""
 
+from __future__ import annotations
+
 import os
-import secrets
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable
+
+if TYPE_CHECKING:
+    from pathlib import Path  # imported where it is used, as zipfile is: they take longer than minidl itself
 
 
 def save(obj: Any, path: str | os.PathLike[str]) -> None:
@@ -26,6 +28,8 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     ...     load(f"{folder}/model.npz")
     {'w': array([1., 1., 1.])}
     """
+    import zipfile
+
     target = _npz(path, "save")
     state = obj.state_dict() if hasattr(obj, "state_dict") else obj
     if not isinstance(state, Mapping):
@@ -36,7 +40,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
             raise TypeError(f"save: want names and arrays or numbers, got {name!r}: {type(state[name]).__name__}")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"save: there is no folder {target.parent}")
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    unfinished = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         with zipfile.ZipFile(unfinished, "w") as archive:  # not np.savez: it could not name an array "file"
             for name, array in arrays.items():
@@ -53,6 +57,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     Raises FileNotFoundError if there is no such file; ValueError if the path does not end in ``.npz``, or the file is
     of another format, damaged, or holds Python objects, which are never unpickled.
     """
+    import zipfile
+
     source = _npz(path, "load")
     if not source.is_file():
         raise FileNotFoundError(f"load: there is no file {source}")
@@ -68,6 +74,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _npz(path: str | os.PathLike[str], where: str) -> Path:
+    from pathlib import Path
+
     if isinstance(path, str | os.PathLike) and Path(path).suffix == ".npz":
         return Path(path)
     raise ValueError(f"{where}: want a path that ends in .npz, got {path!r}")

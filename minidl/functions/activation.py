@@ -3,6 +3,8 @@
 Losses live in loss.py.
 """
 
+from __future__ import annotations
+
 import math
 from typing import Any
 

@@ -36,7 +36,7 @@ class Weighted(Layer):
         if len(known) > 1 or min(*known, out, 1) < 1:
             got = ", ".join(map(repr, features))
             raise ValueError(f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})")
-        if not isinstance(rng, np.random.Generator | None):
+        if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}")
         self.out_features, self.dtype, self.rng, width = out, floating(dtype, kind), rng, gates * out
         self.lazy_shapes = dict(zip(names, [(None, width), (out, width)]))

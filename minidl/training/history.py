@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 
@@ -43,7 +43,7 @@ class History(Mapping[str, list[float]]):
         last = self.rows[-1] if self.rows else {}
         return f"History({len(self.rows)} epochs{''.join(f', {name} {value:.4g}' for name, value in last.items())})"
 
-    def to_json(self, path: str | Path | None = None) -> str:
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The lists by name as JSON text, written to a file too if asked to; what is not finite becomes null.
 
         >>> History([{"loss": 2.0}, {"loss": float("inf")}]).to_json()
@@ -52,10 +52,11 @@ class History(Mapping[str, list[float]]):
         finite = {name: [v if math.isfinite(v) else None for v in values] for name, values in self.items()}
         text = json.dumps(finite, allow_nan=False)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
         return text
 
-    def plot(self, path: str | Path | None = None) -> Any:
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the loss and every metric over the epochs, a panel each, validation beside training.
 
         Returns the matplotlib ``Figure``, which belongs to no window and no global state, and writes it to ``path``, in
