@@ -50,7 +50,21 @@ class Layer(WordsOfOthers):
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used."""
-        return [p for _, _, p in _walk(self) if isinstance(p, Parameter)]
+        # The walk of _walk without the names, which take two thirds of its time: optimizers ask at every step.
+        found: list[Parameter] = []
+        seen: set[int] = set()
+        stack: list[Any] = [self]
+        while stack:
+            value = stack.pop()
+            if id(value) not in seen:
+                seen.add(id(value))
+                if isinstance(value, Parameter):
+                    found.append(value)
+                    continue
+                parts = vars(value) if isinstance(value, Layer) else value
+                parts = parts.values() if isinstance(parts, dict) else parts
+                stack += [p for p in [*parts][::-1] if type(p) not in _PLAIN and isinstance(p, _HOLDERS)]
+        return found
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
@@ -203,6 +217,7 @@ def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
 
 
 _HOLDERS = (Parameter, Layer, list, tuple, dict)  # a tuple: isinstance of a union is several times slower
+_PLAIN = frozenset({int, float, bool, str, type(None)})  # a look-up is faster than isinstance
 
 
 def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
