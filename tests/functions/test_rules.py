@@ -20,11 +20,11 @@ from tests.functions.catalogue import ROWS, Row, outputs
 
 DERIVED = [r for r in ROWS if r.derived]
 every_rule = pytest.mark.parametrize("row", DERIVED, ids=lambda r: f"{r.name}-{r.label}")
+MODULES = [vars(m) for m in vars(minidl.functions).values() if isinstance(m, types.ModuleType)]
 RULES = sorted(
-    {f for f in gc.get_objects() if isinstance(f, Function) and f.derived and f.forward.__module__ != "__main__"
-     and any(f in vars(m).values() for m in vars(minidl.functions).values() if isinstance(m, types.ModuleType))},
+    {f for f in gc.get_objects() if isinstance(f, Function) and f.derived and any(f in m.values() for m in MODULES)},
     key=lambda f: f.name,
-)  # fmt: skip
+)
 
 
 def frozen(a: Any) -> Any:
