@@ -1,7 +1,4 @@
-"""Optimizers: how parameters are changed by their gradients, one algorithm a file.
-
-Gradients are computed in ``minidl.autograd``; which parameters a model has is the layers' business.
-"""
+"""Optimizers: how gradients change parameters, one algorithm a file. Gradients are made in ``minidl.autograd``."""
 
 from minidl.optim import hooks, schedules
 from minidl.optim.adam import Adam

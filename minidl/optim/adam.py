@@ -1,27 +1,19 @@
-"""Adam: steps scaled by running moments of the gradient.
-
-Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
-"""
+"""Adam: steps scaled by moments of the gradient. Who takes part, and memory, is in optimizer.py and group.py."""
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from minidl.optim.checks import number
-from minidl.optim.optimizer import Array, Hook, Optimizer, Rate
+from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Adam(Optimizer):
     """Adam: ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, and with both corrected for their start at
     zero, ``p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
 
-    Args:
-        betas: (b1, b2), each in [0, 1).
-        eps: positive, keeps the quotient finite.
-
-    Further arguments and raises as ``Optimizer``.
+    ``betas`` are (b1, b2), each in [0, 1); ``eps`` is positive. Other args and raises as ``Optimizer``.
 
     Source: D. Kingma and J. Ba, Adam: a method for stochastic optimization, 2015, algorithm 1.
 
@@ -38,12 +30,12 @@ class Adam(Optimizer):
 
     def __init__(
         self, target: Any, lr: Rate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        hooks: Hook | Iterable[Hook] = (),
+        hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
         b1, b2 = betas
-        self.betas = tuple(number(f"{self._name}: a beta", b, least=0, below=1) for b in (b1, b2))
-        self.eps = number(f"{self._name}: eps", eps, above=0)
+        self.betas = number(f"{self._name}: beta 1", b1, below=1), number(f"{self._name}: beta 2", b2, below=1)
+        self.eps = number(f"{self._name}: eps", eps, positive=True)
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         # m and v are kept as sums, without the constant factors (1 - b): two passes less.

@@ -1,21 +1,14 @@
-"""AdamW: Adam with weight decay that does not pass through the moments.
+"""AdamW: Adam with weight decay beside the moments. Decay as a part of the gradient is the hook WeightDecay."""
 
-Adam itself is in adam.py; weight decay as a part of the gradient is the hook WeightDecay.
-"""
-
-from collections.abc import Iterable
 from typing import Any
 
 from minidl.optim.adam import Adam
 from minidl.optim.checks import number
-from minidl.optim.optimizer import Array, Hook, Rate
+from minidl.optim.optimizer import Array, Hooks, Rate
 
 
 class AdamW(Adam):
-    """AdamW: ``p = p - lr * weight_decay * p``, then Adam's step.
-
-    Args:
-        weight_decay: at least 0. Further arguments and raises as ``Adam``.
+    """AdamW: ``p = p - lr * weight_decay * p``, weight_decay >= 0, then Adam's step; other args and raises as ``Adam``.
 
     Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, 2019.
 
@@ -30,10 +23,10 @@ class AdamW(Adam):
 
     def __init__(
         self, target: Any, lr: Rate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.01, hooks: Hook | Iterable[Hook] = (),
+        weight_decay: float = 0.01, hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, betas, eps, hooks)
-        self.weight_decay = number("AdamW: weight_decay", weight_decay, least=0)
+        self.weight_decay = number("AdamW: weight_decay", weight_decay)
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         p *= 1 - lr * self.weight_decay

@@ -1,7 +1,4 @@
-"""Hooks: what is done to the gradients of a step before an optimizer applies them.
-
-A hook is any function of the step's ``Gradients`` (optimizer.py); these two are the usual ones.
-"""
+"""Hooks: the usual ones of the functions that change a step's ``Gradients`` (optimizer.py) before it is made."""
 
 import math
 
@@ -9,8 +6,6 @@ import numpy as np
 
 from minidl.optim.checks import number
 from minidl.optim.optimizer import Gradients
-
-HUGE = 1e300  # the norm of numbers beyond it may overflow
 
 
 class WeightDecay:
@@ -26,7 +21,7 @@ class WeightDecay:
     """
 
     def __init__(self, rate: float) -> None:
-        self.rate = number("WeightDecay: rate", rate, least=0)
+        self.rate = number("WeightDecay: rate", rate)
 
     def __call__(self, gradients: Gradients) -> None:
         for p, g in zip(gradients.params, gradients.grads, strict=True):
@@ -36,8 +31,8 @@ class WeightDecay:
 class ClipGrad:
     """Clipping by the global norm: all gradients times ``min(1, max_norm / norm)``, norm that of all of them together.
 
-    ``max_norm`` is positive; ``last_norm`` is the norm before the latest clipping. Raises FloatingPointError at the
-    update if a gradient is not finite, and nothing is changed.
+    ``max_norm`` is positive; ``last_norm`` is the norm before the latest clipping. Raises FloatingPointError, before
+    anything is changed, if a gradient is not finite.
 
     Source: R. Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
 
@@ -52,18 +47,18 @@ class ClipGrad:
     """
 
     def __init__(self, max_norm: float) -> None:
-        self.max_norm = number("ClipGrad: max_norm", max_norm, above=0)
+        self.max_norm = number("ClipGrad: max_norm", max_norm, positive=True)
         self.last_norm = 0.0
 
     def __call__(self, gradients: Gradients) -> None:
         flat = gradients.flat
         largest = max(float(flat.max(initial=0)), -float(flat.min(initial=0)))
-        if not largest < HUGE:  # nan is not, either
-            k = next(k for k, g in enumerate(gradients.grads) if not float(abs(g).max(initial=0)) < HUGE)
-            name = gradients.params[k].name or f"number {k}, of shape {gradients.params[k].shape},"
-            raise FloatingPointError(f"ClipGrad: the gradient of parameter {name} is not finite")
+        if not math.isfinite(largest):
+            k, p = next((k, p) for k, p in enumerate(gradients.params) if not np.isfinite(gradients.grads[k]).all())
+            raise FloatingPointError(f"ClipGrad: the gradient of parameter {p.name or k}, {p.shape}, is not finite")
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
         scaled /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
-        self.last_norm = norm = largest * math.sqrt(scaled @ scaled)
-        if norm > self.max_norm:
-            flat *= self.max_norm / norm
+        root = math.sqrt(scaled @ scaled)
+        self.last_norm = largest * root
+        if self.last_norm > self.max_norm:
+            flat *= self.max_norm / largest / root

@@ -1,28 +1,18 @@
-"""Gradient descent with momentum, plain and Nesterov's.
+"""Momentum, plain and Nesterov's. Who takes part, and memory, is in optimizer.py and group.py."""
 
-Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
-"""
-
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from minidl.optim.checks import number
-from minidl.optim.optimizer import Array, Hook, Optimizer, Rate
+from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Momentum(Optimizer):
     """Momentum: ``v = mu * v - lr * g``, then ``p = p + v``; Nesterov's: ``p = p + mu * v - lr * g``.
 
-    The rate is inside the velocity, as in the source; PyTorch multiplies by it afterwards, which differs when
-    the rate changes.
-
-    Args:
-        momentum: mu, in [0, 1).
-        nesterov: whether to look ahead along the velocity.
-
-    Further arguments and raises as ``Optimizer``.
+    ``momentum`` is mu, in [0, 1). Other args and raises as ``Optimizer``. The rate is inside the velocity, as in the
+    source; PyTorch multiplies by it afterwards, which differs when the rate changes.
 
     Source: I. Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
 
@@ -40,12 +30,10 @@ class Momentum(Optimizer):
     slots = ("v",)
 
     def __init__(
-        self, target: Any, lr: Rate = 0.01, momentum: float = 0.9, nesterov: bool = False,
-        hooks: Hook | Iterable[Hook] = (),
+        self, target: Any, lr: Rate = 0.01, momentum: float = 0.9, nesterov: bool = False, hooks: Hooks = ()
     ) -> None:
         super().__init__(target, lr, hooks)
-        self.momentum = number("Momentum: momentum", momentum, least=0, below=1)
-        self.nesterov = nesterov
+        self.momentum, self.nesterov = number("Momentum: momentum", momentum, below=1), nesterov
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         (v,) = state

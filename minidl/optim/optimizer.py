@@ -1,7 +1,6 @@
 """Optimizer: who takes part in an update, at which rate, after which hooks; and the state as a dict.
 
-The arithmetic is each algorithm's own file, the flat buffers are in group.py.
-"""
+The arithmetic is each algorithm's own file, the flat buffers are in group.py."""
 
 from __future__ import annotations
 
@@ -15,70 +14,61 @@ import numpy.typing as npt
 from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.variable import Parameter, Variable
 from minidl.optim.checks import number
-from minidl.optim.group import Group
+from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
 Rate: TypeAlias = float | Callable[[int], float]
 Hook: TypeAlias = Callable[["Gradients"], Any]
+Hooks: TypeAlias = Hook | Iterable[Hook]
 
 
 class Gradients:
-    """The gradients of one step, copied together: what a hook reads and writes into; ``p.grad`` stays as it is.
+    """The gradients of one step, copied: what a hook reads and writes into; ``p.grad`` stays as it is.
 
-    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``, of the widest
-    dtype among them.
+    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``.
     """
 
     def __init__(self, params: list[Variable], grads: list[Any]) -> None:
-        self.params = params
-        self.flat = np.concatenate([g.reshape(-1) for g in grads])
-        ends = np.cumsum([g.size for g in grads]).tolist()
-        self.grads = [self.flat[end - g.size : end].reshape(g.shape) for g, end in zip(grads, ends)]
+        self.params, self.flat = params, np.concatenate([g.reshape(-1) for g in grads])
+        self.grads = split(self.flat, grads)
 
 
 class Optimizer(WordsOfOthers):
     """The base of the optimizers: ``update()`` changes every parameter that has a gradient.
 
     A parameter without a gradient, or frozen, is skipped: neither it nor its state changes. Parameters of a model are
-    looked up at each update, so that late ones take part; they start their own step count. A subclass names its
-    ``slots`` (state arrays, zero at first), the settings that a state goes with (``fixed``), and writes ``apply``.
+    looked up at each update, so that late ones take part; they start their own step count.
 
     Args:
         target: a model, or a list of Variables that require a gradient.
         lr: the rate, a number or a schedule: a function from the number of updates so far to a rate.
         hooks: functions called with the ``Gradients`` of each step before they are applied.
 
-    Raises ValueError for an empty list, a negative rate and, at ``update()``, a model without parameters; TypeError for
-    what cannot be trained and a rate that is no number.
+    Raises ValueError for an empty list and a negative rate, TypeError for what cannot be trained or is no rate.
     """
 
-    slots: ClassVar[tuple[str, ...]] = ()
-    fixed: ClassVar[tuple[str, ...]] = ()
+    slots: ClassVar[tuple[str, ...]] = ()  # the names of the state arrays, which are zero at first
+    fixed: ClassVar[tuple[str, ...]] = ()  # the settings that a state goes with
 
-    def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hook | Iterable[Hook] = ()) -> None:
-        self._name = type(self).__name__
-        self._model: Any = target if hasattr(target, "parameters") else None
+    def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
+        self._name, self.lr, self.t = type(self).__name__, lr, 0  # t: updates so far
+        self._model = target if hasattr(target, "parameters") else None
         self._found: list[Variable] = []  # what the model's parameters() gave last, and each of them once
         self._params: list[Variable] = []
         if self._model is None:
             self._params = self._checked([target] if isinstance(target, Variable) else target)
             if not self._params:
                 raise ValueError(f"{self._name}: got an empty list of parameters")
-        self.lr = lr
         self.hooks: list[Hook] = [hooks] if callable(hooks) else list(hooks)
         if not all(callable(hook) for hook in self.hooks):
             raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
-        self.t = 0  # updates so far
         self._groups: list[Group] = []
         self._active: list[Group] = []  # those of the last update
         self._ready: list[Variable] = []  # their parameters, in the order of ``params``
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
-        """One step of the algorithm, in place, on flat arrays of one size.
-
-        ``t`` counts from 1; ``out`` is for intermediate results, and may be the same array as ``g``.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no apply()")
+        """One step, in place, on flat arrays of one size; ``t`` counts from 1, ``out`` is for intermediate results."""
+        raise NotImplementedError(f"{self._name} has no apply()")
 
     @property
     def lr(self) -> Rate:
@@ -87,21 +77,18 @@ class Optimizer(WordsOfOthers):
 
     @lr.setter
     def lr(self, value: Rate) -> None:
-        self._lr = value if callable(value) else number(f"{self._name}: lr", value, least=0)
+        self._lr = value if callable(value) else number(f"{self._name}: lr", value)
 
     @property
     def current_lr(self) -> float:
         """The rate of the next update."""
-        lr = self._lr
-        return number(f"{self._name}: the schedule's rate", lr(self.t), least=0) if callable(lr) else lr
+        return number(f"{self._name}: the schedule's rate", self._lr(self.t)) if callable(self._lr) else self._lr
 
     @property
     def params(self) -> list[Variable]:
         """The parameters as they are now, each once."""
-        if self._model is not None:
-            found = self._model.parameters()
-            if not _same(found, self._found):
-                self._found, self._params = list(found), self._checked(found)
+        if self._model is not None and not _same(found := self._model.parameters(), self._found):
+            self._found, self._params = list(found), self._checked(found)
         return list(self._params)
 
     def cleargrads(self) -> None:
@@ -110,92 +97,66 @@ class Optimizer(WordsOfOthers):
             p._grad = None
 
     def update(self) -> None:
-        """Change every parameter that has a gradient, by one step of the algorithm.
-
-        Raises ValueError, and changes nothing, if the model has no parameters or the schedule gives a negative rate.
-        """
-        params = self.params
-        if not params:
+        """Change every parameter that has a gradient; ValueError if the model has none, or a scheduled rate is below 0."""
+        if not (params := self.params):
             raise ValueError(f"{self._name}: the model has no parameters")
         lr = self.current_lr
         ready = [p for p in params if p._grad is not None and p._node is not None]
         if not (_same(ready, self._ready) and all(group.take() for group in self._active)):
             self._regroup(ready)
-        gradients = [group.gradients() for group in self._active]
+        grads = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # all of these have one
         if self.hooks and ready:
-            gradients = self._hooked(gradients)
-        for group, g in zip(self._active, gradients):
-            group.step(self.apply, lr, g)
+            gradients = Gradients(ready, grads)
+            for hook in self.hooks:
+                hook(gradients)
+            if not all(group.take() for group in self._active):  # values that a hook gave
+                raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
+            grads = gradients.grads
+        else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
+            grads = [g if g.base is None else g.copy() for g in grads]
+        of = dict(zip(ready, grads))
+        for group in self._active:
+            group.step(self.apply, lr, [of[p] for p in group.params])
         self.t += 1
-
-    def _hooked(self, gradients: list[list[Any]]) -> list[list[Any]]:
-        """The gradients of each group after the hooks had their way with copies of them."""
-        of = {p: g for group, found in zip(self._active, gradients) for p, g in zip(group.params, found)}
-        step = Gradients(self._ready, [of[p] for p in self._ready])
-        for hook in self.hooks:
-            hook(step)
-        if not all(group.take() for group in self._active):  # values that a hook gave
-            raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
-        of = dict(zip(step.params, step.grads))
-        return [[of[p] for p in group.params] for group in self._active]
 
     def _regroup(self, ready: list[Variable]) -> None:
         """Part groups whose members part ways, and make groups of parameters that are new."""
-        members, groups, active = set(ready), [], []
+        active, groups = set(ready), list[Group]()
         for group in self._groups:
-            fit = [k for k in range(len(group.params)) if group.fits(k)]  # others lost their state's shape
-            for stays in (True, False):
-                which = [k for k in fit if (group.params[k] in members) == stays]
-                if which:
-                    part = group.part(which)
-                    part.take()
-                    groups.append(part)
-                    active += [part] * stays
-        new = members.difference(*(group.params for group in active))
-        by_dtype: dict[Any, list[Any]] = {}
-        for p in ready:
-            if p in new:
-                by_dtype.setdefault(p.dtype, []).append((p, [0.0] * len(self.slots)))
-        made = [Group(found) for found in by_dtype.values()]
-        self._groups, self._active, self._ready = groups + made, active + made, ready
+            found = group.members()
+            parts = [m for m in found if m[0] in active], [m for m in found if m[0] not in active]
+            groups += [group if len(part) == len(group.params) else Group(part, group.t) for part in parts if part]
+        known = {p for group in groups for p in group.params}
+        groups += grouped((p, 0, [0.0] * len(self.slots)) for p in ready if p not in known)
+        self._groups, self._active, self._ready = groups, [g for g in groups if g.params[0] in active], ready
+        for group in self._active:
+            group.take()
 
     def state_dict(self) -> dict[str, Any]:
         """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t`` and its slots, ``0.m``."""
-        place = {p: (group, k) for group in self._groups for k, p in enumerate(group.params)}
-        state: dict[str, Any] = {"t": self.t} | {name: np.array(getattr(self, name)) for name in self.fixed}
+        states = {p: (group.t, state) for group in self._groups if group.t for p, state in group.members()}
+        found: dict[str, Any] = {"t": self.t} | {name: np.array(getattr(self, name)) for name in self.fixed}
         for i, p in enumerate(self.params):
-            group, k = place.get(p, (None, 0))
-            begun = group is not None and group.t > 0 and group.fits(k)
-            state[f"{i}.t"] = group.t if group and begun else 0
-            if group and begun:
-                state |= {f"{i}.{s}": a.copy() for s, a in zip(self.slots, group.state_of(k))}
-        return state
+            t, state = states.get(p, (0, []))
+            found |= {f"{i}.t": t} | {f"{i}.{slot}": a.copy() for slot, a in zip(self.slots, state)}
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave; arrays are cast to the parameters' dtype.
 
-        Raises ValueError, and changes nothing, if a key is missing or unknown, an array has another shape than its
-        parameter, or the state was made with other settings that it depends on (Adam's betas).
+        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends on (Adam's betas).
         """
-        params, where = self.params, f"{self._name}.load_state_dict"
-        times = {i: int(state.get(f"{i}.t", 0)) for i in range(len(params))}
-        slots = {f"{i}.{s}": params[i] for i, t in times.items() if t > 0 for s in self.slots}
-        want = {"t", *self.fixed, *(f"{i}.t" for i in times), *slots}
-        if want != set(state):
-            keys = f"missing keys {sorted(want - set(state))}, unknown keys {sorted(set(state) - want)}"
-            raise ValueError(f"{where}: {keys}, for {len(params)} parameters")
-        for name in self.fixed:
-            if not np.array_equal(state[name], getattr(self, name)):
-                raise ValueError(f"{where}: the state was made with {name} {state[name]}, not {getattr(self, name)}")
-        for key, p in slots.items():
-            if np.shape(state[key]) != p.shape:
-                raise ValueError(f"{where}: {key} has shape {np.shape(state[key])}, its parameter {p.shape}")
-        together: dict[Any, list[Any]] = {}
-        for i, t in times.items():
-            if t > 0:
-                member = params[i], [state[f"{i}.{s}"] for s in self.slots]
-                together.setdefault((params[i].dtype, t), []).append(member)
-        self._groups = [Group(members, t) for (_, t), members in together.items()]
+        times = [(i, p, int(state.get(f"{i}.t", 0))) for i, p in enumerate(self.params)]
+        begun = [(i, p, t) for i, p, t in times if t > 0]
+        want: dict[str, Any] = {name: list(getattr(self, name)) for name in self.fixed}
+        want |= {"t": ()} | {f"{i}.t": () for i, _, _ in times}
+        want |= {f"{i}.{slot}": p.shape for i, p, _ in begun for slot in self.slots}
+        got = {key: np.ravel(a).tolist() if key in self.fixed else np.shape(a) for key, a in state.items()}
+        if got != want:
+            wrong = sorted(key for key in got | want if got.get(key) != want.get(key))
+            found = ", ".join(f"{key}: got {got.get(key, 'none')}, want {want.get(key, 'none')}" for key in wrong)
+            raise ValueError(f"{self._name}.load_state_dict: keys, shapes or settings differ: {found}")
+        self._groups = grouped((p, t, [state[f"{i}.{slot}"] for slot in self.slots]) for i, p, t in begun)
         self.t, self._active, self._ready = int(state["t"]), [], []
 
     def _checked(self, found: Iterable[Any]) -> list[Variable]:
@@ -204,10 +165,10 @@ class Optimizer(WordsOfOthers):
         for p in found:
             if not isinstance(p, Variable):
                 raise TypeError(f"{self._name}: want a model or Variables, got {type(p).__name__}")
-            if p.creator is not None:
-                raise TypeError(f"{self._name}: a Variable of shape {p.shape} is a recorded result, not a leaf")
-            if p._node is None and not isinstance(p, Parameter):  # a Parameter may be frozen for a while
-                raise TypeError(f"{self._name}: a Variable of shape {p.shape} does not require a gradient")
+            frozen = p._node is None and not isinstance(p, Parameter)  # a Parameter may be frozen for a while
+            if frozen or p.creator is not None:
+                problem = "does not require a gradient" if frozen else "is a recorded result, not a leaf"
+                raise TypeError(f"{self._name}: a Variable of shape {p.shape} {problem}")
         return list(dict.fromkeys(found))
 
 

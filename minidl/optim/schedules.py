@@ -1,9 +1,4 @@
-"""Schedules: plain functions that give a rate for the number of updates so far, counted from 0.
-
-An optimizer calls its schedule at every update; nothing here knows about optimizers.
-"""
-
-from __future__ import annotations
+"""Schedules: functions that make a rate of the number of updates so far. An optimizer calls one at every update."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +14,7 @@ def constant(lr: float) -> Schedule:
     >>> constant(0.1)(1000)
     0.1
     """
-    lr = number("constant: lr", lr, least=0)
+    lr = number("constant: lr", lr)
     return lambda t: lr
 
 
@@ -30,8 +25,8 @@ def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> rate(9), rate(10), rate(20)
     (1.0, 0.5, 0.25)
     """
-    lr, every = number("step: lr", lr, least=0), count("step: every", every)
-    factor = number("step: factor", factor, above=0)
+    lr, factor = number("step: lr", lr), number("step: factor", factor, positive=True)
+    every = count("step: every", every)
     return lambda t: lr * factor ** (t // every)
 
 
@@ -44,8 +39,7 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     >>> rate(0), round(rate(50), 6), rate(100), rate(1000)
     (1.0, 0.5, 0.0, 0.0)
     """
-    lr, final = number("cosine: lr", lr, least=0), number("cosine: final", final, least=0)
-    steps = count("cosine: steps", steps)
+    lr, steps, final = number("cosine: lr", lr), count("cosine: steps", steps), number("cosine: final", final)
     return lambda t: final + (lr - final) * (1 + math.cos(math.pi * min(t / steps, 1))) / 2
 
 
@@ -56,6 +50,5 @@ def warmup(steps: int, after: float | Schedule) -> Schedule:
     >>> [rate(t) for t in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    steps = count("warmup: steps", steps)
-    rate = after if callable(after) else constant(after)
+    steps, rate = count("warmup: steps", steps), after if callable(after) else constant(after)
     return lambda t: rate(0) * (t + 1) / steps if t < steps else rate(t - steps)

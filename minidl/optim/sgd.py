@@ -1,7 +1,4 @@
-"""Stochastic gradient descent: the plain step against the gradient.
-
-Which parameters take part, and how they lie in memory, is in optimizer.py and group.py.
-"""
+"""SGD: the plain step against the gradient. Who takes part, and memory, is in optimizer.py and group.py."""
 
 import numpy as np
 
@@ -9,9 +6,7 @@ from minidl.optim.optimizer import Array, Optimizer
 
 
 class SGD(Optimizer):
-    """Gradient descent: ``p = p - lr * g``.
-
-    Args and raises as ``Optimizer``.
+    """Gradient descent: ``p = p - lr * g``; args and raises as ``Optimizer``.
 
     Source: H. Robbins and S. Monro, A stochastic approximation method, 1951.
 
