@@ -39,25 +39,25 @@ class Group:
         small = [p for p in self.params if p.size <= SMALL]
         self._gathered = np.empty(sum(p.size for p in small), dtype)
         self._places = split(self._gathered, small)
-        self._blocks: list[tuple[int, slice, list[Array]]] = []  # which source of gradients, what of it, the rest
+        self._blocks: list[tuple[int, slice, Array, Array, list[Array]]] = []  # as step() takes them apart
         scratch, start = np.empty(min(BLOCK, total), dtype), 0
         for source, size in enumerate([self._gathered.size, *(p.size for p in self.params[len(small) :])]):
             for i in range(0, size, BLOCK):
                 cut = slice(i, min(i + BLOCK, size))
-                arrays = [buffer[start : start + size][cut] for buffer in buffers]
-                self._blocks.append((source, cut, [*arrays, scratch[: arrays[0].size]]))
+                values, *slots = (buffer[start : start + size][cut] for buffer in buffers)
+                self._blocks.append((source, cut, scratch[: values.size], values, slots))
             start += size
 
     def members(self) -> list[tuple[Variable, list[Array]]]:
         """The parameters that still have the shape and dtype of their state, and that state."""
-        found = enumerate(zip(self.params, self.views))
-        return [(p, [s[k] for s in self.state]) for k, (p, view) in found if _alike(p, view)]
+        fit = [(p.shape, p.dtype) == (view.shape, view.dtype) for p, view in zip(self.params, self.views)]
+        return [(p, [s[k] for s in self.state]) for k, p in enumerate(self.params) if fit[k]]
 
     def take(self) -> bool:
         """Take in values that others gave to parameters; False if one has another shape or dtype now."""
         for p, view in zip(self.params, self.views):
             if p._raw is not view:
-                if not _alike(p, view):
+                if (p.shape, p.dtype) != (view.shape, view.dtype):
                     return False
                 view[...] = p._raw
                 p._raw = view
@@ -68,8 +68,8 @@ class Group:
         self.t += 1
         for place, g in zip(self._places, gradients):
             place[...] = g
-        flat = [self._gathered, *(g.reshape(-1) for g in gradients[len(self._places) :])]
-        for source, cut, (values, *state, scratch) in self._blocks:
+        flat = [self._gathered, *[g.reshape(-1) for g in gradients[len(self._places) :]]]
+        for source, cut, scratch, values, state in self._blocks:
             apply(lr, self.t, values, flat[source][cut], scratch, *state)
         for p in self.params:
             p._stamp()
@@ -90,7 +90,3 @@ def split(flat: Array, like: Sequence[Any]) -> list[Array]:
     """Views of a flat array, one after the other, with the shapes of ``like``."""
     ends = accumulate(a.size for a in like)
     return [flat[end - a.size : end].reshape(a.shape) for a, end in zip(like, ends)]
-
-
-def _alike(p: Variable, view: Array) -> bool:
-    return p.shape == view.shape and p.dtype == view.dtype

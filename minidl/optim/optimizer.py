@@ -1,6 +1,4 @@
-"""Optimizer: who takes part in an update, at which rate, after which hooks; and the state as a dict.
-
-The arithmetic is each algorithm's own file, the flat buffers are in group.py."""
+"""Optimizer: who takes part in an update, at which rate, after which hooks. The flat buffers are in group.py."""
 
 from __future__ import annotations
 
@@ -65,6 +63,7 @@ class Optimizer(WordsOfOthers):
         self._groups: list[Group] = []
         self._active: list[Group] = []  # those of the last update
         self._ready: list[Variable] = []  # their parameters, in the order of ``params``
+        self._places: list[list[int]] = []  # where in it the parameters of each are
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         """One step, in place, on flat arrays of one size; ``t`` counts from 1, ``out`` is for intermediate results."""
@@ -97,7 +96,7 @@ class Optimizer(WordsOfOthers):
             p._grad = None
 
     def update(self) -> None:
-        """Change every parameter that has a gradient; ValueError if the model has none, or a scheduled rate is below 0."""
+        """Change every parameter that has a gradient; ValueError for a model without any, or a scheduled rate < 0."""
         if not (params := self.params):
             raise ValueError(f"{self._name}: the model has no parameters")
         lr = self.current_lr
@@ -114,9 +113,8 @@ class Optimizer(WordsOfOthers):
             grads = gradients.grads
         else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
             grads = [g if g.base is None else g.copy() for g in grads]
-        of = dict(zip(ready, grads))
-        for group in self._active:
-            group.step(self.apply, lr, [of[p] for p in group.params])
+        for group, places in zip(self._active, self._places):
+            group.step(self.apply, lr, [grads[i] for i in places])
         self.t += 1
 
     def _regroup(self, ready: list[Variable]) -> None:
@@ -129,6 +127,8 @@ class Optimizer(WordsOfOthers):
         known = {p for group in groups for p in group.params}
         groups += grouped((p, 0, [0.0] * len(self.slots)) for p in ready if p not in known)
         self._groups, self._active, self._ready = groups, [g for g in groups if g.params[0] in active], ready
+        place = {p: i for i, p in enumerate(ready)}
+        self._places = [[place[p] for p in group.params] for group in self._active]
         for group in self._active:
             group.take()
 

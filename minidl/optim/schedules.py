@@ -25,8 +25,8 @@ def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> rate(9), rate(10), rate(20)
     (1.0, 0.5, 0.25)
     """
-    lr, factor = number("step: lr", lr), number("step: factor", factor, positive=True)
-    every = count("step: every", every)
+    lr, every = number("step: lr", lr), count("step: every", every)
+    factor = number("step: factor", factor, positive=True)
     return lambda t: lr * factor ** (t // every)
 
 

@@ -314,6 +314,17 @@ def test_pickled_optimizers_go_on():
     assert all((p.data == q.data).all() for p, q in zip(params, other.params, strict=True))
 
 
+def test_a_resized_parameter_is_pickled_as_new():
+    params = new_params((3,), (2,))
+    optimizer = optim.Adam(params, lr=0.1)
+    give(params)
+    optimizer.update()
+    params[1].cleargrad()
+    params[1].data = np.ones(5)
+    other = pickle.loads(pickle.dumps(optimizer))
+    assert other.state_dict().keys() == optimizer.state_dict().keys() and other.params[1].data.tolist() == [1.0] * 5
+
+
 def test_copies_are_independent():
     params = new_params((3,), (2,))
     optimizer = optim.Adam(params, lr=0.1)
@@ -417,6 +428,8 @@ def test_refused():
 
     with pytest.raises(ValueError, match="no parameters"):
         optim.SGD(Model()).update()
+    with pytest.raises(ValueError, match="no parameters"):
+        optim.SGD(minidl.layers.Sequential()).update()  # its len() is 0, but it is a model
     with pytest.raises(TypeError, match="ndarray"):
         optim.SGD(Model(p, np.ones(2))).update()
     for word, ours in (("step", "update"), ("zero_grad", "cleargrad")):
