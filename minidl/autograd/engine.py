@@ -29,7 +29,7 @@ def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[l
     applications: list[Any] = []
     leaves: list[Leaf] = []
     while stack:
-        node = stack.pop()
+        node: Any = stack.pop()
         if type(node) is Leaf:
             if node.stale and check:
                 raise RuntimeError(_stale(node))
@@ -37,11 +37,15 @@ def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[l
             continue
         if node.inputs is None and check:
             raise RuntimeError("backward through a graph that an earlier backward freed (retain_graph=False)")
+        if node.constants and check:
+            for constant in node.constants:
+                if constant.stale:
+                    raise RuntimeError(_stale(constant))
         applications.append(node)
         for parent in node.inputs or ():
             if parent is not None and parent not in seen:
                 seen.add(parent)
-                if type(parent) is Leaf or parent.number >= since:  # type: ignore[union-attr]  # only a Leaf has none
+                if type(parent) is Leaf or parent.number >= since:
                     stack.append(parent)
     applications.sort(key=_by_number, reverse=True)
     return applications, leaves

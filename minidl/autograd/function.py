@@ -69,7 +69,11 @@ class Function:
                     raise TypeError(f"{self.name}: argument {name!r} is missing")
                 values.append(settings.pop(name) if name in settings else defaults[i - first_default])
             inputs = tuple(values)
-        for name in settings:
+        for name, value in settings.items():
+            if isinstance(value, Variable):
+                if value.requires_grad:
+                    raise TypeError(f"{self.name}: no derivative for setting {name!r}, a Variable")
+                settings[name] = value._raw
             if name not in (getattr(self.forward, "__kwdefaults__", None) or ()):
                 raise TypeError(f"{self.name}: keyword {name!r} has no derivative rule")
         return inputs, settings
@@ -117,6 +121,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     args: list[Any] = []
     parents: list[Node | None] = []
+    constants: list[Variable] = []
     boxed = tracked = False
     for x in inputs:
         if isinstance(x, Variable):
@@ -126,6 +131,8 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
             parents.append(node)
             if node is not None:
                 tracked = True
+            else:
+                constants.append(x)
         else:
             if type(x) is list or (type(x) is tuple and len(args) < (function.arity or 0)):  # a tuple may be a shape
                 x = np.asarray(x)
@@ -142,6 +149,8 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         y, saved = y
     if not boxed:
         return y
+    if type(y) is not np.ndarray and type(y) is not tuple and not hasattr(y, "dtype"):
+        raise TypeError(f"{function.name}: the forward returned {type(y).__name__}, want an array or a tuple of arrays")
     mode = MODE.get()
     if mode.anomaly:
         anomaly.check_value(function, args, y)
@@ -153,6 +162,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     new = Application.__new__(Application if not mode.anomaly else anomaly.TracedApplication)
     new.function, new.inputs, new.args, new.settings = function, tuple(parents), tuple(args), settings
     new.output, new.saved, new.number, new.owner = y, saved, next_number(), None
+    new.constants = tuple([x._watched() for x in constants]) if constants else ()
     if mode.anomaly:
         new.trace = anomaly.Trace(new)  # type: ignore[misc]  # a TracedApplication: there it is a slot
     if type(y) is tuple:
@@ -165,7 +175,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     if y.dtype.kind != "f":
         raise TypeError(f"{function.name} gave {y.dtype}, which cannot be differentiated")
     out = Variable.__new__(Variable)
-    out._raw, out._node, out._grad, out.name = y, new, None, None
+    out._raw, out._node, out._leaf, out._grad, out.name = y, new, None, None, None
     new.owner = ref(out)
     return out
 

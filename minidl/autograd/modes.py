@@ -26,6 +26,15 @@ _TRAINING = Mode()
 MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 
 
+def check_mode(where: str, create_graph: bool) -> None:
+    """Raise RuntimeError if gradients asked for so would silently lack a graph, or be 0 to a transform around them."""
+    mode = MODE.get()
+    if create_graph and not mode.recording:
+        raise RuntimeError(f"{where}: create_graph=True inside no_grad() could not record anything")
+    if mode.transforming and not create_graph:
+        raise RuntimeError(f"{where} inside a transform needs create_graph=True: else its gradients are constants")
+
+
 class Switch:
     """A context manager and decorator that changes flags of the mode.
 

@@ -20,11 +20,12 @@ next_number = count().__next__  # creation numbers: every application has a larg
 class Leaf:
     """Stands for a Variable at the graph's edge as long as its value stays; a new value, a new Leaf."""
 
-    __slots__ = ("owner", "stale")
+    __slots__ = ("number", "owner", "stale")
     inputs: ClassVar[tuple[()]] = ()
 
     def __init__(self, owner: ref[Variable]) -> None:
         self.owner = owner
+        self.number = next_number()
         self.stale = False  # True once the owner has another value: graphs over this leaf are then dead
 
 
@@ -32,15 +33,16 @@ class Application:
     """One recorded application of a function.
 
     ``inputs`` holds a node or None for every argument; it is ``()`` once the application was cut from what
-    lies behind it, None once it was freed.
+    lies behind it, None once it was freed. ``constants`` holds the leaves of Variables that were used as constants.
     """
 
-    __slots__ = ("args", "function", "inputs", "number", "output", "owner", "saved", "settings")
+    __slots__ = ("args", "constants", "function", "inputs", "number", "output", "owner", "saved", "settings")
     trace: ClassVar[Any] = None  # where it was recorded, under detect_anomaly() (see anomaly.py)
 
     function: Function
     inputs: tuple[Node | None, ...] | None
     args: tuple[Any, ...]
+    constants: tuple[Leaf, ...]
     settings: dict[str, Any]
     output: Any
     saved: Any
@@ -60,6 +62,7 @@ class Output:
     """One of the outputs of an application that has several."""
 
     __slots__ = ("index", "inputs", "number", "output", "owner")
+    constants: ClassVar[tuple[()]] = ()
 
     def __init__(self, application: Application, index: int, output: Any) -> None:
         self.inputs: tuple[Node | None, ...] | None = (application,)
@@ -83,7 +86,7 @@ def cut(node: Application | Output, inputs: tuple[()] | None = ()) -> None:
     node.inputs = inputs
     node.output = None
     if type(node) is not Output:
-        node.args, node.settings, node.saved = (), {}, None  # type: ignore[union-attr]  # an Application here
+        node.args, node.constants, node.settings, node.saved = (), (), {}, None  # type: ignore[union-attr, misc]  # no Output
     owner = node.owner() if node.owner is not None else None
     if owner is not None and inputs is not None and owner._node is node:
         owner._node = None

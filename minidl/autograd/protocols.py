@@ -21,6 +21,7 @@ _COMPARISONS = {
 _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
 _METHODS = (
     "sum", "mean", "var", "max", "min", "argmax", "argmin", "all", "any", "swapaxes", "squeeze", "clip", "take", "dot",
+    "ravel",
 )
 METHODS: dict[str, tuple[Any, str]] = {
     **{f"__{name}__": (f, "binary") for name, f in (_BINARY | _COMPARISONS).items()},

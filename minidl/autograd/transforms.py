@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl.autograd import engine
 from minidl.autograd.function import identity
-from minidl.autograd.modes import MODE, Switch
+from minidl.autograd.modes import MODE, Switch, check_mode
 from minidl.autograd.node import next_number
 from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Variable, box, raw, seed_for
@@ -34,6 +34,8 @@ class Call:
         copies = list(args)
         with Switch(recording=True, transforming=True):
             for n in argnums:
+                if not isinstance(n, int):
+                    raise TypeError(f"{self.name}: argnum must be an int here, got {n!r}")
                 if not -len(args) <= n < len(args):
                     raise TypeError(f"{self.name}: argnum {n}, but the call has {len(args)} arguments")
                 copies[n] = self._copy(args[n], n)
@@ -49,11 +51,11 @@ class Call:
         return Variable(value)
 
     def _checked(self, y: Any) -> Variable:
-        if isinstance(y, Variable):
+        if isinstance(y, Variable) and y.dtype.kind == "f":
             return y
         if type(y) in (int, float):
             return box(np.float64(y), None)
-        raise TypeError(f"{self.name}: the function returned {type(y).__name__}, no Variable: it left the graph")
+        raise TypeError(f"{self.name}: the function gave {type(y).__name__}, no floating Variable: it left the graph")
 
     def scalar(self) -> Call:
         """Insist on one element."""
@@ -68,8 +70,9 @@ class Call:
             return False
         own = {x._node for x in self.inputs}
         applications, leaves = engine.reach({self.y._node: None}, self.since)
-        older = any(getattr(p, "number", self.since) < self.since for a in applications for p in a.inputs)
-        return older or any(x.creator for x in self.inputs) or any(leaf not in own for leaf in leaves)
+        nodes = [p for a in applications for p in a.inputs if p is not None] + leaves
+        # What is newer than the call was made inside it, such as the copies of a transform within.
+        return any(x.creator for x in self.inputs) or any(n.number < self.since and n not in own for n in nodes)
 
     def out(self, value: Variable) -> Any:
         """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
@@ -167,7 +170,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
         return total
 
     [result] = Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,)).pull()
-    keep = call.boxes or (call.keeps and call.outside)
+    keep = any(isinstance(v, Variable) for v in (*args, *tangents)) or (call.keeps and call.outside)
     return call.out(call.y), result if keep else raw(result)
 
 
@@ -235,8 +238,7 @@ def gradients(
     >>> float(g)
     6.0
     """
-    if create_graph and not MODE.get().recording:
-        raise RuntimeError("gradients: create_graph=True inside no_grad()")
+    check_mode("gradients", create_graph)
     if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
         raise ValueError("gradients: want a list of Variables that require a gradient")
     if not isinstance(y, Variable) or y._node is None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from minidl.autograd import engine, protocols
 from minidl.autograd.bound import Bound
 from minidl.autograd.hints import WordsOfOthers
-from minidl.autograd.modes import MODE
+from minidl.autograd.modes import MODE, check_mode
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 
 Array = npt.NDArray[Any]
@@ -39,9 +39,10 @@ class Variable(Bound, WordsOfOthers):
     Variable([2. 4.])
     """
 
-    __slots__ = ("__weakref__", "_grad", "_node", "_raw", "name")
+    __slots__ = ("__weakref__", "_grad", "_leaf", "_node", "_raw", "name")
     _raw: Any  # the array, or a NumPy scalar for a value without axes (several times faster)
     _node: Node | None  # None for a constant
+    _leaf: Leaf | None  # of a constant: what stands for its value in graphs that use it
     _grad: Variable | None
     name: str | None
 
@@ -51,7 +52,7 @@ class Variable(Bound, WordsOfOthers):
         if requires_grad and not floating:
             raise TypeError(f"Variable: only floating data can require a gradient, got dtype {raw.dtype}")
         self._raw = raw
-        self._grad = None
+        self._grad = self._leaf = None
         self.name = name
         self._node = Leaf(ref(self)) if (floating if requires_grad is None else requires_grad) else None
 
@@ -87,8 +88,22 @@ class Variable(Bound, WordsOfOthers):
         if type(old) is Leaf:
             old.stale = True
             new = Leaf.__new__(Leaf)
-            new.owner, new.stale = old.owner, False
+            new.owner, new.number, new.stale = old.owner, old.number, False
             self._node = new
+        if self._leaf is not None:
+            self._leaf.stale, self._leaf = True, None
+
+    def _watched(self) -> Leaf:
+        """What stands for the value of this constant, and goes stale with it (or with that of what it is a view of)."""
+        leaf = self._leaf
+        if leaf is None or leaf.stale:
+            owner = None if leaf is None else leaf.owner()
+            if owner is None:
+                leaf = Leaf(ref(self))
+            else:
+                leaf = owner._node if type(owner._node) is Leaf else owner._watched()
+            self._leaf = leaf
+        return leaf
 
     @property
     def grad(self) -> Variable | None:
@@ -120,7 +135,12 @@ class Variable(Bound, WordsOfOthers):
         if bool(value) != (self._node is not None):
             if value and not getattr(self, "lazy", False) and self.dtype.kind != "f":
                 raise TypeError(f"only floating data can require a gradient, got dtype {self.dtype}")
-            self._node = Leaf(ref(self)) if value else None
+            if value:  # with the leaf from before it was frozen, so that graphs recorded then still reach it
+                old = self._leaf
+                self._node = old if old is not None and old.owner() is self else Leaf(ref(self))
+                self._leaf = None
+            else:
+                self._leaf, self._node = self._node, None
 
     @property
     def creator(self) -> Application | Output | None:
@@ -173,8 +193,7 @@ class Variable(Bound, WordsOfOthers):
         if self._node is None:
             why = "nothing behind it requires a gradient, or it was made inside no_grad(), detached or unchained"
             raise ValueError(f"backward: this Variable has no graph: {why}")
-        if create_graph and not MODE.get().recording:
-            raise RuntimeError("backward: create_graph=True inside no_grad() could not record anything")
+        check_mode("backward", create_graph)
         if create_graph and not retain_graph:
             raise ValueError("backward: create_graph=True needs the graph; leave retain_graph=True")
         seed = seed_for(self, gradient, "backward")
@@ -201,7 +220,10 @@ class Variable(Bound, WordsOfOthers):
 
     def detach(self) -> Variable:
         """A constant that shares this Variable's memory: gradients do not pass."""
-        return box(self.data, None)
+        out = box(self.data, None)
+        if self.creator is None:  # a new value of this leaf is one of the view, too
+            out._leaf = self._node if type(self._node) is Leaf else self._watched()
+        return out
 
     def item(self) -> Any:
         """The one element, as a Python number. Raises RuntimeError in a transform, where it would leave the graph."""
@@ -287,7 +309,7 @@ class Parameter(Variable):
         if data is not None:
             super().__init__(data, requires_grad, name)
             return
-        self._grad, self.name = None, name  # _raw stays unset: reading it ends in __getattr__ below
+        self._grad, self._leaf, self.name = None, None, name  # _raw stays unset: reading it ends in __getattr__ below
         self._node = None if requires_grad is False else Leaf(ref(self))
 
     @property
@@ -310,7 +332,7 @@ class Parameter(Variable):
 def box(raw: Any, node: Node | None) -> Variable:
     """A Variable of an array and its place in the graph, unchecked."""
     out = Variable.__new__(Variable)
-    out._raw, out._node, out._grad, out.name = raw, node, None, None
+    out._raw, out._node, out._leaf, out._grad, out.name = raw, node, None, None, None
     return out
 
 

@@ -3,6 +3,7 @@
 Functions that only move elements live in shape.py; softmax and the like in activation.py.
 """
 
+import builtins
 import math
 from typing import Any
 
@@ -19,9 +20,9 @@ def _kept(a: Any, axis: Any) -> Any:
     return tuple(1 if i in axes else n for i, n in enumerate(a.shape))
 
 
-def _count(a: Any, axis: Any) -> int:
-    """How many elements are reduced to one."""
-    return math.prod(n for n, k in zip(a.shape, _kept(a, axis), strict=True) if k == 1)
+def _count(a: Any, axis: Any) -> Any:
+    """How many elements are reduced to one, at least 1: of none there is no gradient to divide."""
+    return builtins.max(1, math.prod(n for n, k in zip(a.shape, _kept(a, axis), strict=True) if k == 1))
 
 
 def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -32,6 +33,10 @@ def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = F
     return np.where(tied, share, 0)
 
 
+def _two_over(n: int) -> float:
+    return 2 / n if n else math.nan
+
+
 sum  = differentiable(lambda a, axis=None, *, keepdims=False: a.sum(axis, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)),
                       replaces=(np.sum,))
@@ -40,7 +45,7 @@ mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepd
                       replaces=(np.mean,))
 var  = differentiable(lambda a, axis=None, *, ddof=0, keepdims=False: a.var(axis, ddof=ddof, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
-                      g.reshape(_kept(a, axis)) * (a - a.mean(axis, keepdims=True)) * (2 / (_count(a, axis) - ddof)),
+                      g.reshape(_kept(a, axis)) * (a - a.mean(axis, keepdims=True)) * _two_over(_count(a, axis) - ddof),
                       replaces=(np.var,))
 # Where several elements tie, each gets an equal share of the gradient.
 max  = differentiable(lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims), _to_extremes,

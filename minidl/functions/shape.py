@@ -11,6 +11,7 @@ import numpy as np
 
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.protocols import as_array
 
 
 def _inverse(axes: Any) -> Any:
@@ -72,7 +73,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     """
     if axis is None:
         return _concatenate(*(np.ravel(a) for a in arrays), axis=0)
-    return _concatenate(*arrays, axis=axis)
+    return _concatenate(*map(as_array, arrays), axis=axis)
 
 
 @implements(np.stack)
@@ -83,7 +84,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     array([[0., 1.],
            [0., 1.]])
     """
-    arrays = [a if hasattr(a, "shape") else np.asarray(a) for a in arrays]
+    arrays = [as_array(a) for a in arrays]
     if len({a.shape for a in arrays}) != 1:
         raise ValueError(f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}")
     return _concatenate(*(np.expand_dims(a, axis) for a in arrays), axis=axis)

@@ -444,3 +444,39 @@ def test_memory_is_flat_without_the_collector(create_graph):
         tracemalloc.stop()
         gc.enable()
     assert grown < 100_000, f"{grown} bytes in 200 steps"
+
+
+def test_constants_go_stale_too():
+    """A constant view of what is trained, a constant, a frozen parameter: a new value is caught in each."""
+    w, x, c, p = Variable([1.0, 1.0]), *(Variable([3.0, 4.0]) for _ in range(3))
+    c.requires_grad = p.requires_grad = False
+    for constant, changed in ((x.detach(), x), (c, c), (p, p), (c.detach(), c)):
+        y = (w * constant).sum()
+        changed.data -= 1
+        with pytest.raises(RuntimeError, match="older value"):
+            y.backward()
+        (w * constant).sum().backward()
+    view = x.detach()
+    for _ in range(2):
+        (w * view).sum().backward()
+        x.data -= 1
+
+
+def test_freezing_for_a_while_keeps_recorded_graphs():
+    w = Variable([1.0, 2.0])
+    y = (w * w).sum()
+    w.requires_grad = False
+    assert not (w * 2).requires_grad
+    w.requires_grad = True
+    y.backward()
+    assert w.grad.data.tolist() == [2.0, 4.0]
+    view = w.detach()
+    view.requires_grad = True
+    (view * 3).sum().backward()
+    assert w.grad.data.tolist() == [2.0, 4.0] and view.grad.data.tolist() == [3.0, 3.0]
+    z = (w * w).sum()
+    w.requires_grad = False
+    w.data -= 1
+    w.requires_grad = True
+    with pytest.raises(RuntimeError, match="older value"):
+        z.backward()

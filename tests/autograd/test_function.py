@@ -147,3 +147,13 @@ def test_registering_for_a_numpy_function():
         from minidl.autograd.protocols import REGISTRY
 
         del REGISTRY[np.arcsinh]
+
+
+def test_variables_as_settings_and_wrong_forwards():
+    scale = differentiable(lambda x, *, k=1.0: x * k, lambda g, y, x, *, k=1.0: g * k, name="scale")
+    with pytest.raises(TypeError, match=r"scale.*'k'"):
+        scale(Variable([1.0]), k=Variable(2.0))
+    assert scale(Variable([1.0]), k=Variable(2.0, requires_grad=False)).data == [2.0]
+    for forward in (lambda x: 1.0, lambda x: [1.0]):
+        with pytest.raises(TypeError, match="wrong: the forward returned"):
+            differentiable(forward, lambda g, y, x: g, name="wrong")(Variable([1.0]))

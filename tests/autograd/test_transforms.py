@@ -242,3 +242,37 @@ def test_gradcheck_wants_float64():
         minidl.gradcheck(np.tanh, [1, 2])
     assert minidl.gradcheck(F.cross_entropy, np.eye(3), np.array([0, 1, 1]), ignore_index=0)
     assert minidl.gradcheck(lambda x: np.split(np.sin(x), 2), [1.0, 2.0])
+
+
+def test_tangents_and_vectors_keep_their_graph():
+    x = np.array([1.0, 3.0])
+    square = lambda z: z**2
+    assert grad(lambda v: jvp(square, (x,), (v * 2,))[1].sum())(np.ones(2)).tolist() == [4.0, 12.0]
+    assert isinstance(jvp(square, (x,), (Variable([1.0, 1.0]),))[1], Variable)
+    assert grad(lambda v: (hvp(lambda z: (z**3).sum())(x, v)).sum())(np.ones(2)).tolist() == [6.0, 18.0]
+    assert grad(lambda u: vjp(square, x)[1](u)[0].sum())(np.ones(2)).tolist() == [2.0, 6.0]
+
+
+def test_a_transform_of_a_transform_of_arrays_gives_arrays():
+    for result in (
+        grad(lambda x: grad(lambda y: y * y * x)(1.0))(2.0),
+        grad(lambda x: hessian(lambda y: y**3 * x)(x))(2.0),
+        grad(lambda x: (Variable([1.0, 2.0]) * x).sum())(2.0),
+        jacobian(lambda x: vjp(lambda y: y * x, x)[1](np.ones(2))[0])(np.ones(2)),
+    ):
+        assert not isinstance(result, Variable)
+
+
+def test_gradients_without_a_graph_inside_a_transform():
+    def by_hand(x):
+        (x**3).backward()
+        return x.grad
+
+    for f in (by_hand, lambda x: gradients(x**3, [x])[0]):
+        with pytest.raises(RuntimeError, match="create_graph=True"):
+            grad(f)(2.0)
+    assert grad(lambda x: gradients(x**3, [x], create_graph=True)[0])(2.0) == 12.0
+    with pytest.raises(TypeError, match="floating Variable"):
+        grad(lambda x: x.argmax())(np.ones(3))
+    with pytest.raises(TypeError, match="argnum"):
+        jacobian(lambda x: x, (0, 1))(1.0)
