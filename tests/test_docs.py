@@ -12,10 +12,21 @@ from typing import Any
 
 import pytest
 
+from minidl.autograd.protocols import REGISTRY
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.M | re.S)
 LOOSE = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    """Pages define functions of their own, for NumPy's too; other tests must not meet these."""
+    saved = dict(REGISTRY)
+    yield
+    REGISTRY.clear()
+    REGISTRY.update(saved)
 
 
 def snippets(text: str) -> Iterator[tuple[int, str]]:

@@ -78,9 +78,12 @@ def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
 
 def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     z, _, rows, labels = _rows(x, t, ignore_index)
-    z = z - (z.max(1, keepdims=True) if z.size else 0)
+    if z.size:
+        m = z.max(1, keepdims=True)
+        z = z - np.where(m == -np.inf, 0, m)  # a row of only -inf, all masked, stays so: its loss is inf
     e = np.exp(z)
     s = e.sum(1, keepdims=True)
+    s = np.where(s == 0, 1, s)
     losses = np.log(s)[:, 0] - z[rows, labels]  # not log(s) + max - x: beside a large max it would lose its digits
     e /= s
     return losses.sum() / max(len(rows), 1), e

@@ -37,7 +37,8 @@ class Trainer:
             ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``. ``trainer.history`` is the latest fit's.
 
-    Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name that is taken.
+    Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name that is taken and for
+    an optimizer that has none of the model's parameters.
 
     >>> import minidl
     >>> from minidl import functions as F, layers, optim
@@ -67,6 +68,9 @@ class Trainer:
         ):
             if not right:
                 raise TypeError(f"Trainer: {name} is a {type(value).__name__}, wanted {wanted}")
+        own = model.parameters() if hasattr(model, "parameters") else []
+        if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
+            raise ValueError("Trainer: the optimizer has none of the model's parameters; is it another model's?")
 
     def fit(
         self, data: Any, t: Any = None, *, epochs: int, validation: Any = None, batch_size: int | None = None,
@@ -85,8 +89,10 @@ class Trainer:
                 are summed and then differentiated, the graph behind them cut. The last, shorter window too.
             verbose: 0 silent, 1 a bar, 2 a line per epoch; "auto" is a bar on a terminal or notebook, else lines.
 
-        Returns a History: per epoch ``loss`` and the metrics, means over the samples, measured as the model learns,
+        Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as the model learns,
         before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
+        A loss that leaves samples out (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's,
+        in these means and with ``accumulate``.
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
         one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable; FloatingPointError

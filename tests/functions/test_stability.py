@@ -365,3 +365,11 @@ def test_dropout_lets_the_same_gradient_through() -> None:
     y = F.dropout(x, 0.3, rng=np.random.default_rng(0))
     y.backward()
     np.testing.assert_allclose(x.grad.data, y.data / 2)
+
+
+def test_cross_entropy_of_a_fully_masked_row() -> None:
+    x = Variable([[-np.inf, -np.inf], [1.0, 2.0]])
+    loss = F.cross_entropy(x, np.array([0, 1]))
+    assert float(loss) == np.inf == float(-F.log_softmax(x)[np.arange(2), np.array([0, 1])].mean())
+    loss.backward()
+    assert np.isfinite(x.grad.data).all()

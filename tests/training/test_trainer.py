@@ -353,3 +353,10 @@ def test_an_interrupt_leaves_no_mode_behind() -> None:
     with pytest.raises(KeyboardInterrupt):
         trainer(model, callbacks=[Interrupt()]).fit(x, t, epochs=1, verbose=0)
     assert model(x).requires_grad
+
+
+def test_an_optimizer_of_another_model() -> None:
+    model, other = layers.Linear(3, 1), layers.Linear(3, 1)
+    with pytest.raises(ValueError, match="another model"):
+        Trainer(model, optim.SGD(other), F.mean_squared_error)
+    Trainer(model, optim.SGD([model.w]), F.mean_squared_error)
