@@ -151,7 +151,10 @@ class Layer(WordsOfOthers):
                 dtype = (layer.dtype if layer.lazy_shapes else np.dtype(np.float32)) if p.lazy else p.dtype
                 fits = len(shape) == value.ndim and all(k in (None, n) for k, n in zip(shape, value.shape))
                 if fits and (value.dtype == dtype or value.dtype.kind == dtype.kind == "f"):
-                    new.append((p, attribute, value.astype(dtype)))
+                    with np.errstate(over="ignore"):
+                        new.append((p, attribute, value.astype(dtype)))
+                    if dtype.kind == "f" and (np.isinf(new[-1][2]) & ~np.isinf(value)).any():
+                        wrong.append(f"{name}: {value.dtype} values beyond the range of {dtype}")
                 else:
                     want = str(shape).replace("None", "?")
                     wrong.append(f"{name}: want {dtype} {want}, got {value.dtype} {value.shape}")

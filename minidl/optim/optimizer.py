@@ -146,6 +146,8 @@ class Optimizer(WordsOfOthers):
 
         Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends on (Adam's betas).
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{self._name}.load_state_dict: want a dict, got {type(state).__name__}")
         times = [(i, p, int(state.get(f"{i}.t", 0))) for i, p in enumerate(self.params)]
         begun = [(i, p, t) for i, p, t in times if t > 0]
         want: dict[str, Any] = {name: list(getattr(self, name)) for name in self.fixed}

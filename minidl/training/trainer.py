@@ -257,6 +257,7 @@ def _named(metrics: Mapping[str, Metric] | Iterable[Metric] | None) -> dict[str,
     if isinstance(metrics, Mapping):
         pairs = list(metrics.items())
     else:
+        metrics = [metrics] if callable(metrics) else metrics
         pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics or ()]
     for i, (name, metric) in enumerate(pairs):
         if not callable(metric):

@@ -421,3 +421,12 @@ def test_an_optimizer_goes_on_after_first_use_astype_and_loading():
     np.testing.assert_array_equal(model[0].w.data, state["layers.0.w"])
     train()
     assert model[0].w.dtype == np.float64
+
+
+def test_values_beyond_the_range_are_refused() -> None:
+    layer = layers.Linear(2, 1)
+    before = layer.w.data.copy()
+    with pytest.raises(ValueError, match="w: float64 values beyond the range of float32"):
+        layer.load_state_dict({"w": np.array([[1e300], [1.0]]), "b": np.zeros(1)})
+    assert np.array_equal(layer.w.data, before)
+    layer.load_state_dict({"w": np.array([[np.inf], [1.0]]), "b": np.zeros(1)})

@@ -557,3 +557,8 @@ def test_schedules_drive_the_rate():
     assert [warm(t) for t in range(4)] == pytest.approx([0.05, 0.1, 0.1, 0.1])
     cosine = optim.schedules.cosine(1.0, 4, final=0.2)
     assert [cosine(t) for t in (0, 2, 4, 9)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+
+
+def test_a_state_that_is_no_dict():
+    with pytest.raises(TypeError, match="NoneType"):
+        optim.Adam([Parameter([1.0])]).load_state_dict(None)

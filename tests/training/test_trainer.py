@@ -360,3 +360,9 @@ def test_an_optimizer_of_another_model() -> None:
     with pytest.raises(ValueError, match="another model"):
         Trainer(model, optim.SGD(other), F.mean_squared_error)
     Trainer(model, optim.SGD([model.w]), F.mean_squared_error)
+
+
+def test_one_metric_needs_no_list() -> None:
+    model = layers.Linear(3, 2)
+    learner = Trainer(model, optim.SGD(model), F.cross_entropy, F.accuracy)
+    assert list(learner.evaluate(np.ones((4, 3), np.float32), np.zeros(4, int))) == ["loss", "accuracy"]
