@@ -26,16 +26,17 @@ CLOSED = {
 
 def derivatives(f, points):
     """f and its derivatives at many points: a sum's gradient is elementwise, and has a gradient itself."""
-    x = Variable(points, name="x")
+    x = points if isinstance(points, Variable) else Variable(points)
     results = [f(x)]
     for _ in range(ORDERS):
         results += gradients(results[-1], [x], create_graph=True)
     return results
 
 
-def draw_graphs(name, f, folder, orders):
+def draw_graphs(name, f, folder):
     """The graphs behind the derivatives at one point: they grow with every order."""
-    for order, y in enumerate(derivatives(f, 1.0)[: orders + 1]):
+    x = Variable(1.0, name="x")
+    for order, y in enumerate(derivatives(f, x)):
         y.name = f"{name}, derivative {order}" if order else f"{name}(x)"
         text = graph.dot(y)
         file = folder / f"{name}_{order}.dot"
@@ -67,7 +68,7 @@ def main():
         axes.set(title=f"{name} and its derivatives", xlabel="x")
         axes.legend(loc="lower right", fontsize="small")
         axes.grid(alpha=0.3)
-        draw_graphs(name, f, folder, orders=ORDERS)
+        draw_graphs(name, f, folder)
     figure.savefig(folder / "higher_order.png", dpi=120)
     print(f"wrote {folder / 'higher_order.png'}")
 

@@ -68,7 +68,7 @@ class Variable(Bound, WordsOfOthers):
     def data(self, value: Any) -> None:
         if self._node is not None and type(self._node) is not Leaf:
             raise ValueError("assignment to .data of a recorded result: only leaves can be given a new value")
-        if getattr(self, "lazy", False):
+        if self.lazy:
             self._raw = _checked_array(value)
             return
         own = new = self._raw
@@ -106,6 +106,11 @@ class Variable(Bound, WordsOfOthers):
         return leaf
 
     @property
+    def lazy(self) -> bool:
+        """Whether it has no data yet, which only a Parameter can be without."""
+        return False
+
+    @property
     def grad(self) -> Variable | None:
         """The accumulated gradient, of this Variable's shape and dtype, or None."""
         return self._grad
@@ -133,7 +138,7 @@ class Variable(Bound, WordsOfOthers):
         if self._node is not None and type(self._node) is not Leaf:
             raise ValueError("requires_grad can be set for leaves only; use detach() for a recorded result")
         if bool(value) != (self._node is not None):
-            if value and not getattr(self, "lazy", False) and self.dtype.kind != "f":
+            if value and not self.lazy and self.dtype.kind != "f":
                 raise TypeError(f"only floating data can require a gradient, got dtype {self.dtype}")
             if value:  # with the leaf from before it was frozen, so that graphs recorded then still reach it
                 old = self._leaf
@@ -151,22 +156,22 @@ class Variable(Bound, WordsOfOthers):
     @property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
-        return self._raw.shape  # type: ignore[no-any-return]
+        return self._raw.shape  # type: ignore[no-any-return]  # as in data
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._raw.ndim  # type: ignore[no-any-return]
+        return self._raw.ndim  # type: ignore[no-any-return]  # as in data
 
     @property
     def size(self) -> int:
         """Number of elements."""
-        return self._raw.size  # type: ignore[no-any-return]
+        return self._raw.size  # type: ignore[no-any-return]  # as in data
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The element type."""
-        return self._raw.dtype  # type: ignore[no-any-return]
+        return self._raw.dtype  # type: ignore[no-any-return]  # as in data
 
     def backward(
         self, gradient: Any = None, *, retain_grad: bool = False, create_graph: bool = False, retain_graph: bool = True
@@ -262,7 +267,7 @@ class Variable(Bound, WordsOfOthers):
 
     def __repr__(self) -> str:
         kind = type(self).__name__
-        if getattr(self, "lazy", False):
+        if self.lazy:
             return f"{kind}(no data yet)"
         name = f", name={self.name!r}" if self.name else ""
         return f"{kind}({np.array2string(self.data, prefix=kind + '(')}{name})"
@@ -273,7 +278,7 @@ class Variable(Bound, WordsOfOthers):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.creator is not None:
             raise TypeError("a recorded result cannot be copied or pickled with its graph; use detach() or .data")
-        data = None if getattr(self, "lazy", False) else self._raw
+        data = None if self.lazy else self._raw
         grad = None if self._grad is None else self._grad.detach()
         return _rebuild, (type(self), data, self.requires_grad, self.name, grad)
 
