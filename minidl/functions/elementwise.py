@@ -15,7 +15,7 @@ from minidl.autograd.function import differentiable, implements
 # The discipline for rules, everywhere in this folder (a test checks what a machine can):
 # 1. Pure: a rule uses only what it is given.
 # 2. Closed: a rule uses only functions that have rules (or that are locally constant, like sign).
-# 3. Methods, operators and ufuncs rather than other np.* functions; mask with np.where, never by a product.
+# 3. Methods, operators and ufuncs rather than other np.* functions; mask with np.where or kept, never by a product.
 # 4. Scale by Python numbers only: np.float64(2) would widen a float32 gradient.
 # Un-broadcasting, expanding, dtype and accumulation are the engine's.
 
@@ -44,11 +44,27 @@ sinh     = differentiable(np.sinh,     lambda g, y, x: g * np.cosh(x))
 cosh     = differentiable(np.cosh,     lambda g, y, x: g * np.sinh(x))
 tanh     = differentiable(np.tanh,     lambda g, y, x: g * (1 - y * y))
 abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x), name="abs")
+
+_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def _kept(x: Any, mask: Any) -> Any:
+    """``x`` where the mask holds, else 0. By bits: np.where takes ten times as long for a mask without a pattern."""
+    if not type(x) is type(mask) is np.ndarray or x.shape != mask.shape or x.itemsize not in _BITS:
+        return np.where(mask, x, 0)
+    bits = mask.astype(bool, copy=False).astype(_BITS[x.itemsize])
+    np.negative(bits, out=bits)  # all ones where the mask holds
+    bits &= x.view(bits.dtype)
+    return bits.view(x.dtype)
+
+
+kept = differentiable(_kept, lambda g, y, x, mask: kept(g, mask), None)
+
 # Where two are equal each gets half, so that the order of the arguments does not matter.
-maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(a > b, g, 0)),
-                                       lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b > a, g, 0)))
-minimum  = differentiable(np.minimum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(a < b, g, 0)),
-                                       lambda g, y, a, b: np.where(a == b, 0.5 * g, np.where(b < a, g, 0)))
+maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, a > b)),
+                                       lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, b > a)))
+minimum  = differentiable(np.minimum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, a < b)),
+                                       lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, b < a)))
 
 
 def _less_one(x: Any, p: Any) -> Any:
@@ -75,10 +91,10 @@ where = differentiable(lambda condition, x, y: np.where(condition, x, y),
 
 # At a limit itself the gradient passes to a.
 clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max),
-                      lambda g, y, a, a_min=None, a_max=None: np.where(y == a, g, 0),
-                      lambda g, y, a, a_min=None, a_max=None: np.where((a < a_min) & (y >= a_min), g, 0),
+                      lambda g, y, a, a_min=None, a_max=None: kept(g, y == a),
+                      lambda g, y, a, a_min=None, a_max=None: kept(g, (a < a_min) & (y >= a_min)),
                       lambda g, y, a, a_min=None, a_max=None:
-                      np.where((a > a_max) | (y < (-math.inf if a_min is None else a_min)), g, 0), replaces=(np.clip,))
+                      kept(g, (a > a_max) | (y < (-math.inf if a_min is None else a_min))), replaces=(np.clip,))
 
 
 @cache
