@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import differentiable, implements
+from minidl.autograd.function import Function, differentiable, implements
 
 # The discipline for rules, everywhere in this folder (a test checks what a machine can):
 # 1. Pure: a rule uses only what it is given.
@@ -58,7 +58,7 @@ def _kept(x: Any, mask: Any) -> Any:
     return bits.view(x.dtype)
 
 
-kept = differentiable(_kept, lambda g, y, x, mask: kept(g, mask), None)
+kept: Function = differentiable(_kept, lambda g, y, x, mask: kept(g, mask), None)
 
 # Where two are equal each gets half, so that the order of the arguments does not matter.
 maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, a > b)),
