@@ -1,0 +1,113 @@
+"""The workloads in HIPS autograd: its NumPy, value_and_grad of a loss, updates on plain arrays.
+
+The formulas are those of formulas.py, which is how its users write them too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import autograd.numpy as anp
+from autograd import grad, make_hvp, value_and_grad
+
+from benchmarks import formulas as f
+from benchmarks.workloads import Data, Step
+
+VERSION = f"autograd {version('autograd')}"
+
+
+def w1(d: Data) -> Step:
+    x0, x1 = d.start
+    both = value_and_grad(f.rosenbrock, argnum=(0, 1))
+
+    def step() -> Any:
+        nonlocal x0, x1
+        loss, (g0, g1) = both(x0, x1)
+        x0, x1 = x0 - d.lr * g0, x1 - d.lr * g1
+        return loss
+
+    return step
+
+
+def descend(loss_of: Callable[[Any], Any], d: Data) -> Step:
+    both, weights = value_and_grad(loss_of), [w.copy() for w in d.weights]
+
+    def step() -> Any:
+        loss, grads = both(weights)
+        for w, g in zip(weights, grads):
+            w -= d.lr * g
+        return loss
+
+    return step
+
+
+def adam(loss_of: Callable[[Any], Any], d: Data, decay: float = 0.0) -> Step:
+    both, weights = value_and_grad(loss_of), [w.copy() for w in d.weights]
+    optimizer = f.Adam(weights, d.lr, decay)
+
+    def step() -> Any:
+        loss, grads = both(weights)
+        optimizer.update(grads)
+        return loss
+
+    return step
+
+
+def sigmoid(x: Any) -> Any:
+    return f.sigmoid(anp, x)
+
+
+def relu(x: Any) -> Any:
+    return anp.maximum(x, 0)
+
+
+def w2(d: Data) -> Step:
+    return descend(lambda ws: f.squared(anp, f.mlp(ws, d.x, sigmoid), d.t), d)
+
+
+def w3(d: Data) -> Step:
+    return adam(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, relu), d.t), d)
+
+
+def w4(d: Data) -> Step:
+    return adam(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, relu), d.t), d, f.DECAY)
+
+
+def w5(d: Data) -> Step:
+    x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
+    return descend(lambda ws: f.squared(anp, anp.stack(f.lstm(anp, ws, x)) @ ws[3] + ws[4], t), d)
+
+
+def w6(d: Data) -> Step:
+    x = d.x.swapaxes(0, 1).copy()
+    return adam(lambda ws: f.cross_entropy(anp, f.lstm(anp, ws, x)[-1] @ ws[3] + ws[4], d.t), d)
+
+
+def w7(d: Data) -> Step:
+    product = make_hvp(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, anp.tanh), d.t))
+    return lambda: product(d.weights)[0](d.vectors)
+
+
+def w8(d: Data) -> Step:
+    slope, curvature = grad(f.quartic), grad(grad(f.quartic))
+
+    def step() -> Any:
+        x, way = d.start, []
+        for _ in range(d.steps):
+            x = x - slope(x) / curvature(x)
+            way.append(x)
+        return way
+
+    return step
+
+
+def w9(d: Data) -> Step:
+    both = value_and_grad(lambda *xs: f.fused_terms(anp, *xs), argnum=(0, 1, 2))
+
+    def step() -> Any:
+        loss, grads = both(d.x, d.w, d.b)
+        return loss, *grads
+
+    return step

@@ -1,0 +1,290 @@
+"""The workloads in NumPy alone, derivatives worked out by hand: the limit to look at, and the trajectory to follow.
+
+Written as well as a practitioner would, with buffers kept where it pays; no general tool for derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.formulas import DECAY, Adam
+from benchmarks.workloads import Array, Data, Step
+
+VERSION = f"NumPy {np.__version__}"
+BLOCK = 16_384
+
+
+def w1(d: Data) -> Step:
+    (x0, x1), lr = d.start, d.lr
+
+    def step() -> float:
+        nonlocal x0, x1
+        a, b = x1 - x0 * x0, x0 - 1
+        loss = 100 * a * a + b * b
+        x0, x1 = x0 - lr * (2 * b - 400 * a * x0), x1 - lr * 200 * a
+        return loss
+
+    return step
+
+
+def w2(d: Data) -> Step:
+    x, t, lr = d.x, d.t, d.lr
+    w, b, w_out, b_out = (a.copy() for a in d.weights)
+
+    def step() -> Any:
+        h = x @ w
+        h += b
+        h *= 0.5
+        np.tanh(h, out=h)
+        h *= 0.5
+        h += 0.5
+        g = h @ w_out
+        g += b_out
+        g -= t
+        flat = g.reshape(-1)
+        loss = (flat @ flat) / flat.size
+        g *= 2 / flat.size
+        gh = g @ w_out.T
+        gh *= h
+        gh *= 1 - h
+        np.subtract(w_out, lr * (h.T @ g), out=w_out)
+        np.subtract(b_out, lr * g.sum(0), out=b_out)
+        np.subtract(w, lr * (x.T @ gh), out=w)
+        np.subtract(b, lr * gh.sum(0), out=b)
+        return loss
+
+    return step
+
+
+def flattened(arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
+    """A copy of all arrays in one buffer, and the views of it."""
+    flat = np.concatenate([a.ravel() for a in arrays])
+    ends = np.cumsum([a.size for a in arrays])[:-1]
+    return flat, [part.reshape(a.shape) for part, a in zip(np.split(flat, ends), arrays)]
+
+
+def softmax_loss(z: Array, t: Array, rows: Array) -> tuple[Any, Array]:
+    """Cross-entropy and its gradient for the logits."""
+    z -= z.max(1, keepdims=True)
+    g = np.exp(z)
+    s = g.sum(1, keepdims=True)
+    loss = (np.log(s)[:, 0] - z[rows, t]).sum() / len(t)
+    s *= len(t)
+    g /= s
+    g[rows, t] -= 1 / len(t)
+    return loss, g
+
+
+def mlp(d: Data, decay: float = 0.0) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    adam, rows, t = Adam([flat], d.lr, decay), np.arange(len(d.t)), d.t
+
+    def step() -> Any:
+        inputs = [d.x]
+        for i in range(0, len(weights) - 2, 2):
+            z = inputs[-1] @ weights[i]
+            z += weights[i + 1]
+            inputs.append(np.maximum(z, 0, out=z))
+        z = inputs[-1] @ weights[-2]
+        z += weights[-1]
+        loss, g = softmax_loss(z, t, rows)
+        for i in range(len(weights) - 2, -1, -2):
+            h = inputs.pop()
+            np.matmul(h.T, g, out=grads[i])
+            g.sum(0, out=grads[i + 1])
+            if i:
+                g = g @ weights[i].T
+                g *= h > 0
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
+def w3(d: Data) -> Step:
+    return mlp(d)
+
+
+def w4(d: Data) -> Step:
+    return mlp(d, DECAY)
+
+
+def lstm(weights: list[Array], grads: list[Array], x: Array) -> tuple[Callable[[], Array], Callable[[Array], None]]:
+    """Forward, to h of shape (time, batch, H), and backward from its gradient into ``grads``; x (time, batch, in)."""
+    (w_x, w_h, b), (time, batch, features) = weights[:3], x.shape
+    n, rows = w_h.shape[0], x.reshape(time * batch, features)
+    hs, cs = (np.zeros((time + 1, batch, n), np.float32) for _ in range(2))
+    tc, zs, gzs = (np.empty((time, batch, k * n), np.float32) for k in (1, 4, 4))
+    f, i, o, u = (zs[:, :, k * n : (k + 1) * n] for k in range(4))
+    gf, gi, go, gu = (gzs[:, :, k * n : (k + 1) * n] for k in range(4))
+    z, a, s = np.empty_like(zs[0]), np.empty_like(tc[0]), np.empty_like(zs[0, :, : 3 * n])
+
+    def forward() -> Array:
+        np.matmul(rows, w_x, out=zs.reshape(time * batch, 4 * n))
+        np.add(zs, b, out=zs)
+        for k in range(time):
+            np.matmul(hs[k], w_h, out=z)
+            zk = np.add(zs[k], z, out=zs[k])
+            gates = zk[:, : 3 * n]
+            gates *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one tanh for all gates
+            np.tanh(zk, out=zk)
+            gates *= 0.5
+            gates += 0.5
+            np.multiply(f[k], cs[k], out=cs[k + 1])
+            np.multiply(i[k], u[k], out=a)
+            cs[k + 1] += a
+            np.tanh(cs[k + 1], out=tc[k])
+            np.multiply(o[k], tc[k], out=hs[k + 1])
+        return hs[1:]
+
+    def backward(g: Array) -> None:
+        gh, gc, back = np.zeros_like(a), np.zeros_like(a), np.ascontiguousarray(w_h.T)
+        for k in range(time - 1, -1, -1):
+            gh += g[k]
+            np.multiply(gh, tc[k], out=go[k])
+            np.multiply(tc[k], tc[k], out=a)
+            np.subtract(1, a, out=a)
+            np.multiply(a, o[k], out=a)
+            np.multiply(a, gh, out=a)
+            np.add(gc, a, out=gc)
+            np.multiply(gc, cs[k], out=gf[k])
+            np.multiply(gc, u[k], out=gi[k])
+            np.multiply(u[k], u[k], out=a)
+            np.subtract(1, a, out=a)
+            np.multiply(a, i[k], out=a)
+            np.multiply(a, gc, out=gu[k])
+            gc *= f[k]
+            gates = zs[k, :, : 3 * n]
+            np.multiply(gates, gates, out=s)
+            np.subtract(gates, s, out=s)
+            gzs[k, :, : 3 * n] *= s
+            np.matmul(gzs[k], back, out=gh)
+        gz = gzs.reshape(time * batch, 4 * n)
+        np.matmul(rows.T, gz, out=grads[0])
+        np.matmul(hs[:-1].reshape(time * batch, n).T, gz, out=grads[1])
+        gz.sum(0, out=grads[2])
+
+    return forward, backward
+
+
+def w5(d: Data) -> Step:
+    x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    forward, backward = lstm(weights, grads, x)
+
+    def step() -> Any:
+        h = forward()
+        rows = h.reshape(-1, h.shape[2])
+        g = rows @ weights[3]
+        g += weights[4]
+        g -= t.reshape(-1, 1)
+        loss = (g.T @ g).item() / g.size
+        g *= 2 / g.size
+        np.matmul(rows.T, g, out=grads[3])
+        g.sum(0, out=grads[4])
+        backward((g @ weights[3].T).reshape(h.shape))
+        np.multiply(g_flat, d.lr, out=g_flat)
+        np.subtract(flat, g_flat, out=flat)
+        return loss
+
+    return step
+
+
+def w6(d: Data) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    forward, backward = lstm(weights, grads, d.x.swapaxes(0, 1).copy())
+    adam, rows, g_h = Adam([flat], d.lr), np.arange(len(d.t)), np.zeros((d.x.shape[1], len(d.t), 256), np.float32)
+
+    def step() -> Any:
+        h = forward()[-1]
+        loss, g = softmax_loss(h @ weights[3] + weights[4], d.t, rows)
+        np.matmul(h.T, g, out=grads[3])
+        g.sum(0, out=grads[4])
+        np.matmul(g, weights[3].T, out=g_h[-1])
+        backward(g_h)
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
+def w7(d: Data) -> Step:
+    """Forward over backward: the derivative of every line of the gradient along the vectors (Pearlmutter 1994)."""
+    x, t, (w, b, w_out, b_out), (v, vb, v_out, vb_out) = d.x, d.t, d.weights, d.vectors
+    rows = np.arange(len(t))
+
+    def step() -> Any:
+        h = np.tanh(x @ w + b)
+        slope = 1 - h * h
+        _, g = softmax_loss(h @ w_out + b_out, t, rows)
+        gh = g @ w_out.T
+        r_h = (x @ v + vb) * slope
+        r_z = r_h @ w_out + h @ v_out + vb_out
+        p = g.copy()
+        p[rows, t] += 1 / len(t)  # softmax / n
+        r_g = p * (r_z - len(t) * (p * r_z).sum(1, keepdims=True))
+        r_a = (r_g @ w_out.T + g @ v_out.T) * slope - 2 * h * r_h * gh
+        return x.T @ r_a, r_a.sum(0), r_h.T @ g + h.T @ r_g, r_g.sum(0)
+
+    return step
+
+
+def w8(d: Data) -> Step:
+    def step() -> Any:
+        x, way = d.start, []
+        for _ in range(d.steps):
+            x -= (4 * x * x * x - 4 * x) / (12 * x * x - 4)
+            way.append(x)
+        return way
+
+    return step
+
+
+def terms(x: Array, w: Array, b: Array, gx: Array, gw: Array, gb: Array, buffers: Sequence[Array]) -> float:
+    """W9's sum, and its gradients into gx, gw, gb."""
+    a, s, e, q = buffers
+    np.multiply(x, w, out=a)
+    np.add(a, b, out=a)
+    np.tanh(a, out=a)
+    np.multiply(x, 0.5, out=s)
+    np.tanh(s, out=s)
+    np.multiply(s, 0.5, out=s)
+    np.add(s, 0.5, out=s)
+    np.multiply(x, x, out=e)
+    np.negative(e, out=e)
+    np.exp(e, out=e)
+    np.multiply(a, s, out=q)
+    np.add(q, e, out=gx)
+    total = float(gx.sum())
+    np.multiply(a, a, out=gb)
+    np.subtract(1, gb, out=gb)
+    np.multiply(gb, s, out=gb)
+    np.multiply(gb, x, out=gw)
+    np.subtract(1, s, out=s)
+    np.multiply(q, s, out=q)
+    np.multiply(e, x, out=e)
+    np.multiply(e, 2, out=e)
+    np.subtract(q, e, out=q)
+    np.multiply(gb, w, out=gx)
+    np.add(gx, q, out=gx)
+    return total
+
+
+def w9(d: Data) -> dict[str, Step]:
+    arrays = [d.x, d.w, d.b, *(np.empty_like(d.x) for _ in range(3))]
+    whole, small = ([np.empty(n, np.float32) for _ in range(4)] for n in (d.x.size, BLOCK))
+
+    def blocks() -> Any:
+        total = 0.0
+        for i in range(0, d.x.size, BLOCK):
+            parts = [a[i : i + BLOCK] for a in arrays]
+            total += terms(*parts, [a[: parts[0].size] for a in small])
+        return total, *arrays[3:]
+
+    return {"plain": lambda: (terms(*arrays, whole), *arrays[3:]), "blocks": blocks}

@@ -1,0 +1,192 @@
+"""The workloads in PyTorch, eager: layers and optimizers as its users write them, each in the variants that may win.
+
+The compiled forms, in torch_compiled.py, reuse the pieces here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as TF
+
+from benchmarks.formulas import DECAY, quartic, rosenbrock
+from benchmarks.workloads import Array, Data, Step
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+VERSION = f"PyTorch {torch.__version__}"
+VARIANTS: dict[str, dict[str, bool]] = {
+    "loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True},
+}
+Wrap = Callable[[Any], Any]
+
+
+def plainly(f: Any) -> Any:
+    return f
+
+
+def tensor(a: Array, requires_grad: bool = False) -> Tensor:
+    return torch.from_numpy(a.copy()).requires_grad_(requires_grad)
+
+
+def w1(d: Data, wrap: Wrap = plainly) -> Step:
+    x0, x1 = (torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in d.start)
+    f, lr = wrap(rosenbrock), d.lr
+
+    def step() -> Any:
+        x0.grad = x1.grad = None
+        loss = f(x0, x1)
+        loss.backward()
+        with torch.no_grad():
+            x0.sub_(x0.grad, alpha=lr)
+            x1.sub_(x1.grad, alpha=lr)
+        return loss
+
+    return step
+
+
+def train(make: Callable[[], nn.Module], optimizer: Any, loss_of: Callable[[Any, Any], Any], x: Tensor, t: Tensor,
+          wrap: Wrap, **settings: Any) -> dict[str, Step]:
+    def variant(ways: dict[str, bool]) -> Step:
+        model = make()
+        update = optimizer(model.parameters(), **settings, **ways)
+        loss_on = wrap(lambda x, t: loss_of(model(x), t))
+
+        def step() -> Any:
+            update.zero_grad(set_to_none=True)
+            loss = loss_on(x, t)
+            loss.backward()
+            update.step()
+            return loss
+
+        return step
+
+    return {name: variant(ways) for name, ways in VARIANTS.items()}
+
+
+def loaded(layer: Any, w: Array, b: Array) -> Any:
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(w.T.copy()))
+        layer.bias.copy_(torch.from_numpy(b))
+    return layer
+
+
+def mlp(d: Data, activation: Callable[[], nn.Module]) -> nn.Module:
+    layers: list[nn.Module] = []
+    for w, b in zip(d.weights[::2], d.weights[1::2]):
+        layers += [loaded(nn.Linear(*w.shape), w, b), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+def w2(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    return train(lambda: mlp(d, nn.Sigmoid), torch.optim.SGD, TF.mse_loss, tensor(d.x), tensor(d.t), wrap, lr=d.lr)
+
+
+def w3(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    return train(lambda: mlp(d, nn.ReLU), torch.optim.Adam, TF.cross_entropy, tensor(d.x), tensor(d.t), wrap, lr=d.lr)
+
+
+def w4(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    return train(lambda: mlp(d, nn.ReLU), torch.optim.AdamW, TF.cross_entropy, tensor(d.x), tensor(d.t), wrap, lr=d.lr,
+                 weight_decay=DECAY)
+
+
+def reordered(w: Array) -> Tensor:
+    """Gates in PyTorch's order i, f, g, o, as rows."""
+    f, i, o, u = np.split(w, 4, axis=-1)
+    return torch.from_numpy(np.concatenate([i, f, u, o], axis=-1).T.copy())
+
+
+class Recurrent(nn.Module):
+    """LSTM and Linear, on every time step or the last; time first, which is PyTorch's own order."""
+
+    def __init__(self, d: Data, last: bool) -> None:
+        super().__init__()
+        w_x, w_h, b, w_out, b_out = d.weights
+        self.lstm, self.last = nn.LSTM(w_x.shape[0], w_h.shape[0]), last
+        self.out = loaded(nn.Linear(*w_out.shape), w_out, b_out)
+        with torch.no_grad():
+            self.lstm.weight_ih_l0.copy_(reordered(w_x))
+            self.lstm.weight_hh_l0.copy_(reordered(w_h))
+            self.lstm.bias_ih_l0.copy_(reordered(b))
+            self.lstm.bias_hh_l0.zero_()
+        # Its second bias is one parameter more than the others train: frozen, so that the trajectory is the same.
+        self.lstm.bias_hh_l0.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, _ = self.lstm(x)
+        return self.out(h[-1] if self.last else h)
+
+
+def time_first(a: Array) -> Tensor:
+    return tensor(a.swapaxes(0, 1))
+
+
+def w5(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    x, t = time_first(d.x).contiguous(), time_first(d.t).contiguous()
+    return train(lambda: Recurrent(d, last=False), torch.optim.SGD, TF.mse_loss, x, t, wrap, lr=d.lr)
+
+
+def w6(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    x = time_first(d.x).contiguous()
+    return train(lambda: Recurrent(d, last=True), torch.optim.Adam, TF.cross_entropy, x, tensor(d.t), wrap, lr=d.lr)
+
+
+def tanh_loss(d: Data) -> Callable[..., Tensor]:
+    x, t = tensor(d.x), tensor(d.t)
+
+    def loss(w: Tensor, b: Tensor, w_out: Tensor, b_out: Tensor) -> Tensor:
+        return TF.cross_entropy(torch.addmm(b_out, torch.tanh(torch.addmm(b, x, w)), w_out), t)
+
+    return loss
+
+
+def w7(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    loss, params = tanh_loss(d), tuple(tensor(w, True) for w in d.weights)
+    vectors = tuple(tensor(v) for v in d.vectors)
+    constants = tuple(p.detach() for p in params)
+
+    def double_backward() -> Any:
+        gs = torch.autograd.grad(loss(*params), params, create_graph=True)
+        return torch.autograd.grad(gs, params, vectors)
+
+    def forward_over_reverse(params: Any, vectors: Any) -> Any:
+        gradient = torch.func.grad(loss, argnums=(0, 1, 2, 3))
+        return torch.func.jvp(gradient, params, vectors)[1]
+
+    def reverse_over_reverse(params: Any, vectors: Any) -> Any:
+        return torch.func.vjp(torch.func.grad(loss, argnums=(0, 1, 2, 3)), *params)[1](vectors)
+
+    fr, rr = wrap(forward_over_reverse), wrap(reverse_over_reverse)
+    found = {"jvp of grad": lambda: fr(constants, vectors), "vjp of grad": lambda: rr(constants, vectors)}
+    return found if wrap is not plainly else {"double backward": double_backward, **found}
+
+
+def w8(d: Data) -> Step:
+    def step() -> Any:
+        x, way = torch.tensor(d.start, dtype=torch.float64, requires_grad=True), []
+        for _ in range(d.steps):
+            [slope] = torch.autograd.grad(quartic(x), x, create_graph=True)
+            [curvature] = torch.autograd.grad(slope, x)
+            x = (x.detach() - slope.detach() / curvature).requires_grad_()
+            way.append(x)
+        return way
+
+    return step
+
+
+def w9(d: Data, wrap: Wrap = plainly) -> Step:
+    x, w, b = (tensor(a, True) for a in (d.x, d.w, d.b))
+    f = wrap(lambda x, w, b: (torch.tanh(x * w + b) * torch.sigmoid(x) + torch.exp(-x * x)).sum())
+
+    def step() -> Any:
+        x.grad = w.grad = b.grad = None
+        loss = f(x, w, b)
+        loss.backward()
+        return loss, x.grad, w.grad, b.grad
+
+    return step
