@@ -21,6 +21,7 @@ from minidl.functions.linalg import dot, linear, matmul
 from minidl.functions.loss import (
     accuracy, binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber, mean_squared_error,
 )
+from minidl.functions.recurrent import lstm, rnn
 from minidl.functions.reduction import max, mean, min, sum, var
 from minidl.functions.shape import (
     broadcast_to, concatenate, expand_dims, ravel, reshape, split, squeeze, stack, sum_to, swapaxes, transpose,
@@ -32,9 +33,9 @@ __all__ = [
     "broadcast_to", "ceil", "clip", "concatenate", "cos", "cosh", "cross_entropy", "divide", "dot", "dropout",
     "equal", "erf", "exp", "expand_dims", "expm1", "floor", "gelu", "getitem", "greater", "greater_equal", "huber",
     "invert", "isfinite", "isinf", "isnan", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
-    "log_softmax", "logical_and", "logical_not", "logical_or", "mask_fill", "matmul", "max", "maximum", "mean",
+    "log_softmax", "logical_and", "logical_not", "logical_or", "lstm", "mask_fill", "matmul", "max", "maximum", "mean",
     "mean_squared_error", "min", "minimum", "multiply", "negative", "nonzero", "not_equal", "ones_like", "positive",
-    "power", "ravel", "relu", "reshape", "rint", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus", "split",
-    "sqrt", "square", "squeeze", "stack", "subtract", "sum", "sum_to", "swapaxes", "take", "tan", "tanh",
+    "power", "ravel", "relu", "reshape", "rint", "rnn", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus",
+    "split", "sqrt", "square", "squeeze", "stack", "subtract", "sum", "sum_to", "swapaxes", "take", "tan", "tanh",
     "transpose", "var", "where", "zeros_like",
 ]

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
+from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
 from minidl.layers.linear import Weighted
 
@@ -43,6 +44,10 @@ class Recurrent(Weighted):
         """(output, new state) from ``z = x @ w_x + b`` of one time step and the state before."""
         raise NotImplementedError
 
+    def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
+        """(output, new state) of a whole sequence from the state before it."""
+        raise NotImplementedError
+
     def forward(self, x: Any) -> Any:
         shape = x.shape if hasattr(x, "shape") else np.shape(x)
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
@@ -55,17 +60,11 @@ class Recurrent(Weighted):
         return h
 
     def _sequence(self, x: Any) -> Any:
-        batch, time, features = x.shape
-        state = detached(self._carried_or_zero(batch)) if self.stateful else self.zero_state(batch)
-        # One product projects the input of all steps; time first, so that each step's rows lie together.
-        rows = x.swapaxes(0, 1).reshape(time * batch, features)
-        zs, hs = F.split(F.linear(rows, self.w_x, self.b), time), []
-        for z in zs:
-            h, state = self.step(z, state)
-            hs.append(h)
-        if self.stateful:
-            self.state = detached(state)
-        return F.stack(hs, axis=1) if self.return_sequences else hs[-1]
+        if not self.stateful:
+            return self.run(x, self.zero_state(x.shape[0]), self.return_sequences)[0]
+        y, state = self.run(x, detached(self._carried_or_zero(x.shape[0])), self.return_sequences)
+        self.state = detached(state)
+        return y
 
     def _carried_or_zero(self, batch: int) -> Any:
         if self.state is None:
@@ -108,8 +107,12 @@ class RNN(Recurrent):
     gates = 1
 
     def step(self, z: Any, state: Any) -> tuple[Any, Any]:
-        h = np.tanh(z + state @ self.w_h)
+        h = rnn_step(z, state, self.w_h)
         return h, h
+
+    def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
+        y = F.rnn(x, state, self.w_x, self.w_h, self.b, return_sequences=return_sequences)
+        return y, y[:, -1] if return_sequences and self.stateful else y
 
 
 class LSTM(Recurrent):
@@ -133,8 +136,9 @@ class LSTM(Recurrent):
         return (super().zero_state(batch),) * 2
 
     def step(self, z: Any, state: Any) -> tuple[Any, Any]:
-        h, c = state
-        f, i, o, u = F.split(z + h @ self.w_h, 4, axis=1)
-        c = F.sigmoid(f) * c + F.sigmoid(i) * np.tanh(u)
-        h = F.sigmoid(o) * np.tanh(c)
-        return h, (h, c)
+        state = lstm_step(z, state[0], state[1], self.w_h)
+        return state[0], state
+
+    def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
+        y, c = F.lstm(x, state[0], state[1], self.w_x, self.w_h, self.b, return_sequences=return_sequences)
+        return y, (y[:, -1] if return_sequences and self.stateful else y, c)

@@ -451,6 +451,44 @@ row(F.mean_squared_error, normal(0, 3), normal(0, 3), like=lambda y, t: np.float
 row(F.binary_cross_entropy, np.array([0.2, 0.9]), np.array([0.0, 1.0]), eps=0.01, fixed=(1,),
     like=lambda y, t, eps: bce(y, t))
 
+# ---- recurrent --------------------------------------------------------------------------------------------------
+
+
+def lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, return_sequences: bool = True) -> Any:
+    """Step by step, by the definition."""
+    hs = []
+    for t in range(x.shape[1]):
+        f, i, o, u = np.split(x[:, t] @ w_x + h @ w_h + b, 4, axis=1)
+        c = c / (1 + np.exp(-f)) + np.tanh(u) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+        hs.append(h)
+    return (np.stack(hs, axis=1) if return_sequences else h), c
+
+
+def rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, return_sequences: bool = True) -> Any:
+    hs = []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ w_x + h @ w_h + b)
+        hs.append(h)
+    return np.stack(hs, axis=1) if return_sequences else h
+
+
+def weights(gates: int, batch: int, hidden: int, features: int) -> list[Any]:
+    """States before the first step, and weights: all arguments but x."""
+    states, width = [normal(batch, hidden) for _ in range(2 if gates == 4 else 1)], gates * hidden
+    return [*states, normal(features, width), normal(hidden, width) * 0.5, normal(width)]
+
+
+for batch, time, hidden, features in ((2, 3, 2, 1), (1, 1, 3, 2), (0, 2, 2, 2)):
+    for settings in ({}, {"return_sequences": False}):
+        label, x = f"{batch},{time}{settings or ''}", normal(batch, time, features)
+        row(F.rnn, x, *weights(1, batch, hidden, features), like=rnn, label=label, **settings)
+        args = (x, *weights(4, batch, hidden, features))
+        row(F.lstm, *args, like=lstm, fixed=(1, 2, 3, 4, 5), label=label, **settings)  # both outputs by one argument
+        for k in (0, 1):  # each output by every argument
+            row(F.lstm, *args, like=lambda *a, k=k, **s: lstm(*a, **s)[k],
+                via=lambda f, *a, k=k, s=settings, **more: f(*a, **s, **more)[k], label=f"{label}[{k}]", **settings)
+
 # ---- without a derivative ---------------------------------------------------------------------------------------
 
 COMPARISONS = (F.equal, F.not_equal, F.less, F.less_equal, F.greater, F.greater_equal)

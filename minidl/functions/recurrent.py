@@ -1,0 +1,249 @@
+"""Recurrent layers' whole sequences as one function each, lstm and rnn, beside the plain compositions they equal.
+
+Weights, the carried state and one step at a time belong to minidl.layers.recurrent.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable
+from minidl.functions.activation import sigmoid
+from minidl.functions.linalg import linear
+from minidl.functions.shape import split, stack
+
+# Inside the loops every array is (batch, features), and each gate has one of its own, so that all of them are
+# contiguous. Nothing is allocated there: at these sizes a new array costs as much as what is computed into it.
+
+
+def _checked(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> Any:
+    """The dtype to compute in; an error unless all shapes fit together."""
+    hidden = w_h.shape[0] if w_h.ndim == 2 else 0
+    width = gates * hidden
+    if x.ndim != 3 or x.shape[1] == 0 or w_h.shape != (hidden, width) or w_x.shape != (x.shape[2], width):
+        columns = "H" if gates == 1 else f"{gates}H"
+        raise ValueError(f"want x (batch, time, in) with time > 0, w_x (in, {columns}) and w_h (H, {columns})")
+    if b.shape != (width,) or any(s.shape != (x.shape[0], hidden) for s in states):
+        raise ValueError(f"want states of shape {(x.shape[0], hidden)} and b of {(width,)}")
+    arrays = (x, *states, w_x, w_h, b)
+    if any(a.dtype.kind != "f" for a in arrays):
+        raise TypeError("want floating arrays")
+    return np.result_type(*arrays)
+
+
+def _rows(x: Any, h: Any, dtype: Any) -> Any:
+    """What each step multiplies by the weights, time first: its h, its x and a 1 side by side. h has but its first.
+
+    So one product a step gives hidden and input projections and the bias, added up, and one product over all steps
+    gives the gradients of all weights.
+    """
+    (batch, time, features), hidden = x.shape, h.shape[1]
+    rows = np.empty((time + 1, batch, hidden + features + 1), dtype)
+    rows[0, :, :hidden] = h
+    rows[:time, :, hidden:-1] = x.swapaxes(0, 1)
+    rows[:time, :, -1] = 1
+    return rows
+
+
+def _outputs(rows: Any, hidden: int, return_sequences: bool) -> Any:
+    """The hidden states, in memory of their own: ``rows`` stay as they are for the backward pass."""
+    return rows[1:, :, :hidden].swapaxes(0, 1).copy() if return_sequences else rows[-1, :, :hidden].copy()
+
+
+def _output_gradients(g: Any, time: int, return_sequences: bool) -> list[Any]:
+    """What the hidden state of each step, last one first, is given from outside: an array or None."""
+    if g is None:
+        return [None] * time
+    return list(g.swapaxes(0, 1)[::-1]) if return_sequences else [g] + [None] * (time - 1)
+
+
+def _weight_gradients(gz: Any, rows: Any, wanted: list[bool], x: Any, w_x: Any, hidden: int) -> tuple[Any, ...]:
+    """Gradients of x, w_x, w_h and b from those of every step's pre-activations, (time, batch, ..)."""
+    time, batch, width = gz.shape
+    gz = gz.reshape(time * batch, width)
+    gx = gw_x = gw_h = gb = None
+    if wanted[0]:
+        gx = (gz @ w_x.T).reshape(time, batch, x.shape[2]).swapaxes(0, 1)
+    if any(wanted[-3:]):
+        gw = rows[:time].reshape(time * batch, rows.shape[2]).T @ gz
+        gw_h, gw_x, gb = gw[:hidden], gw[hidden:-1], gw[-1]
+    return gx, gw_x, gw_h, gb
+
+
+# ---- lstm -------------------------------------------------------------------------------------------------------
+
+# A step saves six arrays (batch, H) as one: i, f, o, u, c before it, and tanh(c) after it. In that order the
+# sigmoids are the first three, each three places before its factor, and one tanh serves the first four.
+_ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights
+
+
+def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+    """A long short-term memory run over whole sequences, as one recorded application.
+
+    ``f, i, o, u = split(x[:, t] @ w_x + h @ w_h + b, 4)``, ``c = sigmoid(f) c + sigmoid(i) tanh(u)``,
+    ``h = sigmoid(o) tanh(c)``, for every t.
+
+    Args:
+        x: (batch, time, in), time > 0; like all others floating.
+        h, c: hidden state and cell before the first step, (batch, H).
+        w_x, w_h, b: weights (in, 4H) and (H, 4H), and bias (4H), gates in the order f, i, o, u.
+        return_sequences: whether h after every step is returned, (batch, time, H), or after the last, (batch, H).
+
+    Returns h and, after the last step, c (batch, H), in the dtype that NumPy promotes the arguments to. Raises
+    ValueError for other shapes, TypeError for arrays that are not floating.
+
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber,
+    Cummins, "Learning to forget", 2000.
+
+    >>> zero = np.zeros((2, 5))
+    >>> h, c = lstm(np.ones((2, 7, 3)), zero, zero, np.ones((3, 20)), np.ones((5, 20)), np.zeros(20))
+    >>> h.shape, c.shape
+    ((2, 7, 5), (2, 5))
+    """
+    dtype = _checked(4, x, (h, c), w_x, w_h, b)
+    (batch, time, _), hidden = x.shape, h.shape[1]
+    rows = _rows(x, h, dtype)
+    # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
+    half = np.array(0.5, dtype)
+    w = np.concatenate((w_h, w_x, b[None])).reshape(-1, 4, hidden).swapaxes(0, 1)
+    w = np.stack([w[gate] * (1 if gate == 3 else half) for gate in _ORDER])
+    steps = np.empty((time, 6, batch, hidden), dtype)
+    last = np.empty((batch, hidden), dtype)
+    parts = np.empty((2, batch, hidden), dtype)
+    filled, kept = parts
+    steps[0, 4] = c
+    for row, h_new, z, gates, i_f, u_c, o, tanh_c, c_new in zip(
+        rows, rows[1:, :, :hidden], steps[:, :4], steps[:, :3], steps[:, :2], steps[:, 3:5], steps[:, 2], steps[:, 5],
+        [*steps[1:, 4], last],
+    ):
+        np.matmul(row, w, z)
+        np.tanh(z, z)
+        np.multiply(gates, half, gates)
+        np.add(gates, half, gates)
+        np.multiply(i_f, u_c, parts)
+        np.add(filled, kept, c_new)
+        np.tanh(c_new, tanh_c)
+        np.multiply(o, tanh_c, h_new)
+    return (_outputs(rows, hidden, return_sequences), last), (rows, steps)
+
+
+def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *,
+                return_sequences: bool = True) -> tuple[Any, ...]:
+    """From the last step to the first: gh and gc are the gradients of h and c after the step."""
+    rows, steps = saved
+    time, _, batch, hidden = steps.shape
+    gz = np.empty((time, batch, 4 * hidden), rows.dtype)
+    gates_first = gz.reshape(time, batch, 4, hidden).swapaxes(1, 2)[::-1]
+    w = w_h.T.copy()
+    gh, gc = np.zeros((2, batch, hidden), rows.dtype)
+    if g[1] is not None:
+        gc += g[1]
+    products, squares = np.empty((2, 3, batch, hidden), rows.dtype)
+    slopes = np.empty((5, batch, hidden), rows.dtype)
+    of_sigmoids, of_tanhs, pair, one = slopes[:3], slopes[3:], squares[:2], squares[0]
+    (of_i_f, of_o, of_u, of_c), p_i_o = (slopes[:2], *slopes[2:]), products[::2]
+    steps = steps[::-1]
+    for g_out, gates, others, i_o, u_tanh_c, f, gz_f_i, gz_o, gz_u, gz_all in zip(
+        _output_gradients(g[0], time, return_sequences), steps[:, :3], steps[:, 3:], steps[:, :3:2], steps[:, 3::2],
+        steps[:, 1], gates_first[:, 1::-1], gates_first[:, 2], gates_first[:, 3], gz[::-1],
+    ):
+        if g_out is not None:
+            np.add(gh, g_out, gh)
+        np.multiply(gates, others, products)  # i u, f c, o tanh(c)
+        np.multiply(products, gates, squares)
+        np.subtract(products, squares, of_sigmoids)  # i u (1 - i), ..: by the sigmoids' inputs
+        np.multiply(p_i_o, u_tanh_c, pair)
+        np.subtract(i_o, pair, of_tanhs)  # i (1 - u^2), o (1 - tanh(c)^2): by the tanhs' inputs
+        np.multiply(gh, of_c, one)
+        np.add(gc, one, gc)
+        np.multiply(gc, of_i_f, gz_f_i)
+        np.multiply(gh, of_o, gz_o)
+        np.multiply(gc, of_u, gz_u)
+        np.multiply(gc, f, gc)
+        np.matmul(gz_all, w, gh)
+    gx, *gw = _weight_gradients(gz, rows, wanted, x, w_x, hidden)
+    return gx, gh, gc, *gw
+
+
+def _lstm_plain(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+    hs = []
+    for t in range(x.shape[1]):
+        h, c = lstm_step(linear(x[:, t], w_x, b), h, c, w_h)
+        hs.append(h)
+    return (stack(hs, axis=1) if return_sequences else h), c
+
+
+def lstm_step(z: Any, h: Any, c: Any, w_h: Any) -> tuple[Any, Any]:
+    """``(h, c)`` after one step, from the input's projection ``z = x @ w_x + b`` and ``(h, c)`` before."""
+    f, i, o, u = split(z + h @ w_h, 4, axis=1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(u)
+    return sigmoid(o) * np.tanh(c), c
+
+
+lstm = differentiable(_lstm, joint=_lstm_joint, saves=True, equals=_lstm_plain)
+
+
+# ---- rnn --------------------------------------------------------------------------------------------------------
+
+
+def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+    """A simple recurrent network run over whole sequences, as one recorded application.
+
+    ``h = tanh(x[:, t] @ w_x + h @ w_h + b)`` for every t.
+
+    Args:
+        x: (batch, time, in), time > 0; like all others floating.
+        h: the hidden state before the first step, (batch, H).
+        w_x, w_h, b: weights (in, H) and (H, H), and bias (H).
+        return_sequences: whether h after every step is returned, (batch, time, H), or after the last, (batch, H).
+
+    Returns h in the dtype that NumPy promotes the arguments to. Raises ValueError for other shapes, TypeError for
+    arrays that are not floating.
+
+    Source: Elman, "Finding structure in time", 1990.
+
+    >>> rnn(np.ones((2, 7, 3)), np.zeros((2, 5)), np.ones((3, 5)), np.ones((5, 5)), np.zeros(5)).shape
+    (2, 7, 5)
+    """
+    dtype = _checked(1, x, (h,), w_x, w_h, b)
+    hidden = h.shape[1]
+    rows, w = _rows(x, h, dtype), np.concatenate((w_h, w_x, b[None]), dtype=dtype)
+    z = np.empty(h.shape, dtype)
+    for row, h_new in zip(rows, rows[1:, :, :hidden]):
+        np.matmul(row, w, z)
+        np.tanh(z, h_new)
+    return _outputs(rows, hidden, return_sequences), rows
+
+
+def _rnn_joint(g: Any, y: Any, rows: Any, wanted: list[bool], x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *,
+               return_sequences: bool = True) -> tuple[Any, ...]:
+    (batch, hidden), time = h.shape, x.shape[1]
+    gz = np.empty((time, batch, hidden), rows.dtype)
+    w, gh, slope = w_h.T.copy(), np.zeros((batch, hidden), rows.dtype), np.empty((batch, hidden), rows.dtype)
+    for g_out, h_new, gz_now in zip(
+        _output_gradients(g, time, return_sequences), rows[:0:-1, :, :hidden], gz[::-1]
+    ):
+        if g_out is not None:
+            np.add(gh, g_out, gh)
+        np.multiply(h_new, h_new, slope)
+        np.subtract(1, slope, slope)
+        np.multiply(gh, slope, gz_now)
+        np.matmul(gz_now, w, gh)
+    gx, *gw = _weight_gradients(gz, rows, wanted, x, w_x, hidden)
+    return gx, gh, *gw
+
+
+def _rnn_plain(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+    hs = []
+    for t in range(x.shape[1]):
+        h = rnn_step(linear(x[:, t], w_x, b), h, w_h)
+        hs.append(h)
+    return stack(hs, axis=1) if return_sequences else h
+
+
+def rnn_step(z: Any, h: Any, w_h: Any) -> Any:
+    """``h`` after one step, from the input's projection ``z = x @ w_x + b`` and ``h`` before."""
+    return np.tanh(z + h @ w_h)
+
+
+rnn = differentiable(_rnn, joint=_rnn_joint, saves=True, equals=_rnn_plain)

@@ -1,0 +1,186 @@
+"""lstm and rnn: what the catalogue's rows do not say of a fused sequence: against its composition, memory, wanted."""
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Variable, gradients
+from minidl import functions as F
+
+RNG = np.random.default_rng(3)
+BATCH, TIME, FEATURES, HIDDEN = 3, 4, 2, 5
+
+
+def arguments(function, dtype=np.float64):
+    gates, states = (4, 2) if function is F.lstm else (1, 1)
+    shapes = [(BATCH, TIME, FEATURES), *[(BATCH, HIDDEN)] * states]
+    shapes += [(FEATURES, gates * HIDDEN), (HIDDEN, gates * HIDDEN), (gates * HIDDEN,)]
+    return [RNG.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+def outputs(y):
+    return y if isinstance(y, tuple) else (y,)
+
+
+def total(y):
+    """A sum with different factors, curved so that second derivatives have no zeros to hide in."""
+    return sum((o * o * np.cos(np.arange(o.size)).reshape(o.shape).astype(o.dtype)).sum() for o in outputs(y))
+
+
+FUNCTIONS = pytest.mark.parametrize("function", [F.lstm, F.rnn], ids=["lstm", "rnn"])
+SEQUENCES = pytest.mark.parametrize("return_sequences", [True, False])
+
+
+@FUNCTIONS
+@SEQUENCES
+@pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-11), (np.float32, 2e-4)])
+def test_equals_its_composition_to_second_order(function, return_sequences, dtype, rtol):
+    samples = arguments(function, dtype)
+    found = []
+    for f in (function, function.equals):
+        xs = [Variable(a) for a in samples]
+        ys = f(*xs, return_sequences=return_sequences)
+        first = gradients(total(ys), xs, create_graph=False)
+        graph = gradients(total(f(*xs, return_sequences=return_sequences)), xs, create_graph=True)
+        second = gradients(sum((g * g).sum() for g in graph), xs)
+        found.append([v.data for v in (*outputs(ys), *first, *graph, *second)])
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == b.dtype == dtype and a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max())
+
+
+@FUNCTIONS
+@SEQUENCES
+def test_every_subset_of_wanted_arguments_gets_the_same_gradients(function, return_sequences):
+    samples = arguments(function)
+    everything = [Variable(a) for a in samples]
+    whole = gradients(total(function(*everything, return_sequences=return_sequences)), everything)
+    for chosen in range(1, 2 ** len(samples)):
+        places = [i for i in range(len(samples)) if chosen >> i & 1]
+        mixed = [Variable(a) if i in places else a for i, a in enumerate(samples)]
+        parts = gradients(total(function(*mixed, return_sequences=return_sequences)), [mixed[i] for i in places])
+        for i, g in zip(places, parts, strict=True):
+            np.testing.assert_allclose(g.data, whole[i].data, rtol=1e-12, atol=1e-14)
+
+
+@FUNCTIONS
+def test_only_what_is_wanted_is_computed(function):
+    samples = arguments(function)
+    wanted = [False] * len(samples)
+    y, saved = function.forward(*samples)
+    g = [np.ones_like(o) for o in outputs(y)]
+    found = function.joint(g if function is F.lstm else g[0], y, saved, wanted, *samples)
+    assert found[0] is None and found[-3:] == (None,) * 3  # the products over all steps: of x, and of the weights
+
+
+@FUNCTIONS
+@SEQUENCES
+def test_writing_to_a_result_changes_no_gradient(function, return_sequences):
+    """What was saved for the backward pass is no part of what the user can see."""
+    samples, found = arguments(function), []
+    for write in (False, True):
+        xs = [Variable(a) for a in samples]
+        ys = outputs(function(*xs, return_sequences=return_sequences))
+        for y in ys:
+            if write:
+                y.data[...] = 7
+            y.backward()
+        found.append([x.grad.data for x in xs])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@FUNCTIONS
+@SEQUENCES
+def test_a_second_backward_adds_the_same(function, return_sequences):
+    xs = [Variable(a) for a in arguments(function)]
+    y = total(function(*xs, return_sequences=return_sequences))
+    y.backward()
+    first = [x.grad.data.copy() for x in xs]
+    y.backward()
+    for x, g in zip(xs, first, strict=True):
+        np.testing.assert_array_equal(x.grad.data, 2 * g)
+
+
+@FUNCTIONS
+def test_gradients_share_no_memory(function):
+    xs = [Variable(a) for a in arguments(function)]
+    total(function(*xs)).backward()
+    for i, a in enumerate(xs):
+        for b in xs[:i]:
+            assert not np.shares_memory(a.grad.data, b.grad.data)
+
+
+@FUNCTIONS
+def test_one_application_and_nothing_saved_without_a_graph(function):
+    xs = [Variable(a) for a in arguments(function)]
+    last = outputs(function(*xs))[0]
+    node = last._node if function is F.rnn else last._node.inputs[0]
+    assert node.name == function.__name__ and [n.owner() for n in node.inputs] == xs
+    with minidl.no_grad():
+        assert all(not y.requires_grad for y in outputs(function(*xs)))
+
+
+@FUNCTIONS
+def test_strides_of_the_input_and_of_the_gradient_do_not_matter(function):
+    x, *rest = arguments(function)
+    strided = np.asfortranarray(x)[::-1][::-1]
+    for a, b in zip(outputs(function(x, *rest)), outputs(function(strided, *rest)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    v, w = Variable(x), Variable(strided)
+    seed = RNG.normal(size=(HIDDEN, TIME, BATCH))
+    (outputs(function(v, *rest))[0] * seed.T.copy()).sum().backward()
+    outputs(function(w, *rest))[0].backward(seed.T)
+    np.testing.assert_allclose(v.grad.data, w.grad.data, rtol=1e-12)
+
+
+@FUNCTIONS
+def test_large_pre_activations_saturate_without_a_warning(function):
+    x, *rest = arguments(function, np.float32)
+    xs = [Variable(a) for a in (x * 1e4, *rest)]
+    ys = outputs(function(*xs))
+    sum(y.sum() for y in ys).backward()
+    assert all(np.isfinite(y.data).all() for y in ys) and all(np.isfinite(v.grad.data).all() for v in xs)
+
+
+@FUNCTIONS
+def test_dtypes_are_promoted_and_gradients_cast_back(function):
+    samples = arguments(function)
+    xs = [Variable(a.astype(np.float32) if i % 2 else a) for i, a in enumerate(samples)]
+    ys = outputs(function(*xs))
+    sum(y.sum() for y in ys).backward()
+    assert all(y.dtype == np.float64 for y in ys) and all(x.grad.dtype == x.dtype for x in xs)
+
+
+@FUNCTIONS
+@pytest.mark.parametrize("place", range(6))
+@pytest.mark.parametrize("bad", [
+    lambda a: a[..., 1:], lambda a: a[None], lambda a: np.concatenate([a, a]), lambda a: a[0],
+], ids=["last", "axes", "first", "fewer"])  # fmt: skip
+def test_shapes_that_do_not_fit(function, place, bad):
+    samples = arguments(function)
+    if place >= len(samples):
+        return
+    samples[place] = bad(samples[place])
+    with pytest.raises(ValueError, match=rf"^{function.__name__}: want .* \(got float64 \("):
+        function(*samples)
+
+
+@FUNCTIONS
+def test_no_steps_and_integers(function):
+    x, *rest = arguments(function)
+    with pytest.raises(ValueError, match="time > 0"):
+        function(x[:, :0], *rest)
+    with pytest.raises(TypeError, match=rf"^{function.__name__}: want floating arrays \(got int64"):
+        function(x.astype(np.int64), *rest)
+
+
+@FUNCTIONS
+def test_a_long_thin_sequence(function):
+    rng = np.random.default_rng(0)
+    gates, states = (4, 2) if function is F.lstm else (1, 1)
+    x, zero = rng.normal(size=(1, 500, 3)), np.zeros((1, 4))
+    w = [Variable(rng.normal(size=s) / 2) for s in ((3, 4 * gates), (4, 4 * gates), (4 * gates,))]
+    fused, plain = (gradients(total(f(x, *[zero] * states, *w)), w) for f in (function, function.equals))
+    for a, b in zip(fused, plain, strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-9)
