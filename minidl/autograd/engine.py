@@ -144,12 +144,12 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
     if g.shape != shape:
-        lead = g.ndim - len(shape)
-        if lead > 0:
-            g = g.sum(axis=tuple(range(lead)))
-        axes = tuple(i for i, (m, n) in enumerate(zip(g.shape, shape, strict=False)) if n == 1 and m != 1)
-        if axes and g.ndim == len(shape):
-            g = g.sum(axis=axes, keepdims=True)
+        if (lead := g.ndim - len(shape)) > 0:
+            axes = tuple(range(lead)) if lead > 1 else 0
+            g = np.add.reduce(g, axes) if type(g) is np.ndarray else g.sum(axes)  # a third of the time of g.sum
+        if g.shape != shape and g.ndim == len(shape):
+            axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
+            g = g.sum(axis=axes, keepdims=True) if axes else g
         if g.shape != shape:
             g = np.broadcast_to(g, shape)
     return g if g.dtype == dtype else g.astype(dtype)
@@ -157,7 +157,12 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 def _fresh(gx: Any, g: Any, node: Application) -> bool:
     """Whether a rule's result is an array of its own: no view, and not the incoming gradient or an argument."""
-    return gx.base is None and gx is not g and gx is not node.output and all(gx is not a for a in node.args)
+    if gx.base is not None or gx is g or gx is node.output:
+        return False
+    for a in node.args:
+        if gx is a:
+            return False
+    return True
 
 
 def _private(g: Any, box: Box | None) -> Any:
