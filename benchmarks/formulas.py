@@ -40,23 +40,21 @@ def squared(xp: Any, y: Any, t: Any) -> Any:
     return xp.mean((y - t) ** 2)
 
 
-def lstm_step(xp: Any, z: Any, h: Any, c: Any, w_h: Any) -> tuple[Any, Any]:
-    """One time step; ``z`` is x @ w_x + b."""
-    z, n = z + h @ w_h, c.shape[1]
-    s, u = sigmoid(xp, z[:, : 3 * n]), xp.tanh(z[:, 3 * n :])
-    c = s[:, :n] * c + s[:, n : 2 * n] * u
-    return s[:, 2 * n :] * xp.tanh(c), c
+def lstm_step(xp: Any, sigmoid: Callable[[Any], Any], parts: Sequence[Any], c: Any) -> tuple[Any, Any]:
+    """h and c after one time step; ``parts`` are those of x @ w_x + h @ w_h + b."""
+    f, i, o, u = parts
+    c = sigmoid(f) * c + sigmoid(i) * xp.tanh(u)
+    return sigmoid(o) * xp.tanh(c), c
 
 
-def lstm(xp: Any, weights: Sequence[Any], x: Any) -> list[Any]:
-    """The outputs of every time step; x (time, batch, in)."""
+def lstm(xp: Any, sigmoid: Callable[[Any], Any], split: Callable[[Any], Any], weights: Sequence[Any],
+         x: Any) -> list[Any]:
+    """h of every time step; x (time, batch, in). ``split`` gives the parts for the gates, as is fastest there."""
     w_x, w_h, b = weights[:3]
-    time, batch, n = x.shape
-    zs = (x.reshape(time * batch, n) @ w_x + b).reshape(time, batch, w_x.shape[1])
-    h = c = np.zeros((batch, w_h.shape[0]), np.float32)
+    h = c = np.zeros((x.shape[1], w_h.shape[0]), np.float32)
     hs = []
-    for i in range(time):
-        h, c = lstm_step(xp, zs[i], h, c, w_h)
+    for now in x:
+        h, c = lstm_step(xp, sigmoid, split(now @ w_x + h @ w_h + b), c)
         hs.append(h)
     return hs
 

@@ -44,11 +44,11 @@ class Row:
     wrong: dict[str, str] = field(default_factory=dict)
 
 
-def checked(w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: Row) -> list[str]:
-    """The variants that follow the trajectory; the others are noted in the row."""
+def checked(w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: Row) -> dict[str, float]:
+    """Seconds to the first result of each variant that follows the trajectory; the others are noted in the row."""
     if "error" in answer:
         row.wrong[peer] = answer["error"]
-    right = []
+    right = {}
     for name, found in answer.get("variants", {}).items():
         label = f"{peer} {name}".strip()
         if "error" in found:
@@ -56,8 +56,7 @@ def checked(w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: 
         elif not (far := deviation(found["probes"], truth)) <= w.rtol:
             row.wrong[label] = f"deviates by {far:.1e}, more than {w.rtol:.0e}"
         else:
-            right.append(name)
-            row.first[peer] = found["first"]
+            right[name] = found["first"]
     return right
 
 
@@ -71,12 +70,12 @@ def measure(w: Workload, workers: Mapping[str, Asked], rounds: int, seconds: flo
         return row
     for peer, worker in workers.items():
         answer = answers.get(peer) or worker.ask("check", workload=w.name)
-        if variants := checked(w, answer, truth, peer, row):
-            tuned = worker.ask("tune", variants=variants, seconds=seconds)
+        if first := checked(w, answer, truth, peer, row):
+            tuned = worker.ask("tune", variants=list(first), seconds=seconds)
             if "error" in tuned:
                 row.wrong[peer] = tuned["error"]
             else:
-                row.times[peer], row.variant[peer] = [], tuned["variant"]
+                row.times[peer], row.variant[peer], row.first[peer] = [], tuned["variant"], first[tuned["variant"]]
     for i in range(rounds):
         order = list(row.times)
         for peer in order[i % len(order) :] + order[: i % len(order)]:  # no one always follows the same

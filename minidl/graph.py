@@ -47,7 +47,7 @@ def dot(*results: Variable) -> str:
     }
     """
     roots = [_checked(result, i) for i, result in enumerate(results)]
-    recorded, leaves = (nodes[::-1] for nodes in engine.reach(dict.fromkeys(roots), check=False))  # oldest first
+    recorded, leaves = (nodes[::-1] for nodes in engine.reach(dict.fromkeys(roots)))  # oldest first
     functions: list[Any] = [node for node in recorded if type(node) is not Output or not node.inputs]
     names: dict[Any, str] = {leaf: f"x{i}" for i, leaf in enumerate(leaves)}
     names |= {node: f"f{i}" for i, node in enumerate(functions)}

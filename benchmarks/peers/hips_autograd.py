@@ -75,14 +75,18 @@ def w4(d: Data) -> Step:
     return adam(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, relu), d.t), d, f.DECAY)
 
 
+def lstm(weights: Any, x: Any) -> list[Any]:
+    return f.lstm(anp, sigmoid, lambda z: anp.split(z, 4, axis=1), weights, x)
+
+
 def w5(d: Data) -> Step:
     x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
-    return descend(lambda ws: f.squared(anp, anp.stack(f.lstm(anp, ws, x)) @ ws[3] + ws[4], t), d)
+    return descend(lambda ws: f.squared(anp, anp.stack(lstm(ws, x)) @ ws[3] + ws[4], t), d)
 
 
 def w6(d: Data) -> Step:
     x = d.x.swapaxes(0, 1).copy()
-    return adam(lambda ws: f.cross_entropy(anp, f.lstm(anp, ws, x)[-1] @ ws[3] + ws[4], d.t), d)
+    return adam(lambda ws: f.cross_entropy(anp, lstm(ws, x)[-1] @ ws[3] + ws[4], d.t), d)
 
 
 def w7(d: Data) -> Step:

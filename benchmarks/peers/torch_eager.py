@@ -65,7 +65,7 @@ def train(make: Callable[[], nn.Module], optimizer: Any, loss_of: Callable[[Any,
 
         return step
 
-    return {name: variant(ways) for name, ways in VARIANTS.items()}
+    return {name: variant(ways) for name, ways in VARIANTS.items() if wrap is plainly or name == "fused"}
 
 
 def loaded(layer: Any, w: Array, b: Array) -> Any:

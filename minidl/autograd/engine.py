@@ -6,6 +6,7 @@ It knows nodes and arrays; it never sees Variables except through ``box`` (see `
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -16,14 +17,12 @@ from minidl.autograd.protocols import as_array
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
+_FREED = "backward through a graph that an earlier backward freed (retain_graph=False)"
 _by_number = attrgetter("number")
 
 
-def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[list[Any], list[Leaf]]:
-    """Applications behind the roots, newest first, and the leaves; none older than number ``since``.
-
-    With ``check``, RuntimeError on a leaf whose value changed since it was used, and on what was freed.
-    """
+def reach(roots: Iterable[Node], since: int = -1) -> tuple[list[Any], list[Leaf]]:
+    """Applications behind the roots, newest first, and the leaves; none older than number ``since``."""
     seen: set[Node] = set(roots)
     stack: list[Node] = list(roots)
     applications: list[Any] = []
@@ -31,16 +30,8 @@ def reach(roots: Iterable[Node], since: int = -1, check: bool = True) -> tuple[l
     while stack:
         node: Any = stack.pop()
         if type(node) is Leaf:
-            if node.stale and check:
-                raise RuntimeError(_stale(node))
             leaves.append(node)
             continue
-        if node.inputs is None and check:
-            raise RuntimeError("backward through a graph that an earlier backward freed (retain_graph=False)")
-        if node.constants and check:
-            for constant in node.constants:
-                if constant.stale:
-                    raise RuntimeError(_stale(constant))
         applications.append(node)
         for parent in node.inputs or ():
             if parent is not None and parent not in seen:
@@ -61,48 +52,64 @@ def walk(
     the gradients are Variables with a graph of their own. ``keep`` adds the gradients of all applications, ``free``
     lets go of each application once it has been passed, ``since`` keeps to what was recorded from that number on. No
     gradient in the result shares memory with another.
+
+    Raises RuntimeError at a Variable whose value changed since it was used, and at an application that was freed.
     """
-    order, leaves = reach(seeds, since)
-    alive = None if targets is None else _leading_to(targets, order)
-    gradients: dict[Node, Any] = dict(seeds)
-    ours: set[Node] = set()  # whose gradient is an array made here, which nobody else holds
+    alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
+    pending: dict[Node, Any] = dict(seeds)  # gradients in flight; what is left in the end is the leaves'
+    queue: list[Any] = [(-node.number, node) for node in seeds if type(node) is not Leaf]  # a heap, newest first
+    heapify(queue)
+    ours: set[Node] = set()  # leaves whose gradient is an array made here, which nobody else holds
     found: dict[Node, Any] = {}
-    for node in order:
-        g = gradients.pop(node, None)
-        if g is not None and node.inputs and (alive is None or node in alive):
+    while queue:
+        node = heappop(queue)[1]
+        g = pending.pop(node)
+        if node.inputs is None:
+            raise RuntimeError(_FREED)
+        if node.inputs and (alive is None or node in alive):
             if type(g) is not list and (keep or (targets is not None and node in targets)):
                 found[node] = _private(g, box)
             if type(node) is Output:
-                _collect(gradients, node, g)
+                _collect(pending, queue, node, g)
             else:
                 try:
-                    _step(node, g, gradients, ours, alive, box)
+                    _step(node, g, pending, queue, ours, alive, box, since)
                 except Exception as error:
                     at = node.trace or "a line that detect_anomaly() names"
                     error.add_note(f"in the derivative of {node.name}, applied at {at}")
                     raise
         if free:
             cut(node, None)
-    for leaf in leaves:
-        g = gradients.get(leaf)
-        if g is not None and (alive is None or leaf in alive):
+    for leaf, g in pending.items():
+        if alive is None or leaf in alive:
             found[leaf] = g if leaf in ours else _private(g, box)
     return found
 
 
 def _step(
-    node: Application, g: Any, gradients: dict[Node, Any], ours: set[Node], alive: AbstractSet[Node] | None, box: Any
+    node: Application, g: Any, pending: dict[Node, Any], queue: list[Any], ours: set[Node],
+    alive: AbstractSet[Node] | None, box: Any, since: int,
 ) -> None:
     """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
     args: Sequence[Any] = node.args
     function, y, settings = node.function, node.output, node.settings
     rules, joined = function.rules, None
+    for constant in node.constants:
+        if constant.stale:
+            raise RuntimeError(_stale(constant))
     if node.trace is not None:
         node.trace.check_arrays(node)
     if box is not None or function.joint is not None:
         args, y, joined = function.prepare(node, g, alive, box)
     for i, parent in enumerate(node.inputs or ()):
-        if parent is None or (alive is not None and parent not in alive):
+        if parent is None:
+            continue
+        if type(parent) is Leaf:
+            if parent.stale:
+                raise RuntimeError(_stale(parent))
+        elif parent.number < since:
+            continue
+        if alive is not None and parent not in alive:
             continue
         if joined is not None:
             gx = joined[i]
@@ -119,25 +126,29 @@ def _step(
             gx = fit(gx, a.shape, a.dtype)
         if node.trace is not None:
             node.trace.check_gradient(node, i, gx)
-        held = gradients.get(parent)
+        held = pending.get(parent)
         if held is None:
-            gradients[parent] = gx
-            if type(parent) is Leaf and joined is None and type(gx) is np.ndarray and _fresh(gx, g, node):
+            pending[parent] = gx
+            if type(parent) is not Leaf:
+                heappush(queue, (-parent.number, parent))
+            elif joined is None and type(gx) is np.ndarray and _fresh(gx, g, node):
                 ours.add(parent)
         elif parent in ours and type(held) is np.ndarray:
             np.add(held, gx, out=held)
         else:
-            gradients[parent] = held + gx
+            pending[parent] = held + gx
             ours.add(parent)
 
 
-def _collect(gradients: dict[Node, Any], node: Output, g: Any) -> None:
+def _collect(pending: dict[Node, Any], queue: list[Any], node: Output, g: Any) -> None:
     """Put the gradient of one output beside those of the application's other outputs."""
     application: Any = node.inputs[0]  # type: ignore[index]  # an Output that was cut is not walked
-    if not application.inputs:
-        return
-    slots = gradients.setdefault(application, [None] * len(application.output))
-    slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+    if application not in pending:
+        pending[application] = [None] * len(application.output or ())
+        heappush(queue, (-application.number, application))
+    slots = pending[application]
+    if slots:
+        slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -177,6 +188,8 @@ def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
     """The targets and every application through which a gradient reaches one of them."""
     alive = set(targets)
     for node in reversed(order):
+        if node.inputs is None:
+            raise RuntimeError(_FREED)
         if any(parent in alive for parent in node.inputs):
             alive.add(node)
     return alive

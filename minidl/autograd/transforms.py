@@ -70,7 +70,7 @@ class Call:
             return False
         own = {x._node for x in self.inputs}
         applications, leaves = engine.reach({self.y._node: None}, self.since)
-        nodes = [p for a in applications for p in a.inputs if p is not None] + leaves
+        nodes = [p for a in applications for p in a.inputs or () if p is not None] + leaves
         # What is newer than the call was made inside it, such as the copies of a transform within.
         return any(x.creator for x in self.inputs) or any(n.number < self.since and n not in own for n in nodes)
 

@@ -218,7 +218,7 @@ class Variable(Bound, WordsOfOthers):
         Values stay. Results that other code carries on, such as a recurrent state, become constants too.
         """
         if self._node is not None:
-            for node in engine.reach({self._node: None}, check=False)[0]:
+            for node in engine.reach({self._node: None})[0]:
                 cut(node)
             if type(self._node) is not Leaf:
                 self._node = None

@@ -3,6 +3,7 @@
 Weights, the carried state and one step at a time belong to minidl.layers.recurrent.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,7 @@ def _weight_gradients(gz: Any, rows: Any, wanted: list[bool], x: Any, w_x: Any, 
 # A step saves six arrays (batch, H) as one: i, f, o, u, c before it, and tanh(c) after it. In that order the
 # sigmoids are the first three, each three places before its factor, and one tanh serves the first four.
 _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights
+_CACHED = 2**19  # bytes of steps that are worked on at once
 
 
 def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
@@ -127,38 +129,50 @@ def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequence
     return (_outputs(rows, hidden, return_sequences), last), (rows, steps)
 
 
+def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+    """For each step, last one first: by the inputs of i and f, of o, of u, and of tanh(c). Valid until the next.
+
+    They wait for no other step, so several short steps are done at once, as many as stay in the cache.
+    """
+    time, batch, hidden = len(steps), *steps.shape[2:]
+    length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
+    buffers = np.empty((2, length, 3, batch, hidden), steps.dtype)
+    slopes = np.empty((length, 5, batch, hidden), steps.dtype)
+    for end in range(time, 0, -length):
+        some = steps[max(end - length, 0) : end]
+        (products, squares), out = buffers[:, : len(some)], slopes[: len(some)]
+        gates, others = some[:, :3], some[:, 3:]
+        np.multiply(gates, others, products)  # i u, f c, o tanh(c)
+        np.multiply(products, gates, squares)
+        np.subtract(products, squares, out[:, :3])  # i u (1 - i), ..
+        np.multiply(products[:, ::2], others[:, ::2], squares[:, :2])
+        np.subtract(gates[:, ::2], squares[:, :2], out[:, 3:])  # i (1 - u^2), o (1 - tanh(c)^2)
+        yield from zip(out[::-1, :2], out[::-1, 2], out[::-1, 3], out[::-1, 4])
+
+
 def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *,
                 return_sequences: bool = True) -> tuple[Any, ...]:
-    """From the last step to the first: gh and gc are the gradients of h and c after the step."""
+    """From the last step to the first: gh and gc are the gradients of h and c after the step, gz of all of z."""
     rows, steps = saved
     time, _, batch, hidden = steps.shape
     gz = np.empty((time, batch, 4 * hidden), rows.dtype)
-    gates_first = gz.reshape(time, batch, 4, hidden).swapaxes(1, 2)[::-1]
+    gates = gz.reshape(time, batch, 4, hidden).swapaxes(1, 2)[::-1]
     w = w_h.T.copy()
     gh, gc = np.zeros((2, batch, hidden), rows.dtype)
     if g[1] is not None:
         gc += g[1]
-    products, squares = np.empty((2, 3, batch, hidden), rows.dtype)
-    slopes = np.empty((5, batch, hidden), rows.dtype)
-    of_sigmoids, of_tanhs, pair, one = slopes[:3], slopes[3:], squares[:2], squares[0]
-    (of_i_f, of_o, of_u, of_c), p_i_o = (slopes[:2], *slopes[2:]), products[::2]
-    steps = steps[::-1]
-    for g_out, gates, others, i_o, u_tanh_c, f, gz_f_i, gz_o, gz_u, gz_all in zip(
-        _output_gradients(g[0], time, return_sequences), steps[:, :3], steps[:, 3:], steps[:, :3:2], steps[:, 3::2],
-        steps[:, 1], gates_first[:, 1::-1], gates_first[:, 2], gates_first[:, 3], gz[::-1],
+    part = np.empty((batch, hidden), rows.dtype)
+    for g_out, (i_f_slope, o_slope, u_slope, c_slope), f, gz_i_f, gz_o, gz_u, gz_all in zip(
+        _output_gradients(g[0], time, return_sequences), _slopes(steps), steps[::-1, 1],
+        gates[:, 1::-1], gates[:, 2], gates[:, 3], gz[::-1],
     ):
         if g_out is not None:
             np.add(gh, g_out, gh)
-        np.multiply(gates, others, products)  # i u, f c, o tanh(c)
-        np.multiply(products, gates, squares)
-        np.subtract(products, squares, of_sigmoids)  # i u (1 - i), ..: by the sigmoids' inputs
-        np.multiply(p_i_o, u_tanh_c, pair)
-        np.subtract(i_o, pair, of_tanhs)  # i (1 - u^2), o (1 - tanh(c)^2): by the tanhs' inputs
-        np.multiply(gh, of_c, one)
-        np.add(gc, one, gc)
-        np.multiply(gc, of_i_f, gz_f_i)
-        np.multiply(gh, of_o, gz_o)
-        np.multiply(gc, of_u, gz_u)
+        np.multiply(gh, c_slope, part)
+        np.add(gc, part, gc)
+        np.multiply(gc, i_f_slope, gz_i_f)
+        np.multiply(gh, o_slope, gz_o)
+        np.multiply(gc, u_slope, gz_u)
         np.multiply(gc, f, gc)
         np.matmul(gz_all, w, gh)
     gx, *gw = _weight_gradients(gz, rows, wanted, x, w_x, hidden)
