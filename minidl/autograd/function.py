@@ -121,16 +121,18 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     args: list[Any] = []
     parents: list[Node | None] = []
-    constants: list[Variable] = []
+    constants: list[Variable] | None = None
     boxed = tracked = False
     for x in inputs:
         if isinstance(x, Variable):
             boxed = True
-            args.append(x._raw)
-            node = x._node
+            a, node = x._raw, x._node
+            args.append(a if type(a) is not np.ndarray or a.ndim else a[()])  # .data made an array of a scalar
             parents.append(node)
             if node is not None:
                 tracked = True
+            elif constants is None:
+                constants = [x]
             else:
                 constants.append(x)
         else:
@@ -138,8 +140,6 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
                 x = np.asarray(x)
             args.append(x)
             parents.append(None)
-    if not boxed and args and function.derived and not any(hasattr(a, "dtype") for a in args):
-        args[0] = np.asarray(args[0])  # F.exp(1.0): arrays in, arrays out
     try:
         y = function.forward(*args, **settings)
     except Exception as error:

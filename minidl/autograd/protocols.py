@@ -42,11 +42,11 @@ def as_array(value: Any) -> Any:
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
+    if "out" in settings:
+        return _into_array(ufunc, method, inputs, settings)
     function = REGISTRY.get(ufunc)
     if method == "__call__" and not settings and function is not None:
         return function(*inputs)
-    if "out" in settings:
-        return _into_array(ufunc, method, inputs, settings)
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     if method != "__call__" or function is None:
         raise TypeError(_no_rule(name))
@@ -55,15 +55,19 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings:
 
 def _into_array(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
-    if any(hasattr(x, "cleargrad") for x in settings["out"]):
-        raise TypeError(f"np.{ufunc.__name__}: out= must be an array; say variable.data")
+    for x in settings["out"]:
+        if type(x) is not np.ndarray and hasattr(x, "cleargrad"):
+            raise TypeError(f"np.{ufunc.__name__}: out= must be an array; say variable.data")
+    plain = []
     for x in inputs:
-        if getattr(x, "requires_grad", False):
-            raise TypeError(
-                f"np.{ufunc.__name__} into an array (out= or an in-place operator) would leave the graph: a "
-                f"Variable of shape {x.shape} requires a gradient; say variable.data if that is meant"
-            )
-    plain = [x.data if hasattr(x, "cleargrad") else x for x in inputs]
+        if type(x) is not np.ndarray and hasattr(x, "cleargrad"):
+            if x._node is not None:
+                raise TypeError(
+                    f"np.{ufunc.__name__} into an array (out= or an in-place operator) would leave the graph: a "
+                    f"Variable of shape {x.shape} requires a gradient; say variable.data if that is meant"
+                )
+            x = x._raw
+        plain.append(x)
     return getattr(ufunc, method)(*plain, **settings)
 
 
