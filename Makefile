@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check examples clean
+.PHONY: demo test check examples bench clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/mlp_digits.py
@@ -21,6 +21,13 @@ examples: .venv/.demo
 	@for example in examples/*.py; do \
 		echo "$$example --short"; $(BIN)/python "$$example" --short || exit 1; \
 	done
+
+# A few minutes; the full form is each line without --short. Libraries that are not in .venv are named and left out.
+bench: .venv/.demo
+	$(BIN)/python -m benchmarks.run --short
+	$(BIN)/python -m benchmarks.lightness
+	$(BIN)/python -m benchmarks.growth --short
+	$(BIN)/python -m benchmarks.memory
 
 clean:
 	rm -rf .venv out dist build .mypy_cache .pytest_cache .ruff_cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -161,16 +160,6 @@ class Worker:
             assert pipe
             pipe.close()
         self.process.wait()
-
-
-def medians(steps: dict[str, Callable[[], Any]], rounds: int, seconds: float) -> dict[str, float]:
-    """Microseconds of each of several steps in this process, interleaved."""
-    counts = {name: adapted(step, seconds) for name, step in steps.items()}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            times[name].append(seconds_each(step, counts[name]) * 1e6)
-    return {name: statistics.median(found) for name, found in times.items()}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+"""The benchmarks' own promises: minidl follows the hand-written trajectories, what is wrong or missing is said.
+
+Nothing is timed here in earnest; the figures are what `make bench` gives.
+"""
+
+import importlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import growth, report, run
+from benchmarks.peers import minidl_eager, numpy_by_hand
+from benchmarks.worker import Bench, Worker, import_peer
+from benchmarks.workloads import WORKLOADS, deviation, probe
+
+
+def trajectories(module, workload, steps):
+    data = workload.data()
+    if workload.name == "W6":
+        data.x = data.x[:, :10].copy()  # fewer time steps: it is the slowest by far
+    made = getattr(module, workload.name.lower())(data)
+    for name, step in ({"": made} if callable(made) else made).items():
+        yield name, [probe(step()) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_minidl_follows_the_hand_written_trajectory(name):
+    workload = WORKLOADS[name]
+    steps = min(workload.checks, 3 if name in ("W4", "W5", "W6") else 10)
+    found = {label: way for module in (numpy_by_hand, minidl_eager) for label, way in
+             ((f"{module.__name__} {variant}", way) for variant, way in trajectories(module, workload, steps))}
+    truth = next(iter(found.values()))
+    assert len(found) > 1
+    assert {label: far for label, way in found.items() if not (far := deviation(way, truth)) <= workload.rtol} == {}
+    assert steps == 1 or deviation(truth[1:], truth[:1] * (steps - 1)) > workload.rtol  # it does train
+
+
+def test_a_peer_gets_data_of_its_own():
+    first, second = WORKLOADS["W3"].data(), WORKLOADS["W3"].data()
+    first.weights[0][:] = 0
+    assert second.weights[0].all()
+    labels = {tuple(x): set() for x in second.x}
+    for x, t in zip(second.x, second.t):
+        labels[tuple(x)].add(int(t))
+    assert [len(found) for found in labels.values()] == [10, 10]  # so no label can be learned by heart
+
+
+def test_deviation():
+    truth = [probe(x) for x in (1.0, (2.0, np.arange(100.0)))]
+    assert deviation(truth, truth) == 0
+    assert deviation([probe(1.0), probe((2.0, np.arange(100.0) * 1.01))], truth) == pytest.approx(0.01)
+    for wrong in ([probe(1.0)], [probe(1.0), probe(2.0)], [probe(1.0), probe((np.nan, np.arange(100.0)))]):
+        assert deviation(wrong, truth) == np.inf
+
+
+class Fake:
+    """A worker in this process; its library is a module of one function."""
+
+    error, version = "", "1.0"
+
+    def __init__(self, **functions):
+        self.bench = Bench(type("Peer", (), {name: staticmethod(f) for name, f in functions.items()}))
+
+    def ask(self, do, **request):
+        return getattr(self.bench, do)(**request)
+
+
+def descent(factor):
+    """W1's w1, with a learning rate that is wrong by a factor."""
+
+    def w1(data):
+        data.lr *= factor
+        return numpy_by_hand.w1(data)
+
+    return w1
+
+
+def broken(data):
+    raise ArithmeticError("no luck")
+
+
+def test_who_deviates_is_refused_and_not_timed():
+    workers = {run.TRUTH: Fake(w1=descent(1)), "same": Fake(w1=descent(1)), "other": Fake(w1=descent(1 + 1e-6)),
+               "half": Fake(w1=lambda data: {"good": numpy_by_hand.w1(data), "bad": lambda: 0.0}),
+               "dead": Fake(w1=lambda data: lambda: broken(data)), "without": Fake()}
+    row = run.measure(replace(WORKLOADS["W1"], checks=5), workers, rounds=2, seconds=0.001)
+    assert {peer: len(times) for peer, times in row.times.items()} == {run.TRUTH: 2, "same": 2, "half": 2}
+    assert set(row.wrong) == {"other", "half bad", "dead"} and row.variant["half"] == "good"
+    assert "deviates by" in row.wrong["other"] and row.wrong["dead"] == "ArithmeticError: no luck"
+    text = run.markdown({"W1": row}, dict.fromkeys(workers, "1.0"), {"gone": "missing: gone"}, "here")
+    assert "- W1, other: deviates by" in text and "- gone: missing: gone" in text and "- W1, half: good" in text
+
+
+def test_ratios_are_of_rounds_and_to_the_fastest_library():
+    times = {run.TRUTH: [1.0, 2.0], "minidl_eager": [2.0, 8.0], "torch_eager": [4.0, 8.0], "slow": [9.0, 9.0]}
+    row = run.Row(times=times)
+    assert run.fastest(row) == "torch_eager"
+    found = run.ratios(row, "torch_eager")["minidl_eager"]
+    assert (found["median"], found["min"], found["max"]) == (0.75, 0.5, 1.0)
+    assert run.show(found) == "0.75 (0.62-0.88)"
+    assert run.ratios(row, "missing") == {} and run.fastest(run.Row()) is None
+    assert json.loads(json.dumps(run.as_data({"W1": row})))["workloads"]["W1"]["fastest_library"] == "torch_eager"
+
+
+def test_the_table(tmp_path, capsys):
+    text = report.table(["", "a"], [["W1", report.number(1234.5)], ["x|y", report.number(None)]])
+    assert text.splitlines() == ["|  | a |", "| --- | --- |", "| W1 | 1,234 |", "| x/y |  |"]
+    assert [report.number(v) for v in (0, 0.2345, 2.345, 23.45, 234.5)] == ["0", "0.234", "2.35", "23.4", "234"]
+    report.save(tmp_path / "new" / "name", text, {"a": 1})
+    assert (tmp_path / "new" / "name.md").read_text() == text + "\n" and text in capsys.readouterr().out
+    assert json.loads((tmp_path / "new" / "name.json").read_text()) == {"a": 1}
+    with pytest.raises(AssertionError, match="longer or shorter"):
+        report.table(["a"], [["b", "c"]])
+
+
+def test_a_missing_library_is_named_and_a_broken_one_is_not_called_missing(monkeypatch):
+    def fails(error):
+        def import_module(name):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib, "import_module", import_module)
+            return import_peer("torch_eager")
+
+    assert fails(ModuleNotFoundError("", name="torch")) == (None, "missing: torch is not installed")
+    assert fails(ModuleNotFoundError("", name="minidl.x"))[1].startswith("failed: ")
+    assert fails(OSError("no such library")) == (None, "failed: OSError: no such library")
+
+
+def test_a_process_answers_and_says_when_it_cannot():
+    worker = Worker("numpy_by_hand", threads=1)
+    assert worker.version.startswith("NumPy ")
+    assert set(worker.ask("check", workload="W1")["variants"][""]) == {"probes", "first"}
+    assert worker.ask("tune", variants=[""], seconds=0.001)["n"] > 1
+    assert worker.ask("time")["us"] > 0
+    assert worker.ask("nonsense") == {"error": "AttributeError: 'Bench' object has no attribute 'nonsense'"}
+    worker.close()
+    absent = Worker("no_such_peer", threads=1)
+    assert absent.error.startswith("failed: ") and absent.ask("time") == {"error": absent.error}
+    absent.close()
+
+
+def test_the_chain_of_growth_has_the_right_slope():
+    for n in (1, 10, 1_000):
+        assert growth.minidl_chain(n)().data[-1] == pytest.approx(growth.slope(n), rel=1e-9)
