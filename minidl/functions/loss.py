@@ -3,6 +3,7 @@
 They take no silent broadcast: prediction and target have the same shape, or labels one axis less.
 """
 
+import math
 import warnings
 from typing import Any
 
@@ -49,7 +50,8 @@ def mean_squared_error(y: Any, t: Any) -> Any:
     return _squared(*_pair("mean_squared_error", y, t))
 
 
-def _labels(name: str, x: Any, t: Any, ignore_index: int | None) -> tuple[Any, Any]:
+def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
+    """Logits and labels of fitting kinds and shapes; what the labels are is looked at by ``_outside``."""
     x, t = as_array(x), as_array(t)
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
@@ -57,44 +59,47 @@ def _labels(name: str, x: Any, t: Any, ignore_index: int | None) -> tuple[Any, A
         raise TypeError(f"{name}: logits must be floating, got {x.dtype}")
     if x.ndim == 0 or t.shape != x.shape[:-1]:
         raise ValueError(f"{name}: for logits {x.shape} want labels {x.shape[:-1]}, got {t.shape}")
-    labels = t.data if hasattr(t, "cleargrad") else t
-    bad = (labels < 0) | (labels >= x.shape[-1])
-    if ignore_index is not None:
-        bad &= labels != ignore_index
-    if bad.any():
-        raise ValueError(f"{name}: label {labels[bad][0]} is outside the {x.shape[-1]} classes of logits {x.shape}")
     return x, t
+
+
+def _outside(labels: Any, classes: int, ignore_index: int | None = None) -> Any:
+    """Where labels are ``ignore_index``, None if nowhere; ValueError if one is no class either."""
+    bad = labels.astype(np.int64, copy=False).view(np.uint64) >= classes  # a negative one becomes huge
+    if not bad.any():
+        return None
+    wrong = bad if ignore_index is None else bad & (labels != ignore_index)
+    if wrong.any():
+        raise ValueError(f"label {labels[wrong][0]} is outside the {classes} classes")
+    return bad
 
 
 def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
     """The counted rows of ``x``, where they stand (None: all count), and index and label to pick from each."""
-    x, t = x.reshape(-1, x.shape[-1]), t.reshape(-1)
-    counted = t != ignore_index
-    if counted.all():
+    x, t = x.reshape(math.prod(t.shape), x.shape[-1]), t.reshape(-1)
+    ignored = _outside(t, x.shape[1], ignore_index)
+    if ignored is None and not 0 <= ignore_index < x.shape[1]:
         return x, None, np.arange(len(t)), t
-    where = counted.nonzero()[0]  # the others are not even looked at: they may hold anything
+    where = (t != ignore_index).nonzero()[0]  # the others are not even looked at: they may hold anything
     return x[where], where, np.arange(len(where)), t[where]
 
 
 def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
-    z, _, rows, labels = _rows(x, t, ignore_index)
-    if z.size:
-        m = z.max(1, keepdims=True)
-        z = z - np.where(m == -np.inf, 0, m)  # a row of only -inf, all masked, stays so: its loss is inf
+    z, where, rows, labels = _rows(x, t, ignore_index)
+    # A row of only -inf, all masked, stays so, its loss is inf; any other has 1 <= s.
+    z = z - np.maximum.reduce(z, 1, keepdims=True, initial=np.finfo(z.dtype).min)
     e = np.exp(z)
-    s = e.sum(1, keepdims=True)
-    s = np.where(s == 0, 1, s)
+    s = np.add.reduce(e, 1, keepdims=True)
+    np.maximum(s, 0.5, out=s)
     losses = np.log(s)[:, 0] - z[rows, labels]  # not log(s) + max - x: beside a large max it would lose its digits
-    e /= s
-    return losses.sum() / max(len(rows), 1), e
+    return np.add.reduce(losses) / max(len(rows), 1), (e, s, where, rows, labels)
 
 
 def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any,
                          ignore_index: int = -100) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
-    z, where, rows, labels = _rows(x, t, ignore_index)
+    e, s, where, rows, labels = saved
     scale = g / max(len(rows), 1)
-    gx = saved * scale
+    gx = e * (scale / s)
     gx[rows, labels] -= scale
     if where is not None:
         gx, counted = np.zeros_like(x, shape=(t.size, x.shape[-1])), gx
@@ -108,7 +113,7 @@ def _cross_entropy_plain(x: Any, t: Any, ignore_index: int = -100) -> Any:
 
 
 _fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True,
-                                      equals=_cross_entropy_plain)
+                                      equals=_cross_entropy_plain, name="cross_entropy")
 
 
 def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
@@ -126,7 +131,7 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     >>> cross_entropy(np.array([[0.0, 0.0]]), np.array([1]))
     np.float64(0.6931471805599453)
     """
-    x, t = _labels("cross_entropy", x, t, ignore_index)
+    x, t = _labels("cross_entropy", x, t)
     if getattr(getattr(x, "creator", None), "name", None) == "softmax":
         warnings.warn("cross_entropy takes logits, but its input was made by softmax", UserWarning, stacklevel=2)
     return _fused_cross_entropy(x, t, ignore_index)
@@ -175,7 +180,12 @@ def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
     return (near * (d - 0.5 * near)).mean()
 
 
-_hits = differentiable(lambda x, t: (x.argmax(-1) == t).mean(), name="accuracy")
+def _accuracy(x: Any, t: Any) -> Any:
+    _outside(t, x.shape[-1])
+    return (x.argmax(-1) == t).mean()
+
+
+_hits = differentiable(_accuracy, name="accuracy")
 
 
 def accuracy(x: Any, t: Any) -> Any:
@@ -191,4 +201,4 @@ def accuracy(x: Any, t: Any) -> Any:
     >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
     np.float64(0.5)
     """
-    return _hits(*_labels("accuracy", x, t, None))
+    return _hits(*_labels("accuracy", x, t))

@@ -15,6 +15,7 @@ from minidl.functions.shape import split, stack
 
 # Inside the loops every array is (batch, features), and each gate has one of its own, so that all of them are
 # contiguous. Nothing is allocated there: at these sizes a new array costs as much as what is computed into it.
+# (Features as rows, which other machines multiply faster, was slower by the transposes of what comes in and goes out.)
 
 
 def _checked(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> Any:
@@ -132,9 +133,9 @@ def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequence
 def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
     """For each step, last one first: by the inputs of i and f, of o, of u, and of tanh(c). Valid until the next.
 
-    They wait for no other step, so several short steps are done at once, as many as stay in the cache.
+    None of them waits for another step, so several are done at once, as many as stay in the cache.
     """
-    time, batch, hidden = len(steps), *steps.shape[2:]
+    time, _, batch, hidden = steps.shape
     length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
     buffers = np.empty((2, length, 3, batch, hidden), steps.dtype)
     slopes = np.empty((length, 5, batch, hidden), steps.dtype)
@@ -153,11 +154,11 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
 def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *,
                 return_sequences: bool = True) -> tuple[Any, ...]:
     """From the last step to the first: gh and gc are the gradients of h and c after the step, gz of all of z."""
-    rows, steps = saved
+    rows, steps = saved  # only read: there may be a second backward
     time, _, batch, hidden = steps.shape
     gz = np.empty((time, batch, 4 * hidden), rows.dtype)
     gates = gz.reshape(time, batch, 4, hidden).swapaxes(1, 2)[::-1]
-    w = w_h.T.copy()
+    w = w_h.T.astype(rows.dtype, order="C")
     gh, gc = np.zeros((2, batch, hidden), rows.dtype)
     if g[1] is not None:
         gc += g[1]
@@ -174,7 +175,7 @@ def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, 
         np.multiply(gh, o_slope, gz_o)
         np.multiply(gc, u_slope, gz_u)
         np.multiply(gc, f, gc)
-        np.matmul(gz_all, w, gh)
+        np.dot(gz_all, w, gh)
     gx, *gw = _weight_gradients(gz, rows, wanted, x, w_x, hidden)
     return gx, gh, gc, *gw
 
@@ -224,7 +225,7 @@ def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool =
     rows, w = _rows(x, h, dtype), np.concatenate((w_h, w_x, b[None]), dtype=dtype)
     z = np.empty(h.shape, dtype)
     for row, h_new in zip(rows, rows[1:, :, :hidden]):
-        np.matmul(row, w, z)
+        np.dot(row, w, z)
         np.tanh(z, h_new)
     return _outputs(rows, hidden, return_sequences), rows
 
@@ -233,7 +234,7 @@ def _rnn_joint(g: Any, y: Any, rows: Any, wanted: list[bool], x: Any, h: Any, w_
                return_sequences: bool = True) -> tuple[Any, ...]:
     (batch, hidden), time = h.shape, x.shape[1]
     gz = np.empty((time, batch, hidden), rows.dtype)
-    w, gh, slope = w_h.T.copy(), np.zeros((batch, hidden), rows.dtype), np.empty((batch, hidden), rows.dtype)
+    w, gh, slope = w_h.T.astype(rows.dtype, order="C"), *np.zeros((2, batch, hidden), rows.dtype)
     for g_out, h_new, gz_now in zip(
         _output_gradients(g, time, return_sequences), rows[:0:-1, :, :hidden], gz[::-1]
     ):
@@ -242,7 +243,7 @@ def _rnn_joint(g: Any, y: Any, rows: Any, wanted: list[bool], x: Any, h: Any, w_
         np.multiply(h_new, h_new, slope)
         np.subtract(1, slope, slope)
         np.multiply(gh, slope, gz_now)
-        np.matmul(gz_now, w, gh)
+        np.dot(gz_now, w, gh)
     gx, *gw = _weight_gradients(gz, rows, wanted, x, w_x, hidden)
     return gx, gh, *gw
 

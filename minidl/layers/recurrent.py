@@ -1,4 +1,4 @@
-"""RNN and LSTM: one step with carried state, or a whole sequence. Both forms share each layer's one step.
+"""RNN and LSTM: one step with carried state, or a whole sequence at once. The formulas are in functions/recurrent.py.
 
 Cutting the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
 """
@@ -19,7 +19,7 @@ from minidl.layers.linear import Weighted
 
 
 class Recurrent(Weighted):
-    """What RNN and LSTM share: everything but the step from one state to the next."""
+    """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
     gates: ClassVar[int]  # how many blocks of `hidden` columns the weights have
