@@ -6,6 +6,7 @@ It knows nodes and arrays; it never sees Variables except through ``box`` (see `
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -151,13 +152,20 @@ def _collect(pending: dict[Node, Any], queue: list[Any], node: Output, g: Any) -
         slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
 
 
+@lru_cache(64)
+def _ones(n: int, dtype: np.dtype[Any]) -> Any:
+    return np.ones(n, dtype)
+
+
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
     if g.shape != shape:
         if (lead := g.ndim - len(shape)) > 0:
-            axes = tuple(range(lead)) if lead > 1 else 0
-            g = np.add.reduce(g, axes) if type(g) is np.ndarray else g.sum(axes)  # a third of the time of g.sum
+            if type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape:  # half of the time of a sum
+                g = np.dot(_ones(len(g), g.dtype), g)
+            else:
+                g = g.sum(axis=tuple(range(lead)))
         if g.shape != shape and g.ndim == len(shape):
             axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
             g = g.sum(axis=axes, keepdims=True) if axes else g

@@ -89,4 +89,4 @@ def _rowwise(a: Any, w: Any) -> Any:
 
 linear = differentiable(_linear, lambda g, y, x, w, b=None: _rowwise(g, w.T),
                                  lambda g, y, x, w, b=None: np.dot(_rows(x).T, _rows(g)),
-                                 lambda g, y, x, w, b=None: g)
+                                 lambda g, y, x, w, b=None: _rows(g) if g.ndim > 2 else g)
