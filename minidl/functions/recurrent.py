@@ -77,7 +77,7 @@ def _weight_gradients(gz: Any, rows: Any, wanted: list[bool], x: Any, w_x: Any, 
 # A step saves six arrays (batch, H) as one: i, f, o, u, c before it, and tanh(c) after it. In that order the
 # sigmoids are the first three, each three places before its factor, and one tanh serves the first four.
 _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights
-_CACHED = 2**19  # bytes of steps that are worked on at once
+_CACHED = 2**18  # bytes of steps that are worked on at once
 
 
 def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
@@ -163,19 +163,22 @@ def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, 
     if g[1] is not None:
         gc += g[1]
     part = np.empty((batch, hidden), rows.dtype)
-    for g_out, (i_f_slope, o_slope, u_slope, c_slope), f, gz_i_f, gz_o, gz_u, gz_all in zip(
-        _output_gradients(g[0], time, return_sequences), _slopes(steps), steps[::-1, 1],
-        gates[:, 1::-1], gates[:, 2], gates[:, 3], gz[::-1],
+    # gz of one step: three writes to what is contiguous and a copy cost less than three to columns of gz.
+    now = np.empty((4, batch, hidden), rows.dtype)
+    now_i_f, now_o, now_u = now[1::-1], now[2], now[3]
+    for g_out, (i_f_slope, o_slope, u_slope, c_slope), f, gz_gates, gz_now in zip(
+        _output_gradients(g[0], time, return_sequences), _slopes(steps), steps[::-1, 1], gates, gz[::-1]
     ):
         if g_out is not None:
             np.add(gh, g_out, gh)
         np.multiply(gh, c_slope, part)
         np.add(gc, part, gc)
-        np.multiply(gc, i_f_slope, gz_i_f)
-        np.multiply(gh, o_slope, gz_o)
-        np.multiply(gc, u_slope, gz_u)
+        np.multiply(gc, i_f_slope, now_i_f)
+        np.multiply(gh, o_slope, now_o)
+        np.multiply(gc, u_slope, now_u)
+        gz_gates[...] = now
         np.multiply(gc, f, gc)
-        np.dot(gz_all, w, gh)
+        np.dot(gz_now, w, gh)
     gx, *gw = _weight_gradients(gz, rows, wanted, x, w_x, hidden)
     return gx, gh, gc, *gw
 
