@@ -38,8 +38,12 @@ class Layer(WordsOfOthers):
     """
 
     carried: ClassVar[Mapping[str, Any]] = {}
-    lazy_shapes: Mapping[str, tuple[int | None, ...]] = {}  # of lazy weights; None is a length still unknown
     dtype: np.dtype[Any]  # of the weights that lazy_shapes names
+
+    @property
+    def lazy_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        """The shapes of the weights that may be lazy, by attribute; None is a length still unknown."""
+        return {}
 
     def forward(self, *inputs: Any) -> Any:
         """What the layer computes; written by each layer, run by calling the layer."""

@@ -6,7 +6,8 @@ The recurrent ones are in recurrent.py, several linear ones with activations bet
 from __future__ import annotations
 
 import operator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +21,15 @@ from minidl.layers.layer import Layer, floating
 class Weighted(Layer):
     """A layer whose weights exist from construction and have data once the number of input features is known."""
 
+    weights: ClassVar[tuple[str, ...]] = ("w",)  # the first of (in, gates * out), the second of (out, gates * out)
+    gates: ClassVar[int] = 1  # how many blocks of `out` columns they have
     out_features: int
     b: Parameter | None
 
     def _make(
-        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, *names: str,
-        gates: int = 1, bias: bool = True,
+        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, bias: bool = True
     ) -> None:
-        """Make ``b`` and the named weights, lazy unless ``in`` is given: (in, gates * out), then (out, gates * out)."""
+        """Make ``b`` and the weights, lazy unless ``in`` is given."""
         kind = type(self).__name__
         try:
             *known, out = [operator.index(n) for n in features]
@@ -38,13 +40,17 @@ class Weighted(Layer):
             raise ValueError(f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})")
         if rng is not None and not isinstance(rng, np.random.Generator):
             raise TypeError(f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}")
-        self.out_features, self.dtype, self.rng, width = out, floating(dtype, kind), rng, gates * out
-        self.lazy_shapes = dict(zip(names, [(None, width), (out, width)]))
-        for name in names:
+        self.out_features, self.dtype, self.rng, width = out, floating(dtype, kind), rng, self.gates * out
+        for name in self.weights:
             setattr(self, name, Parameter(None, name=f"{name} of {kind}(?→{out})"))  # reading it raises with this name
         self.b = Parameter(np.zeros(width, self.dtype), name="b") if bias else None
         if known:
             self._draw(known[0])
+
+    @property
+    def lazy_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
+        width = self.gates * self.out_features  # made when asked for: what is kept in attributes is walked each step
+        return dict(zip(self.weights, [(None, width), (self.out_features, width)]))
 
     def _draw(self, in_features: int) -> None:
         for name, shape in self.lazy_shapes.items():
@@ -56,7 +62,7 @@ class Weighted(Layer):
     @property
     def in_features(self) -> int | None:
         """How many features the input has; None until it is learned."""
-        weight = getattr(self, next(iter(self.lazy_shapes)))
+        weight = getattr(self, self.weights[0])
         return None if _lazy(weight) else weight.shape[0]
 
     def _checked(self, x: Any, weight: Variable) -> Any:
@@ -106,7 +112,7 @@ class Linear(Weighted):
         self, *features: int, bias: bool = True, dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self._make(features, dtype, rng, "w", bias=bias)
+        self._make(features, dtype, rng, bias)
 
     def forward(self, x: Any) -> Any:
         return F.linear(self._checked(x, self.w), self.w, self.b)

@@ -22,7 +22,7 @@ class Recurrent(Weighted):
     """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
-    gates: ClassVar[int]  # how many blocks of `hidden` columns the weights have
+    weights = ("w_x", "w_h")
     w_x: Parameter
     w_h: Parameter
     state: Any  # what the last step left, with its graph
@@ -33,7 +33,7 @@ class Recurrent(Weighted):
         dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
     ) -> None:
         self.return_sequences, self.stateful = return_sequences, stateful
-        self._make(features, dtype, rng, "w_x", "w_h", gates=self.gates)
+        self._make(features, dtype, rng)
         self.reset_state()
 
     def zero_state(self, batch: int) -> Any:

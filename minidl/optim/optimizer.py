@@ -86,18 +86,21 @@ class Optimizer(WordsOfOthers):
     @property
     def params(self) -> list[Variable]:
         """The parameters as they are now, each once."""
+        return list(self._current())
+
+    def _current(self) -> list[Variable]:
         if self._model is not None and not _same(found := self._model.parameters(), self._found):
             self._found, self._params = list(found), self._checked(found)
-        return list(self._params)
+        return self._params
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
-        for p in self.params:
+        for p in self._current():
             p._grad = None
 
     def update(self) -> None:
         """Change every parameter that has a gradient; ValueError for a model without any, or a scheduled rate < 0."""
-        if not (params := self.params):
+        if not (params := self._current()):
             raise ValueError(f"{self._name}: the model has no parameters")
         lr = self.current_lr
         ready = [p for p in params if p._grad is not None and p._node is not None]
