@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             data.setdefault(peer, {})[workload] = json.loads(lines[-1])
     rows = [[peer, *(report.number(d[w].get("peak_over_baseline_mb")) for w in WORKLOADS)]
             for peer, d in data.items() if not any("error" in found for found in d.values())]
-    problems = dict.fromkeys(f"- {peer}: {d[w]['error']}" for peer, d in data.items() for w in WORKLOADS if "error" in d[w])
+    wrong = [(peer, found["error"]) for peer, d in data.items() for found in d.values() if "error" in found]
+    problems = [f"- {peer}: {why}" for peer, why in dict.fromkeys(wrong)]
     parts = ["# Memory", f"{report.machine()}; peak resident memory of {options.steps} training steps over that of the "
              "imported library, data and weights included, MB.", report.table(["", *WORKLOADS], rows), *problems]
     report.save(options.out, "\n\n".join(parts), {"machine": report.machine(), "steps": options.steps, "peers": data})

@@ -42,6 +42,7 @@ class Row:
     variant: dict[str, str] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)  # seconds that making the step and running it once took
     wrong: dict[str, str] = field(default_factory=dict)
+    deviation: dict[str, float] = field(default_factory=dict)  # of those that are right
 
 
 def checked(w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: Row) -> dict[str, float]:
@@ -56,7 +57,7 @@ def checked(w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: 
         elif not (far := deviation(found["probes"], truth)) <= w.rtol:
             row.wrong[label] = f"deviates by {far:.1e}, more than {w.rtol:.0e}"
         else:
-            right[name] = found["first"]
+            right[name], row.deviation[label] = found["first"], far
     return right
 
 
@@ -78,7 +79,8 @@ def measure(w: Workload, workers: Mapping[str, Asked], rounds: int, seconds: flo
                 row.times[peer], row.variant[peer], row.first[peer] = [], tuned["variant"], first[tuned["variant"]]
     for i in range(rounds):
         order = list(row.times)
-        for peer in order[i % len(order) :] + order[: i % len(order)]:  # no one always follows the same
+        start = i % max(len(order), 1)
+        for peer in order[start:] + order[:start]:  # no one is always the first
             answer = workers[peer].ask("time")
             if "error" in answer:
                 row.wrong[peer] = answer["error"]
@@ -108,7 +110,10 @@ def ratios(row: Row, reference: str | None) -> dict[str, dict[str, float]]:
 
 
 def show(r: Mapping[str, float] | None) -> str:
-    return f"{r['median']:.2f} ({r['low']:.2f}-{r['high']:.2f})" if r else ""
+    if not r:
+        return ""
+    median, low, high = (f"{r[key]:.2f}" if r[key] >= 0.1 else f"{r[key]:.2g}" for key in ("median", "low", "high"))
+    return f"{median} ({low}-{high})"
 
 
 def markdown(rows: Mapping[str, Row], versions: Mapping[str, str], absent: Mapping[str, str], settings: str) -> str:
@@ -140,7 +145,7 @@ def markdown(rows: Mapping[str, Row], versions: Mapping[str, str], absent: Mappi
     wrong = [f"{name}, {label}: {why}" for name, row in rows.items() for label, why in row.wrong.items()]
     for title, lines in (
         ("Libraries", [f"{peer}: {version}" for peer, version in versions.items()]),
-        ("Not here, so not compared", [f"{peer}: {why}" for peer, why in absent.items()]),
+        ("Not compared", [f"{peer}: {why}" for peer, why in absent.items()]),
         ("Wrong or broken, so not timed", wrong),
         ("Of several ways to write a step the fastest was taken", notes),
     ):
@@ -153,7 +158,8 @@ def as_data(rows: Mapping[str, Row], **more: Any) -> dict[str, Any]:
     """The same for programs; every round's time is in it."""
     return {**more, "workloads": {name: {
         "title": WORKLOADS[name].title, "us": row.times, "variant": row.variant, "first_s": row.first,
-        "wrong": row.wrong, "fastest_library": fastest(row), "ratio_to_eager_torch": ratios(row, EAGER),
+        "wrong": row.wrong, "deviation": row.deviation,
+        "fastest_library": fastest(row), "ratio_to_eager_torch": ratios(row, EAGER),
         "ratio_to_fastest_library": ratios(row, fastest(row)), "ratio_to_numpy_by_hand": ratios(row, TRUTH),
     } for name, row in rows.items()}}
 

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -143,8 +144,9 @@ class Worker:
         if self.error:
             return {"error": self.error}
         assert self.process.stdin
-        self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):  # there will be no answer either
+            self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+            self.process.stdin.flush()
         return self._answer()
 
     def _answer(self) -> dict[str, Any]:
@@ -158,7 +160,8 @@ class Worker:
     def close(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe
-            pipe.close()
+            with suppress(BrokenPipeError):
+                pipe.close()
         self.process.wait()
 
 

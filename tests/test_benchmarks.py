@@ -99,7 +99,7 @@ def test_ratios_are_of_rounds_and_to_the_fastest_library():
     assert run.fastest(row) == "torch_eager"
     found = run.ratios(row, "torch_eager")["minidl_eager"]
     assert (found["median"], found["min"], found["max"]) == (0.75, 0.5, 1.0)
-    assert run.show(found) == "0.75 (0.62-0.88)"
+    assert run.show(found) == "0.75 (0.62-0.88)" and run.show(dict.fromkeys(found, 0.00123)) == "0.0012 (0.0012-0.0012)"
     assert run.ratios(row, "missing") == {} and run.fastest(run.Row()) is None
     assert json.loads(json.dumps(run.as_data({"W1": row})))["workloads"]["W1"]["fastest_library"] == "torch_eager"
 

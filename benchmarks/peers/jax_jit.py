@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 if os.environ.get("OMP_NUM_THREADS") == "1":  # read when JAX starts; worker.py also pins the process
-    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
 import jax
 import jax.numpy as jnp

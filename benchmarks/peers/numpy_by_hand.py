@@ -51,9 +51,9 @@ def w2(d: Data) -> Step:
         gh *= h
         gh *= 1 - h
         np.subtract(w_out, lr * (h.T @ g), out=w_out)
-        np.subtract(b_out, lr * g.sum(0), out=b_out)
+        np.subtract(b_out, lr * np.add.reduce(g, axis=0), out=b_out)
         np.subtract(w, lr * (x.T @ gh), out=w)
-        np.subtract(b, lr * gh.sum(0), out=b)
+        np.subtract(b, lr * np.add.reduce(gh, axis=0), out=b)
         return loss
 
     return step
@@ -68,10 +68,10 @@ def flattened(arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
 
 def softmax_loss(z: Array, t: Array, rows: Array) -> tuple[Any, Array]:
     """Cross-entropy and its gradient for the logits."""
-    z -= z.max(1, keepdims=True)
+    z -= np.maximum.reduce(z, axis=1, keepdims=True)  # .max and .sum come to the same, through Python
     g = np.exp(z)
-    s = g.sum(1, keepdims=True)
-    loss = (np.log(s)[:, 0] - z[rows, t]).sum() / len(t)
+    s = np.add.reduce(g, axis=1, keepdims=True)
+    loss = np.add.reduce(np.log(s)[:, 0] - z[rows, t]) / len(t)
     s *= len(t)
     g /= s
     g[rows, t] -= 1 / len(t)
@@ -95,7 +95,7 @@ def mlp(d: Data, decay: float = 0.0) -> Step:
         for i in range(len(weights) - 2, -1, -2):
             h = inputs.pop()
             np.matmul(h.T, g, out=grads[i])
-            g.sum(0, out=grads[i + 1])
+            np.add.reduce(g, axis=0, out=grads[i + 1])
             if i:
                 g = g @ weights[i].T
                 g *= h > 0
