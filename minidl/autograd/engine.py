@@ -120,8 +120,9 @@ def _step(
                 continue
             gx = rule(g, y, *args, **settings)
         a = node.args[i]
+        r = gx if box is None else getattr(gx, "_raw", gx)
         # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
-        if type(gx) is not type(a) or (type(a) not in _SCALARS and (gx.shape != a.shape or gx.dtype is not a.dtype)):
+        if type(r) is not type(a) or (type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)):
             if gx is None:
                 raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
             gx = fit(gx, a.shape, a.dtype)
@@ -152,6 +153,13 @@ def _collect(pending: dict[Node, Any], queue: list[Any], node: Output, g: Any) -
         slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
 
 
+def _filled(g: Any, shape: tuple[int, ...]) -> Any:
+    """One number in every place, without memory for each: a fifth of the time of broadcast_to."""
+    out = np.ndarray(shape, g.dtype, np.asarray(g), 0, (0,) * len(shape))
+    out.flags.writeable = False
+    return out
+
+
 @lru_cache(64)
 def _ones(n: int, dtype: np.dtype[Any]) -> Any:
     return np.ones(n, dtype)
@@ -165,12 +173,12 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
             if type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape:  # half of the time of a sum
                 g = np.dot(_ones(len(g), g.dtype), g)
             else:
-                g = g.sum(axis=tuple(range(lead)))
+                g = g.sum(tuple(range(lead)))
         if g.shape != shape and g.ndim == len(shape):
             axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
             g = g.sum(axis=axes, keepdims=True) if axes else g
         if g.shape != shape:
-            g = np.broadcast_to(g, shape)
+            g = _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
     return g if g.dtype == dtype else g.astype(dtype)
 
 
@@ -198,7 +206,7 @@ def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
     for node in reversed(order):
         if node.inputs is None:
             raise RuntimeError(_FREED)
-        if any(parent in alive for parent in node.inputs):
+        if not alive.isdisjoint(node.inputs):
             alive.add(node)
     return alive
 

@@ -88,16 +88,17 @@ class Function:
         args: Sequence[Any] = node.args
         y: Any = node.output
         inputs = node.inputs or ()
-        wanted = [n is not None and (alive is None or n in alive) for n in inputs]
         if box is not None:
-            args = [a if n is None else box(a, n) for a, n in zip(args, inputs, strict=True)]
-            if self.equals is not None:
-                return args, y, self._compose(args, g, wanted, node.settings, box)
-            several = type(y) is tuple
-            y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(y)) if several else box(y, node)
+            args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
+            if self.equals is None:
+                several = type(y) is tuple
+                y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(y)) if several else box(y, node)
         if self.joint is None:
             return args, y, None
-        extra = (node.saved,) if self.saves else ()
+        wanted = [n is not None and (alive is None or n in alive) for n in inputs]
+        if box is not None and self.equals is not None:
+            return args, y, self._compose(args, g, wanted, node.settings, box)
+        extra = (node.saved if box is None else None,) if self.saves else ()  # what is saved is no part of a graph
         return args, y, self.joint(g, y, *extra, wanted, *args, **node.settings)
 
     def _compose(
@@ -197,7 +198,8 @@ def differentiable(
         rules: one for each leading argument; None where the derivative is zero. No rule at all: a
             function that is recorded but not differentiated, such as a comparison.
         joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for each argument.
-        saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``.
+        saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``; where that
+            is to build a graph, ``saved`` is None, and the rule computes it anew, unless there is ``equals``.
         equals: the plain composition a fused function is equal to; second derivatives go through it.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.

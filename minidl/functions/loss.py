@@ -11,7 +11,8 @@ import numpy as np
 
 from minidl.autograd.function import differentiable
 from minidl.autograd.protocols import as_array
-from minidl.functions.activation import log_softmax, softplus
+from minidl.functions.activation import softmax, softplus
+from minidl.functions.indexing import _put as put
 
 
 def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
@@ -97,6 +98,12 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
 def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any,
                          ignore_index: int = -100) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
+    if saved is None:  # x is a Variable
+        z, where, rows, labels = _rows(x, t, ignore_index)
+        onehot = np.zeros(z.shape, z.dtype)
+        onehot[rows, labels] = 1
+        gx = (softmax(z) - onehot) * (g / max(len(rows), 1))
+        return (gx if where is None else put(gx, (t.size, x.shape[-1]), where)).reshape(x.shape), None
     e, s, where, rows, labels = saved
     scale = g / max(len(rows), 1)
     gx = e * (scale / s)
@@ -107,13 +114,7 @@ def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any,
     return gx.reshape(x.shape), None
 
 
-def _cross_entropy_plain(x: Any, t: Any, ignore_index: int = -100) -> Any:
-    z, _, rows, labels = _rows(x, t, ignore_index)
-    return -log_softmax(z)[rows, labels].sum() / max(len(rows), 1)
-
-
-_fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True,
-                                      equals=_cross_entropy_plain, name="cross_entropy")
+_fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True, name="cross_entropy")
 
 
 def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:

@@ -38,10 +38,11 @@ def _two_over(n: int) -> float:
 
 
 sum  = differentiable(lambda a, axis=None, *, keepdims=False: a.sum(axis, keepdims=keepdims),
-                      lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)),
+                      lambda g, y, a, axis=None, *, keepdims=False: g if axis is None else g.reshape(_kept(a, axis)),
                       replaces=(np.sum,))
 mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
-                      lambda g, y, a, axis=None, *, keepdims=False: g.reshape(_kept(a, axis)) / _count(a, axis),
+                      lambda g, y, a, axis=None, *, keepdims=False:
+                      g / builtins.max(a.size, 1) if axis is None else g.reshape(_kept(a, axis)) / _count(a, axis),
                       replaces=(np.mean,))
 var  = differentiable(lambda a, axis=None, *, ddof=0, keepdims=False: a.var(axis, ddof=ddof, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
