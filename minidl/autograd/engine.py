@@ -118,7 +118,7 @@ def _step(
             rule = rules[i]
             if rule is None:
                 continue
-            gx = rule(g, y, *args, **settings)
+            gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
         a = node.args[i]
         r = gx if box is None else getattr(gx, "_raw", gx)
         # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.

@@ -20,6 +20,7 @@ from minidl.autograd.protocols import METHODS, REGISTRY
 from minidl.autograd.variable import Variable, box
 
 Rule = Callable[..., Any]
+_ndarray = np.ndarray
 
 
 class Function:
@@ -128,7 +129,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         if isinstance(x, Variable):
             boxed = True
             a, node = x._raw, x._node
-            args.append(a if type(a) is not np.ndarray or a.ndim else a[()])  # .data made an array of a scalar
+            args.append(a if type(a) is not _ndarray or a.ndim else a[()])  # .data made an array of a scalar
             parents.append(node)
             if node is not None:
                 tracked = True
@@ -142,7 +143,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
             args.append(x)
             parents.append(None)
     try:
-        y = function.forward(*args, **settings)
+        y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
         raise _explained(function, args, error) from error
     saved = None
@@ -150,13 +151,14 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         y, saved = y
     if not boxed:
         return y
-    if type(y) is not np.ndarray and type(y) is not tuple and not hasattr(y, "dtype"):
+    kind = type(y)
+    if kind is not _ndarray and kind is not tuple and not hasattr(y, "dtype"):
         raise TypeError(f"{function.name}: the forward returned {type(y).__name__}, want an array or a tuple of arrays")
     mode = MODE.get()
     if mode.anomaly:
         anomaly.check_value(function, args, y)
     if not (tracked and function.derived and mode.recording):
-        return tuple(box(o, None) for o in y) if type(y) is tuple else box(y, None)
+        return tuple(box(o, None) for o in y) if kind is tuple else box(y, None)
     arity = function.arity
     if arity is not None and len(parents) > arity and any(parents[arity:]):
         raise TypeError(f"{function.name} has derivatives for its first {arity} arguments, a later one requires one")
@@ -166,7 +168,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
     if mode.anomaly:
         new.trace = anomaly.Trace(new)  # type: ignore[misc]  # a TracedApplication: there it is a slot
-    if type(y) is tuple:
+    if kind is tuple:
         outs = []
         for i, o in enumerate(y):
             node = Output(new, i, o)
