@@ -53,8 +53,7 @@ def _kept(x: Any, mask: Any) -> Any:
     if not type(x) is type(mask) is np.ndarray or x.shape != mask.shape or x.itemsize not in _BITS:
         return np.where(mask, x, 0)
     bits = mask.astype(bool, copy=False).astype(_BITS[x.itemsize])
-    np.negative(bits, out=bits)  # all ones where the mask holds
-    bits &= x.view(bits.dtype)
+    bits *= x.view(bits.dtype)  # by 1 or 0: exact for what the bits mean, infinities too
     return bits.view(x.dtype)
 
 

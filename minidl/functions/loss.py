@@ -52,7 +52,7 @@ def mean_squared_error(y: Any, t: Any) -> Any:
 
 
 def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
-    """Logits and labels of fitting kinds and shapes; what the labels are is looked at by ``_outside``."""
+    """Logits and labels of fitting kinds and shapes; what the labels are, the functions look at."""
     x, t = as_array(x), as_array(t)
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
@@ -63,24 +63,19 @@ def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     return x, t
 
 
-def _outside(labels: Any, classes: int, ignore_index: int | None = None) -> Any:
-    """Where labels are ``ignore_index``, None if nowhere; ValueError if one is no class either."""
-    bad = labels.astype(np.int64, copy=False).view(np.uint64) >= classes  # a negative one becomes huge
-    if not bad.any():
-        return None
-    wrong = bad if ignore_index is None else bad & (labels != ignore_index)
-    if wrong.any():
-        raise ValueError(f"label {labels[wrong][0]} is outside the {classes} classes")
-    return bad
+def _check_classes(labels: Any, classes: int) -> None:
+    bad = (labels < 0) | (labels >= classes)
+    if bad.any():
+        raise ValueError(f"label {labels[bad][0]} is outside the {classes} classes")
 
 
 def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
     """The counted rows of ``x``, where they stand (None: all count), and index and label to pick from each."""
     x, t = x.reshape(math.prod(t.shape), x.shape[-1]), t.reshape(-1)
-    ignored = _outside(t, x.shape[1], ignore_index)
-    if ignored is None and not 0 <= ignore_index < x.shape[1]:
+    if ignore_index < 0 <= np.bitwise_or.reduce(t, initial=0):  # no label is negative
         return x, None, np.arange(len(t)), t
     where = (t != ignore_index).nonzero()[0]  # the others are not even looked at: they may hold anything
+    _check_classes(t[where], x.shape[1])
     return x[where], where, np.arange(len(where)), t[where]
 
 
@@ -91,7 +86,12 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     e = np.exp(z)
     s = np.add.reduce(e, 1, keepdims=True)
     np.maximum(s, 0.5, out=s)
-    losses = np.log(s)[:, 0] - z[rows, labels]  # not log(s) + max - x: beside a large max it would lose its digits
+    try:
+        picked = z[rows, labels]
+    except IndexError:
+        _check_classes(labels, z.shape[1])
+        raise
+    losses = np.log(s)[:, 0] - picked  # not log(s) + max - x: beside a large max it would lose its digits
     return np.add.reduce(losses) / max(len(rows), 1), (e, s, where, rows, labels)
 
 
@@ -182,7 +182,7 @@ def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
 
 
 def _accuracy(x: Any, t: Any) -> Any:
-    _outside(t, x.shape[-1])
+    _check_classes(t, x.shape[-1])
     return (x.argmax(-1) == t).mean()
 
 

@@ -68,6 +68,8 @@ class Weighted(Layer):
     def _checked(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
         x = x if hasattr(x, "dtype") else np.asarray(x)
+        if not _lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
+            return x  # nearly always
         if x.dtype.kind != "f":
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)")
         if _lazy(weight) and x.shape[-1:] not in [(), (0,)]:
