@@ -89,7 +89,7 @@ class Call:
             targets = {x._node for x in self.inputs if x._node is not None}
             seeds = {self.y._node: seed if graph else seed._raw}
             found = engine.walk(seeds, box if graph else None, targets=targets, since=self.since)
-        gs = [found.get(x._node, np.zeros_like(x._raw)) for x in self.inputs]
+        gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in self.inputs]
         return [g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs]
 
 
@@ -246,5 +246,5 @@ def gradients(
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
     found = engine.walk({y._node: seed if create_graph else seed._raw}, box if create_graph else None, targets=targets)
-    gs = [found.get(x._node, np.zeros_like(x._raw)) for x in xs]  # type: ignore[arg-type]  # their nodes are not None
+    gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in xs]
     return [g if isinstance(g, Variable) else box(g, None) for g in gs]
