@@ -104,12 +104,12 @@ def test_what_cannot_be_saved(path, obj, complaint):
 @pytest.mark.parametrize("name", ["model", "model.npy", "model.pt"])
 def test_the_suffix_is_npz(tmp_path, name):
     for call in (lambda: minidl.save({}, tmp_path / name), lambda: minidl.load(tmp_path / name)):
-        with pytest.raises(ValueError, match=f"want a path that ends in .npz, got .*{name}"):
+        with pytest.raises(ValueError, match=f"want a path that ends in .npz or .safetensors, got .*{name}"):
             call()
 
 
 def test_arguments_the_wrong_way_round(path):
-    with pytest.raises(ValueError, match=r"save: want a path that ends in \.npz, got \{\}"):
+    with pytest.raises(ValueError, match=r"save: want a path that ends in \.npz or \.safetensors, got \{\}"):
         minidl.save(path, {})
 
 

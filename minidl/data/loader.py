@@ -5,7 +5,7 @@ What is trained on the batches lives in `training`; the arrays to try it with li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ class DataLoader:
     """Iterate over batches of equally long arrays, each batch a tuple with one array per argument.
 
     An epoch is one `for` loop over the loader. Shuffled, every epoch draws a new permutation from the loader's own
-    generator and a batch is a copy; in order, a batch is a view, so do not write into it.
+    generator and a batch is a copy; in order, a batch is a view, so do not write into it. ``state_dict()`` says how far
+    the latest epoch is; after ``load_state_dict`` of it, the next loop goes through the rest of that epoch.
 
     Args:
         arrays: arrays or lists with the same number of samples along axis 0, of any dtype but object.
@@ -54,6 +55,8 @@ class DataLoader:
         if seed is None:  # a loader in order draws nothing: adding one leaves the program's later numbers as they were
             seed = int(random.generator().integers(2**63)) if self.shuffle else 0
         self._generator = np.random.default_rng(_integer("seed", seed, least=0))
+        self._before = self._generator.bit_generator.state  # the generator's, as the latest epoch's order was drawn
+        self._given, self._epoch, self._resumes = 0, 0, False  # batches of it so far; its number; whether it goes on
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -62,9 +65,59 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         """Start an epoch; its order is drawn now, not at the first batch, so that one left early counts as one."""
-        order = self._generator.permutation(self.size) if self.shuffle else None
-        parts = (slice(i * self.batch_size, (i + 1) * self.batch_size) for i in range(len(self)))
-        return (tuple(array[part if order is None else order[part]] for array in self.arrays) for part in parts)
+        if self._resumes:
+            now = self._generator.bit_generator.state
+            self._generator.bit_generator.state = self._before
+            order = self._order()
+            self._generator.bit_generator.state = now
+        else:
+            self._before, self._given = self._generator.bit_generator.state, 0
+            order = self._order()
+        self._resumes, self._epoch = False, self._epoch + 1
+        return self._batches(order, self._given, self._epoch)
+
+    def _order(self) -> npt.NDArray[Any] | None:
+        return self._generator.permutation(self.size) if self.shuffle else None
+
+    def _batches(
+        self, order: npt.NDArray[Any] | None, first: int, epoch: int
+    ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+        for i in range(first, len(self)):
+            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            if epoch == self._epoch:  # no other epoch has begun since
+                self._given = i + 1
+            yield tuple([array[part if order is None else order[part]] for array in self.arrays])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The settings, the generator's states, and ``given``, the number of batches of the latest epoch so far."""
+        settings = {name: getattr(self, name) for name in ("size", "batch_size", "shuffle", "drop_last")}
+        states = {"generator": self._generator.bit_generator.state, "before": self._before}
+        return settings | states | {"given": self._given, "arrays": [[a.dtype.str, *a.shape[1:]] for a in self.arrays]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data or settings differ.
+
+        >>> loader, twin = DataLoader(range(6), batch_size=2, seed=1), DataLoader(range(6), batch_size=2, seed=2)
+        >>> batches = iter(loader)
+        >>> first = next(batches)
+        >>> twin.load_state_dict(loader.state_dict())
+        >>> [x.tolist() for (x,) in batches] == [x.tolist() for (x,) in twin]
+        True
+        """
+        own = self.state_dict()
+        if not isinstance(state, Mapping):
+            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {type(state).__name__}")
+        settings = ("size", "batch_size", "shuffle", "drop_last", "arrays")
+        if wrong := [name for name in own if name not in state or (name in settings and state[name] != own[name])]:
+            differ = ", ".join(f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong)
+            raise ValueError(f"DataLoader.load_state_dict: the data or settings are others: {differ}")
+        given = _integer("given", state["given"], least=0)
+        if given > len(self):
+            raise ValueError(f"DataLoader.load_state_dict: got given={given}, of {len(self)} batches")
+        bits = np.random.default_rng(0).bit_generator
+        bits.state = state["before"]  # raises for what is no state, before anything is changed
+        self._generator.bit_generator.state = state["generator"]
+        self._before, self._given, self._resumes = bits.state, given, True
 
     def __repr__(self) -> str:
         settings = [f"{name}={getattr(self, name)}" for name in ("batch_size", "shuffle", "drop_last")]
