@@ -1,5 +1,7 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and readable in an afternoon."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl import functions, graph, layers, optim
 from minidl.autograd import (
     Parameter, Variable, detect_anomaly, differentiable, grad, gradcheck, gradients, hessian, hvp, jacobian,
@@ -10,8 +12,21 @@ from minidl.random import seed
 from minidl.serialization import load, save
 from minidl.training import History, Trainer, callbacks
 
+if TYPE_CHECKING:
+    from minidl.interop import from_dlpack, load_torch_state_dict, torch_state_dict
+
 __all__ = [
     "DataLoader", "History", "Parameter", "Trainer", "Variable", "callbacks", "datasets", "detect_anomaly",
-    "differentiable", "functions", "grad", "gradcheck", "gradients", "graph", "hessian", "hvp", "jacobian",
-    "jvp", "layers", "load", "no_grad", "optim", "save", "seed", "test_mode", "value_and_grad", "vjp",
+    "differentiable", "from_dlpack", "functions", "grad", "gradcheck", "gradients", "graph", "hessian", "hvp",
+    "jacobian", "jvp", "layers", "load", "load_torch_state_dict", "no_grad", "optim", "save", "seed", "test_mode",
+    "torch_state_dict", "value_and_grad", "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few programs need is imported when it is asked for."""
+    if name in ("from_dlpack", "load_torch_state_dict", "torch_state_dict"):
+        from minidl import interop
+
+        return getattr(interop, name)
+    raise AttributeError(f"module 'minidl' has no attribute {name!r}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.autograd import engine
 from minidl.autograd.node import Node, Output
+from minidl.autograd.outward import Outward
 from minidl.autograd.variable import Variable
 
 if TYPE_CHECKING:
@@ -103,6 +104,24 @@ def render(*results: Variable, path: str | Path = "graph.svg") -> Path:
         picture = done.stdout
     path.write_bytes(picture)
     return path
+
+
+def _drawing(result: Variable, largest: int = 100) -> str:
+    """SVG of the graph behind a result for a notebook; nothing if it is too large to be read, or cannot be drawn."""
+    import subprocess
+
+    node = result._node
+    if node is None or not node.inputs or len(engine.reach([node])[0]) > largest:
+        return ""
+    try:
+        svg = subprocess.run(["dot", "-Tsvg"], input=dot(result).encode(), capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    text = svg.decode()
+    return text[text.find("<svg"):].replace('fill="white"', 'fill="none"', 1)  # the page's own background
+
+
+Outward.drawing = staticmethod(_drawing)
 
 
 def _checked(result: Any, i: int) -> Node:

@@ -31,6 +31,9 @@ MAY_IMPORT = {
     "compiler": FUNCTIONS,
     "training": ALL,
     "distributed": ALL | {"training"},
+    "interop": FUNCTIONS | {"layers"},
+    "onnx": FUNCTIONS | {"layers"},
+    "sklearn": FUNCTIONS | {"layers", "optim"},
 }
 AT_IMPORT = {"numpy", "minidl", *sys.stdlib_module_names}  # tqdm and matplotlib are imported where used
 

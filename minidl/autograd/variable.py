@@ -18,11 +18,12 @@ from minidl.autograd.bound import Bound
 from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.modes import MODE, check_mode
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
+from minidl.autograd.outward import Outward
 
 Array = npt.NDArray[Any]
 
 
-class Variable(Bound, WordsOfOthers):
+class Variable(Bound, Outward, WordsOfOthers):
     """An array with a place in the graph; functions of it are recorded so that they can be differentiated.
 
     Args:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from minidl import random
 from minidl.autograd import Parameter, Variable, no_grad, test_mode
 from minidl.autograd.hints import WordsOfOthers
+from minidl.autograd.outward import card, table
 
 
 class Layer(WordsOfOthers):
@@ -206,6 +207,12 @@ class Layer(WordsOfOthers):
     def __repr__(self) -> str:
         return nested(self, [(name, value) for name, owner, value in _walk(self) if owner is self is not value])
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the table of ``summary()``."""
+        rows, total = _rows(self, {})
+        cells = [(name, text, count) for name, text, _, count in rows[1:]]
+        return card(rows[0][1], total, table(("name", "layer", "parameters"), cells) if cells else "")
+
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: everything, but recorded results without their graph."""
         return {name: detached(value) for name, value in vars(self).items()}
@@ -270,26 +277,33 @@ def _watch(layer: Layer, shapes: dict[int, str]) -> None:
     layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
 
 
-def _table(model: Layer, outputs: dict[int, str]) -> str:
-    """A row for each layer: its name, itself, its output shape, how many parameters are directly in it."""
+def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[tuple[str, str, str, str]], str]:
+    """A row for each layer: its name, itself, its output shape, how many parameters are in it; and how many in all."""
     found = _walk(model)
     params = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
-    rows = [("name", "layer", "output", "parameters")]
+    rows = []
     for name, _, layer in found:
         if isinstance(layer, Layer):
             text, own = repr(layer), [p for owner, p in params if owner is layer]
             count = "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
             rows.append((name, type(layer).__name__ if "\n" in text else text, outputs.get(id(layer), ""), count))
+    known = [p for _, p in params if not p.lazy]
+    total, trained = sum(p.size for p in known), sum(p.size for p in known if p.requires_grad)
+    more = "" if len(known) == len(params) else "; ? is learned at first use"
+    return rows, f"{total:,} parameters, {trained:,} of them trained{more}"
+
+
+def _table(model: Layer, outputs: dict[int, str]) -> str:
+    """The rows as text, under a head."""
+    rows, total = _rows(model, outputs)
+    rows.insert(0, ("name", "layer", "output", "parameters"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     head, *lines = [
         "  ".join([f"{name:{a}}", f"{text:{b}}", *([f"{shape:{c}}"] if outputs else []), f"{count:>{d}}"]).rstrip()
         for a, b, c, d in [widths] for name, text, shape, count in rows
     ]
-    known = [p for _, p in params if not p.lazy]
-    total, trained = sum(p.size for p in known), sum(p.size for p in known if p.requires_grad)
-    more = "" if len(known) == len(params) else "; ? is learned at first use"
     rule = "-" * max(map(len, [head, *lines]))
-    return "\n".join([head, rule, *lines, rule, f"{total:,} parameters, {trained:,} of them trained{more}"])
+    return "\n".join([head, rule, *lines, rule, total])
 
 
 def nested(layer: Layer, parts: list[tuple[str, Any]]) -> str:
