@@ -13,12 +13,14 @@ from minidl.serialization import load, save
 from minidl.training import History, Trainer, callbacks
 
 if TYPE_CHECKING:
+    from minidl.compiler import compile, set_num_threads
     from minidl.interop import from_dlpack, load_torch_state_dict, torch_state_dict
 
 __all__ = [
-    "DataLoader", "History", "Parameter", "Trainer", "Variable", "callbacks", "datasets", "detect_anomaly",
+    "DataLoader", "History", "Parameter", "Trainer", "Variable", "callbacks", "compile", "datasets", "detect_anomaly",
     "differentiable", "from_dlpack", "functions", "grad", "gradcheck", "gradients", "graph", "hessian", "hvp",
-    "jacobian", "jvp", "layers", "load", "load_torch_state_dict", "no_grad", "optim", "save", "seed", "test_mode",
+    "jacobian", "jvp", "layers", "load", "load_torch_state_dict", "no_grad", "optim", "save", "seed",
+    "set_num_threads", "test_mode",
     "torch_state_dict", "value_and_grad", "vjp",
 ]
 
@@ -29,4 +31,8 @@ def __getattr__(name: str) -> Any:
         from minidl import interop
 
         return getattr(interop, name)
+    if name in ("compile", "set_num_threads"):
+        from minidl import compiler
+
+        return getattr(compiler, name)
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")

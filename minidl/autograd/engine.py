@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.protocols import as_array
 
@@ -133,7 +134,7 @@ def _step(
             pending[parent] = gx
             if type(parent) is not Leaf:
                 heappush(queue, (-parent.number, parent))
-            elif joined is None and type(gx) is np.ndarray and _fresh(gx, g, node):
+            elif type(gx) is np.ndarray and (_fresh(gx, g, node) if joined is None else function.owned):
                 ours.add(parent)
         elif parent in ours and type(held) is np.ndarray:
             np.add(held, gx, out=held)
@@ -196,6 +197,8 @@ def _private(g: Any, box: Box | None) -> Any:
     """The same gradient in memory of its own (numbers cannot be written to and stay as they are)."""
     if box is None:
         return g if isinstance(g, np.generic) else g.copy()
+    if MODE.get().watcher is not None:
+        return g  # a program's values are never written to
     raw = g._raw
     return box(raw if isinstance(raw, np.generic) else raw.copy(), g._node)
 

@@ -28,7 +28,8 @@ class Function:
 
     def __init__(self, forward: Any, rules: Sequence[Rule | None], joint: Rule | None, name: str) -> None:
         self.forward, self.rules, self.joint, self.name, self.__name__ = forward, rules, joint, name, name
-        self.saves = False
+        self.saves = self.draws = self.owned = False  # draws: other numbers at every call
+        # owned: what the joint rule gives is memory that nobody else has
         self.equals: Callable[..., Any] | None = None
         self.arity = len(rules) if rules else None  # how many leading arguments are differentiated; None: all
         self.derived = bool(rules) or joint is not None
@@ -45,7 +46,7 @@ class Function:
             if self.derived:
                 inputs, settings = self._bind(inputs, settings)
             else:
-                settings = {k: v._raw if isinstance(v, Variable) else v for k, v in settings.items()}
+                settings = {k: v.data[()] if isinstance(v, Variable) else v for k, v in settings.items()}
         return record(self, inputs, settings)
 
     def __repr__(self) -> str:
@@ -74,7 +75,7 @@ class Function:
             if isinstance(value, Variable):
                 if value.requires_grad:
                     raise TypeError(f"{self.name}: no derivative for setting {name!r}, a Variable")
-                settings[name] = value._raw
+                settings[name] = value.data[()]
             if name not in (getattr(self.forward, "__kwdefaults__", None) or ()):
                 raise TypeError(f"{self.name}: keyword {name!r} has no derivative rule")
         return inputs, settings
@@ -90,10 +91,14 @@ class Function:
         y: Any = node.output
         inputs = node.inputs or ()
         if box is not None:
-            args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
-            if self.equals is None:
-                several = type(y) is tuple
-                y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(y)) if several else box(y, node)
+            watcher = MODE.get().watcher
+            if watcher is not None:
+                args, y = watcher.boxed(node)
+            else:
+                args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
+                if self.equals is None:
+                    several = type(y) is tuple
+                    y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(y)) if several else box(y, node)
         if self.joint is None:
             return args, y, None
         wanted = [n is not None and (alive is None or n in alive) for n in inputs]
@@ -121,6 +126,9 @@ class Function:
 
 def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
+    mode = MODE.get()
+    if mode.watcher is not None:
+        return mode.watcher.apply(function, inputs, settings)
     args: list[Any] = []
     parents: list[Node | None] = []
     constants: list[Variable] | None = None
@@ -154,7 +162,6 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     kind = type(y)
     if kind is not _ndarray and kind is not tuple and not hasattr(y, "dtype"):
         raise TypeError(f"{function.name}: the forward returned {type(y).__name__}, want an array or a tuple of arrays")
-    mode = MODE.get()
     if mode.anomaly:
         anomaly.check_value(function, args, y)
     if not (tracked and function.derived and mode.recording):

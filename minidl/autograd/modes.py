@@ -19,6 +19,7 @@ class Mode(NamedTuple):
     testing: bool = False
     anomaly: bool = False
     transforming: bool = False
+    watcher: Any = None  # is given every application of a function instead of the recorder, and gives its result
     outer: Any = None  # a Mode or None
 
 
@@ -29,6 +30,8 @@ MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 def check_mode(where: str, create_graph: bool) -> None:
     """Raise RuntimeError if gradients asked for so would silently lack a graph, or be 0 to a transform around them."""
     mode = MODE.get()
+    if mode.watcher is not None and where == "backward":
+        raise RuntimeError("backward inside a compiled function: use minidl.grad or minidl.gradients, or leave it outside")
     if create_graph and not mode.recording:
         raise RuntimeError(f"{where}: create_graph=True inside no_grad() could not record anything")
     if mode.transforming and not create_graph:
@@ -44,7 +47,7 @@ class Switch:
 
     __slots__ = ("_changes",)
 
-    def __init__(self, **changes: bool) -> None:
+    def __init__(self, **changes: Any) -> None:
         self._changes = changes
 
     def __enter__(self) -> None:

@@ -20,7 +20,7 @@ from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode
 from minidl.autograd.node import next_number
 from minidl.autograd.protocols import as_array
-from minidl.autograd.variable import Variable, box, raw, seed_for
+from minidl.autograd.variable import Variable, box, boxer, raw, seed_for
 
 
 class Call:
@@ -30,7 +30,7 @@ class Call:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = MODE.get().recording
-        self.boxes = any(isinstance(a, Variable) for a in args)
+        self.boxes = any(isinstance(a, Variable) and not getattr(a, "plain", False) for a in args)
         copies = list(args)
         with Switch(recording=True, transforming=True):
             for n in argnums:
@@ -45,10 +45,11 @@ class Call:
     def _copy(self, value: Any, n: int) -> Any:
         if isinstance(value, Variable) and value.requires_grad:
             return identity(value)
-        value = as_array(raw(value))
-        if value.dtype.kind != "f":
-            raise TypeError(f"{self.name}: argument {n} must be floating, got {value.dtype}")
-        return Variable(value)
+        array = as_array(raw(value))
+        if array.dtype.kind != "f":
+            raise TypeError(f"{self.name}: argument {n} must be floating, got {array.dtype}")
+        watcher = MODE.get().watcher
+        return Variable(array) if watcher is None else watcher.leaf(value)
 
     def _checked(self, y: Any) -> Variable:
         if isinstance(y, Variable) and y.dtype.kind == "f":
@@ -78,7 +79,8 @@ class Call:
         """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
         if self.boxes or (self.keeps and value.requires_grad and self.outside):
             return value if self.keeps else value.detach()
-        return value._raw
+        watcher = MODE.get().watcher
+        return value._raw if watcher is None else watcher.as_plain(value)
 
     def pull(self, gradient: Any = None) -> list[Any]:
         """Gradients for the copies, zeros where the output does not depend on one."""
@@ -87,8 +89,11 @@ class Call:
         found: dict[Any, Any] = {}
         if self.y._node is not None:
             targets = {x._node for x in self.inputs if x._node is not None}
-            seeds = {self.y._node: seed if graph else seed._raw}
-            found = engine.walk(seeds, box if graph else None, targets=targets, since=self.since)
+            boxing = boxer(graph)
+            seeds = {self.y._node: seed if boxing else seed._raw}
+            found = engine.walk(seeds, boxing, targets=targets, since=self.since)
+            if boxing and not graph:
+                found = {node: g.detach() for node, g in found.items()}
         gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in self.inputs]
         return [g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs]
 
@@ -245,6 +250,9 @@ def gradients(
         raise ValueError("gradients: the result has no graph: nothing it was computed from requires a gradient")
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
-    found = engine.walk({y._node: seed if create_graph else seed._raw}, box if create_graph else None, targets=targets)
+    boxing = boxer(create_graph)
+    found = engine.walk({y._node: seed if boxing else seed._raw}, boxing, targets=targets)
+    if boxing and not create_graph:
+        found = {node: g.detach() for node, g in found.items()}
     gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in xs]
     return [g if isinstance(g, Variable) else box(g, None) for g in gs]

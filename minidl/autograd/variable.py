@@ -6,7 +6,7 @@ Operators and methods that compute are bound here by one table when their functi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -342,6 +342,12 @@ def box(raw: Any, node: Node | None) -> Variable:
     return out
 
 
+def boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
+    """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
+    watcher = MODE.get().watcher
+    return watcher.box if watcher is not None else box if graph else None
+
+
 def raw(value: Any) -> Any:
     """The array of a Variable; anything else as it is."""
     return value._raw if isinstance(value, Variable) else value
@@ -351,6 +357,8 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
     if gradient is None:
         value = y._raw
+        if MODE.get().watcher is not None and isinstance(value, np.generic):
+            return MODE.get().watcher.number(type(value)(1))
         return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient), None)
     if seed.shape != y.shape:

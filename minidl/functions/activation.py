@@ -135,6 +135,8 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
 
 mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None)
 
+_uniform = differentiable(lambda shape, rng: (rng or generator()).random(shape, dtype=np.float32), name="uniform")
+_uniform.draws = True
 _dropped = differentiable(lambda x, mask: x * mask, lambda g, y, x, mask: g * mask, None, name="dropout")
 
 
@@ -163,5 +165,5 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
         raise TypeError(f"dropout: want floating data, got {x.dtype}")
     if MODE.get().testing or rate == 0:
         return x
-    kept = (rng or generator()).random(x.shape, dtype=np.float32) >= rate
+    kept = _uniform(x.shape, rng) >= rate
     return _dropped(x, kept.astype(x.dtype) * (1 / (1 - float(rate))))

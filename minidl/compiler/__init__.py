@@ -1,0 +1,10 @@
+"""Compiled functions: recorded once, replayed as straight-line NumPy.
+
+The public name is ``minidl.compile``; nothing below this folder knows of it.
+"""
+
+from minidl.compiler.api import Compiled, compile
+from minidl.compiler.blocks import set_num_threads
+from minidl.compiler.program import Program
+
+__all__ = ["Compiled", "Program", "compile", "set_num_threads"]

@@ -1,0 +1,374 @@
+"""compile: a function recorded at its first call and replayed as straight-line NumPy from then on.
+
+Recording is in tracer.py, the passes in passes.py, the code in buffers.py; here are the programs and when each serves.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd import engine
+from minidl.autograd.function import Function, identity, record
+from minidl.autograd.modes import MODE, Mode, Switch
+from minidl.autograd.variable import Variable
+from minidl.compiler.buffers import Code
+from minidl.compiler.guards import Guard, form
+from minidl.compiler.passes import optimized
+from minidl.compiler.program import Program, Value
+from minidl.compiler.tracer import Traced, Tracer
+
+PROGRAMS = 16  # of one function, before it goes on eagerly
+
+
+class Saved:
+    """What a run keeps for its backward: the arena, which goes back to the pool when it is no longer needed."""
+
+    __slots__ = ("arena", "kept", "pool")
+
+    def __init__(self, arena: Any, kept: Any, pool: list[Any]) -> None:
+        self.arena, self.kept, self.pool = arena, kept, pool
+
+    def __del__(self) -> None:
+        if self.arena is not None and len(self.pool) < 4:
+            self.pool.append(self.arena)
+
+
+class Recording:
+    """One program of a compiled function, for arguments of one form; and the function of minidl that it is."""
+
+    def __init__(self, function: Callable[..., Any], leaves: list[Any], rebuild: Any, mode: Mode) -> None:
+        begun = time.perf_counter()
+        self.guard = Guard(function)
+        tracer = self.tracer = Tracer()
+        arguments = [self._argument(tracer, i, x) for i, x in enumerate(leaves)]
+        for k, part in enumerate(_parts(self._states())):
+            if isinstance(part, Variable):
+                node = part._node if part._node is not None else part._watched()
+                tracer.by_node[node] = tracer.new_input(("state", k), part._raw, plain=False)
+            elif isinstance(part, np.ndarray):
+                tracer.by_id[id(part)] = tracer.new_input(("state", k), part, plain=True)
+        before = self._states()
+        args, kwargs = rebuild(arguments)
+        try:
+            with Switch(watcher=tracer):
+                result = function(*args, **kwargs)
+            after = self._states()
+        finally:
+            for (layer, name), value in zip(self.guard.states, before):
+                setattr(layer, name, value)
+        roots, self.result = _taken_apart(result)
+        self.changes: list[tuple[Any, str, Any, Any]] = []  # layer, attribute, what it becomes, how to build that
+        for (layer, name), old, new in zip(self.guard.states, before, after):
+            if new is not old:
+                parts, build = _taken_apart(new)
+                if type(old) is type(new) is int:
+                    self.changes.append((layer, name, new - old, None))
+                else:
+                    self.changes.append((layer, name, (len(roots), len(roots) + len(parts)), build))
+                    roots += parts
+        self._program(tracer, roots, mode)
+        self.seconds = time.perf_counter() - begun
+
+    def _states(self) -> list[Any]:
+        return [getattr(layer, name) for layer, name in self.guard.states]
+
+    @staticmethod
+    def _argument(tracer: Tracer, i: int, x: Any) -> Any:
+        if isinstance(x, Variable):
+            value = tracer.new_input(("argument", i), x._raw, plain=False)
+            if x._node is not None:
+                tracer.by_node[x._node] = value
+            return tracer.traced(x._raw, value, x._node)
+        raw = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
+        return tracer.traced(raw, tracer.new_input(("argument", i), raw, plain=True))
+
+    def _program(self, tracer: Tracer, roots: list[Any], mode: Mode) -> None:
+        outputs = [tracer.operand(root) for root in roots]
+        self.outputs = outputs
+        # Inputs in groups, so that a call reads them fast: arguments, states, what the guard finds, draws.
+        order = {"argument": 0, "state": 1, "object": 2, "draw": 3}
+        found = []
+        for value, source in tracer.inputs:
+            if isinstance(source, tuple) and source and source[0] in ("argument", "state"):
+                found.append((order[source[0]], source[1], value, source))
+            elif isinstance(source, tuple):
+                found.append((3, len(found), value, source))
+            else:
+                found.append((2, len(found), value, self.guard.where.get(id(source), source)))
+        found.sort(key=lambda item: item[:2])
+        self.values = [item[2] for item in found]
+        self.arguments = [item[1] for item in found if item[0] == 0]
+        self.state_places = [item[1] for item in found if item[0] == 1]
+        self.objects = [item[3] for item in found if item[0] == 2]
+        self.draws = [item[3] for item in found if item[0] == 3]
+        self.first_draws: list[Any] | None = [draw[4] for draw in self.draws]
+        self.read = [self._object(o) for o in self.objects]
+        self.forms = [form(x) for x in self.read]
+        self.differentiable = [
+            v.dtype.kind == "f" and self._requires(item, mode) for v, item in zip(self.values, found)
+        ]
+        self.wanted = [v for v, want in zip(self.values, self.differentiable) if want]
+        steps = tracer.steps
+        real = [v for v in outputs if isinstance(v, Value)]
+        program = Program(self.values, real, steps)
+        self.floating = [v for v in dict.fromkeys(real) if v.dtype is not None and v.dtype.kind == "f"]
+        if mode.recording and self.wanted and self.floating:
+            program.backward_at = len(steps)
+            seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
+            program.seeds = list(seeds.values())
+            program.gradients = tracer.derive(seeds, self.wanted)
+            program.steps = tracer.steps
+        self.program = optimized(program)
+        self.code = Code(self.program)
+        self.pool: list[Any] = []
+        self.tape = tracer.tape
+        function = Function(self._forward, (), self._joint if program.seeds else None, "compiled")
+        function.saves, function.owned = True, True
+        function.equals = self._plain if program.seeds else None
+        function.derived = bool(program.seeds)
+        self.function = function
+        self.real = real
+        self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
+
+    def _object(self, source: Any) -> Any:
+        return self.guard.read(source) if type(source) is tuple else source
+
+    def _requires(self, item: tuple[Any, ...], mode: Mode) -> bool:
+        kind, _, value, source = item
+        if value.plain or kind == 3:
+            return False
+        if kind == 2:
+            return self._object(source)._node is not None
+        return True  # an argument or a state that is a Variable: a constant one is not asked for
+
+    # ---- a call -------------------------------------------------------------------------------------------------
+
+    def serves(self) -> bool:
+        """Whether what the function closes over still has the form it had."""
+        if not self.guard.holds():
+            return False
+        if self.guard.take():
+            self.read = [self._object(o) for o in self.objects]
+        return all([x._raw.shape == f[0] and x._raw.dtype == f[1] and (x._node is not None) == f[2]
+                    if len(f) == 3 else x.shape == f[0] and x.dtype == f[1]
+                    for x, f in zip(self.read, self.forms)])
+
+    def run(self, leaves: list[Any]) -> Any:
+        """Give the arguments to the program, and what it gives to the caller and the layers' states."""
+        inputs = [leaves[i] for i in self.arguments]
+        if self.state_places:
+            parts = _parts(self._states())
+            inputs += [parts[i] for i in self.state_places]
+        inputs += self.read
+        if self.draws:
+            drawn, self.first_draws = self.first_draws, None
+            inputs += drawn or [f.forward(*args, **settings) for _, f, args, settings, _ in self.draws]
+        given = record(self.function, tuple(inputs), {}) if inputs else self._forward()[0]
+        given = given if type(given) is tuple else (given,)
+        results = dict(zip(self.real, given))
+        outs = [self._result(v, results) for v in self.outputs]
+        for layer, name, what, build in self.changes:
+            setattr(layer, name, getattr(layer, name) + what if build is None else build(outs[what[0] : what[1]]))
+        return self.result(outs)
+
+    @staticmethod
+    def _result(v: Any, results: dict[Value, Any]) -> Any:
+        if not isinstance(v, Value):
+            return v
+        found = results[v]
+        if v.plain:
+            return found._raw if isinstance(found, Variable) else found
+        if isinstance(found, Variable):
+            return found
+        out = Variable.__new__(Variable)
+        out._raw, out._node, out._leaf, out._grad, out.name = found, None, None, None, None
+        return out
+
+    def _forward(self, *inputs: Any) -> Any:
+        try:
+            arena = self.pool.pop()
+        except IndexError:
+            arena = self.code.arena()
+        if self.code.errors:
+            with np.errstate(**self.code.errors):
+                outputs, kept = self.code.forward(inputs, arena)
+        else:
+            outputs, kept = self.code.forward(inputs, arena)
+        saved = Saved(arena, kept, self.pool)
+        return (outputs if len(outputs) != 1 else outputs[0]), saved
+
+    def _joint(self, g: Any, y: Any, saved: Saved, wanted: list[bool], *inputs: Any) -> Any:
+        gs = g if type(g) is list else [g]
+        by = dict(zip(self.real, gs))
+        arena, saved.arena = saved.arena, None
+        if arena is None:
+            return self._again(gs, wanted, inputs)
+        ys = y if type(y) is tuple else (y,)
+        shapes = dict(zip(self.real, ys))
+        seeds = [np.zeros_like(shapes[v])[()] if by[v] is None else by[v] for v in self.floating]
+        with np.errstate(**self.code.errors):
+            found = iter(self.code.backward(inputs, arena, saved.kept, seeds))
+        if len(self.pool) < 4:
+            self.pool.append(arena)
+        gradients = [next(found) if want else None for want in self.differentiable]
+        return [np.zeros_like(x) if want and gx is None else gx for gx, want, x in zip(gradients, wanted, inputs)]
+
+    def _again(self, gs: Sequence[Any], wanted: list[bool], inputs: Sequence[Any]) -> list[Any]:
+        """A second backward: the buffers are gone, so everything is computed again, eagerly."""
+        copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
+        ys = self._plain(*copies)
+        ys = ys if type(ys) is tuple else (ys,)
+        seeds = {y._node: g for y, g in zip(ys, gs) if g is not None and getattr(y, "_node", None) is not None}
+        targets = {c._node for c, want in zip(copies, wanted) if want}
+        found = engine.walk(seeds, targets=targets)
+        return [found.get(c._node, np.zeros_like(x)) if want else None for c, x, want in zip(copies, inputs, wanted)]
+
+    def _plain(self, *inputs: Any) -> Any:
+        """The same computation, application by application."""
+        known: dict[Value, Any] = dict(zip(self.values, inputs))
+        for entry in self.tape:
+            args = tuple(known[v] if isinstance(v, Value) else v for v in entry.operands)
+            with Switch(recording=entry.recorded and MODE.get().recording):
+                y = record(entry.function, args, entry.settings)
+            known.update(zip(entry.out, y) if type(entry.out) is tuple else [(entry.out, y)])
+        ys = [known[v] if v in known else v for v in self.real]
+        ys = [y if isinstance(y, Variable) else identity(Variable(y, requires_grad=False)) for y in ys]
+        return tuple(ys) if len(ys) != 1 else ys[0]
+
+
+class Compiled:
+    """A function that is recorded for each form of its arguments; made by ``compile``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.recordings: dict[Any, list[Recording]] = {}
+        self.eager = False
+        self._lock = threading.RLock()
+        update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mode = MODE.get()
+        if self.eager or mode.watcher is not None or mode.anomaly or mode.transforming:
+            return self.function(*args, **kwargs)
+        leaves: list[Any] = []
+        key = (mode.recording, mode.testing, *[_key(a, leaves) for a in args], *[(k, _key(a, leaves)) for k, a in kwargs.items()])
+        for recording in self.recordings.get(key, ()):
+            if recording.serves():
+                return recording.run(leaves)
+        found = self._record(key, args, kwargs, leaves, mode)
+        return self.function(*args, **kwargs) if found is None else found.run(leaves)
+
+    def _record(self, key: Any, args: Any, kwargs: Any, leaves: list[Any], mode: Mode) -> Recording | None:
+        with self._lock:
+            if sum(map(len, self.recordings.values())) >= PROGRAMS:
+                self.eager = True
+                warnings.warn(
+                    f"{getattr(self.function, '__name__', 'a compiled function')}: {PROGRAMS} programs were made, as the "
+                    "shapes or values it is called with keep changing; it goes on eagerly", UserWarning, stacklevel=4)
+                return None
+
+            def rebuild(new: list[Any]) -> tuple[Any, Any]:
+                rest = iter(new)
+                return tuple(_put(a, rest) for a in args), {k: _put(a, rest) for k, a in kwargs.items()}
+
+            found = Recording(self.function, leaves, rebuild, mode)
+            if not found.guard.holds():  # the first call changed something, such as drawing weights: look again
+                found.guard.take()
+            self.recordings.setdefault(key, []).append(found)
+            return found
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The program for these arguments; ``print`` shows it. The function is run once if there is none yet."""
+        leaves: list[Any] = []
+        mode = MODE.get()
+        key = (mode.recording, mode.testing, *[_key(a, leaves) for a in args], *[(k, _key(a, leaves)) for k, a in kwargs.items()])
+        for recording in self.recordings.get(key, ()):
+            if recording.serves():
+                return recording.program
+        found = self._record(key, args, kwargs, leaves, mode)
+        if found is None:
+            raise RuntimeError("no program: this function runs eagerly by now")
+        return found.program
+
+
+def compile(function: Callable[..., Any]) -> Compiled:
+    """Record what a function computes at its first call, and replay it as straight-line NumPy at later ones.
+
+    It is called like ``function``; results have ``backward()``, gradients land where they land eagerly. There is a
+    program for each shape and dtype of the arguments, each value of those that are no arrays, and each mode. Parameters,
+    and arrays the function closes over, are read at every call. What plain NumPy computes of closed-over arrays inside
+    it is not seen, and stays what it was when recorded.
+
+    Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if v > 0``, ``.data``).
+
+    >>> import minidl
+    >>> f = compile(lambda x: (x * x).sum())
+    >>> f(np.arange(3.0)), f(np.ones(3))
+    (np.float64(5.0), np.float64(3.0))
+    """
+    return Compiled(function)
+
+
+def _key(x: Any, leaves: list[Any]) -> Any:
+    """The form of an argument; arrays and Variables in it are added to ``leaves``."""
+    kind = type(x)
+    if kind is np.ndarray:
+        leaves.append(x)
+        return x.shape, x.dtype
+    if isinstance(x, Variable):
+        leaves.append(x)
+        return x._raw.shape, x._raw.dtype, x._node is not None
+    if isinstance(x, np.generic):
+        leaves.append(x)
+        return x.dtype
+    if kind in (list, tuple):
+        return kind, tuple(_key(part, leaves) for part in x)
+    if kind is dict:
+        return kind, tuple((k, _key(part, leaves)) for k, part in x.items())
+    try:
+        hash(x)
+    except TypeError:
+        return kind, id(x)
+    return kind, x
+
+
+def _put(x: Any, rest: Any) -> Any:
+    """The argument with the next of ``rest`` in place of each array in it."""
+    if isinstance(x, (np.ndarray, Variable, np.generic)):
+        return next(rest)
+    if type(x) in (list, tuple):
+        return type(x)(_put(part, rest) for part in x)
+    return {k: _put(part, rest) for k, part in x.items()} if type(x) is dict else x
+
+
+def _parts(values: Any) -> list[Any]:
+    """Arrays and Variables in nested tuples and lists, in order."""
+    if isinstance(values, (list, tuple)):
+        return [part for value in values for part in _parts(value)]
+    return [values] if isinstance(values, (np.ndarray, Variable)) else []
+
+
+def _taken_apart(result: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The results in a nest of tuples, lists and dicts, and how to build the same of others."""
+    if isinstance(result, (tuple, list)):
+        parts = [_taken_apart(part) for part in result]
+        sizes = [len(found) for found, _ in parts]
+
+        def build(new: list[Any]) -> Any:
+            ends = np.cumsum([0, *sizes]).tolist()
+            return type(result)([make(new[a:b]) for (_, make), a, b in zip(parts, ends, ends[1:])])
+
+        return [x for found, _ in parts for x in found], build
+    if isinstance(result, dict):
+        found, make = _taken_apart(list(result.values()))
+        return found, lambda new: dict(zip(result, make(new)))
+    if isinstance(result, (Traced, Variable, np.ndarray)):
+        return [result], lambda new: new[0]
+    return [], lambda new: result

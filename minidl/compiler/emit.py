@@ -1,0 +1,160 @@
+"""Straight-line Python of a program: each step one call of NumPy into a buffer that was planned ahead.
+
+Which buffer a value gets is in buffers.py, long elementwise runs in blocks.py, what the program is in program.py.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.compiler.program import Program, Step, Value, values_in
+
+_UFUNC_OF = {
+    operator.add: np.add, operator.sub: np.subtract, operator.mul: np.multiply, operator.truediv: np.divide,
+    operator.neg: np.negative, operator.pos: np.positive,
+}
+_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+VIEWS = {
+    "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem", "identity",
+    "constant",
+}
+# Fused functions, whose results share no memory with what they are given.
+FRESH = {"cross_entropy", "d_cross_entropy", "lstm", "d_lstm", "rnn", "d_rnn", "where", "scatter_add", "mean", "var"}
+_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
+
+
+def ufunc_of(step: Step) -> np.ufunc | None:
+    """The ufunc that a step is, if it is one with a single result."""
+    if step.name.startswith("d_"):
+        return None
+    ufunc = _UFUNC_OF.get(step.call, step.call)
+    return ufunc if isinstance(ufunc, np.ufunc) and ufunc.nout == 1 and ufunc is not np.matmul else None
+
+
+def is_elementwise(step: Step) -> bool:
+    """Whether each element of the result comes of those at its place, so that it can be computed block by block."""
+    if step.settings or type(step.out) is tuple or step.out.dtype is None:
+        return False
+    if step.name == "power":
+        return not isinstance(step.operands[1], Value) and _power(step.operands[1]) is not None
+    if step.name == "kept":
+        x, mask = step.operands
+        return x.shape == mask.shape == step.out.shape and x.dtype.kind == "f" and x.dtype.itemsize in _BITS
+    return step.name in ("sigmoid", "relu") or ufunc_of(step) is not None
+
+
+def _power(p: Any) -> tuple[np.ufunc, tuple[Any, ...]] | None:
+    """What ``x ** p`` is on arrays."""
+    if not isinstance(p, (int, float)):
+        return None
+    fast = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal, 1: np.positive}
+    return (fast[p], ()) if p in fast else (np.power, (p,))
+
+
+class Names:
+    """The namespace of the code: constants and functions get a name each."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, Any] = {}
+        self._of: dict[int, str] = {}
+
+    def __call__(self, thing: Any) -> str:
+        if thing is None or type(thing) in (int, bool, str):
+            return repr(thing)
+        if type(thing) is float and thing == thing and abs(thing) != float("inf"):
+            return repr(thing)
+        if type(thing) is tuple and any(True for _ in values_in(thing)):
+            return f"({''.join(f'{self(part)}, ' for part in thing)})"
+        if isinstance(thing, Value):
+            return thing.name
+        if id(thing) not in self._of:
+            base = getattr(thing, "__name__", "k")
+            name = f"{base if base.isidentifier() else 'k'}_{len(self.all)}"
+            self._of[id(thing)], self.all[name] = name, thing
+        return self._of[id(thing)]
+
+
+def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -> list[str]:
+    """Lines that compute an elementwise step into ``out``; ``arg`` says what an operand is called here."""
+    a = [arg(x) for x in step.operands]
+    if step.name == "sigmoid":
+        f = [names(u) for u in (np.negative, np.exp, np.add, np.divide)]
+        return [f"{f[0]}({a[0]}, {out})", f"{f[1]}({out}, {out})", f"{f[2]}({out}, 1, {out})", f"{f[3]}(1, {out}, {out})"]
+    if step.name == "relu":
+        return [f"{names(np.maximum)}({a[0]}, 0, {out})"]
+    if step.name == "kept":
+        bits = names(_BITS[step.out.dtype.itemsize])
+        return [f"{names(np.multiply)}({a[0]}.view({bits}), {a[1]}, {out}.view({bits}))"]
+    if step.name == "power":
+        ufunc, more = _power(step.operands[1])  # type: ignore[misc]  # is_elementwise asked before
+        return [f"{names(ufunc)}({', '.join([a[0], *map(names, more), out])})"]
+    return [f"{names(ufunc_of(step))}({', '.join([*a, out])})"]
+
+
+def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
+    """How a step is computed into an array that is there, given its name; None if it makes its own."""
+    out = step.out
+    if type(out) is tuple or out.dtype is None or out.shape == () or out.size == 0 or out.dtype.kind not in "fbiu":
+        return None
+    x, *rest = step.operands or (None,)
+    w: Any = rest[0] if rest else None
+    if is_elementwise(step):
+        return lambda o: elementwise(step, names, names, o)
+    both = isinstance(x, Value) and isinstance(w, Value)
+    same = both and x.dtype == w.dtype == out.dtype and min(*x.shape, *w.shape, 1) > 0
+    if step.name == "matmul" and same:
+        f = names(np.dot if len(x.shape) <= 2 and len(w.shape) <= 2 else np.matmul)
+        return lambda o: [f"{f}({x}, {w}, {o})"]
+    if step.name == "linear" and same and len(w.shape) == 2:
+        b = rest[1] if len(rest) > 1 else None
+        if b is None or b.dtype == out.dtype:
+            rows = f"{x}.reshape({out.size // out.shape[-1]}, {x.shape[-1]})" if len(x.shape) > 2 else f"{x}"
+            flat = f".reshape({out.size // out.shape[-1]}, {out.shape[-1]})" if len(x.shape) > 2 else ""
+            add = [] if b is None else [(np.add, b)]
+            return lambda o: [f"{names(np.dot)}({rows}, {w}, {o}{flat})",
+                              *[f"{names(f)}({o}, {b}, {o})" for f, b in add]]
+    if step.name == "sum_rows" and out.dtype == x.dtype:
+        ones = names(np.ones(x.shape[0], x.dtype))
+        return lambda o: [f"{names(np.dot)}({ones}, {x}, {o})"]
+    if step.name == "sum" and x.dtype == out.dtype:
+        axis, keep = (w if rest else None), step.settings.get("keepdims", False)
+        return lambda o: [f"{names(np.add.reduce)}({x}, {names(axis)}, None, {o}, {keep!r})"]
+    if step.name == "astype":
+        return lambda o: [f"{names(np.copyto)}({o}, {x}, 'unsafe')"]
+    if step.name == "concatenate" and all(isinstance(p, Value) and p.dtype == out.dtype for p in step.operands):
+        return lambda o: [f"{names(np.concatenate)}({names(step.operands)}, {step.settings.get('axis', 0)!r}, {o})"]
+    return None
+
+
+def as_expression(step: Step, names: Names) -> str:
+    """A call that makes its own result: of numbers an operator, else the function itself."""
+    a = [names(x) for x in step.operands]
+    if type(step.out) is not tuple and step.out.shape == () and not step.settings:
+        if step.name in _INFIX:
+            return f"{a[0]} {_INFIX[step.name]} {a[1]}"
+        if step.name == "negative":
+            return f"-{a[0]}"
+        if step.name == "power":
+            return f"{a[0]} ** {a[1]}" if isinstance(step.operands[0], Value) else f"({a[0]}) ** {a[1]}"
+        if step.name in ("positive", "identity", "constant"):
+            return a[0]
+        if step.name == "matmul" and all(len(v.shape) == 1 for v in step.operands):
+            return f"{names(np.dot)}({a[0]}, {a[1]})"
+    settings = [f"{k}={names(v)}" for k, v in step.settings.items()]
+    return f"{names(step.call)}({', '.join([*a, *settings])})"
+
+
+def as_floats(program: Program) -> bool:
+    """Whether the program is arithmetic of float64 numbers, which Python's own floats do several times faster."""
+    values = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
+    if any(v.shape != () or v.dtype != np.float64 for v in values):
+        return False
+    return all(
+        step.name in (*_INFIX, "negative", "positive", "identity", "constant")
+        or (step.name == "power" and isinstance(step.operands[1], int))
+        for step in program.steps
+    )

@@ -1,0 +1,149 @@
+"""Passes: each makes a program shorter or simpler and leaves what it computes the same, to the last bit.
+
+The order they run in is at the end; what a step becomes in NumPy is in emit.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.compiler.program import Program, Step, Value, replaced, values_in
+
+Pass = Callable[[Program], Program]
+
+
+def _rewritten(program: Program, rewrite: Callable[[Step], Any]) -> Program:
+    """The program with steps left out: ``rewrite`` gives what stands for a step's result, or the step to keep."""
+    by: dict[Value, Any] = {}
+    steps, backward_at = [], 0
+    for i, step in enumerate(program.steps):
+        if i == program.backward_at:
+            backward_at = len(steps)
+        step.operands = replaced(step.operands, by)
+        found = rewrite(step)
+        if found is step:
+            steps.append(step)
+        else:
+            by.update(zip(step.outs, found if type(found) is tuple else (found,)))
+    program.backward_at = backward_at if program.backward_at < len(program.steps) else len(steps)
+    program.steps = steps
+    program.outputs = list(replaced(tuple(program.outputs), by))
+    program.gradients = list(replaced(tuple(program.gradients), by))
+    return program
+
+
+def without_dead_code(program: Program) -> Program:
+    """Leave out the steps whose results nobody uses."""
+    used = {v for root in (*program.outputs, *program.gradients) for v in values_in(root)}
+    alive = []
+    for i in reversed(range(len(program.steps))):
+        step = program.steps[i]
+        if any(v in used for v in step.outs):
+            used.update(values_in(step.operands))
+            alive.append(i)
+    program.backward_at = sum(i < program.backward_at for i in alive)
+    program.steps = [program.steps[i] for i in reversed(alive)]
+    return program
+
+
+def without_duplicates(program: Program) -> Program:
+    """Compute equal steps once."""
+    seen: dict[Any, Step] = {}
+
+    def rewrite(step: Step) -> Any:
+        key = (step.name, step.function, tuple(map(_key, step.operands)), tuple((k, repr(v)) for k, v in step.settings.items()))
+        if step.name.startswith("d_"):
+            return step
+        first = seen.setdefault(key, step)
+        return first.out if first is not step else step
+
+    return _rewritten(program, rewrite)
+
+
+def _key(operand: Any) -> Any:
+    if isinstance(operand, Value):
+        return operand
+    if type(operand) is tuple:
+        return tuple(map(_key, operand))
+    return type(operand), repr(operand)
+
+
+def with_constants_folded(program: Program) -> Program:
+    """Compute steps of nothing but numbers now."""
+
+    def rewrite(step: Step) -> Any:
+        if type(step.out) is tuple or any(True for _ in values_in(step.operands)) or step.out.shape != ():
+            return step
+        result = step.call(*step.operands, **step.settings)
+        return result if isinstance(result, np.generic) else step
+
+    return _rewritten(program, rewrite)
+
+
+def tidied(program: Program) -> Program:
+    """Leave out what changes no bit: a factor or divisor of one, a double negation, a move that moves nothing."""
+    made: dict[Value, Step] = {}
+
+    def rewrite(step: Step) -> Any:
+        for v in step.outs:
+            made[v] = step
+        x, *rest = step.operands or (None,)
+        out = step.out
+        if not isinstance(x, Value) and not (rest and isinstance(rest[0], Value)):
+            return step
+        if step.name == "multiply":
+            for one, other in ((x, rest[0]), (rest[0], x)):
+                if not isinstance(one, (Value, np.ndarray)) and one == 1 and _same_form(other, out):
+                    return other
+        if step.name in ("divide", "power") and not isinstance(rest[0], (Value, np.ndarray)) and rest[0] == 1:
+            return x if _same_form(x, out) else step
+        if step.name == "negative" and x in made and made[x].name == "negative":
+            return made[x].operands[0]
+        if step.name in ("reshape", "broadcast_to", "astype", "positive", "identity", "constant"):
+            return x if _same_form(x, out) else step
+        if step.name == "transpose" and step.operands[1:] in ((), (None,)) and x in made:
+            before = made[x]
+            if before.name == "transpose" and before.operands[1:] in ((), (None,)):
+                return before.operands[0]
+        return step
+
+    return _rewritten(program, rewrite)
+
+
+def without_broadcasts(program: Program) -> Program:
+    """Leave broadcasting to the elementwise function that comes next, where its other operand has the full shape."""
+    made = {v: step for step in program.steps for v in step.outs}
+
+    def rewrite(step: Step) -> Any:
+        if step.name in ("add", "subtract", "multiply", "divide") and isinstance(step.out, Value):
+            operands = list(step.operands)
+            for i in (0, 1):
+                v, other = operands[i], operands[1 - i]
+                source = made.get(v) if isinstance(v, Value) else None
+                full = isinstance(other, Value) and other.shape == step.out.shape
+                if source is not None and source.name == "broadcast_to" and full:
+                    operands[i] = source.operands[0]
+            step.operands = tuple(operands)
+        return step
+
+    return _rewritten(program, rewrite)
+
+
+def _same_form(x: Any, out: Value) -> bool:
+    return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype
+
+
+PASSES: tuple[Pass, ...] = (
+    without_dead_code, without_duplicates, with_constants_folded, tidied, without_broadcasts, without_duplicates,
+    without_dead_code,
+)
+
+
+def optimized(program: Program) -> Program:
+    """The program after all passes."""
+    for step in PASSES:
+        program = step(program)
+    return program

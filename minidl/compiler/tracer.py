@@ -1,0 +1,309 @@
+"""The recorder of programs: runs a function once and notes every application; and derives the backward from the notes.
+
+What the notes consist of is in program.py; what the core calls of it is ``apply`` and, in transforms, the rest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from minidl.autograd.engine import fit
+from minidl.autograd.function import Function, differentiable, record
+from minidl.autograd.modes import MODE, Switch
+from minidl.autograd.node import Leaf, Output
+from minidl.autograd.variable import Variable
+from minidl.compiler.program import Step, Value
+
+constant = differentiable(lambda x: x, name="constant")  # detach(): the value, without a derivative
+sum_rows = differentiable(lambda g: np.dot(np.ones(len(g), g.dtype), g), name="sum_rows")  # as the engine sums them
+# Functions whose forward is recorded rather than called: what is inside can share and reuse.
+OPENED = {"mean_squared_error"}
+
+
+class Traced(Variable):
+    """A Variable of a recording: computes as any other; what would read its value raises."""
+
+    __slots__ = ("plain", "value")
+    plain: bool
+    value: Value
+
+    def _refuse(self, how: str) -> NoReturn:
+        frame: Any = sys._getframe(2)
+        while frame and "/minidl/" in frame.f_code.co_filename.replace("\\", "/"):
+            frame = frame.f_back
+        at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
+        raise RuntimeError(
+            f"{how} of a value of shape {self.shape} inside a compiled function{at}: the program would keep what it "
+            "is now. Compute with np.where or another function, make it an argument, or leave that part eager"
+        )
+
+    @property
+    def data(self) -> Any:
+        self._refuse(".data")
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._refuse("assignment to .data")
+
+    def item(self) -> Any:
+        self._refuse("item()")
+
+    def __float__(self) -> float:
+        self._refuse("float()")
+
+    def __int__(self) -> int:
+        self._refuse("int()")
+
+    def __bool__(self) -> bool:
+        self._refuse("the truth")
+
+    def __index__(self) -> int:
+        self._refuse("the use as an index")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        self._refuse("np.asarray")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Traced({self.dtype} {self.shape})"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+    def unchain(self) -> None:
+        self._refuse("unchain()")
+
+    def unchain_backward(self) -> None:
+        self._refuse("unchain_backward()")
+
+    def detach(self) -> Variable:
+        return record(constant, (self,), {})  # type: ignore[no-any-return]
+
+
+class Entry:
+    """One application, for deriving and for running it again eagerly: function, operands, settings, result, saved."""
+
+    __slots__ = ("function", "operands", "out", "recorded", "saved", "settings")
+
+    def __init__(self, function: Function, operands: tuple[Any, ...], settings: dict[str, Any], out: Any) -> None:
+        self.function, self.operands, self.settings, self.out = function, operands, settings, out
+        self.saved: Value | None = None
+        self.recorded = MODE.get().recording and function.derived  # else a constant, as under no_grad()
+
+
+class Tracer:
+    """Notes what is computed while it is the watcher of the mode."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.tape: list[Entry] = []
+        self.inputs: list[tuple[Value, Any]] = []  # what is read at each call, and what it is read from
+        self.draws: list[tuple[Value, Function, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.by_node: dict[Any, Value] = {}
+        self.by_id: dict[int, Value] = {}
+        self.entry_of: dict[Any, Entry] = {}
+        self.raws: dict[Value, Any] = {}  # what each value was in this run
+        self.kept: list[Any] = []  # keeps alive what is looked up by id
+
+    # ---- values -------------------------------------------------------------------------------------------------
+
+    def new_input(self, source: Any, like: Any, plain: bool) -> Value:
+        """A value that is read from ``source`` at each call: an index of an argument, a Variable or an array."""
+        value = Value("input", like, plain)
+        self.inputs.append((value, source))
+        self.raws[value] = like
+        return value
+
+    def traced(self, raw: Any, value: Value, node: Any = None) -> Traced:
+        out = Traced.__new__(Traced)
+        out._raw, out._node, out._leaf, out._grad, out.name = raw, node, None, None, None
+        out.value, out.plain = value, value.plain
+        self.raws.setdefault(value, raw)
+        if node is not None:
+            self.by_node[node] = value
+        if isinstance(raw, np.ndarray):
+            self.by_id[id(raw)] = value
+        self.kept.append((raw, node))
+        return out
+
+    def operand(self, x: Any) -> Any:
+        """What stands for an argument in a step: a Value, or the constant itself."""
+        if type(x) is Traced:
+            return x.value
+        if isinstance(x, Variable):
+            node = x._node if x._node is not None else x._watched()
+            if node not in self.by_node:
+                self.by_node[node] = self.new_input(x, x._raw, plain=False)
+                self.kept.append(x)
+            return self.by_node[node]
+        if isinstance(x, np.ndarray):
+            if id(x) not in self.by_id:
+                self.by_id[id(x)] = self.new_input(x, x, plain=True)
+                self.kept.append(x)
+            return self.by_id[id(x)]
+        if isinstance(x, (list, tuple)) and any(isinstance(p, Variable) for p in x):
+            raise TypeError("a list of Variables inside a compiled function: join them with np.stack or np.concatenate")
+        return x
+
+    # ---- what the core calls ------------------------------------------------------------------------------------
+
+    def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Apply a function and note it."""
+        operands = tuple(self.operand(x) for x in inputs)
+        with Switch(watcher=None):
+            y = record(function, inputs, settings)
+        node = y[0]._node if type(y) is tuple and isinstance(y[0], Variable) else getattr(y, "_node", None)
+        application = node.inputs[0] if type(node) is Output and node.inputs else node
+        plain = all(v.plain for v in operands if isinstance(v, Value)) and not function.draws
+        several = type(y) is tuple
+        if function.draws:
+            value = Value("input", getattr(y, "_raw", y), plain=True)
+            self.draws.append((value, function, inputs, settings, getattr(y, "_raw", y)))
+            self.inputs.append((value, self.draws[-1]))
+            return self.traced(getattr(y, "_raw", y), value)
+        if function.name in OPENED and function.rules:
+            with Switch(recording=False):
+                opened = function.forward(*[self.constant(x, v) for x, v in zip(inputs, operands)], **settings)
+            out: Any = opened.value
+            out.plain = plain
+        else:
+            out = tuple(Value("step", getattr(p, "_raw", p), plain) for p in y) if several else Value(
+                "step", getattr(y, "_raw", y), plain)
+            self.steps.append(Step(function, function.forward, operands, settings, out))
+        entry = Entry(function, operands, settings, out)
+        if function.saves:
+            entry.saved = Value("step", None)
+            self.steps[-1].out = (*out, entry.saved) if several else (out, entry.saved)
+        self.tape.append(entry)
+        if application is not None and type(application) is not Leaf:
+            self.entry_of[application] = entry
+        if several:
+            return tuple(
+                self.traced(getattr(p, "_raw", p), v, getattr(p, "_node", None)) for p, v in zip(y, out, strict=True)
+            )
+        return self.traced(getattr(y, "_raw", y), out, getattr(y, "_node", None))
+
+    def constant(self, x: Any, operand: Any) -> Any:
+        """The argument as a traced constant, if it has a Value."""
+        return self.traced(getattr(x, "_raw", x), operand) if isinstance(operand, Value) else x
+
+    def number(self, number: Any) -> Variable:
+        """A number that is the same at every call."""
+        out = Traced.__new__(Traced)
+        out._raw, out._node, out._leaf, out._grad, out.name = number, None, None, None, None
+        out.value, out.plain = number, True
+        return out
+
+    def box(self, raw: Any, node: Any) -> Variable:
+        """A Variable of an array and its place in the graph, for a walk whose rules are recorded."""
+        return self.traced(raw, self.by_node[node], node)
+
+    def boxed(self, node: Any) -> tuple[list[Any], Any]:
+        """Arguments and result of a noted application, all as Variables of the recording."""
+        entry = self.entry_of[node]
+        args = [
+            self.traced(a, v, n) if isinstance(v, Value) else a for a, v, n in zip(node.args, entry.operands, node.inputs)
+        ]
+        if type(node.output) is tuple:
+            return args, tuple(
+                self.traced(o, v, Output(node, i, o)) for i, (o, v) in enumerate(zip(node.output, entry.out))
+            )
+        return args, self.traced(node.output, entry.out, node)
+
+    def leaf(self, x: Any) -> Variable:
+        """A Variable to differentiate by, whose value is that of ``x``."""
+        operand = self.operand(x)
+        raw = getattr(x, "_raw", x)
+        leaf = Variable(raw if hasattr(raw, "dtype") else np.asarray(raw))
+        if not isinstance(operand, Value):
+            operand = self.new_input(leaf._raw, leaf._raw, plain=True)
+        return self.traced(leaf._raw, operand, leaf._node)
+
+    def as_plain(self, y: Variable) -> Variable:
+        """What eager code would have as an array."""
+        if type(y) is Traced:
+            y.plain = True
+        return y
+
+    # ---- the backward -------------------------------------------------------------------------------------------
+
+    def derive(self, seeds: dict[Value, Value], wanted: Sequence[Value]) -> list[Any]:
+        """Note the backward too: the gradients of the ``wanted`` inputs, from those of the outputs.
+
+        In the order of the eager walk, and with its sums, so that the numbers are the same.
+        """
+        needed = set(wanted)
+        for entry in self.tape:
+            if any(v in needed for o in entry.operands for v in ([o] if isinstance(o, Value) else [])):
+                if entry.recorded:
+                    needed.update(entry.out if type(entry.out) is tuple else (entry.out,))
+        gradients: dict[Value, Any] = {}
+        for y, g in seeds.items():
+            gradients[y] = self.traced(np.ones(y.shape, y.dtype)[()], g)
+        with Switch(watcher=self, recording=False), np.errstate(all="ignore"):
+            for entry in reversed(self.tape.copy()):
+                outs = entry.out if type(entry.out) is tuple else (entry.out,)
+                gs = [gradients.pop(v, None) if v in needed else None for v in outs]
+                if any(g is not None for g in gs) and entry.recorded:
+                    for i, gx in self._pulled(entry, gs, needed):
+                        v = entry.operands[i]
+                        gradients[v] = gx if v not in gradients else gradients[v] + gx
+        return [gradients[v].value if v in gradients else None for v in wanted]
+
+    def _pulled(self, entry: Entry, gs: list[Any], needed: set[Value]) -> list[tuple[int, Any]]:
+        """(place, gradient) for each operand of an entry that is needed."""
+        function, settings = entry.function, entry.settings
+        places = [i for i, v in enumerate(entry.operands) if isinstance(v, Value) and v in needed]
+        if function.joint is not None:
+            return self._joined(entry, gs, places)
+        args = [self._example(v) if isinstance(v, Value) else v for v in entry.operands]
+        y, found = self._example(entry.out), []
+        for i in places:
+            rule = function.rules[i] if i < len(function.rules) else None
+            if rule is not None:
+                found.append((i, self._fitted(rule(gs[0], y, *args, **settings), entry.operands[i])))
+        return found
+
+    def _joined(self, entry: Entry, gs: list[Any], places: list[int]) -> list[tuple[int, Any]]:
+        """The joint rule of a fused function, as one step."""
+        function, settings = entry.function, entry.settings
+        several, saves, joint = type(entry.out) is tuple, function.saves, function.joint
+        wanted = [i in places for i in range(len(entry.operands))]
+
+        def call(g: Any, y: Any, saved: Any, *args: Any) -> Any:
+            given = joint(list(g) if several else g, y, *((saved,) if saves else ()), wanted, *args, **settings)
+            return tuple(engine_fit(given[i], args[i]) for i in places)
+
+        g = tuple(None if part is None else part.value for part in gs) if several else gs[0].value
+        outs = tuple(Value("step", entry.operands[i]) for i in places)
+        self.steps.append(Step(function, call, (g, entry.out, entry.saved, *entry.operands), {}, outs,
+                               name=f"d_{function.name}"))
+        return [(i, self.traced(np.zeros(v.shape, v.dtype)[()], v)) for i, v in zip(places, outs)]
+
+    def _fitted(self, gx: Any, like: Value) -> Any:
+        """A rule's result summed, expanded and cast as the engine does."""
+        if not isinstance(gx, Variable):
+            gx = self.traced(gx, self.operand(np.asarray(gx)))
+        if gx.shape == like.shape and gx.dtype == like.dtype:
+            return gx
+        if gx.ndim == 2 and len(like.shape) == 1 and gx.dtype.kind == "f":
+            gx = record(sum_rows, (gx,), {})
+        return engine_fit(gx, like)
+
+    def _example(self, value: Any) -> Any:
+        if type(value) is tuple:
+            return tuple(self._example(v) for v in value)
+        return self.traced(self.raws[value], value)
+
+
+def engine_fit(g: Any, like: Any) -> Any:
+    """``engine.fit`` to the form of a value or an array."""
+    if g.shape == like.shape and g.dtype == like.dtype:
+        return g
+    return fit(g, like.shape, like.dtype)
