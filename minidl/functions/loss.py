@@ -12,7 +12,6 @@ import numpy as np
 from minidl.autograd.function import differentiable
 from minidl.autograd.protocols import as_array
 from minidl.functions.activation import softmax, softplus
-from minidl.functions.indexing import _put as put
 
 
 def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
@@ -99,11 +98,12 @@ def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any,
                          ignore_index: int = -100) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
     if saved is None:  # x is a Variable
-        z, where, rows, labels = _rows(x, t, ignore_index)
-        onehot = np.zeros(z.shape, z.dtype)
-        onehot[rows, labels] = 1
-        gx = (softmax(z) - onehot) * (g / max(len(rows), 1))
-        return (gx if where is None else put(gx, (t.size, x.shape[-1]), where)).reshape(x.shape), None
+        labels, classes = t[..., None], np.arange(x.shape[-1])
+        counted = labels != ignore_index
+        gx = softmax(x) - (labels == classes).astype(x.dtype)
+        if type(counted) is not np.ndarray or not counted.all():
+            gx = np.where(counted, gx, 0)
+        return gx * (g / np.maximum(counted.astype(x.dtype).sum(), 1)), None
     e, s, where, rows, labels = saved
     scale = g / max(len(rows), 1)
     gx = e * (scale / s)
