@@ -85,14 +85,16 @@ def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -
         f = [names(u) for u in (np.negative, np.exp, np.add, np.divide)]
         return [f"{f[0]}({a[0]}, {out})", f"{f[1]}({out}, {out})", f"{f[2]}({out}, 1, {out})", f"{f[3]}(1, {out}, {out})"]
     if step.name == "relu":
-        return [f"{names(np.maximum)}({a[0]}, 0, {out})"]
+        return [f"{names(np.maximum)}({a[0]}, 0, out={out})"]
     if step.name == "kept":
         bits = names(_BITS[step.out.dtype.itemsize])
         return [f"{names(np.multiply)}({a[0]}.view({bits}), {a[1]}, {out}.view({bits}))"]
     if step.name == "power":
         ufunc, more = _power(step.operands[1])  # type: ignore[misc]  # is_elementwise asked before
         return [f"{names(ufunc)}({', '.join([a[0], *map(names, more), out])})"]
-    return [f"{names(ufunc_of(step))}({', '.join([*a, out])})"]
+    ufunc = ufunc_of(step)
+    by_name = "out=" if ufunc in (np.maximum, np.minimum) else ""  # NumPy deprecates the other way for these two
+    return [f"{names(ufunc)}({', '.join([*a, by_name + out])})"]
 
 
 def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
