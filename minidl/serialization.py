@@ -89,8 +89,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
 # ---- .npz ----------------------------------------------------------------------------------------------
 
 
-def save_npz(arrays: Mapping[str, Array], target: Path, where: str) -> None:
-    """Write arrays to an .npz file with their hash as its comment."""
+def save_npz(
+    arrays: Mapping[str, Array], target: Path, where: str, aside: Callable[[], None] | None = None
+) -> None:
+    """Write arrays to an .npz file with their hash as its comment; ``aside`` as for ``write``."""
     import zipfile
 
     hashes = {name: _hash(array) for name, array in arrays.items()}
@@ -104,7 +106,7 @@ def save_npz(arrays: Mapping[str, Array], target: Path, where: str) -> None:
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
 
-    write(target, where, put, lambda file: _read_npz(file, lambda name, array: None)[1] == hashes)
+    write(target, where, put, lambda file: _read_npz(file, lambda name, array: None)[1] == hashes, aside)
 
 
 def load_npz(source: Path, where: str, problem: str, *, signed: bool = False) -> tuple[dict[str, Array], str | None]:
@@ -280,8 +282,13 @@ def located(path: Any, where: str, *suffixes: str) -> Path:
     raise ValueError(f"{where}: want a path that ends in {' or '.join(suffixes)}, got {path!r}")
 
 
-def write(path: Path, where: str, put: Callable[[IO[bytes]], Any], check: Callable[[Path], bool]) -> None:
+def write(
+    path: Path, where: str, put: Callable[[IO[bytes]], Any], check: Callable[[Path], bool],
+    aside: Callable[[], None] | None = None,
+) -> None:
     """Write a file beside its place, flush it to the disk, read it back, and move it there; or leave all as it was.
+
+    ``aside`` is called when it is whole and checked, before it takes the place of the old one.
 
     Raises OSError, of the kind that the system gave, if ``put`` or the disk fails or ``check`` finds something else.
     """
@@ -304,6 +311,8 @@ def write(path: Path, where: str, put: Callable[[IO[bytes]], Any], check: Callab
                 raise OSError(errno.EIO, "what was read back is not what was written")
         with suppress(FileNotFoundError):
             os.chmod(unfinished, stat.S_IMODE(target.stat().st_mode))
+        if aside is not None:
+            aside()
         os.replace(unfinished, target)
         flush_folder(target.parent)
     except OSError as error:

@@ -5,6 +5,7 @@ What is trained on the batches lives in `training`; the arrays to try it with li
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -56,7 +57,8 @@ class DataLoader:
             seed = int(random.generator().integers(2**63)) if self.shuffle else 0
         self._generator = np.random.default_rng(_integer("seed", seed, least=0))
         self._before = self._generator.bit_generator.state  # the generator's, as the latest epoch's order was drawn
-        self._given, self._epoch, self._resumes = 0, 0, False  # batches of it so far; its number; whether it goes on
+        self._given: int | None = None  # batches of it so far, None when it is over
+        self._epoch, self._resumes = 0, False  # its number, and whether the next loop goes on with it
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -65,16 +67,29 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         """Start an epoch; its order is drawn now, not at the first batch, so that one left early counts as one."""
-        if self._resumes:
+        first = self._given if self._resumes else None
+        if first is not None:
             now = self._generator.bit_generator.state
             self._generator.bit_generator.state = self._before
             order = self._order()
             self._generator.bit_generator.state = now
         else:
-            self._before, self._given = self._generator.bit_generator.state, 0
+            first, self._before = 0, self._generator.bit_generator.state
             order = self._order()
-        self._resumes, self._epoch = False, self._epoch + 1
-        return self._batches(order, self._given, self._epoch)
+        self._given, self._resumes, self._epoch = first, False, self._epoch + 1
+        return self._batches(order, first, self._epoch)
+
+    def in_order(self) -> DataLoader:
+        """A loader of the same batches without shuffling, beside which the orders to come of this one stay."""
+        twin = copy.copy(self)
+        twin.shuffle = twin._resumes = False
+        return twin
+
+    def __copy__(self) -> DataLoader:
+        """A loader of the same arrays at the same place, with a generator of its own."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), _generator=copy.deepcopy(self._generator))
+        return twin
 
     def _order(self) -> npt.NDArray[Any] | None:
         return self._generator.permutation(self.size) if self.shuffle else None
@@ -87,9 +102,11 @@ class DataLoader:
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
             yield tuple([array[part if order is None else order[part]] for array in self.arrays])
+        if epoch == self._epoch:
+            self._given = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings, the generator's states, and ``given``, the number of batches of the latest epoch so far."""
+        """The settings, the generator's states, and ``given``: batches of the latest epoch so far, None at its end."""
         settings = {name: getattr(self, name) for name in ("size", "batch_size", "shuffle", "drop_last")}
         states = {"generator": self._generator.bit_generator.state, "before": self._before}
         return settings | states | {"given": self._given, "arrays": [[a.dtype.str, *a.shape[1:]] for a in self.arrays]}
@@ -111,13 +128,13 @@ class DataLoader:
         if wrong := [name for name in own if name not in state or (name in settings and state[name] != own[name])]:
             differ = ", ".join(f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong)
             raise ValueError(f"DataLoader.load_state_dict: the data or settings are others: {differ}")
-        given = _integer("given", state["given"], least=0)
-        if given > len(self):
+        given = None if state["given"] is None else _integer("given", state["given"], least=0)
+        if given is not None and given > len(self):
             raise ValueError(f"DataLoader.load_state_dict: got given={given}, of {len(self)} batches")
         bits = np.random.default_rng(0).bit_generator
         bits.state = state["before"]  # raises for what is no state, before anything is changed
         self._generator.bit_generator.state = state["generator"]
-        self._before, self._given, self._resumes = bits.state, given, True
+        self._before, self._given, self._resumes = bits.state, given, given is not None
 
     def __repr__(self) -> str:
         settings = [f"{name}={getattr(self, name)}" for name in ("batch_size", "shuffle", "drop_last")]

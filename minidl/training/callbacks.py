@@ -1,11 +1,24 @@
-"""Callbacks: what a user wants done at the events of `Trainer.fit`.
+"""Callbacks: what is to be done at the events of `Trainer.fit`: the base, EarlyStopping, Checkpoint, Logger.
 
 When the events happen is decided in `trainer.py`; what is shown meanwhile lives in `progress.py`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minidl.optim.checks import count, number
+from minidl.serialization import located
+from minidl.training import checkpoint
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -18,6 +31,10 @@ class Callback:
     epoch's end it is the row of the history, ``lr`` and validation included, and what is written into it is recorded.
     ``self.trainer`` is the Trainer, from ``on_train_begin`` on; ``self.trainer.stop = True`` ends the fit after the
     update in progress.
+
+    A callback whose later doings depend on earlier ones tells them by ``state_dict()`` and takes them up, in a resumed
+    fit, by ``load_state_dict(state)``, after ``on_train_begin``. Where that fit goes on within an epoch,
+    ``on_epoch_begin`` is not told again.
 
     >>> class Log(Callback):
     ...     def on_epoch_end(self, epoch, logs):
@@ -45,3 +62,216 @@ class Callback:
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         """After a batch, and the update if one was due."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: numbers, text, arrays, and lists, tuples and dicts of these; nothing by default."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` gave."""
+        raise NotImplementedError(f"{type(self).__name__} has a state_dict() and no load_state_dict(state)")
+
+
+class Best:
+    """The best figure so far of one name: the least, or for ``mode="max"`` the largest."""
+
+    def __init__(self, where: str, name: str, mode: str | None, least: float = 0.0) -> None:
+        mode = "min" if mode is None and name in ("loss", "val_loss") else mode
+        if mode not in ("min", "max"):
+            raise ValueError(f"{where}: got mode={mode!r} for {name!r}, wanted 'min' or 'max', whichever is better")
+        self.where, self.name, self.sign, self.least = where, name, -1.0 if mode == "max" else 1.0, least
+        self.value = math.inf
+
+    def improves(self, logs: Mapping[str, float]) -> bool:
+        """Whether an epoch's figure is better than all before by more than ``least``, and note it then."""
+        if self.name not in logs:
+            raise ValueError(f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}")
+        value = self.sign * logs[self.name]
+        better = value < self.value - self.least or (self.value == math.inf and value < math.inf)
+        self.value = value if better else self.value
+        return better
+
+
+class EarlyStopping(Callback):
+    """End a fit when a figure has not got better for ``patience`` epochs, and bring back the weights of the best one.
+
+    Args:
+        monitor: the figure's name in the history.
+        patience: how many epochs in a row may be no better than the best.
+        min_delta: by how much a figure has to be better to count.
+        mode: whether the least ("min") or the largest ("max") is best; not needed for losses.
+        restore_best: whether, at the end of the fit, however it ends, parameters and what layers keep become those of
+            the best epoch; ``best_epoch``, from 0, says which.
+
+    Raises ValueError for bad settings, and at the end of an epoch in which nothing of that name was measured.
+
+    >>> EarlyStopping("val_accuracy", patience=3, mode="max").patience
+    3
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self.monitor, self.patience = monitor, count("EarlyStopping: patience", patience)
+        self.restore_best, self.min_delta, self.mode = restore_best, number("EarlyStopping: min_delta", min_delta), mode
+        self.on_train_begin()
+
+    def on_train_begin(self) -> None:
+        self.best = Best("EarlyStopping", self.monitor, self.mode, self.min_delta)
+        self.best_epoch, self.waited = -1, 0
+        self.weights: dict[str, Any] | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if self.best.improves(logs):
+            self.best_epoch, self.waited = epoch, 0
+            self.weights = checkpoint.model_state(self.trainer) if self.restore_best else None
+        else:
+            self.waited += 1
+            self.trainer.stop |= self.waited >= self.patience
+
+    def on_train_end(self) -> None:
+        if self.weights is not None:
+            checkpoint.load_model_state(self.trainer, self.weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        place = {"best": self.best.value, "best_epoch": self.best_epoch, "waited": self.waited}
+        return place | {"weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best.value, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
+        self.weights = state["weights"]
+        self.trainer.stop |= self.waited >= self.patience
+
+
+class Checkpoint(Callback):
+    """Write checkpoints (``Trainer.save``) while a fit goes on, and when a signal or a limit ends it.
+
+    A file takes the place of the one before only when it is on the disk and was read back and found whole. Go on with
+    ``fit(.., resume="auto")``.
+
+    Args:
+        path: an ``.npz`` file, in a folder that exists; the newest checkpoint.
+        every: "epoch", or after how many updates one is written.
+        keep: how many there are, the older ones as ``name.1.npz``, ``name.2.npz``..
+        best: the name of a figure; the checkpoint of its best epoch is kept as ``name.best.npz`` besides.
+        mode: whether the least ("min") or the largest ("max") is best; not needed for losses.
+
+    Raises ValueError or TypeError for bad settings.
+
+    >>> [file.name for file in Checkpoint("model.npz", every=100, keep=3).versions()]
+    ['model.npz', 'model.1.npz', 'model.2.npz']
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], every: int | str = "epoch", keep: int = 1, best: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        self.path, self.keep = located(path, "Checkpoint", ".npz"), count("Checkpoint: keep", keep)
+        if every != "epoch" and isinstance(every, str):
+            raise ValueError(f"Checkpoint: got every={every!r}, wanted 'epoch' or a number of updates")
+        self.every = None if isinstance(every, str) else count("Checkpoint: every", every)
+        self.best_path = self.path.with_suffix(".best.npz")
+        self.monitor, self.mode, self.written = best, mode, 0
+        self.best = None if best is None else Best("Checkpoint", best, mode)
+
+    def versions(self) -> list[Path]:
+        """The files, newest first, whether or not they are there yet."""
+        return [self.path, *(self.path.with_suffix(f".{i}.npz") for i in range(1, self.keep))]
+
+    def request(self) -> None:
+        """Have a checkpoint written as soon as the state is whole."""
+        self.written = self.trainer.steps
+        self.trainer.save(self.path, aside=self._rotate)
+
+    def on_train_begin(self) -> None:
+        self.written = self.trainer.steps
+        if self.monitor is not None:
+            self.best = Best("Checkpoint", self.monitor, self.mode)
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        steps = self.trainer.steps
+        if self.every is not None and steps % self.every == 0 and steps != self.written:
+            self.request()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if self.best is not None and self.best.improves(logs):
+            self.trainer.save(self.best_path)
+        if self.every is None and self.trainer.steps != self.written:
+            self.request()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.best is None else {"best": self.best.value}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.best is not None:
+            self.best.value = state["best"]
+
+    def _rotate(self) -> None:
+        """Give every older checkpoint the next name; the newest stays in its place until the new one takes it."""
+        newest, *older = self.versions()
+        for old, new in reversed(list(pairwise(older))):
+            with suppress(FileNotFoundError):
+                os.replace(old, new)
+        if older and newest.exists():
+            with suppress(FileNotFoundError):
+                older[0].unlink()
+            try:
+                os.link(newest, older[0])
+            except OSError:  # a file system without links
+                shutil.copy2(newest, older[0])
+
+
+class Logger(Callback):
+    """Write the figures of every epoch to a file, ``.csv`` or ``.jsonl``: ``epoch`` from 1, ``updates``, ``seconds``
+    of the epoch, and the row of the history.
+
+    A fit begins the file anew; a resumed one goes on after the epochs of its history. A figure that is not finite is
+    "nan" or "inf" in the one, null in the other. Raises ValueError for another suffix.
+
+    >>> Logger("run.csv").path.name
+    'run.csv'
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = located(path, "Logger", ".csv", ".jsonl")
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_begin(self) -> None:
+        self.rows, self.columns, self.since = [], list[str](), time.perf_counter()
+        if not self.trainer.dry_run:
+            self.path.write_text("", encoding="utf-8")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        now = time.perf_counter()
+        self.rows.append({"epoch": epoch + 1, "updates": self.trainer.steps, "seconds": now - self.since} | logs)
+        self.since = now
+        if not self.trainer.dry_run:
+            self._write(self.rows[-1:])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.rows = [dict(row) for row in state["rows"]]
+        self._write(self.rows)
+
+    def _write(self, rows: list[dict[str, float]]) -> None:
+        """Add rows to the file; all of them anew if one has other columns."""
+        mode, columns = "a", list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
+        if self.path.suffix == ".csv" and columns != self.columns:
+            mode, rows, self.columns = "w", self.rows, columns
+        with open(self.path, mode, encoding="utf-8", newline="") as file:
+            file.write("".join(f"{line}\n" for line in self._lines(rows, mode == "w")))
+
+    def _lines(self, rows: list[dict[str, float]], head: bool) -> list[str]:
+        if self.path.suffix == ".jsonl":
+            return [json.dumps({n: v if math.isfinite(v) else None for n, v in row.items()}) for row in rows]
+        import csv
+        import io
+
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([self.columns] if head else [])
+        writer.writerows([row.get(name, "") for name in self.columns] for row in rows)
+        return text.getvalue().splitlines()

@@ -20,7 +20,7 @@ def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
         raise ValueError(f"fit: got verbose={verbose!r}, wanted 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch)")
     if verbose == "auto":
         verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
-    return [Bar(epochs, batches)] if verbose == 1 else [Lines(epochs)] if verbose == 2 else []
+    return [Bar(epochs, batches)] if verbose == 1 else [Lines(epochs, batches)] if verbose == 2 else []
 
 
 def in_notebook() -> bool:
@@ -43,28 +43,52 @@ def figures(logs: dict[str, float], separator: str = "  ") -> str:
     return separator.join(f"{name} {value:{form(name, value)}}" for name, value in logs.items())
 
 
-class Lines(Callback):
-    """A line on standard output at the end of every epoch, for logs."""
+def left(seconds: float) -> str:
+    """A time to go as a reader says it: "0:07 left"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} left" if hours else f"{minutes}:{rest:02} left"
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+
+class Clock(Callback):
+    """What a fit of so many batches in so many epochs still takes, by what this call has done so far."""
+
+    def __init__(self, epochs: int, batches: int) -> None:
+        self.epochs, self.batches, self.first = epochs, batches, -1.0
 
     def on_epoch_begin(self, epoch: int) -> None:
-        self.started = time.perf_counter()
+        self.epoch, self.started, self.done = epoch, time.perf_counter(), 0
+        if self.first < 0:
+            done = self.trainer.run.batches if self.trainer.run else 0
+            self.first, self.begun = epoch + done / self.batches, self.started
+
+    def to_go(self, batches: int) -> str:
+        """The time left after so many batches of an epoch; nothing at the end, or where it is not known."""
+        at = self.epoch + batches / self.batches
+        seconds = time.perf_counter() - self.begun
+        return left(seconds / (at - self.first) * (self.epochs - at)) if self.first < at < self.epochs else ""
+
+
+class Lines(Clock):
+    """A line on standard output at the end of every epoch, for logs."""
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.done += 1
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.perf_counter() - self.started
-        print(f"{title(epoch, self.epochs)}  {figures(logs)}  {seconds:.2f} s", flush=True)
+        rate = f"{seconds:.2f} s  {self.done / max(seconds, 1e-9):,.0f} it/s"
+        parts = [title(epoch, self.epochs), figures(logs), rate, self.to_go(self.batches)]
+        print("  ".join(filter(None, parts)), flush=True)
 
 
-class Bar(Callback):
+class Bar(Clock):
     """A tqdm bar per epoch on standard error, which stays with the epoch's figures; a widget in a notebook."""
 
-    def __init__(self, epochs: int, batches: int) -> None:
-        self.epochs, self.batches = epochs, batches
-        self.bar: Any = None
+    bar: Any = None
 
     def on_epoch_begin(self, epoch: int) -> None:
+        super().on_epoch_begin(epoch)
         from tqdm.auto import tqdm
 
         self.bar = tqdm(  # shown at every update, as on_batch_end decides when
@@ -87,5 +111,6 @@ class Bar(Callback):
             self.bar.close()
 
     def _show(self, done: int, logs: dict[str, float]) -> None:
-        self.bar.set_postfix_str(figures(logs, ", "), refresh=False)
+        postfix = ", ".join(filter(None, [figures(logs, ", "), self.to_go(done)]))
+        self.bar.set_postfix_str(postfix, refresh=False)
         self.bar.update(done - self.bar.n)

@@ -6,24 +6,34 @@ What an update does lives in `optim`, what a batch is in `data`, what happens at
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from minidl import random
 from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
-from minidl.optim.checks import count
+from minidl.optim.checks import count, number
 from minidl.optim.optimizer import Optimizer
-from minidl.training.callbacks import Callback
+from minidl.serialization import located
+from minidl.training import checkpoint, faults, inputs
+from minidl.training.callbacks import Callback, Checkpoint
 from minidl.training.history import History
+from minidl.training.inputs import Metric
 from minidl.training.progress import progress
+from minidl.training.rates import Rates, find_rates
+from minidl.training.run import Means, Run, signals
 from minidl.training.states import States
 
-Metric = Callable[[Any, Any], Any]
+DRY = 3  # batches of a fast_dev_run
 
 
 class Trainer:
@@ -35,7 +45,10 @@ class Trainer:
         loss: ``loss(prediction, t)``, a 0-d Variable, the mean over the samples of a batch.
         metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict by name;
             ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
-        callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``. ``trainer.history`` is the latest fit's.
+        callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
+
+    ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the name of the signal
+    that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``.
 
     Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name that is taken and for
     an optimizer that has none of the model's parameters.
@@ -58,8 +71,12 @@ class Trainer:
         metrics: Mapping[str, Metric] | Iterable[Metric] | None = None, callbacks: Iterable[Callback] = (),
     ) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
-        self.metrics, self.callbacks = _named(metrics), list(callbacks)
+        self.metrics, self.callbacks = inputs.named(metrics), list(callbacks)
         self.stop, self.history = False, History()
+        self.interrupted: str | None = None
+        self.dry_run, self.run = False, None  # type: bool, Run | None
+        self._requests: list[tuple[Path, Any]] = []  # checkpoints to be written when the state is whole
+        self._looping = False
         for name, value, right, wanted in (
             ("model", model, callable(model), "something to call"),
             ("loss", loss, callable(loss), "something to call"),
@@ -72,15 +89,22 @@ class Trainer:
         if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
             raise ValueError("Trainer: the optimizer has none of the model's parameters; is it another model's?")
 
+    @property
+    def steps(self) -> int:
+        """The number of updates of the latest fit, those before it was resumed included."""
+        return 0 if self.run is None else self.run.updates
+
     def fit(
         self, data: Any, t: Any = None, *, epochs: int, validation: Any = None, batch_size: int | None = None,
         shuffle: bool | None = None, accumulate: int = 1, truncate: int | None = None, verbose: int | str = "auto",
+        max_steps: int | None = None, max_time: float | None = None, fast_dev_run: bool = False,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for some epochs and return their history; call it again to train on.
 
         Args:
             data, t: samples and targets, along axis 0; or a DataLoader of both.
-            epochs: how often to go through the data.
+            epochs: how often to go through the data, with ``resume`` in all.
             validation: evaluated after every epoch: a pair (x, t), a DataLoader, or the fraction of ``data`` to
                 hold out for it, taken from the end before any shuffling.
             batch_size, shuffle: of the data given as arrays; 32 and True if not said.
@@ -88,6 +112,15 @@ class Trainer:
             truncate: for one-step input to a stateful model: batches, as consecutive steps in time, whose losses
                 are summed and then differentiated, the graph behind them cut. The last, shorter window too.
             verbose: 0 silent, 1 a bar, 2 a line per epoch; "auto" is a bar on a terminal or notebook, else lines.
+            max_steps, max_time: updates, with ``resume`` in all, and seconds of this call, after which to stop.
+            fast_dev_run: try everything on three batches: one epoch, no file written, and the model afterwards as it
+                was before.
+            resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the Checkpoint's newest
+                that is whole, or a new beginning where there is none. Model, optimizer, callbacks, data and settings
+                have to be made as they were; then the fit ends bit for bit where it would have without a break.
+
+        Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else the file of
+        ``resume``, and return the history, the broken-off epoch in its last row; a second Ctrl-C raises at once.
 
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as the model learns,
         before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
@@ -95,10 +128,14 @@ class Trainer:
         in these means and with ``accumulate``.
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
-        one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable; FloatingPointError
-        for a loss that is not finite, when nothing was updated with it.
+        one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable, a checkpoint that
+        is damaged or of something else; FloatingPointError for a loss or gradient that is not finite, when nothing was
+        updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
+        drawn = random.generator().bit_generator.state
         epochs, window, states = count("fit: epochs", epochs), count("fit: accumulate", accumulate), States(self.model)
+        max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
+        max_time = None if max_time is None else number("fit: max_time", max_time)
         if truncate is not None:
             if window > 1:
                 raise ValueError("fit: got accumulate and truncate, wanted one of them: each says when to update")
@@ -106,73 +143,186 @@ class Trainer:
             if not states.stateful:
                 raise ValueError("fit: truncate is for a model that carries its state: give a layer stateful=True")
         if isinstance(validation, float):
-            data, t, validation = _held_out(data, t, validation)
-        loader = _loader("fit", data, t, batch_size, shuffle)
+            data, t, validation = inputs.held_out(data, t, validation)
+        loader = inputs.loader("fit", data, t, batch_size, shuffle)
         states.check(loader, "fit")
         if validation is not None:
-            pair = isinstance(validation, tuple | list) and len(validation) == 2
-            vx, vt = validation if pair else (validation, None)
-            validation = _loader("fit: validation", vx, vt, loader.batch_size if pair else None, in_order=True)
+            validation = inputs.validation_loader(validation, loader.batch_size)
             states.check(validation, "fit: validation")
-        callbacks = [*progress(verbose, epochs, len(loader)), *self.callbacks]
+        if fast_dev_run:
+            epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
+        shown = progress(verbose, epochs, len(loader))
+        files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
+        found = checkpoint.found(resume, files, "fit: resume")
 
-        self.stop, self.history = False, History()
-        begun: list[Callback] = []
+        run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, found[0] if found else None)
+        before, self.run = self.run, run
+        try:
+            if found is not None:
+                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
+        except Exception:
+            self.run = before
+            raise
+        self.stop, self.interrupted, self.dry_run = False, None, fast_dev_run
+        self.history = History([dict(row) for row in found[1]["history"]] if found else None)
+        self._looping = True
+        try:
+            with checkpoint.untouched(self, states, loader, drawn) if fast_dev_run else nullcontext(), signals(run):
+                self._loop(run, states, shown, validation, found)
+                self._write()  # what on_train_end asked for
+        finally:
+            self._looping, self._requests, self.interrupted = False, [], run.interrupted
+        return self.history
+
+    def _loop(
+        self, run: Run, states: States, shown: list[Callback], validation: DataLoader | None,
+        found: tuple[Path, dict[str, Any]] | None,
+    ) -> None:
+        """Train epoch by epoch, from wherever the run is, and tell the callbacks."""
+        callbacks, begun = [*shown, *self.callbacks], list[Callback]()
         try:
             for callback in callbacks:
                 callback.trainer = self
                 begun.append(callback)
                 callback.on_train_begin()
-            for epoch in range(epochs):
-                for callback in callbacks:
-                    callback.on_epoch_begin(epoch)
+            if found is not None:  # again, as a callback may have drawn random numbers, or changed the model
+                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
+                checkpoint.load_callback_states(self, found[1], f"fit: resume: {found[0]}")
+                self.stop |= run.over
+            while run.epoch < run.epochs and not self.stop:
+                for callback in callbacks if run.fresh else shown:  # one that goes on has begun before
+                    callback.on_epoch_begin(run.epoch)
                 if self.stop:
                     break
-                rate = float(self.optimizer.current_lr)
-                where = f"fit: epoch {epoch + 1} of {epochs}, "
-                row = self._epoch(loader, states, window, truncate is not None, callbacks, where)
-                if validation is not None:
-                    row |= {f"val_{name}": value for name, value in self.evaluate(validation).items()}
-                row["lr"] = rate
+                if run.fresh:
+                    run.rate = float(self.optimizer.current_lr)
+                row = self._epoch(run, states, callbacks, f"fit: epoch {run.epoch + 1} of {run.epochs}, ")
+                if validation is not None and run.interrupted is None:
+                    row |= {f"val_{name}": value for name, value in self._evaluate("evaluate", validation, run).items()}
+                row["lr"] = run.rate
+                if run.interrupted is not None:
+                    if run.cut is None:  # it came during validation
+                        self._break_off(run)
+                    self.history.rows.append(row)
+                    break
                 self.history.rows.append(row)
                 for callback in callbacks:
-                    callback.on_epoch_end(epoch, row)
-                if self.stop:
-                    break
+                    callback.on_epoch_end(run.epoch, row)
+                if run.cut is None:
+                    run.next_epoch()
+                if run.interrupted is not None:
+                    self._request(run)
+                self._write()
+                self.stop |= run.over
         finally:
             for callback in begun:
                 callback.on_train_end()
-        return self.history
 
-    def _epoch(
-        self, loader: DataLoader, states: States, window: int, summed: bool, callbacks: Sequence[Callback], where: str
-    ) -> dict[str, float]:
-        """Learn from every batch once, with an update per window of batches; return the means over the samples.
+    def _epoch(self, run: Run, states: States, callbacks: Sequence[Callback], where: str) -> dict[str, float]:
+        """Learn from every batch left once, with an update per window of them; return the means over the samples.
 
         A window's loss is the sum of its batches' losses, or their mean over the samples.
         """
-        batches, number, means = iter(loader), 0, Means()
-        states.reset()
-        while together := list(islice(batches, window)):
+        if run.fresh:
+            states.reset()
+        batches, number, of = iter(run.loader), run.batches, len(run.loader)
+        while together := list(islice(batches, run.window)):
             samples = sum(len(x) for x, _ in together)
             total: Any = 0.0
             self.optimizer.cleargrads()
             for i, (x, t) in enumerate(together, 1):
                 for callback in callbacks:
                     callback.on_batch_begin(number)
-                loss, prediction = self._forward(x, t, states, f"{where}batch {number + 1} of {len(loader)}: ")
-                logs = means.add(len(x), self._figures(loss, prediction.data, t))
-                total = total + loss if summed else loss
-                if i == len(together) or not summed:
-                    states.backward(total, None if summed or len(x) == samples else len(x) / samples)
+                here = f"{where}batch {number + 1} of {of}: "
+                loss, prediction = self._forward(x, t, states, here)
+                logs = run.means.add(len(x), self._figures(loss, prediction.data, t))
+                total = total + loss if run.summed else loss
+                if i == len(together) or not run.summed:
+                    states.backward(total, None if run.summed or len(x) == samples else len(x) / samples)
                 if i == len(together):
+                    faults.check_gradients(self, states, x, t, here)
                     self.optimizer.update()
+                    run.count(i)
                 for callback in callbacks:
                     callback.on_batch_end(number, logs)
                 number += 1
-            if self.stop:
+            self.stop |= run.over
+            if self.stop and (number < of or run.interrupted is not None):
+                self._break_off(run)
                 break
-        return logs
+            if self._requests:
+                self._write()
+        return run.means.now()
+
+    def _break_off(self, run: Run) -> None:
+        """Note, and write where it is wanted, the state within an epoch that goes on only when it is resumed."""
+        history = [dict(row) for row in self.history.rows]
+        run.cut = {"callbacks": checkpoint.callback_states(self), "history": history}
+        self._request(run)
+        self._write()
+
+    def _request(self, run: Run) -> None:
+        """Let the checkpoints of a run that ends here be written, and say so if a signal ended it."""
+        before = len(self._requests)
+        for callback in self.callbacks:
+            if isinstance(callback, Checkpoint):
+                callback.request()
+        if run.interrupted is not None:
+            if len(self._requests) == before and run.path is not None:
+                self._requests.append((run.path, None))
+            saved = ", ".join(str(path) for path, _ in self._requests) or "nothing, as there is no Checkpoint"
+            place = f"after {run.updates} updates, in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"
+            print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
+
+    def save(self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None) -> None:
+        """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
+
+        It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and rate, the states of
+        callbacks, hooks and schedules that have a ``state_dict()``, the history, the loader's order and position, and
+        every random generator in the model, the loss, the metrics, the hooks and the callbacks. Called during a fit, by
+        a callback, it writes when the update in progress is made and all callbacks were told; ``aside`` is called
+        before the new file takes the old one's place.
+
+        Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
+        TypeError for a state that is more than numbers, text and arrays.
+        """
+        self._requests.append((located(path, "Trainer.save", ".npz"), aside))
+        if not self._looping:
+            self._write()
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Put back model, optimizer, generators and history from a checkpoint, to use them; ``fit`` can go on from it.
+
+        Raises FileNotFoundError if it is not there; ValueError, with nothing changed, if it is damaged or of another
+        model or optimizer.
+        """
+        if self._looping:
+            raise RuntimeError("Trainer.load: a fit is in progress; load before, or fit with resume=")
+        found = checkpoint.found(path, [], "Trainer.load")
+        self.run, tree = None, found[1] if found else {}
+        checkpoint.restore(self, tree, f"Trainer.load: {path}")
+        self.history = History(tree["history"])
+
+    def _write(self) -> None:
+        """Write the checkpoints asked for, now that the state is whole."""
+        wanted, self._requests = self._requests, []
+        if wanted and not self.dry_run:
+            tree = checkpoint.capture(self)
+            for path, aside in dict(wanted).items():
+                checkpoint.save(tree, path, aside)
+
+    def find_lr(
+        self, data: Any, t: Any = None, *, start: float = 1e-6, end: float = 10.0, steps: int = 100,
+        batch_size: int | None = None,
+    ) -> Rates:
+        """Train with a rate that grows from ``start`` to ``end`` and note the losses; then all is as it was before.
+
+        Returns ``Rates``: ``rates``, ``losses``, the ``suggestion``, where the smoothed loss falls steepest, and
+        ``plot(path)``. It ends early when the loss is four times its least, or not finite. Raises as ``fit``.
+
+        Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
+        """
+        return find_rates(self, data, t, start, end, steps, batch_size)
 
     def train_step(self, x: Any, t: Any) -> float:
         """Learn from one batch: clear the gradients, forward, backward, update; return the loss. Raises as ``fit``.
@@ -183,6 +333,7 @@ class Trainer:
         self.optimizer.cleargrads()
         loss, _ = self._forward(x, t, states, "train_step: ")
         states.backward(loss)
+        faults.check_gradients(self, states, x, t, "train_step: ")
         self.optimizer.update()
         return float(loss.item())
 
@@ -200,8 +351,7 @@ class Trainer:
             why = "no parameters, all frozen, or the graph was left (detach, no_grad)"
             raise ValueError(f"{where}the loss does not depend on anything that requires a gradient: {why}")
         if not math.isfinite(loss.item()):
-            hint = "a smaller rate, ClipGrad, scaled inputs; minidl.detect_anomaly() finds the function that gave it"
-            raise FloatingPointError(f"{where}the loss is {loss.item()}; nothing was updated with it. Try {hint}")
+            raise faults.bad_loss(self, states, loss.item(), x, t, where)
         return loss, prediction
 
     def _figures(self, loss: Any, prediction: Any, t: Any) -> dict[str, float]:
@@ -220,85 +370,24 @@ class Trainer:
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader, states, means = _loader("evaluate", data, t, batch_size, in_order=True), States(self.model), Means()
-        with states.evaluation("evaluate", loader):
-            for x, target in loader:
-                prediction = states.forward(x, "evaluate: ")
-                figures = self._figures(self.loss(prediction, target), np.asarray(prediction), target)
-                result = means.add(len(x), figures)
-        return result
+        return self._evaluate("evaluate", inputs.loader("evaluate", data, t, batch_size, in_order=True))
+
+    def _evaluate(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
+        """The means on a loader's batches, of a run's signal or dry run only the first ones."""
+        states, means = States(self.model), Means()
+        with states.evaluation(where, loader):
+            for x, t in islice(loader, DRY if run is not None and self.dry_run else None):
+                prediction = states.forward(x, f"{where}: ")
+                means.add(len(x), self._figures(self.loss(prediction, t), np.asarray(prediction), t))
+                if run is not None and run.interrupted is not None:
+                    break
+        return means.now()
 
     def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> npt.NDArray[Any]:
         """Return the model's output for every sample ``x`` along axis 0, in order, run as by ``evaluate``.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader, states = _batches("predict", x, batch_size=batch_size), States(self.model)
+        loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with states.evaluation("predict", loader):
             return np.concatenate([np.asarray(states.forward(batch, "predict: ")) for (batch,) in loader])
-
-
-class Means:
-    """Means over all samples so far of figures that are means over a batch each."""
-
-    def __init__(self) -> None:
-        self.samples, self.sums = 0, {}  # type: int, dict[str, float]
-
-    def add(self, samples: int, figures: dict[str, float]) -> dict[str, float]:
-        """Add the figures of a batch of so many samples; return the means by name."""
-        self.samples += samples
-        for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + samples * value
-        return {name: total / self.samples for name, total in self.sums.items()}
-
-
-def _named(metrics: Mapping[str, Metric] | Iterable[Metric] | None) -> dict[str, Metric]:
-    """The metrics by name."""
-    if isinstance(metrics, Mapping):
-        pairs = list(metrics.items())
-    else:
-        metrics = [metrics] if callable(metrics) else metrics
-        pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics or ()]
-    for i, (name, metric) in enumerate(pairs):
-        if not callable(metric):
-            raise TypeError(f"Trainer: the metric {metric!r} cannot be called")
-        if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith("val_"):
-            raise ValueError(f"Trainer: a metric cannot be called {name!r}, empty or taken; give a dict of names")
-    return dict(pairs)
-
-
-def _loader(
-    where: str, data: Any, t: Any, batch_size: int | None, shuffle: bool | None = None, in_order: bool = False
-) -> DataLoader:
-    """The loader, or a copy that does not shuffle, or one of the arrays."""
-    if not isinstance(data, DataLoader):
-        if t is None:
-            raise TypeError(f"{where}: got x without t: a {type(data).__name__}, wanted a pair x, t or a DataLoader")
-        return _batches(where, data, t, batch_size=batch_size, shuffle=not in_order if shuffle is None else shuffle)
-    given = (("t", t), ("batch_size", batch_size), ("shuffle", shuffle))
-    if extra := [name for name, value in given if value is not None]:
-        raise ValueError(f"{where}: got a DataLoader and {', '.join(extra)}; the loader has its own")
-    if len(data.arrays) != 2:
-        raise ValueError(f"{where}: got a DataLoader of {len(data.arrays)} arrays, wanted two: DataLoader(x, t)")
-    loader = copy(data) if in_order else data  # so that the original's orders to come stay as they are
-    loader.shuffle &= not in_order
-    return loader
-
-
-def _batches(where: str, *arrays: Any, batch_size: int | None = None, shuffle: bool = False) -> DataLoader:
-    """A DataLoader of the arrays, whose complaints come from where it was asked for."""
-    try:
-        return DataLoader(*arrays, batch_size=32 if batch_size is None else batch_size, shuffle=shuffle)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
-
-
-def _held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Training samples, their targets, and the last fraction of both as a pair."""
-    if isinstance(data, DataLoader):
-        raise ValueError("fit: a fraction as validation needs data as arrays; give a pair or a DataLoader instead")
-    x, t = _loader("fit", data, t, None, in_order=True).arrays
-    if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
-        raise ValueError(f"fit: got validation={fraction!r} of {len(x)} samples, wanted a part with neither part empty")
-    kept = len(x) - round(len(x) * fraction)
-    return x[:kept], t[:kept], (x[kept:], t[kept:])

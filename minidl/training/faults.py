@@ -1,0 +1,69 @@
+"""Faults: what is said when a loss or a gradient is not finite: the step, the parameter, the function.
+
+When it is looked for is decided in `trainer.py`; anomaly detection itself lives in `autograd`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.autograd.modes import detect_anomaly
+
+if TYPE_CHECKING:
+    from minidl.training.states import States
+    from minidl.training.trainer import Trainer
+
+HINT = "Try a smaller rate, optim.hooks.ClipGrad, scaled inputs"
+
+
+def bad_loss(trainer: Trainer, states: States, loss: float, x: Any, t: Any, where: str) -> FloatingPointError:
+    """The error for a loss that is not finite."""
+    why = explained(trainer, states, x, t)
+    step = f"at update {trainer.optimizer.t + 1}; nothing was updated with it"
+    return FloatingPointError(f"{where}the loss is {loss} {step}. {why}{HINT}")
+
+
+def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str) -> None:
+    """Raise FloatingPointError, before an update, if a gradient is not finite."""
+    for i, p in enumerate(trainer.optimizer.params):
+        if p._grad is None:
+            continue
+        g = p._grad._raw
+        if math.isfinite(np.vdot(g, g)) or np.isfinite(g).all():  # a sum of squares is quicker, and may overflow
+            continue
+        names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
+        name = f"{names.get(id(p), p.name or i)} {p.shape}"
+        raise FloatingPointError(
+            f"{where}the gradient of parameter {name} is not finite at update {trainer.optimizer.t + 1}; nothing was "
+            f"updated with it. {explained(trainer, states, x, t)}{HINT}"
+        )
+
+
+def explained(trainer: Trainer, states: States, x: Any, t: Any) -> str:
+    """Where what is not finite comes from: the data, a parameter, or a function and the line that applied it."""
+    for name, array in (("x", np.asarray(x)), ("t", np.asarray(t))):
+        if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
+            place = tuple(int(i) for i in np.argwhere(~finite)[0])
+            return f"The batch's {name} has {array[place]} at {place}. "
+    for name, p in getattr(trainer.model, "named_parameters", list)():
+        if not np.isfinite(p.data).all():
+            return f"Parameter {name} {p.shape} was not finite before. "
+    grads = [(p, p._grad) for p in trainer.optimizer.params]  # which stay for the user to look at
+    saved = [(layer, {name: getattr(layer, name) for name in layer.carried}) for layer in states.layers]
+    trainer.optimizer.cleargrads()
+    try:
+        with detect_anomaly(), np.errstate(all="ignore"):
+            trainer.loss(states.forward(x, ""), t).backward()
+    except FloatingPointError as error:
+        return f"In it, {error}. "
+    except Exception:  # whatever else happens here, it is not what is to be told
+        return ""
+    finally:
+        for layer, carried in saved:
+            vars(layer).update(carried)
+        for p, g in grads:
+            p._grad = g
+    return ""

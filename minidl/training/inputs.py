@@ -1,0 +1,70 @@
+"""What Trainer is given, checked and brought into one form: metrics by name, data as a DataLoader.
+
+What is done with it is in `trainer.py`; what a batch is, in `data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from minidl.data.loader import DataLoader
+
+Metric = Callable[[Any, Any], Any]
+
+
+def named(metrics: Mapping[str, Metric] | Iterable[Metric] | None) -> dict[str, Metric]:
+    """The metrics by name."""
+    if isinstance(metrics, Mapping):
+        pairs = list(metrics.items())
+    else:
+        metrics = [metrics] if callable(metrics) else metrics
+        pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics or ()]
+    for i, (name, metric) in enumerate(pairs):
+        if not callable(metric):
+            raise TypeError(f"Trainer: the metric {metric!r} cannot be called")
+        if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith("val_"):
+            raise ValueError(f"Trainer: a metric cannot be called {name!r}, empty or taken; give a dict of names")
+    return dict(pairs)
+
+
+def loader(
+    where: str, data: Any, t: Any, batch_size: int | None, shuffle: bool | None = None, in_order: bool = False
+) -> DataLoader:
+    """The loader, or a copy that does not shuffle, or one of the arrays."""
+    if not isinstance(data, DataLoader):
+        if t is None:
+            raise TypeError(f"{where}: got x without t: a {type(data).__name__}, wanted a pair x, t or a DataLoader")
+        return batches(where, data, t, batch_size=batch_size, shuffle=not in_order if shuffle is None else shuffle)
+    given = (("t", t), ("batch_size", batch_size), ("shuffle", shuffle))
+    if extra := [name for name, value in given if value is not None]:
+        raise ValueError(f"{where}: got a DataLoader and {', '.join(extra)}; the loader has its own")
+    if len(data.arrays) != 2:
+        raise ValueError(f"{where}: got a DataLoader of {len(data.arrays)} arrays, wanted two: DataLoader(x, t)")
+    return data.in_order() if in_order else data
+
+
+def batches(where: str, *arrays: Any, batch_size: int | None = None, shuffle: bool = False) -> DataLoader:
+    """A DataLoader of the arrays, whose complaints come from where it was asked for."""
+    try:
+        return DataLoader(*arrays, batch_size=32 if batch_size is None else batch_size, shuffle=shuffle)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
+
+
+def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
+    """Training samples, their targets, and the last fraction of both as a pair."""
+    if isinstance(data, DataLoader):
+        raise ValueError("fit: a fraction as validation needs data as arrays; give a pair or a DataLoader instead")
+    x, t = loader("fit", data, t, None, in_order=True).arrays
+    if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
+        raise ValueError(f"fit: got validation={fraction!r} of {len(x)} samples, wanted a part with neither part empty")
+    kept = len(x) - round(len(x) * fraction)
+    return x[:kept], t[:kept], (x[kept:], t[kept:])
+
+
+def validation_loader(given: Any, batch_size: int) -> DataLoader:
+    """Validation data, a pair or a DataLoader, as a loader in order."""
+    pair = isinstance(given, tuple | list) and len(given) == 2
+    x, t = given if pair else (given, None)
+    return loader("fit: validation", x, t, batch_size if pair else None, in_order=True)

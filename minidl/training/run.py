@@ -1,0 +1,118 @@
+"""Run: how far a fit is, and what ends it; Means, of figures over batches; signals caught meanwhile.
+
+What is done at each point is in `trainer.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+from minidl.data.loader import DataLoader
+
+
+class Means:
+    """Means over all samples so far of figures that are means over a batch each."""
+
+    def __init__(self) -> None:
+        self.samples, self.sums = 0, {}  # type: int, dict[str, float]
+
+    def add(self, samples: int, figures: dict[str, float]) -> dict[str, float]:
+        """Add the figures of a batch of so many samples; return the means by name."""
+        self.samples += samples
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + samples * value
+        return self.now()
+
+    def now(self) -> dict[str, float]:
+        """The means by name."""
+        return {name: total / self.samples for name, total in self.sums.items()}
+
+
+class Run:
+    """How far a fit is: in ``epoch``, counted from 0, so many ``batches`` of it and ``updates`` in all are done."""
+
+    def __init__(
+        self, loader: DataLoader, epochs: int, window: int, summed: bool,
+        max_steps: int | None = None, max_time: float | None = None, path: Path | None = None,
+    ) -> None:
+        self.loader, self.epochs, self.window, self.summed = loader, epochs, window, summed
+        self.epoch, self.batches, self.updates, self.means = 0, 0, 0, Means()
+        self.rate = 0.0  # of the epoch's first update
+        self.interrupted: str | None = None  # the signal that ends it
+        self.cut: dict[str, Any] | None = None  # callbacks' states and history when an epoch was broken off
+        self.path = path  # where it was resumed from
+        self.max_steps, self.ends = max_steps, None if max_time is None else time.monotonic() + max_time
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its epoch is still to begin."""
+        return self.batches == 0
+
+    @property
+    def over(self) -> bool:
+        """Whether the updates or the time allowed are used up, or a signal came."""
+        steps = self.max_steps is not None and self.updates >= self.max_steps
+        return steps or self.interrupted is not None or (self.ends is not None and time.monotonic() >= self.ends)
+
+    def count(self, batches: int) -> None:
+        """Note an update with so many batches."""
+        self.updates += 1
+        self.batches += batches
+
+    def next_epoch(self) -> None:
+        """Note that an epoch is over."""
+        self.epoch, self.batches, self.means = self.epoch + 1, 0, Means()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it is, and the loader's state."""
+        means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
+        place = {name: getattr(self, name) for name in ("window", "summed", "epoch", "batches", "updates", "rate")}
+        return place | {"means": means, "loader": self.loader.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.loader.load_state_dict(state["loader"])
+        for name in ("epoch", "batches", "updates", "rate"):
+            setattr(self, name, state[name])
+        self.means = Means()
+        self.means.samples, self.means.sums = state["means"]["samples"], dict(state["means"]["sums"])
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raise ValueError if it could not go on from there: the data or settings are others."""
+        if (state["window"], state["summed"]) != (self.window, self.summed):
+            name = "truncate" if state["summed"] else "accumulate"
+            raise ValueError(f"it was trained with {name}={state['window']}, and has to be trained on so")
+        copy(self.loader).load_state_dict(state["loader"])
+
+
+@contextmanager
+def signals(run: Run) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run after the batch in progress; a second Ctrl-C raises KeyboardInterrupt.
+
+    Only in the main thread, where Python tells of signals, and only where nobody else handles them.
+    """
+
+    def handle(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and run.interrupted is not None:
+            raise KeyboardInterrupt
+        run.interrupted = signal.Signals(number).name
+
+    usual: dict[int, Callable[..., Any] | int] = {
+        signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL
+    }
+    main = threading.current_thread() is threading.main_thread()
+    taken = [number for number, default in usual.items() if main and signal.getsignal(number) == default]
+    for number in taken:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, usual[number])
