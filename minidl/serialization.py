@@ -256,9 +256,16 @@ def _read_safetensors(source: Path, package: Any) -> tuple[dict[str, Array], dic
             raise ValueError(f"{name!r} is damaged")
         bf16 = found["dtype"] == "BF16"
         arrays[name] = (array.astype("<u4") << 16).view("<f4") if bf16 else array.copy()
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_once)
     signed = (header.get("__metadata__") or {}).get("minidl.sha256")
     return arrays, {name: _hash(array) for name, array in arrays.items()}, signed
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict of the pairs; the package would take the last of two that have one name."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name is in its header more than once")
+    return found
 
 
 def _package(where: str) -> Any:

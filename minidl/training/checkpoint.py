@@ -130,22 +130,25 @@ def model_state(trainer: Trainer) -> dict[str, Any]:
     """The parameters of the model and of the optimizer, which of them are frozen, and what the layers keep besides."""
     model = trainer.model
     parameters = model.state_dict() if hasattr(model, "state_dict") else {}
-    layers = model.sublayers() if hasattr(model, "sublayers") else []
     return {
         "parameters": parameters, "others": [p.data.copy() for p in _others(trainer)],
         "trained": [p.requires_grad for p in _parameters(trainer)],
-        "layers": [{"type": type(layer).__name__, "state": _kept(layer)} for layer in layers],
+        "layers": [{"type": type(layer).__name__, "state": _kept(layer)} for layer in _layers(model)],
     }
 
 
 def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Put back what ``model_state`` gave; ValueError, and nothing is changed, if it is of another model."""
     others, model = _others(trainer), trainer.model
-    layers = model.sublayers() if hasattr(model, "sublayers") else []
+    layers = _layers(model)
     got = [(a.shape, a.dtype) for a in state["others"]], [layer["type"] for layer in state["layers"]]
     want = [(p.shape, p.dtype) for p in others], [type(layer).__name__ for layer in layers]
     if got != want:
         raise ValueError(f"the parameters or layers are others: got {got}, want {want}")
+    for layer, found in zip(layers, state["layers"]):
+        for name in found["state"]:
+            if callable(old := getattr(layer, name, None)) or isinstance(old, Variable) and name not in layer.carried:
+                raise ValueError(f"{type(layer).__name__}.{name} is {type(old).__name__}, and no array or number")
     if hasattr(model, "load_state_dict"):
         model.load_state_dict(state["parameters"])
     for p, value in zip(others, state["others"]):
@@ -153,13 +156,17 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     for p, trained in zip(_parameters(trainer), state["trained"], strict=True):
         if p.requires_grad != trained:
             p.requires_grad = trained
-    for layer, kept in zip(layers, state["layers"]):
-        for name, value in kept["state"].items():
+    for layer, found in zip(layers, state["layers"]):
+        for name, value in found["state"].items():
             old = vars(layer).get(name)
             if isinstance(old, np.ndarray) and (old.shape, old.dtype) == (np.shape(value), np.asarray(value).dtype):
                 old[...] = value  # in place, as others may hold it
             else:
                 setattr(layer, name, value.copy() if isinstance(value, np.ndarray) else value)
+
+
+def _layers(model: Any) -> list[Layer]:
+    return model.sublayers() if hasattr(model, "sublayers") else []
 
 
 def _kept(layer: Layer) -> dict[str, Any]:
@@ -210,42 +217,59 @@ def callback_states(trainer: Trainer) -> list[dict[str, Any]]:
 def restore(trainer: Trainer, tree: Mapping[str, Any], where: str) -> None:
     """Put back what ``capture`` gave, but the history and the callbacks' states.
 
-    ValueError, and nothing is changed, if the checkpoint is of another model, optimizer or data.
+    ValueError, and nothing is changed, if the checkpoint is of another model, optimizer or data, or makes no sense.
     """
-    optimizer, run = trainer.optimizer, trainer.run
-    _matched(trainer, tree["callbacks"], where)  # this and what follows raises before anything is changed
-    generators, parts = dict(_generators(trainer)), dict(_parts(trainer))
+    optimizer, generators = trainer.optimizer, dict(_generators(trainer))
+    weights = [(p, None if _lazy(p) else p.data.copy(), p.requires_grad) for p in _parameters(trainer)]
+    kept = [(layer, _kept(layer)) for layer in _layers(trainer.model)]
+    before = optimizer.state_dict(), optimizer.lr, {name: g.bit_generator.state for name, g in generators.items()}
+    try:
+        _check(trainer, tree, generators)
+        load_model_state(trainer, tree["model"])
+        optimizer.load_state_dict(tree["optimizer"]["state"])
+        rate = tree["optimizer"]["rate"]
+        if rate["value"] is not None:
+            optimizer.lr = rate["value"]
+        for name, part in _parts(trainer):
+            part.load_state_dict(tree["parts"][name])
+        if optimizer.current_lr != rate["next"]:
+            got = f"got {rate['next']}, want {optimizer.current_lr}"
+            raise ValueError(f"the schedule's rate for update {optimizer.t}: {got}")
+        for name, generator in generators.items():
+            generator.bit_generator.state = tree["generators"][name]
+        if trainer.run is not None and tree["run"] is not None:
+            trainer.run.load_state_dict(tree["run"])
+    except Exception as error:
+        for p, value, trained in weights:
+            p._raw = value  # as it was, without data too
+            if p.requires_grad != trained:
+                p.requires_grad = trained
+        for layer, state in kept:
+            vars(layer).update(state)
+        optimizer.load_state_dict(before[0])
+        optimizer.lr = before[1]
+        for name, generator in generators.items():
+            generator.bit_generator.state = before[2][name]
+        why = str(error) if isinstance(error, ValueError) else f"it makes no sense: {error!r}"
+        raise ValueError(f"{where}: it is of another trainer: {why}") from error
+
+
+def _check(trainer: Trainer, tree: Mapping[str, Any], generators: Mapping[str, Any]) -> None:
+    """Raise if a checkpoint is of another trainer."""
     kinds = {name: generator.bit_generator.state["bit_generator"] for name, generator in generators.items()}
-    rate = tree["optimizer"]["rate"]
+    optimizer = trainer.optimizer
     for what, got, want in (
         ("the optimizer", tree["optimizer"]["type"], type(optimizer).__name__),
         ("the random generators", {name: state["bit_generator"] for name, state in tree["generators"].items()}, kinds),
-        ("the schedule or hooks with a state", list(tree["parts"]), list(parts)),
-        ("whether the rate is a schedule", rate["value"] is None, callable(optimizer.lr)),
+        ("the schedule or hooks with a state", list(tree["parts"]), [name for name, _ in _parts(trainer)]),
+        ("whether the rate is a schedule", tree["optimizer"]["rate"]["value"] is None, callable(optimizer.lr)),
+        ("whether every row of the history is one", all(isinstance(row, dict) for row in tree["history"]), True),
     ):
         if got != want:
-            raise ValueError(f"{where}: it is of another trainer: {what}: got {got}, want {want}")
-    before = [(p, None if _lazy(p) else p.data.copy()) for p in _parameters(trainer)]
-    try:
-        if run is not None and tree["run"] is not None:
-            run.check(tree["run"])
-        load_model_state(trainer, tree["model"])
-        optimizer.load_state_dict(tree["optimizer"]["state"])
-        if rate["value"] is None and "schedule" not in parts and optimizer.current_lr != rate["next"]:
-            got = f"got {rate['next']}, want {optimizer.current_lr}"
-            raise ValueError(f"the schedule's rate for update {optimizer.t}: {got}")
-    except Exception as error:
-        for p, value in before:
-            p._raw = value  # as it was, without data too
-        raise ValueError(f"{where}: it is of another trainer: {error}") from error
-    if run is not None and tree["run"] is not None:
-        run.load_state_dict(tree["run"])
-    if rate["value"] is not None:
-        optimizer.lr = rate["value"]
-    for name, part in parts.items():
-        part.load_state_dict(tree["parts"][name])
-    for name, generator in generators.items():
-        generator.bit_generator.state = tree["generators"][name]
+            raise ValueError(f"{what}: got {got}, want {want}")
+    _matched(trainer, tree["callbacks"])
+    if trainer.run is not None and tree["run"] is not None:
+        trainer.run.check(tree["run"])
 
 
 @contextmanager
@@ -271,18 +295,18 @@ def _lazy(p: Variable) -> bool:
     return isinstance(p, Parameter) and p.lazy
 
 
-def load_callback_states(trainer: Trainer, tree: Mapping[str, Any], where: str) -> None:
+def load_callback_states(trainer: Trainer, tree: Mapping[str, Any]) -> None:
     """Give each callback the state of the one of its type in the same place among these."""
-    for callback, state in _matched(trainer, tree["callbacks"], where):
+    for callback, state in _matched(trainer, tree["callbacks"]):
         callback.load_state_dict(state)
 
 
-def _matched(trainer: Trainer, states: list[dict[str, Any]], where: str) -> list[tuple[Any, dict[str, Any]]]:
+def _matched(trainer: Trainer, states: list[dict[str, Any]]) -> list[tuple[Any, dict[str, Any]]]:
     pairs, left = [], list(trainer.callbacks)
     for state in states:
         callback = next((c for c in left if type(c).__name__ == state["type"]), None)
         if callback is None:
-            raise ValueError(f"{where}: it has the state of a callback {state['type']}, which this trainer has not")
+            raise ValueError(f"it has the state of a callback {state['type']}, which is not among this one's")
         left.remove(callback)
         pairs.append((callback, state["state"]))
     return pairs

@@ -74,7 +74,8 @@ class Run:
         """Where it is, and the loader's state."""
         means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
         place = {name: getattr(self, name) for name in ("window", "summed", "epoch", "batches", "updates", "rate")}
-        return place | {"means": means, "loader": self.loader.state_dict()}
+        loader = self.loader.state_dict() | {"given": self.batches or None}  # it may have looked for a batch more
+        return place | {"means": means, "loader": loader}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""

@@ -187,7 +187,7 @@ class Trainer:
                 callback.on_train_begin()
             if found is not None:  # again, as a callback may have drawn random numbers, or changed the model
                 checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-                checkpoint.load_callback_states(self, found[1], f"fit: resume: {found[0]}")
+                checkpoint.load_callback_states(self, found[1])
                 self.stop |= run.over
             while run.epoch < run.epochs and not self.stop:
                 for callback in callbacks if run.fresh else shown:  # one that goes on has begun before

@@ -1,0 +1,164 @@
+"""Trainings that use every kind of state, for the tests of this folder: run whole, or killed and resumed.
+
+`python -m tests.reliability.scenarios NAME FOLDER [KILL]` trains one, going on from FOLDER, and prints the hash of all
+that it ended with; with KILL, the process kills itself after so many batches. The tests are in test_*.py beside it.
+"""
+
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minidl
+from minidl import DataLoader, Trainer, callbacks, layers, optim
+from minidl import functions as F
+from minidl.optim import hooks, schedules
+
+EPOCHS = 3
+
+
+def data(n: int = 40, classes: int = 3) -> tuple[Any, Any]:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((n, 5)).astype(np.float32)
+    return x, (x @ rng.standard_normal((5, classes))).argmax(1)
+
+
+class Noisy(layers.Layer):
+    """A layer with a generator, an array and a number of its own, all of which its output depends on."""
+
+    def __init__(self) -> None:
+        self.rng, self.mean, self.calls = np.random.default_rng(11), np.zeros(5, np.float32), 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        self.mean = 0.9 * self.mean + 0.1 * np.asarray(x).mean(0).astype(np.float32)
+        return x - self.mean + self.rng.standard_normal(x.shape, dtype=np.float32) / self.calls
+
+
+def net(*first: Any) -> layers.Layer:
+    return layers.Sequential(*first, layers.Linear(16), np.tanh, layers.Dropout(0.3), layers.Linear(3))
+
+
+class Plateau(callbacks.Callback):
+    """Halves the rate at every second epoch, and remembers how often."""
+
+    def __init__(self) -> None:
+        self.halved = 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        if epoch % 2 == 0:
+            self.trainer.optimizer.lr *= 0.5  # type: ignore[operator]
+            self.halved += 1
+        logs["halved"] = float(self.halved)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"halved": self.halved}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.halved = state["halved"]
+
+
+Made = tuple[Trainer, Callable[..., Any]]
+
+
+def made(model: Any, optimizer: Any, *given: callbacks.Callback, loader: Any = None, **keywords: Any) -> Made:
+    x, t = data()
+    trainer = Trainer(model, optimizer, F.cross_entropy, metrics=[F.accuracy], callbacks=given)
+    arrays = (loader,) if loader is not None else (x, t)
+    settings = {"epochs": EPOCHS, "validation": (x[:12], t[:12]), "verbose": 0} | keywords
+    if loader is None:
+        settings |= {"batch_size": 9}
+    return trainer, lambda **more: trainer.fit(*arrays, **settings | more)
+
+
+def plain(kind: Callable[..., Any], **settings: Any) -> Callable[[], Made]:
+    def make() -> Made:
+        model = net()
+        return made(model, kind(model, **settings))
+
+    return make
+
+
+def clipped() -> Made:
+    model = net(Noisy())
+    rate = schedules.warmup(3, schedules.cosine(0.05, steps=20))
+    return made(model, optim.AdamW(model, lr=rate, hooks=[hooks.ClipGrad(0.5), hooks.WeightDecay(1e-3)]))
+
+
+def accumulated() -> Made:
+    model = net(layers.Dropout(0.1, np.random.default_rng(3)))
+    loader = DataLoader(*data(), batch_size=7, seed=5)
+    return made(model, optim.Momentum(model, lr=0.05, nesterov=True), Plateau(), loader=loader, accumulate=4)
+
+
+def stopped() -> Made:
+    model = net()
+    early = callbacks.EarlyStopping("val_accuracy", patience=1, mode="max", min_delta=0.5)
+    return made(model, optim.Adam(model, lr=0.01), early, epochs=6)
+
+
+def stateful() -> Made:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((48, 3)).astype(np.float32)
+    model = layers.Sequential(layers.LSTM(6, stateful=True), layers.Linear(1))
+    trainer = Trainer(model, optim.Adam(model, lr=0.01), F.mean_squared_error)
+    more = {"epochs": EPOCHS, "batch_size": 4, "shuffle": False, "truncate": 5, "verbose": 0}
+    return trainer, lambda **given: trainer.fit(x, x[:, :1], **more | given)
+
+
+def function() -> Made:
+    w, rng = minidl.Parameter(np.zeros((5, 3), np.float32)), np.random.default_rng(4)
+    return made(lambda x: x @ w + rng.standard_normal(3, dtype=np.float32), optim.SGD([w], lr=0.1))
+
+
+SCENARIOS: dict[str, Callable[[], Made]] = {
+    "SGD": plain(optim.SGD, lr=0.1), "Momentum": plain(optim.Momentum, lr=0.05), "Adam": plain(optim.Adam, lr=0.01),
+    "AdamW": plain(optim.AdamW, lr=0.01), "schedule, clipping, own layer": clipped, "accumulate": accumulated,
+    "early stopping": stopped, "stateful LSTM": stateful, "function": function,
+}
+
+
+def fingerprint(trainer: Trainer) -> str:
+    """The hash of weights, optimizer, history and the random numbers to come."""
+    found = hashlib.sha256()
+    for p in trainer.optimizer.params:
+        found.update(p.data.tobytes())
+    for name, value in trainer.optimizer.state_dict().items():
+        found.update(name.encode() + np.asarray(value).tobytes())
+    found.update(repr([sorted((n, float(v)) for n, v in row.items()) for row in trainer.history.rows]).encode())
+    found.update(minidl.random.generator().random(4).tobytes())
+    return found.hexdigest()
+
+
+class Kill(callbacks.Callback):
+    """Ends the process, as a power cut would, after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(name: str, folder: Path, seed: int, kill: int = 0, every: int | str = 1) -> str:
+    """Train from wherever the folder's checkpoint is; the fingerprint of the end."""
+    minidl.seed(seed)
+    trainer, fit = SCENARIOS[name]()
+    trainer.callbacks.append(callbacks.Checkpoint(folder / "run.npz", every=every, keep=2))
+    trainer.callbacks += [Kill(kill)] if kill else []
+    fit(resume="auto")
+    return fingerprint(trainer)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    # The first process has a seed; those that resume have another, as all random numbers come from the checkpoint.
+    seed = 1 if not (folder / "run.npz").exists() else 99
+    print(run(sys.argv[1], folder, seed, int(sys.argv[3]) if len(sys.argv) > 3 else 0))
