@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class Recording:
 
     def __init__(self, function: Callable[..., Any], leaves: list[Any], rebuild: Any, mode: Mode) -> None:
         begun = time.perf_counter()
+        self.mode, self.argument_forms = mode, list[Any]()  # of the last call
         self.guard = Guard(function)
         tracer = self.tracer = Tracer()
         arguments = [self._argument(tracer, i, x) for i, x in enumerate(leaves)]
@@ -73,7 +75,7 @@ class Recording:
                 else:
                     self.changes.append((layer, name, (len(roots), len(roots) + len(parts)), build))
                     roots += parts
-        self._program(tracer, roots, mode)
+        self._program(tracer, roots, mode, arguments)
         self.seconds = time.perf_counter() - begun
 
     def _states(self) -> list[Any]:
@@ -89,7 +91,7 @@ class Recording:
         raw = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
         return tracer.traced(raw, tracer.new_input(("argument", i), raw, plain=True))
 
-    def _program(self, tracer: Tracer, roots: list[Any], mode: Mode) -> None:
+    def _program(self, tracer: Tracer, roots: list[Any], mode: Mode, arguments: list[Any]) -> None:
         outputs = [tracer.operand(root) for root in roots]
         self.outputs = outputs
         # Inputs in groups, so that a call reads them fast: arguments, states, what the guard finds, draws.
@@ -109,11 +111,11 @@ class Recording:
         self.objects = [item[3] for item in found if item[0] == 2]
         self.draws = [item[3] for item in found if item[0] == 3]
         self.first_draws: list[Any] | None = [draw[4] for draw in self.draws]
-        self.read = [self._object(o) for o in self.objects]
-        self.forms = [form(x) for x in self.read]
+        self.look()
         self.differentiable = [
             v.dtype.kind == "f" and self._requires(item, mode) for v, item in zip(self.values, found)
         ]
+        self.wanted_places = [i for i, want in enumerate(self.differentiable) if want]
         self.wanted = [v for v, want in zip(self.values, self.differentiable) if want]
         steps = tracer.steps
         real = [v for v in outputs if isinstance(v, Value)]
@@ -135,7 +137,15 @@ class Recording:
         function.derived = bool(program.seeds)
         self.function = function
         self.real = real
+        plain = self.draws or self.state_places or self.changes or self.outputs != real or len(real) != 1 or real[0].plain
+        in_order = self.arguments == list(range(len(arguments)))
+        self.simple = not plain and in_order and self.result([0]) == 0 and bool(self.values)
         self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
+
+    def look(self) -> None:
+        """Find what the program reads besides its arguments: (it, its array, whether it is a constant Variable)."""
+        self.read = [self._object(o) for o in self.objects]
+        self.seen = [(x, x._raw, x._node is None) if isinstance(x, Variable) else (x, x, None) for x in self.read]
 
     def _object(self, source: Any) -> Any:
         return self.guard.read(source) if type(source) is tuple else source
@@ -150,18 +160,41 @@ class Recording:
 
     # ---- a call -------------------------------------------------------------------------------------------------
 
+    def fits(self, args: Sequence[Any]) -> bool:
+        """Whether arguments, all of them arrays or Variables, are of the form of the last ones."""
+        if len(args) != len(self.argument_forms):
+            return False
+        for a, f in zip(args, self.argument_forms):
+            if type(a) is not f[0] or a.shape != f[1] or a.dtype is not f[2]:
+                return False
+            if len(f) == 4 and (a._node is None) is f[3]:
+                return False
+        return True
+
     def serves(self) -> bool:
         """Whether what the function closes over still has the form it had."""
-        if not self.guard.holds():
+        changed = self.guard.changed()
+        if changed is None:
             return False
-        if self.guard.take():
-            self.read = [self._object(o) for o in self.objects]
-        return all([x._raw.shape == f[0] and x._raw.dtype == f[1] and (x._node is not None) == f[2]
-                    if len(f) == 3 else x.shape == f[0] and x.dtype == f[1]
-                    for x, f in zip(self.read, self.forms)])
+        if changed:
+            self.look()
+        for i, (x, raw, constant) in enumerate(self.seen):
+            if constant is None:
+                now = x
+            else:
+                now = x._raw
+                if (x._node is None) is not constant:
+                    return False
+            if now is not raw:
+                if now.shape != raw.shape or now.dtype is not raw.dtype:
+                    return False
+                self.seen[i] = x, now, constant
+        return True
 
     def run(self, leaves: list[Any]) -> Any:
         """Give the arguments to the program, and what it gives to the caller and the layers' states."""
+        if self.simple:
+            return record(self.function, (*leaves, *self.read), {})
         inputs = [leaves[i] for i in self.arguments]
         if self.state_places:
             parts = _parts(self._states())
@@ -197,7 +230,7 @@ class Recording:
         except IndexError:
             arena = self.code.arena()
         if self.code.errors:
-            with np.errstate(**self.code.errors):
+            with np.errstate(over="ignore"):
                 outputs, kept = self.code.forward(inputs, arena)
         else:
             outputs, kept = self.code.forward(inputs, arena)
@@ -205,20 +238,22 @@ class Recording:
         return (outputs if len(outputs) != 1 else outputs[0]), saved
 
     def _joint(self, g: Any, y: Any, saved: Saved, wanted: list[bool], *inputs: Any) -> Any:
-        gs = g if type(g) is list else [g]
-        by = dict(zip(self.real, gs))
         arena, saved.arena = saved.arena, None
         if arena is None:
-            return self._again(gs, wanted, inputs)
-        ys = y if type(y) is tuple else (y,)
-        shapes = dict(zip(self.real, ys))
-        seeds = [np.zeros_like(shapes[v])[()] if by[v] is None else by[v] for v in self.floating]
-        with np.errstate(**self.code.errors):
-            found = iter(self.code.backward(inputs, arena, saved.kept, seeds))
+            return self._again(g if type(g) is list else [g], wanted, inputs)
+        if type(g) is list:
+            by = dict(zip(self.real, g))
+            forms = dict(zip(self.real, y))
+            seeds = [np.zeros_like(forms[v])[()] if by[v] is None else by[v] for v in self.floating]
+        else:
+            seeds = [g]
+        found = self.code.backward(inputs, arena, saved.kept, seeds)
         if len(self.pool) < 4:
             self.pool.append(arena)
-        gradients = [next(found) if want else None for want in self.differentiable]
-        return [np.zeros_like(x) if want and gx is None else gx for gx, want, x in zip(gradients, wanted, inputs)]
+        gradients: list[Any] = [None] * len(inputs)
+        for i, gx in zip(self.wanted_places, found):
+            gradients[i] = np.zeros_like(inputs[i]) if gx is None and wanted[i] else gx
+        return gradients
 
     def _again(self, gs: Sequence[Any], wanted: list[bool], inputs: Sequence[Any]) -> list[Any]:
         """A second backward: the buffers are gone, so everything is computed again, eagerly."""
@@ -250,6 +285,7 @@ class Compiled:
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
         self.eager = False
+        self.last: Recording | None = None
         self._lock = threading.RLock()
         update_wrapper(self, function, updated=())
 
@@ -257,10 +293,15 @@ class Compiled:
         mode = MODE.get()
         if self.eager or mode.watcher is not None or mode.anomaly or mode.transforming:
             return self.function(*args, **kwargs)
+        last = self.last
+        if last is not None and not kwargs and last.mode is mode and last.fits(args) and last.serves():
+            return last.run(args)
         leaves: list[Any] = []
         key = (mode.recording, mode.testing, *[_key(a, leaves) for a in args], *[(k, _key(a, leaves)) for k, a in kwargs.items()])
         for recording in self.recordings.get(key, ()):
             if recording.serves():
+                self.last = recording if len(leaves) == len(args) and all(map(is_, leaves, args)) else None
+                recording.mode, recording.argument_forms = mode, [(type(a), *form(a)) for a in leaves]
                 return recording.run(leaves)
         found = self._record(key, args, kwargs, leaves, mode)
         return self.function(*args, **kwargs) if found is None else found.run(leaves)
@@ -279,8 +320,8 @@ class Compiled:
                 return tuple(_put(a, rest) for a in args), {k: _put(a, rest) for k, a in kwargs.items()}
 
             found = Recording(self.function, leaves, rebuild, mode)
-            if not found.guard.holds():  # the first call changed something, such as drawing weights: look again
-                found.guard.take()
+            found.guard.renew()  # the first call may have changed something, such as drawn weights
+            found.look()
             self.recordings.setdefault(key, []).append(found)
             return found
 

@@ -87,28 +87,26 @@ class Guard:
             else:
                 yield Spot(vars(value))
 
-    def holds(self) -> bool:
-        """Whether everything is as it was, but for arrays and Variables that have the same form."""
+    def changed(self) -> bool | None:
+        """Whether something is another array or Variable than at the last call; None if anything else changed."""
+        changed = False
         for spot in self.spots:
             now = spot.now()
             if len(now) == len(spot.expected) and all(map(is_, now, spot.expected)):
                 continue
             if len(now) != len(spot.expected) or not all(map(_alike, now, spot.expected)):
-                return False
-        return True
+                return None
+            spot.expected, changed = now, True
+        return changed
 
     def read(self, at: tuple[int, int]) -> Any:
         """What is at a place now."""
-        return self.spots[at[0]].now()[at[1]]
+        return self.spots[at[0]].expected[at[1]]
 
-    def take(self) -> bool:
-        """Whether something was given another array or Variable since the last time; it is what is expected now."""
-        changed = False
+    def renew(self) -> None:
+        """Expect what is there now."""
         for spot in self.spots:
-            now = spot.now()
-            if not all(map(is_, now, spot.expected)):
-                spot.expected, changed = now, True
-        return changed
+            spot.expected = spot.now()
 
 
 def _filled(cell: Any) -> bool:
