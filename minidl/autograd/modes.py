@@ -31,7 +31,7 @@ def check_mode(where: str, create_graph: bool) -> None:
     """Raise RuntimeError if gradients asked for so would silently lack a graph, or be 0 to a transform around them."""
     mode = MODE.get()
     if mode.watcher is not None and where == "backward":
-        raise RuntimeError("backward inside a compiled function: use minidl.grad or minidl.gradients, or leave it outside")
+        raise RuntimeError("backward inside a compiled function: use minidl.grad there, or call backward outside")
     if create_graph and not mode.recording:
         raise RuntimeError(f"{where}: create_graph=True inside no_grad() could not record anything")
     if mode.transforming and not create_graph:

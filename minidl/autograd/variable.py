@@ -60,6 +60,8 @@ class Variable(Bound, Outward, WordsOfOthers):
     @property
     def data(self) -> Array:
         """The value, an ndarray. Assigning one gives the Variable a new value: graphs over the old one end."""
+        if MODE.get().watcher is not None:
+            MODE.get().watcher.refuse(self, ".data")
         raw = self._raw
         if isinstance(raw, np.generic):
             raw = self._raw = np.asarray(raw)
@@ -72,6 +74,8 @@ class Variable(Bound, Outward, WordsOfOthers):
         if self.lazy:
             self._raw = _checked_array(value)
             return
+        if MODE.get().watcher is not None:
+            MODE.get().watcher.refuse(self, "assignment to .data")
         own = new = self._raw
         if value is not own:
             weak = not hasattr(value, "dtype")  # a number or list takes this Variable's dtype
@@ -226,6 +230,8 @@ class Variable(Bound, Outward, WordsOfOthers):
 
     def detach(self) -> Variable:
         """A constant that shares this Variable's memory: gradients do not pass."""
+        if MODE.get().watcher is not None:
+            return MODE.get().watcher.detached(self)  # type: ignore[no-any-return]  # a Variable
         out = box(self.data, None)
         if self.creator is None:  # a new value of this leaf is one of the view, too
             out._leaf = self._node if type(self._node) is Leaf else self._watched()
@@ -245,6 +251,8 @@ class Variable(Bound, Outward, WordsOfOthers):
         return int(self._raw.item())
 
     def _leaving(self, how: str) -> None:
+        if MODE.get().watcher is not None:
+            MODE.get().watcher.refuse(self, how)
         if self._raw.size != 1:
             raise ValueError(f"{how} of a Variable needs exactly one element, got shape {self.shape}")
         if self._node is not None and MODE.get().transforming:
@@ -253,6 +261,8 @@ class Variable(Bound, Outward, WordsOfOthers):
     def __bool__(self) -> bool:
         if self._raw.size != 1:
             raise ValueError(f"the truth of a Variable needs exactly one element, got shape {self.shape}")
+        if MODE.get().watcher is not None:
+            MODE.get().watcher.refuse(self, "the truth")
         return bool(self._raw.item())
 
     def __index__(self) -> int:
@@ -358,7 +368,7 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     if gradient is None:
         value = y._raw
         if MODE.get().watcher is not None and isinstance(value, np.generic):
-            return MODE.get().watcher.number(type(value)(1))
+            return MODE.get().watcher.number(type(value)(1))  # type: ignore[no-any-return]  # a Variable
         return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient), None)
     if seed.shape != y.shape:

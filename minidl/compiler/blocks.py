@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler.emit import Names, elementwise, is_elementwise
+from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
@@ -97,10 +97,7 @@ class Group:
             v for step in self.steps for v in (*values_in(step.operands), step.out)
             if v not in self.inner and v.shape != ()
         )
-        head = [
-            f"{step.out} = {names(np.empty)}({step.out.shape!r}, {names(step.out.dtype)})"
-            for step in self.steps if step.out in visible
-        ]
+        head = [new_array(step.out, names) for step in self.steps if step.out in visible]
         for v in outside:
             whole[v] = f"{v}f"
             head.append(f"{v}f = {v}.reshape(-1)")

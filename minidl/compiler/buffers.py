@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler import blocks
-from minidl.compiler.emit import FRESH, VIEWS, Names, as_expression, as_floats, into, is_elementwise
+from minidl.compiler.emit import FRESH, VIEWS, Names, as_expression, as_floats, into, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
 
 
@@ -24,15 +24,22 @@ class Code:
 
     def __init__(self, program: Program) -> None:
         program.name_values()
-        self.program, self.names = program, Names()
+        self.program, self.floats = program, as_floats(program)
+        self.names = Names(self.floats)
         self.errors = {"over": "ignore"} if any(s.name == "sigmoid" for s in program.steps) else {}
         self._plan()
+        self.forward, self.backward = self._made()
+        if self.floats:  # where Python raises, NumPy has infinities
+            by_floats = self.forward, self.backward
+            self.names, self.floats = Names(), False
+            self.forward, self.backward = map(_or_else, by_floats, self._made())
+        self.nbytes = sum(self.sizes)
+
+    def _made(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         self.source = self._source()
         namespace = dict(self.names.all)
         exec(compile(self.source, "<minidl program>", "exec"), namespace)
-        self.forward: Callable[..., Any] = namespace["forward"]
-        self.backward: Callable[..., Any] = namespace["backward"]
-        self.nbytes = sum(self.sizes)
+        return namespace["forward"], namespace["backward"]
 
     # ---- the plan -----------------------------------------------------------------------------------------------
 
@@ -101,15 +108,16 @@ class Code:
 
     def _source(self) -> str:
         program = self.program
-        self.floats = as_floats(program)
         k = program.backward_at
         forward, backward = self._lines(0, k), self._lines(k, len(program.steps))
         before = [v for step in program.steps[:k] for v in step.outs]
         later = {v for step in program.steps[k:] for v in values_in(step.operands)}
         later |= {v for root in program.gradients for v in values_in(root)}
         kept = [v for v in before if v in later and v not in self.place]
-        outputs = ", ".join(self._given(v, program.outputs[:i]) for i, v in enumerate(program.outputs))
-        gradients = ", ".join(self._given(v, program.gradients[:i]) for i, v in enumerate(program.gradients))
+        outputs, gradients = (
+            ", ".join(self._given(v, roots[:i]) for i, v in enumerate(roots))
+            for roots in (program.outputs, program.gradients)
+        )
         arena = [v.name for v in self.place] + [t for group in self.groups.values() for t in group.names]
         unpack = [_unpacked(program.inputs, "inputs"), *([f"{', '.join(arena)}, = arena"] if arena else [])]
         if self.floats:
@@ -121,7 +129,8 @@ class Code:
                  f"return ({outputs},), ({''.join(f'{v}, ' for v in kept)})" if outputs else "return (), ()",
                  "def backward(inputs, arena, kept, seeds):", *unpack, _unpacked(kept, "kept"), *seeds, *backward,
                  f"return ({gradients},)" if gradients else "return ()"]
-        return "\n".join(line if line.startswith(("def forward", "def backward")) else f"    {line}" for line in lines if line)
+        heads = ("def forward", "def backward")
+        return "\n".join(line if line.startswith(heads) else f"    {line}" for line in lines if line)
 
     def _given(self, root: Any, before: Sequence[Any]) -> str:
         """A result as the caller gets it: memory of its own."""
@@ -145,13 +154,23 @@ class Code:
             write = into(step, self.names) if len(step.outs) == 1 else None
             if write is not None and (step.out in self.place or step.out in self.visible):
                 if step.out in self.visible:
-                    lines.append(f"{step.out} = {self.names(np.empty)}({step.out.shape!r}, {self.names(step.out.dtype)})")
+                    lines.append(new_array(step.out, self.names))
                 lines += write(step.out.name)
             else:
                 target = f"{step.out}" if type(step.out) is not tuple else f"{_target(step)}"
                 lines.append(f"{target} = {as_expression(step, self.names)}")
             i += 1
         return lines
+
+
+def _or_else(fast: Callable[..., Any], exact: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        try:
+            return fast(*args)
+        except ArithmeticError:
+            return exact(*args)
+
+    return run
 
 
 def _target(step: Step) -> str:

@@ -58,11 +58,14 @@ def _power(p: Any) -> tuple[np.ufunc, tuple[Any, ...]] | None:
 class Names:
     """The namespace of the code: constants and functions get a name each."""
 
-    def __init__(self) -> None:
+    def __init__(self, floats: bool = False) -> None:
+        self.floats = floats  # float64 numbers as Python's own, on which arithmetic is several times faster
         self.all: dict[str, Any] = {}
         self._of: dict[int, str] = {}
 
     def __call__(self, thing: Any) -> str:
+        if self.floats and type(thing) is np.float64:
+            thing = float(thing)
         if thing is None or type(thing) in (int, bool, str):
             return repr(thing)
         if type(thing) is float and thing == thing and abs(thing) != float("inf"):
@@ -82,8 +85,9 @@ def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -
     """Lines that compute an elementwise step into ``out``; ``arg`` says what an operand is called here."""
     a = [arg(x) for x in step.operands]
     if step.name == "sigmoid":
-        f = [names(u) for u in (np.negative, np.exp, np.add, np.divide)]
-        return [f"{f[0]}({a[0]}, {out})", f"{f[1]}({out}, {out})", f"{f[2]}({out}, 1, {out})", f"{f[3]}(1, {out}, {out})"]
+        negative, exp, add, divide = (names(u) for u in (np.negative, np.exp, np.add, np.divide))
+        first = [f"{negative}({a[0]}, {out})", f"{exp}({out}, {out})"]
+        return [*first, f"{add}({out}, 1, {out})", f"{divide}(1, {out}, {out})"]
     if step.name == "relu":
         return [f"{names(np.maximum)}({a[0]}, 0, out={out})"]
     if step.name == "kept":
@@ -95,6 +99,11 @@ def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -
     ufunc = ufunc_of(step)
     by_name = "out=" if ufunc in (np.maximum, np.minimum) else ""  # NumPy deprecates the other way for these two
     return [f"{names(ufunc)}({', '.join([*a, by_name + out])})"]
+
+
+def new_array(v: Value, names: Names) -> str:
+    """A line that makes the array of a value that is given away."""
+    return f"{v} = {names(np.empty)}({v.shape!r}, {names(v.dtype)})"
 
 
 def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:

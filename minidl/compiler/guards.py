@@ -5,6 +5,7 @@ Arrays and Variables found there may change as long as their form stays: the pro
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,7 +17,9 @@ import numpy as np
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
 
-_PLAIN = (int, float, complex, str, bytes, bool, type(None), type(...), type, types.ModuleType, types.BuiltinFunctionType)
+_NUMBERS = (int, float, complex, str, bytes, bool)
+_PLAIN = (*_NUMBERS, type(None), type(...), slice, types.ModuleType, types.BuiltinFunctionType)
+_OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__"}
 _MOST = 10_000  # elements of a list that are looked at
 
 
@@ -33,8 +36,8 @@ class Spot:
         """What is in it now."""
         if self.keys is not None:
             return [self.container.get(key) for key in self.keys]
-        if type(self.container) is tuple:
-            return [cell.cell_contents if type(cell) is types.CellType else cell for cell in self.container]
+        if type(self.container) is tuple and self.container and type(self.container[0]) is types.CellType:
+            return [cell.cell_contents for cell in self.container]
         return [*self.container.values()] if isinstance(self.container, dict) else [*self.container]
 
 
@@ -61,54 +64,67 @@ class Guard:
 
     def _spots_of(self, value: Any) -> Iterator[Spot]:
         if isinstance(value, types.FunctionType):
-            if (value.__module__ or "").partition(".")[0] in ("minidl", "numpy") and not value.__closure__:
+            if _known(value.__module__) and not value.__closure__:
                 return
-            if value.__closure__:
-                yield Spot(tuple(c for c in value.__closure__ if _filled(c)))
-            names = tuple(n for n in _names(value.__code__) if not isinstance(value.__globals__.get(n), _PLAIN[-3:]))
-            if names := tuple(n for n in names if n in value.__globals__):
-                yield Spot(value.__globals__, names)
-            if value.__defaults__:
-                yield Spot(list(value.__defaults__))
+            names, globals_ = _names(value.__code__), value.__globals__
+            cells = tuple(c for c in value.__closure__ or () if _filled(c))
+            if cells:
+                yield Spot(cells)
+            if found := tuple(n for n in names if n in globals_ and not isinstance(globals_[n], types.ModuleType)):
+                yield Spot(globals_, found)
+            found_in = [globals_.get(n) for n in names] + [c.cell_contents for c in cells]
+            for module in dict.fromkeys(m for m in found_in if type(m) is types.ModuleType):
+                if not _known(module.__name__) and (found := tuple(n for n in names if n in vars(module))):
+                    yield Spot(vars(module), found)  # config.rate
+            if value.__defaults__ or value.__kwdefaults__:
+                yield Spot([*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()])
         elif isinstance(value, types.MethodType):
             yield Spot([value.__self__, value.__func__])
         elif isinstance(value, partial):
             yield Spot([value.func, *value.args, *value.keywords.values()])
-        elif isinstance(value, dict):
-            yield Spot(value)
-        elif isinstance(value, (list, tuple, set, frozenset)):
+        elif isinstance(value, type):
+            for cls in value.__mro__:
+                if not _known(cls.__module__):
+                    yield Spot(vars(cls), tuple(n for n in vars(cls) if n not in _OF_EVERY_CLASS))
+        elif isinstance(value, property):
+            yield Spot([value.fget])
+        elif isinstance(value, (staticmethod, classmethod)):
+            yield Spot([value.__func__])
+        elif isinstance(value, (dict, list, tuple, set, frozenset)):
             if len(value) <= _MOST:
-                yield Spot(value if isinstance(value, list) else list(value))
+                yield Spot(value)
         elif hasattr(value, "__dict__"):
             carried: Mapping[str, Any] = getattr(type(value), "carried", {})
             self.states += [(value, name) for name in carried]
-            if carried:
-                yield Spot(vars(value), tuple(n for n in vars(value) if n not in carried))
-            else:
-                yield Spot(vars(value))
+            yield Spot(vars(value), tuple(n for n in vars(value) if n not in carried) if carried else None)
+            yield from self._spots_of(type(value))
 
-    def holds(self) -> bool:
-        """Whether everything is as it was, but for arrays and Variables that have the same form."""
+    def changed(self) -> bool | None:
+        """Whether something is another array or Variable than at the last call; None if anything else changed."""
+        changed = False
         for spot in self.spots:
             now = spot.now()
             if len(now) == len(spot.expected) and all(map(is_, now, spot.expected)):
                 continue
             if len(now) != len(spot.expected) or not all(map(_alike, now, spot.expected)):
-                return False
-        return True
+                return None
+            spot.expected, changed = now, True
+        return changed
 
     def read(self, at: tuple[int, int]) -> Any:
         """What is at a place now."""
-        return self.spots[at[0]].now()[at[1]]
+        return self.spots[at[0]].expected[at[1]]
 
-    def take(self) -> bool:
-        """Whether something was given another array or Variable since the last time; it is what is expected now."""
-        changed = False
+    def renew(self) -> None:
+        """Expect what is there now."""
         for spot in self.spots:
-            now = spot.now()
-            if not all(map(is_, now, spot.expected)):
-                spot.expected, changed = now, True
-        return changed
+            spot.expected = spot.now()
+
+
+def _known(module: Any) -> bool:
+    """Whether a module is one whose functions depend on nothing a program would have to look at."""
+    name = str(module).partition(".")[0]
+    return name in ("minidl", "numpy") or (name in sys.stdlib_module_names and name != "__main__")
 
 
 def _filled(cell: Any) -> bool:
@@ -132,7 +148,7 @@ def _alike(now: Any, before: Any) -> bool:
         return type(now) is type(before) and form(now) == form(before)
     if isinstance(before, np.ndarray):
         return type(now) is np.ndarray and form(now) == form(before)
-    return type(now) is type(before) and isinstance(now, _PLAIN[:6]) and bool(now == before)
+    return type(now) is type(before) and isinstance(now, _NUMBERS) and bool(now == before)
 
 
 def form(x: Any) -> Any:

@@ -18,7 +18,8 @@ Pass = Callable[[Program], Program]
 def _rewritten(program: Program, rewrite: Callable[[Step], Any]) -> Program:
     """The program with steps left out: ``rewrite`` gives what stands for a step's result, or the step to keep."""
     by: dict[Value, Any] = {}
-    steps, backward_at = [], 0
+    steps: list[Step] = []
+    backward_at = 0
     for i, step in enumerate(program.steps):
         if i == program.backward_at:
             backward_at = len(steps)
@@ -54,7 +55,8 @@ def without_duplicates(program: Program) -> Program:
     seen: dict[Any, Step] = {}
 
     def rewrite(step: Step) -> Any:
-        key = (step.name, step.function, tuple(map(_key, step.operands)), tuple((k, repr(v)) for k, v in step.settings.items()))
+        settings = tuple((k, repr(v)) for k, v in step.settings.items())
+        key = step.name, step.function, tuple(map(_key, step.operands)), settings
         if step.name.startswith("d_"):
             return step
         first = seen.setdefault(key, step)

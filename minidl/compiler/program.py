@@ -1,4 +1,4 @@
-"""What a compiled function is made of: values, and the steps that compute them, in order; printed so that one can read it.
+"""What a compiled function is made of: values, and the steps that compute them, in order, as one can print them.
 
 Recording them is in tracer.py, changing them in passes.py, making Python of them in emit.py.
 """
@@ -60,7 +60,8 @@ class Step:
     def __repr__(self) -> str:
         settings = "".join(f", {k}={v!r}" for k, v in self.settings.items())
         form = ", ".join(f"{v.dtype} {v.shape}" if v.dtype is not None else "saved" for v in self.outs)
-        return f"{', '.join(map(repr, self.outs))} = {self.name}({', '.join(map(shown, self.operands))}{settings})  # {form}"
+        outs, operands = ", ".join(map(repr, self.outs)), ", ".join(map(shown, self.operands))
+        return f"{outs} = {self.name}({operands}{settings})  # {form}"
 
 
 def shown(operand: Any) -> str:

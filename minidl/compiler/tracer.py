@@ -31,41 +31,8 @@ class Traced(Variable):
     plain: bool
     value: Value
 
-    def _refuse(self, how: str) -> NoReturn:
-        frame: Any = sys._getframe(2)
-        while frame and "/minidl/" in frame.f_code.co_filename.replace("\\", "/"):
-            frame = frame.f_back
-        at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
-        raise RuntimeError(
-            f"{how} of a value of shape {self.shape} inside a compiled function{at}: the program would keep what it "
-            "is now. Compute with np.where or another function, make it an argument, or leave that part eager"
-        )
-
-    @property
-    def data(self) -> Any:
-        self._refuse(".data")
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        self._refuse("assignment to .data")
-
-    def item(self) -> Any:
-        self._refuse("item()")
-
-    def __float__(self) -> float:
-        self._refuse("float()")
-
-    def __int__(self) -> int:
-        self._refuse("int()")
-
-    def __bool__(self) -> bool:
-        self._refuse("the truth")
-
-    def __index__(self) -> int:
-        self._refuse("the use as an index")
-
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        self._refuse("np.asarray")
+        refuse(self, "np.asarray")
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -77,13 +44,22 @@ class Traced(Variable):
         return repr(self)
 
     def unchain(self) -> None:
-        self._refuse("unchain()")
+        refuse(self, "unchain()")
 
     def unchain_backward(self) -> None:
-        self._refuse("unchain_backward()")
+        refuse(self, "unchain_backward()")
 
-    def detach(self) -> Variable:
-        return record(constant, (self,), {})  # type: ignore[no-any-return]
+
+def refuse(x: Variable, how: str) -> NoReturn:
+    """Raise: the value of something recorded was to be read."""
+    frame: Any = sys._getframe(2)
+    while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("minidl", "numpy"):
+        frame = frame.f_back
+    at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
+    raise RuntimeError(
+        f"{how} of a value of shape {x.shape} inside a compiled function{at}: the program would keep what it is now. "
+        "Compute with np.where or another function, make it an argument, or leave that part eager"
+    )
 
 
 class Entry:
@@ -204,11 +180,18 @@ class Tracer:
         """A Variable of an array and its place in the graph, for a walk whose rules are recorded."""
         return self.traced(raw, self.by_node[node], node)
 
+    refuse = staticmethod(refuse)
+
+    def detached(self, x: Variable) -> Variable:
+        """The value without its graph."""
+        return record(constant, (x,), {})  # type: ignore[no-any-return]
+
     def boxed(self, node: Any) -> tuple[list[Any], Any]:
         """Arguments and result of a noted application, all as Variables of the recording."""
         entry = self.entry_of[node]
         args = [
-            self.traced(a, v, n) if isinstance(v, Value) else a for a, v, n in zip(node.args, entry.operands, node.inputs)
+            self.traced(a, v, n) if isinstance(v, Value) else a
+            for a, v, n in zip(node.args, entry.operands, node.inputs)
         ]
         if type(node.output) is tuple:
             return args, tuple(
@@ -240,9 +223,8 @@ class Tracer:
         """
         needed = set(wanted)
         for entry in self.tape:
-            if any(v in needed for o in entry.operands for v in ([o] if isinstance(o, Value) else [])):
-                if entry.recorded:
-                    needed.update(entry.out if type(entry.out) is tuple else (entry.out,))
+            if entry.recorded and any(isinstance(o, Value) and o in needed for o in entry.operands):
+                needed.update(entry.out if type(entry.out) is tuple else (entry.out,))
         gradients: dict[Value, Any] = {}
         for y, g in seeds.items():
             gradients[y] = self.traced(np.ones(y.shape, y.dtype)[()], g)
@@ -273,7 +255,8 @@ class Tracer:
     def _joined(self, entry: Entry, gs: list[Any], places: list[int]) -> list[tuple[int, Any]]:
         """The joint rule of a fused function, as one step."""
         function, settings = entry.function, entry.settings
-        several, saves, joint = type(entry.out) is tuple, function.saves, function.joint
+        several, saves = type(entry.out) is tuple, function.saves
+        joint: Any = function.joint
         wanted = [i in places for i in range(len(entry.operands))]
 
         def call(g: Any, y: Any, saved: Any, *args: Any) -> Any:
