@@ -147,7 +147,7 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
         raise ValueError(f"the parameters or layers are others: got {got}, want {want}")
     for layer, found in zip(layers, state["layers"]):
         for name in found["state"]:
-            if callable(old := getattr(layer, name, None)) or isinstance(old, Variable) and name not in layer.carried:
+            if callable(old := getattr(layer, name, None)) or isinstance(old, Parameter):
                 raise ValueError(f"{type(layer).__name__}.{name} is {type(old).__name__}, and no array or number")
     if hasattr(model, "load_state_dict"):
         model.load_state_dict(state["parameters"])
@@ -196,14 +196,14 @@ def capture(trainer: Trainer) -> dict[str, Any]:
     """All that the next batches depend on; copies. RuntimeError while a parameter has no data yet."""
     run, optimizer = trainer.run, trainer.optimizer
     rate = {"value": None if callable(optimizer.lr) else optimizer.lr, "next": optimizer.current_lr}
-    cut = run.cut if run is not None else None
+    rows, cut = trainer.history.rows if run is not None else [], run.cut if run is not None else None
     return {
         "model": model_state(trainer),
         "optimizer": {"type": type(optimizer).__name__, "state": optimizer.state_dict(), "rate": rate},
         "parts": {name: part.state_dict() for name, part in _parts(trainer)},
         "generators": {name: generator.bit_generator.state for name, generator in _generators(trainer)},
         "callbacks": callback_states(trainer) if cut is None else cut["callbacks"],
-        "history": [dict(row) for row in trainer.history.rows] if cut is None else cut["history"],
+        "history": [dict(row) for row in rows] if cut is None else cut["history"],
         "run": None if run is None else run.state_dict(),
     }
 
@@ -267,7 +267,8 @@ def _check(trainer: Trainer, tree: Mapping[str, Any], generators: Mapping[str, A
     ):
         if got != want:
             raise ValueError(f"{what}: got {got}, want {want}")
-    _matched(trainer, tree["callbacks"])
+    if trainer.run is not None:  # a fit is to go on from it
+        _matched(trainer, tree["callbacks"])
     if trainer.run is not None and tree["run"] is not None:
         trainer.run.check(tree["run"])
 

@@ -172,6 +172,7 @@ class Trainer:
                 self._write()  # what on_train_end asked for
         finally:
             self._looping, self._requests, self.interrupted = False, [], run.interrupted
+            self.run = None if fast_dev_run else run
         return self.history
 
     def _loop(

@@ -1,0 +1,301 @@
+"""Checkpoints: what they hold, which are kept, what is refused; that runs resume exactly is tests/reliability's."""
+
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import DataLoader, Trainer, callbacks, layers, optim
+from minidl import functions as F
+from minidl.optim import hooks, schedules
+
+X = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
+T = X[:, :1]
+RNG = np.random.default_rng(0)
+
+
+def trainer(*given: callbacks.Callback, model: Any = None, optimizer: Any = None) -> Trainer:
+    model = layers.Sequential(layers.Linear(4), layers.Dropout(0.5), layers.Linear(1)) if model is None else model
+    return Trainer(model, optimizer or optim.Adam(model, lr=0.01), F.mean_squared_error, callbacks=given)
+
+
+def weights(of: Trainer) -> list[Any]:
+    return [p.data.copy() for p in of.optimizer.params]
+
+
+def same(a: list[Any], b: list[Any]) -> bool:
+    return all(np.array_equal(p, q) for p, q in itertools.zip_longest(a, b))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.npz"
+
+
+def test_save_and_load(path: Path) -> None:
+    first, second = trainer(), trainer()
+    history = first.fit(X, T, epochs=2, batch_size=4, verbose=0)
+    first.save(path)
+    second.load(path)
+    assert same(weights(first), weights(second)) and second.history == history
+    assert second.optimizer.state_dict().keys() == first.optimizer.state_dict().keys()
+    assert np.array_equal(first.predict(X), second.predict(X))
+    assert minidl.load(path)["model.parameters.layers.0.w"].shape == (3, 4)  # NumPy reads it, too
+
+
+def test_more_epochs_after_a_finished_fit(path: Path) -> None:
+    minidl.seed(3)
+    whole = trainer()
+    whole.fit(X, T, epochs=4, batch_size=4, verbose=0)
+    minidl.seed(3)
+    first, second = trainer(), trainer()
+    del second
+    first.fit(X, T, epochs=2, batch_size=4, verbose=0)
+    first.save(path)
+    second = trainer()
+    history = second.fit(X, T, epochs=4, batch_size=4, verbose=0, resume=path)
+    assert same(weights(whole), weights(second)) and len(history.rows) == 4 and second.steps == 12
+    again = trainer()
+    again.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)  # nothing is left to do
+    assert same(weights(first), weights(again)) and again.history == first.history
+
+
+def test_saved_in_the_middle_of_a_window(path: Path) -> None:
+    """What a callback asks for within accumulated batches is written with their update."""
+
+    class Save(callbacks.Callback):
+        def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            if batch == 0:
+                self.trainer.save(path)
+                assert not path.exists()
+            if batch == 2:
+                assert path.exists()
+
+    minidl.seed(0)
+    whole = trainer(Save())
+    whole.fit(X, T, epochs=1, batch_size=3, accumulate=2, verbose=0)
+    minidl.seed(9)
+    resumed = trainer()
+    resumed.fit(X, T, epochs=1, batch_size=3, accumulate=2, verbose=0, resume=path)
+    assert same(weights(whole), weights(resumed)) and resumed.history == whole.history
+
+
+def test_which_are_kept(path: Path) -> None:
+    keeper = callbacks.Checkpoint(path, every=2, keep=3, best="loss")
+    of = trainer(keeper)
+    of.fit(X, T, epochs=3, batch_size=3, verbose=0)  # 12 updates
+    names = sorted(p.name for p in path.parent.iterdir())
+    assert names == ["run.1.npz", "run.2.npz", "run.best.npz", "run.npz"]
+    steps = []
+    for version in keeper.versions():
+        other = trainer()
+        other.load(version)
+        steps.append(other.optimizer.t)
+    assert steps == [12, 10, 8]
+    other.load(keeper.best_path)
+    best = int(np.argmin(of.history["loss"]))
+    assert len(other.history.rows) == best + 1
+
+
+def test_every_epoch_and_the_best_of_a_figure_to_be_large(path: Path) -> None:
+    class Feed(callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+            logs["score"] = [1.0, 3.0, 2.0][epoch]
+
+    keeper = callbacks.Checkpoint(path, best="score", mode="max")
+    trainer(Feed(), keeper).fit(X, T, epochs=3, verbose=0)
+    other = trainer(callbacks.Checkpoint(path, best="score", mode="max"))
+    other.load(keeper.best_path)
+    assert other.history["score"] == [1.0, 3.0]
+    other.load(path)
+    assert other.history["score"] == [1.0, 3.0, 2.0]
+
+
+def test_auto_takes_the_newest_that_is_whole(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer(callbacks.Checkpoint(path, keep=2)).fit(X, T, epochs=3, batch_size=5, verbose=0)
+    path.write_bytes(path.read_bytes()[:-100])
+    of = trainer(callbacks.Checkpoint(path, keep=2))
+    assert len(of.fit(X, T, epochs=3, batch_size=5, verbose=0, resume="auto").rows) == 3
+    assert "run.npz is no checkpoint" in capsys.readouterr().err
+    for version in callbacks.Checkpoint(path, keep=2).versions():
+        version.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"run\.npz is no checkpoint.*run\.1\.npz is no checkpoint"):
+        of.fit(X, T, epochs=3, batch_size=5, verbose=0, resume="auto")
+    fresh = trainer(callbacks.Checkpoint(path.with_name("other.npz")))
+    assert len(fresh.fit(X, T, epochs=1, verbose=0, resume="auto").rows) == 1
+
+
+class Counting(layers.Layer):
+    """Keeps state of every kind that a checkpoint takes along."""
+
+    def __init__(self) -> None:
+        self.inner, self.seen, self.total = layers.Linear(3, 1), 0, np.zeros(3)
+        self.rngs = [np.random.default_rng(1), np.random.default_rng(2)]
+        self.scale = np.float64(2.0)
+
+    def forward(self, x: Any) -> Any:
+        self.seen += 1
+        self.total += np.asarray(x).sum(0)
+        return self.inner(x) * self.rngs[self.seen % 2].random()
+
+
+def test_what_layers_losses_hooks_and_schedules_keep(path: Path) -> None:
+    class Schedule:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, t: int) -> float:
+            return 0.1 / (1 + self.calls)
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"calls": self.calls}
+
+        def load_state_dict(self, state: Any) -> None:
+            self.calls = state["calls"]
+
+    class Noise:
+        def __init__(self) -> None:
+            self.rng = np.random.default_rng(5)
+
+        def __call__(self, gradients: optim.Gradients) -> None:
+            gradients.flat += self.rng.standard_normal(gradients.flat.shape)
+
+    def make() -> Trainer:
+        model, rng = Counting(), np.random.default_rng(6)
+        of = trainer(model=model, optimizer=optim.SGD(model, lr=Schedule(), hooks=[Noise()]))
+        of.loss = lambda y, t: F.mean_squared_error(y, t) * rng.random()
+        return of
+
+    first = make()
+    first.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    first.optimizer.lr.calls = 3  # type: ignore[union-attr]
+    first.model.inner.freeze()
+    first.model.inner.w.requires_grad = True
+    first.save(path)
+    second = make()
+    total = second.model.total
+    second.load(path)
+    assert second.model.seen == 3 and second.model.total is total and np.array_equal(total, first.model.total)
+    assert second.model.scale.dtype == np.float64 and isinstance(second.model.scale, np.float64)
+    assert [p.requires_grad for p in second.model.parameters()] == [True, False]
+    assert second.optimizer.lr.calls == 3  # type: ignore[union-attr]
+    ours, theirs = ([*of.model.rngs, of.optimizer.hooks[0].rng] for of in (first, second))
+    for a, b in zip(ours, theirs):
+        assert a.random() == b.random()
+    assert first.loss(T + 1, T) == second.loss(T + 1, T)
+    assert minidl.random.generator().random() is not None
+
+
+@pytest.mark.parametrize(("make", "keywords", "message"), [
+    (lambda: trainer(model=layers.Linear(3, 1)), {}, "parameters or layers are others"),
+    (lambda: trainer(model=layers.Sequential(layers.Linear(5), layers.Dropout(0.5), layers.Linear(1))), {},
+     "load_state_dict of Sequential"),
+    (lambda: with_optimizer(lambda m: optim.SGD(m, lr=0.01)), {}, "the optimizer: got Adam, want SGD"),
+    (lambda: with_optimizer(lambda m: optim.Adam(m, lr=0.01, betas=(0.5, 0.9))), {}, "betas"),
+    (lambda: with_optimizer(lambda m: optim.Adam(m, lr=schedules.constant(0.01))), {}, "the rate is a schedule"),
+    (lambda: trainer(model=layers.Sequential(layers.Linear(4), layers.Dropout(0.5, RNG), layers.Linear(1))), {},
+     "the random generators"),
+    (lambda: trainer(), {"batch_size": 5}, "batch_size: got 4, want 5"),
+    (lambda: trainer(), {"shuffle": False}, "shuffle: got True, want False"),
+    (lambda: trainer(), {"accumulate": 2}, "trained with accumulate=1"),
+    (lambda: trainer(), {"data": X[:9]}, "size: got 10, want 9"),
+])  # fmt: skip
+def test_another_trainer(path: Path, make: Any, keywords: Any, message: str) -> None:
+    of = trainer()
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    other = make()
+    other.fit(X, T, epochs=1, verbose=0)
+    before, state, drawn = weights(other), other.optimizer.state_dict(), minidl.random.generator().bit_generator.state
+    history = other.history
+    settings = {"batch_size": 4} | keywords
+    x = settings.pop("data", X)
+    with pytest.raises(ValueError, match=f"fit: resume: .*run.npz: it is of another trainer: .*{message}"):
+        other.fit(DataLoader(x, T[: len(x)], batch_size=4, seed=0) if len(x) < 10 else x,
+                  **({} if len(x) < 10 else {"t": T} | settings), epochs=2, verbose=0, resume=path)  # fmt: skip
+    assert same(before, weights(other)) and other.history is history
+    assert all(np.array_equal(state[name], value) for name, value in other.optimizer.state_dict().items())
+    if len(x) == 10 and settings.get("shuffle", True):  # a loader of arrays draws its seed
+        minidl.random.generator().bit_generator.state = drawn
+
+
+def with_optimizer(make: Any) -> Trainer:
+    model = layers.Sequential(layers.Linear(4), layers.Dropout(0.5), layers.Linear(1))
+    return trainer(model=model, optimizer=make(model))
+
+
+def test_another_schedule(path: Path) -> None:
+    def make(lr: float) -> Trainer:
+        return with_optimizer(lambda m: optim.SGD(m, lr=schedules.cosine(lr, 100)))
+
+    make(0.1).fit(X, T, epochs=1, verbose=0)
+    of = make(0.1)
+    of.fit(X, T, epochs=1, verbose=0)
+    of.save(path)
+    with pytest.raises(ValueError, match=r"the schedule\'s rate for update 1: got 0\.0999.*, want 0\.1999"):
+        make(0.2).load(path)
+
+
+def test_bad_arguments(path: Path) -> None:
+    of = trainer()
+    for call in (of.save, of.load, lambda p: of.fit(X, T, epochs=1, resume=p)):
+        with pytest.raises(ValueError, match=r"want a path that ends in \.npz"):
+            call("run.pt")
+    with pytest.raises(FileNotFoundError, match=r"Trainer\.load: there is no file"):
+        of.load(path)
+    with pytest.raises(FileNotFoundError, match="fit: resume: there is no file"):
+        of.fit(X, T, epochs=1, resume=path)
+    with pytest.raises(ValueError, match='"auto" goes on from what'):
+        of.fit(X, T, epochs=1, resume="auto")
+    with pytest.raises(RuntimeError, match="no data yet"):
+        of.save(path)
+    with pytest.raises(ValueError, match="mode=None for 'val_accuracy'"):
+        callbacks.Checkpoint(path, best="val_accuracy")
+    with pytest.raises(ValueError, match="every='day'"):
+        callbacks.Checkpoint(path, every="day")
+    with pytest.raises(ValueError, match="'val_loss' was not measured; there is loss, lr"):
+        trainer(callbacks.Checkpoint(path, best="val_loss")).fit(X, T, epochs=1, verbose=0)
+
+
+def test_states_that_cannot_be_written(path: Path) -> None:
+    class Odd(callbacks.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"model": [object()]}
+
+    of = trainer(Odd())
+    of.fit(X, T, epochs=1, verbose=0)
+    with pytest.raises(TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, wanted numbers, text"):
+        of.save(path)
+    assert not path.exists()
+
+
+def test_a_folder_in_the_way_and_a_disk_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = trainer()
+    of.fit(X, T, epochs=1, verbose=0)
+    path.mkdir()
+    with pytest.raises(IsADirectoryError, match=r"run\.npz is a folder"):
+        of.save(path)
+    path.rmdir()
+    of.save(path)
+    content = path.read_bytes()
+
+    def fails(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match=r"Trainer\.save: .*run\.npz was not written, .*: No space left") as caught:
+        trainer(callbacks.Checkpoint(path)).fit(X, T, epochs=1, verbose=0)
+    assert caught.value.errno == 28
+    assert path.read_bytes() == content and [p.name for p in path.parent.iterdir()] == ["run.npz"]
+
+
+def test_hooks_without_state_are_left_alone(path: Path) -> None:
+    clip = hooks.ClipGrad(1.0)
+    of = with_optimizer(lambda m: optim.Adam(m, hooks=[clip]))
+    of.fit(X, T, epochs=1, verbose=0)
+    of.save(path)
+    of.load(path)
