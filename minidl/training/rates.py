@@ -21,11 +21,11 @@ from minidl.training.states import States
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
 
-SMOOTH, WORSE = 0.9, 4.0  # how much of the mean stays at each step; how many times the least loss ends the search
+WORSE = 4.0  # a loss that is so many times the least, and above the first, ends the search
 
 
 class Rates:
-    """What ``Trainer.find_lr`` measured: ``losses`` at ``rates``, one a batch, and ``smooth``, their running mean.
+    """What ``Trainer.find_lr`` measured: ``losses`` at ``rates``, one a batch; ``smooth``, the mean of neighbours.
 
     >>> found = Rates([0.01 * 2**k for k in range(8)], [4.0, 3.9, 3.0, 2.0, 1.2, 1.1, 1.5, 9.0])
     >>> found.suggestion
@@ -33,12 +33,11 @@ class Rates:
     """
 
     def __init__(self, rates: list[float], losses: list[float]) -> None:
-        self.rates, self.losses, self.smooth = rates, losses, list[float]()
-        mean = weight = 0.0
-        factor = SMOOTH if len(losses) > 20 else 0.0  # of few there is nothing to smooth
-        for loss in losses:
-            mean, weight = factor * mean + (1 - factor) * loss, factor * weight + (1 - factor)
-            self.smooth.append(mean / weight)  # without the pull of its start at zero
+        self.rates, self.losses = rates, losses
+        width = min(5, 1 + len(losses) // 20)  # of few there is nothing to smooth
+        window = width - abs(np.arange(1 - width, width))  # a triangle around each, as a mean of the past would lag
+        weights = np.convolve(np.ones(len(losses)), window)[width - 1 : len(losses) + width - 1]
+        self.smooth = (np.convolve(losses, window)[width - 1 : len(losses) + width - 1] / weights).tolist()
 
     @property
     def suggestion(self) -> float:
@@ -65,8 +64,8 @@ class Rates:
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color="#b9cfe6", linewidth=1.2, label="a batch")
-        axes.plot(self.rates, self.smooth, color="#2a6fbb", linewidth=1.8, label="running mean")
-        top, bottom = self.smooth[0], min(self.smooth)
+        axes.plot(self.rates, self.smooth, color="#2a6fbb", linewidth=1.8, label="mean of neighbours")
+        top, bottom = self.smooth[0], min(self.losses)
         axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.3 * (top - bottom) or None)
         if int(np.argmin(self.smooth)) >= 2:
             at = self.suggestion
@@ -111,7 +110,7 @@ def _found(trainer: Trainer, states: States, loader: DataLoader, rates: list[flo
                         loss = trainer.train_step(x, t)
                 except FloatingPointError:
                     loss = math.inf
-                if losses and not loss < WORSE * min(losses):
+                if losses and not loss < max(WORSE * min(losses), losses[0]):
                     return Rates(rates[: len(losses)], losses)
                 losses.append(loss)
     finally:

@@ -319,7 +319,8 @@ class Trainer:
         """Train with a rate that grows from ``start`` to ``end`` and note the losses; then all is as it was before.
 
         Returns ``Rates``: ``rates``, ``losses``, the ``suggestion``, where the smoothed loss falls steepest, and
-        ``plot(path)``. It ends early when the loss is four times its least, or not finite. Raises as ``fit``.
+        ``plot(path)``. It ends early when the loss is four times its least and above the first, or not finite.
+        Raises as ``fit``.
 
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,49 @@ class Kill(callbacks.Callback):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Cut(Exception):
+    """Ends a fit at once, as a kill would, within the process."""
+
+
+class Break(callbacks.Callback):
+    """Raises after so many batches; counts them."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches, self.seen = batches, 0
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.seen += 1
+        if self.seen > self.batches:
+            raise Cut
+
+
+def whole(name: str) -> tuple[str, int]:
+    """The fingerprint of the unbroken run, and its number of batches."""
+    minidl.seed(1)
+    trainer, fit = SCENARIOS[name]()
+    counter = Break(10**9)
+    trainer.callbacks.append(counter)
+    fit()
+    return fingerprint(trainer), counter.seen
+
+
+def broken(name: str, at: int, folder: Path, every: int | str) -> str | None:
+    """The fingerprint of a run broken off in batch ``at`` and resumed; None if nothing was saved until then."""
+    for attempt in (1, 2):
+        minidl.seed(attempt)
+        trainer, fit = SCENARIOS[name]()
+        trainer.callbacks.append(callbacks.Checkpoint(folder / "run.npz", every=every))
+        if attempt == 1:
+            trainer.callbacks.append(Break(at))
+            with suppress(Cut):
+                fit(resume="auto")
+            if not (folder / "run.npz").exists():
+                return None
+    fit(resume="auto")
+    (folder / "run.npz").unlink()
+    return fingerprint(trainer)
 
 
 def run(name: str, folder: Path, seed: int, kill: int = 0, every: int | str = 1) -> str:
