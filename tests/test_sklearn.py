@@ -14,14 +14,16 @@ from minidl import functions as F
 sklearn = pytest.importorskip("sklearn")
 
 from sklearn import base, datasets, ensemble, metrics, model_selection, pipeline, preprocessing  # noqa: E402
-from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
+from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 
 from minidl.sklearn import MLPClassifier, MLPRegressor  # noqa: E402
 
 
-@parametrize_with_checks([MLPClassifier(), MLPRegressor()])
-def test_scikit_learns_own_checks(estimator, check):
-    check(estimator)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_scikit_learns_own_checks(kind):
+    found = check_estimator(kind(), on_fail=None, on_skip=None)
+    assert [(check["check_name"], check["exception"]) for check in found if check["status"] == "failed"] == []
+    assert sum(check["status"] == "passed" for check in found) > 50
 
 
 def test_digits_and_diabetes():
