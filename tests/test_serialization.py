@@ -1,6 +1,12 @@
-"""save and load: exact round trips, files that are whole or not there, and what bad files get."""
+"""save and load: exact round trips, files that are whole or not there, and what bad files get.
 
+Faults in larger numbers (kills, full disks, hostile files) are in tests/reliability.
+"""
+
+import builtins
+import fcntl
 import os
+import sys
 import zipfile
 
 import numpy as np
@@ -174,4 +180,156 @@ def write_damaged(path):
 def test_files_of_another_kind(path, write):
     write(path)
     with pytest.raises(ValueError, match=r"load: .*model\.npz is no file of plain arrays as save writes it: "):
+        minidl.load(path)
+
+
+# ---- files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", "../a", "a/../b", "/a", "C:a", "a\\b", "a\0b", "\ud800"])
+def test_names_that_a_zip_cannot_carry(path, name):
+    with pytest.raises(ValueError, match=r"save: .* is no name for an array"):
+        minidl.save({name: np.ones(2)}, path)
+    assert not path.exists()
+
+
+def test_dots_and_slashes_within_a_name_are_fine(path):
+    names = ["a/b", "a..b", "..a", "a b", "ключ"]
+    minidl.save({name: np.ones(2) for name in names}, path)
+    assert list(minidl.load(path)) == names
+
+
+def test_a_folder_in_the_way(path):
+    path.mkdir()
+    with pytest.raises(IsADirectoryError, match=r"save: .*model\.npz is a folder, wanted the place of a file"):
+        minidl.save({"a": np.ones(2)}, path)
+    with pytest.raises(FileNotFoundError):
+        minidl.load(path)
+
+
+def test_no_permission(path, monkeypatch):
+    minidl.save({"a": np.ones(2)}, path)
+    real = builtins.open
+
+    def refuses(file, mode="r", *args, **keywords):
+        if "x" in mode:
+            raise PermissionError(13, "Permission denied", str(file))
+        return real(file, mode, *args, **keywords)
+
+    monkeypatch.setattr(builtins, "open", refuses)
+    with pytest.raises(PermissionError, match=r"save: .*model\.npz was not written, .*: Permission denied"):
+        minidl.save({"a": np.zeros(2)}, path)
+    monkeypatch.undo()
+    assert minidl.load(path)["a"].tolist() == [1, 1]
+
+
+def test_what_was_written_is_read_back_before_it_counts(path, monkeypatch):
+    minidl.save({"a": np.ones(100)}, path)
+    real = np.lib.format.write_array
+
+    def lies(member, array, **keywords):
+        real(member, array + 1, **keywords)
+
+    monkeypatch.setattr(np.lib.format, "write_array", lies)
+    with pytest.raises(OSError, match="what was read back is not what was written"):
+        minidl.save({"a": np.ones(100)}, path)
+    assert minidl.load(path)["a"].tolist() == [1] * 100 and len(list(path.parent.iterdir())) == 1
+
+
+def test_a_link_stays_one_and_the_mode_of_a_file_too(path, tmp_path):
+    minidl.save({"a": np.ones(2)}, path)
+    path.chmod(0o640)
+    link = tmp_path / "link.npz"
+    link.symlink_to(path)
+    minidl.save({"a": np.zeros(2)}, link)
+    assert link.is_symlink() and minidl.load(path)["a"].tolist() == [0, 0] and path.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_dead_processes_left_is_swept(path):
+    old, new, held, other = (path.with_name(f".{name}.tmp") for name in (
+        "model.npz.00000001", "model.npz.00000002", "model.npz.00000003", "model.npz.backup"))  # fmt: skip
+    for file in (old, new, held, other):
+        file.write_bytes(b"half")
+        if file is not new:
+            os.utime(file, (0, 0))
+    with held.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        minidl.save({"a": np.ones(2)}, path)
+    assert not old.exists() and new.exists() and held.exists() and other.exists()
+
+
+def test_what_savez_compressed_wrote_grows_within_limits(path):
+    np.savez_compressed(path, a=np.zeros(10**6))
+    assert minidl.load(path)["a"].shape == (10**6,)
+    np.savez_compressed(path, a=np.zeros(10**7, np.uint8), b=np.zeros(6 * 10**7, np.uint8))
+    with pytest.raises(ValueError, match=r"it would grow from .* to 70,000,256 bytes; write"):
+        minidl.load(path)
+
+
+# ---- safetensors ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tensors(tmp_path):
+    pytest.importorskip("safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_safetensors_round_trip_is_exact(tensors):
+    rng = np.random.default_rng(0)
+    w = rng.standard_normal((4, 6))
+    state = {
+        "w": w, "columns": np.asfortranarray(w), "turned": w.T, "strided": w[::2, ::3], "backwards": w[::-1],
+        "big": w.astype(">f8"), "zero-d": np.array(1.5, np.float32), "empty": np.zeros((0, 3)), "n": 3,
+        "mask": w[0] > 0, "half": w.astype(np.float16), "complex": w.astype(np.complex64),
+        "broadcast": np.broadcast_to(w[0], (3, 6)),
+        **{f"i{bits}": np.arange(3, dtype=f"i{bits}") for bits in (1, 2, 4, 8)},
+        **{f"u{bits}": np.arange(3, dtype=f"u{bits}") for bits in (1, 2, 4, 8)},
+    }  # fmt: skip
+    minidl.save(state, tensors)
+    loaded = minidl.load(tensors)
+    assert loaded.keys() == state.keys()
+    for name, value in state.items():
+        value = np.asarray(value)
+        assert loaded[name].dtype == value.dtype.newbyteorder("=") and loaded[name].shape == value.shape
+        np.testing.assert_array_equal(loaded[name], value)
+        assert loaded[name].flags.writeable
+
+
+def test_the_package_reads_ours_and_we_read_its(tensors):
+    package = pytest.importorskip("safetensors.numpy")
+    w = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    minidl.save({"a.w": w}, tensors)
+    np.testing.assert_array_equal(package.load_file(tensors)["a.w"], w)
+    package.save_file({"b": np.ones(2)}, tensors)
+    assert minidl.load(tensors)["b"].tolist() == [1, 1]
+    model = MLP([4, 3], in_features=5)
+    minidl.save(model, tensors)
+    twin = MLP([4, 3])
+    twin.load_state_dict(minidl.load(tensors))
+    np.testing.assert_array_equal(twin(np.ones((1, 5))).data, model(np.ones((1, 5))).data)
+
+
+def test_bfloat16_becomes_float32(tensors):
+    values = np.array([1.0, -2.5, 3.140625, np.inf], np.float32)
+    data = (values.view(np.uint32) >> 16).astype("<u2").tobytes()
+    header = b'{"a":{"dtype":"BF16","shape":[2,2],"data_offsets":[0,8]}}'
+    tensors.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    loaded = minidl.load(tensors)["a"]
+    assert loaded.dtype == np.float32 and loaded.tolist() == values.reshape(2, 2).tolist()
+
+
+@pytest.mark.parametrize("value", [np.array("text"), np.ones(2, complex), np.ones(2, np.longdouble)])
+def test_what_safetensors_has_not(tensors, value):
+    with pytest.raises(TypeError, match=r"save: safetensors has no 'a' of dtype .*; \.npz has"):
+        minidl.save({"a": value}, tensors)
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ImportError, match=r"save: \.safetensors needs its package: pip install 'minidl\["):
+        minidl.save({"a": np.ones(2)}, path)
+    path.write_bytes(b"")
+    with pytest.raises(ImportError, match="load: "):
         minidl.load(path)

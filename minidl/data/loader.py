@@ -132,8 +132,11 @@ class DataLoader:
         if given is not None and given > len(self):
             raise ValueError(f"DataLoader.load_state_dict: got given={given}, of {len(self)} batches")
         bits = np.random.default_rng(0).bit_generator
-        bits.state = state["before"]  # raises for what is no state, before anything is changed
-        self._generator.bit_generator.state = state["generator"]
+        try:
+            bits.state = state["before"]
+            self._generator.bit_generator.state = state["generator"]
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"DataLoader.load_state_dict: got no state of a generator: {error}") from error
         self._before, self._given, self._resumes = bits.state, given, given is not None
 
     def __repr__(self) -> str:

@@ -28,7 +28,7 @@ def bad_loss(trainer: Trainer, states: States, loss: float, x: Any, t: Any, wher
 
 def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str) -> None:
     """Raise FloatingPointError, before an update, if a gradient is not finite."""
-    for i, p in enumerate(trainer.optimizer.params):
+    for i, p in enumerate(trainer.optimizer._params):  # as cleargrads() found them: looking again would cost more
         if p._grad is None:
             continue
         g = p._grad._raw

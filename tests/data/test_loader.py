@@ -1,6 +1,9 @@
 """The DataLoader: every sample once an epoch, reproducible orders, resumable state, and bad input."""
 
 
+import copy
+import json
+
 import numpy as np
 import pytest
 
@@ -59,6 +62,53 @@ def test_an_epoch_left_early_counts_as_one() -> None:
     next(iter(left))
     order(whole)
     assert order(left) == order(whole)
+
+
+def test_an_epoch_goes_on_where_its_state_was_taken() -> None:
+    for shuffle in (True, False):
+        loader = DataLoader(range(10), batch_size=3, shuffle=shuffle, seed=1)
+        for done in range(5):
+            twin = DataLoader(range(10), batch_size=3, shuffle=shuffle, seed=2)
+            batches = iter(loader)
+            for _ in range(done):
+                next(batches, None)
+            state = json.loads(json.dumps(loader.state_dict()))
+            twin.load_state_dict(state)
+            rest = [x.tolist() for (x,) in batches]
+            assert [x.tolist() for (x,) in twin] == rest and len(rest) == 4 - done
+            assert order(twin) == order(loader)  # and so do the epochs after it
+
+
+def test_a_state_between_epochs() -> None:
+    loader, twin = DataLoader(range(10), seed=1), DataLoader(range(10), seed=2)
+    order(loader)
+    twin.load_state_dict(loader.state_dict())
+    assert order(twin) == order(loader)
+
+
+def test_copies_have_generators_of_their_own() -> None:
+    loader = DataLoader(range(10), seed=1)
+    twin = copy.copy(loader)
+    assert [order(twin), order(twin)] == [order(loader), order(loader)]
+    next(iter(loader))
+    loader.load_state_dict(loader.state_dict())
+    assert order(loader.in_order()) == list(range(10))  # from its beginning
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"batch_size": 4}, "batch_size: got 4, want 3"), ({"size": 9}, "size: got 9, want 10"),
+    ({"given": 9}, "given=9, of 4"), ({"arrays": []}, "arrays: got "), ({"given": -1}, "given=-1"),
+    ({"before": {}}, "got no state of a generator"), ({"generator": 3}, "got no state of a generator"),
+])  # fmt: skip
+def test_states_of_others(change, message: str) -> None:
+    loader, twin = DataLoader(range(10), batch_size=3, seed=1), DataLoader(range(10), batch_size=3, seed=1)
+    with pytest.raises(ValueError, match=message):
+        loader.load_state_dict(loader.state_dict() | change)
+    assert order(loader) == order(twin)
+    with pytest.raises(ValueError, match="size: got none"):
+        loader.load_state_dict({})
+    with pytest.raises(TypeError, match="want a dict, got list"):
+        loader.load_state_dict([])
 
 
 def test_two_epochs_at_once_do_not_disturb_each_other() -> None:
