@@ -118,8 +118,7 @@ def _drawing(result: Variable, largest: int = 100) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     text = svg.decode()
-    text = text[text.find("<svg"):].replace('fill="white"', 'fill="none"', 1)  # the page's own background
-    return text.replace("<svg", '<svg style="max-width:100%;height:auto"', 1)
+    return text[text.find("<svg"):].replace('fill="white"', 'fill="none"', 1)  # the page's own background
 
 
 Outward.drawing = staticmethod(_drawing)
