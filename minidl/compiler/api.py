@@ -127,9 +127,11 @@ class Recording:
         if mode.recording and self.wanted and self.floating:
             program.backward_at = len(steps)
             seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
-            program.seeds = list(seeds.values())
-            program.gradients = tracer.derive(seeds, self.wanted)
-            program.steps = tracer.steps
+            gradients = tracer.derive(seeds, self.wanted)
+            if any(g is not None for g in gradients):
+                program.seeds, program.gradients = list(seeds.values()), gradients
+                program.steps = tracer.steps
+        self.differentiated = tracer.needed if program.seeds else set()
         self.program = optimized(program)
         self.code = Code(self.program)
         self.pool: list[Any] = []
@@ -140,7 +142,7 @@ class Recording:
         self.function = function
         self.real = real
         others = self.draws or self.state_places or self.changes or self.arguments != list(range(len(arguments)))
-        one = len(real) == 1 and self.outputs == real and not real[0].plain and self.result([0]) == 0
+        one = len(real) == 1 and self.outputs == real and (not program.seeds or real[0] in self.differentiated) and not real[0].plain and self.result([0]) == 0
         self.simple = one and not others and bool(self.values)  # nothing but one Variable of arguments and objects
         self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
 
@@ -217,15 +219,16 @@ class Recording:
             setattr(layer, name, getattr(layer, name) + what if build is None else build(outs[what[0] : what[1]]))
         return self.result(outs)
 
-    @staticmethod
-    def _result(v: Any, results: dict[Value, Any]) -> Any:
+    def _result(self, v: Any, results: dict[Value, Any]) -> Any:
         if not isinstance(v, Value):
             return v
         found = results[v]
         if v.plain:
             return found._raw if isinstance(found, Variable) else found
         if isinstance(found, Variable):
-            return found
+            if v in self.differentiated:
+                return found
+            found = found._raw
         out = Variable.__new__(Variable)
         out._raw, out._node, out._leaf, out._grad, out.name = found, None, None, None, None
         return out
