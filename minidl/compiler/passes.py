@@ -137,7 +137,7 @@ def _turns(step: Step) -> bool:
     if not isinstance(step.out, Value) or step.out.shape is None or len(step.out.shape) != 2:
         return False
     rest = step.operands[1:]
-    return (step.name == "transpose" and rest in ((), (None,))) or (step.name == "swapaxes" and rest in ((-1, -2), (0, 1)))
+    return rest in {"transpose": ((), (None,)), "swapaxes": ((-1, -2), (0, 1))}.get(step.name, ())
 
 
 def _same_form(x: Any, out: Value) -> bool:

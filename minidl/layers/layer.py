@@ -64,7 +64,7 @@ class Layer(WordsOfOthers):
                 if len(now) != len(before) or not all(map(is_, now, before)):
                     break
             else:
-                return self._looked[0].copy()
+                return list(self._looked[0])
         except AttributeError:
             pass
         found: list[Parameter] = []
@@ -87,7 +87,7 @@ class Layer(WordsOfOthers):
             else:
                 stack.pop()
         self._looked: Any = found, looked
-        return found.copy()
+        return list(found)
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
