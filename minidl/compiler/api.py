@@ -21,7 +21,7 @@ from minidl.autograd.modes import MODE, Mode, Switch
 from minidl.autograd.variable import Variable
 from minidl.compiler.buffers import Code
 from minidl.compiler.guards import Guard, form
-from minidl.compiler.nests import form_of, key_of, mapped, parts, put, taken_apart
+from minidl.compiler.nests import form_of, key_of, mapped, objects_in, parts, put, taken_apart
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Value
 from minidl.compiler.tracer import Tracer
@@ -45,10 +45,12 @@ class Saved:
 class Recording:
     """One program of a compiled function, for arguments of one form; and the function of minidl that it is."""
 
-    def __init__(self, function: Callable[..., Any], leaves: list[Any], rebuild: Any, mode: Mode) -> None:
+    def __init__(
+        self, function: Callable[..., Any], leaves: list[Any], objects: list[Any], rebuild: Any, mode: Mode
+    ) -> None:
         begun = time.perf_counter()
         self.mode, self.argument_forms = mode, list[Any]()  # of the last call
-        self.guard = Guard(function)
+        self.guard = Guard([function, *objects])
         tracer = self.tracer = Tracer()
         arguments = [self._argument(tracer, i, x) for i, x in enumerate(leaves)]
         before = self._states()
@@ -196,7 +198,7 @@ class Recording:
                 if (x._node is None) is not constant:
                     return False
             if now is not raw:
-                if now.shape != raw.shape or now.dtype is not raw.dtype:
+                if now.shape != raw.shape or now.dtype != raw.dtype:
                     return False
                 self.seen[i] = x, now, constant
         return True
@@ -297,6 +299,8 @@ class Recording:
 class Compiled:
     """A function that is recorded for each form of its arguments; made by ``compile``."""
 
+    looked_at = ("function",)  # what another program that calls this one depends on
+
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
@@ -335,7 +339,7 @@ class Compiled:
                 rest = iter(new)
                 return tuple(put(a, rest) for a in args), {k: put(a, rest) for k, a in kwargs.items()}
 
-            found = Recording(self.function, leaves, rebuild, mode)
+            found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
             found.guard.renew()  # the first call may have changed something, such as drawn weights
             found.look()
             self.recordings.setdefault(key, []).append(found)

@@ -129,7 +129,8 @@ class Code:
             ", ".join(self._given(v, roots[:i]) for i, v in enumerate(roots))
             for roots in (program.outputs, program.gradients)
         )
-        arena = [v.name for v in (*self.place, *self.views)] + [t for group in self.groups.values() for t in group.names]
+        arena = [v.name for v in (*self.place, *self.views)]
+        arena += [t for group in self.groups.values() for t in group.names]
         unpack = [_unpacked(program.inputs, "inputs"), *([f"{', '.join(arena)}, = arena"] if arena else [])]
         if self.floats:
             unpack += [f"{v} = float({v})" for v in program.inputs]

@@ -37,11 +37,20 @@ def key(x: Any, leaves: list[Any]) -> Any:
         return kind, tuple(key(part, leaves) for part in x)
     if kind is dict:
         return kind, tuple((k, key(part, leaves)) for k, part in x.items())
+    if kind in (float, complex):
+        return kind, repr(x)  # -0.0 is not 0.0, and nan is nan
     try:
         hash(x)
     except TypeError:
-        return kind, id(x)
+        return kind, id(x)  # the guard keeps it alive
     return kind, x
+
+
+def objects_in(args: Any) -> list[Any]:
+    """What there is in arguments besides arrays: a program depends on their attributes too."""
+    if type(args) in (list, tuple, dict):
+        return [x for part in (args.values() if type(args) is dict else args) for x in objects_in(part)]
+    return [] if isinstance(args, (np.ndarray, np.generic, Variable)) else [args]
 
 
 def put(x: Any, rest: Any) -> Any:
