@@ -21,9 +21,10 @@ from minidl.autograd.modes import MODE, Mode, Switch
 from minidl.autograd.variable import Variable
 from minidl.compiler.buffers import Code
 from minidl.compiler.guards import Guard, form
+from minidl.compiler.nests import form_of, key_of, mapped, objects_in, parts, put, taken_apart
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Value
-from minidl.compiler.tracer import Traced, Tracer
+from minidl.compiler.tracer import Tracer
 
 PROGRAMS = 16  # of one function, before it goes on eagerly
 
@@ -44,22 +45,24 @@ class Saved:
 class Recording:
     """One program of a compiled function, for arguments of one form; and the function of minidl that it is."""
 
-    def __init__(self, function: Callable[..., Any], leaves: list[Any], rebuild: Any, mode: Mode) -> None:
+    def __init__(
+        self, function: Callable[..., Any], leaves: list[Any], objects: list[Any], rebuild: Any, mode: Mode
+    ) -> None:
         begun = time.perf_counter()
         self.mode, self.argument_forms = mode, list[Any]()  # of the last call
-        self.guard = Guard(function)
+        self.guard = Guard([function, *objects])
         tracer = self.tracer = Tracer()
         arguments = [self._argument(tracer, i, x) for i, x in enumerate(leaves)]
         before = self._states()
-        self.state_form = _form(before)
+        self.state_form = form_of(before)
         args, kwargs = rebuild(arguments)
         try:
-            places = iter(range(len(_parts(before))))
+            places = iter(range(len(parts(before))))
 
             def argument(part: Any) -> Any:
                 return self._argument(tracer, next(places), part, "state")
 
-            begin = [_mapped(state, argument) for state in before]
+            begin = [mapped(state, argument) for state in before]
             for (layer, name), value in zip(self.guard.states, begin):
                 setattr(layer, name, value)
             with Switch(watcher=tracer):
@@ -68,16 +71,16 @@ class Recording:
         finally:
             for (layer, name), value in zip(self.guard.states, before):
                 setattr(layer, name, value)
-        roots, self.result = _taken_apart(result)
+        roots, self.result = taken_apart(result)
         self.changes: list[tuple[Any, str, Any, Any]] = []  # layer, attribute, what it becomes, how to build that
         for (layer, name), old, new in zip(self.guard.states, begin, after):
             if new is not old:
-                parts, build = _taken_apart(new)
+                found, build = taken_apart(new)
                 if type(old) is type(new) is int:
                     self.changes.append((layer, name, new - old, None))
                 else:
-                    self.changes.append((layer, name, (len(roots), len(roots) + len(parts)), build))
-                    roots += parts
+                    self.changes.append((layer, name, (len(roots), len(roots) + len(found)), build))
+                    roots += found
         self._program(tracer, roots, mode, arguments)
         self.seconds = time.perf_counter() - begun
 
@@ -127,9 +130,11 @@ class Recording:
         if mode.recording and self.wanted and self.floating:
             program.backward_at = len(steps)
             seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
-            program.seeds = list(seeds.values())
-            program.gradients = tracer.derive(seeds, self.wanted)
-            program.steps = tracer.steps
+            gradients = tracer.derive(seeds, self.wanted)
+            if any(g is not None for g in gradients):
+                program.seeds, program.gradients = list(seeds.values()), gradients
+                program.steps = tracer.steps
+        self.differentiated = tracer.needed if program.seeds else set()
         self.program = optimized(program)
         self.code = Code(self.program)
         self.pool: list[Any] = []
@@ -141,6 +146,7 @@ class Recording:
         self.real = real
         others = self.draws or self.state_places or self.changes or self.arguments != list(range(len(arguments)))
         one = len(real) == 1 and self.outputs == real and not real[0].plain and self.result([0]) == 0
+        one = one and (not program.seeds or real[0] in self.differentiated)
         self.simple = one and not others and bool(self.values)  # nothing but one Variable of arguments and objects
         self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
 
@@ -182,7 +188,7 @@ class Recording:
             return False
         if changed:
             self.look()
-        if self.guard.states and _form(self._states()) != self.state_form:
+        if self.guard.states and form_of(self._states()) != self.state_form:
             return False
         for i, (x, raw, constant) in enumerate(self.seen):
             if constant is None:
@@ -192,7 +198,7 @@ class Recording:
                 if (x._node is None) is not constant:
                     return False
             if now is not raw:
-                if now.shape != raw.shape or now.dtype is not raw.dtype:
+                if now.shape != raw.shape or now.dtype != raw.dtype:
                     return False
                 self.seen[i] = x, now, constant
         return True
@@ -203,8 +209,8 @@ class Recording:
             return record(self.function, (*leaves, *self.read), {})
         inputs = [leaves[i] for i in self.arguments]
         if self.state_places:
-            parts = _parts(self._states())
-            inputs += [parts[i] for i in self.state_places]
+            carried = parts(self._states())
+            inputs += [carried[i] for i in self.state_places]
         inputs += self.read
         if self.draws:
             drawn, self.first_draws = self.first_draws, None
@@ -217,15 +223,16 @@ class Recording:
             setattr(layer, name, getattr(layer, name) + what if build is None else build(outs[what[0] : what[1]]))
         return self.result(outs)
 
-    @staticmethod
-    def _result(v: Any, results: dict[Value, Any]) -> Any:
+    def _result(self, v: Any, results: dict[Value, Any]) -> Any:
         if not isinstance(v, Value):
             return v
         found = results[v]
         if v.plain:
             return found._raw if isinstance(found, Variable) else found
         if isinstance(found, Variable):
-            return found
+            if v in self.differentiated:
+                return found
+            found = found._raw
         out = Variable.__new__(Variable)
         out._raw, out._node, out._leaf, out._grad, out.name = found, None, None, None, None
         return out
@@ -292,6 +299,8 @@ class Recording:
 class Compiled:
     """A function that is recorded for each form of its arguments; made by ``compile``."""
 
+    looked_at = ("function",)  # what another program that calls this one depends on
+
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
@@ -308,7 +317,7 @@ class Compiled:
         if last is not None and not kwargs and last.mode is mode and last.fits(args) and last.serves():
             return last.run(args)
         leaves: list[Any] = []
-        key = _key_of(mode, args, kwargs, leaves)
+        key = key_of(mode, args, kwargs, leaves)
         for recording in self.recordings.get(key, ()):
             if recording.serves():
                 self.last = recording if len(leaves) == len(args) and all(map(is_, leaves, args)) else None
@@ -328,9 +337,9 @@ class Compiled:
 
             def rebuild(new: list[Any]) -> tuple[Any, Any]:
                 rest = iter(new)
-                return tuple(_put(a, rest) for a in args), {k: _put(a, rest) for k, a in kwargs.items()}
+                return tuple(put(a, rest) for a in args), {k: put(a, rest) for k, a in kwargs.items()}
 
-            found = Recording(self.function, leaves, rebuild, mode)
+            found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
             found.guard.renew()  # the first call may have changed something, such as drawn weights
             found.look()
             self.recordings.setdefault(key, []).append(found)
@@ -340,7 +349,7 @@ class Compiled:
         """The program for these arguments; ``print`` shows it. The function is run once if there is none yet."""
         leaves: list[Any] = []
         mode = MODE.get()
-        key = _key_of(mode, args, kwargs, leaves)
+        key = key_of(mode, args, kwargs, leaves)
         for recording in self.recordings.get(key, ()):
             if recording.serves():
                 return recording.program
@@ -367,80 +376,3 @@ def compile(function: Callable[..., Any]) -> Compiled:
     (np.float64(5.0), np.float64(3.0))
     """
     return Compiled(function)
-
-
-def _key_of(mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
-    places = [_key(x, leaves) for x in args]  # first: leaves are in this order
-    return mode.recording, mode.testing, *places, *[(name, _key(x, leaves)) for name, x in kwargs.items()]
-
-
-def _key(x: Any, leaves: list[Any]) -> Any:
-    """The form of an argument; arrays and Variables in it are added to ``leaves``."""
-    kind = type(x)
-    if kind is np.ndarray:
-        leaves.append(x)
-        return x.shape, x.dtype
-    if isinstance(x, Variable):
-        leaves.append(x)
-        return x._raw.shape, x._raw.dtype, x._node is not None
-    if isinstance(x, np.generic):
-        leaves.append(x)
-        return x.dtype
-    if kind in (list, tuple):
-        return kind, tuple(_key(part, leaves) for part in x)
-    if kind is dict:
-        return kind, tuple((k, _key(part, leaves)) for k, part in x.items())
-    try:
-        hash(x)
-    except TypeError:
-        return kind, id(x)
-    return kind, x
-
-
-def _put(x: Any, rest: Any) -> Any:
-    """The argument with the next of ``rest`` in place of each array in it."""
-    if isinstance(x, (np.ndarray, Variable, np.generic)):
-        return next(rest)
-    if type(x) in (list, tuple):
-        return type(x)(_put(part, rest) for part in x)
-    return {k: _put(part, rest) for k, part in x.items()} if type(x) is dict else x
-
-
-def _mapped(state: Any, change: Callable[[Any], Any]) -> Any:
-    """A nest of tuples and lists with each array and Variable in it changed."""
-    if isinstance(state, (list, tuple)):
-        return type(state)([_mapped(part, change) for part in state])
-    return change(state) if isinstance(state, (np.ndarray, Variable)) else state
-
-
-def _parts(values: Any) -> list[Any]:
-    """Arrays and Variables in nested tuples and lists, in order."""
-    if isinstance(values, (list, tuple)):
-        return [part for value in values for part in _parts(value)]
-    return [values] if isinstance(values, (np.ndarray, Variable)) else []
-
-
-def _form(state: Any) -> Any:
-    """What programs depend on of carried state: the forms of arrays, and of what else there is the type."""
-    if isinstance(state, (list, tuple)):
-        return tuple(map(_form, state))
-    return form(state) if isinstance(state, (np.ndarray, Variable)) else type(state)
-
-
-def _taken_apart(result: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """The results in a nest of tuples, lists and dicts, and how to build the same of others."""
-    if isinstance(result, (tuple, list)):
-        parts = [_taken_apart(part) for part in result]
-        sizes = [len(found) for found, _ in parts]
-
-        def build(new: list[Any]) -> Any:
-            ends = np.cumsum([0, *sizes]).tolist()
-            return type(result)([make(new[a:b]) for (_, make), a, b in zip(parts, ends, ends[1:])])
-
-        return [x for found, _ in parts for x in found], build
-    if isinstance(result, dict):
-        found, make = _taken_apart(list(result.values()))
-        return found, lambda new: dict(zip(result, make(new)))
-    if isinstance(result, (Traced, Variable, np.ndarray)):
-        return [result], lambda new: new[0]
-    return [], lambda new: result

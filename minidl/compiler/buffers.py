@@ -64,6 +64,7 @@ class Code:
         inside = {v for group in self.groups.values() for v in group.inner}
         self.place: dict[Value, int] = {}
         self.sizes: list[int] = []
+        self.views: dict[Value, Step] = {}
         free: list[int] = []
         waiting: list[int] = []  # what is free once the group is through: its steps take turns on each block
         grouped = {i: group for group in self.groups.values() for i in group.range}
@@ -81,6 +82,14 @@ class Code:
                 else:
                     self.place[out] = self._take(free, out.nbytes)
             (waiting if i in grouped else free).extend(self.place[v] for v in dying)
+        # Views of buffers are made with them, once.
+        known = dict(zip(self.place, self.arena()))
+        for step in steps:
+            x, *rest = step.operands or (None,)
+            if step.name in VIEWS and x in known and not any(isinstance(part, Value) for part in rest):
+                view = step.call(*[known[x], *rest], **step.settings)
+                if np.may_share_memory(view, known[x]) and step.out not in self.visible:
+                    known[step.out], self.views[step.out] = view, step
 
     def _visible(self) -> list[Value]:
         return [v for root in (*self.program.outputs, *self.program.gradients) for v in values_in(root)]
@@ -101,8 +110,10 @@ class Code:
     def arena(self) -> tuple[Any, ...]:
         """New buffers for one run."""
         flat = [np.empty(max(n, 1), np.uint8) for n in self.sizes]
-        whole = [flat[k][: v.nbytes].view(v.dtype).reshape(v.shape) for v, k in self.place.items()]
-        return (*whole, *[a for group in self.groups.values() for a in group.temporaries()])
+        known = {v: flat[k][: v.nbytes].view(v.dtype).reshape(v.shape) for v, k in self.place.items()}
+        for v, step in self.views.items():
+            known[v] = step.call(known[step.operands[0]], *step.operands[1:], **step.settings)
+        return (*known.values(), *[a for group in self.groups.values() for a in group.temporaries()])
 
     # ---- the code -----------------------------------------------------------------------------------------------
 
@@ -113,12 +124,13 @@ class Code:
         before = [v for step in program.steps[:k] for v in step.outs]
         later = {v for step in program.steps[k:] for v in values_in(step.operands)}
         later |= {v for root in program.gradients for v in values_in(root)}
-        kept = [v for v in before if v in later and v not in self.place]
+        kept = [v for v in before if v in later and v not in self.place and v not in self.views]
         outputs, gradients = (
             ", ".join(self._given(v, roots[:i]) for i, v in enumerate(roots))
             for roots in (program.outputs, program.gradients)
         )
-        arena = [v.name for v in self.place] + [t for group in self.groups.values() for t in group.names]
+        arena = [v.name for v in (*self.place, *self.views)]
+        arena += [t for group in self.groups.values() for t in group.names]
         unpack = [_unpacked(program.inputs, "inputs"), *([f"{', '.join(arena)}, = arena"] if arena else [])]
         if self.floats:
             unpack += [f"{v} = float({v})" for v in program.inputs]
@@ -150,6 +162,9 @@ class Code:
             if i in self.groups:
                 lines += self.groups[i].lines(self.names, self.visible)
                 i = self.groups[i].range.stop
+                continue
+            if type(step.out) is Value and step.out in self.views:
+                i += 1
                 continue
             write = into(step, self.names) if len(step.outs) == 1 else None
             if write is not None and (step.out in self.place or step.out in self.visible):

@@ -155,6 +155,8 @@ def as_expression(step: Step, names: Names) -> str:
             return a[0]
         if step.name == "matmul" and all(len(v.shape) == 1 for v in step.operands):
             return f"{names(np.dot)}({a[0]}, {a[1]})"
+    if step.name == "transpose" and step.operands[1:] in ((), (None,)):
+        return f"{a[0]}.T"
     settings = [f"{k}={names(v)}" for k, v in step.settings.items()]
     return f"{names(step.call)}({', '.join([*a, *settings])})"
 

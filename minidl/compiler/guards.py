@@ -19,7 +19,8 @@ from minidl.autograd.variable import Variable
 
 _NUMBERS = (int, float, complex, str, bytes, bool)
 _PLAIN = (*_NUMBERS, type(None), type(...), slice, types.ModuleType, types.BuiltinFunctionType)
-_OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__"}
+_OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__new__", "__repr__", "__str__"}
+_DYNAMIC = {"getattr", "vars", "__dict__", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller"}
 _MOST = 10_000  # elements of a list that are looked at
 
 
@@ -45,9 +46,17 @@ class Guard:
     """The containers a function reaches, and whether they are still as they were when it was recorded."""
 
     def __init__(self, root: Any) -> None:
+        self.names = set[str]()  # what is mentioned in the code that can be reached, which grows as more is
+        self._look(root)
+        while self.mentioned != self.names:
+            self.names = self.mentioned
+            self._look(root)
+
+    def _look(self, root: Any) -> None:
         self.spots: list[Spot] = []
         self.states: list[tuple[Any, str]] = []  # (layer, attribute) that a call leaves for the next
         self.where: dict[int, tuple[int, int]] = {}  # id of an array or Variable: its spot, and place there
+        self.mentioned: set[str] = set()
         seen: set[int] = set()
         stack = [root]
         while stack:
@@ -67,6 +76,7 @@ class Guard:
             if _known(value.__module__) and not value.__closure__:
                 return
             names, globals_ = _names(value.__code__), value.__globals__
+            self.mentioned.update(names)
             cells = tuple(c for c in value.__closure__ or () if _filled(c))
             if cells:
                 yield Spot(cells)
@@ -85,7 +95,7 @@ class Guard:
         elif isinstance(value, type):
             for cls in value.__mro__:
                 if not _known(cls.__module__):
-                    yield Spot(vars(cls), tuple(n for n in vars(cls) if n not in _OF_EVERY_CLASS))
+                    yield Spot(vars(cls), tuple(n for n in vars(cls) if n not in _OF_EVERY_CLASS and self._used(n)))
         elif isinstance(value, property):
             yield Spot([value.fget])
         elif isinstance(value, (staticmethod, classmethod)):
@@ -96,8 +106,16 @@ class Guard:
         elif hasattr(value, "__dict__"):
             carried: Mapping[str, Any] = getattr(type(value), "carried", {})
             self.states += [(value, name) for name in carried]
-            yield Spot(vars(value), tuple(n for n in vars(value) if n not in carried) if carried else None)
+            keys = [n for n in vars(value) if n not in carried]
+            if not hasattr(value, "sublayers"):
+                keys = [n for n in keys if self._used(n)]  # a counter beside it may count on
+            whole = hasattr(value, "sublayers") and not carried
+            yield Spot(vars(value), None if whole else tuple(getattr(type(value), "looked_at", keys)))
             yield from self._spots_of(type(value))
+
+    def _used(self, name: str) -> bool:
+        """Whether code that can be reached may use an attribute of that name."""
+        return name in self.names or name == "forward" or name[:2] == "__" or not self.names.isdisjoint(_DYNAMIC)
 
     def changed(self) -> bool | None:
         """Whether something is another array or Variable than at the last call; None if anything else changed."""
@@ -148,7 +166,7 @@ def _alike(now: Any, before: Any) -> bool:
         return type(now) is type(before) and form(now) == form(before)
     if isinstance(before, np.ndarray):
         return type(now) is np.ndarray and form(now) == form(before)
-    return type(now) is type(before) and isinstance(now, _NUMBERS) and bool(now == before)
+    return type(now) is type(before) and isinstance(now, _NUMBERS) and repr(now) == repr(before)
 
 
 def form(x: Any) -> Any:

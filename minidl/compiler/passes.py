@@ -106,10 +106,8 @@ def tidied(program: Program) -> Program:
             return made[x].operands[0]
         if step.name in ("reshape", "broadcast_to", "astype", "positive", "identity", "constant"):
             return x if _same_form(x, out) else step
-        if step.name == "transpose" and step.operands[1:] in ((), (None,)) and x in made:
-            before = made[x]
-            if before.name == "transpose" and before.operands[1:] in ((), (None,)):
-                return before.operands[0]
+        if _turns(step) and x in made and _turns(made[x]):
+            return made[x].operands[0]
         return step
 
     return _rewritten(program, rewrite)
@@ -134,12 +132,20 @@ def without_broadcasts(program: Program) -> Program:
     return _rewritten(program, rewrite)
 
 
+def _turns(step: Step) -> bool:
+    """Whether a step is the transpose of a matrix."""
+    if not isinstance(step.out, Value) or step.out.shape is None or len(step.out.shape) != 2:
+        return False
+    rest = step.operands[1:]
+    return rest in {"transpose": ((), (None,)), "swapaxes": ((-1, -2), (0, 1))}.get(step.name, ())
+
+
 def _same_form(x: Any, out: Value) -> bool:
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype
 
 
 PASSES: tuple[Pass, ...] = (
-    without_dead_code, without_duplicates, with_constants_folded, tidied, without_broadcasts, without_duplicates,
+    without_dead_code, without_duplicates, with_constants_folded, without_broadcasts, tidied, without_duplicates,
     without_dead_code,
 )
 

@@ -85,6 +85,7 @@ class Tracer:
         self.by_id: dict[int, Value] = {}
         self.entry_of: dict[Any, Entry] = {}
         self.raws: dict[Value, Any] = {}  # what each value was in this run
+        self.needed: set[Value] = set()  # what the inputs that are differentiated lead to
         self.kept: list[Any] = []  # keeps alive what is looked up by id
 
     # ---- values -------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Tracer:
 
         In the order of the eager walk, and with its sums, so that the numbers are the same.
         """
-        needed = set(wanted)
+        self.needed = needed = set(wanted)
         for entry in self.tape:
             if entry.recorded and any(isinstance(o, Value) and o in needed for o in entry.operands):
                 needed.update(entry.out if type(entry.out) is tuple else (entry.out,))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from operator import is_
 from reprlib import recursive_repr
 from typing import Any, ClassVar, Self
 
@@ -38,6 +39,7 @@ class Layer(WordsOfOthers):
     ['hidden.w', 'hidden.b', 'out.w', 'out.b']
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_looked")  # the last is what parameters() saw, beside the attributes
     carried: ClassVar[Mapping[str, Any]] = {}
     dtype: np.dtype[Any]  # of the weights that lazy_shapes names
 
@@ -55,8 +57,18 @@ class Layer(WordsOfOthers):
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used."""
-        # _walk without the names, by the type of each value: optimizers ask twice a step.
+        # Optimizers ask twice a step: it is walked anew only if some attribute, list or dict holds something else.
+        try:
+            for container, before in self._looked[1]:
+                now = container.values() if isinstance(container, dict) else container
+                if len(now) != len(before) or not all(map(is_, now, before)):
+                    break
+            else:
+                return list(self._looked[0])
+        except AttributeError:
+            pass
         found: list[Parameter] = []
+        looked: list[tuple[Any, list[Any]]] = []
         seen: set[int] = set()
         stack: list[Iterator[Any]] = [iter((self,))]
         while stack:
@@ -68,11 +80,14 @@ class Layer(WordsOfOthers):
                         found.append(value)
                     else:
                         parts = vars(value) if kind is Layer else value
+                        if type(parts) is not tuple:
+                            looked.append((parts, [*parts] if kind is list else [*parts.values()]))
                         stack.append(iter(parts if kind is list else parts.values()))
                         break
             else:
                 stack.pop()
-        return found
+        self._looked: Any = found, looked
+        return list(found)
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.

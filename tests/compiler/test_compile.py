@@ -352,6 +352,52 @@ def test_settings_of_classes_and_modules(tmp_path: Any, monkeypatch: pytest.Monk
     same(f(x), g(x))
 
 
+def test_signed_zeros_and_nan_as_arguments() -> None:
+    f, scale = minidl.compile(lambda x, k: x * k + np.copysign(1.0, k)), [0.0]
+    for k in (0.0, -0.0, float("nan"), float("nan"), 1.0):
+        np.testing.assert_array_equal(f(np.ones(1), k), np.ones(1) * k + np.copysign(1.0, k))
+    g = minidl.compile(lambda x: np.copysign(1.0, scale[0]) + x)
+    for scale[0] in (0.0, -0.0, 0.0):
+        same(g(np.ones(1)), np.copysign(1.0, scale[0]) + np.ones(1))
+    assert len(f.recordings) == 4
+
+
+def test_objects_with_counters_and_compiled_functions_inside() -> None:
+    class Experiment:
+        def __init__(self) -> None:
+            self.model, self.seen, self.scale = layers.Linear(3, 2), 0, 1.0
+            self.loss = minidl.compile(self._loss)
+            self.double = minidl.compile(lambda x: self.loss(x) * 2)
+
+        def _loss(self, x: Any) -> Any:
+            return self.model(x).sum() * self.scale
+
+    work, x = Experiment(), normal(2, 3)
+    for _ in range(20):
+        work.seen += 1
+        same(work.loss(x), work._loss(x))
+        same(work.double(x), work._loss(x) * 2)
+    assert len(work.loss.recordings) == 1
+    work.scale = 2.0
+    same(work.loss(x), work._loss(x))
+    same(work.double(x), work._loss(x) * 2)
+
+
+def test_models_as_arguments() -> None:
+    f = minidl.compile(lambda model, x: model(x).sum())
+    x = normal(2, 3)
+    net = layers.Sequential(layers.Linear(3, 4), F.tanh)
+    for model in (net, layers.Linear(3, 2), net, layers.LSTM(4), layers.LSTM(4)):
+        for _ in range(3):
+            got, state = f(model, x).data, getattr(model, "state", None)
+            if state is not None:
+                assert state[0].shape == (2, 4)
+                continue
+            same(got, model(x).sum())
+    net.layers[1] = F.relu
+    same(f(net, x), net(x).sum())
+
+
 def test_shapes_dtypes_and_python_values_have_programs_of_their_own() -> None:
     f = minidl.compile(lambda x, k: x * k)
     for x in (normal(3), normal(2, 2), normal(3, dtype=np.float64), np.float32(2), np.array(2.0)):
