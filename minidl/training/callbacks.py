@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -221,6 +220,8 @@ class Checkpoint(Callback):
             try:
                 os.link(newest, older[0])
             except OSError:  # a file system without links
+                import shutil
+
                 shutil.copy2(newest, older[0])
 
 

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minidl.autograd.outward import card, table
+
 
 class History(Mapping[str, list[float]]):
     """What was measured in training: ``history["loss"]`` is a list with one figure per epoch.
@@ -42,6 +44,15 @@ class History(Mapping[str, list[float]]):
     def __repr__(self) -> str:
         last = self.rows[-1] if self.rows else {}
         return f"History({len(self.rows)} epochs{''.join(f', {name} {value:.4g}' for name, value in last.items())})"
+
+    def _repr_html_(self) -> str:
+        """The table that a notebook shows: a row for each epoch, of many the first and the last."""
+        names = list(self)
+        lines = [[str(i), *(f"{row[name]:.4g}" if name in row else "" for name in names)]
+                 for i, row in enumerate(self.rows, 1)]  # fmt: skip
+        if len(lines) > 12:
+            lines[1:-10] = [["…"] * (len(names) + 1)]
+        return card("History", f"{len(self.rows)} epochs", table(["epoch", *names], lines, len(names)) if lines else "")
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The lists by name as JSON text, written to a file too if asked to; what is not finite becomes null.

@@ -64,3 +64,12 @@ def test_plot_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"minidl\[plot\]"):
         History(ROWS).plot()
+
+
+def test_what_a_notebook_shows() -> None:
+    rows = [{"loss": 1 / (i + 1), "a<b": float("nan")} for i in range(30)]
+    html = History(rows)._repr_html_()
+    assert "30 epochs" in html and "a&lt;b" in html and html.count("<tr") == 13
+    assert all(f">{text}</td>" in html for text in ("1", "30", "0.03333", "nan", "…")) and ">2</td>" not in html
+    assert History([{"loss": 1.0}, {"late": 2.0}])._repr_html_().count("></td>") == 2
+    assert "0 epochs" in History()._repr_html_()
