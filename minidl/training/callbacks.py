@@ -185,6 +185,8 @@ class Checkpoint(Callback):
         self.trainer.save(self.path, aside=self._rotate)
 
     def on_train_begin(self) -> None:
+        if not self.path.parent.is_dir():  # said now, not after an epoch
+            raise FileNotFoundError(f"Checkpoint: there is no folder {self.path.parent}")
         self.written = self.trainer.steps
         if self.monitor is not None:
             self.best = Best("Checkpoint", self.monitor, self.mode)

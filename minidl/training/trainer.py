@@ -213,10 +213,11 @@ class Trainer:
                     callback.on_epoch_end(run.epoch, row)
                 if run.cut is None:
                     run.next_epoch()
-                if run.interrupted is not None:
-                    self._request(run)
                 self._write()
                 self.stop |= run.over
+                if run.interrupted is not None:
+                    self._request(run)
+                    self._write()
         finally:
             for callback in begun:
                 callback.on_train_end()

@@ -30,19 +30,19 @@ def counted(found: Counter[str]) -> str:
     return ", ".join(f"{n:,} {what}" for what, n in found.most_common() if n)
 
 
-def killed_processes(name: str, folder: Path) -> tuple[int, str]:
-    """Kill a process with SIGKILL after every single batch, each time going on in a new one."""
+def killed_processes(name: str, folder: Path, step: int) -> tuple[int, str]:
+    """Kill a process with SIGKILL at every ``step``-th boundary of two batches, and finish in a second process."""
     arguments = [sys.executable, "-m", "tests.reliability.scenarios", name, str(folder)]
-    for kills in range(1000):
-        kill = 2 if kills < 3 else 1  # the first batch of all may be killed before anything was saved
-        done = subprocess.run([*arguments, str(kill)], capture_output=True, text=True, cwd=faults.ROOT, check=False)
-        if done.returncode == 0:
-            break
-        assert done.returncode == -9, done.stderr
-        if not (folder / "run.npz").exists():
-            continue
-    same = done.stdout.strip() == whole(name)[0]
-    return kills, "the same bits as without a kill" if same else "OTHER BITS"
+    expected, batches = whole(name)
+    found = Counter[str]()
+    for at in range(1, batches, step):
+        for kill in (at, 0):
+            done = subprocess.run([*arguments, str(kill)], capture_output=True, text=True, cwd=faults.ROOT, check=False)
+            assert done.returncode == (-9 if kill else 0), done.stderr
+        found["the same bits" if done.stdout.strip() == expected else "OTHER BITS"] += 1
+        for file in folder.iterdir():
+            file.unlink()
+    return found.total(), counted(found)
 
 
 def checkpoint_reader(path: Path) -> Callable[[Path], dict[str, Any]]:
@@ -76,10 +76,10 @@ def main() -> None:
     table("Broken off in every batch and resumed", rows)
 
     rows = []
-    for i, name in enumerate(list(SCENARIOS)[: 2 if given.short else None]):
-        (folder / f"kills{i}").mkdir()
-        rows.append((name, *killed_processes(name, folder / f"kills{i}")))
-    table("SIGKILL in every batch, each time going on in a new process", rows)
+    (folder / "kills").mkdir()
+    for name in SCENARIOS:
+        rows.append((name, *killed_processes(name, folder / "kills", 7 if given.short else 1)))
+    table("SIGKILL at every boundary of two batches, resumed in a new process", rows)
 
     trials = 10 if given.short else 200
     found = faults.kills_while_saving(folder / "kill.npz", trials, given.seed)

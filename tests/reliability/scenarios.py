@@ -137,14 +137,14 @@ def fingerprint(trainer: Trainer) -> str:
 
 
 class Kill(callbacks.Callback):
-    """Ends the process, as a power cut would, after so many batches."""
+    """Ends the process at once when so many batches are done and what is to be saved then is."""
 
     def __init__(self, batches: int) -> None:
         self.left = batches
 
-    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+    def on_batch_begin(self, batch: int) -> None:
         self.left -= 1
-        if self.left == 0:
+        if self.left == -1:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -203,6 +203,6 @@ def run(name: str, folder: Path, seed: int, kill: int = 0, every: int | str = 1)
 
 if __name__ == "__main__":
     folder = Path(sys.argv[2])
-    # The first process has a seed; those that resume have another, as all random numbers come from the checkpoint.
-    seed = 1 if not (folder / "run.npz").exists() else 99
+    # A process that resumes has another seed, as all random numbers come from the checkpoint.
+    seed = 99 if (folder / "run.npz").exists() else 1
     print(run(sys.argv[1], folder, seed, int(sys.argv[3]) if len(sys.argv) > 3 else 0))

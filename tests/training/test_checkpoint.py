@@ -255,6 +255,8 @@ def test_bad_arguments(path: Path) -> None:
         of.save(path)
     with pytest.raises(ValueError, match="mode=None for 'val_accuracy'"):
         callbacks.Checkpoint(path, best="val_accuracy")
+    with pytest.raises(FileNotFoundError, match=r"Checkpoint: there is no folder .*none"):
+        trainer(callbacks.Checkpoint(path.parent / "none" / "run.npz")).fit(X, T, epochs=1, verbose=0)
     with pytest.raises(ValueError, match="every='day'"):
         callbacks.Checkpoint(path, every="day")
     with pytest.raises(ValueError, match="'val_loss' was not measured; there is loss, lr"):
