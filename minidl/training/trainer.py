@@ -344,7 +344,6 @@ class Trainer:
 
     def _forward(self, x: Any, t: Any, states: States, where: str) -> tuple[Variable, Variable]:
         """The loss of a batch, which can be learned from, and the prediction."""
-        compiled = self.compile and (lambda x: self.compile(x, t))
         both = states.forward(x, where, self.compile and (lambda x: self.compile(x, t)))
         prediction, loss = both if self.compile else (both, None)
         if not isinstance(prediction, Variable):
