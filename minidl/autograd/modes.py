@@ -38,6 +38,13 @@ def check_mode(where: str, create_graph: bool) -> None:
         raise RuntimeError(f"{where} inside a transform needs create_graph=True: else its gradients are constants")
 
 
+def look(x: Any, how: str) -> None:
+    """Refuse to have a Variable's value read while a watcher records what is computed."""
+    watcher = MODE.get().watcher
+    if watcher is not None:
+        watcher.refuse(x, how)
+
+
 class Switch:
     """A context manager and decorator that changes flags of the mode.
 

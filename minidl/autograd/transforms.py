@@ -20,7 +20,13 @@ from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode
 from minidl.autograd.node import next_number
 from minidl.autograd.protocols import as_array
-from minidl.autograd.variable import Variable, box, boxer, raw, seed_for
+from minidl.autograd.variable import Variable, box, raw, seed_for
+
+
+def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
+    """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
+    watcher = MODE.get().watcher
+    return watcher.box if watcher is not None else box if graph else None
 
 
 class Call:
@@ -89,7 +95,7 @@ class Call:
         found: dict[Any, Any] = {}
         if self.y._node is not None:
             targets = {x._node for x in self.inputs if x._node is not None}
-            boxing = boxer(graph)
+            boxing = _boxer(graph)
             seeds = {self.y._node: seed if boxing else seed._raw}
             found = engine.walk(seeds, boxing, targets=targets, since=self.since)
             if boxing and not graph:
@@ -250,7 +256,7 @@ def gradients(
         raise ValueError("gradients: the result has no graph: nothing it was computed from requires a gradient")
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
-    boxing = boxer(create_graph)
+    boxing = _boxer(create_graph)
     found = engine.walk({y._node: seed if boxing else seed._raw}, boxing, targets=targets)
     if boxing and not create_graph:
         found = {node: g.detach() for node, g in found.items()}

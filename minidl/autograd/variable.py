@@ -6,7 +6,7 @@ Operators and methods that compute are bound here by one table when their functi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from minidl.autograd import engine, protocols
 from minidl.autograd.bound import Bound
 from minidl.autograd.hints import WordsOfOthers
-from minidl.autograd.modes import MODE, check_mode
+from minidl.autograd.modes import MODE, check_mode, look
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.outward import Outward
 
@@ -60,8 +60,7 @@ class Variable(Bound, Outward, WordsOfOthers):
     @property
     def data(self) -> Array:
         """The value, an ndarray. Assigning one gives the Variable a new value: graphs over the old one end."""
-        if MODE.get().watcher is not None:
-            MODE.get().watcher.refuse(self, ".data")
+        look(self, ".data")
         raw = self._raw
         if isinstance(raw, np.generic):
             raw = self._raw = np.asarray(raw)
@@ -74,8 +73,7 @@ class Variable(Bound, Outward, WordsOfOthers):
         if self.lazy:
             self._raw = _checked_array(value)
             return
-        if MODE.get().watcher is not None:
-            MODE.get().watcher.refuse(self, "assignment to .data")
+        look(self, "assignment to .data")
         own = new = self._raw
         if value is not own:
             weak = not hasattr(value, "dtype")  # a number or list takes this Variable's dtype
@@ -251,8 +249,7 @@ class Variable(Bound, Outward, WordsOfOthers):
         return int(self._raw.item())
 
     def _leaving(self, how: str) -> None:
-        if MODE.get().watcher is not None:
-            MODE.get().watcher.refuse(self, how)
+        look(self, how)
         if self._raw.size != 1:
             raise ValueError(f"{how} of a Variable needs exactly one element, got shape {self.shape}")
         if self._node is not None and MODE.get().transforming:
@@ -261,8 +258,7 @@ class Variable(Bound, Outward, WordsOfOthers):
     def __bool__(self) -> bool:
         if self._raw.size != 1:
             raise ValueError(f"the truth of a Variable needs exactly one element, got shape {self.shape}")
-        if MODE.get().watcher is not None:
-            MODE.get().watcher.refuse(self, "the truth")
+        look(self, "the truth")
         return bool(self._raw.item())
 
     def __index__(self) -> int:
@@ -352,12 +348,6 @@ def box(raw: Any, node: Node | None) -> Variable:
     return out
 
 
-def boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
-    """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
-    watcher = MODE.get().watcher
-    return watcher.box if watcher is not None else box if graph else None
-
-
 def raw(value: Any) -> Any:
     """The array of a Variable; anything else as it is."""
     return value._raw if isinstance(value, Variable) else value
@@ -367,8 +357,9 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
     if gradient is None:
         value = y._raw
-        if MODE.get().watcher is not None and isinstance(value, np.generic):
-            return MODE.get().watcher.number(type(value)(1))  # type: ignore[no-any-return]  # a Variable
+        watcher = MODE.get().watcher
+        if watcher is not None and isinstance(value, np.generic):
+            return watcher.number(type(value)(1))  # type: ignore[no-any-return]  # a Variable
         return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient), None)
     if seed.shape != y.shape:

@@ -132,7 +132,8 @@ class Recording:
             seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
             gradients = tracer.derive(seeds, self.wanted)
             if any(g is not None for g in gradients):
-                program.seeds, program.gradients = list(seeds.values()), gradients
+                self.floating = [v for v in self.floating if v in tracer.needed]
+                program.seeds, program.gradients = [seeds[v] for v in self.floating], gradients
                 program.steps = tracer.steps
         self.differentiated = tracer.needed if program.seeds else set()
         self.program = optimized(program)

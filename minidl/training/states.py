@@ -16,6 +16,17 @@ from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
 
 
+def compiled(model: Any, loss: Any) -> Any:
+    """Prediction and loss of a batch as one program; the prediction is for metrics only."""
+    from minidl.compiler import compile
+
+    def both(x: Any, t: Any) -> Any:
+        prediction = model(x)
+        return prediction.detach() if isinstance(prediction, Variable) else prediction, loss(prediction, t)
+
+    return compile(both)
+
+
 class States:
     """A model to run on batches, and its layers that carry something from call to call (``Layer.carried``)."""
 
@@ -31,14 +42,14 @@ class States:
         for layer in self.layers:
             layer.reset_state()
 
-    def forward(self, x: Any, where: str) -> Any:
-        """Run the model on a batch, which only stateful layers begin where the last one ended.
+    def forward(self, x: Any, where: str, call: Any = None) -> Any:
+        """Run the model, or ``call``, on a batch, which only stateful layers begin where the last one ended.
 
         ValueError if another layer took it for one step of a sequence: it would learn nothing about time.
         """
         for layer in self.forgetful:
             layer.reset_state()
-        prediction = self.model(x)
+        prediction = (call or self.model)(x)
         for layer in self.forgetful:
             if getattr(layer, "steps", 0) == 1 and np.ndim(x) == 2:
                 kind = type(layer).__name__

@@ -31,7 +31,7 @@ from minidl.training.inputs import Metric
 from minidl.training.progress import progress
 from minidl.training.rates import Rates, find_rates
 from minidl.training.run import Means, Run, signals
-from minidl.training.states import States
+from minidl.training.states import States, compiled
 
 DRY = 3  # batches of a fast_dev_run
 
@@ -46,6 +46,7 @@ class Trainer:
         metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict by name;
             ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
+        compile: whether model and loss are learned from by ``minidl.compile``.
 
     ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the name of the signal
     that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``.
@@ -69,14 +70,15 @@ class Trainer:
     def __init__(
         self, model: Any, optimizer: Optimizer, loss: Metric,
         metrics: Mapping[str, Metric] | Iterable[Metric] | None = None, callbacks: Iterable[Callback] = (),
+        compile: bool = False,
     ) -> None:
         self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.compile: Any = compiled(model, loss) if compile else None
         self.metrics, self.callbacks = inputs.named(metrics), list(callbacks)
-        self.stop, self.history = False, History()
+        self.stop, self._looping, self.history = False, False, History()
         self.interrupted: str | None = None
         self.dry_run, self.run = False, None  # type: bool, Run | None
         self._requests: list[tuple[Path, Any]] = []  # checkpoints to be written when the state is whole
-        self._looping = False
         for name, value, right, wanted in (
             ("model", model, callable(model), "something to call"),
             ("loss", loss, callable(loss), "something to call"),
@@ -342,10 +344,11 @@ class Trainer:
 
     def _forward(self, x: Any, t: Any, states: States, where: str) -> tuple[Variable, Variable]:
         """The loss of a batch, which can be learned from, and the prediction."""
-        prediction = states.forward(x, where)
+        both = states.forward(x, where, self.compile and (lambda x: self.compile(x, t)))
+        prediction, loss = both if self.compile else (both, None)
         if not isinstance(prediction, Variable):
             raise TypeError(f"{where}the model returned a {type(prediction).__name__}, wanted a Variable")
-        loss = self.loss(prediction, t)
+        loss = self.loss(prediction, t) if loss is None else loss
         if not isinstance(loss, Variable):
             raise TypeError(f"{where}the loss returned a {type(loss).__name__}, wanted a 0-d Variable")
         if loss.ndim:

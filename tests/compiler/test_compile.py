@@ -670,3 +670,39 @@ def test_memory_stays_flat() -> None:
         for _ in range(5):
             f(x, t)  # without a backward its buffers come back when the result goes
     assert len(recording.pool) <= 4
+
+
+# ---- the trainer ------------------------------------------------------------------------------------------------
+
+
+def fitted(compile: bool, kind: str) -> tuple[list[Any], list[Any]]:
+    minidl.seed(0)
+    rng = np.random.default_rng(1)
+    make, shape = MODELS[kind]
+    model = make()
+    x, t = rng.standard_normal((22, *shape[1:])).astype(np.float32), rng.integers(0, 3, 22)
+    trainer = minidl.Trainer(model, optim.Adam(model, lr=0.01), F.cross_entropy, [F.accuracy], compile=compile)
+    history = trainer.fit(x, t, epochs=3, batch_size=5, validation=(x, t), accumulate=2, verbose=0)
+    return [history[k] for k in ("loss", "accuracy", "val_loss")], [p.data for p in model.parameters()]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "lstm", "dropout"])
+def test_the_trainer_compiled_trains_the_same(kind: str) -> None:
+    (a, p), (b, q) = fitted(False, kind), fitted(True, kind)
+    assert a == b
+    for one, other in zip(p, q, strict=True):
+        same(one, other)
+
+
+def test_a_stateful_model_compiled_in_the_trainer() -> None:
+    results = []
+    for compile in (False, True):
+        minidl.seed(0)
+        model = layers.Sequential(layers.LSTM(4, stateful=True), layers.Linear(1))
+        x = np.sin(np.arange(60, dtype=np.float32)).reshape(2, 30, 1)
+        trainer = minidl.Trainer(model, optim.SGD(model, lr=0.05), F.mean_squared_error, compile=compile)
+        for k in range(0, 30, 6):
+            trainer.train_step(x[:, k : k + 6], x[:, k : k + 6])
+        results.append([p.data for p in model.parameters()])
+    for one, other in zip(*results, strict=True):
+        close(one, other)
