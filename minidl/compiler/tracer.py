@@ -259,6 +259,10 @@ class Tracer:
         several, saves = type(entry.out) is tuple, function.saves
         joint: Any = function.joint
         wanted = [i in places for i in range(len(entry.operands))]
+        if not saves:  # composed of functions, which are steps of their own
+            args = [self._example(v) if isinstance(v, Value) else v for v in entry.operands]
+            made = joint(gs if several else gs[0], self._example(entry.out), wanted, *args, **settings)
+            return [(i, self._fitted(made[i], entry.operands[i])) for i in places]
 
         def call(g: Any, y: Any, saved: Any, *args: Any) -> Any:
             given = joint(list(g) if several else g, y, *((saved,) if saves else ()), wanted, *args, **settings)
