@@ -20,8 +20,8 @@ _UFUNC_OF = {
 }
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 VIEWS = {
-    "split", "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem", "identity",
-    "constant",
+    "split", "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem",
+    "identity", "constant",
 }
 # Fused functions, whose results share no memory with what they are given.
 FRESH = {"cross_entropy", "d_cross_entropy", "lstm", "d_lstm", "rnn", "d_rnn", "where", "scatter_add", "mean", "var"}
