@@ -90,13 +90,13 @@ class Recording:
 
     @staticmethod
     def _argument(tracer: Tracer, i: int, x: Any, kind: str = "argument") -> Any:
-        if isinstance(x, Variable):
-            value = tracer.new_input((kind, i), x._raw, plain=False)
-            if x._node is not None:
-                tracer.by_node[x._node] = value
-            return tracer.traced(x._raw, value, x._node)
-        raw = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
-        return tracer.traced(raw, tracer.new_input((kind, i), raw, plain=True))
+        # As an array and a leaf of their own: the function may close over the same ones, which may then part ways.
+        raw = x._raw if isinstance(x, Variable) else x
+        if isinstance(raw, np.ndarray):
+            raw = raw.view() if raw.ndim else raw[()]
+        value = tracer.new_input((kind, i), raw, plain=not isinstance(x, Variable))
+        wants = isinstance(x, Variable) and x._node is not None
+        return tracer.traced(raw, value, Variable(raw)._node if wants else None)
 
     def _program(self, tracer: Tracer, roots: list[Any], mode: Mode, arguments: list[Any]) -> None:
         outputs = [tracer.operand(root) for root in roots]
@@ -110,7 +110,8 @@ class Recording:
             elif isinstance(source, tuple):
                 found.append((3, len(found), value, source))
             else:
-                found.append((2, len(found), value, self.guard.where.get(id(source), source)))
+                places = self.guard.where.get(id(source))
+                found.append((2, len(found), value, places[0] if places else source))
         found.sort(key=lambda item: item[:2])
         self.values = [item[2] for item in found]
         self.arguments = [item[1] for item in found if item[0] == 0]
