@@ -129,7 +129,7 @@ class Fused(Function):
     """A function that is written for NumPy's memory; on other libraries' arrays its plain composition runs instead."""
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        if any(map(foreign, (*inputs, *settings.values()))):
+        if foreign(inputs[0] if inputs else next(iter(settings.values()), None)):  # and so are all others
             return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
         return super().__call__(*inputs, **settings)
 
