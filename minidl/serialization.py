@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd import Variable
+from minidl.autograd.backend import host
+from minidl.autograd.variable import raw
 
 if TYPE_CHECKING:
     from pathlib import Path  # imported where it is used, as zipfile and hashlib are: they take longer than minidl
@@ -63,7 +64,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     state = obj.state_dict() if hasattr(obj, "state_dict") else obj
     if not isinstance(state, Mapping):
         raise TypeError(f"save: want a layer, an optimizer or a dict of arrays, got {type(obj).__name__}")
-    arrays = {name: np.asarray(value.data if isinstance(value, Variable) else value) for name, value in state.items()}
+    arrays = {name: np.asarray(host(raw(value))) for name, value in state.items()}
     for name, array in arrays.items():
         if not isinstance(name, str) or array.dtype.kind not in "biufcSUmM":
             raise TypeError(f"save: want names and arrays or numbers, got {name!r}: {type(state[name]).__name__}")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import engine
+from minidl.autograd.backend import foreign
 from minidl.autograd.function import Function, identity, record
 from minidl.autograd.modes import MODE, Mode, Switch
 from minidl.autograd.variable import Variable
@@ -24,7 +25,7 @@ from minidl.compiler.guards import Guard, form
 from minidl.compiler.nests import form_of, key_of, mapped, objects_in, parts, put, taken_apart
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Value
-from minidl.compiler.tracer import Tracer
+from minidl.compiler.tracer import NotNumPy, Tracer
 
 PROGRAMS = 16  # of one function, before it goes on eagerly
 
@@ -320,6 +321,8 @@ class Compiled:
             return last.run(args)
         leaves: list[Any] = []
         key = key_of(mode, args, kwargs, leaves)
+        if any(map(foreign, leaves)):
+            return self.function(*args, **kwargs)
         for recording in self.recordings.get(key, ()):
             if recording.serves():
                 self.last = recording if len(leaves) == len(args) and all(map(is_, leaves, args)) else None
@@ -341,7 +344,11 @@ class Compiled:
                 rest = iter(new)
                 return tuple(put(a, rest) for a in args), {k: put(a, rest) for k, a in kwargs.items()}
 
-            found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
+            try:
+                found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
+            except NotNumPy:
+                self.eager = True
+                return None
             found.guard.renew()  # the first call may have changed something, such as drawn weights
             found.look()
             self.recordings.setdefault(key, []).append(found)
@@ -368,6 +375,8 @@ def compile(function: Callable[..., Any]) -> Compiled:
     program for each shape and dtype of the arguments, each value of those that are no arrays, and each mode.
     Parameters, and arrays the function closes over, are read at every call. What plain NumPy computes of closed-over
     arrays inside it is not seen, and stays what it was when recorded.
+
+    A function of arrays that are not NumPy's runs eagerly.
 
     Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if v > 0``, ``.data``
     and the like).

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from minidl.autograd.backend import foreign
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import MODE, Switch
@@ -73,6 +74,10 @@ class Entry:
         self.recorded = MODE.get().recording and function.derived  # else a constant, as under no_grad()
 
 
+class NotNumPy(Exception):
+    """What is recorded computes with arrays of another library: programs write into NumPy's memory only."""
+
+
 class Tracer:
     """Notes what is computed while it is the watcher of the mode."""
 
@@ -93,6 +98,8 @@ class Tracer:
 
     def new_input(self, source: Any, like: Any, plain: bool) -> Value:
         """A value that is read from ``source`` at each call: an index of an argument, a Variable or an array."""
+        if foreign(like):
+            raise NotNumPy
         value = Value("input", like, plain)
         self.inputs.append((value, source))
         self.raws[value] = like
@@ -122,7 +129,7 @@ class Tracer:
                 self.by_node[node] = self.new_input(x, x._raw, plain=False)
                 self.kept.append(x)
             return self.by_node[node]
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) or foreign(x):
             if id(x) not in self.by_id:
                 self.by_id[id(x)] = self.new_input(x, x, plain=True)
                 self.kept.append(x)

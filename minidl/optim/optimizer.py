@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd.hints import WordsOfOthers
+from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
 from minidl.optim.checks import number
 from minidl.optim.group import Group, grouped, split
@@ -115,7 +116,7 @@ class Optimizer(WordsOfOthers):
                 raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
             grads = gradients.grads
         else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
-            grads = [g if g.base is None else g.copy() for g in grads]
+            grads = [g if getattr(g, "base", g) is None else g.copy() for g in grads]
         for group, places in zip(self._active, self._places):
             group.step(self.apply, lr, [grads[i] for i in places])
         self.t += 1
@@ -126,7 +127,7 @@ class Optimizer(WordsOfOthers):
         for group in self._groups:
             found = group.members()
             parts = [m for m in found if m[0] in active], [m for m in found if m[0] not in active]
-            groups += [group if len(part) == len(group.params) else Group(part, group.t) for part in parts if part]
+            groups += [g for part in parts if part for g in group.of(part)]
         known = {p for group in groups for p in group.params}
         groups += grouped((p, 0, [0.0] * len(self.slots)) for p in ready if p not in known)
         self._groups, self._active, self._ready = groups, [g for g in groups if g.params[0] in active], ready
@@ -156,7 +157,7 @@ class Optimizer(WordsOfOthers):
         want: dict[str, Any] = {name: list(getattr(self, name)) for name in self.fixed}
         want |= {"t": ()} | {f"{i}.t": () for i, _, _ in times}
         want |= {f"{i}.{slot}": p.shape for i, p, _ in begun for slot in self.slots}
-        got = {key: np.ravel(a).tolist() if key in self.fixed else np.shape(a) for key, a in state.items()}
+        got = {key: np.ravel(a).tolist() if key in self.fixed else as_array(a).shape for key, a in state.items()}
         if got != want:
             wrong = sorted(key for key in got | want if got.get(key) != want.get(key))
             found = ", ".join(f"{key}: got {got.get(key, 'none')}, want {want.get(key, 'none')}" for key in wrong)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import random
-from minidl.autograd.variable import Variable
+from minidl.autograd.variable import Variable, raw
 from minidl.data.loader import DataLoader
 from minidl.optim.checks import count, number
 from minidl.optim.optimizer import Optimizer
@@ -366,7 +366,7 @@ class Trainer:
         for name, value in figures.items():
             if np.ndim(value):
                 raise ValueError(f"{name} has shape {np.shape(value)}, wanted one number: take its mean")
-        return {name: float(value) for name, value in figures.items()}
+        return {name: float(getattr(value, "item", lambda v=value: v)()) for name, value in figures.items()}
 
     def evaluate(self, data: Any, t: Any = None, *, batch_size: int | None = None) -> dict[str, float]:
         """Return the loss and the metrics on other data by name, as means over the samples.
@@ -384,7 +384,7 @@ class Trainer:
         with states.evaluation(where, loader):
             for x, t in islice(loader, DRY if run is not None and self.dry_run else None):
                 prediction = states.forward(x, f"{where}: ")
-                means.add(len(x), self._figures(self.loss(prediction, t), np.asarray(prediction), t))
+                means.add(len(x), self._figures(self.loss(prediction, t), raw(prediction), t))
                 if run is not None and run.interrupted is not None:
                     break
         return means.now()
@@ -396,4 +396,4 @@ class Trainer:
         """
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with states.evaluation("predict", loader):
-            return np.concatenate([np.asarray(states.forward(batch, "predict: ")) for (batch,) in loader])
+            return np.concatenate([raw(states.forward(batch, "predict: ")) for (batch,) in loader])
