@@ -37,6 +37,13 @@ def asarray(value: Any, like: Any, dtype: Any = None) -> Any:
     return value if foreign(like) else np.asarray(host(value), dtype)
 
 
+def unadorned(x: Any) -> Any:
+    """An ndarray of a subclass (a matrix, a memmap) as a plain one, for what its operators mean; none that is masked."""
+    if hasattr(x, "mask"):
+        raise TypeError("got a masked array, whose mask would be lost: fill it, or say x.data for its values")
+    return x.view(np.ndarray)
+
+
 def beside(value: Any, others: Iterable[Any], data: bool) -> Any:
     """A list or tuple as an array of the kind that is among the others; what is a shape, no data, is a tuple there."""
     like = next(filter(foreign, others), None)

@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from minidl.autograd import anomaly, engine
-from minidl.autograd.backend import beside, foreign
+from minidl.autograd.backend import beside, foreign, unadorned
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, next_number
 from minidl.autograd.protocols import METHODS, REGISTRY
@@ -157,7 +157,9 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
                 constants.append(x)
         else:
             if type(x) is list or (type(x) is tuple and len(args) < (function.arity or 0)):  # a tuple may be a shape
-                x = beside(x, inputs, function.arity is None or len(args) < function.arity)
+                x = _plain(function, x, inputs, function.arity is None or len(args) < function.arity)
+            elif type(x) is not _ndarray and isinstance(x, _ndarray):
+                x = _plain(function, x)
             args.append(x)
             parents.append(None)
     try:
@@ -168,6 +170,8 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     if function.saves:
         y, saved = y
     if not boxed:
+        if type(y) is str or type(y) is bytes:  # what Python's operators make of text
+            raise TypeError(f"{function.name}: want arrays, got text")
         return y
     kind = type(y)
     if kind is not _ndarray and kind is not tuple and not hasattr(y, "dtype"):
@@ -276,12 +280,21 @@ def _not_in_place(function: Function, x: Variable, other: Any) -> Any:
     return record(function, (x, other), {})
 
 
+def _plain(function: Function, x: Any, *others: Any) -> Any:
+    try:
+        return beside(x, *others) if others else unadorned(x)
+    except (TypeError, ValueError) as error:
+        raise _explained(function, [x], error) from None
+
+
 def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:
     """The same kind of error, with the function's name and what it was given in front."""
-    got = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "shape") else repr(a)[:40] for a in args)
+    got = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a)[:40] for a in args)
     for kind in (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError):
         if isinstance(error, kind):
             return kind(f"{function.name}: {error} (got {got})")
+    if isinstance(error, (AttributeError, KeyError)) and not all(hasattr(a, "dtype") for a in args[: function.arity]):
+        return TypeError(f"{function.name}: want arrays (got {got})")
     error.add_note(f"in {function.name}, which got {got}")
     return error
 

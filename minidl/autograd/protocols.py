@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.backend import unadorned
+
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 
 # What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
@@ -37,7 +39,16 @@ METHODS: dict[str, tuple[Any, str]] = {
 
 def as_array(value: Any) -> Any:
     """A list or a number as an array; what is an array or a Variable stays as it is."""
-    return value if hasattr(value, "dtype") else np.asarray(value)
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ndarray):
+        return unadorned(value)
+    if hasattr(value, "dtype"):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"want an array or a list of rows of one length: {error}") from None
 
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:

@@ -18,6 +18,16 @@ from minidl.functions.elementwise import erf, kept
 from minidl.random import generator
 
 
+def _floating(x: Any) -> Any:
+    """``x``, if of integers or bools as floats: the negative of an unsigned number, or of -128, is none."""
+    kind = x.dtype.kind if hasattr(x, "dtype") else "i"
+    if kind == "f":
+        return x
+    if kind not in "iub":
+        raise TypeError(f"want real numbers, got {x.dtype}")
+    return x + 0.0
+
+
 def _relu(x: Any) -> Any:
     """``max(x, 0)``; the derivative at 0 is 0.
 
@@ -43,7 +53,7 @@ def _sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     with np.errstate(over="ignore"):  # 1 / inf is right; exp(-abs(x)) needs np.where, three times as slow
-        return 1 / (1 + np.exp(-x))
+        return 1 / (1 + np.exp(-_floating(x)))
 
 
 def _softplus(x: Any) -> Any:
@@ -52,11 +62,13 @@ def _softplus(x: Any) -> Any:
     >>> softplus(np.array([0.0, 1000.0]))
     array([6.93147181e-01, 1.00000000e+03])
     """
+    x = _floating(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
 def _shifted(x: Any, axis: Any) -> Any:
     """``x`` minus its maximum along the axis, so that no exponential overflows; -inf rows stay."""
+    x = _floating(x)
     m = x.max(axis, keepdims=True)
     return x - np.where(m == -np.inf, 0, m)
 

@@ -140,5 +140,10 @@ def astype(x: Any, dtype: Any) -> Any:
     >>> astype(np.array([1.0]), np.float32).dtype
     dtype('float32')
     """
-    dtype = np.dtype(dtype)
+    try:
+        if hasattr(dtype, "cleargrad"):
+            raise TypeError("got a Variable: say its .dtype")
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"astype: {error}") from None
     return (_to_floating if dtype.kind == "f" else _to_other)(x, dtype)

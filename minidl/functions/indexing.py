@@ -32,7 +32,7 @@ _put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[i
 
 
 def _is_list(index: Any) -> bool:
-    return hasattr(index, "__len__") and not hasattr(index, "dtype")
+    return hasattr(index, "__len__") and hasattr(index, "index") and not hasattr(index, "dtype")
 
 
 @implements("getitem")
@@ -56,6 +56,8 @@ def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
     array([[2., 1.],
            [4., 3.]])
     """
+    if isinstance(indices, (float, np.floating)):  # an array of them is refused by NumPy
+        raise TypeError(f"want integers as indices, got {indices!r}")
     return a.take(indices, axis)
 
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from minidl.autograd.function import differentiable, implements
 from minidl.autograd.protocols import as_array
+from minidl.functions.elementwise import multiply
 
 
 def _product(a: Any, b: Any) -> Any:
     """``a @ b`` by np.dot, which takes half of its time on small matrices and a tenth on thin ones."""
     if type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3:
-        return np.dot(a, b)
+        if a.dtype.kind in "fiub" and b.dtype.kind in "fiub":  # of dates and records np.dot makes objects
+            return np.dot(a, b)
     return a @ b
 
 
@@ -58,7 +60,7 @@ def dot(a: Any, b: Any) -> Any:
     """
     axes = as_array(a).ndim, as_array(b).ndim
     if 0 in axes:
-        return np.multiply(a, b)
+        return multiply(a, b)
     if max(axes) > 2:
         raise TypeError("dot: for arrays of more than two axes use np.matmul")
     return matmul(a, b)

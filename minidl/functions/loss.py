@@ -25,6 +25,13 @@ def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
     return y, t if t.dtype == y.dtype else t.astype(y.dtype)
 
 
+def _number(what: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{what} must be a number, got {value!r}") from None
+
+
 def _mse(y: Any, t: Any) -> Any:
     d = (y - t).reshape(-1)
     return (d @ d) / max(d.size, 1)
@@ -160,6 +167,9 @@ def binary_cross_entropy(y: Any, t: Any, *, eps: float = 1e-12) -> Any:
     np.float64(0.6931471805599453)
     """
     y, t = _pair("binary_cross_entropy", y, t)
+    eps = _number("binary_cross_entropy: eps", eps)
+    if not 0 <= eps < 0.5:
+        raise ValueError(f"binary_cross_entropy: eps must be in [0, 0.5), got {eps}")
     eps = max(eps, float(np.finfo(y.dtype).epsneg))
     y = np.clip(y, eps, 1 - eps)
     return -(t * np.log(y) + (1 - t) * np.log1p(-y)).mean()
@@ -185,7 +195,10 @@ def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
     >>> huber(np.array([0.5, 3.0]), np.array([0.0, 0.0]))
     np.float64(1.3125)
     """
-    (y, t), delta = _pair("huber", y, t), float(delta)  # a NumPy number would widen float32
+    y, t = _pair("huber", y, t)
+    delta = _number("huber: delta", delta)  # a NumPy number would widen float32
+    if not delta > 0:
+        raise ValueError(f"huber: delta must be positive, got {delta}")
     d = y - t
     near = np.clip(d, -delta, delta)  # not abs(d), whose second derivative at 0 would be lost
     return (near * (d - 0.5 * near)).mean()

@@ -20,6 +20,10 @@ def _inverse(axes: Any) -> Any:
 
 def _sum_to(x: Any, shape: Any) -> Any:
     """Summed over the axes along which ``shape`` would broadcast to x's: the adjoint of ``broadcast_to``."""
+    if not isinstance(shape, (tuple, list, np.ndarray)) or x.dtype.kind not in "fiub":
+        raise TypeError("want real numbers, and their shape as a tuple")
+    if x.dtype.kind != "f":
+        x = x.astype(np.add.reduce(np.zeros(1, x.dtype)).dtype)  # as np.sum has it: 200 + 100 is more than uint8 holds
     if np.broadcast_shapes(x.shape, tuple(shape)) != x.shape:
         raise ValueError(f"shape {x.shape} cannot be summed to {tuple(shape)}")
     return fit(x, tuple(shape), x.dtype)
@@ -72,7 +76,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     array([1., 1., 0.])
     """
     if axis is None:
-        return _concatenate(*(np.ravel(a) for a in arrays), axis=0)
+        return _concatenate(*(np.ravel(as_array(a)) for a in arrays), axis=0)
     return _concatenate(*map(as_array, arrays), axis=axis)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter, Variable
 from minidl.autograd.backend import asarray, kind
+from minidl.autograd.protocols import as_array
 from minidl.initializers import normal_over_sqrt_in
 from minidl.layers.layer import Layer, floating
 
@@ -70,7 +71,7 @@ class Weighted(Layer):
 
     def _checked(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
-        x = x if hasattr(x, "dtype") else np.asarray(x)
+        x = x if hasattr(x, "dtype") else as_array(x)
         if not _lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.autograd.backend import zeros
+from minidl.autograd.protocols import as_array
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
 from minidl.layers.linear import Weighted
@@ -50,7 +51,8 @@ class Recurrent(Weighted):
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:
-        shape = x.shape if hasattr(x, "shape") else np.shape(x)
+        x = x if hasattr(x, "dtype") else as_array(x)
+        shape = x.shape
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
             raise ValueError(f"{self!r}: want input (batch, in) or (batch, time, in), time > 0, got {shape}")
         x = self._checked(x, self.w_x)

@@ -167,6 +167,8 @@ class Optimizer(WordsOfOthers):
 
     def _checked(self, found: Iterable[Any]) -> list[Variable]:
         """The parameters, each once, if they can be trained."""
+        if not isinstance(found, Iterable):
+            raise TypeError(f"{self._name}: want a model or a list of Variables, got {found!r}")
         found = list(found)
         for p in found:
             if not isinstance(p, Variable):

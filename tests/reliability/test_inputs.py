@@ -1,0 +1,132 @@
+"""Bad inputs: a right answer or a clear error, never a wrong one; and what was found wrong on the way, once each.
+
+The inputs are made in inputs.py; here a twelfth of the catalogue's rows get them, in measure_functions.py all.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Variable, layers, optim
+from minidl import functions as F
+from tests.functions.catalogue import ROWS
+from tests.reliability import inputs
+
+
+@pytest.mark.parametrize("start", range(4))
+def test_bad_inputs_to_functions(start: int) -> None:
+    found, bad = inputs.count(ROWS[start::48])
+    assert bad == []
+    assert sum(kind[inputs.RIGHT] for kind in found.values()) > 100
+
+
+@pytest.mark.parametrize("f", [F.sigmoid, F.softplus, F.softmax, F.log_softmax])
+@pytest.mark.parametrize("x", [np.array([2, 3, 0], np.uint8), np.array([-128, 127], np.int8)])
+def test_negatives_of_small_integers(f: Any, x: Any) -> None:
+    np.testing.assert_allclose(f(x), f(x.astype(float)), rtol=1e-6)
+    np.testing.assert_allclose(f(Variable(x)).data, f(x.astype(float)), rtol=1e-6)
+
+
+def test_sums_of_small_integers() -> None:
+    assert F.sum_to(np.array([200, 100], np.uint8), ()) == 300
+    assert F.sum_to(np.array([True, True]), (1,)).tolist() == [2]
+
+
+def test_masked_arrays_are_refused() -> None:
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    for call in (lambda: Variable(masked), lambda: F.exp(masked), lambda: Variable([1.0, 2.0]) + masked,
+                 lambda: F.mean_squared_error(masked, np.ones(2))):  # fmt: skip
+        with pytest.raises(TypeError, match="masked array"):
+            call()
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_beside_a_variable_is_an_array() -> None:
+    x, m = Variable(np.eye(2)), np.matrix([[1.0, 2.0], [3.0, 4.0]])
+    assert (x * m).data.tolist() == F.multiply(m, x).data.tolist() == [[1, 0], [0, 4]]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: F.take(np.arange(4.0), np.float64(1.5)), TypeError, "take.*integers"),
+    (lambda: F.take(Variable(np.arange(4.0)), 1.5), TypeError, "take.*integers"),
+    (lambda: F.matmul(np.zeros((2, 0)), np.zeros((0, 3), "M8[s]")), TypeError, "matmul"),
+    (lambda: F.multiply("three", 3), TypeError, "multiply.*text"),
+    (lambda: F.huber(np.ones(2), np.ones(2), -1), ValueError, "huber: delta"),
+    (lambda: F.huber(np.ones(2), np.ones(2), "x"), TypeError, "huber: delta"),
+    (lambda: F.binary_cross_entropy(np.ones(2), np.ones(2), eps=np.nan), ValueError, "binary_cross_entropy: eps"),
+    (lambda: F.astype(np.ones(2), "x"), TypeError, "astype"),
+    (lambda: F.softplus(np.ones(2) + 1j), TypeError, "softplus.*complex"),
+    (lambda: F.max(None), TypeError, "max: want arrays"),
+    (lambda: Variable([[1.0], [2.0, 3.0]]), ValueError, "one length"),
+])  # fmt: skip
+def test_refused(call: Any, error: Any, words: str) -> None:
+    with pytest.raises(error, match=words):
+        call()
+
+
+BAD: list[Any] = [
+    None, "x", {}, object(), np.array("x"), np.array([1j]), np.array([object()]), [[1.0], [1.0, 2.0]], np.float64(1),
+    np.ones((2, 4)), np.ones((0, 4)), np.ones((2, 2, 2, 4)), np.ones(4), np.ma.masked_array(np.ones((2, 5)), True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", BAD, ids=lambda v: repr(v)[:30].replace("\n", ""))
+@pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM, layers.MLP])
+def test_bad_inputs_to_layers(kind: Any, value: Any) -> None:
+    """A clear error that names the layer, or what a layer says of its input."""
+    layer = kind([5, 3], in_features=5) if kind is layers.MLP else kind(5, 3)
+    with pytest.raises((TypeError, ValueError)) as found:
+        layer(value)
+    said = str(found.value)
+    assert any(word in said for word in (kind.__name__, "Linear", "Variable", "linear", "masked", "rows of")), said
+
+
+LAYOUTS = {name: way for name, way in inputs.LAYOUTS.items() if name not in ("masked", "a matrix")}
+
+
+@pytest.mark.parametrize("spoil", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM])
+def test_layouts_of_inputs_to_layers(kind: Any, spoil: Any) -> None:
+    layer = kind(5, 3, dtype=float, rng=np.random.default_rng(0))
+    x = spoil(np.random.default_rng(1).standard_normal((2, 5)))
+    before = np.array(x)
+    first, second = layer(x), None
+    if kind is not layers.Linear:
+        layer.reset_state()
+    second = layer(before.copy())
+    np.testing.assert_allclose(first.data, second.data, rtol=1e-12)
+    assert np.array_equal(np.array(x), before)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("bad", [None, "x", [], [1.0], [np.ones(2)], [Variable([1, 2])], [[Variable(1.0)]], {"w": 1}])
+def test_bad_inputs_to_optimizers(kind: Any, bad: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=kind.__name__):
+        kind(bad)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("rate", ["x", -1, np.nan, np.inf, None, True, 1j, [0.1], {}])
+def test_bad_rates(kind: Any, rate: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="lr"):
+        kind([Variable(1.0)], lr=rate)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("spoil", LAYOUTS.values(), ids=LAYOUTS)
+def test_gradients_of_any_layout(kind: Any, spoil: Any) -> None:
+    """The same step as from a plain copy; the gradient that was given is not changed."""
+    ends = []
+    given = spoil(np.random.default_rng(1).standard_normal((3, 4)))
+    plain = np.array(given, float)
+    for g in (given, plain.copy()):
+        p = minidl.Parameter(np.ones((3, 4)))
+        optimizer = kind([p], lr=0.1)
+        for _ in range(3):
+            p.grad = np.asarray(g, float) if isinstance(g, list) else g if g.dtype == float else g.astype(float)
+            optimizer.update()
+        ends.append(p.data.copy())
+    assert np.array_equal(*ends)
+    assert np.array_equal(np.array(given, float), plain)
