@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from minidl.autograd.backend import asarray, foreign, host
 from minidl.autograd.variable import Variable
 from minidl.optim.checks import count
 from minidl.optim.optimizer import Gradients
@@ -74,11 +75,14 @@ class AllReduce:
         dtype = np.result_type(flat, np.float32)  # a half could not count samples
         if (self._mine.size, self._mine.dtype) != (n + len(tail), dtype):
             self._mine, self._sums = (np.empty(n + len(tail), dtype) for _ in range(2))
-        np.multiply(flat, self.samples, out=self._mine[:n])
+        np.multiply(host(flat), self.samples, out=self._mine[:n])
         self._mine[n:] = tail
         self.comm.Allreduce(self._mine, self._sums)
         samples, *numbers = self._sums[n:].real.tolist()
-        np.divide(self._sums[:n], samples, out=flat, casting="same_kind")
+        if foreign(flat):
+            flat[...] = asarray(self._sums[:n] / samples, flat)
+        else:
+            np.divide(self._sums[:n], samples, out=flat, casting="same_kind")
         self.extra, given = numbers[: len(self.extra)], numbers[len(self.extra) :]
         if not all(given):
             gradients.params = [p for p, some in zip(params, given) if some]
@@ -221,13 +225,13 @@ def broadcast(params: Iterable[Variable], comm: Any = None) -> None:
     """Give parameters the first process's values, for a loop of one's own; RuntimeError where one has no data yet."""
     comm = world() if comm is None else comm
     params = list(params)
-    for p, value in zip(params, comm.bcast([p.data for p in params])):
-        p.data = value.copy()
+    for p, value in zip(params, comm.bcast([host(p.data) for p in params])):
+        p.data = asarray(value.copy(), p)
 
 
 def checksum(params: Iterable[Variable]) -> tuple[int, int]:
     """A number that differs if any bit of the parameters does, and how many have data."""
-    arrays, found = [p._raw for p in params if p._raw is not None], 0
+    arrays, found = [host(p._raw) for p in params if p._raw is not None], 0
     for array in arrays:
         found = zlib.crc32(np.ascontiguousarray(array).data if np.size(array) else b"", found)
     return found, len(arrays)
@@ -251,7 +255,7 @@ def world() -> Any:
     comm = MPI.COMM_WORLD
     launched = max(int(os.environ.get(name) or 1) for name in LAUNCHED)
     if comm.Get_size() == 1 < launched:
-        raise RuntimeError(f"mpiexec started {launched} processes, each of them alone: it is another MPI's than mpi4py's")
+        raise RuntimeError(f"mpiexec started {launched} processes, each alone: it is another MPI's than mpi4py's")
     if comm.Get_size() > 1:
         usual = sys.excepthook
 

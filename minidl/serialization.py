@@ -20,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd import Variable
+from minidl.autograd.backend import host
+from minidl.autograd.variable import raw
 
 if TYPE_CHECKING:
     from pathlib import Path  # imported where it is used, as zipfile and hashlib are: they take longer than minidl
@@ -63,7 +64,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     state = obj.state_dict() if hasattr(obj, "state_dict") else obj
     if not isinstance(state, Mapping):
         raise TypeError(f"save: want a layer, an optimizer or a dict of arrays, got {type(obj).__name__}")
-    arrays = {name: np.asarray(value.data if isinstance(value, Variable) else value) for name, value in state.items()}
+    arrays = {name: np.asarray(host(raw(value))) for name, value in state.items()}
     for name, array in arrays.items():
         if not isinstance(name, str) or array.dtype.kind not in "biufcSUmM":
             raise TypeError(f"save: want names and arrays or numbers, got {name!r}: {type(state[name]).__name__}")
@@ -114,9 +115,9 @@ def load_npz(source: Path, where: str, problem: str, *, signed: bool = False) ->
     arrays: dict[str, Array] = {}
     try:
         comment, hashes = _read_npz(source, arrays.__setitem__)
-        found = comment.removeprefix(SIGNED).decode() if comment.startswith(SIGNED) else None
-        if found is None and signed:
+        if (signed or comment) and not comment.startswith(SIGNED):
             raise ValueError("it has no hash")
+        found = comment.removeprefix(SIGNED).decode() if comment else None
         if found is not None and found != _together(hashes):
             raise ValueError("its arrays do not agree with its hash")
     except Exception as error:  # what a damaged file raises is without number: zipfile, zlib, struct, memory..
@@ -131,7 +132,15 @@ def _read_npz(source: Path, take: Callable[[str, Array], None]) -> tuple[bytes, 
     hashes: dict[str, str] = {}
     with zipfile.ZipFile(source) as archive:
         members = archive.infolist()
-        _check_members(members, os.path.getsize(source), archive.start_dir)
+        size, length = os.path.getsize(source), len(archive.comment)
+        with open(source, "rb") as file:
+            file.seek(size - 22 - length)
+            end = file.read(22)
+        if not end.startswith(b"PK\5\6") or end[20:] != length.to_bytes(2, "little"):
+            raise ValueError("it ends too soon, or too late")
+        if members[0].header_offset if members else size - length - 22:
+            raise ValueError("it has bytes that belong to no array")
+        _check_members(members, size, archive.start_dir)
         for info in members:
             name = info.filename.removesuffix(".npy")
             with archive.open(info) as member:
@@ -257,7 +266,9 @@ def _read_safetensors(source: Path, package: Any) -> tuple[dict[str, Array], dic
         bf16 = found["dtype"] == "BF16"
         arrays[name] = (array.astype("<u4") << 16).view("<f4") if bf16 else array.copy()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_once)
-    signed = (header.get("__metadata__") or {}).get("minidl.sha256")
+    facts = header.get("__metadata__") or {}
+    ours = any("minidl" in name or "sha256" in name or len(value) == 64 for name, value in facts.items())
+    signed = facts.get("minidl.sha256", "lost") if ours else None
     return arrays, {name: _hash(array) for name, array in arrays.items()}, signed
 
 

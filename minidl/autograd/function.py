@@ -14,6 +14,7 @@ from weakref import ref
 import numpy as np
 
 from minidl.autograd import anomaly, engine
+from minidl.autograd.backend import beside, foreign
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, next_number
 from minidl.autograd.protocols import METHODS, REGISTRY
@@ -124,6 +125,15 @@ class Function:
         return [(found[n] if n in found else np.zeros_like(c._raw)) if n else None for n, c in zip(nodes, copies)]
 
 
+class Fused(Function):
+    """A function that is written for NumPy's memory; on other libraries' arrays its plain composition runs instead."""
+
+    def __call__(self, *inputs: Any, **settings: Any) -> Any:
+        if foreign(inputs[0] if inputs else next(iter(settings.values()), None)):  # and so are all others
+            return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
+        return super().__call__(*inputs, **settings)
+
+
 def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     mode = MODE.get()
@@ -147,7 +157,7 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
                 constants.append(x)
         else:
             if type(x) is list or (type(x) is tuple and len(args) < (function.arity or 0)):  # a tuple may be a shape
-                x = np.asarray(x)
+                x = beside(x, inputs, function.arity is None or len(args) < function.arity)
             args.append(x)
             parents.append(None)
     try:
@@ -209,7 +219,8 @@ def differentiable(
         joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for each argument.
         saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``; where that
             is to build a graph, ``saved`` is None, and the rule computes it anew, unless there is ``equals``.
-        equals: the plain composition a fused function is equal to; second derivatives go through it.
+        equals: the plain composition a fused function is equal to; second derivatives go through it, and arrays that
+            are not NumPy's.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
 
@@ -220,7 +231,8 @@ def differentiable(
     >>> x.grad
     Variable([0.25   0.0625])
     """
-    function = Function(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
+    kind = Fused if equals else Function
+    function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
     function.saves, function.equals = saves, equals
     function.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it, as for a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.backend import asarray
 from minidl.autograd.function import Function
+from minidl.autograd.protocols import as_array
 from minidl.autograd.transforms import Call
 from minidl.autograd.variable import raw
 
@@ -41,7 +43,7 @@ def gradcheck(
     >>> gradcheck(np.tanh, [0.5, -1.0])
     True
     """
-    arrays = [np.asarray(raw(x)) for x in inputs]
+    arrays = [as_array(raw(x)) for x in inputs]
     moving = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
     if not moving or any(arrays[i].dtype != np.float64 for i in moving):
         raise TypeError(f"gradcheck: floating inputs must be float64, got {[str(a.dtype) for a in arrays]}")
@@ -56,18 +58,18 @@ def gradcheck(
             """sum(u * f(xs)) over all floating outputs: one number that every derivative passes through."""
             ys = f(*xs)
             ys = [y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"]
-            us.extend(rng.standard_normal(y.shape) for y in ys[len(us) :])
+            us.extend(asarray(rng.standard_normal(y.shape), y) for y in ys[len(us) :])
             return sum((y * u).sum() for y, u in zip(ys, us, strict=True))
 
         pulled = [raw(g) for g in Call("gradcheck", total, args, moving).pull()]
         for _ in range(directions):
-            vs = {i: rng.standard_normal(args[i].shape) for i in moving}
+            vs = {i: asarray(rng.standard_normal(args[i].shape), args[i]) for i in moving}
             ahead, behind = (
-                float(raw(total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))))
+                float(raw(total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))).item())
                 for way in (eps, -eps)
             )
             numeric = (ahead - behind) / (2 * eps)
-            exact = float(sum((g * vs[i]).sum() for g, i in zip(pulled, moving, strict=True)))
+            exact = sum((g * vs[i]).sum() for g, i in zip(pulled, moving, strict=True)).item()
             allowed = atol * max(1.0, abs(ahead)) + rtol * max(abs(numeric), abs(exact))
             if not abs(numeric - exact) <= allowed:
                 raise AssertionError(
@@ -75,7 +77,7 @@ def gradcheck(
                     f"(inputs of shapes {[args[i].shape for i in moving]})"
                 )
         if level < order:
-            ws = [rng.standard_normal(args[i].shape) for i in moving]
+            ws = [asarray(rng.standard_normal(args[i].shape), args[i]) for i in moving]
 
             def slope(*xs: Any) -> Any:
                 return sum((g * w).sum() for g, w in zip(Call("gradcheck", total, xs, moving).pull(), ws, strict=True))

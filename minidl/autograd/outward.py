@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from minidl.autograd.backend import host
+
 # Colours that stand on light and dark pages: the text's own, and one blue.
 _CARD = ("display:inline-block;max-width:100%;overflow-x:auto;border-left:3px solid #3b82f6;padding:.25em .9em;"
          "margin:.2em 0;font-size:.95em;line-height:1.45")
@@ -64,6 +66,6 @@ class Outward:
             return card(title, "no data yet")
         origin = f"made by {self.creator.name}" if self.creator else "" if self._node else "constant"
         facts = [f"{self.dtype} {self.shape}", origin, "has a gradient" if self.grad is not None else ""]
-        values = escape(np.array2string(self.data, precision=5, threshold=200, edgeitems=3))
+        values = escape(np.array2string(host(self.data), precision=5, threshold=200, edgeitems=3))
         body = f"<pre style='margin:.4em 0;background:none'>{values}</pre>"
         return card(title, " · ".join(filter(None, facts)), body + (self.drawing(self) if self.creator else ""))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import engine
+from minidl.autograd.backend import asarray, zeros
 from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode
 from minidl.autograd.node import next_number
@@ -171,8 +172,8 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
     for x, v in zip(call.inputs, tangents, strict=True):
-        if np.shape(v) != x.shape:
-            raise ValueError(f"jvp: a tangent has shape {np.shape(v)}, want {x.shape}")
+        if (shape := as_array(v).shape) != x.shape:
+            raise ValueError(f"jvp: a tangent has shape {shape}, want {x.shape}")
 
     def pulled(u: Variable) -> Any:
         keeps, call.keeps = call.keeps, True  # even inside no_grad: this is differentiated, at once
@@ -198,9 +199,9 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     def matrix(*args: Any, **kwargs: Any) -> Any:
         call = Call("jacobian", f, args, (argnum,), kwargs)
         y, x = call.y, call.inputs[0]
-        basis = np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape)
-        rows = [call.pull(row)[0] for row in basis]
-        return np.stack(rows).reshape(y.shape + x.shape) if rows else np.zeros(y.shape + x.shape, x.dtype)
+        basis = asarray(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
+        rows = [call.pull(basis[i])[0] for i in range(y.size)]
+        return np.stack(rows).reshape(y.shape + x.shape) if rows else zeros(y.shape + x.shape, x.dtype, x)
 
     return matrix
 
@@ -227,9 +228,9 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def product(x: Any, v: Any, *args: Any) -> Any:
-        v = as_array(v)
-        if v.shape != np.shape(x):
-            raise ValueError(f"hvp: the vector has shape {v.shape}, want {np.shape(x)}")
+        v, shape = as_array(v), as_array(x).shape
+        if v.shape != shape:
+            raise ValueError(f"hvp: the vector has shape {v.shape}, want {shape}")
         return grad(lambda z, *rest: (grad(f)(z, *rest) * v).sum())(x, *args)
 
     return product

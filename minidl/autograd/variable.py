@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import engine, protocols
+from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.bound import Bound
 from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.modes import MODE, check_mode, look
@@ -77,7 +78,7 @@ class Variable(Bound, Outward, WordsOfOthers):
         own = new = self._raw
         if value is not own:
             weak = not hasattr(value, "dtype")  # a number or list takes this Variable's dtype
-            new = _checked_array(np.asarray(value, dtype=own.dtype) if weak else value)
+            new = _checked_array(asarray(value, own, own.dtype) if weak else value)
             if new.dtype != own.dtype:
                 raise TypeError(f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype")
             if self._grad is not None and new.shape != own.shape:
@@ -277,7 +278,8 @@ class Variable(Bound, Outward, WordsOfOthers):
         if self.lazy:
             return f"{kind}(no data yet)"
         name = f", name={self.name!r}" if self.name else ""
-        return f"{kind}({np.array2string(self.data, prefix=kind + '(')}{name})"
+        values = str(self._raw) if foreign(self) else np.array2string(self.data, prefix=kind + "(")
+        return f"{kind}({values}{name})"
 
     def __format__(self, spec: str) -> str:
         return format(self._raw.item(), spec) if self.ndim == 0 and spec else str(self)
@@ -361,18 +363,17 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
         if watcher is not None and isinstance(value, np.generic):
             return watcher.number(type(value)(1))  # type: ignore[no-any-return]  # a Variable
         return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
-    seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient), None)
+    seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient, y), None)
     if seed.shape != y.shape:
         raise ValueError(f"{where}: the seed gradient has shape {seed.shape}, want {y.shape}")
     return seed if seed.dtype == y.dtype else seed.astype(y.dtype)
 
 
-def _checked_array(data: Any) -> Any:
+def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
         raise TypeError("got a Variable where an array is wanted: say x.data for its values, x.detach() to share it")
-    foreign = hasattr(data, "__array_function__") and not isinstance(data, np.ndarray)  # such an array stays as it is
-    if not foreign and not isinstance(data, np.generic):
-        data = np.asarray(data)
+    if not isinstance(data, np.generic) and (isinstance(data, np.ndarray) or not hasattr(data, "__array_function__")):
+        data = np.asarray(data) if like is None else asarray(data, like)  # another library's array stays as it is
     if data.dtype.kind not in "fiub":
         raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")
     return data[()] if type(data) is np.ndarray and data.ndim == 0 else data

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import engine
+from minidl.autograd.backend import foreign
 from minidl.autograd.function import Function, identity, record
 from minidl.autograd.modes import MODE, Mode, Switch
 from minidl.autograd.variable import Variable
@@ -24,7 +25,7 @@ from minidl.compiler.guards import Guard, form
 from minidl.compiler.nests import form_of, key_of, mapped, objects_in, parts, put, taken_apart
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Value
-from minidl.compiler.tracer import Tracer
+from minidl.compiler.tracer import NotNumPy, Tracer
 
 PROGRAMS = 16  # of one function, before it goes on eagerly
 
@@ -89,13 +90,13 @@ class Recording:
 
     @staticmethod
     def _argument(tracer: Tracer, i: int, x: Any, kind: str = "argument") -> Any:
-        if isinstance(x, Variable):
-            value = tracer.new_input((kind, i), x._raw, plain=False)
-            if x._node is not None:
-                tracer.by_node[x._node] = value
-            return tracer.traced(x._raw, value, x._node)
-        raw = x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
-        return tracer.traced(raw, tracer.new_input((kind, i), raw, plain=True))
+        # As an array and a leaf of their own: the function may close over the same ones, which may then part ways.
+        raw = x._raw if isinstance(x, Variable) else x
+        if isinstance(raw, np.ndarray):
+            raw = raw.view() if raw.ndim else raw[()]
+        value = tracer.new_input((kind, i), raw, plain=not isinstance(x, Variable))
+        wants = isinstance(x, Variable) and x._node is not None
+        return tracer.traced(raw, value, Variable(raw)._node if wants else None)
 
     def _program(self, tracer: Tracer, roots: list[Any], mode: Mode, arguments: list[Any]) -> None:
         outputs = [tracer.operand(root) for root in roots]
@@ -109,7 +110,8 @@ class Recording:
             elif isinstance(source, tuple):
                 found.append((3, len(found), value, source))
             else:
-                found.append((2, len(found), value, self.guard.where.get(id(source), source)))
+                places = self.guard.where.get(id(source))
+                found.append((2, len(found), value, places[0] if places else source))
         found.sort(key=lambda item: item[:2])
         self.values = [item[2] for item in found]
         self.arguments = [item[1] for item in found if item[0] == 0]
@@ -319,6 +321,8 @@ class Compiled:
             return last.run(args)
         leaves: list[Any] = []
         key = key_of(mode, args, kwargs, leaves)
+        if any(map(foreign, leaves)):
+            return self.function(*args, **kwargs)
         for recording in self.recordings.get(key, ()):
             if recording.serves():
                 self.last = recording if len(leaves) == len(args) and all(map(is_, leaves, args)) else None
@@ -340,7 +344,11 @@ class Compiled:
                 rest = iter(new)
                 return tuple(put(a, rest) for a in args), {k: put(a, rest) for k, a in kwargs.items()}
 
-            found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
+            try:
+                found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
+            except NotNumPy:
+                self.eager = True
+                return None
             found.guard.renew()  # the first call may have changed something, such as drawn weights
             found.look()
             self.recordings.setdefault(key, []).append(found)
@@ -367,6 +375,8 @@ def compile(function: Callable[..., Any]) -> Compiled:
     program for each shape and dtype of the arguments, each value of those that are no arrays, and each mode.
     Parameters, and arrays the function closes over, are read at every call. What plain NumPy computes of closed-over
     arrays inside it is not seen, and stays what it was when recorded.
+
+    A function of arrays that are not NumPy's runs eagerly.
 
     Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if v > 0``, ``.data``
     and the like).

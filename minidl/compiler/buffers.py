@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from minidl.compiler import blocks
-from minidl.compiler.emit import FRESH, VIEWS, Names, as_expression, as_floats, into, is_elementwise, new_array
+from minidl.compiler.emit import (
+    FRESH,
+    VIEWS,
+    Names,
+    as_expression,
+    as_floats,
+    into,
+    is_elementwise,
+    new_array,
+    views,
+)
 from minidl.compiler.program import Program, Step, Value, values_in
 
 
@@ -87,9 +97,10 @@ class Code:
         for step in steps:
             x, *rest = step.operands or (None,)
             if step.name in VIEWS and x in known and not any(isinstance(part, Value) for part in rest):
-                view = step.call(*[known[x], *rest], **step.settings)
-                if np.may_share_memory(view, known[x]) and step.out not in self.visible:
-                    known[step.out], self.views[step.out] = view, step
+                found = views(step, known[x])
+                if all(np.may_share_memory(v, known[x]) for v in found) and self.visible.isdisjoint(step.outs):
+                    known.update(zip(step.outs, found))
+                    self.views.update(dict.fromkeys(step.outs, step))
 
     def _visible(self) -> list[Value]:
         return [v for root in (*self.program.outputs, *self.program.gradients) for v in values_in(root)]
@@ -111,8 +122,8 @@ class Code:
         """New buffers for one run."""
         flat = [np.empty(max(n, 1), np.uint8) for n in self.sizes]
         known = {v: flat[k][: v.nbytes].view(v.dtype).reshape(v.shape) for v, k in self.place.items()}
-        for v, step in self.views.items():
-            known[v] = step.call(known[step.operands[0]], *step.operands[1:], **step.settings)
+        for step in dict.fromkeys(self.views.values()):
+            known.update(zip(step.outs, views(step, known[step.operands[0]])))
         return (*known.values(), *[a for group in self.groups.values() for a in group.temporaries()])
 
     # ---- the code -----------------------------------------------------------------------------------------------
@@ -163,7 +174,7 @@ class Code:
                 lines += self.groups[i].lines(self.names, self.visible)
                 i = self.groups[i].range.stop
                 continue
-            if type(step.out) is Value and step.out in self.views:
+            if step.outs and step.outs[0] in self.views:
                 i += 1
                 continue
             write = into(step, self.names) if len(step.outs) == 1 else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ _UFUNC_OF = {
 }
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 VIEWS = {
-    "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem", "identity",
-    "constant",
+    "split", "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem",
+    "identity", "constant",
 }
 # Fused functions, whose results share no memory with what they are given.
 FRESH = {"cross_entropy", "d_cross_entropy", "lstm", "d_lstm", "rnn", "d_rnn", "where", "scatter_add", "mean", "var"}
@@ -141,6 +142,20 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
     return None
 
 
+def views(step: Step, x: Any) -> tuple[Any, ...]:
+    """The parts of an array that a step of ``VIEWS`` gives: as many as it has results."""
+    if step.name != "split":
+        return (step.call(x, *step.operands[1:], **step.settings),)
+    return tuple(x[part] for part in _parts(step))
+
+
+def _parts(step: Step) -> list[tuple[slice, ...]]:
+    """The indices of what ``split`` gives."""
+    axis = step.settings.get("axis", step.operands[2] if len(step.operands) > 2 else 0) % len(step.outs[0].shape)
+    ends = np.cumsum([0, *(v.shape[axis] for v in step.outs)]).tolist()
+    return [(slice(None),) * axis + (slice(a, b),) for a, b in pairwise(ends)]
+
+
 def as_expression(step: Step, names: Names) -> str:
     """A call that makes its own result: of numbers an operator, else the function itself."""
     a = [names(x) for x in step.operands]
@@ -157,6 +172,8 @@ def as_expression(step: Step, names: Names) -> str:
             return f"{names(np.dot)}({a[0]}, {a[1]})"
     if step.name == "transpose" and step.operands[1:] in ((), (None,)):
         return f"{a[0]}.T"
+    if step.name == "split":
+        return f"{''.join(f'{a[0]}[{names(part)}], ' for part in _parts(step))}"
     settings = [f"{k}={names(v)}" for k, v in step.settings.items()]
     return f"{names(step.call)}({', '.join([*a, *settings])})"
 

@@ -55,7 +55,7 @@ class Guard:
     def _look(self, root: Any) -> None:
         self.spots: list[Spot] = []
         self.states: list[tuple[Any, str]] = []  # (layer, attribute) that a call leaves for the next
-        self.where: dict[int, tuple[int, int]] = {}  # id of an array or Variable: its spot, and place there
+        self.where: dict[int, list[tuple[int, int]]] = {}  # id of an array or Variable: spots, and places there
         self.mentioned: set[str] = set()
         seen: set[int] = set()
         stack = [root]
@@ -67,7 +67,7 @@ class Guard:
             for spot in self._spots_of(value):
                 for i, part in enumerate(spot.expected):
                     if isinstance(part, (Variable, np.ndarray)):
-                        self.where.setdefault(id(part), (len(self.spots), i))
+                        self.where.setdefault(id(part), []).append((len(self.spots), i))
                 self.spots.append(spot)
                 stack += spot.expected
 
@@ -103,6 +103,8 @@ class Guard:
         elif isinstance(value, (dict, list, tuple, set, frozenset)):
             if len(value) <= _MOST:
                 yield Spot(value)
+        elif slots := _slots(value):
+            yield Spot(_Attributes(value), slots)
         elif hasattr(value, "__dict__"):
             carried: Mapping[str, Any] = getattr(type(value), "carried", {})
             self.states += [(value, name) for name in carried]
@@ -119,15 +121,22 @@ class Guard:
 
     def changed(self) -> bool | None:
         """Whether something is another array or Variable than at the last call; None if anything else changed."""
-        changed = False
-        for spot in self.spots:
+        news: dict[int, list[Any]] = {}
+        for k, spot in enumerate(self.spots):
             now = spot.now()
             if len(now) == len(spot.expected) and all(map(is_, now, spot.expected)):
                 continue
             if len(now) != len(spot.expected) or not all(map(_alike, now, spot.expected)):
                 return None
-            spot.expected, changed = now, True
-        return changed
+            news[k] = now
+        if news:
+            for places in self.where.values():  # what was one array in two places must still be one
+                parts = [news.get(k, self.spots[k].expected)[i] for k, i in places]
+                if any(part is not parts[0] for part in parts):
+                    return None
+            for k, now in news.items():
+                self.spots[k].expected = now
+        return bool(news)
 
     def read(self, at: tuple[int, int]) -> Any:
         """What is at a place now."""
@@ -137,6 +146,24 @@ class Guard:
         """Expect what is there now."""
         for spot in self.spots:
             spot.expected = spot.now()
+
+
+class _Attributes:
+    """The attributes of an object that keeps them in slots, as a dict would give them."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def get(self, name: str) -> Any:
+        return getattr(self.of, name, None)
+
+
+def _slots(value: Any) -> tuple[str, ...]:
+    """The names of an object's slots, if it has nothing else."""
+    if hasattr(value, "__dict__") or _known(type(value).__module__):
+        return ()
+    found = [vars(cls).get("__slots__", ()) for cls in type(value).__mro__]
+    return tuple(n for names in found for n in ((names,) if isinstance(names, str) else names))
 
 
 def _known(module: Any) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.backend import foreign
 from minidl.autograd.modes import Mode
 from minidl.autograd.variable import Variable
 from minidl.compiler.guards import form
@@ -30,7 +31,7 @@ def key(x: Any, leaves: list[Any]) -> Any:
     if isinstance(x, Variable):
         leaves.append(x)
         return x._raw.shape, x._raw.dtype, x._node is not None
-    if isinstance(x, np.generic):
+    if isinstance(x, np.generic) or foreign(x):
         leaves.append(x)
         return x.dtype
     if kind in (list, tuple):

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from minidl.autograd.backend import foreign
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import MODE, Switch
@@ -73,6 +74,10 @@ class Entry:
         self.recorded = MODE.get().recording and function.derived  # else a constant, as under no_grad()
 
 
+class NotNumPy(Exception):
+    """What is recorded computes with arrays of another library: programs write into NumPy's memory only."""
+
+
 class Tracer:
     """Notes what is computed while it is the watcher of the mode."""
 
@@ -85,6 +90,7 @@ class Tracer:
         self.by_id: dict[int, Value] = {}
         self.entry_of: dict[Any, Entry] = {}
         self.raws: dict[Value, Any] = {}  # what each value was in this run
+        self.deriving = False
         self.needed: set[Value] = set()  # what the inputs that are differentiated lead to
         self.kept: list[Any] = []  # keeps alive what is looked up by id
 
@@ -92,6 +98,8 @@ class Tracer:
 
     def new_input(self, source: Any, like: Any, plain: bool) -> Value:
         """A value that is read from ``source`` at each call: an index of an argument, a Variable or an array."""
+        if foreign(like):
+            raise NotNumPy
         value = Value("input", like, plain)
         self.inputs.append((value, source))
         self.raws[value] = like
@@ -101,6 +109,8 @@ class Tracer:
         out = Traced.__new__(Traced)
         out._raw, out._node, out._leaf, out._grad, out.name = raw, node, None, None, None
         out.value, out.plain = value, value.plain
+        if self.deriving:
+            return out  # what the backward computes is used by its own steps only, and let go of
         self.raws.setdefault(value, raw)
         if node is not None:
             self.by_node[node] = value
@@ -119,7 +129,7 @@ class Tracer:
                 self.by_node[node] = self.new_input(x, x._raw, plain=False)
                 self.kept.append(x)
             return self.by_node[node]
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) or foreign(x):
             if id(x) not in self.by_id:
                 self.by_id[id(x)] = self.new_input(x, x, plain=True)
                 self.kept.append(x)
@@ -227,6 +237,7 @@ class Tracer:
             if entry.recorded and any(isinstance(o, Value) and o in needed for o in entry.operands):
                 needed.update(entry.out if type(entry.out) is tuple else (entry.out,))
         gradients: dict[Value, Any] = {}
+        self.deriving = True
         for y, g in seeds.items():
             gradients[y] = self.traced(np.ones(y.shape, y.dtype)[()], g)
         with Switch(watcher=self, recording=False), np.errstate(all="ignore"):
@@ -259,6 +270,10 @@ class Tracer:
         several, saves = type(entry.out) is tuple, function.saves
         joint: Any = function.joint
         wanted = [i in places for i in range(len(entry.operands))]
+        if not saves:  # composed of functions, which are steps of their own
+            args = [self._example(v) if isinstance(v, Value) else v for v in entry.operands]
+            made = joint(gs if several else gs[0], self._example(entry.out), wanted, *args, **settings)
+            return [(i, self._fitted(made[i], entry.operands[i])) for i in places]
 
         def call(g: Any, y: Any, saved: Any, *args: Any) -> Any:
             given = joint(list(g) if several else g, y, *((saved,) if saves else ()), wanted, *args, **settings)

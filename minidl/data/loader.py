@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import random
+from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.variable import Variable
 
 
@@ -122,7 +123,7 @@ class DataLoader:
             part = slice(start, max(end, start + 1))
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
-            yield tuple([array[part if order is None else order[part]] for array in self.arrays])
+            yield tuple([array[part if order is None else asarray(order[part], array)] for array in self.arrays])
         if epoch == self._epoch:
             self._given = None
 
@@ -169,14 +170,14 @@ def _as_samples(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     if isinstance(array, Variable):
         raise TypeError(f"{name} is a Variable, wanted a plain array: batches are constants; pass its .data")
     try:
-        result = np.asarray(array)
+        result: Any = array if foreign(array) else np.asarray(array)
     except ValueError as error:  # NumPy's message for a ragged list does not say which argument it was
         raise ValueError(f"{name} is no array: {error}") from error
     if result.dtype == object:
         raise TypeError(f"{name} has dtype object, wanted numbers: got a {type(array).__name__}")
     if result.ndim == 0:
         raise ValueError(f"{name} has no axis of samples: got a {type(array).__name__}, wanted an array")
-    return result
+    return result  # type: ignore[no-any-return]  # it may be another library's array
 
 
 def _integer(name: str, value: int, least: int) -> int:

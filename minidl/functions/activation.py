@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.function import differentiable
 from minidl.autograd.modes import MODE
 from minidl.autograd.protocols import as_array
@@ -126,11 +127,11 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
     >>> mask_fill(np.array([1.0, 2.0]), np.array([True, False]), -np.inf)
     array([-inf,   2.])
     """
-    if np.shape(value) != ():
+    if as_array(value).shape != ():
         raise ValueError("the value must be one number")
-    if np.result_type(mask) != np.bool_ or np.broadcast_shapes(np.shape(mask), x.shape) != x.shape:
+    if as_array(mask).dtype != np.bool_ or np.broadcast_shapes(as_array(mask).shape, x.shape) != x.shape:
         raise ValueError("the mask must be of bools and broadcast to x")
-    return np.where(mask, np.asarray(value).item(), x)  # a Python number takes the dtype of x
+    return np.where(mask, as_array(value).item(), x)  # a Python number takes the dtype of x
 
 
 mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None)
@@ -166,4 +167,6 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     if MODE.get().testing or rate == 0:
         return x
     kept = _uniform(x.shape, rng) >= rate
+    if foreign(x):  # drawn as ever, so that a seed gives the same numbers everywhere
+        kept = asarray(kept, x)
     return _dropped(x, kept.astype(x.dtype) * (1 / (1 - float(rate))))

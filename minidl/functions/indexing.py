@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.backend import add_at, asarray
 from minidl.autograd.function import Function, differentiable, implements
 
 
@@ -22,12 +23,16 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
     if all(isinstance(i, _ONCE) or getattr(i, "dtype", None) == np.bool_ for i in index):
         z[index] = g
     else:
-        np.add.at(z, index, g)  # the same element may be picked several times
+        add_at(z, index, g)  # the same element may be picked several times
     return z
 
 
 _pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
 _put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
+
+
+def _is_list(index: Any) -> bool:
+    return hasattr(index, "__len__") and not hasattr(index, "dtype")
 
 
 @implements("getitem")
@@ -41,7 +46,7 @@ def getitem(x: Any, index: Any) -> Any:
     array([1., 1., 2.])
     """
     index = index if isinstance(index, tuple) else (index,)
-    return _pick(x, *(np.asarray(i, None if len(i) else np.intp) if isinstance(i, list) else i for i in index))
+    return _pick(x, *(asarray(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in index))
 
 
 def _take(a: Any, indices: Any, axis: int | None = None) -> Any:

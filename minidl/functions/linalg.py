@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.protocols import as_array
 
 
 def _product(a: Any, b: Any) -> Any:
@@ -55,9 +56,10 @@ def dot(a: Any, b: Any) -> Any:
     >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     np.float64(11.0)
     """
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
+    axes = as_array(a).ndim, as_array(b).ndim
+    if 0 in axes:
         return np.multiply(a, b)
-    if np.ndim(a) > 2 or np.ndim(b) > 2:
+    if max(axes) > 2:
         raise TypeError("dot: for arrays of more than two axes use np.matmul")
     return matmul(a, b)
 

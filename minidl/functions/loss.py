@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.function import differentiable
 from minidl.autograd.protocols import as_array
-from minidl.functions.activation import softmax, softplus
+from minidl.functions.activation import log_softmax, softmax, softplus
 
 
 def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
@@ -65,7 +66,7 @@ def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
 def _check_classes(labels: Any, classes: int) -> None:
     bad = (labels < 0) | (labels >= classes)
     if bad.any():
-        raise ValueError(f"label {labels[bad][0]} is outside the {classes} classes")
+        raise ValueError(f"label {labels[bad][0].item()} is outside the {classes} classes")
 
 
 def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
@@ -114,6 +115,15 @@ def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any,
     return gx.reshape(x.shape), None
 
 
+def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
+    """The same without indices, for arrays that are not NumPy's: the gradient comes from the rules."""
+    t, classes = getattr(t, "_raw", t), asarray(np.arange(x.shape[-1]), x)
+    counted = t != ignore_index
+    _check_classes(np.where(counted, t, 0), x.shape[-1])
+    picked = np.where((t[..., None] == classes) & counted[..., None], log_softmax(x), 0)
+    return -picked.sum() / np.maximum(counted.sum().astype(x.dtype), 1)
+
+
 _fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True, name="cross_entropy")
 
 
@@ -135,7 +145,7 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     x, t = _labels("cross_entropy", x, t)
     if getattr(getattr(x, "creator", None), "name", None) == "softmax":
         warnings.warn("cross_entropy takes logits, but its input was made by softmax", UserWarning, stacklevel=2)
-    return _fused_cross_entropy(x, t, ignore_index)
+    return (_plain_cross_entropy if foreign(x) else _fused_cross_entropy)(x, t, ignore_index)
 
 
 def binary_cross_entropy(y: Any, t: Any, *, eps: float = 1e-12) -> Any:

@@ -30,7 +30,7 @@ def _checked(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b:
     arrays = (x, *states, w_x, w_h, b)
     if any(a.dtype.kind != "f" for a in arrays):
         raise TypeError("want floating arrays")
-    return np.result_type(*arrays)
+    return np.result_type(*[a.dtype for a in arrays])
 
 
 def _rows(x: Any, h: Any, dtype: Any) -> Any:
@@ -184,6 +184,7 @@ def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, 
 
 
 def _lstm_plain(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+    _checked(4, x, (h, c), w_x, w_h, b)
     hs = []
     for t in range(x.shape[1]):
         h, c = lstm_step(linear(x[:, t], w_x, b), h, c, w_h)
@@ -252,6 +253,7 @@ def _rnn_joint(g: Any, y: Any, rows: Any, wanted: list[bool], x: Any, h: Any, w_
 
 
 def _rnn_plain(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+    _checked(1, x, (h,), w_x, w_h, b)
     hs = []
     for t in range(x.shape[1]):
         h = rnn_step(linear(x[:, t], w_x, b), h, w_h)

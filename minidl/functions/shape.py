@@ -97,4 +97,5 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     >>> [p.shape for p in split(np.zeros((6, 2)), 3)]
     [(2, 2), (2, 2), (2, 2)]
     """
-    return list(_split(ary, indices_or_sections, axis))
+    cuts = getattr(indices_or_sections, "tolist", lambda: indices_or_sections)()
+    return list(_split(ary, tuple(cuts) if isinstance(cuts, list) else cuts, axis))

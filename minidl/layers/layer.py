@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from minidl import random
 from minidl.autograd import Parameter, Variable, no_grad, test_mode
+from minidl.autograd.backend import asarray, home, host
 from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.outward import card, table
 
@@ -144,6 +145,24 @@ class Layer(WordsOfOthers):
                 p._stamp()
         return self
 
+    def to(self, device: Any) -> Self:
+        """Move the parameters to "cpu", to "cuda" (CuPy's arrays, on its current GPU), or to where an array is.
+
+        Returns the layer; drops gradients and carried state. Parameters without data yet go where their first input is.
+        Raises ValueError for another name, ImportError without CuPy.
+
+        >>> from minidl import layers
+        >>> layers.Linear(3, 2).to("cpu")
+        Linear(3→2)
+        """
+        like = home(device)
+        self.reset_state()
+        for p in self.parameters():
+            p.cleargrad()
+            if not p.lazy:
+                p.data = asarray(p.data, like)
+        return self
+
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """A copy of each parameter's value under its dotted name; RuntimeError while a lazy one has no value yet."""
         return {name: p.data.copy() for name, p in self.named_parameters()}
@@ -163,7 +182,7 @@ class Layer(WordsOfOthers):
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}")
         own = dict(self.named_parameters())
-        values = {n: np.asarray(v.data if isinstance(v, Variable) else v) for n, v in state.items()}
+        values = {n: np.asarray(host(v.data if isinstance(v, Variable) else v)) for n, v in state.items()}
         wrong = [f"missing: {name}" for name in own if name not in values]
         wrong += [f"unknown: {name}" for name in values if name not in own]
         new: list[tuple[Parameter, str, npt.NDArray[Any]]] = []
@@ -185,7 +204,7 @@ class Layer(WordsOfOthers):
             raise ValueError(f"load_state_dict of {type(self).__name__}; nothing was changed; " + "; ".join(wrong))
         for p, attribute, value in new:
             p.name = attribute if p.lazy else p.name
-            p.data = value
+            p.data = value if p.lazy else asarray(value, p)
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter, Variable
+from minidl.autograd.backend import asarray, kind
 from minidl.initializers import normal_over_sqrt_in
 from minidl.layers.layer import Layer, floating
 
@@ -52,12 +53,14 @@ class Weighted(Layer):
         width = self.gates * self.out_features  # made when asked for: what is kept in attributes is walked each step
         return dict(zip(self.weights, [(None, width), (self.out_features, width)]))
 
-    def _draw(self, in_features: int) -> None:
+    def _draw(self, in_features: int, like: Any = None) -> None:
         for name, shape in self.lazy_shapes.items():
             weight = getattr(self, name)
             if _lazy(weight):
-                weight.data = normal_over_sqrt_in(tuple(n or in_features for n in shape), self.dtype, self.rng)
-                weight.name = name
+                drawn = normal_over_sqrt_in(tuple(n or in_features for n in shape), self.dtype, self.rng)
+                weight.data, weight.name = asarray(drawn, like), name
+        if self.b is not None and kind(self.b) is np.ndarray is not kind(like) and like is not None:
+            self.b.data = asarray(self.b.data, like)
 
     @property
     def in_features(self) -> int | None:
@@ -73,7 +76,7 @@ class Weighted(Layer):
         if x.dtype.kind != "f":
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)")
         if _lazy(weight) and x.shape[-1:] not in [(), (0,)]:
-            self._draw(x.shape[-1])
+            self._draw(x.shape[-1], x)
         wanted = "in" if _lazy(weight) else weight.shape[0]
         if x.shape[-1:] != (wanted,):
             raise ValueError(f"{self!r}: want input of shape (.., {wanted}), got {x.shape}")

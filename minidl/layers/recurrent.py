@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
+from minidl.autograd.backend import zeros
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
 from minidl.layers.linear import Weighted
@@ -38,7 +39,7 @@ class Recurrent(Weighted):
 
     def zero_state(self, batch: int) -> Any:
         """The state before the first step."""
-        return np.zeros((batch, self.out_features), self.w_h.dtype)
+        return zeros((batch, self.out_features), self.w_h.dtype, self.w_h)
 
     def step(self, z: Any, state: Any) -> tuple[Any, Any]:
         """(output, new state) from ``z = x @ w_x + b`` of one time step and the state before."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minidl.autograd.backend import asarray, kind, zeros
 from minidl.autograd.variable import Variable
 
 Array = npt.NDArray[Any]
@@ -20,7 +21,7 @@ BLOCK, SMALL = 2**17, 2**15
 
 
 class Group:
-    """Parameters of one dtype that took part in the same ``t`` steps; they become views of one buffer.
+    """Parameters of one dtype and kind of array that took part in the same ``t`` steps, as views of one buffer.
 
     ``members`` are (parameter, state) pairs, the state an array, or a number to fill one with, for each slot.
     """
@@ -28,22 +29,23 @@ class Group:
     def __init__(self, members: Sequence[tuple[Variable, Sequence[Any]]], t: int = 0) -> None:
         members = sorted(members, key=lambda member: member[0].size > SMALL)  # small ones lie together
         self.t, self.params = t, [p for p, _ in members]
-        dtype, total = self.params[0].dtype, sum(p.size for p in self.params)
-        buffers = [np.empty(total, dtype) for _ in range(1 + len(members[0][1]))]
+        like, dtype, total = self.params[0], self.params[0].dtype, sum(p.size for p in self.params)
+        block = BLOCK if kind(like) is np.ndarray else max(total, 1)  # caches, and calls that cost, are the CPU's
+        buffers = [zeros((total,), dtype, like) for _ in range(1 + len(members[0][1]))]
         self.views, *self.state = (split(buffer, self.params) for buffer in buffers)
         for k, (p, state) in enumerate(members):
             for views, value in zip((self.views, *self.state), (p._raw, *state)):
-                views[k][...] = value
+                views[k][...] = value if isinstance(value, float) else asarray(value, like)
             p._raw = self.views[k]  # the same values, so graphs over them stay valid
 
         small = [p for p in self.params if p.size <= SMALL]
-        self._gathered = np.empty(sum(p.size for p in small), dtype)
+        self._gathered = zeros((sum(p.size for p in small),), dtype, like)
         self._places = split(self._gathered, small)
         self._blocks: list[tuple[int, slice, Array, Array, list[Array]]] = []  # as step() takes them apart
-        scratch, start = np.empty(min(BLOCK, total), dtype), 0
+        scratch, start = zeros((min(block, total),), dtype, like), 0
         for source, size in enumerate([self._gathered.size, *(p.size for p in self.params[len(small) :])]):
-            for i in range(0, size, BLOCK):
-                cut = slice(i, min(i + BLOCK, size))
+            for i in range(0, size, block):
+                cut = slice(i, min(i + block, size))
                 values, *slots = (buffer[start : start + size][cut] for buffer in buffers)
                 self._blocks.append((source, cut, scratch[: values.size], values, slots))
             start += size
@@ -53,11 +55,17 @@ class Group:
         fit = [(p.shape, p.dtype) == (view.shape, view.dtype) for p, view in zip(self.params, self.views)]
         return [(p, [s[k] for s in self.state]) for k, p in enumerate(self.params) if fit[k]]
 
+    def of(self, part: list[tuple[Variable, list[Array]]]) -> list[Group]:
+        """This group if the members are all of its own, where they were; else groups of these."""
+        if len(part) == len(self.params) and all(kind(p) is kind(view) for p, view in zip(self.params, self.views)):
+            return [self]
+        return grouped((p, self.t, state) for p, state in part)
+
     def take(self) -> bool:
-        """Take in values that others gave to parameters; False if one has another shape or dtype now."""
+        """Take in values that others gave to parameters; False if one has another shape, dtype or kind now."""
         for p, view in zip(self.params, self.views):
             if p._raw is not view:
-                if (p.shape, p.dtype) != (view.shape, view.dtype):
+                if (p.shape, p.dtype, kind(p)) != (view.shape, view.dtype, kind(view)):
                     return False
                 view[...] = p._raw
                 p._raw = view
@@ -79,11 +87,11 @@ class Group:
 
 
 def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Group]:
-    """Groups of (parameter, its number of steps, its state), one for each dtype and number."""
+    """Groups of (parameter, its number of steps, its state), one for each dtype, kind of array and number."""
     together: dict[Any, list[Any]] = {}
     for p, t, state in members:
-        together.setdefault((p.dtype, t), []).append((p, state))
-    return [Group(found, t) for (_, t), found in together.items()]
+        together.setdefault((p.dtype, kind(p), t), []).append((p, state))
+    return [Group(found, t) for (*_, t), found in together.items()]
 
 
 def split(flat: Array, like: Sequence[Any]) -> list[Array]:

@@ -52,13 +52,13 @@ class ClipGrad:
 
     def __call__(self, gradients: Gradients) -> None:
         flat = gradients.flat
-        largest = max(float(flat.max(initial=0)), -float(flat.min(initial=0)))
+        largest = max(flat.max().item(), -flat.min().item(), 0.0) if flat.size else 0.0
         if not math.isfinite(largest):
             k, p = next((k, p) for k, p in enumerate(gradients.params) if not np.isfinite(gradients.grads[k]).all())
             raise FloatingPointError(f"ClipGrad: the gradient of parameter {p.name or k}, {p.shape}, is not finite")
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
         scaled /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
-        root = math.sqrt(scaled @ scaled)
+        root = math.sqrt((scaled @ scaled).item())
         self.last_norm = largest * root
         if self.last_norm > self.max_norm:
             flat *= self.max_norm / largest / root

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from minidl.autograd.backend import zeros
 from minidl.autograd.hints import WordsOfOthers
+from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
 from minidl.optim.checks import number
 from minidl.optim.group import Group, grouped, split
@@ -108,7 +110,7 @@ class Optimizer(WordsOfOthers):
             ready, grads = self._hooked(params, ready)
         else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
             found = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # all of these have one
-            grads = [g if g.base is None else g.copy() for g in found]
+            grads = [g if getattr(g, "base", g) is None else g.copy() for g in found]
         if not (_same(ready, self._ready) and all(group.take() for group in self._active)):
             self._regroup(ready)
         for group, places in zip(self._active, self._places):
@@ -125,7 +127,7 @@ class Optimizer(WordsOfOthers):
         if not ready:
             return ready, []
         kinds = [(p.shape, p.dtype) for p in ready]
-        gradients = Gradients(ready, [np.zeros(p.shape, p.dtype) if p._grad is None else p._grad._raw for p in ready])
+        gradients = Gradients(ready, [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready])
         for hook in self.hooks:
             hook(gradients)
         if [(p.shape, p.dtype) for p in ready] != kinds:
@@ -138,7 +140,7 @@ class Optimizer(WordsOfOthers):
         for group in self._groups:
             found = group.members()
             parts = [m for m in found if m[0] in active], [m for m in found if m[0] not in active]
-            groups += [group if len(part) == len(group.params) else Group(part, group.t) for part in parts if part]
+            groups += [g for part in parts if part for g in group.of(part)]
         known = {p for group in groups for p in group.params}
         groups += grouped((p, 0, [0.0] * len(self.slots)) for p in ready if p not in known)
         self._groups, self._active, self._ready = groups, [g for g in groups if g.params[0] in active], ready
@@ -168,7 +170,7 @@ class Optimizer(WordsOfOthers):
         want: dict[str, Any] = {name: list(getattr(self, name)) for name in self.fixed}
         want |= {"t": ()} | {f"{i}.t": () for i, _, _ in times}
         want |= {f"{i}.{slot}": p.shape for i, p, _ in begun for slot in self.slots}
-        got = {key: np.ravel(a).tolist() if key in self.fixed else np.shape(a) for key, a in state.items()}
+        got = {key: np.ravel(a).tolist() if key in self.fixed else as_array(a).shape for key, a in state.items()}
         if got != want:
             wrong = sorted(key for key in got | want if got.get(key) != want.get(key))
             found = ", ".join(f"{key}: got {got.get(key, 'none')}, want {want.get(key, 'none')}" for key in wrong)

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import random
-from minidl.autograd.variable import Parameter, Variable
+from minidl.autograd.backend import asarray, foreign, host
+from minidl.autograd.variable import Parameter, Variable, raw
 from minidl.distributed import AllReduce
 from minidl.layers.layer import Layer, detached
 from minidl.serialization import load_npz, located, save_npz
@@ -90,11 +91,11 @@ def newest(paths: Iterable[Path], where: str) -> tuple[Path, dict[str, Any]] | N
 
 def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     """The value in JSON's terms, its arrays in ``arrays`` under the names of their places."""
-    if isinstance(value, np.ndarray | np.generic | Variable):
-        kind = "scalar" if isinstance(value, np.generic) else "array" if isinstance(value, np.ndarray) else "variable"
+    if isinstance(value, np.ndarray | np.generic | Variable) or foreign(value):
+        kind = "scalar" if isinstance(value, np.generic) else "variable" if isinstance(value, Variable) else "array"
         while name in arrays:
             name += "'"
-        arrays[name] = np.asarray(value.data if isinstance(value, Variable) else value)
+        arrays[name] = np.asarray(host(raw(value)))
         if arrays[name].dtype.kind in "OV":
             raise TypeError(f"Trainer.save: {name} is an array of objects, wanted numbers")
         return {kind: name}
@@ -154,7 +155,7 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     if hasattr(model, "load_state_dict"):
         model.load_state_dict(state["parameters"])
     for p, value in zip(others, state["others"]):
-        p.data = value.copy()
+        p.data = asarray(value.copy(), p)
     for p, trained in zip(_parameters(trainer), state["trained"], strict=True):
         if p.requires_grad != trained:
             p.requires_grad = trained

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.autograd.modes import detect_anomaly
+from minidl.autograd.protocols import as_array
 
 if TYPE_CHECKING:
     from minidl.training.states import States
@@ -32,7 +33,7 @@ def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str
         if p._grad is None:
             continue
         g = p._grad._raw
-        if math.isfinite(np.vdot(g, g)) or np.isfinite(g).all():  # a sum of squares is quicker, and may overflow
+        if math.isfinite(np.vdot(g, g).item()) or np.isfinite(g).all():  # a sum of squares is quicker, and may overflow
             continue
         names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
         name = f"{names.get(id(p), p.name or i)} {p.shape}"
@@ -44,10 +45,10 @@ def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str
 
 def explained(trainer: Trainer, states: States, x: Any, t: Any) -> str:
     """Where what is not finite comes from: the data, a parameter, or a function and the line that applied it."""
-    for name, array in (("x", np.asarray(x)), ("t", np.asarray(t))):
+    for name, array in (("x", as_array(x)), ("t", as_array(t))):
         if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
-            place = tuple(int(i) for i in np.argwhere(~finite)[0])
-            return f"The batch's {name} has {array[place]} at {place}. "
+            place = tuple(np.argwhere(~finite)[0].tolist())
+            return f"The batch's {name} has {array[place].item()} at {place}. "
     for name, p in getattr(trainer.model, "named_parameters", list)():
         if not np.isfinite(p.data).all():
             return f"Parameter {name} {p.shape} was not finite before. "

@@ -53,7 +53,7 @@ def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -
     for name, value in found.items():
         if np.ndim(value):
             raise ValueError(f"{name} has shape {np.shape(value)}, wanted one number: take its mean")
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(getattr(value, "item", lambda v=value: v)()) for name, value in found.items()}
 
 
 def loader(

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import random
-from minidl.autograd.variable import Variable
+from minidl.autograd.variable import Variable, raw
 from minidl.data.loader import DataLoader
 from minidl.distributed import ranks
 from minidl.optim.checks import count, number
@@ -383,7 +383,7 @@ class Trainer:
             for i, (x, t) in enumerate(islice(loader, DRY if run is not None and self.dry_run else None)):
                 prediction = states.forward(x, f"{where}: ")
                 loss = self.loss(prediction, t)
-                means.add(loader.samples(i), inputs.figures(self.metrics, loss, np.asarray(prediction), t))
+                means.add(loader.samples(i), inputs.figures(self.metrics, loss, raw(prediction), t))
                 if run is not None and run.signalled is not None:
                     break
         self.ranks.total(means, run)
@@ -396,4 +396,4 @@ class Trainer:
         """
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with states.evaluation("predict", loader):
-            return np.concatenate([np.asarray(states.forward(batch, "predict: ")) for (batch,) in loader])
+            return np.concatenate([raw(states.forward(batch, "predict: ")) for (batch,) in loader])

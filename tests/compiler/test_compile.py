@@ -383,6 +383,40 @@ def test_objects_with_counters_and_compiled_functions_inside() -> None:
     same(work.double(x), work._loss(x) * 2)
 
 
+def test_one_array_in_two_places_that_part_ways() -> None:
+    a = b = np.array([1.0, 2.0])
+    f = minidl.compile(lambda x: x * a + b)
+    same(f(a), a * a + b)  # the argument, too
+    x = np.array([5.0, 5.0])
+    same(f(x), x * a + b)
+    a = np.array([3.0, 4.0])
+    same(f(x), x * a + b)
+    p = q = Variable([1.0, 2.0])
+    g = minidl.compile(lambda x: (x * p * p * q).sum())
+    g(p).backward()
+    close(p.grad, 4 * p.data**3, 1e-12)
+    p.cleargrad()
+    x = Variable([2.0, 2.0])
+    g(x).backward()
+    close(x.grad, p.data**3, 1e-12)
+    p = Variable([3.0, 3.0])
+    close(g(x), (x.data * p.data**2 * q.data).sum(), 1e-12)
+
+
+def test_slots() -> None:
+    class Box:
+        __slots__ = ("rate", "weights")
+
+    box = Box()
+    box.rate, box.weights = 2.0, np.ones(2)
+    f, x = minidl.compile(lambda x: x * box.rate + box.weights), np.ones(2)
+    same(f(x), x * 2 + 1)
+    box.rate = 3.0
+    same(f(x), x * 3 + 1)
+    box.weights = np.zeros(2)
+    same(f(x), x * 3)
+
+
 def test_models_as_arguments() -> None:
     f = minidl.compile(lambda model, x: model(x).sum())
     x = normal(2, 3)

@@ -79,6 +79,24 @@ def flips(path: Path, step: int = 1, read: Callable[[Path], Any] = minidl.load) 
     return found
 
 
+def scrambles(path: Path, trials: int, seed: int = 0, read: Callable[[Path], Any] = minidl.load) -> Counter[str]:
+    """Random damage: up to four times a run of bytes overwritten, cut out, put in twice, or moved elsewhere."""
+    rng, content, expected, found = random.Random(seed), path.read_bytes(), read(path), Counter[str]()
+    for _ in range(trials):
+        changed = content
+        for _ in range(rng.randint(1, 4)):
+            at, other = rng.randrange(len(changed) + 1), rng.randrange(len(changed) + 1)
+            run = changed[at : at + rng.choice((1, 2, 4, 8, 64, 512))]
+            rest, kind = changed[:at] + changed[at + len(run) :], rng.randrange(5)
+            put = [rng.randbytes(len(run)), b"", run + run, bytes(len(run)), b"\xff" * len(run)][kind]
+            changed = rest[:other] + run + rest[other:] if rng.random() < 0.2 else rest[:at] + put + rest[at:]
+        path.write_bytes(changed)
+        result = outcome(path, expected, read)
+        found["undamaged after all" if changed == content else result] += 1
+    path.write_bytes(content)
+    return found
+
+
 @contextmanager
 def file_size_limit(limit: int) -> Iterator[None]:
     """No file of this process can grow beyond so many bytes; the write that would fails, as on a full disk."""

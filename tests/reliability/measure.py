@@ -97,6 +97,7 @@ def main() -> None:
         for what, found in (
             (f"{suffix}, truncated at every 64th byte", faults.truncations(path)),
             (f"{suffix}, a flipped bit", faults.flips(path, 61 if given.short else 1)),
+            (f"{suffix}, scrambled at random", faults.scrambles(path, 300 if given.short else 20_000, given.seed)),
         ):
             rows.append((what, found.total(), counted(found)))
     path = folder / "checkpoint.npz"

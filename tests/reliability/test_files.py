@@ -35,10 +35,23 @@ def test_truncated_at_every_64th_byte(path: Path) -> None:
     assert set(faults.truncations(path, 64)) == {REFUSED}
 
 
+def test_truncated_at_every_byte_of_its_end(path: Path) -> None:
+    """Where the hash of an .npz file stands; without any of it the file is one that NumPy could have written."""
+    expected, content, found = minidl.load(path), path.read_bytes(), []
+    for cut in range(1, 200):
+        path.write_bytes(content[:-cut])
+        found.append(faults.outcome(path, expected))
+    assert set(found) == {REFUSED}
+
+
 def test_flipped_bits(path: Path) -> None:
     """A flip in what nobody reads, a date or a name of the system that wrote, changes no array."""
     found = faults.flips(path, 29)
     assert set(found) <= {REFUSED, WHOLE} and found[REFUSED] > 5 * found[WHOLE]
+
+
+def test_scrambled_files(path: Path) -> None:
+    assert set(faults.scrambles(path, 300)) <= {REFUSED, WHOLE, "undamaged after all"}
 
 
 def test_a_checkpoint_that_is_damaged(tmp_path: Path) -> None:
