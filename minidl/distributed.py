@@ -9,6 +9,7 @@ import atexit
 import ctypes
 import os
 import sys
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable
@@ -262,6 +263,7 @@ def world() -> Any:
         def end_all(*error: Any) -> None:
             usual(*error)
             print(f"minidl: rank {comm.Get_rank()} raised and ends the job", file=sys.stderr, flush=True)
+            time.sleep(0.5)  # for mpiexec to pass that on: an abort takes what it has not read yet with it
             comm.Abort(1)
 
         sys.excepthook = end_all

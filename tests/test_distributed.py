@@ -17,9 +17,8 @@ import minidl
 from minidl import DataLoader, Trainer, Variable, callbacks, distributed, layers, optim
 from minidl import functions as F
 from minidl.distributed import AllReduce
-
-sys.path.insert(0, str(Path(__file__).parent))
-from ranks import World  # beside this file
+from tests.foreign import foreign, inner
+from tests.ranks import World
 
 ROOT = Path(__file__).parent.parent
 X = np.random.default_rng(0).standard_normal((50, 6))
@@ -258,6 +257,19 @@ def test_half_precision_counts_samples_exactly():
 
     for data in World(2).run(program):
         assert data.dtype == np.float16 and data.tolist() == [0.5, 0.5]
+
+
+def test_arrays_that_are_not_numpys_are_averaged_too():
+    def program(comm):
+        p = Variable(foreign(np.ones(3)))
+        distributed.broadcast([p], comm)
+        optimizer = optim.SGD([p], lr=1.0, hooks=[AllReduce(comm)])
+        (p * (1.0 + comm.rank)).sum().backward()
+        optimizer.update()
+        return inner(p.data)
+
+    for data in World(2).run(program):
+        np.testing.assert_array_equal(data, np.full(3, -0.5))
 
 
 def test_parameters_that_differ_are_an_error_that_names_the_update():
