@@ -97,6 +97,14 @@ def accumulated() -> Made:
     return made(model, optim.Momentum(model, lr=0.05, nesterov=True), Plateau(), loader=loader, accumulate=4)
 
 
+def compiled() -> Made:
+    model = net()
+    trainer, _ = made(model, optim.Adam(model, lr=0.01, hooks=[hooks.ClipGrad(0.5)]))
+    trainer = Trainer(model, trainer.optimizer, F.cross_entropy, compile=True)
+    x, t = data()
+    return trainer, lambda **more: trainer.fit(x, t, epochs=EPOCHS, batch_size=9, accumulate=2, verbose=0, **more)
+
+
 def stopped() -> Made:
     model = net()
     early = callbacks.EarlyStopping("val_accuracy", patience=1, mode="max", min_delta=0.5)
@@ -120,7 +128,7 @@ def function() -> Made:
 SCENARIOS: dict[str, Callable[[], Made]] = {
     "SGD": plain(optim.SGD, lr=0.1), "Momentum": plain(optim.Momentum, lr=0.05), "Adam": plain(optim.Adam, lr=0.01),
     "AdamW": plain(optim.AdamW, lr=0.01), "schedule, clipping, own layer": clipped, "accumulate": accumulated,
-    "early stopping": stopped, "stateful LSTM": stateful, "function": function,
+    "compiled": compiled, "early stopping": stopped, "stateful LSTM": stateful, "function": function,
 }
 
 
