@@ -126,12 +126,13 @@ class Optimizer(WordsOfOthers):
             ready = [p for p in params if p._node is not None and p._raw is not None]
         if not ready:
             return ready, []
-        kinds = [(p.shape, p.dtype) for p in ready]
+        before: list[Any] = [p._raw for p in ready]
         gradients = Gradients(ready, [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready])
         for hook in self.hooks:
             hook(gradients)
-        if [(p.shape, p.dtype) for p in ready] != kinds:
-            raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
+        for p, raw in zip(ready, before):
+            if p._raw is not raw and (p.shape, p.dtype) != (raw.shape, raw.dtype):
+                raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
         return gradients.params, gradients.grads
 
     def _regroup(self, ready: list[Variable]) -> None:

@@ -23,12 +23,11 @@ class Means:
     def __init__(self) -> None:
         self.samples, self.sums = 0, {}  # type: int, dict[str, float]
 
-    def add(self, samples: int, figures: dict[str, float]) -> dict[str, float]:
-        """Add the figures of a batch of so many samples; return the means by name."""
+    def add(self, samples: int, figures: dict[str, float]) -> None:
+        """Add the figures of a batch of so many samples."""
         self.samples += samples
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + (samples * value if samples else 0.0)
-        return self.now()
 
     def now(self) -> dict[str, float]:
         """The means by name."""

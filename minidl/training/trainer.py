@@ -235,15 +235,15 @@ class Trainer:
             states.reset()
         batches, number, of = iter(run.loader), run.batches, len(run.loader)
         while together := list(islice(batches, run.window)):
-            samples = sum(run.loader.samples(number + i) for i in range(len(together)))
+            sizes = [run.loader.samples(number + i) for i in range(len(together))]
+            samples = sum(sizes)
             total: Any = 0.0
             self.optimizer.cleargrads()
-            for i, (x, t) in enumerate(together, 1):
+            for i, ((x, t), n) in enumerate(zip(together, sizes), 1):
                 for callback in callbacks:
                     callback.on_batch_begin(number)
                 here = f"{where}batch {number + 1} of {of}: "
                 loss, prediction = self._forward(x, t, states, here)
-                n = run.loader.samples(number)
                 run.means.add(n, inputs.figures(self.metrics, loss, prediction.data, t))
                 total = total + loss if run.summed else loss
                 if i == len(together) or not run.summed:
