@@ -163,7 +163,8 @@ def _filled(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
-    if type(like) is not np.ndarray and foreign(like) and isinstance(array_of(g), np.generic):  # another library's sums may be NumPy's numbers
+    if type(like) is not np.ndarray and foreign(like) and isinstance(array_of(g), np.generic):
+        # Another library's sums may be NumPy's numbers.
         return g * np.ones_like(like, dtype=g.dtype)
     return _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
 
