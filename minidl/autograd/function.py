@@ -131,7 +131,9 @@ class Fused(Function):
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if foreign(inputs[0] if inputs else next(iter(settings.values()), None)):  # and so are all others
             return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
-        return super().__call__(*inputs, **settings)
+        if settings:
+            inputs, settings = self._bind(inputs, settings)
+        return record(self, inputs, settings)
 
 
 def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:

@@ -165,7 +165,16 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
             if isinstance(old, np.ndarray) and (old.shape, old.dtype) == (np.shape(value), np.asarray(value).dtype):
                 old[...] = value  # in place, as others may hold it
             else:
-                setattr(layer, name, value.copy() if isinstance(value, np.ndarray) else value)
+                setattr(layer, name, _beside(value.copy() if isinstance(value, np.ndarray) else value, model))
+
+
+def _beside(value: Any, model: Any) -> Any:
+    """What a layer carries, as arrays of the kind of the model's parameters; numbers as they are."""
+    if isinstance(value, tuple):
+        return tuple([_beside(part, model) for part in value])
+    like = next(filter(foreign, [p for p in _layers(model)[0].parameters() if not p.lazy]), None)
+    found = isinstance(value, Variable) and like is not None
+    return Variable(asarray(value, like), requires_grad=False) if found else value
 
 
 def _layers(model: Any) -> list[Layer]:
