@@ -116,6 +116,8 @@ def _step(
             continue
         if joined is not None:
             gx = joined[i]
+            if gx is None and function.owned:
+                continue  # no derivative reaches it
         else:
             rule = rules[i]
             if rule is None:
