@@ -27,6 +27,7 @@ def main():
     parser.add_argument("--first-test-year", type=int, default=1940)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="fewer epochs, for tests")
+    parser.add_argument("--distributed", action="store_true", help="for mpiexec -n 4 python -m mpi4py ..")
     options = parser.parse_args()
 
     minidl.seed(options.seed)
@@ -39,9 +40,11 @@ def main():
     epochs = 40 if options.short else options.epochs
     steps = epochs * (sum(~test) // 32 + 1)
     optimizer = optim.Adam(model, lr=optim.schedules.cosine(0.01, steps), hooks=[optim.hooks.ClipGrad(1.0)])
-    trainer = Trainer(model, optimizer, F.mean_squared_error)
+    trainer = Trainer(model, optimizer, F.mean_squared_error, distributed=options.distributed)
     history = trainer.fit(x[~test], t[~test], epochs=epochs, validation=(x[test], t[test]))
 
+    if not trainer.ranks.first:
+        return
     forecast, truth = trainer.predict(x)[:, 0] * SCALE, t[:, 0] * SCALE
     persistence = x[:, -1, 0] * SCALE
     ours, theirs = rmse(forecast[test], truth[test]), rmse(persistence[test], truth[test])

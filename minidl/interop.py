@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
+from minidl.autograd.backend import host
 from minidl.layers.layer import Layer, _walk
 from minidl.layers.linear import Weighted
 from minidl.layers.mlp import MLP
@@ -215,7 +216,7 @@ def _place(name: str) -> Place:
 def _array(value: Any) -> Array:
     """The array of a tensor, wherever it lies; of anything else, NumPy's."""
     if isinstance(value, Variable):
-        return value.data
+        return host(value.data)  # type: ignore[no-any-return]  # NumPy's
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = value.float() if "bfloat16" in str(value.dtype) else value  # NumPy has none
@@ -252,9 +253,10 @@ def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
 
 def _to_torch(layer: Layer) -> dict[str, Array]:
     """The tensors of one module from our parameters of one layer."""
-    values = {name: p.data for name, p in vars(layer).items() if isinstance(p, Parameter)}
+    values = {name: host(p.data) for name, p in vars(layer).items() if isinstance(p, Parameter)}
     if not isinstance(layer, Weighted):
-        return {name: p.data.copy() for name, owner, p in _walk(layer) if owner is layer and isinstance(p, Parameter)}
+        own = [(name, p) for name, owner, p in _walk(layer) if owner is layer and isinstance(p, Parameter)]
+        return {name: host(p.data).copy() for name, p in own}
     if layer.weights == ("w",):
         return {"weight": values["w"].T.copy()} | ({"bias": values["b"].copy()} if "b" in values else {})
     if layer.gates == 4:

@@ -67,7 +67,7 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
 
     program = _Program(model, x)
     other = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
-    if not program.same(_Program(model, other)):
+    if not all(program.same(_Program(model, probe)) for probe in (other, -other, -x)):
         raise ValueError("onnx.export: the model computes something else for other values of the input of this shape: "
                          "comparisons, and branches on values, are not recorded")
     shape: list[int | str] = list(x.shape)

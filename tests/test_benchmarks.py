@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import growth, report, run
+from benchmarks import growth, report, run, scaling
 from benchmarks.peers import minidl_eager, numpy_by_hand
 from benchmarks.worker import Bench, Worker, import_peer
 from benchmarks.workloads import WORKLOADS, deviation, probe
@@ -145,3 +145,12 @@ def test_a_process_answers_and_says_when_it_cannot():
 def test_the_chain_of_growth_has_the_right_slope():
     for n in (1, 10, 1_000):
         assert growth.minidl_chain(n)().data[-1] == pytest.approx(growth.slope(n), rel=1e-9)
+
+
+def test_more_ranks_are_predicted_by_the_model_of_the_documentation():
+    fixed, work, nbytes, latency, bandwidth = 1e-3, 8e-3, 1_000_000, 1e-5, 1e9
+    times = [scaling.predicted(ranks, fixed, work, nbytes, latency, bandwidth) for ranks in (1, 2, 4, 1000)]
+    assert times[0] == pytest.approx(9e-3)
+    assert times[1] == pytest.approx(1e-3 + 4e-3 + 1e-5 + 1e-3)  # one message each way
+    assert times[2] == pytest.approx(1e-3 + 2e-3 + 4e-5 + 1.5e-3)  # halves, then quarters, and back
+    assert times[3] == pytest.approx(1e-3 + 8e-6 + 2e-4 + 1.998e-3)

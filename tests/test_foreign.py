@@ -252,6 +252,22 @@ def test_training(compile: bool, kind: Kind, tmp_path: Any) -> None:
 
 
 @every_kind
+def test_a_carried_state_comes_back_where_it_was(kind: Kind, tmp_path: Any) -> None:
+    x, t = kind.make(np.ones((8, 3), np.float32)), kind.make(np.zeros((8, 2), np.float32))
+    model = layers.Sequential(layers.LSTM(3, 4, stateful=True), layers.Linear(4, 2)).to(x)
+    trainer = Trainer(model, optim.SGD(model), F.mean_squared_error)
+    trainer.fit(x, t, epochs=1, batch_size=4, shuffle=False, verbose=0)
+    trainer.save(tmp_path / "state.npz")
+    before = model[0].state
+    model.reset_state()
+    trainer.load(tmp_path / "state.npz")
+    assert_same([v.data for v in model[0].state], [kind.look(v.data) for v in before], kind)
+    x = kind.make(np.ones((4, 3), np.float32))
+    assert type(model(x).data) is kind.array
+    assert {type(a) for a in minidl.torch_state_dict(model).values()} == {np.ndarray}
+
+
+@every_kind
 def test_a_compiled_function_runs_eagerly(kind: Kind) -> None:
     w = Variable(kind.make(np.ones(3)))
     for f, args in ((minidl.compile(lambda x: (x * x).sum()), (w,)), (minidl.compile(lambda: (w * w).sum()), ())):

@@ -13,16 +13,20 @@ from typing import Any
 import numpy as np
 
 
+def array_of(x: Any) -> Any:
+    """The array of a Variable; anything else as it is."""
+    return x._raw if hasattr(type(x), "cleargrad") else x
+
+
 def foreign(x: Any) -> bool:
     """Whether ``x``, an array or a Variable, is of another library's arrays, which speak NumPy's protocols."""
-    x = getattr(x, "_raw", x)
+    x = array_of(x)
     return type(x) is not np.ndarray and hasattr(x, "__array_function__") and not isinstance(x, np.ndarray)
 
 
 def kind(x: Any) -> type:
     """What arrays have to have in common to be computed with together."""
-    x = getattr(x, "_raw", x)
-    return type(x) if foreign(x) else np.ndarray
+    return type(array_of(x)) if foreign(x) else np.ndarray
 
 
 def asarray(value: Any, like: Any, dtype: Any = None) -> Any:
@@ -31,10 +35,16 @@ def asarray(value: Any, like: Any, dtype: Any = None) -> Any:
     >>> asarray([1.0, 2.0], like=np.zeros(3))
     array([1., 2.])
     """
-    like = getattr(like, "_raw", like)
-    if foreign(like) and type(value) is not type(like):
-        return np.asarray(host(value), dtype, like=like)
-    return value if foreign(like) else np.asarray(host(value), dtype)
+    value, like = array_of(value), array_of(like)
+    if not foreign(like):
+        return np.asarray(host(value), dtype)
+    if type(value) is type(like):
+        return value
+    value = np.asarray(host(value), dtype)
+    try:
+        return np.asarray(value, like=like)
+    except Exception:  # it may take no array of NumPy's even here
+        return np.asarray(value.tolist(), value.dtype, like=like).reshape(value.shape)
 
 
 def unadorned(x: Any) -> Any:
@@ -52,15 +62,14 @@ def beside(value: Any, others: Iterable[Any], data: bool) -> Any:
 
 def zeros(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
     """Zeros of the kind of ``like``."""
-    like = getattr(like, "_raw", like)
-    return np.zeros_like(like, dtype, shape=shape) if foreign(like) else np.zeros(shape, dtype)
+    return np.zeros_like(array_of(like), dtype, shape=shape) if foreign(like) else np.zeros(shape, dtype)
 
 
 def host(x: Any) -> Any:
-    """Another library's array as NumPy's; anything else as it is."""
+    """Another library's array, or that of a Variable, as NumPy's; anything else as it is."""
     if not foreign(x):
         return x
-    x = getattr(x, "_raw", x)
+    x = array_of(x)
     return x.get() if hasattr(x, "get") else np.array(x.tolist(), x.dtype).reshape(x.shape)
 
 
@@ -68,11 +77,11 @@ def add_at(z: Any, index: tuple[Any, ...], g: Any) -> None:
     """``z[index] += g``, in which an element that is picked more than once gets all of its shares."""
     try:
         np.add.at(z, index, g)
-    except TypeError:  # the methods of ufuncs are what a library leaves out first
+    except Exception:  # the methods of ufuncs are what a library leaves out first
         if not foreign(z):
             raise
         places = asarray(np.arange(z.size).reshape(z.shape), z)[index].reshape(-1)
-        z += np.bincount(places, g.reshape(-1), z.size).reshape(z.shape).astype(z.dtype)
+        z[...] = z + np.bincount(places, g.reshape(-1), z.size).reshape(z.shape).astype(z.dtype)
 
 
 def home(device: Any) -> Any:

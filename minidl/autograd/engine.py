@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl.autograd.backend import array_of, foreign
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.protocols import as_array
@@ -115,6 +116,8 @@ def _step(
             continue
         if joined is not None:
             gx = joined[i]
+            if gx is None and function.owned:
+                continue  # no derivative reaches it
         else:
             rule = rules[i]
             if rule is None:
@@ -126,7 +129,7 @@ def _step(
         if type(r) is not type(a) or (type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)):
             if gx is None:
                 raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
-            gx = fit(gx, a.shape, a.dtype)
+            gx = fit(gx, a.shape, a.dtype, a)
         if node.trace is not None:
             node.trace.check_gradient(node, i, gx)
         held = pending.get(parent)
@@ -161,12 +164,19 @@ def _filled(g: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
+def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
+    if type(like) is not np.ndarray and foreign(like) and isinstance(array_of(g), np.generic):
+        # Another library's sums may be NumPy's numbers.
+        return g * np.ones_like(like, dtype=g.dtype)
+    return _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
+
+
 @lru_cache(64)
 def _ones(n: int, dtype: np.dtype[Any]) -> Any:
     return np.ones(n, dtype)
 
 
-def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
     if g.shape != shape:
@@ -179,7 +189,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
             axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
             g = g.sum(axis=axes, keepdims=True) if axes else g
         if g.shape != shape:
-            g = _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
+            g = _expanded(g, shape, like)
     return g if g.dtype == dtype else g.astype(dtype)
 
 

@@ -122,6 +122,8 @@ class Function:
         seeds = {v._node: gv for v, gv in pairs if gv is not None and v._node is not None}
         nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
         found = engine.walk(seeds, box, targets={n for n in nodes if n is not None}, since=since)
+        if self.owned:
+            return [found.get(n) if n else None for n in nodes]
         return [(found[n] if n in found else np.zeros_like(c._raw)) if n else None for n, c in zip(nodes, copies)]
 
 
@@ -131,7 +133,9 @@ class Fused(Function):
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if foreign(inputs[0] if inputs else next(iter(settings.values()), None)):  # and so are all others
             return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
-        return super().__call__(*inputs, **settings)
+        if settings:
+            inputs, settings = self._bind(inputs, settings)
+        return record(self, inputs, settings)
 
 
 def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
@@ -15,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from minidl import random
 from minidl.autograd import engine
-from minidl.autograd.backend import foreign
 from minidl.autograd.function import Function, identity, record
 from minidl.autograd.modes import MODE, Mode, Switch
 from minidl.autograd.variable import Variable
 from minidl.compiler.buffers import Code
 from minidl.compiler.guards import Guard, form
-from minidl.compiler.nests import form_of, key_of, mapped, objects_in, parts, put, taken_apart
+from minidl.compiler.nests import NotForPrograms, form_of, key_of, mapped, objects_in, parts, put, taken_apart
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Value
 from minidl.compiler.tracer import NotNumPy, Tracer
@@ -50,12 +51,13 @@ class Recording:
         self, function: Callable[..., Any], leaves: list[Any], objects: list[Any], rebuild: Any, mode: Mode
     ) -> None:
         begun = time.perf_counter()
+        self.requiring: set[Value] = set()  # arguments and states that require a gradient
         self.mode, self.argument_forms = mode, list[Any]()  # of the last call
         self.guard = Guard([function, *objects])
         tracer = self.tracer = Tracer()
         arguments = [self._argument(tracer, i, x) for i, x in enumerate(leaves)]
         before = self._states()
-        self.state_form = form_of(before)
+        self.state_form = self._state_form()
         args, kwargs = rebuild(arguments)
         try:
             places = iter(range(len(parts(before))))
@@ -72,12 +74,14 @@ class Recording:
         finally:
             for (layer, name), value in zip(self.guard.states, before):
                 setattr(layer, name, value)
+        if self.guard.undone():
+            raise NotForPrograms("it writes to what it closes over")
         roots, self.result = taken_apart(result)
         self.changes: list[tuple[Any, str, Any, Any]] = []  # layer, attribute, what it becomes, how to build that
         for (layer, name), old, new in zip(self.guard.states, begin, after):
             if new is not old:
                 found, build = taken_apart(new)
-                if type(old) is type(new) is int:
+                if name in getattr(layer, "counted", ()):
                     self.changes.append((layer, name, new - old, None))
                 else:
                     self.changes.append((layer, name, (len(roots), len(roots) + len(found)), build))
@@ -85,39 +89,43 @@ class Recording:
         self._program(tracer, roots, mode, arguments)
         self.seconds = time.perf_counter() - begun
 
+    def _state_form(self) -> Any:
+        return form_of([getattr(x, name) for x, name in self.guard.states if name not in getattr(x, "counted", ())])
+
     def _states(self) -> list[Any]:
         return [getattr(layer, name) for layer, name in self.guard.states]
 
-    @staticmethod
-    def _argument(tracer: Tracer, i: int, x: Any, kind: str = "argument") -> Any:
+    def _argument(self, tracer: Tracer, i: int, x: Any, kind: str = "argument") -> Any:
         # As an array and a leaf of their own: the function may close over the same ones, which may then part ways.
         raw = x._raw if isinstance(x, Variable) else x
         if isinstance(raw, np.ndarray):
             raw = raw.view() if raw.ndim else raw[()]
         value = tracer.new_input((kind, i), raw, plain=not isinstance(x, Variable))
         wants = isinstance(x, Variable) and x._node is not None
+        if wants:
+            self.requiring.add(value)
         return tracer.traced(raw, value, Variable(raw)._node if wants else None)
 
     def _program(self, tracer: Tracer, roots: list[Any], mode: Mode, arguments: list[Any]) -> None:
         outputs = [tracer.operand(root) for root in roots]
         self.outputs = outputs
         # Inputs in groups, so that a call reads them fast: arguments, states, what the guard finds, draws.
-        order = {"argument": 0, "state": 1, "object": 2, "draw": 3}
+        order = {"argument": 0, "state": 1}
         found = []
         for value, source in tracer.inputs:
             if isinstance(source, tuple) and source and source[0] in ("argument", "state"):
                 found.append((order[source[0]], source[1], value, source))
             elif isinstance(source, tuple):
-                found.append((3, len(found), value, source))
+                found.append((2, len(found), value, source))
             else:
                 places = self.guard.where.get(id(source))
-                found.append((2, len(found), value, places[0] if places else source))
+                found.append((3, len(found), value, places[0] if places else source))
         found.sort(key=lambda item: item[:2])
-        self.values = [item[2] for item in found]
+        self.values: list[Value] = [item[2] for item in found]
         self.arguments = [item[1] for item in found if item[0] == 0]
         self.state_places = [item[1] for item in found if item[0] == 1]
-        self.objects = [item[3] for item in found if item[0] == 2]
-        self.draws = [item[3] for item in found if item[0] == 3]
+        self.draws = [item[3] for item in found if item[0] == 2]
+        self.objects = [item[3] for item in found if item[0] == 3]
         self.first_draws: list[Any] | None = [draw[4] for draw in self.draws]
         self.look()
         self.differentiable = [
@@ -132,12 +140,19 @@ class Recording:
         if mode.recording and self.wanted and self.floating:
             program.backward_at = len(steps)
             seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
+            before = len(tracer.inputs)
             gradients = tracer.derive(seeds, self.wanted)
+            for value, source in tracer.inputs[before:]:  # arrays that rules made
+                self.values.append(value)
+                self.objects.append(source)
+                self.differentiable.append(False)
+            self.look()
             if any(g is not None for g in gradients):
                 self.floating = [v for v in self.floating if v in tracer.needed]
                 program.seeds, program.gradients = [seeds[v] for v in self.floating], gradients
                 program.steps = tracer.steps
         self.differentiated = tracer.needed if program.seeds else set()
+        self.reached = tracer.reached(self.wanted) if program.seeds else {}
         self.program = optimized(program)
         self.code = Code(self.program)
         self.pool: list[Any] = []
@@ -165,11 +180,11 @@ class Recording:
 
     def _requires(self, item: tuple[Any, ...], mode: Mode) -> bool:
         kind, _, value, source = item
-        if value.plain or kind == 3:
+        if value.plain or kind == 2:
             return False
-        if kind == 2:
+        if kind == 3:
             return self._object(source)._node is not None
-        return True  # an argument or a state that is a Variable: a constant one is not asked for
+        return value in self.requiring
 
     # ---- a call -------------------------------------------------------------------------------------------------
 
@@ -191,7 +206,7 @@ class Recording:
             return False
         if changed:
             self.look()
-        if self.guard.states and form_of(self._states()) != self.state_form:
+        if self.guard.states and self._state_form() != self.state_form:
             return False
         for i, (x, raw, constant) in enumerate(self.seen):
             if constant is None:
@@ -214,10 +229,10 @@ class Recording:
         if self.state_places:
             carried = parts(self._states())
             inputs += [carried[i] for i in self.state_places]
-        inputs += self.read
         if self.draws:
             drawn, self.first_draws = self.first_draws, None
             inputs += drawn or [f.forward(*args, **settings) for _, f, args, settings, _ in self.draws]
+        inputs += self.read
         given = record(self.function, tuple(inputs), {}) if inputs else self._forward()[0]
         given = given if type(given) is tuple else (given,)
         results = dict(zip(self.real, given))
@@ -257,18 +272,28 @@ class Recording:
         arena, saved.arena = saved.arena, None
         if arena is None:
             return self._again(g if type(g) is list else [g], wanted, inputs)
+        reached, partly = self.reached[self.floating[0]], False
         if type(g) is list:
             by = dict(zip(self.real, g))
             forms = dict(zip(self.real, y))
             seeds = [np.zeros_like(forms[v])[()] if by[v] is None else by[v] for v in self.floating]
+            seeded = [v for v in self.floating if by[v] is not None]
+            reached = set().union(*[self.reached[v] for v in seeded])
+            partly = len(seeded) < len(seeds)
         else:
             seeds = [g]
-        found = self.code.backward(inputs, arena, saved.kept, seeds)
+        if partly:
+            with np.errstate(all="ignore"):
+                found = self.code.backward(inputs, arena, saved.kept, seeds)
+        else:
+            found = self.code.backward(inputs, arena, saved.kept, seeds)
         if len(self.pool) < 4:
             self.pool.append(arena)
+        if partly and not all(gx is None or np.isfinite(gx).all() for gx in found):
+            return self._again(g, wanted, inputs)  # a gradient of 0 times infinity is not nothing
         gradients: list[Any] = [None] * len(inputs)
         for i, gx in zip(self.wanted_places, found):
-            gradients[i] = np.zeros_like(inputs[i]) if gx is None and wanted[i] else gx
+            gradients[i] = gx if self.values[i] in reached else None
         return gradients
 
     def _again(self, gs: Sequence[Any], wanted: list[bool], inputs: Sequence[Any]) -> list[Any]:
@@ -283,7 +308,7 @@ class Recording:
         for i, want in enumerate(wanted):
             if want:
                 node: Any = copies[i]._node
-                gradients[i] = found[node] if node in found else np.zeros_like(inputs[i])
+                gradients[i] = found.get(node)
         return gradients
 
     def _plain(self, *inputs: Any) -> Any:
@@ -307,7 +332,7 @@ class Compiled:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
-        self.eager = False
+        self.eager, self.failed = False, 0
         self.last: Recording | None = None
         self._lock = threading.RLock()
         update_wrapper(self, function, updated=())
@@ -320,39 +345,56 @@ class Compiled:
         if last is not None and not kwargs and last.mode is mode and last.fits(args) and last.serves():
             return last.run(args)
         leaves: list[Any] = []
-        key = key_of(mode, args, kwargs, leaves)
-        if any(map(foreign, leaves)):
+        try:
+            key = key_of(mode, args, kwargs, leaves)
+        except NotForPrograms:
             return self.function(*args, **kwargs)
         for recording in self.recordings.get(key, ()):
             if recording.serves():
-                self.last = recording if len(leaves) == len(args) and all(map(is_, leaves, args)) else None
+                flat = not kwargs and len(leaves) == len(args) and all(map(is_, leaves, args))
+                self.last = recording if flat else None
                 recording.mode, recording.argument_forms = mode, [(type(a), *form(a)) for a in leaves]
                 return recording.run(leaves)
         found = self._record(key, args, kwargs, leaves, mode)
         return self.function(*args, **kwargs) if found is None else found.run(leaves)
 
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function,)
+
     def _record(self, key: Any, args: Any, kwargs: Any, leaves: list[Any], mode: Mode) -> Recording | None:
         with self._lock:
             if sum(map(len, self.recordings.values())) >= PROGRAMS:
-                self.eager = True
-                name = getattr(self.function, "__name__", "a compiled function")
-                why = "as the shapes or values it is called with keep changing; it goes on eagerly"
-                warnings.warn(f"{name}: {PROGRAMS} programs were made, {why}", UserWarning, stacklevel=4)
+                self._give_up(f"{PROGRAMS} programs were made, as what it is called with keeps changing")
                 return None
 
             def rebuild(new: list[Any]) -> tuple[Any, Any]:
                 rest = iter(new)
                 return tuple(put(a, rest) for a in args), {k: put(a, rest) for k, a in kwargs.items()}
 
+            bits = random.generator().bit_generator
+            before = bits.state
             try:
                 found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
+            except NotForPrograms as error:
+                bits.state = before
+                self.failed += 1  # the first time it may be what is made at first use
+                if self.failed > 1:
+                    self._give_up(str(error))
+                return None
             except NotNumPy:
                 self.eager = True
                 return None
-            found.guard.renew()  # the first call may have changed something, such as drawn weights
             found.look()
             self.recordings.setdefault(key, []).append(found)
             return found
+
+    def _give_up(self, why: str) -> None:
+        self.eager = True
+        name = getattr(self.function, "__name__", "a compiled function")
+        warnings.warn(f"{name}: {why}; it goes on eagerly", UserWarning, stacklevel=5)
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments; ``print`` shows it. The function is run once if there is none yet."""
@@ -362,9 +404,13 @@ class Compiled:
         for recording in self.recordings.get(key, ()):
             if recording.serves():
                 return recording.program
+        bits = random.generator().bit_generator
+        before = bits.state
         found = self._record(key, args, kwargs, leaves, mode)
+        bits.state = before  # looking uses up no random numbers
         if found is None:
             raise RuntimeError("no program: this function runs eagerly by now")
+        found.first_draws = None
         return found.program
 
 
@@ -386,4 +432,6 @@ def compile(function: Callable[..., Any]) -> Compiled:
     >>> f(np.arange(3.0)), f(np.ones(3))
     (np.float64(5.0), np.float64(3.0))
     """
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x2A0:
+        raise TypeError("compile: a generator or coroutine runs after the call; compile what it calls")
     return Compiled(function)

@@ -16,14 +16,16 @@ from minidl.compiler.program import Program, Step, Value, values_in
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
 LARGE = 2**16  # elements of a run worth its loop
-_threads = 1
+_said = os.environ.get("OMP_NUM_THREADS", "")
+_threads = min(int(_said), os.cpu_count() or 1) if _said.isdecimal() and int(_said) else 1
 _pool: ThreadPoolExecutor | None = None
 
 
 def set_num_threads(n: int) -> None:
-    """How many threads compiled functions use for elementwise work on large arrays; 1, the default, uses no pool.
+    """How many threads compiled functions use for elementwise work on large arrays; 1 uses no pool.
 
-    Results do not depend on it. Matrix products have NumPy's own threads (``OMP_NUM_THREADS``).
+    Results do not depend on it. The default is what ``OMP_NUM_THREADS`` says, which NumPy's matrix products follow,
+    and 1 if it says nothing.
 
     Raises ValueError if ``n`` is no positive integer.
 

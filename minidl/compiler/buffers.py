@@ -157,10 +157,13 @@ class Code:
 
     def _given(self, root: Any, before: Sequence[Any]) -> str:
         """A result as the caller gets it: memory of its own."""
-        if root is None or not isinstance(root, Value):
-            return self.names(root)
-        if root.shape == ():
-            return f"{self.names(np.float64)}({root})" if self.floats else f"{root}"
+        if root is None:
+            return "None"
+        if not isinstance(root, Value) or root.shape == ():
+            number = self.names(root)
+            if self.floats:
+                return f"{self.names(np.float64)}({number})"
+            return f"{number}[()]" if isinstance(root, Value) else number  # out of the buffer, if it lies in one
         if root in before or root.kind == "input" or self.root.get(root, {root}) != {root}:
             return f"{root}.copy()"
         return f"{root}"

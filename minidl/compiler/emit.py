@@ -41,7 +41,9 @@ def is_elementwise(step: Step) -> bool:
     if step.settings or type(step.out) is tuple or step.out.dtype is None:
         return False
     if step.name == "power":
-        return not isinstance(step.operands[1], Value) and _power(step.operands[1]) is not None
+        x, p = step.operands
+        floating = isinstance(x, Value) and x.dtype == step.out.dtype and x.dtype.kind == "f"
+        return floating and not isinstance(p, Value) and _power(p) is not None
     if step.name == "kept":
         x, mask = step.operands
         return x.shape == mask.shape == step.out.shape and x.dtype.kind == "f" and x.dtype.itemsize in _BITS
@@ -50,7 +52,7 @@ def is_elementwise(step: Step) -> bool:
 
 def _power(p: Any) -> tuple[np.ufunc, tuple[Any, ...]] | None:
     """What ``x ** p`` is on arrays."""
-    if not isinstance(p, (int, float)):
+    if type(p) not in (int, float):
         return None
     fast = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal, 1: np.positive}
     return (fast[p], ()) if p in fast else (np.power, (p,))

@@ -5,9 +5,14 @@ Arrays and Variables found there may change as long as their form stays: the pro
 
 from __future__ import annotations
 
+import builtins
 import sys
 import types
+from array import array
+from collections import UserDict, UserList, deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from operator import is_
 from typing import Any
@@ -18,28 +23,53 @@ from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
 
 _NUMBERS = (int, float, complex, str, bytes, bool)
-_PLAIN = (*_NUMBERS, type(None), type(...), slice, types.ModuleType, types.BuiltinFunctionType)
+_ARRAYS = (np.ndarray, np.generic, Variable)
+_PLAIN = (*_NUMBERS, *_ARRAYS, type(None), type(...), slice, types.BuiltinFunctionType, Function)
 _OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__new__", "__repr__", "__str__"}
-_DYNAMIC = {"getattr", "vars", "__dict__", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller"}
-_MOST = 10_000  # elements of a list that are looked at
+_DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller"}
+_OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")
+_MOST = 100_000  # elements of a list that are looked at
+_ABSENT = object()
 
 
 class Spot:
     """A container and what was in it: the attributes of an object, the elements of a list, cells, globals."""
 
-    __slots__ = ("container", "expected", "keys")
+    __slots__ = ("container", "expected", "keys", "names")
 
     def __init__(self, container: Any, keys: tuple[Any, ...] | None = None) -> None:
         self.container, self.keys = container, keys
+        self.names = self.names_now()
         self.expected = self.now()
+
+    def names_now(self) -> list[Any] | None:
+        """The keys of a whole dict."""
+        return [*self.container] if self.keys is None and isinstance(self.container, Mapping) else None
 
     def now(self) -> list[Any]:
         """What is in it now."""
+        container = self.container
         if self.keys is not None:
-            return [self.container.get(key) for key in self.keys]
-        if type(self.container) is tuple and self.container and type(self.container[0]) is types.CellType:
-            return [cell.cell_contents for cell in self.container]
-        return [*self.container.values()] if isinstance(self.container, dict) else [*self.container]
+            return [container.get(key, _ABSENT) for key in self.keys]
+        if type(container) is tuple and container and type(container[0]) is types.CellType:
+            return [cell.cell_contents for cell in container]
+        return [*container.values()] if isinstance(container, Mapping) else [*container]
+
+    def same(self, now: list[Any]) -> bool:
+        """Whether these are the very things expected, under the same names."""
+        if len(now) != len(self.expected) or not all(map(is_, now, self.expected)):
+            return False
+        return self.names is None or self.names_now() == self.names
+
+
+class Attributes:
+    """Attributes of an object that has no dict of them, as a dict would give them."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self.of, name, default)
 
 
 class Guard:
@@ -61,7 +91,7 @@ class Guard:
         stack = [root]
         while stack:
             value = stack.pop()
-            if id(value) in seen or isinstance(value, (*_PLAIN, np.ndarray, np.generic, Variable, Function)):
+            if id(value) in seen or isinstance(value, _PLAIN):
                 continue
             seen.add(id(value))
             for spot in self._spots_of(value):
@@ -73,47 +103,59 @@ class Guard:
 
     def _spots_of(self, value: Any) -> Iterator[Spot]:
         if isinstance(value, types.FunctionType):
-            if _known(value.__module__) and not value.__closure__:
-                return
-            names, globals_ = _names(value.__code__), value.__globals__
-            self.mentioned.update(names)
-            cells = tuple(c for c in value.__closure__ or () if _filled(c))
-            if cells:
-                yield Spot(cells)
-            if found := tuple(n for n in names if n in globals_ and not isinstance(globals_[n], types.ModuleType)):
-                yield Spot(globals_, found)
-            found_in = [globals_.get(n) for n in names] + [c.cell_contents for c in cells]
-            for module in dict.fromkeys(m for m in found_in if type(m) is types.ModuleType):
-                if not _known(module.__name__) and (found := tuple(n for n in names if n in vars(module))):
-                    yield Spot(vars(module), found)  # config.rate
-            if value.__defaults__ or value.__kwdefaults__:
-                yield Spot([*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()])
+            yield from self._of_function(value)
+        elif isinstance(value, types.ModuleType):
+            if not _known(value.__name__) and (names := tuple(n for n in sorted(self.names) if n in vars(value))):
+                yield Spot(vars(value), names)  # config.rate
         elif isinstance(value, types.MethodType):
             yield Spot([value.__self__, value.__func__])
         elif isinstance(value, partial):
             yield Spot([value.func, *value.args, *value.keywords.values()])
         elif isinstance(value, type):
+            inherited = {n for cls in value.__mro__ for n in vars(cls)} - _OF_EVERY_CLASS
             for cls in value.__mro__:
                 if not _known(cls.__module__):
-                    yield Spot(vars(cls), tuple(n for n in vars(cls) if n not in _OF_EVERY_CLASS and self._used(n)))
+                    yield Spot(vars(cls), tuple(n for n in sorted(inherited) if self._used(n)))
         elif isinstance(value, property):
             yield Spot([value.fget])
         elif isinstance(value, (staticmethod, classmethod)):
             yield Spot([value.__func__])
-        elif isinstance(value, (dict, list, tuple, set, frozenset)):
+        elif isinstance(value, ContextVar):
+            yield Spot(_Current(value), ("value",))
+        elif isinstance(value, (Mapping, list, tuple, set, frozenset, deque, array, UserDict, UserList)):
             if len(value) <= _MOST:
                 yield Spot(value)
         elif slots := _slots(value):
-            yield Spot(_Attributes(value), slots)
+            yield Spot(Attributes(value), slots)
         elif hasattr(value, "__dict__"):
-            carried: Mapping[str, Any] = getattr(type(value), "carried", {})
-            self.states += [(value, name) for name in carried]
-            keys = [n for n in vars(value) if n not in carried]
-            if not hasattr(value, "sublayers"):
-                keys = [n for n in keys if self._used(n)]  # a counter beside it may count on
-            whole = hasattr(value, "sublayers") and not carried
-            yield Spot(vars(value), None if whole else tuple(getattr(type(value), "looked_at", keys)))
-            yield from self._spots_of(type(value))
+            yield from self._of_object(value)
+
+    def _of_function(self, value: types.FunctionType) -> Iterator[Spot]:
+        if _known(value.__module__) and not value.__closure__:
+            return
+        names, globals_ = _names(value.__code__), value.__globals__
+        self.mentioned.update(names)
+        yield Spot(Attributes(value), _OF_FUNCTIONS)
+        if cells := tuple(c for c in value.__closure__ or () if _filled(c)):
+            yield Spot(cells)
+        yield Spot(globals_, tuple(n for n in names if n in globals_ or not hasattr(builtins, n)))
+        if imported := [sys.modules[n] for n in names if n in sys.modules and not _known(n)]:
+            yield Spot(imported)
+
+    def _of_object(self, value: Any) -> Iterator[Spot]:
+        layer = hasattr(value, "sublayers") and hasattr(value, "forward")
+        carried: Mapping[str, Any] = getattr(type(value), "carried", {}) if layer else {}
+        self.states += [(value, name) for name in carried]
+        if chosen := vars(type(value)).get("looked_at"):
+            yield Spot(vars(value), chosen)
+            return
+        if layer or _known(type(value).__module__):
+            yield Spot(vars(value), tuple(n for n in vars(value) if n not in carried) if carried else None)
+        else:  # a counter beside what is used may count on
+            known = {*vars(value), *(n for cls in type(value).__mro__ for n in vars(cls))} - _OF_EVERY_CLASS
+            whole = not self.names.isdisjoint(_DYNAMIC)
+            yield Spot(vars(value), None if whole else tuple(n for n in sorted(known) if self._used(n)))
+        yield from self._spots_of(type(value))
 
     def _used(self, name: str) -> bool:
         """Whether code that can be reached may use an attribute of that name."""
@@ -124,9 +166,11 @@ class Guard:
         news: dict[int, list[Any]] = {}
         for k, spot in enumerate(self.spots):
             now = spot.now()
-            if len(now) == len(spot.expected) and all(map(is_, now, spot.expected)):
+            if spot.same(now):
                 continue
             if len(now) != len(spot.expected) or not all(map(_alike, now, spot.expected)):
+                return None
+            if spot.names is not None and spot.names_now() != spot.names:
                 return None
             news[k] = now
         if news:
@@ -142,20 +186,52 @@ class Guard:
         """What is at a place now."""
         return self.spots[at[0]].expected[at[1]]
 
-    def renew(self) -> None:
-        """Expect what is there now."""
+    def undone(self) -> bool:
+        """Whether the function changed something that it reaches, while it ran; that is put back as it was."""
+        changed = False
         for spot in self.spots:
-            spot.expected = spot.now()
+            now = spot.now()
+            if not spot.same(now):
+                changed = True
+                with suppress(TypeError):  # a class's attributes
+                    _put_back(spot)
+        return changed
 
 
-class _Attributes:
-    """The attributes of an object that keeps them in slots, as a dict would give them."""
+def _put_back(spot: Spot) -> None:
+    container, before = spot.container, spot.expected
+    if type(container) is tuple:
+        for cell, value in zip(container, before):
+            if isinstance(cell, types.CellType):
+                cell.cell_contents = value
+    elif isinstance(container, (dict, Mapping)):
+        items = dict(zip(spot.keys if spot.keys is not None else spot.names or (), before))
+        for key in [key for key in container if key not in items] if spot.keys is None else []:
+            del container[key]  # type: ignore[attr-defined]  # only what can be written to has changed
+        for key, value in items.items():
+            if value is not _ABSENT and container.get(key, _ABSENT) is not value:
+                container[key] = value  # type: ignore[index]
+            elif value is _ABSENT and key in container:
+                del container[key]  # type: ignore[attr-defined]
+    elif isinstance(container, Attributes):
+        for key, value in zip(spot.keys or (), before):
+            setattr(container.of, key, value)
+    elif isinstance(container, (list, deque)):
+        container.clear()
+        container.extend(before)
+    elif isinstance(container, set):
+        container.clear()
+        container.update(before)
 
-    def __init__(self, of: Any) -> None:
+
+class _Current:
+    """A ContextVar's value, as a dict would give it."""
+
+    def __init__(self, of: ContextVar[Any]) -> None:
         self.of = of
 
-    def get(self, name: str) -> Any:
-        return getattr(self.of, name, None)
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.of.get(default)
 
 
 def _slots(value: Any) -> tuple[str, ...]:

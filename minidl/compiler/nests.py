@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import foreign
 from minidl.autograd.modes import Mode
 from minidl.autograd.variable import Variable
 from minidl.compiler.guards import form
@@ -22,6 +21,10 @@ def key_of(mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: li
     return mode.recording, mode.testing, *places, *[(name, key(x, leaves)) for name, x in kwargs.items()]
 
 
+class NotForPrograms(Exception):
+    """Arguments of a kind that is left to eager code."""
+
+
 def key(x: Any, leaves: list[Any]) -> Any:
     """The form of an argument; arrays and Variables in it are added to ``leaves``."""
     kind = type(x)
@@ -29,59 +32,72 @@ def key(x: Any, leaves: list[Any]) -> Any:
         leaves.append(x)
         return x.shape, x.dtype
     if isinstance(x, Variable):
+        if type(x._raw) is not np.ndarray and not isinstance(x._raw, np.generic):
+            raise NotForPrograms
         leaves.append(x)
         return x._raw.shape, x._raw.dtype, x._node is not None
-    if isinstance(x, np.generic) or foreign(x):
+    if isinstance(x, np.ndarray) or (hasattr(x, "__array_function__") and not isinstance(x, np.generic)):
+        raise NotForPrograms  # a subclass, or another library's
+    if isinstance(x, np.floating):
         leaves.append(x)
         return x.dtype
-    if kind in (list, tuple):
-        return kind, tuple(key(part, leaves) for part in x)
+    if isinstance(x, (list, tuple)):
+        return kind, tuple([key(part, leaves) for part in x])
     if kind is dict:
-        return kind, tuple((k, key(part, leaves)) for k, part in x.items())
+        return kind, tuple([(k, key(part, leaves)) for k, part in x.items()])
     if kind in (float, complex):
         return kind, repr(x)  # -0.0 is not 0.0, and nan is nan
-    try:
-        hash(x)
-    except TypeError:
-        return kind, id(x)  # the guard keeps it alive
-    return kind, x
+    if kind in (int, bool, str, bytes, type(None)) or isinstance(x, np.generic):
+        return kind, x
+    return kind, id(x)  # the guard keeps it alive
 
 
 def objects_in(args: Any) -> list[Any]:
     """What there is in arguments besides arrays: a program depends on their attributes too."""
-    if type(args) in (list, tuple, dict):
+    if isinstance(args, (list, tuple)) or type(args) is dict:
         return [x for part in (args.values() if type(args) is dict else args) for x in objects_in(part)]
     return [] if isinstance(args, (np.ndarray, np.generic, Variable)) else [args]
 
 
 def put(x: Any, rest: Any) -> Any:
     """The argument with the next of ``rest`` in place of each array in it."""
-    if isinstance(x, (np.ndarray, Variable, np.generic)):
+    if isinstance(x, (np.ndarray, Variable, np.floating)):
         return next(rest)
-    if type(x) in (list, tuple):
-        return type(x)(put(part, rest) for part in x)
+    if isinstance(x, (list, tuple)):
+        return made_like(x, [put(part, rest) for part in x])
     return {k: put(part, rest) for k, part in x.items()} if type(x) is dict else x
 
 
 def mapped(state: Any, change: Callable[[Any], Any]) -> Any:
     """A nest of tuples and lists with each array and Variable in it changed."""
     if isinstance(state, (list, tuple)):
-        return type(state)([mapped(part, change) for part in state])
+        return made_like(state, [mapped(part, change) for part in state])
+    if isinstance(state, dict):
+        return {k: mapped(part, change) for k, part in state.items()}
     return change(state) if isinstance(state, (np.ndarray, Variable)) else state
 
 
 def parts(values: Any) -> list[Any]:
     """Arrays and Variables in nested tuples and lists, in order."""
-    if isinstance(values, (list, tuple)):
-        return [part for value in values for part in parts(value)]
+    if isinstance(values, (list, tuple, dict)):
+        return [part for value in (values.values() if isinstance(values, dict) else values) for part in parts(value)]
     return [values] if isinstance(values, (np.ndarray, Variable)) else []
 
 
+def made_like(nest: Any, parts: list[Any]) -> Any:
+    """A list or tuple of the same type, a namedtuple too, with other parts."""
+    return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
+
+
 def form_of(state: Any) -> Any:
-    """What programs depend on of carried state: the forms of arrays, and of what else there is the type."""
+    """What programs depend on of carried state: the forms of arrays, and all else itself."""
     if isinstance(state, (list, tuple)):
         return tuple(map(form_of, state))
-    return form(state) if isinstance(state, (np.ndarray, Variable)) else type(state)
+    if isinstance(state, dict):
+        return tuple((k, form_of(part)) for k, part in state.items())
+    if isinstance(state, (np.ndarray, Variable)):
+        return form(state)
+    return type(state), repr(state) if isinstance(state, (int, float, str, type(None), np.generic)) else id(state)
 
 
 def taken_apart(result: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
@@ -92,7 +108,7 @@ def taken_apart(result: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
 
         def build(new: list[Any]) -> Any:
             ends = np.cumsum([0, *sizes]).tolist()
-            return type(result)([make(new[a:b]) for (_, make), a, b in zip(apart, ends, ends[1:])])
+            return made_like(result, [make(new[a:b]) for (_, make), a, b in zip(apart, ends, ends[1:])])
 
         return [x for found, _ in apart for x in found], build
     if isinstance(result, dict):

@@ -55,7 +55,7 @@ def without_duplicates(program: Program) -> Program:
     seen: dict[Any, Step] = {}
 
     def rewrite(step: Step) -> Any:
-        settings = tuple((k, repr(v)) for k, v in step.settings.items())
+        settings = tuple((k, _key(v)) for k, v in step.settings.items())
         key = step.name, step.function, tuple(map(_key, step.operands)), settings
         if step.name.startswith("d_"):
             return step
@@ -70,6 +70,8 @@ def _key(operand: Any) -> Any:
         return operand
     if type(operand) is tuple:
         return tuple(map(_key, operand))
+    if isinstance(operand, np.ndarray) or callable(operand):
+        return id(operand)
     return type(operand), repr(operand)
 
 

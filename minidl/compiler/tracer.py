@@ -22,6 +22,7 @@ from minidl.compiler.program import Step, Value
 constant = differentiable(lambda x: x, name="constant")  # detach(): the value, without a derivative
 sum_rows = differentiable(lambda g: np.dot(np.ones(len(g), g.dtype), g), name="sum_rows")  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
+_BY_VALUES = {"reshape", "split", "broadcast_to", "sum_to"}  # by numbers, of one shape; by arrays, of any
 OPENED = {"mean_squared_error"}
 
 
@@ -51,15 +52,31 @@ class Traced(Variable):
         refuse(self, "unchain_backward()")
 
 
-def refuse(x: Variable, how: str) -> NoReturn:
+def _in_place(name: str) -> Any:
+    """``x += y`` of what is an array eagerly would be written to; of a Variable it makes a new one."""
+    inherited = getattr(Variable, name)
+
+    def operator(self: Traced, other: Any) -> Any:
+        if self.plain:
+            refuse(self, f"{name} (writing into an array)")
+        return inherited(self, other)
+
+    return operator
+
+
+for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "and", "or", "xor"):
+    setattr(Traced, f"__i{_name}__", _in_place(f"__i{_name}__"))
+
+
+def refuse(x: Any, how: str) -> NoReturn:
     """Raise: the value of something recorded was to be read."""
     frame: Any = sys._getframe(2)
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("minidl", "numpy"):
         frame = frame.f_back
     at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
     raise RuntimeError(
-        f"{how} of a value of shape {x.shape} inside a compiled function{at}: the program would keep what it is now. "
-        "Compute with np.where or another function, make it an argument, or leave that part eager"
+        f"{how} of a value of shape {np.shape(x)} inside a compiled function{at}: the program would keep what it is "
+        "now. Compute with np.where or another function, make it an argument, or leave that part eager"
     )
 
 
@@ -143,6 +160,11 @@ class Tracer:
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function and note it."""
         operands = tuple(self.operand(x) for x in inputs)
+        later = [v for v in operands[1:] if isinstance(v, Value)]
+        if function.name == "nonzero" or (function.name in _BY_VALUES and later) or (
+            function.name in ("getitem", "scatter_add") and any(v.dtype.kind == "b" for v in later)
+        ):
+            refuse(inputs[0], f"{function.name}, whose result has a shape that depends on values,")
         with Switch(watcher=None):
             y = record(function, inputs, settings)
         node = y[0]._node if type(y) is tuple and isinstance(y[0], Variable) else getattr(y, "_node", None)
@@ -249,6 +271,17 @@ class Tracer:
                         v = entry.operands[i]
                         gradients[v] = gx if v not in gradients else gradients[v] + gx
         return [gradients[v].value if v in gradients else None for v in wanted]
+
+    def reached(self, wanted: Sequence[Value]) -> dict[Value, set[Value]]:
+        """The wanted inputs that each value is differentiated by."""
+        found: dict[Value, set[Value]] = {v: {v} for v in wanted}
+        for entry in self.tape:
+            if entry.recorded:
+                operands = [found[o] for o in entry.operands if isinstance(o, Value) and o in found]
+                if operands:
+                    union = operands[0] if len(operands) == 1 else set().union(*operands)
+                    found.update(dict.fromkeys(entry.out if type(entry.out) is tuple else (entry.out,), union))
+        return found
 
     def _pulled(self, entry: Entry, gs: list[Any], needed: set[Value]) -> list[tuple[int, Any]]:
         """(place, gradient) for each operand of an entry that is needed."""

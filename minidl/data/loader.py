@@ -29,6 +29,8 @@ class DataLoader:
         batch_size: samples in a batch; the last one of an epoch may have fewer.
         shuffle, drop_last: whether every epoch has an order of its own, and leaves an incomplete last batch out.
         seed: of the generator that shuffles; None draws one from minidl's generator (`minidl.seed`).
+        shard: (rank, size), to give only the rank's part of each batch, of ``samples(i)``; where that is none, one
+            sample all the same, to be weighted by zero. All ranks need the same seed.
 
     Raises TypeError for a Variable, objects, and numbers that are no ints; ValueError for lengths that differ or are 0,
     numbers out of range, and drop_last where there is no complete batch.
@@ -40,7 +42,7 @@ class DataLoader:
 
     def __init__(
         self, *arrays: npt.ArrayLike, batch_size: int = 32, shuffle: bool = True, drop_last: bool = False,
-        seed: int | None = None,
+        seed: int | None = None, shard: tuple[int, int] = (0, 1),
     ) -> None:
         if not arrays:
             raise ValueError("DataLoader: got no arrays, wanted at least one, as in DataLoader(x, t)")
@@ -51,6 +53,10 @@ class DataLoader:
             raise ValueError(f"DataLoader: got {what}: arrays of lengths {lengths}, wanted one length of at least 1")
         self.size, self.batch_size = lengths[0], _integer("batch_size", batch_size, least=1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
+        rank, ranks = (_integer(f"shard[{i}]", value, least=i) for i, value in enumerate(shard))
+        if rank >= ranks:
+            raise ValueError(f"DataLoader: got shard={shard}, wanted (rank, size) with a rank from 0 to size - 1")
+        self.shard = rank, ranks
         if not len(self):
             got = f"got {self.size} samples and batch_size={self.batch_size}"
             raise ValueError(f"DataLoader: {got}, wanted a complete batch, as drop_last=True leaves others out")
@@ -65,6 +71,20 @@ class DataLoader:
         """Return the number of batches in an epoch."""
         complete, rest = divmod(self.size, self.batch_size)
         return complete + (rest > 0 and not self.drop_last)
+
+    def samples(self, batch: int) -> int:
+        """How many samples of a batch, counted from 0 in each epoch, are this shard's.
+
+        >>> [[DataLoader(range(7), batch_size=4, shard=(rank, 2)).samples(i) for i in (0, 1)] for rank in (0, 1)]
+        [[2, 1], [2, 2]]
+        """
+        start, end = self._part(batch)
+        return end - start
+
+    def _part(self, batch: int) -> tuple[int, int]:
+        start, (rank, ranks) = batch * self.batch_size, self.shard
+        length = min(self.batch_size, self.size - start)
+        return start + length * rank // ranks, start + length * (rank + 1) // ranks
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         """Start an epoch; its order is drawn now, not at the first batch, so that one left early counts as one."""
@@ -99,7 +119,8 @@ class DataLoader:
         self, order: npt.NDArray[Any] | None, first: int, epoch: int
     ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         for i in range(first, len(self)):
-            part = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            start, end = self._part(i)
+            part = slice(start, max(end, start + 1))
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
             yield tuple([array[part if order is None else asarray(order[part], array)] for array in self.arrays])

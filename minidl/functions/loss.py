@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import asarray, foreign
+from minidl.autograd.backend import array_of, asarray, foreign
 from minidl.autograd.function import differentiable
 from minidl.autograd.protocols import as_array
 from minidl.functions.activation import log_softmax, softmax, softplus
@@ -72,7 +72,7 @@ def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
 
 def _check_classes(labels: Any, classes: int) -> None:
     bad = (labels < 0) | (labels >= classes)
-    if bad.any():
+    if bad.any().item():
         raise ValueError(f"label {labels[bad][0].item()} is outside the {classes} classes")
 
 
@@ -124,7 +124,7 @@ def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any,
 
 def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
     """The same without indices, for arrays that are not NumPy's: the gradient comes from the rules."""
-    t, classes = getattr(t, "_raw", t), asarray(np.arange(x.shape[-1]), x)
+    t, classes = array_of(t), asarray(np.arange(x.shape[-1]), x)
     counted = t != ignore_index
     _check_classes(np.where(counted, t, 0), x.shape[-1])
     picked = np.where((t[..., None] == classes) & counted[..., None], log_softmax(x), 0)

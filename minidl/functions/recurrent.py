@@ -18,8 +18,8 @@ from minidl.functions.shape import split, stack
 # (Features as rows, which other machines multiply faster, was slower by the transposes of what comes in and goes out.)
 
 
-def _checked(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> Any:
-    """The dtype to compute in; an error unless all shapes fit together."""
+def _check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> None:
+    """An error unless all shapes fit together and all is floating."""
     hidden = w_h.shape[0] if w_h.ndim == 2 else 0
     width = gates * hidden
     if x.ndim != 3 or x.shape[1] == 0 or w_h.shape != (hidden, width) or w_x.shape != (x.shape[2], width):
@@ -27,10 +27,8 @@ def _checked(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b:
         raise ValueError(f"want x (batch, time, in) with time > 0, w_x (in, {columns}) and w_h (H, {columns})")
     if b.shape != (width,) or any(s.shape != (x.shape[0], hidden) for s in states):
         raise ValueError(f"want states of shape {(x.shape[0], hidden)} and b of {(width,)}")
-    arrays = (x, *states, w_x, w_h, b)
-    if any(a.dtype.kind != "f" for a in arrays):
+    if any(a.dtype.kind != "f" for a in (x, *states, w_x, w_h, b)):
         raise TypeError("want floating arrays")
-    return np.result_type(*[a.dtype for a in arrays])
 
 
 def _rows(x: Any, h: Any, dtype: Any) -> Any:
@@ -103,7 +101,8 @@ def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequence
     >>> h.shape, c.shape
     ((2, 7, 5), (2, 5))
     """
-    dtype = _checked(4, x, (h, c), w_x, w_h, b)
+    _check(4, x, (h, c), w_x, w_h, b)
+    dtype = np.result_type(x, h, c, w_x, w_h, b)
     (batch, time, _), hidden = x.shape, h.shape[1]
     rows = _rows(x, h, dtype)
     # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
@@ -184,7 +183,7 @@ def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, 
 
 
 def _lstm_plain(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
-    _checked(4, x, (h, c), w_x, w_h, b)
+    _check(4, x, (h, c), w_x, w_h, b)
     hs = []
     for t in range(x.shape[1]):
         h, c = lstm_step(linear(x[:, t], w_x, b), h, c, w_h)
@@ -224,7 +223,8 @@ def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool =
     >>> rnn(np.ones((2, 7, 3)), np.zeros((2, 5)), np.ones((3, 5)), np.ones((5, 5)), np.zeros(5)).shape
     (2, 7, 5)
     """
-    dtype = _checked(1, x, (h,), w_x, w_h, b)
+    _check(1, x, (h,), w_x, w_h, b)
+    dtype = np.result_type(x, h, w_x, w_h, b)
     hidden = h.shape[1]
     rows, w = _rows(x, h, dtype), np.concatenate((w_h, w_x, b[None]), dtype=dtype)
     z = np.empty(h.shape, dtype)
@@ -253,7 +253,7 @@ def _rnn_joint(g: Any, y: Any, rows: Any, wanted: list[bool], x: Any, h: Any, w_
 
 
 def _rnn_plain(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
-    _checked(1, x, (h,), w_x, w_h, b)
+    _check(1, x, (h,), w_x, w_h, b)
     hs = []
     for t in range(x.shape[1]):
         h = rnn_step(linear(x[:, t], w_x, b), h, w_h)

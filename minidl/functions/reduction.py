@@ -27,9 +27,10 @@ def _count(a: Any, axis: Any) -> Any:
 
 def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The gradient goes to the elements that are the extreme, in equal shares."""
-    kept = _kept(a, axis)
-    tied = a == y.reshape(kept)
-    share = g.reshape(kept) / tied.sum(axis, keepdims=True).astype(g.dtype)
+    if axis is not None:
+        g, y = g.reshape(_kept(a, axis)), y.reshape(_kept(a, axis))
+    tied = a == y
+    share = g / tied.sum(axis, keepdims=True).astype(g.dtype)
     return np.where(tied, share, 0)
 
 

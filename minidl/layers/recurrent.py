@@ -24,6 +24,7 @@ class Recurrent(Weighted):
     """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
+    counted: ClassVar[tuple[str, ...]] = ("steps",)  # carried, but what is computed does not depend on it
     weights = ("w_x", "w_h")
     w_x: Parameter
     w_h: Parameter

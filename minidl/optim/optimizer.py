@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from minidl.autograd.backend import zeros
 from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
@@ -105,21 +106,34 @@ class Optimizer(WordsOfOthers):
             raise ValueError(f"{self._name}: the model has no parameters")
         lr = self.current_lr
         ready = [p for p in params if p._grad is not None and p._node is not None]
+        if self.hooks:
+            ready, grads = self._hooked(params, ready)
+        else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
+            found = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # all of these have one
+            grads = [g if getattr(g, "base", g) is None else g.copy() for g in found]
         if not (_same(ready, self._ready) and all(group.take() for group in self._active)):
             self._regroup(ready)
-        grads = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # all of these have one
-        if self.hooks and ready:
-            gradients = Gradients(ready, grads)
-            for hook in self.hooks:
-                hook(gradients)
-            if not all(group.take() for group in self._active):  # values that a hook gave
-                raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
-            grads = gradients.grads
-        else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
-            grads = [g if getattr(g, "base", g) is None else g.copy() for g in grads]
         for group, places in zip(self._active, self._places):
             group.step(self.apply, lr, [grads[i] for i in places])
         self.t += 1
+
+    def _hooked(self, params: list[Variable], ready: list[Variable]) -> tuple[list[Variable], list[Array]]:
+        """Who takes part after the hooks, and with which gradients; a hook that is ``whole`` wants all, and may choose.
+
+        It is ``minidl.distributed.AllReduce``: which parameters have a gradient may differ between processes.
+        """
+        if any(getattr(hook, "whole", False) for hook in self.hooks):
+            ready = [p for p in params if p._node is not None and p._raw is not None]
+        if not ready:
+            return ready, []
+        before: list[Any] = [p._raw for p in ready]
+        gradients = Gradients(ready, [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready])
+        for hook in self.hooks:
+            hook(gradients)
+        for p, raw in zip(ready, before):
+            if p._raw is not raw and (p.shape, p.dtype) != (raw.shape, raw.dtype):
+                raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
+        return gradients.params, gradients.grads
 
     def _regroup(self, ready: list[Variable]) -> None:
         """Part groups whose members part ways, and make groups of parameters that are new."""

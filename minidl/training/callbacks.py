@@ -242,14 +242,14 @@ class Logger(Callback):
 
     def on_train_begin(self) -> None:
         self.rows, self.columns, self.since = [], list[str](), time.perf_counter()
-        if not self.trainer.dry_run:
+        if self.trainer.writes:
             self.path.write_text("", encoding="utf-8")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         now = time.perf_counter()
         self.rows.append({"epoch": epoch + 1, "updates": self.trainer.steps, "seconds": now - self.since} | logs)
         self.since = now
-        if not self.trainer.dry_run:
+        if self.trainer.writes:
             self._write(self.rows[-1:])
 
     def state_dict(self) -> dict[str, Any]:
@@ -257,7 +257,8 @@ class Logger(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.rows = [dict(row) for row in state["rows"]]
-        self._write(self.rows)
+        if self.trainer.writes:
+            self._write(self.rows)
 
     def _write(self, rows: list[dict[str, float]]) -> None:
         """Add rows to the file; all of them anew if one has other columns."""

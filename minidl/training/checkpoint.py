@@ -19,11 +19,13 @@ import numpy.typing as npt
 from minidl import random
 from minidl.autograd.backend import asarray, foreign, host
 from minidl.autograd.variable import Parameter, Variable, raw
+from minidl.distributed import AllReduce
 from minidl.layers.layer import Layer, detached
 from minidl.serialization import load_npz, located, save_npz
 
 if TYPE_CHECKING:
     from minidl.data.loader import DataLoader
+    from minidl.training.run import Run
     from minidl.training.states import States
     from minidl.training.trainer import Trainer
 
@@ -163,7 +165,16 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
             if isinstance(old, np.ndarray) and (old.shape, old.dtype) == (np.shape(value), np.asarray(value).dtype):
                 old[...] = value  # in place, as others may hold it
             else:
-                setattr(layer, name, value.copy() if isinstance(value, np.ndarray) else value)
+                setattr(layer, name, _beside(value.copy() if isinstance(value, np.ndarray) else value, model))
+
+
+def _beside(value: Any, model: Any) -> Any:
+    """What a layer carries, as arrays of the kind of the model's parameters; numbers as they are."""
+    if isinstance(value, tuple):
+        return tuple([_beside(part, model) for part in value])
+    like = next(filter(foreign, [p for p in _layers(model)[0].parameters() if not p.lazy]), None)
+    found = isinstance(value, Variable) and like is not None
+    return Variable(asarray(value, like), requires_grad=False) if found else value
 
 
 def _layers(model: Any) -> list[Layer]:
@@ -277,10 +288,7 @@ def _check(trainer: Trainer, tree: Mapping[str, Any], generators: Mapping[str, A
 @contextmanager
 def untouched(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
-    lazy, run = [(p, p.name) for p in _parameters(trainer) if _lazy(p)], trainer.run
-    if lazy:
-        with states.evaluation("fit", loader.in_order()):
-            states.forward(loader.arrays[0][: loader.batch_size], "fit: ")
+    lazy, run = materialized(trainer, states, loader), trainer.run
     before = capture(trainer)
     before["generators"]["minidl"] = drawn
     try:
@@ -291,6 +299,30 @@ def untouched(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) 
         trainer.run = run
         for p, name in lazy:
             p._raw, p.name = None, name
+
+
+def materialized(trainer: Trainer, states: States, loader: DataLoader) -> list[tuple[Any, str | None]]:
+    """Give parameters without data theirs, by a batch; return them with their names until then."""
+    lazy = [(p, p.name) for p in _parameters(trainer) if _lazy(p)]
+    if lazy:
+        with states.evaluation("fit", loader.in_order()):
+            states.forward(loader.arrays[0][: loader.batch_size], "fit: ")
+    return lazy
+
+
+def alike(trainer: Trainer, states: States, run: Run) -> None:
+    """Let a distributed run go on in every rank from the state of the first, with random numbers of its own."""
+    if not run.distributed:
+        return
+    if states.stateful and not run.fresh:
+        raise ValueError("fit: resume: within an epoch, the states that a stateful model carried are one rank's only")
+    materialized(trainer, states, run.loader)
+    restore(trainer, trainer.ranks.share(lambda: capture(trainer)), "fit")
+    for name, generator in _generators(trainer):  # in the first rank they stay those of a single process
+        bits: Any = generator.bit_generator
+        if trainer.ranks.rank and name.startswith(("minidl", "model")) and hasattr(bits, "jumped"):
+            bits.state = bits.jumped(trainer.ranks.rank).state
+    trainer.ranks.begin(run)
 
 
 def _lazy(p: Variable) -> bool:
@@ -316,10 +348,15 @@ def _matched(trainer: Trainer, states: list[dict[str, Any]]) -> list[tuple[Any, 
 
 def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
     """The schedule and the hooks that have a state of their own, which they tell as layers do."""
-    hooks = [(f"hooks.{i}", hook) for i, hook in enumerate(getattr(trainer.optimizer, "hooks", []))]
+    hooks = [(f"hooks.{i}", hook) for i, hook in enumerate(_hooks(trainer))]
     for name, part in [("schedule", trainer.optimizer.lr), *hooks]:
         if hasattr(part, "state_dict") and hasattr(part, "load_state_dict"):
             yield name, part
+
+
+def _hooks(trainer: Trainer) -> list[Any]:
+    """The optimizer's hooks without the one that only distributed trainers have."""
+    return [hook for hook in getattr(trainer.optimizer, "hooks", []) if not isinstance(hook, AllReduce)]
 
 
 # ---- random numbers ------------------------------------------------------------------------------------
@@ -329,7 +366,7 @@ def _generators(trainer: Trainer) -> Iterator[tuple[str, np.random.Generator]]:
     """minidl's generator, and all that the parts of the trainer hold, by their place."""
     yield "minidl", random.generator()
     roots = {"model": trainer.model, "loss": trainer.loss, "metrics": trainer.metrics}
-    roots |= {"schedule": trainer.optimizer.lr, "hooks": getattr(trainer.optimizer, "hooks", [])}
+    roots |= {"schedule": trainer.optimizer.lr, "hooks": _hooks(trainer)}
     roots |= {f"callbacks.{i}": callback for i, callback in enumerate(trainer.callbacks)}
     stack, seen = [(name, root, 3) for name, root in reversed(roots.items())], {id(random.generator())}
     while stack:

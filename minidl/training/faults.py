@@ -33,7 +33,9 @@ def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str
         if p._grad is None:
             continue
         g = p._grad._raw
-        if math.isfinite(np.vdot(g, g).item()) or np.isfinite(g).all():  # a sum of squares is quicker, and may overflow
+        if math.isfinite(np.vdot(g, g).item()):  # quicker than to look at each, but it may overflow
+            continue
+        if np.isfinite(g).all().item():
             continue
         names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
         name = f"{names.get(id(p), p.name or i)} {p.shape}"

@@ -6,14 +6,18 @@ What is done with it is in `trainer.py`; what a batch is, in `data`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from minidl.data.loader import DataLoader
+from minidl.training.callbacks import Callback
 
 Metric = Callable[[Any, Any], Any]
+Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric] | None
 
 
-def named(metrics: Mapping[str, Metric] | Iterable[Metric] | None) -> dict[str, Metric]:
+def named(metrics: Metrics) -> dict[str, Metric]:
     """The metrics by name."""
     if isinstance(metrics, Mapping):
         pairs = list(metrics.items())
@@ -26,6 +30,30 @@ def named(metrics: Mapping[str, Metric] | Iterable[Metric] | None) -> dict[str, 
         if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith("val_"):
             raise ValueError(f"Trainer: a metric cannot be called {name!r}, empty or taken; give a dict of names")
     return dict(pairs)
+
+
+def check(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
+    """Raise TypeError or ValueError for what a Trainer cannot be made of."""
+    for name, value, right, wanted in (
+        ("model", model, callable(model), "something to call"),
+        ("loss", loss, callable(loss), "something to call"),
+        ("optimizer", optimizer, hasattr(optimizer, "update"), "one of minidl.optim"),
+        *(("a callback", c, isinstance(c, Callback), "an instance of callbacks.Callback") for c in callbacks),
+    ):
+        if not right:
+            raise TypeError(f"Trainer: {name} is a {type(value).__name__}, wanted {wanted}")
+    own = model.parameters() if hasattr(model, "parameters") else []
+    if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
+        raise ValueError("Trainer: the optimizer has none of the model's parameters; is it another model's?")
+
+
+def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -> dict[str, float]:
+    """The loss and the metrics of a batch, by name."""
+    found = {"loss": loss} | {name: metric(prediction, t) for name, metric in metrics.items()}
+    for name, value in found.items():
+        if np.ndim(value):
+            raise ValueError(f"{name} has shape {np.shape(value)}, wanted one number: take its mean")
+    return {name: float(getattr(value, "item", lambda v=value: v)()) for name, value in found.items()}
 
 
 def loader(

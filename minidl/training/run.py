@@ -23,16 +23,15 @@ class Means:
     def __init__(self) -> None:
         self.samples, self.sums = 0, {}  # type: int, dict[str, float]
 
-    def add(self, samples: int, figures: dict[str, float]) -> dict[str, float]:
-        """Add the figures of a batch of so many samples; return the means by name."""
+    def add(self, samples: int, figures: dict[str, float]) -> None:
+        """Add the figures of a batch of so many samples."""
         self.samples += samples
         for name, value in figures.items():
-            self.sums[name] = self.sums.get(name, 0.0) + samples * value
-        return self.now()
+            self.sums[name] = self.sums.get(name, 0.0) + (samples * value if samples else 0.0)
 
     def now(self) -> dict[str, float]:
         """The means by name."""
-        return {name: total / self.samples for name, total in self.sums.items()}
+        return {name: total / (self.samples or 1) for name, total in self.sums.items()}
 
 
 class Run:
@@ -46,6 +45,8 @@ class Run:
         self.epoch, self.batches, self.updates, self.means = 0, 0, 0, Means()
         self.rate = 0.0  # of the epoch's first update
         self.interrupted: str | None = None  # the signal that ends it
+        self.signalled: str | None = None  # the one that came; if distributed, the ranks have yet to agree
+        self.distributed = False
         self.cut: dict[str, Any] | None = None  # callbacks' states and history when an epoch was broken off
         self.path = path  # where it was resumed from
         self.max_steps, self.ends = max_steps, None if max_time is None else time.monotonic() + max_time
@@ -56,10 +57,15 @@ class Run:
         return self.batches == 0
 
     @property
+    def finished(self) -> bool:
+        """Whether the updates allowed are used up."""
+        return self.max_steps is not None and self.updates >= self.max_steps
+
+    @property
     def over(self) -> bool:
         """Whether the updates or the time allowed are used up, or a signal came."""
-        steps = self.max_steps is not None and self.updates >= self.max_steps
-        return steps or self.interrupted is not None or (self.ends is not None and time.monotonic() >= self.ends)
+        late = self.ends is not None and time.monotonic() >= self.ends
+        return self.finished or self.interrupted is not None or late
 
     def count(self, batches: int) -> None:
         """Note an update with so many batches."""
@@ -101,9 +107,11 @@ def signals(run: Run) -> Iterator[None]:
     """
 
     def handle(number: int, frame: Any) -> None:
-        if number == signal.SIGINT and run.interrupted is not None:
+        if number == signal.SIGINT and run.signalled is not None:
             raise KeyboardInterrupt
-        run.interrupted = signal.Signals(number).name
+        run.signalled = signal.Signals(number).name
+        if not run.distributed:
+            run.interrupted = run.signalled
 
     usual: dict[int, Callable[..., Any] | int] = {
         signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL

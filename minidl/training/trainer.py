@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from copy import copy
 from itertools import islice
@@ -21,13 +21,13 @@ import numpy.typing as npt
 from minidl import random
 from minidl.autograd.variable import Variable, raw
 from minidl.data.loader import DataLoader
+from minidl.distributed import ranks
 from minidl.optim.checks import count, number
 from minidl.optim.optimizer import Optimizer
 from minidl.serialization import located
 from minidl.training import checkpoint, faults, inputs
 from minidl.training.callbacks import Callback, Checkpoint
 from minidl.training.history import History
-from minidl.training.inputs import Metric
 from minidl.training.progress import progress
 from minidl.training.rates import Rates, find_rates
 from minidl.training.run import Means, Run, signals
@@ -47,9 +47,10 @@ class Trainer:
             ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
         compile: whether model and loss are learned from by ``minidl.compile``.
+        distributed: whether all processes that mpiexec started train one model (docs/scaling.md); or a communicator.
 
     ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the name of the signal
-    that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``.
+    that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``, ``ranks`` the processes (rank, size, first).
 
     Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name that is taken and for
     an optimizer that has none of the model's parameters.
@@ -68,33 +69,29 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Any, optimizer: Optimizer, loss: Metric,
-        metrics: Mapping[str, Metric] | Iterable[Metric] | None = None, callbacks: Iterable[Callback] = (),
-        compile: bool = False,
+        self, model: Any, optimizer: Optimizer, loss: inputs.Metric,
+        metrics: inputs.Metrics = None, callbacks: Iterable[Callback] = (), compile: bool = False,
+        distributed: Any = False,
     ) -> None:
+        inputs.check(model, optimizer, loss, callbacks := list(callbacks))
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.compile: Any = compiled(model, loss) if compile else None
-        self.metrics, self.callbacks = inputs.named(metrics), list(callbacks)
+        self.metrics, self.callbacks = inputs.named(metrics), callbacks
+        self.ranks = ranks(distributed, optimizer)
         self.stop, self._looping, self.history = False, False, History()
         self.interrupted: str | None = None
         self.dry_run, self.run = False, None  # type: bool, Run | None
         self._requests: list[tuple[Path, Any]] = []  # checkpoints to be written when the state is whole
-        for name, value, right, wanted in (
-            ("model", model, callable(model), "something to call"),
-            ("loss", loss, callable(loss), "something to call"),
-            ("optimizer", optimizer, hasattr(optimizer, "update"), "one of minidl.optim"),
-            *(("a callback", c, isinstance(c, Callback), "an instance of callbacks.Callback") for c in self.callbacks),
-        ):
-            if not right:
-                raise TypeError(f"Trainer: {name} is a {type(value).__name__}, wanted {wanted}")
-        own = model.parameters() if hasattr(model, "parameters") else []
-        if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
-            raise ValueError("Trainer: the optimizer has none of the model's parameters; is it another model's?")
 
     @property
     def steps(self) -> int:
         """The number of updates of the latest fit, those before it was resumed included."""
         return 0 if self.run is None else self.run.updates
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files: of several only the first one, in a dry run none."""
+        return self.ranks.first and not self.dry_run
 
     def fit(
         self, data: Any, t: Any = None, *, epochs: int, validation: Any = None, batch_size: int | None = None,
@@ -153,11 +150,13 @@ class Trainer:
             states.check(validation, "fit: validation")
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
-        shown = progress(verbose, epochs, len(loader))
+        self.ranks.split(loader, validation)
+        shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
         files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
-        found = checkpoint.found(resume, files, "fit: resume")
+        found = self.ranks.share(lambda: checkpoint.found(resume, files, "fit: resume"))
 
         run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, found[0] if found else None)
+        run.distributed = self.ranks.size > 1
         before, self.run = self.run, run
         try:
             if found is not None:
@@ -172,7 +171,9 @@ class Trainer:
             with checkpoint.untouched(self, states, loader, drawn) if fast_dev_run else nullcontext(), signals(run):
                 self._loop(run, states, shown, validation, found)
                 self._write()  # what on_train_end asked for
+                self.ranks.share(lambda: None)  # nobody goes on before the first has written
         finally:
+            self.ranks.left()
             self._looping, self._requests, self.interrupted = False, [], run.interrupted
             self.run = None if fast_dev_run else run
         return self.history
@@ -191,11 +192,12 @@ class Trainer:
             if found is not None:  # again, as a callback may have drawn random numbers, or changed the model
                 checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
                 checkpoint.load_callback_states(self, found[1])
-                self.stop |= run.over
+                self.ranks.agree(self, run)
+            checkpoint.alike(self, states, run)
             while run.epoch < run.epochs and not self.stop:
                 for callback in callbacks if run.fresh else shown:  # one that goes on has begun before
                     callback.on_epoch_begin(run.epoch)
-                if self.stop:
+                if self.ranks.any(self.stop):
                     break
                 if run.fresh:
                     run.rate = float(self.optimizer.current_lr)
@@ -203,6 +205,8 @@ class Trainer:
                 if validation is not None and run.interrupted is None:
                     row |= {f"val_{name}": value for name, value in self._evaluate("evaluate", validation, run).items()}
                 row["lr"] = run.rate
+                if run.distributed:
+                    self.ranks.agree(self, run)
                 if run.interrupted is not None:
                     if run.cut is None:  # it came during validation
                         self._break_off(run)
@@ -214,7 +218,7 @@ class Trainer:
                 if run.cut is None:
                     run.next_epoch()
                 self._write()
-                self.stop |= run.over
+                self.ranks.agree(self, run)
                 if run.interrupted is not None:
                     self._request(run)
                     self._write()
@@ -231,27 +235,28 @@ class Trainer:
             states.reset()
         batches, number, of = iter(run.loader), run.batches, len(run.loader)
         while together := list(islice(batches, run.window)):
-            samples = sum(len(x) for x, _ in together)
+            sizes = [run.loader.samples(number + i) for i in range(len(together))]
+            samples = sum(sizes)
             total: Any = 0.0
             self.optimizer.cleargrads()
-            for i, (x, t) in enumerate(together, 1):
+            for i, ((x, t), n) in enumerate(zip(together, sizes), 1):
                 for callback in callbacks:
                     callback.on_batch_begin(number)
                 here = f"{where}batch {number + 1} of {of}: "
                 loss, prediction = self._forward(x, t, states, here)
-                logs = run.means.add(len(x), self._figures(loss, prediction.data, t))
+                run.means.add(n, inputs.figures(self.metrics, loss, prediction.data, t))
                 total = total + loss if run.summed else loss
                 if i == len(together) or not run.summed:
-                    states.backward(total, None if run.summed or len(x) == samples else len(x) / samples)
+                    states.backward(total, None if run.summed or n == samples else n / samples)
                 if i == len(together):
                     faults.check_gradients(self, states, x, t, here)
-                    self.optimizer.update()
+                    self.ranks.update(self, run, samples)
                     run.count(i)
+                logs = run.means.now()
                 for callback in callbacks:
                     callback.on_batch_end(number, logs)
                 number += 1
-            self.stop |= run.over
-            if self.stop and (number < of or run.interrupted is not None):
+            if self.ranks.ends(self, run) and (number < of or run.interrupted is not None):
                 self._break_off(run)
                 break
             if self._requests:
@@ -276,7 +281,8 @@ class Trainer:
                 self._requests.append((run.path, None))
             saved = ", ".join(str(path) for path, _ in self._requests) or "nothing, as there is no Checkpoint"
             place = f"after {run.updates} updates, in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"
-            print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
+            if self.ranks.first:
+                print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
 
     def save(self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None) -> None:
         """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
@@ -310,7 +316,7 @@ class Trainer:
     def _write(self) -> None:
         """Write the checkpoints asked for, now that the state is whole."""
         wanted, self._requests = self._requests, []
-        if wanted and not self.dry_run:
+        if wanted and self.writes:
             tree = checkpoint.capture(self)
             for path, aside in dict(wanted).items():
                 checkpoint.save(tree, path, aside)
@@ -327,7 +333,7 @@ class Trainer:
 
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """
-        return find_rates(self, data, t, start, end, steps, batch_size)
+        return self.ranks.share(lambda: find_rates(self, data, t, start, end, steps, batch_size))
 
     def train_step(self, x: Any, t: Any) -> float:
         """Learn from one batch: clear the gradients, forward, backward, update; return the loss. Raises as ``fit``.
@@ -339,7 +345,7 @@ class Trainer:
         loss, _ = self._forward(x, t, states, "train_step: ")
         states.backward(loss)
         faults.check_gradients(self, states, x, t, "train_step: ")
-        self.optimizer.update()
+        self.ranks.update(self, None, len(x))
         return float(loss.item())
 
     def _forward(self, x: Any, t: Any, states: States, where: str) -> tuple[Variable, Variable]:
@@ -360,14 +366,6 @@ class Trainer:
             raise faults.bad_loss(self, states, loss.item(), x, t, where)
         return loss, prediction
 
-    def _figures(self, loss: Any, prediction: Any, t: Any) -> dict[str, float]:
-        """The loss and the metrics of a batch, by name."""
-        figures = {"loss": loss} | {name: metric(prediction, t) for name, metric in self.metrics.items()}
-        for name, value in figures.items():
-            if np.ndim(value):
-                raise ValueError(f"{name} has shape {np.shape(value)}, wanted one number: take its mean")
-        return {name: float(getattr(value, "item", lambda v=value: v)()) for name, value in figures.items()}
-
     def evaluate(self, data: Any, t: Any = None, *, batch_size: int | None = None) -> dict[str, float]:
         """Return the loss and the metrics on other data by name, as means over the samples.
 
@@ -382,11 +380,13 @@ class Trainer:
         """The means on a loader's batches, of a run's signal or dry run only the first ones."""
         states, means = States(self.model), Means()
         with states.evaluation(where, loader):
-            for x, t in islice(loader, DRY if run is not None and self.dry_run else None):
+            for i, (x, t) in enumerate(islice(loader, DRY if run is not None and self.dry_run else None)):
                 prediction = states.forward(x, f"{where}: ")
-                means.add(len(x), self._figures(self.loss(prediction, t), raw(prediction), t))
-                if run is not None and run.interrupted is not None:
+                loss = self.loss(prediction, t)
+                means.add(loader.samples(i), inputs.figures(self.metrics, loss, raw(prediction), t))
+                if run is not None and run.signalled is not None:
                     break
+        self.ranks.total(means, run)
         return means.now()
 
     def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> npt.NDArray[Any]:

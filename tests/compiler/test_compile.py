@@ -442,7 +442,7 @@ def test_shapes_dtypes_and_python_values_have_programs_of_their_own() -> None:
 def test_always_new_shapes_end_in_eager_with_one_warning() -> None:
     f = minidl.compile(lambda x: (x * x).sum())
     xs = [normal(n) for n in range(1, 40)]
-    with pytest.warns(UserWarning, match="eager") as caught:
+    with pytest.warns(UserWarning, match="eagerly") as caught:
         ys = [f(x) for x in xs]
     assert len(caught) == 1
     for x, y in zip(xs, ys, strict=True):
