@@ -48,7 +48,7 @@ def asarray(value: Any, like: Any, dtype: Any = None) -> Any:
 
 
 def unadorned(x: Any) -> Any:
-    """An ndarray of a subclass (a matrix, a memmap) as a plain one, for what its operators mean; none that is masked."""
+    """An ndarray of a subclass (a matrix, a memmap) as a plain one; TypeError for one that is masked."""
     if hasattr(x, "mask"):
         raise TypeError("got a masked array, whose mask would be lost: fill it, or say x.data for its values")
     return x.view(np.ndarray)

@@ -155,7 +155,8 @@ def same(got: Any, want: Any, rtol: float = 1e-9) -> bool:
     got, want = np.asarray(plain(got)), np.asarray(plain(want))
     if want.dtype.kind == "O" and got.tolist() == want.tolist():
         return True
-    if got.shape != want.shape or got.dtype.kind not in {want.dtype.kind, *("fiub" if want.dtype.kind in "fiub" else "")}:
+    real = got.dtype.kind in "fiub" and want.dtype.kind in "fiub"
+    if got.shape != want.shape or not (real or got.dtype.kind == want.dtype.kind):
         return False
     if want.dtype.kind not in "fc" or got.dtype.kind not in "fciub":
         return bool(np.array_equal(got, want)) or repr(got.tolist()) == repr(want.tolist())
@@ -215,7 +216,8 @@ def tried(row: Row, args: list[Any], settings: dict[str, Any], clean: list[Any] 
     function, or the row's formula, says what is right.
     """
     before = snapshot(args), snapshot(settings)
-    names = {row.name, "masked array", "rows of one length", *MADE_OF.get(row.name, ()), *(getattr(f, "__name__", str(f)) for f in row.originals)}
+    names = {row.name, "masked array", "rows of one length", *MADE_OF.get(row.name, ())}
+    names |= {getattr(f, "__name__", str(f)) for f in row.originals}
     try:
         got = call(row, args, settings)
         slopes = gradients(row, args, settings) if clean is not None else None
