@@ -373,8 +373,7 @@ def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
         raise TypeError("got a Variable where an array is wanted: say x.data for its values, x.detach() to share it")
     if isinstance(data, np.ndarray) or not (isinstance(data, np.generic) or hasattr(data, "__array_function__")):
-        data = protocols.as_array(data)  # another library's array stays as it is
-        data = data if like is None else asarray(data, like)
+        data = protocols.as_array(data) if like is None else asarray(protocols.as_array(data), like)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")
     return data[()] if type(data) is np.ndarray and data.ndim == 0 else data
