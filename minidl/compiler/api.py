@@ -127,7 +127,7 @@ def compile(function: Callable[..., Any]) -> Compiled:
     Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if v > 0``, ``.data``
     and the like).
 
-    >>> import minidl
+    >>> import numpy as np
     >>> f = compile(lambda x: (x * x).sum())
     >>> f(np.arange(3.0)), f(np.ones(3))
     (np.float64(5.0), np.float64(3.0))
