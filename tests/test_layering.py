@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent / "minidl"
-LINES_PER_FILE, LINES_IN_ALL = 400, 8_500  # 4,500 until there were the compiler, checkpoints, the ways out, MPI
+LINES_PER_FILE, LINES_IN_ALL = 400, 9_000  # 4,500 until there were the compiler, checkpoints, the ways out, MPI
 
 # What each part of minidl (a folder, or a file at the top) may import besides itself. `minidl/__init__.py`,
 # the table of public names, is no part: it may import all and none may import it.

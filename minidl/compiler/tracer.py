@@ -106,6 +106,8 @@ class Tracer:
         self.by_node: dict[Any, Value] = {}
         self.by_id: dict[int, Value] = {}
         self.entry_of: dict[Any, Entry] = {}
+        self.masks: list[tuple[Any, Any]] = []  # closed-over masks, and what they were
+        self.literals: dict[int, Any] = {}  # their copies
         self.raws: dict[Value, Any] = {}  # what each value was in this run
         self.deriving = False
         self.needed: set[Value] = set()  # what the inputs that are differentiated lead to
@@ -146,6 +148,8 @@ class Tracer:
                 self.by_node[node] = self.new_input(x, x._raw, plain=False)
                 self.kept.append(x)
             return self.by_node[node]
+        if id(x) in self.literals:
+            return x
         if isinstance(x, np.ndarray) or foreign(x):
             if id(x) not in self.by_id:
                 self.by_id[id(x)] = self.new_input(x, x, plain=True)
@@ -160,6 +164,8 @@ class Tracer:
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function and note it."""
         operands = tuple(self.operand(x) for x in inputs)
+        if function.name in ("getitem", "scatter_add"):
+            operands = tuple(self._fixed_mask(x, v) for x, v in zip(inputs, operands))
         later = [v for v in operands[1:] if isinstance(v, Value)]
         if function.name == "nonzero" or (function.name in _BY_VALUES and later) or (
             function.name in ("getitem", "scatter_add") and any(v.dtype.kind == "b" for v in later)
@@ -197,6 +203,15 @@ class Tracer:
                 self.traced(getattr(p, "_raw", p), v, getattr(p, "_node", None)) for p, v in zip(y, out, strict=True)
             )
         return self.traced(getattr(y, "_raw", y), out, getattr(y, "_node", None))
+
+    def _fixed_mask(self, x: Any, operand: Any) -> Any:
+        """A mask the function closes over decides on shapes: it becomes part of the program, until it changes."""
+        if type(x) is not np.ndarray or x.dtype.kind != "b" or not isinstance(operand, Value):
+            return operand
+        copy = x.copy()
+        self.masks.append((x, copy))
+        self.literals[id(copy)] = copy
+        return copy
 
     def constant(self, x: Any, operand: Any) -> Any:
         """The argument as a traced constant, if it has a Value."""

@@ -318,3 +318,16 @@ def test_generators_are_refused() -> None:
 
     with pytest.raises(TypeError, match="generator"):
         C(many)
+
+
+def test_masks_that_are_closed_over_may_change() -> None:
+    mask = np.array([True, False, True])
+    f, x = C(lambda x: x[mask] * 2), Variable(np.arange(3.0))
+    for change in (lambda: None, lambda: mask.__setitem__(1, True), lambda: mask.__setitem__(0, False)):
+        change()
+        np.testing.assert_array_equal(f(x).data, x.data[mask] * 2)
+        x.cleargrad()
+        f(x).backward()
+        np.testing.assert_array_equal(x.grad.data, mask * 2.0)
+    mask = np.array([False, False, True])
+    np.testing.assert_array_equal(f(x).data, x.data[mask] * 2)
