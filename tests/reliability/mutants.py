@@ -113,7 +113,8 @@ def main() -> None:
     root, survivors = Path(tempfile.mkdtemp()) / "copy", []
     shutil.copytree(FOLDER.parents[1], root, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
     tests = [f"tests/functions/test_{name}.py" for name in ("rules", "recurrent", "catalogue", "stability")]
-    command = [sys.executable, "-B", "-m", "pytest", "-xq", "-k", "not every_way_to_run", "-p", "no:cacheprovider", *tests]
+    options = ["-xq", "-k", "not every_way_to_run", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
     for n, (file, number, k, what) in enumerate(chosen, 1):
         path = root / file.relative_to(FOLDER.parents[1])
         path.write_text(mutated(trees[file], number, k))
