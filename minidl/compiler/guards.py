@@ -10,11 +10,11 @@ import sys
 import types
 from array import array
 from collections import UserDict, UserList, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -35,31 +35,35 @@ _ABSENT = object()
 class Spot:
     """A container and what was in it: the attributes of an object, the elements of a list, cells, globals."""
 
-    __slots__ = ("container", "expected", "keys", "names")
+    __slots__ = ("container", "expected", "keys", "names", "now")
 
     def __init__(self, container: Any, keys: tuple[Any, ...] | None = None) -> None:
         self.container, self.keys = container, keys
         self.names = self.names_now()
+        self.now = _reader(container, keys)  # what is in it now
         self.expected = self.now()
 
     def names_now(self) -> list[Any] | None:
         """The keys of a whole dict."""
         return [*self.container] if self.keys is None and isinstance(self.container, Mapping) else None
 
-    def now(self) -> list[Any]:
-        """What is in it now."""
-        container = self.container
-        if self.keys is not None:
-            return [container.get(key, _ABSENT) for key in self.keys]
-        if type(container) is tuple and container and type(container[0]) is types.CellType:
-            return [cell.cell_contents for cell in container]
-        return [*container.values()] if isinstance(container, Mapping) else [*container]
-
-    def same(self, now: list[Any]) -> bool:
+    def same(self, now: Sequence[Any]) -> bool:
         """Whether these are the very things expected, under the same names."""
         if len(now) != len(self.expected) or not all(map(is_, now, self.expected)):
             return False
         return self.names is None or self.names_now() == self.names
+
+
+def _reader(container: Any, keys: tuple[Any, ...] | None) -> Callable[[], Sequence[Any]]:
+    """What gives the contents of a container; it is called before each call of a program, so it had better be fast."""
+    if keys is not None and isinstance(container, Attributes) and len(keys) > 1 and all(map(container.has, keys)):
+        return partial(attrgetter(*keys), container.of)
+    if keys is not None:
+        get, absent = container.get, (_ABSENT,) * len(keys)
+        return lambda: [*map(get, keys, absent)]
+    if type(container) is tuple and container and type(container[0]) is types.CellType:
+        return lambda: [cell.cell_contents for cell in container]
+    return lambda: [*container.values()] if isinstance(container, Mapping) else [*container]
 
 
 class Attributes:
@@ -70,6 +74,9 @@ class Attributes:
 
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self.of, name, default)
+
+    def has(self, name: str) -> bool:
+        return hasattr(self.of, name)
 
 
 class Guard:
@@ -163,7 +170,7 @@ class Guard:
 
     def changed(self) -> bool | None:
         """Whether something is another array or Variable than at the last call; None if anything else changed."""
-        news: dict[int, list[Any]] = {}
+        news: dict[int, Sequence[Any]] = {}
         for k, spot in enumerate(self.spots):
             now = spot.now()
             if spot.same(now):
