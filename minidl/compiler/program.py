@@ -15,13 +15,13 @@ class Value:
     """One array or number of a program: what it is like, and where it comes from.
 
     ``kind`` is "input" (given at each call) or "step" (computed). ``plain`` says that eager code would have a plain
-    array here rather than a Variable. ``fresh`` marks an input array that was made while recording: nobody else has it.
+    array here rather than a Variable.
     """
 
-    __slots__ = ("dtype", "fresh", "kind", "name", "plain", "shape")
+    __slots__ = ("dtype", "kind", "name", "plain", "shape")
 
     def __init__(self, kind: str, like: Any, plain: bool = False) -> None:
-        self.kind, self.plain, self.fresh, self.name = kind, plain, False, ""
+        self.kind, self.plain, self.name = kind, plain, ""
         self.shape: Any = getattr(like, "shape", None)  # None: what a function saved for its derivative, of any type
         self.dtype: Any = getattr(like, "dtype", None)
 

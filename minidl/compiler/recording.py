@@ -5,7 +5,6 @@ When it serves for a call is asked in api.py; how it is recorded is in tracer.py
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,7 +41,6 @@ class Recording:
     def __init__(
         self, function: Callable[..., Any], leaves: list[Any], objects: list[Any], rebuild: Any, mode: Mode
     ) -> None:
-        begun = time.perf_counter()
         self.requiring: set[Value] = set()  # arguments and states that require a gradient
         self.mode, self.argument_forms = mode, list[Any]()  # of the last call
         self.guard = Guard([function, *objects])
@@ -79,7 +77,6 @@ class Recording:
                     self.changes.append((layer, name, (len(roots), len(roots) + len(found)), build))
                     roots += found
         self._program(tracer, roots, mode, arguments)
-        self.seconds = time.perf_counter() - begun
 
     def _state_form(self) -> Any:
         return form_of([getattr(x, name) for x, name in self.guard.states if name not in getattr(x, "counted", ())])
