@@ -13,6 +13,7 @@ test: .venv/.test
 	$(BIN)/python -m pytest
 
 check: .venv/.dev
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py

@@ -40,15 +40,22 @@ def squared(xp: Any, y: Any, t: Any) -> Any:
     return xp.mean((y - t) ** 2)
 
 
-def lstm_step(xp: Any, sigmoid: Callable[[Any], Any], parts: Sequence[Any], c: Any) -> tuple[Any, Any]:
+def lstm_step(
+    xp: Any, sigmoid: Callable[[Any], Any], parts: Sequence[Any], c: Any
+) -> tuple[Any, Any]:
     """h and c after one time step; ``parts`` are those of x @ w_x + h @ w_h + b."""
     f, i, o, u = parts
     c = sigmoid(f) * c + sigmoid(i) * xp.tanh(u)
     return sigmoid(o) * xp.tanh(c), c
 
 
-def lstm(xp: Any, sigmoid: Callable[[Any], Any], split: Callable[[Any], Any], weights: Sequence[Any],
-         x: Any) -> list[Any]:
+def lstm(
+    xp: Any,
+    sigmoid: Callable[[Any], Any],
+    split: Callable[[Any], Any],
+    weights: Sequence[Any],
+    x: Any,
+) -> list[Any]:
     """h of every time step; x (time, batch, in). ``split`` gives the parts for the gates, as is fastest there."""
     w_x, w_h, b = weights[:3]
     h = c = np.zeros((x.shape[1], w_h.shape[0]), np.float32)

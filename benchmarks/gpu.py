@@ -12,8 +12,11 @@ import numpy as np
 
 from benchmarks.workloads import WORKLOADS, Data, Workload, classifier
 
-WIDE = Workload("wide", "MLP 4096-4096-4096-10 ReLU, batch 1024, cross-entropy, AdamW",
-                lambda rng: classifier(rng, (4096, 4096, 4096, 10), 1024))
+WIDE = Workload(
+    "wide",
+    "MLP 4096-4096-4096-10 ReLU, batch 1024, cross-entropy, AdamW",
+    lambda rng: classifier(rng, (4096, 4096, 4096, 10), 1024),
+)
 ROUNDS, SECONDS, CHECKS = 5, 1.0, 5
 
 
@@ -22,7 +25,9 @@ def operations(d: Data) -> float:
     batch, time_steps = len(d.x), d.x.shape[1] if d.x.ndim == 3 else 1
     matrices = [w.size for w in d.weights if w.ndim == 2]
     forward = 2 * batch * (time_steps * sum(matrices[:-1]) + matrices[-1])
-    return 3.0 * forward - 2 * batch * time_steps * matrices[0]  # nobody wants the gradient of the data
+    return (
+        3.0 * forward - 2 * batch * time_steps * matrices[0]
+    )  # nobody wants the gradient of the data
 
 
 def peak(cupy: Any, n: int = 8192) -> float:
@@ -52,12 +57,27 @@ def steps(name: str, d: Data, cupy: Any, torch: Any) -> dict[str, Callable[[], A
     there = Data(**vars(d) | {"x": cupy.asarray(d.x), "t": cupy.asarray(d.t), "weights": weights})
     recurrent = name == "W6"
     x = torch_eager.time_first(d.x).contiguous() if recurrent else torch_eager.tensor(d.x)
-    make = (lambda: torch_eager.Recurrent(d, last=True)) if recurrent else (lambda: torch_eager.mlp(d, torch.nn.ReLU))
+    make = (
+        (lambda: torch_eager.Recurrent(d, last=True))
+        if recurrent
+        else (lambda: torch_eager.mlp(d, torch.nn.ReLU))
+    )
     decay = {} if recurrent else {"weight_decay": torch_eager.DECAY}
     optimizer = torch.optim.Adam if recurrent else torch.optim.AdamW
-    theirs = torch_eager.train(lambda: make().cuda(), optimizer, torch.nn.functional.cross_entropy, x.cuda(),
-                               torch_eager.tensor(d.t).cuda(), torch_eager.plainly, lr=d.lr, **decay)
-    return {"minidl": (minidl_eager.w6 if recurrent else minidl_eager.w4)(there), "PyTorch": theirs["fused"]}
+    theirs = torch_eager.train(
+        lambda: make().cuda(),
+        optimizer,
+        torch.nn.functional.cross_entropy,
+        x.cuda(),
+        torch_eager.tensor(d.t).cuda(),
+        torch_eager.plainly,
+        lr=d.lr,
+        **decay,
+    )
+    return {
+        "minidl": (minidl_eager.w6 if recurrent else minidl_eager.w4)(there),
+        "PyTorch": theirs["fused"],
+    }
 
 
 def main() -> None:
@@ -71,19 +91,25 @@ def main() -> None:
         print(f"benchmarks.gpu: needs a GPU, CuPy and PyTorch: {error}")
         return
     most = peak(cupy)
-    print(f"float32 matrix product: {most / 1e12:.1f} TFLOP/s\n\n| | | steps/s | of the peak |\n|---|---|---|---|")
+    print(
+        f"float32 matrix product: {most / 1e12:.1f} TFLOP/s\n\n| | | steps/s | of the peak |\n|---|---|---|---|"
+    )
     for workload in (WORKLOADS["W4"], WORKLOADS["W6"], WIDE):
         d = workload.data()
         both = steps(workload.name, d, cupy, torch)
         losses = [[float(step().item()) for _ in range(CHECKS)] for step in both.values()]
-        np.testing.assert_allclose(*losses, rtol=1e-3, err_msg=f"{workload.name}: not the same losses")
+        np.testing.assert_allclose(
+            *losses, rtol=1e-3, err_msg=f"{workload.name}: not the same losses"
+        )
         rates: dict[str, list[float]] = {name: [] for name in both}
         for _ in range(ROUNDS):
             for name, step in both.items():
                 rates[name].append(rate(step, cupy.cuda.runtime.deviceSynchronize))
         for name, found in rates.items():
             middle = float(np.median(found))
-            print(f"| {workload.title} | {name} | {middle:.1f} | {middle * operations(d) / most:.1%} |")
+            print(
+                f"| {workload.title} | {name} | {middle:.1f} | {middle * operations(d) / most:.1%} |"
+            )
 
 
 if __name__ == "__main__":

@@ -89,8 +89,12 @@ def mygrad_chain(n: int) -> Any:
     return step
 
 
-CHAINS = {"minidl_eager": minidl_chain, "torch_eager": torch_chain, "hips_autograd": autograd_chain,
-          "mygrad_peer": mygrad_chain}
+CHAINS = {
+    "minidl_eager": minidl_chain,
+    "torch_eager": torch_chain,
+    "hips_autograd": autograd_chain,
+    "mygrad_peer": mygrad_chain,
+}
 STEPS = ["numpy_by_hand", "minidl_eager", "torch_eager", "jax_jit"]
 
 
@@ -128,7 +132,9 @@ def ask(peer: str, what: str, short: bool) -> dict[str, float | str]:
     """The same from a process of its own; the sizes it did not come to are missing."""
     command = [sys.executable, "-m", "benchmarks.growth", "--one", peer, what, *["--short"] * short]
     done = subprocess.run(command, cwd=ROOT, env=environment(1), capture_output=True, text=True)
-    found: dict[str, float | str] = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    found: dict[str, float | str] = dict(
+        json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")
+    )
     if done.returncode:
         found[""] = f"failed: the process ended with code {done.returncode}"
     return found
@@ -138,22 +144,38 @@ def show(value: float | str | None) -> str:
     return value.partition(":")[0] if isinstance(value, str) else report.number(value)
 
 
-def section(what: str, peers: Sequence[str], short: bool) -> tuple[str, dict[str, dict[str, float | str]]]:
+def section(
+    what: str, peers: Sequence[str], short: bool
+) -> tuple[str, dict[str, dict[str, float | str]]]:
     """A table with a column for each peer that is there, and the remarks below it."""
     data = {peer: ask(peer, what, short) for peer in peers}
     here = [peer for peer in peers if len(data[peer]) > ("" in data[peer])]
     sizes = max((list(found) for found in data.values()), key=len)
-    remarks = [f"- {peer}, {size or 'all'}: {value}" for peer, found in data.items()
-               for size, value in found.items() if isinstance(value, str)]
-    rows = [[f"{int(s):,}" if s.isdigit() else s, *(show(data[peer].get(s)) for peer in here)] for s in sizes if s]
-    return "\n\n".join([report.table(["", *here], rows), *(["\n".join(remarks)] if remarks else [])]), data
+    remarks = [
+        f"- {peer}, {size or 'all'}: {value}"
+        for peer, found in data.items()
+        for size, value in found.items()
+        if isinstance(value, str)
+    ]
+    rows = [
+        [f"{int(s):,}" if s.isdigit() else s, *(show(data[peer].get(s)) for peer in here)]
+        for s in sizes
+        if s
+    ]
+    return "\n\n".join(
+        [report.table(["", *here], rows), *(["\n".join(remarks)] if remarks else [])]
+    ), data
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer widths and batches")
-    parser.add_argument("--one", nargs=2, metavar=("PEER", "WHAT"), help="in this process, printed as JSON lines")
-    parser.add_argument("--out", type=Path, default=report.RESULTS / "growth", help="path without suffix")
+    parser.add_argument(
+        "--one", nargs=2, metavar=("PEER", "WHAT"), help="in this process, printed as JSON lines"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=report.RESULTS / "growth", help="path without suffix"
+    )
     options = parser.parse_args(argv)
     if options.one:
         for found in measured(*options.one, options.short):
@@ -161,12 +183,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     chain, chains = section("chain", list(CHAINS), options.short)
     step, steps = section("step", STEPS, options.short)
-    markdown = "\n\n".join([
-        "# Cost against size", f"{report.machine()}; one thread, the best of three.",
-        f"Microseconds per function of a chain of tanh and products on {ELEMENTS} float64, forward and backward, by "
-        "the length of the chain.", chain,
-        "Microseconds per step of W3's training (MLP 64-width-10), by width x batch.", step])
-    report.save(options.out, markdown, {"machine": report.machine(), "chain": chains, "step": steps})
+    markdown = "\n\n".join(
+        [
+            "# Cost against size",
+            f"{report.machine()}; one thread, the best of three.",
+            f"Microseconds per function of a chain of tanh and products on {ELEMENTS} float64, "
+            "forward and backward, by the length of the chain.",
+            chain,
+            "Microseconds per step of W3's training (MLP 64-width-10), by width x batch.",
+            step,
+        ]
+    )
+    report.save(
+        options.out, markdown, {"machine": report.machine(), "chain": chains, "step": steps}
+    )
 
 
 if __name__ == "__main__":

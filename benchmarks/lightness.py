@@ -18,8 +18,14 @@ from typing import Any
 from benchmarks import report
 from benchmarks.worker import ROOT, environment
 
-LIBRARIES = {"numpy": "numpy", "minidl": "minidl", "torch": "torch", "jax": "jax", "autograd": "autograd",
-             "mygrad": "mygrad"}  # what is imported: the distribution it is in
+LIBRARIES = {
+    "numpy": "numpy",
+    "minidl": "minidl",
+    "torch": "torch",
+    "jax": "jax",
+    "autograd": "autograd",
+    "mygrad": "mygrad",
+}  # what is imported: the distribution it is in
 PROBE = """
 import sys, time
 def megabytes():  # as memory.py has it, whose imports would be NumPy's no longer
@@ -41,7 +47,9 @@ print([(middle - start) * 1e3, (end - middle) * 1e3, megabytes() - before])
 def imported(module: str) -> list[float] | None:
     """Milliseconds for NumPy, milliseconds more for the module, megabytes for both; None if it is not there."""
     env = environment(1)
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode; the checkout's is made once
+    env.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # what is installed has its bytecode; the checkout's is made once
     command = [sys.executable, "-c", PROBE.format(module)]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
@@ -60,7 +68,10 @@ def distributions(name: str, seen: set[str] | None = None) -> set[str]:
         for line in requires:
             requirement, _, marker = line.partition(";")
             if "extra" not in marker:
-                distributions(requirement.split("(")[0].rstrip("0123456789.,<>=!~* ").split("[")[0].strip(), seen)
+                distributions(
+                    requirement.split("(")[0].rstrip("0123456789.,<>=!~* ").split("[")[0].strip(),
+                    seen,
+                )
     return seen
 
 
@@ -83,10 +94,14 @@ def installed(name: str) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=report.RESULTS / "lightness", help="path without suffix")
+    parser.add_argument(
+        "--out", type=Path, default=report.RESULTS / "lightness", help="path without suffix"
+    )
     options = parser.parse_args(argv)
     samples: dict[str, list[list[float]]] = {}
-    absent = [name for name in LIBRARIES if imported(name) is None]  # the first import also warms the disk's cache
+    absent = [
+        name for name in LIBRARIES if imported(name) is None
+    ]  # the first import also warms the disk's cache
     for _ in range(options.rounds):
         for name in LIBRARIES:
             if name not in absent and (found := imported(name)):
@@ -94,16 +109,42 @@ def main(argv: Sequence[str] | None = None) -> None:
     data: dict[str, Any] = {}
     for name, found in samples.items():
         base, more, memory = (statistics.median(column) for column in zip(*found))
-        data[name] = {"import_ms": base + more, "beyond_numpy_ms": more if name != "numpy" else None,
-                      "memory_mb": memory, "installed_mb": installed(LIBRARIES[name])}
-    rows = [[name, *(report.number(d[key]) for key in ("import_ms", "beyond_numpy_ms", "memory_mb", "installed_mb"))]
-            for name, d in data.items()]
-    head = ["", "import, ms", "of it beyond NumPy, ms", "memory after import, MB", "installed with dependencies, MB"]
-    parts = ["# Lightness", f"{report.machine()}; medians of {options.rounds} fresh processes, in turns. "
-             "Memory is the peak beyond a bare Python.", report.table(head, rows)]
+        data[name] = {
+            "import_ms": base + more,
+            "beyond_numpy_ms": more if name != "numpy" else None,
+            "memory_mb": memory,
+            "installed_mb": installed(LIBRARIES[name]),
+        }
+    rows = [
+        [
+            name,
+            *(
+                report.number(d[key])
+                for key in ("import_ms", "beyond_numpy_ms", "memory_mb", "installed_mb")
+            ),
+        ]
+        for name, d in data.items()
+    ]
+    head = [
+        "",
+        "import, ms",
+        "of it beyond NumPy, ms",
+        "memory after import, MB",
+        "installed with dependencies, MB",
+    ]
+    parts = [
+        "# Lightness",
+        f"{report.machine()}; medians of {options.rounds} fresh processes, in turns. "
+        "Memory is the peak beyond a bare Python.",
+        report.table(head, rows),
+    ]
     if absent:
         parts.append(f"Not installed here: {', '.join(absent)}.")
-    report.save(options.out, "\n\n".join(parts), {"machine": report.machine(), "libraries": data, "absent": absent})
+    report.save(
+        options.out,
+        "\n\n".join(parts),
+        {"machine": report.machine(), "libraries": data, "absent": absent},
+    )
 
 
 if __name__ == "__main__":

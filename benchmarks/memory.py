@@ -49,7 +49,9 @@ def measure(peer: str, workload: str, steps: int) -> dict[str, float | str]:
     forget_peak()
     baseline = megabytes(peak=False)
     made = getattr(module, workload.lower())(ALL[workload].data())
-    step = made if callable(made) else next(reversed(made.values()))  # PyTorch's last variant is the fused one
+    step = (
+        made if callable(made) else next(reversed(made.values()))
+    )  # PyTorch's last variant is the fused one
     del made  # and with it the other variants
     forget_peak()
     for _ in range(steps):
@@ -61,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=DEFAULT)
-    parser.add_argument("--one", nargs=2, metavar=("PEER", "WORKLOAD"), help="in this process, printed as JSON")
-    parser.add_argument("--out", type=Path, default=report.RESULTS / "memory", help="path without suffix")
+    parser.add_argument(
+        "--one", nargs=2, metavar=("PEER", "WORKLOAD"), help="in this process, printed as JSON"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=report.RESULTS / "memory", help="path without suffix"
+    )
     options = parser.parse_args(argv)
     if options.one:
         print(json.dumps(measure(*options.one, options.steps)))
@@ -71,17 +77,41 @@ def main(argv: Sequence[str] | None = None) -> None:
     for peer in options.peers:
         for workload in WORKLOADS:
             one = ["--one", peer, workload, "--steps", str(options.steps)]
-            done = subprocess.run([sys.executable, "-m", "benchmarks.memory", *one], cwd=ROOT, env=environment(1),
-                                  capture_output=True, text=True)
-            lines = done.stdout.splitlines() or [json.dumps({"error": f"failed: {done.stderr[-200:]}"})]
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.memory", *one],
+                cwd=ROOT,
+                env=environment(1),
+                capture_output=True,
+                text=True,
+            )
+            lines = done.stdout.splitlines() or [
+                json.dumps({"error": f"failed: {done.stderr[-200:]}"})
+            ]
             data.setdefault(peer, {})[workload] = json.loads(lines[-1])
-    rows = [[peer, *(report.number(d[w].get("peak_over_baseline_mb")) for w in WORKLOADS)]
-            for peer, d in data.items() if not any("error" in found for found in d.values())]
-    wrong = [(peer, found["error"]) for peer, d in data.items() for found in d.values() if "error" in found]
+    rows = [
+        [peer, *(report.number(d[w].get("peak_over_baseline_mb")) for w in WORKLOADS)]
+        for peer, d in data.items()
+        if not any("error" in found for found in d.values())
+    ]
+    wrong = [
+        (peer, found["error"])
+        for peer, d in data.items()
+        for found in d.values()
+        if "error" in found
+    ]
     problems = [f"- {peer}: {why}" for peer, why in dict.fromkeys(wrong)]
-    parts = ["# Memory", f"{report.machine()}; peak resident memory of {options.steps} training steps over that of the "
-             "imported library, data and weights included, MB.", report.table(["", *WORKLOADS], rows), *problems]
-    report.save(options.out, "\n\n".join(parts), {"machine": report.machine(), "steps": options.steps, "peers": data})
+    parts = [
+        "# Memory",
+        f"{report.machine()}; peak resident memory of {options.steps} training steps over that of the "
+        "imported library, data and weights included, MB.",
+        report.table(["", *WORKLOADS], rows),
+        *problems,
+    ]
+    report.save(
+        options.out,
+        "\n\n".join(parts),
+        {"machine": report.machine(), "steps": options.steps, "peers": data},
+    )
 
 
 if __name__ == "__main__":

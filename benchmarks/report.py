@@ -38,8 +38,10 @@ def machine() -> str:
 
     import numpy as np
 
-    return f"{os.cpu_count()} CPUs {platform.machine()}, {platform.system()}, Python {platform.python_version()}, " \
-           f"NumPy {np.__version__}"
+    return (
+        f"{os.cpu_count()} CPUs {platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}"
+    )
 
 
 def save(path: Path, markdown: str, data: dict[str, Any]) -> None:

@@ -40,12 +40,16 @@ class Row:
 
     times: dict[str, list[float]] = field(default_factory=dict)
     variant: dict[str, str] = field(default_factory=dict)
-    first: dict[str, float] = field(default_factory=dict)  # seconds that making the step and running it once took
+    first: dict[str, float] = field(
+        default_factory=dict
+    )  # seconds that making the step and running it once took
     wrong: dict[str, str] = field(default_factory=dict)
     deviation: dict[str, float] = field(default_factory=dict)  # of those that are right
 
 
-def checked(w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: Row) -> dict[str, float]:
+def checked(
+    w: Workload, answer: Mapping[str, Any], truth: Any, peer: str, row: Row
+) -> dict[str, float]:
     """Seconds to the first result of each variant that follows the trajectory; the others are noted in the row."""
     if "error" in answer:
         row.wrong[peer] = answer["error"]
@@ -76,7 +80,11 @@ def measure(w: Workload, workers: Mapping[str, Asked], rounds: int, seconds: flo
             if "error" in tuned:
                 row.wrong[peer] = tuned["error"]
             else:
-                row.times[peer], row.variant[peer], row.first[peer] = [], tuned["variant"], first[tuned["variant"]]
+                row.times[peer], row.variant[peer], row.first[peer] = (
+                    [],
+                    tuned["variant"],
+                    first[tuned["variant"]],
+                )
     for i in range(rounds):
         order = list(row.times)
         start = i % max(len(order), 1)
@@ -93,8 +101,16 @@ def measure(w: Workload, workers: Mapping[str, Asked], rounds: int, seconds: flo
 def ratio(times: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
     """The median of the rounds' ratios, the quartiles and the extremes."""
     found = sorted(a / b for a, b in zip(times, reference, strict=True))
-    low, _, high = statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else found * 3
-    return {"median": statistics.median(found), "low": low, "high": high, "min": found[0], "max": found[-1]}
+    low, _, high = (
+        statistics.quantiles(found, n=4, method="inclusive") if len(found) > 1 else found * 3
+    )
+    return {
+        "median": statistics.median(found),
+        "low": low,
+        "high": high,
+        "min": found[0],
+        "max": found[-1],
+    }
 
 
 def fastest(row: Row) -> str | None:
@@ -106,43 +122,89 @@ def fastest(row: Row) -> str | None:
 def ratios(row: Row, reference: str | None) -> dict[str, dict[str, float]]:
     if reference not in row.times:
         return {}
-    return {peer: ratio(times, row.times[reference]) for peer, times in row.times.items() if peer != reference}
+    return {
+        peer: ratio(times, row.times[reference])
+        for peer, times in row.times.items()
+        if peer != reference
+    }
 
 
 def show(r: Mapping[str, float] | None) -> str:
     if not r:
         return ""
-    median, low, high = (f"{r[key]:.2f}" if r[key] >= 0.1 else f"{r[key]:.2g}" for key in ("median", "low", "high"))
+    median, low, high = (
+        f"{r[key]:.2f}" if r[key] >= 0.1 else f"{r[key]:.2g}" for key in ("median", "low", "high")
+    )
     return f"{median} ({low}-{high})"
 
 
-def markdown(rows: Mapping[str, Row], versions: Mapping[str, str], absent: Mapping[str, str], settings: str) -> str:
+def markdown(
+    rows: Mapping[str, Row], versions: Mapping[str, str], absent: Mapping[str, str], settings: str
+) -> str:
     """The tables: times, ratios to eager PyTorch (or what is there), to the fastest library, first calls, remarks."""
     peers = list(versions)
     reference = EAGER if EAGER in peers else TRUTH
     ours = [peer for peer in peers if peer.startswith(OURS)]
     best = {name: fastest(row) for name, row in rows.items()}
     parts = [
-        "# Workloads", settings, "Microseconds of one whole step, the median of the rounds.",
-        report.table(["", *peers], [
-            [name, *(report.number(statistics.median(row.times[p])) if p in row.times else "" for p in peers)]
-            for name, row in rows.items()]),
+        "# Workloads",
+        settings,
+        "Microseconds of one whole step, the median of the rounds.",
+        report.table(
+            ["", *peers],
+            [
+                [
+                    name,
+                    *(
+                        report.number(statistics.median(row.times[p])) if p in row.times else ""
+                        for p in peers
+                    ),
+                ]
+                for name, row in rows.items()
+            ],
+        ),
         f"Ratio to {reference}: the median of the rounds' ratios (and their quartiles).",
-        report.table(["", *(p for p in peers if p != reference)], [
-            [name, *(show(ratios(row, reference).get(p)) for p in peers if p != reference)]
-            for name, row in rows.items()]),
+        report.table(
+            ["", *(p for p in peers if p != reference)],
+            [
+                [name, *(show(ratios(row, reference).get(p)) for p in peers if p != reference)]
+                for name, row in rows.items()
+            ],
+        ),
     ]
     if any(best.values()):
-        parts += ["Ratio to the fastest library of each row.", report.table(["", "fastest library", *ours], [
-            [name, best[name] or "", *(show(ratios(row, best[name]).get(p)) for p in ours)]
-            for name, row in rows.items()])]
+        parts += [
+            "Ratio to the fastest library of each row.",
+            report.table(
+                ["", "fastest library", *ours],
+                [
+                    [name, best[name] or "", *(show(ratios(row, best[name]).get(p)) for p in ours)]
+                    for name, row in rows.items()
+                ],
+            ),
+        ]
     compiled = [p for p in peers if p.partition("_")[2] in ("compiled", "jit")]
     if compiled:
-        parts += ["Seconds to make and run the first step, compilation included.", report.table(["", *compiled], [
-            [name, *(report.number(row.first.get(p)) for p in compiled)] for name, row in rows.items()])]
+        parts += [
+            "Seconds to make and run the first step, compilation included.",
+            report.table(
+                ["", *compiled],
+                [
+                    [name, *(report.number(row.first.get(p)) for p in compiled)]
+                    for name, row in rows.items()
+                ],
+            ),
+        ]
     parts.append("\n".join(f"- {name}: {WORKLOADS[name].title}" for name in rows))
-    notes = [f"{name}, {peer}: {way}" for name, row in rows.items() for peer, way in row.variant.items() if way]
-    wrong = [f"{name}, {label}: {why}" for name, row in rows.items() for label, why in row.wrong.items()]
+    notes = [
+        f"{name}, {peer}: {way}"
+        for name, row in rows.items()
+        for peer, way in row.variant.items()
+        if way
+    ]
+    wrong = [
+        f"{name}, {label}: {why}" for name, row in rows.items() for label, why in row.wrong.items()
+    ]
     for title, lines in (
         ("Libraries", [f"{peer}: {version}" for peer, version in versions.items()]),
         ("Not compared", [f"{peer}: {why}" for peer, why in absent.items()]),
@@ -156,22 +218,40 @@ def markdown(rows: Mapping[str, Row], versions: Mapping[str, str], absent: Mappi
 
 def as_data(rows: Mapping[str, Row], **more: Any) -> dict[str, Any]:
     """The same for programs; every round's time is in it."""
-    return {**more, "workloads": {name: {
-        "title": WORKLOADS[name].title, "us": row.times, "variant": row.variant, "first_s": row.first,
-        "wrong": row.wrong, "deviation": row.deviation,
-        "fastest_library": fastest(row), "ratio_to_eager_torch": ratios(row, EAGER),
-        "ratio_to_fastest_library": ratios(row, fastest(row)), "ratio_to_numpy_by_hand": ratios(row, TRUTH),
-    } for name, row in rows.items()}}
+    return {
+        **more,
+        "workloads": {
+            name: {
+                "title": WORKLOADS[name].title,
+                "us": row.times,
+                "variant": row.variant,
+                "first_s": row.first,
+                "wrong": row.wrong,
+                "deviation": row.deviation,
+                "fastest_library": fastest(row),
+                "ratio_to_eager_torch": ratios(row, EAGER),
+                "ratio_to_fastest_library": ratios(row, fastest(row)),
+                "ratio_to_numpy_by_hand": ratios(row, TRUTH),
+            }
+            for name, row in rows.items()
+        },
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="fewer and shorter rounds: a few minutes")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--short", action="store_true", help="fewer and shorter rounds: a few minutes"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, help="default 15, short 5")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS)
-    parser.add_argument("--out", type=Path, default=report.RESULTS / "workloads", help="path without suffix")
+    parser.add_argument(
+        "--out", type=Path, default=report.RESULTS / "workloads", help="path without suffix"
+    )
     options = parser.parse_args(argv)
     rounds, seconds = options.rounds or (5 if options.short else 15), 0.1 if options.short else 0.3
 
@@ -193,9 +273,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         worker.close()
     versions = {peer: worker.version for peer, worker in workers.items()}
     how = f"{options.threads} thread(s); {rounds} rounds of about {seconds} s for each, in turns"
-    settings = f"{report.machine()}; {how}. All start from the same weights and data, and follow the hand-written " \
-               "NumPy's results to 1e-4 (float32) or 1e-9 (W1 and W8, float64)."
-    data = as_data(rows, settings=settings, threads=options.threads, rounds=rounds, versions=versions, absent=absent)
+    settings = (
+        f"{report.machine()}; {how}. All start from the same weights and data, and follow the hand-written "
+        "NumPy's results to 1e-4 (float32) or 1e-9 (W1 and W8, float64)."
+    )
+    data = as_data(
+        rows,
+        settings=settings,
+        threads=options.threads,
+        rounds=rounds,
+        versions=versions,
+        absent=absent,
+    )
     report.save(options.out, markdown(rows, versions, absent, settings), data)
 
 

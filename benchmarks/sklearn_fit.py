@@ -59,7 +59,11 @@ def measured(name: str, seeds: int) -> dict[str, dict[str, list[float]]]:
                 start = time.perf_counter()
                 model.fit(x, y)
                 seconds = time.perf_counter() - start
-                for key, value in ("s", seconds), ("epochs", model.n_iter_), ("score", model.score(x_test, y_test)):
+                for key, value in (
+                    ("s", seconds),
+                    ("epochs", model.n_iter_),
+                    ("score", model.score(x_test, y_test)),
+                ):
                     found.setdefault(who, {}).setdefault(key, []).append(float(value))
     return found
 
@@ -70,10 +74,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=report.RESULTS / "sklearn_fit", help="path without suffix")
+    parser.add_argument(
+        "--out", type=Path, default=report.RESULTS / "sklearn_fit", help="path without suffix"
+    )
     options = parser.parse_args(argv)
-    parts = ["# Fitting beside scikit-learn", f"{report.machine()}; scikit-learn {sklearn.__version__}; one thread; "
-             f"medians of {5 * options.seeds} fits in turns; scores are means over the folds held out."]
+    parts = [
+        "# Fitting beside scikit-learn",
+        f"{report.machine()}; scikit-learn {sklearn.__version__}; one thread; "
+        f"medians of {5 * options.seeds} fits in turns; scores are means over the folds held out.",
+    ]
     data: dict[str, Any] = {}
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it has not converged, the score says
@@ -85,11 +94,20 @@ def main(argv: Sequence[str] | None = None) -> None:
             for who, found in data[name].items():
                 scores = found["score"]
                 base = "minidl, 40 epochs of 200" if "40 epochs" in who else "minidl"
-                rows.append([who, f"{1e3 * seconds[who]:.0f}", f"{seconds[who] / seconds[base]:.1f}",
-                             f"{statistics.median(found['epochs']):.0f}",
-                             f"{np.mean(scores):.4f} ± {np.std(scores) / len(scores) ** 0.5:.4f}"])
+                rows.append(
+                    [
+                        who,
+                        f"{1e3 * seconds[who]:.0f}",
+                        f"{seconds[who] / seconds[base]:.1f}",
+                        f"{statistics.median(found['epochs']):.0f}",
+                        f"{np.mean(scores):.4f} ± {np.std(scores) / len(scores) ** 0.5:.4f}",
+                    ]
+                )
             score = "accuracy" if name == "digits" else "R²"
-            parts += [f"## {name}", report.table(["", "fit, ms", "times minidl's", "epochs", score], rows)]
+            parts += [
+                f"## {name}",
+                report.table(["", "fit, ms", "times minidl's", "epochs", score], rows),
+            ]
     report.save(options.out, "\n\n".join(parts), {"machine": report.machine(), "fits": data})
 
 

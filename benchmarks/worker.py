@@ -133,8 +133,13 @@ class Worker:
     def __init__(self, peer: str, threads: int) -> None:
         self.peer = peer
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", peer], cwd=ROOT, env=environment(threads), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", "benchmarks.worker", peer],
+            cwd=ROOT,
+            env=environment(threads),
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         hello = self._answer()
         self.error, self.version = hello.get("error", ""), hello.get("version", "")

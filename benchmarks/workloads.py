@@ -27,7 +27,9 @@ class Workload:
     title: str
     make: Callable[[np.random.Generator], Data]
     checks: int = 10  # steps whose results are compared before anything is timed
-    rtol: float = 1e-4  # of that comparison: 1e-4 where a workload is float32, 1e-9 where it is float64
+    rtol: float = (
+        1e-4  # of that comparison: 1e-4 where a workload is float32, 1e-9 where it is float64
+    )
 
     def data(self) -> Data:
         return self.make(np.random.default_rng(0))
@@ -39,13 +41,19 @@ def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:
 
 def linear(rng: np.random.Generator, sizes: Sequence[int]) -> list[Array]:
     """Weights and biases in turn: w (in, out), b (out)."""
-    pairs = [(normal(rng, n, m, scale=n**-0.5), normal(rng, m, scale=0.1)) for n, m in pairwise(sizes)]
+    pairs = [
+        (normal(rng, n, m, scale=n**-0.5), normal(rng, m, scale=0.1)) for n, m in pairwise(sizes)
+    ]
     return [a for pair in pairs for a in pair]
 
 
 def lstm(rng: np.random.Generator, n: int, h: int, out: int) -> list[Array]:
     """w_x (in, 4H), w_h (H, 4H), b (4H), gates in the order f, i, o, u; then a linear layer's w and b."""
-    first = [normal(rng, n, 4 * h, scale=n**-0.5), normal(rng, h, 4 * h, scale=h**-0.5), normal(rng, 4 * h, scale=0.1)]
+    first = [
+        normal(rng, n, 4 * h, scale=n**-0.5),
+        normal(rng, h, 4 * h, scale=h**-0.5),
+        normal(rng, 4 * h, scale=0.1),
+    ]
     return [*first, *linear(rng, (h, out))]
 
 
@@ -65,7 +73,9 @@ def classifier(rng: np.random.Generator, sizes: Sequence[int], batch: int) -> Da
 def curve(rng: np.random.Generator) -> Data:
     x = rng.random((100, 1))
     t = np.sin(2 * np.pi * x) + rng.random((100, 1))
-    return Data(x=x.astype(np.float32), t=t.astype(np.float32), weights=linear(rng, (1, 10, 1)), lr=0.2)
+    return Data(
+        x=x.astype(np.float32), t=t.astype(np.float32), weights=linear(rng, (1, 10, 1)), lr=0.2
+    )
 
 
 def series(rng: np.random.Generator) -> Data:
@@ -87,28 +97,57 @@ def million(rng: np.random.Generator) -> Data:
     return Data(**{name: normal(rng, 1_000_000) for name in "xwb"})
 
 
-WORKLOADS = {w.name: w for w in [
-    Workload("W1", "Rosenbrock, float64 scalars, gradient descent", lambda rng: Data(start=(0.0, 2.0), lr=1e-3),
-             checks=100, rtol=1e-9),
-    Workload("W2", "MLP 1-10-1 sigmoid, 100 rows, MSE, SGD", curve, checks=50),
-    Workload("W3", "MLP 64-128-10 ReLU, batch 64, cross-entropy, Adam",
-             lambda rng: classifier(rng, (64, 128, 10), 64), checks=20),
-    Workload("W4", "MLP 784-512-512-10 ReLU, batch 128, cross-entropy, AdamW",
-             lambda rng: classifier(rng, (784, 512, 512, 10), 128)),
-    Workload("W5", "LSTM hidden 100 + Linear on each of 30 steps, batch 32, MSE, SGD", series),
-    Workload("W6", "LSTM hidden 256, 100 steps, batch 64, cross-entropy, Adam", sequences, checks=3),
-    Workload("W7", "Hessian-vector product of a tanh MLP 64-128-10, batch 64", hvp, checks=1),
-    Workload("W8", "10 Newton steps on x^4 - 2x^2, second derivative by double backward",
-             lambda rng: Data(start=2.0, steps=10), checks=1, rtol=1e-9),
-    Workload("W9", "sum(tanh(x*w+b)*sigmoid(x) + exp(-x*x)), a million elements, three gradients", million, checks=1),
-]}
+WORKLOADS = {
+    w.name: w
+    for w in [
+        Workload(
+            "W1",
+            "Rosenbrock, float64 scalars, gradient descent",
+            lambda rng: Data(start=(0.0, 2.0), lr=1e-3),
+            checks=100,
+            rtol=1e-9,
+        ),
+        Workload("W2", "MLP 1-10-1 sigmoid, 100 rows, MSE, SGD", curve, checks=50),
+        Workload(
+            "W3",
+            "MLP 64-128-10 ReLU, batch 64, cross-entropy, Adam",
+            lambda rng: classifier(rng, (64, 128, 10), 64),
+            checks=20,
+        ),
+        Workload(
+            "W4",
+            "MLP 784-512-512-10 ReLU, batch 128, cross-entropy, AdamW",
+            lambda rng: classifier(rng, (784, 512, 512, 10), 128),
+        ),
+        Workload("W5", "LSTM hidden 100 + Linear on each of 30 steps, batch 32, MSE, SGD", series),
+        Workload(
+            "W6", "LSTM hidden 256, 100 steps, batch 64, cross-entropy, Adam", sequences, checks=3
+        ),
+        Workload("W7", "Hessian-vector product of a tanh MLP 64-128-10, batch 64", hvp, checks=1),
+        Workload(
+            "W8",
+            "10 Newton steps on x^4 - 2x^2, second derivative by double backward",
+            lambda rng: Data(start=2.0, steps=10),
+            checks=1,
+            rtol=1e-9,
+        ),
+        Workload(
+            "W9",
+            "sum(tanh(x*w+b)*sigmoid(x) + exp(-x*x)), a million elements, three gradients",
+            million,
+            checks=1,
+        ),
+    ]
+}
 
 
 def probe(result: Any) -> Probe:
     """What a step gave, as numbers: of each large array its norm and 16 of its elements."""
     found = []
     for value in result if isinstance(result, tuple | list) else [result]:
-        a = np.asarray(value.detach() if hasattr(value, "detach") else value, dtype=np.float64).reshape(-1)
+        a = np.asarray(
+            value.detach() if hasattr(value, "detach") else value, dtype=np.float64
+        ).reshape(-1)
         norm = [float(np.sqrt(a @ a))] if a.size > 16 else []
         found.append(norm + a[:: -(-a.size // 16)].tolist())
     return found
@@ -117,7 +156,11 @@ def probe(result: Any) -> Probe:
 def deviation(got: list[Probe], want: list[Probe]) -> float:
     """The largest difference of two trajectories, relative to the largest number of the result it is in."""
     try:
-        pairs = [(np.array(g), np.array(w)) for a, b in zip(got, want, strict=True) for g, w in zip(a, b, strict=True)]
+        pairs = [
+            (np.array(g), np.array(w))
+            for a, b in zip(got, want, strict=True)
+            for g, w in zip(a, b, strict=True)
+        ]
         # NumPy's max: Python's may pass over a nan
         worst = float(np.max([np.max(np.abs(g - w)) / np.max(np.abs(w)) for g, w in pairs]))
     except ValueError:  # another number of steps, results or elements

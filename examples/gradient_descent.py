@@ -49,7 +49,9 @@ def draw(path, file):
     axes.plot(path[:, 0], path[:, 1], color="white", linewidth=2)
     axes.plot(*path[0], "o", color="white", label="start (0, 2)")
     axes.plot(1, 1, "*", color="orange", markersize=14, label="minimum (1, 1)")
-    axes.plot(*path[-1], "s", color="red", markersize=5, label=f"after {len(path) - 1:,} iterations")
+    axes.plot(
+        *path[-1], "s", color="red", markersize=5, label=f"after {len(path) - 1:,} iterations"
+    )
     axes.set(xlabel="x0", ylabel="x1", title="Gradient descent, rate 0.001")
     axes.legend(loc="lower left")
     file.parent.mkdir(exist_ok=True)
@@ -68,7 +70,9 @@ def main():
     print(f"Matyas at (1, 1): the partial derivatives are {gx} and {gy}")
     file = Path("out/gradient_descent.png")
     every = max(1, iterations // 10)
-    print(f"Rosenbrock from (0, 2), every {every:,}th of {iterations:,} iterations (drawn in {file}):")
+    print(
+        f"Rosenbrock from (0, 2), every {every:,}th of {iterations:,} iterations (drawn in {file}):"
+    )
     draw(descend(iterations, options.rate, every), file)
 
 

@@ -50,7 +50,9 @@ def draw_graphs(name, f, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--points", type=int, default=400)
-    parser.add_argument("--short", action="store_true", help="accepted for tests; it is short anyway")
+    parser.add_argument(
+        "--short", action="store_true", help="accepted for tests; it is short anyway"
+    )
     options = parser.parse_args()
     from matplotlib.figure import Figure
 
@@ -62,7 +64,9 @@ def main():
         f = getattr(np, name)
         for order, (y, formula) in enumerate(zip(derivatives(f, points), closed, strict=True)):
             error = abs(y.data - formula(points)).max()
-            print(f"{name}, derivative {order}: largest difference from the closed form {error:.1e}")
+            print(
+                f"{name}, derivative {order}: largest difference from the closed form {error:.1e}"
+            )
             assert error < 1e-12
             axes.plot(points, y.data, label=f"order {order}", linewidth=2 if order == 0 else 1.3)
         axes.set(title=f"{name} and its derivatives", xlabel="x")

@@ -53,15 +53,26 @@ def main():
     loader = DataLoader(x, t, batch_size=30, shuffle=False, drop_last=True)
     model = Forecaster(options.hidden)
     trainer = Trainer(model, optim.SGD(model, lr=options.rate), F.mean_squared_error)
-    history = trainer.fit(loader, epochs=10 if options.short else options.epochs, truncate=options.truncate)
-    print(f"loss of the first epoch {history['loss'][0]:.4f}, of the last {history['loss'][-1]:.4f}")
+    history = trainer.fit(
+        loader, epochs=10 if options.short else options.epochs, truncate=options.truncate
+    )
+    print(
+        f"loss of the first epoch {history['loss'][0]:.4f}, of the last {history['loss'][-1]:.4f}"
+    )
 
     _, cosine = datasets.sine(n=1000, noise=0.0, cosine=True)
     forecasts = step_by_step(model, cosine[:-1], seen=len(cosine))
     error = np.sqrt(np.mean((forecasts - cosine[1:]) ** 2))
     print(f"on a cosine it never saw, one step ahead: root mean squared error {error:.4f}")
     Path("out").mkdir(exist_ok=True)
-    draw(history, values, cosine, forecasts, step_by_step(model, cosine[:-1], seen=500), Path("out/lstm_sine.png"))
+    draw(
+        history,
+        values,
+        cosine,
+        forecasts,
+        step_by_step(model, cosine[:-1], seen=500),
+        Path("out/lstm_sine.png"),
+    )
 
 
 def draw(history, values, cosine, forecasts, free, file):
@@ -75,8 +86,16 @@ def draw(history, values, cosine, forecasts, free, file):
     left.grid(alpha=0.3)
     right.plot(values, ".", color="0.8", markersize=2, label="trained on: noisy sine")
     right.plot(cosine, color="0.4", label="cosine")
-    right.plot(np.arange(1, len(cosine)), forecasts, color="crimson", label="forecast, one step ahead")
-    right.plot(np.arange(501, len(cosine)), free[500:], ":", color="steelblue", label="running free from 500 on")
+    right.plot(
+        np.arange(1, len(cosine)), forecasts, color="crimson", label="forecast, one step ahead"
+    )
+    right.plot(
+        np.arange(501, len(cosine)),
+        free[500:],
+        ":",
+        color="steelblue",
+        label="running free from 500 on",
+    )
     right.set(xlabel="step", title="A cosine it never saw")
     right.legend(fontsize="small")
     figure.savefig(file, dpi=120)

@@ -81,13 +81,20 @@ def main():
         weights = pretrained(300 if options.short else options.iterations, options.rate, through)
         starts = [adapted(weights, *few, options.rate, steps) for steps in range(6)]
         errors = [float(task_losses(fast, *many).mean()) for fast in starts]
-        print(f"{name:12s} error on 200 new sines after 0..5 steps: " + " ".join(f"{e:.3f}" for e in errors))
+        print(
+            f"{name:12s} error on 200 new sines after 0..5 steps: "
+            + " ".join(f"{e:.3f}" for e in errors)
+        )
         left.plot(errors, "o-", color=color, label=name)
         for fast, style, when in ((starts[0], ":", "before"), (starts[1], "-", "after one step")):
             curve = predict([w[:1] for w in fast], grid).data[0]
             right.plot(grid[0], curve, style, color=color, label=f"{name}, {when}")
     right.plot(few[0][0], few[1][0], "k^", label="the ten points it sees")
-    left.set(xlabel="gradient steps on ten points", ylabel="error on 200 new sines", title="Learning a new sine")
+    left.set(
+        xlabel="gradient steps on ten points",
+        ylabel="error on 200 new sines",
+        title="Learning a new sine",
+    )
     right.set(title="One new sine", xlabel="x")
     left.legend()
     right.legend(fontsize="x-small")

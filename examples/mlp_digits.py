@@ -20,16 +20,24 @@ def main():
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="few epochs, for tests")
-    parser.add_argument("--distributed", action="store_true", help="for mpiexec -n 4 python -m mpi4py ..")
+    parser.add_argument(
+        "--distributed", action="store_true", help="for mpiexec -n 4 python -m mpi4py .."
+    )
     options = parser.parse_args()
 
     minidl.seed(options.seed)
     epochs = 10 if options.short else options.epochs
     (x, t), (xt, tt) = datasets.digits()
     model = layers.MLP([options.hidden, 64, 10])
-    optimizer = optim.AdamW(model, lr=optim.schedules.cosine(options.rate, steps=epochs * (len(x) // 32 + 1)))
+    optimizer = optim.AdamW(
+        model, lr=optim.schedules.cosine(options.rate, steps=epochs * (len(x) // 32 + 1))
+    )
     trainer = Trainer(
-        model, optimizer, F.cross_entropy, metrics={"accuracy": F.accuracy}, distributed=options.distributed
+        model,
+        optimizer,
+        F.cross_entropy,
+        metrics={"accuracy": F.accuracy},
+        distributed=options.distributed,
     )
     if trainer.ranks.first:
         print(model.summary(x[:1]))
@@ -60,7 +68,9 @@ def draw(history, x, t, logits, file):
     first = np.lexsort((certainty, guess == t))[:16]
     for axes, i in zip(wrong.subplots(4, 4).flat, first, strict=True):
         axes.imshow(x[i].reshape(8, 8), cmap="gray_r")
-        axes.set_title(f"{t[i]} as {guess[i]}", color="black" if guess[i] == t[i] else "crimson", fontsize=9)
+        axes.set_title(
+            f"{t[i]} as {guess[i]}", color="black" if guess[i] == t[i] else "crimson", fontsize=9
+        )
         axes.axis("off")
     wrong.suptitle(f"The hardest of {len(t)} test digits ({(guess != t).sum()} wrong)")
     figure.savefig(file, dpi=120)

@@ -55,7 +55,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--start", type=float, default=2.0)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--short", action="store_true", help="accepted for tests; it is short anyway")
+    parser.add_argument(
+        "--short", action="store_true", help="accepted for tests; it is short anyway"
+    )
     options = parser.parse_args()
     draw(newton(options.start, options.steps), Path("out/newton.png"))
 

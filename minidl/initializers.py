@@ -1,24 +1,5 @@
-"""How initial weights are drawn. The default generator is in random.py; which shapes there are, layers say."""
+"""How initial weights are drawn."""
 
-from __future__ import annotations
+from minidl.layers.initializers import normal_over_sqrt_in
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import DTypeLike
-
-from minidl import random
-
-
-def normal_over_sqrt_in(
-    shape: tuple[int, ...], dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None
-) -> Any:
-    """An array ``(in, ..)`` of ``N(0, 1) / sqrt(in)``, which keeps the variance of what is multiplied with it.
-
-    It is drawn in float64 and then cast: one seed, the same weights in every precision. ``rng`` defaults to minidl's.
-    Source: LeCun, Bottou, Orr, Mueller, "Efficient BackProp", 1998.
-
-    >>> float(normal_over_sqrt_in((100, 3), np.float64, np.random.default_rng(0)).std().round(2))
-    0.1
-    """
-    return ((rng or random.generator()).standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
+__all__ = ["normal_over_sqrt_in"]

@@ -1,29 +1,5 @@
-"""minidl's own random generator: what initial weights, dropout and shuffling draw from by default.
+"""minidl's own random generator, which initial weights, dropout and shuffling draw from."""
 
-NumPy's global state is never read or changed.
-"""
+from minidl.common.random import generator, seed
 
-from __future__ import annotations
-
-import numpy as np
-
-_generator: np.random.Generator | None = None  # made at first use: numpy.random is a third of NumPy's import time
-
-
-def seed(value: int) -> None:
-    """Start the default generator anew from a non-negative integer, so that what follows repeats exactly.
-
-    >>> seed(0)
-    >>> round(generator().random(), 6)
-    0.636962
-    """
-    global _generator
-    _generator = np.random.default_rng(value)
-
-
-def generator() -> np.random.Generator:
-    """The generator that is drawn from where none is given."""
-    global _generator
-    if _generator is None:
-        _generator = np.random.default_rng()
-    return _generator
+__all__ = ["generator", "seed"]

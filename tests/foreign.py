@@ -32,7 +32,9 @@ class Array(NDArrayOperatorsMixin):
         outs = settings.pop("out", ())
         for x in (*inputs, *outs, *settings.values()):
             if isinstance(x, np.ndarray):
-                raise TypeError(f"np.{ufunc.__name__}: NumPy's array {x.shape} beside another library's")
+                raise TypeError(
+                    f"np.{ufunc.__name__}: NumPy's array {x.shape} beside another library's"
+                )
             if not isinstance(x, (Array, *_NUMBERS)):
                 return NotImplemented
         used.add(ufunc.__name__)
@@ -108,8 +110,30 @@ def _method(name: str) -> Any:
 
 
 for _name in (
-    "sum", "mean", "var", "max", "min", "argmax", "argmin", "argsort", "all", "any", "reshape", "astype", "copy",
-    "swapaxes", "transpose", "squeeze", "ravel", "flatten", "take", "clip", "dot", "nonzero", "round", "cumsum",
+    "sum",
+    "mean",
+    "var",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "argsort",
+    "all",
+    "any",
+    "reshape",
+    "astype",
+    "copy",
+    "swapaxes",
+    "transpose",
+    "squeeze",
+    "ravel",
+    "flatten",
+    "take",
+    "clip",
+    "dot",
+    "nonzero",
+    "round",
+    "cumsum",
 ):
     setattr(Array, _name, _method(_name))
 

@@ -1,6 +1,6 @@
 """What the ranks of test_distributed.py run under mpiexec: examples whose weights are kept, and ranks that fail.
 
-    mpiexec -n 2 python -m mpi4py tests/rank_program.py example mlp_digits float64 weights.npz
+mpiexec -n 2 python -m mpi4py tests/rank_program.py example mlp_digits float64 weights.npz
 """
 
 import os
@@ -36,7 +36,9 @@ def example(name: str, dtype: str, file: str) -> None:
     weights = {n: p.data for n, p in trainer.model.named_parameters()}
     assert {p.dtype.name for p in weights.values()} == {dtype}
     if trainer.ranks.first:
-        np.savez(file, **weights, loss=trainer.history["loss"], val_loss=trainer.history["val_loss"])
+        np.savez(
+            file, **weights, loss=trainer.history["loss"], val_loss=trainer.history["val_loss"]
+        )
 
 
 class Fault(callbacks.Callback):
@@ -65,13 +67,21 @@ def fault(how: str, rank: str) -> None:
     minidl.seed(0)
     x = np.linspace(-1, 1, 64)[:, None]
     model = layers.MLP([8, 1])
-    trainer = Trainer(model, optim.SGD(model, lr=0.01), F.mean_squared_error, callbacks=[Fault(how, int(rank))],
-                      distributed=True)
+    trainer = Trainer(
+        model,
+        optim.SGD(model, lr=0.01),
+        F.mean_squared_error,
+        callbacks=[Fault(how, int(rank))],
+        distributed=True,
+    )
     start = time.perf_counter()
     trainer.fit(x, x**2, epochs=10**6, batch_size=16, verbose=0, max_time=30.0)
     trainer.ranks.comm.Barrier()
     seconds = time.perf_counter() - start
-    print(f"rank {trainer.ranks.rank} ended at {trainer.steps} {trainer.interrupted}: {seconds:.1f} s", flush=True)
+    print(
+        f"rank {trainer.ranks.rank} ended at {trainer.steps} {trainer.interrupted}: {seconds:.1f} s",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,10 @@ FUNCTIONS = {
     "minimum": (F.minimum, torch.minimum, 2, broadcastable),
     "where": (
         lambda x, y, z: F.where(x > y, x * y, z),
-        lambda x, y, z: torch.where(x > y, x * y, z), 3, broadcastable),
+        lambda x, y, z: torch.where(x > y, x * y, z),
+        3,
+        broadcastable,
+    ),
     "sqrt": (F.sqrt, torch.sqrt, 1, broadcastable, "positive"),
     "log": (F.log, torch.log, 1, broadcastable, "positive"),
     "exp": (F.exp, torch.exp, 1, broadcastable),
@@ -69,7 +72,12 @@ FUNCTIONS = {
     "mean": (lambda x: F.mean(x**3, axis=-1), lambda x: torch.mean(x**3, -1), 1, full(1, 2, 3)),
     "var": (lambda x: F.var(x, axis=0), lambda x: torch.var(x, 0, correction=0), 1, full(1, 2, 3)),
     "max": (lambda x: F.max(x, axis=-1) ** 2, lambda x: torch.amax(x, -1) ** 2, 1, full(1, 2, 3)),
-    "transpose": (lambda x: F.transpose(x, (2, 0, 1)) ** 3, lambda x: x.permute(2, 0, 1) ** 3, 1, full(3)),
+    "transpose": (
+        lambda x: F.transpose(x, (2, 0, 1)) ** 3,
+        lambda x: x.permute(2, 0, 1) ** 3,
+        1,
+        full(3),
+    ),
     "matmul": (F.matmul, torch.matmul, 2, matrices),
     "linear": (F.linear, lambda x, w, b: TF.linear(x, w.T, b), 3, layer),
     "softmax": (F.softmax, lambda x: TF.softmax(x, -1), 1, full(1, 2, 3)),
@@ -77,8 +85,11 @@ FUNCTIONS = {
     "mean_squared_error": (F.mean_squared_error, TF.mse_loss, 2, full(2)),
     "a small net": (
         lambda x, w, b: F.log_softmax(F.tanh(x @ w + b) / F.sum(w * w)),
-        lambda x, w, b: TF.log_softmax(torch.tanh(x @ w + b) / (w * w).sum(), -1), 3, layer),
-}  # fmt: skip
+        lambda x, w, b: TF.log_softmax(torch.tanh(x @ w + b) / (w * w).sum(), -1),
+        3,
+        layer,
+    ),
+}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -97,7 +108,9 @@ def test_function(name, seed):
     first = minidl.gradients(F.sum(y * u), xs, create_graph=True)
     first_t = torch.autograd.grad((s * torch.tensor(u)).sum(), ts, create_graph=True)
     along = sum(F.sum(g * v) for g, v in zip(first, vs)) + sum(F.sum(x) for x in xs) * 0.0
-    along_t = sum((g * torch.tensor(v)).sum() for g, v in zip(first_t, vs)) + sum(t.sum() for t in ts) * 0
+    along_t = (
+        sum((g * torch.tensor(v)).sum() for g, v in zip(first_t, vs)) + sum(t.sum() for t in ts) * 0
+    )
     second, second_t = minidl.gradients(along, xs), torch.autograd.grad(along_t, ts)
 
     fused = minidl.gradients(F.sum(y * u), xs)

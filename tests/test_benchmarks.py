@@ -29,12 +29,24 @@ def trajectories(module, workload, steps):
 def test_minidl_follows_the_hand_written_trajectory(name):
     workload = WORKLOADS[name]
     steps = min(workload.checks, 3 if name in ("W4", "W5", "W6") else 10)
-    found = {label: way for module in (numpy_by_hand, minidl_eager) for label, way in
-             ((f"{module.__name__} {variant}", way) for variant, way in trajectories(module, workload, steps))}
+    found = {
+        label: way
+        for module in (numpy_by_hand, minidl_eager)
+        for label, way in (
+            (f"{module.__name__} {variant}", way)
+            for variant, way in trajectories(module, workload, steps)
+        )
+    }
     truth = next(iter(found.values()))
     assert len(found) > 1
-    assert {label: far for label, way in found.items() if not (far := deviation(way, truth)) <= workload.rtol} == {}
-    assert steps == 1 or deviation(truth[1:], truth[:1] * (steps - 1)) > workload.rtol  # it does train
+    assert {
+        label: far
+        for label, way in found.items()
+        if not (far := deviation(way, truth)) <= workload.rtol
+    } == {}
+    assert (
+        steps == 1 or deviation(truth[1:], truth[:1] * (steps - 1)) > workload.rtol
+    )  # it does train
 
 
 def test_a_peer_gets_data_of_its_own():
@@ -44,14 +56,23 @@ def test_a_peer_gets_data_of_its_own():
     labels = {tuple(x): set() for x in second.x}
     for x, t in zip(second.x, second.t):
         labels[tuple(x)].add(int(t))
-    assert [len(found) for found in labels.values()] == [10, 10]  # so no label can be learned by heart
+    assert [len(found) for found in labels.values()] == [
+        10,
+        10,
+    ]  # so no label can be learned by heart
 
 
 def test_deviation():
     truth = [probe(x) for x in (1.0, (2.0, np.arange(100.0)))]
     assert deviation(truth, truth) == 0
-    assert deviation([probe(1.0), probe((2.0, np.arange(100.0) * 1.01))], truth) == pytest.approx(0.01)
-    for wrong in ([probe(1.0)], [probe(1.0), probe(2.0)], [probe(1.0), probe((np.nan, np.arange(100.0)))]):
+    assert deviation([probe(1.0), probe((2.0, np.arange(100.0) * 1.01))], truth) == pytest.approx(
+        0.01
+    )
+    for wrong in (
+        [probe(1.0)],
+        [probe(1.0), probe(2.0)],
+        [probe(1.0), probe((np.nan, np.arange(100.0)))],
+    ):
         assert deviation(wrong, truth) == np.inf
 
 
@@ -61,7 +82,9 @@ class Fake:
     error, version = "", "1.0"
 
     def __init__(self, **functions):
-        self.bench = Bench(type("Peer", (), {name: staticmethod(f) for name, f in functions.items()}))
+        self.bench = Bench(
+            type("Peer", (), {name: staticmethod(f) for name, f in functions.items()})
+        )
 
     def ask(self, do, **request):
         return getattr(self.bench, do)(**request)
@@ -82,34 +105,68 @@ def broken(data):
 
 
 def test_who_deviates_is_refused_and_not_timed():
-    workers = {run.TRUTH: Fake(w1=descent(1)), "same": Fake(w1=descent(1)), "other": Fake(w1=descent(1 + 1e-6)),
-               "half": Fake(w1=lambda data: {"good": numpy_by_hand.w1(data), "bad": lambda: 0.0}),
-               "dead": Fake(w1=lambda data: lambda: broken(data)), "without": Fake()}
+    workers = {
+        run.TRUTH: Fake(w1=descent(1)),
+        "same": Fake(w1=descent(1)),
+        "other": Fake(w1=descent(1 + 1e-6)),
+        "half": Fake(w1=lambda data: {"good": numpy_by_hand.w1(data), "bad": lambda: 0.0}),
+        "dead": Fake(w1=lambda data: lambda: broken(data)),
+        "without": Fake(),
+    }
     row = run.measure(replace(WORKLOADS["W1"], checks=5), workers, rounds=2, seconds=0.001)
-    assert {peer: len(times) for peer, times in row.times.items()} == {run.TRUTH: 2, "same": 2, "half": 2}
+    assert {peer: len(times) for peer, times in row.times.items()} == {
+        run.TRUTH: 2,
+        "same": 2,
+        "half": 2,
+    }
     assert set(row.wrong) == {"other", "half bad", "dead"} and row.variant["half"] == "good"
     assert "deviates by" in row.wrong["other"] and row.wrong["dead"] == "ArithmeticError: no luck"
-    text = run.markdown({"W1": row}, dict.fromkeys(workers, "1.0"), {"gone": "missing: gone"}, "here")
-    assert "- W1, other: deviates by" in text and "- gone: missing: gone" in text and "- W1, half: good" in text
+    text = run.markdown(
+        {"W1": row}, dict.fromkeys(workers, "1.0"), {"gone": "missing: gone"}, "here"
+    )
+    assert (
+        "- W1, other: deviates by" in text
+        and "- gone: missing: gone" in text
+        and "- W1, half: good" in text
+    )
 
 
 def test_ratios_are_of_rounds_and_to_the_fastest_library():
-    times = {run.TRUTH: [1.0, 2.0], "minidl_eager": [2.0, 8.0], "torch_eager": [4.0, 8.0], "slow": [9.0, 9.0]}
+    times = {
+        run.TRUTH: [1.0, 2.0],
+        "minidl_eager": [2.0, 8.0],
+        "torch_eager": [4.0, 8.0],
+        "slow": [9.0, 9.0],
+    }
     row = run.Row(times=times)
     assert run.fastest(row) == "torch_eager"
     found = run.ratios(row, "torch_eager")["minidl_eager"]
     assert (found["median"], found["min"], found["max"]) == (0.75, 0.5, 1.0)
-    assert run.show(found) == "0.75 (0.62-0.88)" and run.show(dict.fromkeys(found, 0.00123)) == "0.0012 (0.0012-0.0012)"
+    assert (
+        run.show(found) == "0.75 (0.62-0.88)"
+        and run.show(dict.fromkeys(found, 0.00123)) == "0.0012 (0.0012-0.0012)"
+    )
     assert run.ratios(row, "missing") == {} and run.fastest(run.Row()) is None
-    assert json.loads(json.dumps(run.as_data({"W1": row})))["workloads"]["W1"]["fastest_library"] == "torch_eager"
+    assert (
+        json.loads(json.dumps(run.as_data({"W1": row})))["workloads"]["W1"]["fastest_library"]
+        == "torch_eager"
+    )
 
 
 def test_the_table(tmp_path, capsys):
     text = report.table(["", "a"], [["W1", report.number(1234.5)], ["x|y", report.number(None)]])
     assert text.splitlines() == ["|  | a |", "| --- | --- |", "| W1 | 1,234 |", "| x/y |  |"]
-    assert [report.number(v) for v in (0, 0.2345, 2.345, 23.45, 234.5)] == ["0", "0.234", "2.35", "23.4", "234"]
+    assert [report.number(v) for v in (0, 0.2345, 2.345, 23.45, 234.5)] == [
+        "0",
+        "0.234",
+        "2.35",
+        "23.4",
+        "234",
+    ]
     report.save(tmp_path / "new" / "name", text, {"a": 1})
-    assert (tmp_path / "new" / "name.md").read_text() == text + "\n" and text in capsys.readouterr().out
+    assert (
+        tmp_path / "new" / "name.md"
+    ).read_text() == text + "\n" and text in capsys.readouterr().out
     assert json.loads((tmp_path / "new" / "name.json").read_text()) == {"a": 1}
     with pytest.raises(AssertionError, match="longer or shorter"):
         report.table(["a"], [["b", "c"]])
@@ -135,7 +192,9 @@ def test_a_process_answers_and_says_when_it_cannot():
     assert set(worker.ask("check", workload="W1")["variants"][""]) == {"probes", "first"}
     assert worker.ask("tune", variants=[""], seconds=0.001)["n"] > 1
     assert worker.ask("time")["us"] > 0
-    assert worker.ask("nonsense") == {"error": "AttributeError: 'Bench' object has no attribute 'nonsense'"}
+    assert worker.ask("nonsense") == {
+        "error": "AttributeError: 'Bench' object has no attribute 'nonsense'"
+    }
     worker.close()
     absent = Worker("no_such_peer", threads=1)
     assert absent.error.startswith("failed: ") and absent.ask("time") == {"error": absent.error}
@@ -149,7 +208,10 @@ def test_the_chain_of_growth_has_the_right_slope():
 
 def test_more_ranks_are_predicted_by_the_model_of_the_documentation():
     fixed, work, nbytes, latency, bandwidth = 1e-3, 8e-3, 1_000_000, 1e-5, 1e9
-    times = [scaling.predicted(ranks, fixed, work, nbytes, latency, bandwidth) for ranks in (1, 2, 4, 1000)]
+    times = [
+        scaling.predicted(ranks, fixed, work, nbytes, latency, bandwidth)
+        for ranks in (1, 2, 4, 1000)
+    ]
     assert times[0] == pytest.approx(9e-3)
     assert times[1] == pytest.approx(1e-3 + 4e-3 + 1e-5 + 1e-3)  # one message each way
     assert times[2] == pytest.approx(1e-3 + 2e-3 + 4e-5 + 1.5e-3)  # halves, then quarters, and back

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import DataLoader, Trainer, Variable, callbacks, distributed, layers, optim
+from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
-from minidl.distributed import AllReduce
+from minidl.distributed import ranks as distributed
+from minidl.distributed.ranks import AllReduce
 from tests.foreign import foreign, inner
 from tests.ranks import World
 
@@ -41,10 +42,14 @@ def mlp(comm, loss=F.cross_entropy, **settings):
 def lstm(comm, stateful=False, **settings):
     generator = rng()
     model = layers.Sequential(
-        layers.LSTM(2, 5, return_sequences=stateful, stateful=stateful, dtype=np.float64, rng=generator),
+        layers.LSTM(
+            2, 5, return_sequences=stateful, stateful=stateful, dtype=np.float64, rng=generator
+        ),
         layers.Linear(5, 1, dtype=np.float64, rng=generator),
     )
-    optimizer = optim.Momentum(model, lr=0.1, hooks=[optim.hooks.ClipGrad(0.1), optim.hooks.WeightDecay(1e-3)])
+    optimizer = optim.Momentum(
+        model, lr=0.1, hooks=[optim.hooks.ClipGrad(0.1), optim.hooks.WeightDecay(1e-3)]
+    )
     return Trainer(model, optimizer, F.mean_squared_error, distributed=comm, **settings)
 
 
@@ -69,7 +74,9 @@ RUNS = {
     "compiled": lambda comm: (mlp(comm, compile=True), {}, loader(X[:33], T[:33])),
     "lstm": lambda comm: (lstm(comm), {}, loader(SEQUENCES, SUMS)),
     "stateful": lambda comm: (
-        lstm(comm, True), {}, loader(SEQUENCES[:24], SEQUENCES[:24, :, :1], batch_size=6, shuffle=False)
+        lstm(comm, True),
+        {},
+        loader(SEQUENCES[:24], SEQUENCES[:24, :, :1], batch_size=6, shuffle=False),
     ),
 }
 
@@ -83,13 +90,15 @@ def test_ranks_train_what_one_process_does(run, size):
         history = trainer.fit(data, epochs=3, verbose=0, validation=(x[:12], t[:12]), **settings)
         return trainer, history, comm
 
-    (alone, truth, _), = World(1).run(program)
+    ((alone, truth, _),) = World(1).run(program)
     for trainer, history, comm in World(size).run(program):
         np.testing.assert_allclose(weights(trainer), weights(alone), rtol=1e-9, atol=1e-12)
         assert [list(row) for row in history.rows] == [list(row) for row in truth.rows]
         for name in truth:
             np.testing.assert_allclose(history[name], truth[name], rtol=1e-9)
-        assert trainer.steps == alone.steps and comm.sums == alone.steps + 3  # one a step, one a validation
+        assert (
+            trainer.steps == alone.steps and comm.sums == alone.steps + 3
+        )  # one a step, one a validation
 
 
 def test_one_rank_is_bit_equal_to_no_rank():
@@ -105,7 +114,9 @@ def test_one_rank_is_bit_equal_to_no_rank():
 def test_parameters_are_those_of_the_first_rank_also_lazy_ones():
     def program(comm):
         model = layers.MLP([4, 3], rng=np.random.default_rng(comm.rank))
-        trainer = Trainer(model, optim.Adam(model, lr=0.01 * (1 + comm.rank)), F.cross_entropy, distributed=comm)
+        trainer = Trainer(
+            model, optim.Adam(model, lr=0.01 * (1 + comm.rank)), F.cross_entropy, distributed=comm
+        )
         trainer.fit(loader(X, T, seed=comm.rank), epochs=2, verbose=0)
         return weights(trainer), trainer.optimizer.lr, trainer.history
 
@@ -143,7 +154,7 @@ def test_a_checkpoint_resumes_on_another_number_of_ranks(before, after, steps, t
         trainer.fit(loader(X, T), epochs=3, verbose=0, **settings)
         return trainer
 
-    whole, = World(1).run(lambda comm: program(comm, None))
+    (whole,) = World(1).run(lambda comm: program(comm, None))
     World(before).run(lambda comm: program(comm, max_steps=steps))
     for trainer in World(after).run(lambda comm: program(comm, resume="auto")):
         np.testing.assert_allclose(weights(trainer), weights(whole), rtol=1e-9, atol=1e-12)
@@ -155,7 +166,10 @@ def test_the_first_rank_shows_and_writes(tmp_path, capsys):
     def program(comm):
         folder = tmp_path / str(comm.rank)
         folder.mkdir()
-        kept = [callbacks.Logger(folder / "log.csv"), callbacks.Checkpoint(folder / "state.npz", every=3)]
+        kept = [
+            callbacks.Logger(folder / "log.csv"),
+            callbacks.Checkpoint(folder / "state.npz", every=3),
+        ]
         trainer = mlp(comm, callbacks=kept)
         trainer.fit(loader(X, T), epochs=2, verbose=2)
         return sorted(path.name for path in folder.iterdir())
@@ -191,7 +205,7 @@ def test_a_rank_that_stops_stops_all(when):
         trainer.fit(loader(X, T), epochs=4, verbose=0)
         return trainer.steps
 
-    steps, = set(World(3).run(program))
+    (steps,) = set(World(3).run(program))
     assert steps == {"on_batch_end": 4, "on_epoch_begin": 7, "on_epoch_end": 7}[when]
 
 
@@ -236,8 +250,14 @@ def test_gradients_are_weighted_means_and_missing_ones_zero():
     cases = [(1.0, None, 4.0), (3.0, None, None)]
     for found, norm, state, sent in World(2).run(lambda comm: step(comm, cases, (1, 3))):
         assert found == [1 - 2.5, 1.0, 0.0]
-        assert norm == pytest.approx(np.sqrt(2 * 2.5**2 + 2 * 1.0**2))  # what stands behind it sees the means
-        assert [state[f"{i}.t"] for i in range(3)] == [1, 0, 1]  # one that has none anywhere is skipped
+        assert norm == pytest.approx(
+            np.sqrt(2 * 2.5**2 + 2 * 1.0**2)
+        )  # what stands behind it sees the means
+        assert [state[f"{i}.t"] for i in range(3)] == [
+            1,
+            0,
+            1,
+        ]  # one that has none anywhere is skipped
         assert sent == 8 * (6 + 1 + 3)
 
 
@@ -317,7 +337,7 @@ def test_train_step_weights_by_samples():
         trainer.train_step(X[part], T[part])
         return weights(trainer)
 
-    whole, = World(1).run(lambda comm: program(comm, (0, 16)))
+    (whole,) = World(1).run(lambda comm: program(comm, (0, 16)))
     for found in World(2).run(program):
         np.testing.assert_allclose(found, whole, rtol=1e-12)
 
@@ -325,7 +345,9 @@ def test_train_step_weights_by_samples():
 def test_bad_arguments():
     comm = World(2).run(lambda comm: comm)[0]
     with pytest.raises(TypeError, match="hooks"):
-        Trainer(lambda x: x, type("Own", (), {"update": None})(), F.mean_squared_error, distributed=comm)
+        Trainer(
+            lambda x: x, type("Own", (), {"update": None})(), F.mean_squared_error, distributed=comm
+        )
     with pytest.raises(ValueError, match="check"):
         AllReduce(comm, check=0)
 
@@ -347,7 +369,12 @@ def test_shards_make_up_the_batches(ranks):
 
 
 def test_shards_are_checked():
-    for shard, error in (((2, 2), ValueError), ((-1, 2), ValueError), ((0, 0), ValueError), ((0.5, 2), TypeError)):
+    for shard, error in (
+        ((2, 2), ValueError),
+        ((-1, 2), ValueError),
+        ((0, 0), ValueError),
+        ((0.5, 2), TypeError),
+    ):
         with pytest.raises(error, match="shard"):
             DataLoader(range(4), shard=shard)
 
@@ -369,15 +396,24 @@ def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
     assert mlp(False).ranks.size == 1
 
 
-@pytest.mark.parametrize(("ranks", "said", "words"), [
-    (4, {"OPENBLAS_NUM_THREADS": "2"}, "4 ranks with . BLAS threads each .*OPENBLAS_NUM_THREADS"),
-    (10**4, {"OPENBLAS_NUM_THREADS": "1"}, "10000 ranks .*: start"),
-    (1, {"OPENBLAS_NUM_THREADS": "1"}, None),
-    (1, {}, None),
-])
+@pytest.mark.parametrize(
+    ("ranks", "said", "words"),
+    [
+        (
+            4,
+            {"OPENBLAS_NUM_THREADS": "2"},
+            "4 ranks with . BLAS threads each .*OPENBLAS_NUM_THREADS",
+        ),
+        (10**4, {"OPENBLAS_NUM_THREADS": "1"}, "10000 ranks .*: start"),
+        (1, {"OPENBLAS_NUM_THREADS": "1"}, None),
+        (1, {}, None),
+    ],
+)
 def test_ranks_and_threads_beyond_the_cores_are_warned_of(ranks, said, words, monkeypatch):
     state = [2]
-    monkeypatch.setattr(distributed, "openblas", lambda: (lambda: state[0], lambda n: state.__setitem__(0, n)))
+    monkeypatch.setattr(
+        distributed, "openblas", lambda: (lambda: state[0], lambda n: state.__setitem__(0, n))
+    )
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     for name in distributed.THREADS:
         monkeypatch.delenv(name, raising=False)
@@ -386,7 +422,11 @@ def test_ranks_and_threads_beyond_the_cores_are_warned_of(ranks, said, words, mo
         state[0] = int(value)
 
     class Node:
-        Get_rank, Get_size, allgather = (lambda self: 0), (lambda self: ranks), (lambda self, cores: [cores] * ranks)
+        Get_rank, Get_size, allgather = (
+            (lambda self: 0),
+            (lambda self: ranks),
+            (lambda self, cores: [cores] * ranks),
+        )
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -420,8 +460,13 @@ def launch(size, *arguments, module=True, folder=ROOT, seconds=120):
     """Run rank_program.py; its exit status and all that it said."""
     command = [MPIEXEC, "-n", str(size), sys.executable, *(["-m", "mpi4py"] if module else [])]
     done = subprocess.run(
-        [*command, str(ROOT / "tests" / "rank_program.py"), *map(str, arguments)], timeout=seconds, cwd=folder,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        [*command, str(ROOT / "tests" / "rank_program.py"), *map(str, arguments)],
+        timeout=seconds,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
     )
     return done.returncode, done.stdout
 
@@ -432,7 +477,9 @@ def test_examples_give_the_same_weights_on_1_2_and_4_ranks(name, tmp_path):
     pytest.importorskip("matplotlib")
     found = {}
     for size in (1, 2, 4):
-        status, said = launch(size, "example", name, "float64", tmp_path / f"{size}.npz", folder=tmp_path)
+        status, said = launch(
+            size, "example", name, "float64", tmp_path / f"{size}.npz", folder=tmp_path
+        )
         assert status == 0, said
         assert said.count("wrote out") == 1
         with np.load(tmp_path / f"{size}.npz") as file:
@@ -441,17 +488,22 @@ def test_examples_give_the_same_weights_on_1_2_and_4_ranks(name, tmp_path):
     for size in (2, 4):
         assert list(found[size]) == list(found[1])
         for key, value in found[size].items():
-            np.testing.assert_allclose(value, found[1][key], rtol=0, atol=1e-9, err_msg=f"{key} on {size} ranks")
+            np.testing.assert_allclose(
+                value, found[1][key], rtol=0, atol=1e-9, err_msg=f"{key} on {size} ranks"
+            )
 
 
 @needs_mpi
 @pytest.mark.parametrize("module", [True, False], ids=["-m mpi4py", "alone"])
-@pytest.mark.parametrize(("how", "words"), [
-    ("raise", "ValueError: a fault of this rank alone"),
-    ("kill", ""),  # mpiexec's own words
-    ("exit", "this rank leaves"),
-    ("drift", "after 20 updates, the parameters of ranks [1] differ"),
-])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("raise", "ValueError: a fault of this rank alone"),
+        ("kill", ""),  # mpiexec's own words
+        ("exit", "this rank leaves"),
+        ("drift", "after 20 updates, the parameters of ranks [1] differ"),
+    ],
+)
 def test_a_rank_that_fails_ends_the_job(how, words, module):
     status, said = launch(2, "fault", how, 1, module=module, seconds=60)
     assert status != 0 and words in said and "ended at" not in said

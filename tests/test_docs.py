@@ -44,7 +44,9 @@ def run_page(page: Path) -> int:
         if re.search(r"^\s*>>> ", source, re.M):
             test = doctest.DocTestParser().get_doctest(source, names, page.name, str(page), above)
             report: list[str] = []
-            doctest.DocTestRunner(verbose=False, optionflags=LOOSE).run(test, out=report.append, clear_globs=False)
+            doctest.DocTestRunner(verbose=False, optionflags=LOOSE).run(
+                test, out=report.append, clear_globs=False
+            )
             if report:
                 pytest.fail("".join(report), pytrace=False)
             names.update(test.globs)
@@ -56,7 +58,11 @@ def run_page(page: Path) -> int:
             while trace is not None:  # the last line of the page on the way to the error
                 line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == str(page) else line
                 trace = trace.tb_next
-            line = error.lineno or line if isinstance(error, SyntaxError) and error.filename == str(page) else line
+            line = (
+                error.lineno or line
+                if isinstance(error, SyntaxError) and error.filename == str(page)
+                else line
+            )
             pytest.fail(f"{page}:{line}: {type(error).__name__}: {error}", pytrace=False)
     return count
 
@@ -87,8 +93,10 @@ def test_a_broken_snippet_fails_with_its_line(snippet: str, message: str, tmp_pa
 
 def test_only_python_is_run_and_names_go_from_snippet_to_snippet(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("```python\nx = 3\n```\n```sh\nmake\n```\n```python\n>>> x\n3\n>>> y = 4\n```\n"
-                    "```python\nassert x + y == 7\n```\n")
+    page.write_text(
+        "```python\nx = 3\n```\n```sh\nmake\n```\n```python\n>>> x\n3\n>>> y = 4\n```\n"
+        "```python\nassert x + y == 7\n```\n"
+    )
     assert run_page(page) == 3
 
 
@@ -96,4 +104,6 @@ def test_only_python_is_run_and_names_go_from_snippet_to_snippet(tmp_path: Path)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert [link for link in missing if not link.startswith("docs/pictures/")] == []  # the examples draw those
+    assert [
+        link for link in missing if not link.startswith("docs/pictures/")
+    ] == []  # the examples draw those

@@ -10,7 +10,7 @@ import pytest
 import minidl
 from minidl import Trainer, Variable, layers, optim
 from minidl import functions as F
-from minidl.autograd import backend
+from minidl.common import arrays as backend
 from minidl.optim import hooks
 from tests.foreign import Array, foreign, inner
 from tests.functions.catalogue import ROWS, Row, outputs
@@ -45,7 +45,9 @@ every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.name)
 
 
 def test_cupy_is_looked_at() -> None:
-    cupy = pytest.importorskip("cupy", reason="the same tests on a GPU need CuPy", exc_type=ImportError)
+    cupy = pytest.importorskip(
+        "cupy", reason="the same tests on a GPU need CuPy", exc_type=ImportError
+    )
     if len(KINDS) == 1:
         pytest.skip(f"CuPy {cupy.__version__} found no GPU")
 
@@ -60,7 +62,9 @@ def moved(value: Any, kind: Kind) -> Any:
     return tuple(moved(v, kind) for v in value) if isinstance(value, tuple) else value
 
 
-def arguments(row: Row, kind: Kind, wrap: Any = lambda x: x) -> tuple[list[Any], list[Any], dict[str, Any]]:
+def arguments(
+    row: Row, kind: Kind, wrap: Any = lambda x: x
+) -> tuple[list[Any], list[Any], dict[str, Any]]:
     """All arguments, those that are differentiated once more, and settings."""
     still = 1 if row.function is F.split else -1  # where to cut is no data
     args = [a if i == still else moved(a, kind) for i, a in enumerate(row.args)]
@@ -97,7 +101,11 @@ def derivatives(row: Row, kind: Kind) -> list[Any]:
     if twice.requires_grad:
         twice.backward()
     missing = [kind.make(np.zeros(x.shape)) for x in xs]
-    return found + [g.data for g in gradients] + [m if x.grad is None else x.grad.data for x, m in zip(xs, missing)]
+    return (
+        found
+        + [g.data for g in gradients]
+        + [m if x.grad is None else x.grad.data for x, m in zip(xs, missing)]
+    )
 
 
 def assert_same(got: list[Any], want: list[Any], kind: Kind) -> None:
@@ -145,10 +153,13 @@ def test_transforms(kind: Kind) -> None:
 
     x, v = np.array([0.3, -0.5, 1.0]), np.array([1.0, 0.5, 2.0])
     for transformed, args in (
-        (minidl.grad(lambda x: f(x).sum()), (x,)), (minidl.jacobian(f), (x,)),
-        (minidl.hvp(lambda x: f(x).sum()), (x, v)), (minidl.hessian(lambda x: f(x).sum()), (x,)),
+        (minidl.grad(lambda x: f(x).sum()), (x,)),
+        (minidl.jacobian(f), (x,)),
+        (minidl.hvp(lambda x: f(x).sum()), (x, v)),
+        (minidl.hessian(lambda x: f(x).sum()), (x,)),
         (lambda x, v: minidl.jvp(f, (x,), (v,))[1], (x, v)),
-        (lambda x: minidl.vjp(f, x)[1]([1.0, 2.0, 3.0])[0], (x,)), (minidl.jacobian(f), (x[:0],)),
+        (lambda x: minidl.vjp(f, x)[1]([1.0, 2.0, 3.0])[0], (x,)),
+        (minidl.jacobian(f), (x[:0],)),
     ):
         assert_same([transformed(*map(kind.make, args))], [transformed(*args)], kind)
     assert minidl.gradcheck(f, kind.make(x))
@@ -190,9 +201,12 @@ def test_recurrent_layers(layer: Any, stateful: bool, kind: Kind) -> None:
 
 
 OPTIMIZERS: list[Any] = [
-    lambda m: optim.SGD(m, lr=0.1), lambda m: optim.SGD(m, lr=0.1, hooks=[hooks.WeightDecay(0.1), hooks.ClipGrad(0.1)]),
-    lambda m: optim.Momentum(m, lr=0.1), lambda m: optim.Momentum(m, lr=0.1, nesterov=True),
-    lambda m: optim.Adam(m, lr=0.1), lambda m: optim.AdamW(m, lr=0.1),
+    lambda m: optim.SGD(m, lr=0.1),
+    lambda m: optim.SGD(m, lr=0.1, hooks=[hooks.WeightDecay(0.1), hooks.ClipGrad(0.1)]),
+    lambda m: optim.Momentum(m, lr=0.1),
+    lambda m: optim.Momentum(m, lr=0.1, nesterov=True),
+    lambda m: optim.Adam(m, lr=0.1),
+    lambda m: optim.AdamW(m, lr=0.1),
 ]
 
 
@@ -201,7 +215,9 @@ OPTIMIZERS: list[Any] = [
 def test_optimizers_also_when_the_model_moves(make: Any, kind: Kind) -> None:
     def run(homes: list[Kind]) -> list[Any]:
         minidl.seed(0)
-        model = layers.Sequential(layers.MLP([5, 3], in_features=4, dtype=np.float64), layers.Dropout(0.2))
+        model = layers.Sequential(
+            layers.MLP([5, 3], in_features=4, dtype=np.float64), layers.Dropout(0.2)
+        )
         optimizer, rng = make(model), np.random.default_rng(0)
         for kind in homes:
             if type(model.parameters()[0].data) is not kind.array:
@@ -228,14 +244,20 @@ def test_training(compile: bool, kind: Kind, tmp_path: Any) -> None:
         rng = np.random.default_rng(0)
         x = kind.make(rng.standard_normal((40, 6, 3)))
         t = kind.make(rng.integers(0, 3, 40))
-        model = layers.Sequential(layers.LSTM(4, return_sequences=False, dtype=np.float64), layers.Linear(3))
+        model = layers.Sequential(
+            layers.LSTM(4, return_sequences=False, dtype=np.float64), layers.Linear(3)
+        )
         model.astype(np.float64)
         optimizer = optim.Adam(model, lr=0.05, hooks=[hooks.ClipGrad(0.5)])
         trainer = Trainer(model, optimizer, F.cross_entropy, metrics=[F.accuracy], compile=compile)
-        rows = trainer.fit(x, t, epochs=3, validation=0.2, batch_size=8, accumulate=2, verbose=0).rows
+        rows = trainer.fit(
+            x, t, epochs=3, validation=0.2, batch_size=8, accumulate=2, verbose=0
+        ).rows
         path = tmp_path / f"{kind.name}.npz"
         trainer.save(path)
-        trainer.fit(x, t, epochs=4, validation=0.2, batch_size=8, accumulate=2, verbose=0, resume=path)
+        trainer.fit(
+            x, t, epochs=4, validation=0.2, batch_size=8, accumulate=2, verbose=0, resume=path
+        )
         minidl.save(model, path)
         model.load_state_dict(minidl.load(path))
         return rows + trainer.history.rows, trainer.evaluate(x, t), trainer.predict(x), model
@@ -270,7 +292,10 @@ def test_a_carried_state_comes_back_where_it_was(kind: Kind, tmp_path: Any) -> N
 @every_kind
 def test_a_compiled_function_runs_eagerly(kind: Kind) -> None:
     w = Variable(kind.make(np.ones(3)))
-    for f, args in ((minidl.compile(lambda x: (x * x).sum()), (w,)), (minidl.compile(lambda: (w * w).sum()), ())):
+    for f, args in (
+        (minidl.compile(lambda x: (x * x).sum()), (w,)),
+        (minidl.compile(lambda: (w * w).sum()), ()),
+    ):
         w.cleargrad()
         for _ in range(2):
             f(*args).backward()
@@ -283,7 +308,9 @@ def test_a_bad_value_is_explained(kind: Kind) -> None:
     model = layers.Linear(3, 1, dtype=np.float64).to(kind.make(np.zeros(0)))
     trainer = Trainer(model, optim.SGD(model), F.mean_squared_error)
     with pytest.raises(FloatingPointError, match=r"The batch's x has nan at \(1, 2\)"):
-        trainer.train_step(kind.make(np.array([[0.0] * 3, [0.0, 0.0, np.nan]])), kind.make(np.zeros((2, 1))))
+        trainer.train_step(
+            kind.make(np.array([[0.0] * 3, [0.0, 0.0, np.nan]])), kind.make(np.zeros((2, 1)))
+        )
 
 
 def test_where_a_layer_can_move() -> None:
@@ -295,7 +322,9 @@ def test_where_a_layer_can_move() -> None:
     model.to("cpu")
     assert type(model.w.data) is np.ndarray
     lazy = layers.Linear(2)
-    lazy(foreign(np.ones((4, 3), np.float32)))  # weights come to be where the first input is, and the bias follows
+    lazy(
+        foreign(np.ones((4, 3), np.float32))
+    )  # weights come to be where the first input is, and the bias follows
     assert {type(p.data) for p in lazy.parameters()} == {Array}
 
 
@@ -304,10 +333,24 @@ def test_where_a_layer_can_move() -> None:
 
 def test_the_strict_array_refuses() -> None:
     x, one = foreign(np.ones((2, 3))), foreign(1.0)
-    for convert in (np.asarray, np.array, float, int, list, np.add.reduce, hash, lambda x: x.max(initial=0)):
+    for convert in (
+        np.asarray,
+        np.array,
+        float,
+        int,
+        list,
+        np.add.reduce,
+        hash,
+        lambda x: x.max(initial=0),
+    ):
         with pytest.raises(TypeError):
             convert(one)
-    for mix in (lambda a: x + a, lambda a: a + x, lambda a: np.where(x > 0, a, x), lambda a: np.add(x, x, out=a)):
+    for mix in (
+        lambda a: x + a,
+        lambda a: a + x,
+        lambda a: np.where(x > 0, a, x),
+        lambda a: np.add(x, x, out=a),
+    ):
         with pytest.raises(TypeError):
             mix(np.ones(3))
     with pytest.raises(TypeError):
@@ -317,4 +360,6 @@ def test_the_strict_array_refuses() -> None:
             x[index]
     with pytest.raises(ValueError, match="truth"):
         bool(x)
-    assert bool(one) and type(x.sum()) is Array and type(x[0, 0]) is Array and type(np.sum(x)) is Array
+    assert (
+        bool(one) and type(x.sum()) is Array and type(x[0, 0]) is Array and type(np.sum(x)) is Array
+    )

@@ -53,8 +53,11 @@ def test_functions_leaves_and_results() -> None:
     x, w = Variable(np.ones((5, 3)), name="x"), Parameter(np.ones((3, 4), np.float32))
     text = graph.dot(np.tanh(x @ w))
     assert boxes(text) == {
-        "x0": r"x\n(5, 3) float64", "x1": r"x1\n(3, 4) float32",
-        "f0": r"matmul\n(5, 4) float64", "f1": r"tanh\n(5, 4) float64", "y0": r"y0\n(5, 4) float64",
+        "x0": r"x\n(5, 3) float64",
+        "x1": r"x1\n(3, 4) float32",
+        "f0": r"matmul\n(5, 4) float64",
+        "f1": r"tanh\n(5, 4) float64",
+        "y0": r"y0\n(5, 4) float64",
     }
     assert arrows(text) == ["x0 -> f0", "x1 -> f0", "f0 -> f1", "f1 -> y0"]
 
@@ -63,7 +66,11 @@ def test_a_shared_leaf_is_drawn_once_and_every_use_is_an_arrow() -> None:
     x = Variable(2.0)
     text = graph.dot(x * x + np.sin(x))
     assert [name for name in boxes(text) if name[0] == "x"] == ["x0"]
-    assert sorted(a for a in arrows(text) if a.startswith("x0")) == ["x0 -> f0", "x0 -> f0", "x0 -> f1"]
+    assert sorted(a for a in arrows(text) if a.startswith("x0")) == [
+        "x0 -> f0",
+        "x0 -> f0",
+        "x0 -> f1",
+    ]
 
 
 def test_arguments_come_in_their_order() -> None:
@@ -80,7 +87,10 @@ def test_several_results_share_what_lies_behind_them() -> None:
     b.name = "twice"
     text = graph.dot(a, b, h)
     assert [label for name, label in boxes(text).items() if name[0] == "y"] == [
-        r"y0\n() float64", r"twice\n() float64", r"y2\n() float64"]
+        r"y0\n() float64",
+        r"twice\n() float64",
+        r"y2\n() float64",
+    ]
     assert sum(label.startswith("exp") for label in boxes(text).values()) == 1
     assert boxes(graph.dot(a, a)) == {**boxes(graph.dot(a)), "y1": r"y1\n() float64"}
 
@@ -100,7 +110,9 @@ def test_gradient_of_a_gradient() -> None:
     text = graph.dot(second_derivative())
     assert sum(label.startswith("multiply") for label in boxes(text).values()) >= 3
     assert [name for name in boxes(text) if name[0] == "x"] == ["x0"]
-    assert len([a for a in arrows(text) if a.startswith("f0 ")]) >= 3  # tanh's output is in its own derivative
+    assert (
+        len([a for a in arrows(text) if a.startswith("f0 ")]) >= 3
+    )  # tanh's output is in its own derivative
 
 
 def test_outputs_of_a_split_are_labelled_arrows_from_one_box() -> None:
@@ -142,7 +154,10 @@ def test_outputs_behind_a_cut() -> None:
     a, b = np.split(np.exp(Variable(np.arange(4.0))), 2)
     y, z = a * 2, b * 3
     a.unchain_backward()
-    assert r"split[0]\ncut" in boxes(graph.dot(y)).values() or r"output[0]\ncut" in boxes(graph.dot(y)).values()
+    assert (
+        r"split[0]\ncut" in boxes(graph.dot(y)).values()
+        or r"output[0]\ncut" in boxes(graph.dot(y)).values()
+    )
     assert any(label.endswith(r"\ncut") for label in boxes(graph.dot(z)).values())
 
 
@@ -165,7 +180,9 @@ def test_a_leaf_with_a_newer_value_is_told_from_it() -> None:
     x.data = 3.0
     text = graph.dot(y + x)
     assert sorted(label for name, label in boxes(text).items() if name[0] == "x") == [
-        r"x\n() float64", r"x\n() float64\nolder value"]
+        r"x\n() float64",
+        r"x\n() float64\nolder value",
+    ]
 
 
 def test_drawing_changes_nothing() -> None:
@@ -178,14 +195,29 @@ def test_drawing_changes_nothing() -> None:
 
 # ---- escapes and stability -------------------------------------------------------------------------------
 
-NAMES = ['say "x"', "back\\slash\\", "\\N \\l", "two\nlines", "<b>bold</b>", "a|b{c}", "R&amp;D &#65;",
-         "größe 大きさ ∂x", "tab\tbell\a", "]; x -> y", "\ud800"]
+NAMES = [
+    'say "x"',
+    "back\\slash\\",
+    "\\N \\l",
+    "two\nlines",
+    "<b>bold</b>",
+    "a|b{c}",
+    "R&amp;D &#65;",
+    "größe 大きさ ∂x",
+    "tab\tbell\a",
+    "]; x -> y",
+    "\ud800",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_quoted(name: str) -> None:
     text = graph.dot(Variable(1.0, name=name))
-    assert all(line.count("[label=") == 1 and line.endswith("]") for line in text.splitlines() if " [label" in line)
+    assert all(
+        line.count("[label=") == 1 and line.endswith("]")
+        for line in text.splitlines()
+        if " [label" in line
+    )
     assert text.encode("utf-8") and len(boxes(text)) == 2
 
 
@@ -196,8 +228,12 @@ def test_graphviz_shows_names_as_they_are(name: str, tmp_path: Path) -> None:
 
     x = Variable(1.0, name=name)
     svg = graph.render(np.exp(x), path=tmp_path / "g.svg").read_bytes()
-    shown = [part.text or "" for part in tree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
-    wanted = [re.sub(r"[\t\a\ud800]", lambda c: f"\\x{ord(c[0]):02x}", line) for line in name.split("\n")]
+    shown = [
+        part.text or "" for part in tree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    ]
+    wanted = [
+        re.sub(r"[\t\a\ud800]", lambda c: f"\\x{ord(c[0]):02x}", line) for line in name.split("\n")
+    ]
     assert set(wanted) <= {line.replace("\xa0", " ") for line in shown}
 
 
@@ -216,8 +252,12 @@ def test_equal_programs_give_equal_text_in_other_processes() -> None:
     assert here == graph.dot(second_derivative(), with_split())
     for seed, waste in (("1", 0), ("2", 17)):
         program = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests"), waste=waste)
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True,
-                              env={"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"})
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONUTF8": "1"},
+        )
         assert done.stdout.decode() == here
 
 
@@ -233,7 +273,8 @@ def test_a_long_chain() -> None:
 
 @needs_graphviz
 @pytest.mark.parametrize(
-    ("ending", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("SVG", b"<?xml")]
+    ("ending", "magic"),
+    [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("SVG", b"<?xml")],
 )
 def test_rendered(ending: str, magic: bytes, tmp_path: Path) -> None:
     path = graph.render(second_derivative(), with_split(), path=tmp_path / f"g.{ending}")
@@ -247,7 +288,9 @@ def test_text_needs_no_graphviz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert path.read_text(encoding="utf-8") == graph.dot(y)
 
 
-def test_without_graphviz_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_graphviz_the_error_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(RuntimeError, match=r"install Graphviz .*\.dot"):
         graph.render(np.exp(Variable(1.0)), path=tmp_path / "g.svg")

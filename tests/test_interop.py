@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Variable, interop, layers
+from minidl import Variable, layers
 from minidl import functions as F
-from minidl.interop import load_torch_state_dict, torch_state_dict
+from minidl.interop import torch as interop
+from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
 STORED = Path(__file__).parent / "reference" / "torch_models.npz"
 
@@ -28,7 +29,9 @@ class Forecaster(layers.Layer):
 MODELS = {
     "linear": lambda: layers.Linear(4),
     "mlp": lambda: layers.MLP([7, 6, 3], activation=F.tanh),
-    "sequential": lambda: layers.Sequential(layers.Linear(7), F.tanh, layers.Linear(6), F.tanh, layers.Linear(3)),
+    "sequential": lambda: layers.Sequential(
+        layers.Linear(7), F.tanh, layers.Linear(6), F.tanh, layers.Linear(3)
+    ),
     "rnn": lambda: layers.RNN(5),
     "lstm": lambda: layers.LSTM(5),
     "two lstms": lambda: layers.Sequential(layers.LSTM(5), layers.LSTM(5)),
@@ -80,9 +83,15 @@ def test_what_both_share_is_left_out_of_names():
 
 def test_names_say_which_is_which():
     rng = np.random.default_rng(0)
-    state = {f"{n}.{k}": rng.normal(size=s) for n in ("fc2", "fc1") for k, s in [("weight", (3, 3)), ("bias", (3,))]}
+    state = {
+        f"{n}.{k}": rng.normal(size=s)
+        for n in ("fc2", "fc1")
+        for k, s in [("weight", (3, 3)), ("bias", (3,))]
+    }
     model = layers.MLP([3, 3])
-    with pytest.raises(ValueError, match=r'for layers.0, layers.1; no layer for fc2, fc1; .*"layers.0": "fc2"'):
+    with pytest.raises(
+        ValueError, match=r'for layers.0, layers.1; no layer for fc2, fc1; .*"layers.0": "fc2"'
+    ):
         load_torch_state_dict(model, state)  # not by order, which would be wrong here
     load_torch_state_dict(model, state, names={"layers.0": "fc1", "layers.1": "fc2"})
     np.testing.assert_allclose(model[0].w.data, state["fc1.weight"].T, rtol=1e-6)
@@ -113,8 +122,12 @@ def test_what_does_not_fit_is_refused_and_nothing_changed(change, message):
 
 def test_other_cells_are_refused():
     with pytest.raises(ValueError, match="weights of an LSTM, got those of: GRU"):
-        load_torch_state_dict(layers.LSTM(2), {"weight_ih_l0": np.ones((6, 3)), "weight_hh_l0": np.ones((6, 2))})
-    both = {f"{k}_l0{d}": np.ones((8, 2)) for k in ("weight_ih", "weight_hh") for d in ("", "_reverse")}
+        load_torch_state_dict(
+            layers.LSTM(2), {"weight_ih_l0": np.ones((6, 3)), "weight_hh_l0": np.ones((6, 2))}
+        )
+    both = {
+        f"{k}_l0{d}": np.ones((8, 2)) for k in ("weight_ih", "weight_hh") for d in ("", "_reverse")
+    }
     with pytest.raises(ValueError, match="weight_ih_l0_reverse"):
         load_torch_state_dict(layers.LSTM(2), both)
     with pytest.raises(TypeError, match="want a dict, such as PyTorch's"):
@@ -169,11 +182,15 @@ def random_pair(torch, rng):
     kind = rng.choice(["mlp", "rnn", "lstm", "deep"])
     if kind == "mlp":
         bias = bool(rng.integers(2))
-        theirs = nn.Sequential(nn.Linear(n, hidden, bias=bias), nn.ReLU(), nn.Linear(hidden, out, bias=bias))
+        theirs = nn.Sequential(
+            nn.Linear(n, hidden, bias=bias), nn.ReLU(), nn.Linear(hidden, out, bias=bias)
+        )
         return layers.MLP([hidden, out], bias=bias), theirs, rng.normal(size=(batch, n))
     depth, bias = (2, True) if kind == "deep" else (1, bool(rng.integers(2)))
     ours = layers.RNN if kind == "rnn" else layers.LSTM
-    theirs = (nn.RNN if kind == "rnn" else nn.LSTM)(n, hidden, num_layers=depth, bias=bias, batch_first=True)
+    theirs = (nn.RNN if kind == "rnn" else nn.LSTM)(
+        n, hidden, num_layers=depth, bias=bias, batch_first=True
+    )
     model = ours(hidden) if depth == 1 else layers.Sequential(*[ours(hidden) for _ in range(depth)])
     return model, theirs, rng.normal(size=(batch, time, n))
 
@@ -189,7 +206,9 @@ def test_random_models_against_pytorch(seed):
     y = y[0] if isinstance(y, tuple) else y
     np.testing.assert_allclose(model(x).data, y.detach().numpy(), rtol=1e-4, atol=1e-6)
     back = torch_state_dict(model)
-    if back.keys() == theirs.state_dict().keys():  # several layers are several modules, and ours have always biases
+    if (
+        back.keys() == theirs.state_dict().keys()
+    ):  # several layers are several modules, and ours have always biases
         theirs.load_state_dict({name: torch.from_numpy(a) for name, a in back.items()})
         again = theirs(torch.from_numpy(x))
         again = again[0] if isinstance(again, tuple) else again
@@ -205,7 +224,10 @@ def test_tensors_and_variables_share_memory():
     back = torch.from_dlpack(x)
     back[1] = 6
     assert t[1] == 6
-    half = {"weight": torch.ones(2, 3, dtype=torch.bfloat16), "bias": torch.zeros(2, requires_grad=True)}
+    half = {
+        "weight": torch.ones(2, 3, dtype=torch.bfloat16),
+        "bias": torch.zeros(2, requires_grad=True),
+    }
     model = layers.Linear(2)
     load_torch_state_dict(model, half)
     assert model.w.dtype == np.float32

@@ -35,16 +35,36 @@ class Residual(layers.Layer):
         y = x + F.tanh(self.a(x)) * self.scale
         y = (y - y.mean(-1, keepdims=True)) / np.sqrt(F.square(y).sum(axis=2, keepdims=True) + 1e-3)
         h = self.b(2 * y[:, ::2, :] - 1)
-        z = np.concatenate([h, y.max(axis=1), y[:, -1, 1:], y[:, 0][:, None, :2].reshape(x.shape[0], 2)], axis=1)
-        return F.clip(z, -1, 1).reshape(x.shape[0], 11), abs(y).transpose(0, 2, 1), z.swapaxes(0, 1).T ** 2
+        z = np.concatenate(
+            [h, y.max(axis=1), y[:, -1, 1:], y[:, 0][:, None, :2].reshape(x.shape[0], 2)], axis=1
+        )
+        return (
+            F.clip(z, -1, 1).reshape(x.shape[0], 11),
+            abs(y).transpose(0, 2, 1),
+            z.swapaxes(0, 1).T ** 2,
+        )
 
 
 def sequential(activation):
-    return layers.Sequential(layers.Linear(3, 8), activation, layers.Dropout(0.5), layers.Linear(8, 4), activation)
+    return layers.Sequential(
+        layers.Linear(3, 8), activation, layers.Dropout(0.5), layers.Linear(8, 4), activation
+    )
 
 
-ACTIVATIONS = [F.relu, F.tanh, F.sigmoid, F.gelu, lambda x: F.gelu(x, approximate=True), F.leaky_relu, F.softplus,
-               F.softmax, F.log_softmax, np.exp, lambda x: F.leaky_relu(x, 0.3), lambda x: F.softmax(x, axis=0)]
+ACTIVATIONS = [
+    F.relu,
+    F.tanh,
+    F.sigmoid,
+    F.gelu,
+    lambda x: F.gelu(x, approximate=True),
+    F.leaky_relu,
+    F.softplus,
+    F.softmax,
+    F.log_softmax,
+    np.exp,
+    lambda x: F.leaky_relu(x, 0.3),
+    lambda x: F.softmax(x, axis=0),
+]
 FLAT, SEQUENCES = (5, 3), (5, 7, 3)
 MODELS = {
     "linear": (lambda: layers.Linear(3, 4), FLAT),
@@ -57,12 +77,22 @@ MODELS = {
     "lstm": (lambda: layers.LSTM(3, 5), SEQUENCES),
     "lstm, last": (lambda: layers.LSTM(3, 5, return_sequences=False), SEQUENCES),
     "stateful lstm": (lambda: layers.LSTM(3, 5, stateful=True), SEQUENCES),
-    "deep": (lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh), SEQUENCES),
+    "deep": (
+        lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh),
+        SEQUENCES,
+    ),
     "forecaster": (Forecaster, SEQUENCES),
     "residual": (Residual, SEQUENCES),
-    "steps as rows": (lambda: layers.Sequential(lambda x: x.reshape(-1, 3), layers.Linear(3, 2),
-                                                lambda x: x.reshape(-1, 7, 2)), SEQUENCES),
-    "many at once": (lambda: layers.Sequential(Forecaster(), layers.MLP([4, 3], in_features=2), F.softmax), SEQUENCES),
+    "steps as rows": (
+        lambda: layers.Sequential(
+            lambda x: x.reshape(-1, 3), layers.Linear(3, 2), lambda x: x.reshape(-1, 7, 2)
+        ),
+        SEQUENCES,
+    ),
+    "many at once": (
+        lambda: layers.Sequential(Forecaster(), layers.MLP([4, 3], in_features=2), F.softmax),
+        SEQUENCES,
+    ),
 }
 
 
@@ -98,7 +128,9 @@ def test_onnxruntime_gives_the_same(name, tmp_path):
             assert a.dtype == b.dtype
             np.testing.assert_allclose(a, b.data, rtol=1e-5, atol=1e-5)
     known = session.get_inputs()[0].shape
-    assert known == (["batch", 7 if name == "steps as rows" else "time", 3] if len(shape) == 3 else ["batch", 3])
+    assert known == (
+        ["batch", 7 if name == "steps as rows" else "time", 3] if len(shape) == 3 else ["batch", 3]
+    )
     assert session.get_outputs()[0].shape[0] == "batch"
 
 
@@ -143,17 +175,42 @@ class Branching(layers.Layer):
 @pytest.mark.parametrize(
     ("model", "x", "error", "message"),
     [
-        (layers.MLP([4, 2]), np.ones((2, 3)), ValueError, "layers.0.w have no data yet: train the model, or call it"),
+        (
+            layers.MLP([4, 2]),
+            np.ones((2, 3)),
+            ValueError,
+            "layers.0.w have no data yet: train the model, or call it",
+        ),
         (F.relu, np.ones((2, 3)), TypeError, "want a layer of minidl"),
         (layers.Linear(3, 2), np.ones((2, 3), int), ValueError, "want a floating example"),
         (layers.Linear(3, 2), np.ones((2, 4)), ValueError, "want input of shape"),
         (layers.RNN(3, 2), np.ones((2, 3)), ValueError, "was given one step"),
         (layers.LSTM(3, 2), np.ones((2, 3)), ValueError, "was given one step"),
         (Branching(), np.ones((2, 3)), ValueError, "something else for other values"),
-        (layers.Sequential(layers.Linear(3, 2), F.expm1), np.ones((2, 3)), ValueError, "expm1 has no ONNX form"),
-        (layers.Sequential(lambda x: x.data), np.ones((2, 3)), ValueError, "not computed from its input by functions"),
-        (layers.Sequential(lambda x: minidl.Variable(1.0) * 2), np.ones((2, 3)), ValueError, "does not depend on its"),
-        (layers.Sequential(lambda x: x[[0, 1]]), np.ones((2, 3)), ValueError, "indices other than integers, slices"),
+        (
+            layers.Sequential(layers.Linear(3, 2), F.expm1),
+            np.ones((2, 3)),
+            ValueError,
+            "expm1 has no ONNX form",
+        ),
+        (
+            layers.Sequential(lambda x: x.data),
+            np.ones((2, 3)),
+            ValueError,
+            "not computed from its input by functions",
+        ),
+        (
+            layers.Sequential(lambda x: minidl.Variable(1.0) * 2),
+            np.ones((2, 3)),
+            ValueError,
+            "does not depend on its",
+        ),
+        (
+            layers.Sequential(lambda x: x[[0, 1]]),
+            np.ones((2, 3)),
+            ValueError,
+            "indices other than integers, slices",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_said(model, x, error, message, tmp_path):
@@ -175,4 +232,7 @@ def test_other_endings_and_the_missing_extra(tmp_path):
             print(error)
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == 'minidl.onnx.export needs the package onnx: pip install "minidl[onnx]"'
+    assert (
+        done.stdout.strip()
+        == 'minidl.onnx.export needs the package onnx: pip install "minidl[onnx]"'
+    )

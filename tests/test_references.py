@@ -21,7 +21,9 @@ def cases(name):
     position, params = 0, []
     for number, case in enumerate(index):
         for key, shape in case.pop("shapes").items():
-            case[key] = numbers[position : (position := position + int(np.prod(shape)))].reshape(shape)
+            case[key] = numbers[position : (position := position + int(np.prod(shape)))].reshape(
+                shape
+            )
         label = case.get("call") or f"{case['model']} {case['optimizer']}"
         params.append(pytest.param(case, id=f"{number}: {label}"))
     assert position == numbers.size
@@ -29,13 +31,17 @@ def cases(name):
 
 
 def every(case, prefix):
-    return {key.removeprefix(prefix): value for key, value in case.items() if key.startswith(prefix)}
+    return {
+        key.removeprefix(prefix): value for key, value in case.items() if key.startswith(prefix)
+    }
 
 
 def close(ours, theirs, tolerance):
     assert isinstance(ours, Variable)
     assert ours.dtype == np.float64
-    np.testing.assert_allclose(ours.data, theirs, rtol=tolerance, atol=tolerance)  # checks the shape too
+    np.testing.assert_allclose(
+        ours.data, theirs, rtol=tolerance, atol=tolerance
+    )  # checks the shape too
 
 
 @pytest.mark.parametrize("case", cases("functions.npz"))
@@ -53,7 +59,9 @@ def test_value_gradient_and_second_derivative(case):
             close(gradient, case[f"first {name}"], 1e-11)
 
     along = sum(F.sum(gradient * case[f"v {name}"]) for name, gradient in first.items())
-    along = along + sum(F.sum(x) for x in inputs.values()) * 0.0  # so that it depends on all of them
+    along = (
+        along + sum(F.sum(x) for x in inputs.values()) * 0.0
+    )  # so that it depends on all of them
     second = minidl.gradients(along, list(inputs.values()))
     for name, gradient in zip(inputs, second, strict=True):
         close(gradient, case[f"second {name}"], 1e-11)

@@ -38,11 +38,21 @@ def test_a_model_round_trip_is_exact(path):
 
 def test_arrays_and_numbers_of_all_kinds(path):
     state = {
-        "a.b.0": np.arange(6, dtype=np.float32).reshape(2, 3), "zero-d": np.array(1.5), "empty": np.zeros((0, 3)),
-        "file": np.array([True, False]), "x": np.array(1), "x.npy": np.array(2), "number": 3, "rate": 0.1,
-        "columns": np.asfortranarray(np.ones((2, 3))), "text": "adam", "ü/é": np.array([np.nan, np.inf, -0.0]),
-        "bits": np.array(7, np.uint64), "v": minidl.Variable([1.0]), "strided": np.arange(10)[::3],
-    }  # fmt: skip
+        "a.b.0": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "zero-d": np.array(1.5),
+        "empty": np.zeros((0, 3)),
+        "file": np.array([True, False]),
+        "x": np.array(1),
+        "x.npy": np.array(2),
+        "number": 3,
+        "rate": 0.1,
+        "columns": np.asfortranarray(np.ones((2, 3))),
+        "text": "adam",
+        "ü/é": np.array([np.nan, np.inf, -0.0]),
+        "bits": np.array(7, np.uint64),
+        "v": minidl.Variable([1.0]),
+        "strided": np.arange(10)[::3],
+    }
     minidl.save(state, path)
     loaded = minidl.load(path)
     assert list(loaded) == list(state)
@@ -110,12 +120,16 @@ def test_what_cannot_be_saved(path, obj, complaint):
 @pytest.mark.parametrize("name", ["model", "model.npy", "model.pt"])
 def test_the_suffix_is_npz(tmp_path, name):
     for call in (lambda: minidl.save({}, tmp_path / name), lambda: minidl.load(tmp_path / name)):
-        with pytest.raises(ValueError, match=f"want a path that ends in .npz or .safetensors, got .*{name}"):
+        with pytest.raises(
+            ValueError, match=f"want a path that ends in .npz or .safetensors, got .*{name}"
+        ):
             call()
 
 
 def test_arguments_the_wrong_way_round(path):
-    with pytest.raises(ValueError, match=r"save: want a path that ends in \.npz or \.safetensors, got \{\}"):
+    with pytest.raises(
+        ValueError, match=r"save: want a path that ends in \.npz or \.safetensors, got \{\}"
+    ):
         minidl.save(path, {})
 
 
@@ -173,13 +187,21 @@ def write_damaged(path):
 @pytest.mark.parametrize(
     "write",
     [
-        write_text, write_objects, write_other_zip, write_no_array, write_half, write_damaged,
-        write_damaged_compressed, write_encrypted,
+        write_text,
+        write_objects,
+        write_other_zip,
+        write_no_array,
+        write_half,
+        write_damaged,
+        write_damaged_compressed,
+        write_encrypted,
     ],
 )
 def test_files_of_another_kind(path, write):
     write(path)
-    with pytest.raises(ValueError, match=r"load: .*model\.npz is no file of plain arrays as save writes it: "):
+    with pytest.raises(
+        ValueError, match=r"load: .*model\.npz is no file of plain arrays as save writes it: "
+    ):
         minidl.load(path)
 
 
@@ -201,7 +223,9 @@ def test_dots_and_slashes_within_a_name_are_fine(path):
 
 def test_a_folder_in_the_way(path):
     path.mkdir()
-    with pytest.raises(IsADirectoryError, match=r"save: .*model\.npz is a folder, wanted the place of a file"):
+    with pytest.raises(
+        IsADirectoryError, match=r"save: .*model\.npz is a folder, wanted the place of a file"
+    ):
         minidl.save({"a": np.ones(2)}, path)
     with pytest.raises(FileNotFoundError):
         minidl.load(path)
@@ -217,7 +241,9 @@ def test_no_permission(path, monkeypatch):
         return real(file, mode, *args, **keywords)
 
     monkeypatch.setattr(builtins, "open", refuses)
-    with pytest.raises(PermissionError, match=r"save: .*model\.npz was not written, .*: Permission denied"):
+    with pytest.raises(
+        PermissionError, match=r"save: .*model\.npz was not written, .*: Permission denied"
+    ):
         minidl.save({"a": np.zeros(2)}, path)
     monkeypatch.undo()
     assert minidl.load(path)["a"].tolist() == [1, 1]
@@ -242,12 +268,23 @@ def test_a_link_stays_one_and_the_mode_of_a_file_too(path, tmp_path):
     link = tmp_path / "link.npz"
     link.symlink_to(path)
     minidl.save({"a": np.zeros(2)}, link)
-    assert link.is_symlink() and minidl.load(path)["a"].tolist() == [0, 0] and path.stat().st_mode & 0o777 == 0o640
+    assert (
+        link.is_symlink()
+        and minidl.load(path)["a"].tolist() == [0, 0]
+        and path.stat().st_mode & 0o777 == 0o640
+    )
 
 
 def test_what_dead_processes_left_is_swept(path):
-    old, new, held, other = (path.with_name(f".{name}.tmp") for name in (
-        "model.npz.00000001", "model.npz.00000002", "model.npz.00000003", "model.npz.backup"))  # fmt: skip
+    old, new, held, other = (
+        path.with_name(f".{name}.tmp")
+        for name in (
+            "model.npz.00000001",
+            "model.npz.00000002",
+            "model.npz.00000003",
+            "model.npz.backup",
+        )
+    )
     for file in (old, new, held, other):
         file.write_bytes(b"half")
         if file is not new:
@@ -279,19 +316,31 @@ def test_safetensors_round_trip_is_exact(tensors):
     rng = np.random.default_rng(0)
     w = rng.standard_normal((4, 6))
     state = {
-        "w": w, "columns": np.asfortranarray(w), "turned": w.T, "strided": w[::2, ::3], "backwards": w[::-1],
-        "big": w.astype(">f8"), "zero-d": np.array(1.5, np.float32), "empty": np.zeros((0, 3)), "n": 3,
-        "mask": w[0] > 0, "half": w.astype(np.float16), "complex": w.astype(np.complex64),
+        "w": w,
+        "columns": np.asfortranarray(w),
+        "turned": w.T,
+        "strided": w[::2, ::3],
+        "backwards": w[::-1],
+        "big": w.astype(">f8"),
+        "zero-d": np.array(1.5, np.float32),
+        "empty": np.zeros((0, 3)),
+        "n": 3,
+        "mask": w[0] > 0,
+        "half": w.astype(np.float16),
+        "complex": w.astype(np.complex64),
         "broadcast": np.broadcast_to(w[0], (3, 6)),
         **{f"i{bits}": np.arange(3, dtype=f"i{bits}") for bits in (1, 2, 4, 8)},
         **{f"u{bits}": np.arange(3, dtype=f"u{bits}") for bits in (1, 2, 4, 8)},
-    }  # fmt: skip
+    }
     minidl.save(state, tensors)
     loaded = minidl.load(tensors)
     assert loaded.keys() == state.keys()
     for name, value in state.items():
         value = np.asarray(value)
-        assert loaded[name].dtype == value.dtype.newbyteorder("=") and loaded[name].shape == value.shape
+        assert (
+            loaded[name].dtype == value.dtype.newbyteorder("=")
+            and loaded[name].shape == value.shape
+        )
         np.testing.assert_array_equal(loaded[name], value)
         assert loaded[name].flags.writeable
 
@@ -319,7 +368,9 @@ def test_bfloat16_becomes_float32(tensors):
     assert loaded.dtype == np.float32 and loaded.tolist() == values.reshape(2, 2).tolist()
 
 
-@pytest.mark.parametrize("value", [np.array("text"), np.ones(2, complex), np.ones(2, np.longdouble)])
+@pytest.mark.parametrize(
+    "value", [np.array("text"), np.ones(2, complex), np.ones(2, np.longdouble)]
+)
 def test_what_safetensors_has_not(tensors, value):
     with pytest.raises(TypeError, match=r"save: safetensors has no 'a' of dtype .*; \.npz has"):
         minidl.save({"a": value}, tensors)
@@ -328,7 +379,9 @@ def test_what_safetensors_has_not(tensors, value):
 def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "safetensors", None)
     path = tmp_path / "model.safetensors"
-    with pytest.raises(ImportError, match=r"save: \.safetensors needs its package: pip install 'minidl\["):
+    with pytest.raises(
+        ImportError, match=r"save: \.safetensors needs its package: pip install 'minidl\["
+    ):
         minidl.save({"a": np.ones(2)}, path)
     path.write_bytes(b"")
     with pytest.raises(ImportError, match="load: "):

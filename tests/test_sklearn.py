@@ -22,7 +22,9 @@ from minidl.sklearn import MLPClassifier, MLPRegressor  # noqa: E402
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 def test_scikit_learns_own_checks(kind):
     found = check_estimator(kind(), on_fail=None, on_skip=None)
-    assert [(check["check_name"], check["exception"]) for check in found if check["status"] == "failed"] == []
+    assert [
+        (check["check_name"], check["exception"]) for check in found if check["status"] == "failed"
+    ] == []
     assert sum(check["status"] == "passed" for check in found) > 50
 
 
@@ -39,9 +41,14 @@ def test_digits_and_diabetes():
 
 def test_grid_search_in_a_pipeline():
     x, y = datasets.load_iris(return_X_y=True)
-    model = pipeline.make_pipeline(preprocessing.StandardScaler(), MLPClassifier(random_state=0, max_iter=30))
+    model = pipeline.make_pipeline(
+        preprocessing.StandardScaler(), MLPClassifier(random_state=0, max_iter=30)
+    )
     names = np.array(["setosa", "versicolor", "virginica"])
-    grid = {"mlpclassifier__hidden_layer_sizes": [(8,), (16, 8)], "mlpclassifier__activation": ["relu", "tanh", F.gelu]}
+    grid = {
+        "mlpclassifier__hidden_layer_sizes": [(8,), (16, 8)],
+        "mlpclassifier__activation": ["relu", "tanh", F.gelu],
+    }
     search = model_selection.GridSearchCV(model, grid, cv=3).fit(x, names[y])
     assert search.best_score_ > 0.9
     assert search.predict(x[:1])[0] == "setosa"
@@ -49,7 +56,9 @@ def test_grid_search_in_a_pipeline():
 
 def test_weights_and_ensembles():
     x, y = datasets.make_moons(300, noise=0.2, random_state=0)
-    boosted = ensemble.AdaBoostClassifier(MLPClassifier((10,), random_state=0), n_estimators=3, random_state=0)
+    boosted = ensemble.AdaBoostClassifier(
+        MLPClassifier((10,), random_state=0), n_estimators=3, random_state=0
+    )
     assert boosted.fit(x, y).score(x, y) > 0.85
     weight = np.where(y == 0, 1.0, 0.0)
     assert (MLPClassifier(random_state=0).fit(x, y, sample_weight=weight).predict(x) == 0).all()
@@ -63,7 +72,9 @@ def test_weights_and_ensembles():
 def test_early_stopping_keeps_the_best():
     x, y = datasets.load_diabetes(return_X_y=True)
     x = preprocessing.scale(x)
-    model = MLPRegressor((50,), early_stopping=True, max_iter=500, n_iter_no_change=5, random_state=0).fit(x, y)
+    model = MLPRegressor(
+        (50,), early_stopping=True, max_iter=500, n_iter_no_change=5, random_state=0
+    ).fit(x, y)
     assert model.n_iter_ < 500
     assert len(model.validation_scores_) == len(model.loss_curve_) == model.n_iter_
     assert max(model.validation_scores_[-5:]) <= max(model.validation_scores_) + model.tol
@@ -93,15 +104,24 @@ def test_pickled_cloned_and_verbose(capsys):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"activation": "swish"}, "MLPRegressor: activation must be one of relu, tanh, logistic, .* got 'swish'"),
-        ({"hidden_layer_sizes": (10, 0)}, r"hidden_layer_sizes must be a list of positive integers, .* got \(10, 0\)"),
+        (
+            {"activation": "swish"},
+            "MLPRegressor: activation must be one of relu, tanh, logistic, .* got 'swish'",
+        ),
+        (
+            {"hidden_layer_sizes": (10, 0)},
+            r"hidden_layer_sizes must be a list of positive integers, .* got \(10, 0\)",
+        ),
         ({"hidden_layer_sizes": "large"}, "hidden_layer_sizes must be"),
         ({"learning_rate_init": 0}, "learning_rate_init must be a positive number, got 0"),
         ({"max_iter": 2.5}, 'max_iter must be "auto" or a positive integer, got 2.5'),
         ({"batch_size": 0}, "batch_size must be"),
         ({"alpha": -1}, "alpha must be"),
         ({"validation_fraction": 1}, "validation_fraction must be between 0 and 1, got 1"),
-        ({"learning_rate_init": 1e30}, "the loss is .* in epoch .*: lower learning_rate_init, or scale X"),
+        (
+            {"learning_rate_init": 1e30},
+            "the loss is .* in epoch .*: lower learning_rate_init, or scale X",
+        ),
     ],
 )
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of the steps that are too long
@@ -123,7 +143,10 @@ def test_the_missing_extra_is_named():
             print(error)
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == 'minidl.sklearn.MLPClassifier needs scikit-learn: pip install "minidl[sklearn]"'
+    assert (
+        done.stdout.strip()
+        == 'minidl.sklearn.MLPClassifier needs scikit-learn: pip install "minidl[sklearn]"'
+    )
 
 
 def test_minidl_does_not_import_it():

@@ -9,8 +9,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-if os.environ.get("OMP_NUM_THREADS") == "1":  # read when JAX starts; worker.py also pins the process
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+if (
+    os.environ.get("OMP_NUM_THREADS") == "1"
+):  # read when JAX starts; worker.py also pins the process
+    os.environ.setdefault(
+        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    )
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +23,9 @@ from benchmarks import formulas
 from benchmarks.formulas import DECAY
 from benchmarks.workloads import Data, Step
 
-jax.config.update("jax_enable_x64", True)  # W1 and W8 are float64; float32 arrays stay what they are
+jax.config.update(
+    "jax_enable_x64", True
+)  # W1 and W8 are float64; float32 arrays stay what they are
 VERSION = f"JAX {jax.__version__}"
 State = Any
 
@@ -53,11 +59,21 @@ def adam(loss_of: Callable[[Any], Any], params: list[Any], lr: float, decay: flo
         ms = [0.9 * m + 0.1 * g for m, g in zip(ms, grads)]
         vs = [0.999 * v + 0.001 * g * g for v, g in zip(vs, grads)]
         a, b = 1 - 0.9**t, 1 - 0.999**t
-        params = [p * (1 - lr * decay) - lr * (m / a) / (jnp.sqrt(v / b) + 1e-8) for p, m, v in zip(params, ms, vs)]
+        params = [
+            p * (1 - lr * decay) - lr * (m / a) / (jnp.sqrt(v / b) + 1e-8)
+            for p, m, v in zip(params, ms, vs)
+        ]
         return loss, (params, ms, vs, t)
 
-    return loop(update, (params, [jnp.zeros_like(p) for p in params], [jnp.zeros_like(p) for p in params],
-                         jnp.float32(0)))
+    return loop(
+        update,
+        (
+            params,
+            [jnp.zeros_like(p) for p in params],
+            [jnp.zeros_like(p) for p in params],
+            jnp.float32(0),
+        ),
+    )
 
 
 def arrays(found: Any) -> list[Any]:
@@ -74,12 +90,19 @@ def w1(d: Data) -> Step:
 
 def w2(d: Data) -> Step:
     x, t = arrays((d.x, d.t))
-    return descend(lambda ws: ((formulas.mlp(ws, x, jax.nn.sigmoid) - t) ** 2).mean(), arrays(d.weights), d.lr)
+    return descend(
+        lambda ws: ((formulas.mlp(ws, x, jax.nn.sigmoid) - t) ** 2).mean(), arrays(d.weights), d.lr
+    )
 
 
 def classifier(d: Data, decay: float = 0.0) -> Step:
     x, t = arrays((d.x, d.t))
-    return adam(lambda ws: cross_entropy(formulas.mlp(ws, x, jax.nn.relu), t), arrays(d.weights), d.lr, decay)
+    return adam(
+        lambda ws: cross_entropy(formulas.mlp(ws, x, jax.nn.relu), t),
+        arrays(d.weights),
+        d.lr,
+        decay,
+    )
 
 
 def w3(d: Data) -> Step:
@@ -95,9 +118,13 @@ def lstm(weights: list[Any], x: Any) -> Any:
     w_x, w_h, b = weights[:3]
     zero = jnp.zeros((x.shape[1], w_h.shape[0]), x.dtype)
 
-    def advance(state: Any, now: Any) -> Any:  # projecting all steps at once was measured to be slower
+    def advance(
+        state: Any, now: Any
+    ) -> Any:  # projecting all steps at once was measured to be slower
         h, c = state
-        h, c = formulas.lstm_step(jnp, jax.nn.sigmoid, jnp.split(now @ w_x + h @ w_h + b, 4, axis=1), c)
+        h, c = formulas.lstm_step(
+            jnp, jax.nn.sigmoid, jnp.split(now @ w_x + h @ w_h + b, 4, axis=1), c
+        )
         return (h, c), h
 
     return jax.lax.scan(advance, (zero, zero), x)[1]
@@ -105,12 +132,16 @@ def lstm(weights: list[Any], x: Any) -> Any:
 
 def w5(d: Data) -> Step:
     x, t = arrays((d.x.swapaxes(0, 1), d.t.swapaxes(0, 1)))
-    return descend(lambda ws: ((lstm(ws, x) @ ws[3] + ws[4] - t) ** 2).mean(), arrays(d.weights), d.lr)
+    return descend(
+        lambda ws: ((lstm(ws, x) @ ws[3] + ws[4] - t) ** 2).mean(), arrays(d.weights), d.lr
+    )
 
 
 def w6(d: Data) -> Step:
     x, t = arrays((d.x.swapaxes(0, 1), d.t))
-    return adam(lambda ws: cross_entropy(lstm(ws, x)[-1] @ ws[3] + ws[4], t), arrays(d.weights), d.lr)
+    return adam(
+        lambda ws: cross_entropy(lstm(ws, x)[-1] @ ws[3] + ws[4], t), arrays(d.weights), d.lr
+    )
 
 
 def w7(d: Data) -> Step:
@@ -136,8 +167,12 @@ def w8(d: Data) -> Step:
 
 def w9(d: Data) -> Step:
     inputs = arrays((d.x, d.w, d.b))
-    f = jax.jit(jax.value_and_grad(
-        lambda x, w, b: (jnp.tanh(x * w + b) * jax.nn.sigmoid(x) + jnp.exp(-x * x)).sum(), argnums=(0, 1, 2)))
+    f = jax.jit(
+        jax.value_and_grad(
+            lambda x, w, b: (jnp.tanh(x * w + b) * jax.nn.sigmoid(x) + jnp.exp(-x * x)).sum(),
+            argnums=(0, 1, 2),
+        )
+    )
 
     def step() -> Any:
         loss, grads = jax.block_until_ready(f(*inputs))

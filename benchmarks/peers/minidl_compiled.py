@@ -100,7 +100,9 @@ def w8(d: Data) -> dict[str, Step]:
 
 def w9(d: Data) -> Step:
     x, w, b = (Variable(a) for a in (d.x, d.w, d.b))
-    loss_of = minidl.compile(lambda x, w, b: (F.tanh(x * w + b) * F.sigmoid(x) + F.exp(-x * x)).sum())
+    loss_of = minidl.compile(
+        lambda x, w, b: (F.tanh(x * w + b) * F.sigmoid(x) + F.exp(-x * x)).sum()
+    )
 
     def step() -> Any:
         for p in (x, w, b):

@@ -40,7 +40,12 @@ def loaded(model: layers.Layer, d: Data) -> Any:
     return model
 
 
-def train(model: layers.Layer, optimizer: optim.SGD | optim.Adam, loss_of: Callable[[Any, Any], Any], d: Data) -> Step:
+def train(
+    model: layers.Layer,
+    optimizer: optim.SGD | optim.Adam,
+    loss_of: Callable[[Any, Any], Any],
+    d: Data,
+) -> Step:
     x, t = d.x, d.t
 
     def step() -> Any:

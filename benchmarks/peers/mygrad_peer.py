@@ -73,7 +73,9 @@ def lstm(weights: Any, x: Any) -> list[Any]:
 
 def w5(d: Data) -> Step:
     x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
-    return descend(lambda ws: f.squared(mg, mg.stack(lstm(ws, x)) @ ws[3] + ws[4], t), tensors_of(d), d.lr)
+    return descend(
+        lambda ws: f.squared(mg, mg.stack(lstm(ws, x)) @ ws[3] + ws[4], t), tensors_of(d), d.lr
+    )
 
 
 def w6(d: Data) -> Step:

@@ -68,7 +68,9 @@ def flattened(arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
 
 def softmax_loss(z: Array, t: Array, rows: Array) -> tuple[Any, Array]:
     """Cross-entropy and its gradient for the logits."""
-    z -= np.maximum.reduce(z, axis=1, keepdims=True)  # .max and .sum come to the same, through Python
+    z -= np.maximum.reduce(
+        z, axis=1, keepdims=True
+    )  # .max and .sum come to the same, through Python
     g = np.exp(z)
     s = np.add.reduce(g, axis=1, keepdims=True)
     loss = np.add.reduce(np.log(s)[:, 0] - z[rows, t]) / len(t)
@@ -113,7 +115,9 @@ def w4(d: Data) -> Step:
     return mlp(d, DECAY)
 
 
-def lstm(weights: list[Array], grads: list[Array], x: Array) -> tuple[Callable[[], Array], Callable[[Array], None]]:
+def lstm(
+    weights: list[Array], grads: list[Array], x: Array
+) -> tuple[Callable[[], Array], Callable[[Array], None]]:
     """Forward, to h of shape (time, batch, H), and backward from its gradient into ``grads``; x (time, batch, in)."""
     (w_x, w_h, b), (time, batch, features) = weights[:3], x.shape
     n, rows = w_h.shape[0], x.reshape(time * batch, features)
@@ -199,7 +203,11 @@ def w6(d: Data) -> Step:
     flat, weights = flattened(d.weights)
     g_flat, grads = flattened(d.weights)
     forward, backward = lstm(weights, grads, d.x.swapaxes(0, 1).copy())
-    adam, rows, g_h = Adam([flat], d.lr), np.arange(len(d.t)), np.zeros((d.x.shape[1], len(d.t), 256), np.float32)
+    adam, rows, g_h = (
+        Adam([flat], d.lr),
+        np.arange(len(d.t)),
+        np.zeros((d.x.shape[1], len(d.t), 256), np.float32),
+    )
 
     def step() -> Any:
         h = forward()[-1]
@@ -246,7 +254,9 @@ def w8(d: Data) -> Step:
     return step
 
 
-def terms(x: Array, w: Array, b: Array, gx: Array, gw: Array, gb: Array, buffers: Sequence[Array]) -> float:
+def terms(
+    x: Array, w: Array, b: Array, gx: Array, gw: Array, gb: Array, buffers: Sequence[Array]
+) -> float:
     """W9's sum, and its gradients into gx, gw, gb."""
     a, s, e, q = buffers
     np.multiply(x, w, out=a)

@@ -32,8 +32,12 @@ def fresh(make: Callable[..., Any], d: Data) -> Any:
     return make(d, compiled)
 
 
-def whole(loss_of: Callable[..., Tensor], params: Tensors, rule: Callable[[Tensors, Tensors, Any], Any],
-          state: Any = ()) -> Step:
+def whole(
+    loss_of: Callable[..., Tensor],
+    params: Tensors,
+    rule: Callable[[Tensors, Tensors, Any], Any],
+    state: Any = (),
+) -> Step:
     """The whole step as one compiled function, from parameters and an optimizer's state to the next."""
     both = torch.func.grad_and_value(loss_of, argnums=tuple(range(len(params))))
 
@@ -62,7 +66,10 @@ def adam(loss_of: Callable[..., Tensor], params: Tensors, lr: float, decay: floa
         ms = tuple(0.9 * m + 0.1 * g for m, g in zip(ms, gs))
         vs = tuple(0.999 * v + 0.001 * g * g for v, g in zip(vs, gs))
         a, b = 1 - 0.9**t, 1 - 0.999**t
-        ps = tuple(p * (1 - lr * decay) - lr * (m / a) / ((v / b).sqrt() + 1e-8) for p, m, v in zip(ps, ms, vs))
+        ps = tuple(
+            p * (1 - lr * decay) - lr * (m / a) / ((v / b).sqrt() + 1e-8)
+            for p, m, v in zip(ps, ms, vs)
+        )
         return ps, (ms, vs, t)
 
     zeros = tuple(map(torch.zeros_like, params))
@@ -76,7 +83,11 @@ def w1(d: Data) -> dict[str, Step]:
 
 def w2(d: Data) -> dict[str, Step]:
     x, t = eager.tensor(d.x), eager.tensor(d.t)
-    whole = descend(lambda *ws: TF.mse_loss(mlp(ws, x, torch.sigmoid), t), tuple(map(eager.tensor, d.weights)), d.lr)
+    whole = descend(
+        lambda *ws: TF.mse_loss(mlp(ws, x, torch.sigmoid), t),
+        tuple(map(eager.tensor, d.weights)),
+        d.lr,
+    )
     return {**fresh(eager.w2, d), "step": whole}
 
 

@@ -20,7 +20,9 @@ from benchmarks.workloads import Array, Data, Step
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 VERSION = f"PyTorch {torch.__version__}"
 VARIANTS: dict[str, dict[str, bool]] = {
-    "loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True},
+    "loop": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
 }
 Wrap = Callable[[Any], Any]
 
@@ -49,8 +51,15 @@ def w1(d: Data, wrap: Wrap = plainly) -> Step:
     return step
 
 
-def train(make: Callable[[], nn.Module], optimizer: Any, loss_of: Callable[[Any, Any], Any], x: Tensor, t: Tensor,
-          wrap: Wrap, **settings: Any) -> dict[str, Step]:
+def train(
+    make: Callable[[], nn.Module],
+    optimizer: Any,
+    loss_of: Callable[[Any, Any], Any],
+    x: Tensor,
+    t: Tensor,
+    wrap: Wrap,
+    **settings: Any,
+) -> dict[str, Step]:
     def variant(ways: dict[str, bool]) -> Step:
         model = make()
         update = optimizer(model.parameters(), **settings, **ways)
@@ -65,7 +74,9 @@ def train(make: Callable[[], nn.Module], optimizer: Any, loss_of: Callable[[Any,
 
         return step
 
-    return {name: variant(ways) for name, ways in VARIANTS.items() if wrap is plainly or name == "fused"}
+    return {
+        name: variant(ways) for name, ways in VARIANTS.items() if wrap is plainly or name == "fused"
+    }
 
 
 def loaded(layer: Any, w: Array, b: Array) -> Any:
@@ -83,16 +94,40 @@ def mlp(d: Data, activation: Callable[[], nn.Module]) -> nn.Module:
 
 
 def w2(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    return train(lambda: mlp(d, nn.Sigmoid), torch.optim.SGD, TF.mse_loss, tensor(d.x), tensor(d.t), wrap, lr=d.lr)
+    return train(
+        lambda: mlp(d, nn.Sigmoid),
+        torch.optim.SGD,
+        TF.mse_loss,
+        tensor(d.x),
+        tensor(d.t),
+        wrap,
+        lr=d.lr,
+    )
 
 
 def w3(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    return train(lambda: mlp(d, nn.ReLU), torch.optim.Adam, TF.cross_entropy, tensor(d.x), tensor(d.t), wrap, lr=d.lr)
+    return train(
+        lambda: mlp(d, nn.ReLU),
+        torch.optim.Adam,
+        TF.cross_entropy,
+        tensor(d.x),
+        tensor(d.t),
+        wrap,
+        lr=d.lr,
+    )
 
 
 def w4(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    return train(lambda: mlp(d, nn.ReLU), torch.optim.AdamW, TF.cross_entropy, tensor(d.x), tensor(d.t), wrap, lr=d.lr,
-                 weight_decay=DECAY)
+    return train(
+        lambda: mlp(d, nn.ReLU),
+        torch.optim.AdamW,
+        TF.cross_entropy,
+        tensor(d.x),
+        tensor(d.t),
+        wrap,
+        lr=d.lr,
+        weight_decay=DECAY,
+    )
 
 
 def reordered(w: Array) -> Tensor:
@@ -128,12 +163,22 @@ def time_first(a: Array) -> Tensor:
 
 def w5(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
     x, t = time_first(d.x).contiguous(), time_first(d.t).contiguous()
-    return train(lambda: Recurrent(d, last=False), torch.optim.SGD, TF.mse_loss, x, t, wrap, lr=d.lr)
+    return train(
+        lambda: Recurrent(d, last=False), torch.optim.SGD, TF.mse_loss, x, t, wrap, lr=d.lr
+    )
 
 
 def w6(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
     x = time_first(d.x).contiguous()
-    return train(lambda: Recurrent(d, last=True), torch.optim.Adam, TF.cross_entropy, x, tensor(d.t), wrap, lr=d.lr)
+    return train(
+        lambda: Recurrent(d, last=True),
+        torch.optim.Adam,
+        TF.cross_entropy,
+        x,
+        tensor(d.t),
+        wrap,
+        lr=d.lr,
+    )
 
 
 def tanh_loss(d: Data) -> Callable[..., Tensor]:
@@ -162,7 +207,10 @@ def w7(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
         return torch.func.vjp(torch.func.grad(loss, argnums=(0, 1, 2, 3)), *params)[1](vectors)
 
     fr, rr = wrap(forward_over_reverse), wrap(reverse_over_reverse)
-    found = {"jvp of grad": lambda: fr(constants, vectors), "vjp of grad": lambda: rr(constants, vectors)}
+    found = {
+        "jvp of grad": lambda: fr(constants, vectors),
+        "vjp of grad": lambda: rr(constants, vectors),
+    }
     return found if wrap is not plainly else {"double backward": double_backward, **found}
 
 

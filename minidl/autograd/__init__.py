@@ -3,15 +3,38 @@
 The derivative rules themselves live in ``minidl.functions``; layers and optimizers live above.
 """
 
-import minidl.autograd.memory  # noqa: F401  # lets freed memory be kept, for the whole process
+import minidl.common.memory  # noqa: F401  # lets freed memory be kept, for the whole process
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.autograd.gradcheck import gradcheck
 from minidl.autograd.modes import detect_anomaly, no_grad, test_mode
-from minidl.autograd.transforms import grad, gradients, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from minidl.autograd.transforms import (
+    grad,
+    gradients,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+)
 from minidl.autograd.variable import Parameter, Variable
 
 __all__ = [
-    "Function", "Parameter", "Variable", "detect_anomaly", "differentiable", "grad", "gradcheck",
-    "gradients", "hessian", "hvp", "implements", "jacobian", "jvp", "no_grad", "test_mode",
-    "value_and_grad", "vjp",
+    "Function",
+    "Parameter",
+    "Variable",
+    "detect_anomaly",
+    "differentiable",
+    "grad",
+    "gradcheck",
+    "gradients",
+    "hessian",
+    "hvp",
+    "implements",
+    "jacobian",
+    "jvp",
+    "no_grad",
+    "test_mode",
+    "value_and_grad",
+    "vjp",
 ]

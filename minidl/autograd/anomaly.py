@@ -46,7 +46,9 @@ class Trace:
     def check_gradient(self, node: Application, i: int, g: Any) -> None:
         """Raise FloatingPointError at a non-finite gradient."""
         if not np.isfinite(getattr(g, "_raw", g)).all():
-            raise FloatingPointError(f"derivative of {node.name} for argument {i}, applied at {self.place}: not finite")
+            raise FloatingPointError(
+                f"derivative of {node.name} for argument {i}, applied at {self.place}: not finite"
+            )
 
 
 def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
@@ -62,7 +64,9 @@ def users_line() -> str:
     """File and line of the innermost caller outside minidl and NumPy."""
     frame = sys._getframe(1)
     while frame.f_back is not None:
-        inside = frame.f_code.co_filename.startswith(_PACKAGE) or "numpy" in frame.f_globals.get("__name__", "")
+        inside = frame.f_code.co_filename.startswith(_PACKAGE) or "numpy" in frame.f_globals.get(
+            "__name__", ""
+        )
         if not inside:
             break
         frame = frame.f_back

@@ -23,10 +23,15 @@ class Bound:
         def _binary(self, other: Any) -> Variable: ...
 
         __neg__ = __pos__ = __abs__ = __invert__ = _unary
-        __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __and__ = __or__ = __xor__ = _binary
-        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = __rpow__ = __rand__ = __ror__ = __rxor__ = _binary
+        __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __and__ = __or__ = (
+            __xor__
+        ) = _binary
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = __rpow__ = __rand__ = (
+            __ror__
+        ) = __rxor__ = _binary
         __lt__ = __le__ = __gt__ = __ge__ = _binary
         __eq__ = __ne__ = _binary  # type: ignore[assignment]  # elementwise, as in NumPy
+
         def __getitem__(self, index: Any) -> Variable: ...
         def sum(self, axis: Any = None, *, keepdims: bool = False) -> Variable: ...
         def mean(self, axis: Any = None, *, keepdims: bool = False) -> Variable: ...

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.autograd.backend import array_of, foreign
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.protocols import as_array
+from minidl.common.arrays import array_of, foreign
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
@@ -46,8 +46,13 @@ def reach(roots: Iterable[Node], since: int = -1) -> tuple[list[Any], list[Leaf]
 
 
 def walk(
-    seeds: Mapping[Node, Any], box: Box | None = None, *, targets: AbstractSet[Node] | None = None,
-    keep: bool = False, free: bool = False, since: int = -1,
+    seeds: Mapping[Node, Any],
+    box: Box | None = None,
+    *,
+    targets: AbstractSet[Node] | None = None,
+    keep: bool = False,
+    free: bool = False,
+    since: int = -1,
 ) -> dict[Node, Any]:
     """Gradients of the seeded nodes, as ``{node: gradient}`` for every leaf, or for the ``targets``.
 
@@ -59,8 +64,12 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application that was freed.
     """
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
-    pending: dict[Node, Any] = dict(seeds)  # gradients in flight; what is left in the end is the leaves'
-    queue: list[Any] = [(-node.number, node) for node in seeds if type(node) is not Leaf]  # a heap, newest first
+    pending: dict[Node, Any] = dict(
+        seeds
+    )  # gradients in flight; what is left in the end is the leaves'
+    queue: list[Any] = [
+        (-node.number, node) for node in seeds if type(node) is not Leaf
+    ]  # a heap, newest first
     heapify(queue)
     ours: set[Node] = set()  # leaves whose gradient is an array made here, which nobody else holds
     found: dict[Node, Any] = {}
@@ -90,8 +99,14 @@ def walk(
 
 
 def _step(
-    node: Application, g: Any, pending: dict[Node, Any], queue: list[Any], ours: set[Node],
-    alive: AbstractSet[Node] | None, box: Any, since: int,
+    node: Application,
+    g: Any,
+    pending: dict[Node, Any],
+    queue: list[Any],
+    ours: set[Node],
+    alive: AbstractSet[Node] | None,
+    box: Any,
+    since: int,
 ) -> None:
     """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
     args: Sequence[Any] = node.args
@@ -126,7 +141,9 @@ def _step(
         a = node.args[i]
         r = gx if box is None else getattr(gx, "_raw", gx)
         # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
-        if type(r) is not type(a) or (type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)):
+        if type(r) is not type(a) or (
+            type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
+        ):
             if gx is None:
                 raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
             gx = fit(gx, a.shape, a.dtype, a)
@@ -137,7 +154,9 @@ def _step(
             pending[parent] = gx
             if type(parent) is not Leaf:
                 heappush(queue, (-parent.number, parent))
-            elif type(gx) is np.ndarray and (_fresh(gx, g, node) if joined is None else function.owned):
+            elif type(gx) is np.ndarray and (
+                _fresh(gx, g, node) if joined is None else function.owned
+            ):
                 ours.add(parent)
         elif parent in ours and type(held) is np.ndarray:
             np.add(held, gx, out=held)
@@ -181,7 +200,9 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     g = as_array(g)
     if g.shape != shape:
         if (lead := g.ndim - len(shape)) > 0:
-            if type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape:  # half of the time of a sum
+            if (
+                type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
+            ):  # half of the time of a sum
                 g = np.dot(_ones(len(g), g.dtype), g)
             else:
                 g = g.sum(tuple(range(lead)))
@@ -226,7 +247,11 @@ def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
 
 def _stale(leaf: Leaf) -> str:
     owner = leaf.owner()
-    who = "it" if owner is None else f"{repr(owner.name) + ' ' if owner.name else ''}of shape {owner.shape}"
+    who = (
+        "it"
+        if owner is None
+        else f"{repr(owner.name) + ' ' if owner.name else ''}of shape {owner.shape}"
+    )
     return (
         f"backward through an older value of a Variable: {who} was given a new value (.data, or an optimizer's "
         "update) after this graph was recorded; run the forward again before backward"

@@ -14,11 +14,11 @@ from weakref import ref
 import numpy as np
 
 from minidl.autograd import anomaly, engine
-from minidl.autograd.backend import beside, foreign, unadorned
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, next_number
 from minidl.autograd.protocols import METHODS, REGISTRY
 from minidl.autograd.variable import Variable, box
+from minidl.common.arrays import beside, foreign, unadorned
 
 Rule = Callable[..., Any]
 _ndarray = np.ndarray
@@ -27,27 +27,43 @@ _ndarray = np.ndarray
 class Function:
     """A function of arrays together with its derivative; made by ``differentiable``."""
 
-    def __init__(self, forward: Any, rules: Sequence[Rule | None], joint: Rule | None, name: str) -> None:
-        self.forward, self.rules, self.joint, self.name, self.__name__ = forward, rules, joint, name, name
+    def __init__(
+        self, forward: Any, rules: Sequence[Rule | None], joint: Rule | None, name: str
+    ) -> None:
+        self.forward, self.rules, self.joint, self.name, self.__name__ = (
+            forward,
+            rules,
+            joint,
+            name,
+            name,
+        )
         self.saves = self.draws = self.owned = False  # draws: other numbers at every call
         # owned: what the joint rule gives is memory that nobody else has
         self.equals: Callable[..., Any] | None = None
-        self.arity = len(rules) if rules else None  # how many leading arguments are differentiated; None: all
+        self.arity = (
+            len(rules) if rules else None
+        )  # how many leading arguments are differentiated; None: all
         self.derived = bool(rules) or joint is not None
         self.nin = forward.nin if isinstance(forward, np.ufunc) else None
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         self.__wrapped__ = forward
-        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, which on Variables is recorded."
+        self.__doc__ = (
+            code and forward.__doc__
+        ) or f"NumPy's ``{name}``, which on Variables is recorded."
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        if self.nin is not None and len(inputs) != self.nin:  # one more would be taken for NumPy's out=
+        if (
+            self.nin is not None and len(inputs) != self.nin
+        ):  # one more would be taken for NumPy's out=
             raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
         if settings:
             if self.derived:
                 inputs, settings = self._bind(inputs, settings)
             else:
-                settings = {k: v.data[()] if isinstance(v, Variable) else v for k, v in settings.items()}
+                settings = {
+                    k: v.data[()] if isinstance(v, Variable) else v for k, v in settings.items()
+                }
         return record(self, inputs, settings)
 
     def __repr__(self) -> str:
@@ -56,7 +72,9 @@ class Function:
     def __reduce__(self) -> str:
         return self.name  # copied and pickled by name, as Python's own functions are
 
-    def _bind(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _bind(
+        self, inputs: tuple[Any, ...], settings: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
         settings = dict(settings)
         given = [i for i, name in enumerate(self.names) if name in settings]
@@ -70,7 +88,9 @@ class Function:
                 name = self.names[i]
                 if name not in settings and i < first_default:
                     raise TypeError(f"{self.name}: argument {name!r} is missing")
-                values.append(settings.pop(name) if name in settings else defaults[i - first_default])
+                values.append(
+                    settings.pop(name) if name in settings else defaults[i - first_default]
+                )
             inputs = tuple(values)
         for name, value in settings.items():
             if isinstance(value, Variable):
@@ -82,7 +102,11 @@ class Function:
         return inputs, settings
 
     def prepare(
-        self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Callable[..., Any] | None
+        self,
+        node: Application,
+        g: Any,
+        alive: AbstractSet[Node] | None,
+        box: Callable[..., Any] | None,
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
         """What an application's rules are given: arguments and output, as Variables if there is a ``box``.
 
@@ -99,17 +123,28 @@ class Function:
                 args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
                 if self.equals is None:
                     several = type(y) is tuple
-                    y = tuple(box(o, Output(node, i, o)) for i, o in enumerate(y)) if several else box(y, node)
+                    y = (
+                        tuple(box(o, Output(node, i, o)) for i, o in enumerate(y))
+                        if several
+                        else box(y, node)
+                    )
         if self.joint is None:
             return args, y, None
         wanted = [n is not None and (alive is None or n in alive) for n in inputs]
         if box is not None and self.equals is not None:
             return args, y, self._compose(args, g, wanted, node.settings, box)
-        extra = (node.saved if box is None else None,) if self.saves else ()  # what is saved is no part of a graph
+        extra = (
+            (node.saved if box is None else None,) if self.saves else ()
+        )  # what is saved is no part of a graph
         return args, y, self.joint(g, y, *extra, wanted, *args, **node.settings)
 
     def _compose(
-        self, args: Sequence[Any], g: Any, wanted: list[bool], settings: dict[str, Any], box: Callable[..., Any]
+        self,
+        args: Sequence[Any],
+        g: Any,
+        wanted: list[bool],
+        settings: dict[str, Any],
+        box: Callable[..., Any],
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
@@ -124,14 +159,19 @@ class Function:
         found = engine.walk(seeds, box, targets={n for n in nodes if n is not None}, since=since)
         if self.owned:
             return [found.get(n) if n else None for n in nodes]
-        return [(found[n] if n in found else np.zeros_like(c._raw)) if n else None for n, c in zip(nodes, copies)]
+        return [
+            (found[n] if n in found else np.zeros_like(c._raw)) if n else None
+            for n, c in zip(nodes, copies)
+        ]
 
 
 class Fused(Function):
     """A function that is written for NumPy's memory; on other libraries' arrays its plain composition runs instead."""
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        if foreign(inputs[0] if inputs else next(iter(settings.values()), None)):  # and so are all others
+        if foreign(
+            inputs[0] if inputs else next(iter(settings.values()), None)
+        ):  # and so are all others
             return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
         if settings:
             inputs, settings = self._bind(inputs, settings)
@@ -151,7 +191,9 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         if isinstance(x, Variable):
             boxed = True
             a, node = x._raw, x._node
-            args.append(a if type(a) is not _ndarray or a.ndim else a[()])  # .data made an array of a scalar
+            args.append(
+                a if type(a) is not _ndarray or a.ndim else a[()]
+            )  # .data made an array of a scalar
             parents.append(node)
             if node is not None:
                 tracked = True
@@ -160,8 +202,12 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
             else:
                 constants.append(x)
         else:
-            if type(x) is list or (type(x) is tuple and len(args) < (function.arity or 0)):  # a tuple may be a shape
-                x = _plain(function, x, inputs, function.arity is None or len(args) < function.arity)
+            if type(x) is list or (
+                type(x) is tuple and len(args) < (function.arity or 0)
+            ):  # a tuple may be a shape
+                x = _plain(
+                    function, x, inputs, function.arity is None or len(args) < function.arity
+                )
             elif type(x) is not _ndarray and isinstance(x, _ndarray):
                 x = _plain(function, x)
             args.append(x)
@@ -179,16 +225,25 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         return y
     kind = type(y)
     if kind is not _ndarray and kind is not tuple and not hasattr(y, "dtype"):
-        raise TypeError(f"{function.name}: the forward returned {type(y).__name__}, want an array or a tuple of arrays")
+        raise TypeError(
+            f"{function.name}: the forward returned {type(y).__name__}, want an array or a tuple of arrays"
+        )
     if mode.anomaly:
         anomaly.check_value(function, args, y)
     if not (tracked and function.derived and mode.recording):
         return tuple(box(o, None) for o in y) if kind is tuple else box(y, None)
     arity = function.arity
     if arity is not None and len(parents) > arity and any(parents[arity:]):
-        raise TypeError(f"{function.name} has derivatives for its first {arity} arguments, a later one requires one")
+        raise TypeError(
+            f"{function.name} has derivatives for its first {arity} arguments, a later one requires one"
+        )
     new = Application.__new__(Application if not mode.anomaly else anomaly.TracedApplication)
-    new.function, new.inputs, new.args, new.settings = function, tuple(parents), tuple(args), settings
+    new.function, new.inputs, new.args, new.settings = (
+        function,
+        tuple(parents),
+        tuple(args),
+        settings,
+    )
     new.output, new.saved, new.number, new.owner = y, saved, next_number(), None
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
     if mode.anomaly:
@@ -209,8 +264,13 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
 
 
 def differentiable(
-    forward: Callable[..., Any], *rules: Rule | None, joint: Rule | None = None, saves: bool = False,
-    equals: Callable[..., Any] | None = None, name: str | None = None, replaces: Sequence[Callable[..., Any]] = (),
+    forward: Callable[..., Any],
+    *rules: Rule | None,
+    joint: Rule | None = None,
+    saves: bool = False,
+    equals: Callable[..., Any] | None = None,
+    name: str | None = None,
+    replaces: Sequence[Callable[..., Any]] = (),
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
@@ -242,7 +302,9 @@ def differentiable(
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
     function.saves, function.equals = saves, equals
-    function.__module__ = sys._getframe(1).f_globals["__name__"]  # where pickle finds it, as for a namedtuple
+    function.__module__ = sys._getframe(1).f_globals[
+        "__name__"
+    ]  # where pickle finds it, as for a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
         implements(original)(function)
     return function
@@ -264,7 +326,9 @@ def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
 def _method(function: Callable[..., Any], how: str) -> Any:
     """A method of Variable from a function: operators go to the recorder without a detour."""
     if how == "starred":  # reshape(2, 3) and reshape((2, 3)) are the same
-        return lambda self, *s: function(self, *((s,) if len(s) > 1 or (s and isinstance(s[0], int)) else s))
+        return lambda self, *s: function(
+            self, *((s,) if len(s) > 1 or (s and isinstance(s[0], int)) else s)
+        )
     if not isinstance(function, Function) or how == "method":
         return lambda self, *args, **kwargs: function(self, *args, **kwargs)
     return {
@@ -297,7 +361,9 @@ def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exc
     for kind in (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError):
         if isinstance(error, kind):
             return kind(f"{function.name}: {error} (got {got})")
-    if isinstance(error, (AttributeError, KeyError)) and not all(hasattr(a, "dtype") for a in args[: function.arity]):
+    if isinstance(error, (AttributeError, KeyError)) and not all(
+        hasattr(a, "dtype") for a in args[: function.arity]
+    ):
         return TypeError(f"{function.name}: want arrays (got {got})")
     error.add_note(f"in {function.name}, which got {got}")
     return error

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import asarray
 from minidl.autograd.function import Function
 from minidl.autograd.protocols import as_array
 from minidl.autograd.transforms import Call
 from minidl.autograd.variable import raw
+from minidl.common.arrays import asarray
 
 
 def gradcheck(
@@ -46,7 +46,9 @@ def gradcheck(
     arrays = [as_array(raw(x)) for x in inputs]
     moving = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
     if not moving or any(arrays[i].dtype != np.float64 for i in moving):
-        raise TypeError(f"gradcheck: floating inputs must be float64, got {[str(a.dtype) for a in arrays]}")
+        raise TypeError(
+            f"gradcheck: floating inputs must be float64, got {[str(a.dtype) for a in arrays]}"
+        )
     args = [a if i in moving else x for i, (a, x) in enumerate(zip(arrays, inputs, strict=True))]
     name = f.name if isinstance(f, Function) else getattr(f, "__name__", "f")
     rng = np.random.default_rng(seed)
@@ -57,7 +59,9 @@ def gradcheck(
         def total(*xs: Any) -> Any:
             """sum(u * f(xs)) over all floating outputs: one number that every derivative passes through."""
             ys = f(*xs)
-            ys = [y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"]
+            ys = [
+                y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"
+            ]
             us.extend(asarray(rng.standard_normal(y.shape), y) for y in ys[len(us) :])
             return sum((y * u).sum() for y, u in zip(ys, us, strict=True))
 
@@ -65,7 +69,11 @@ def gradcheck(
         for _ in range(directions):
             vs = {i: asarray(rng.standard_normal(args[i].shape), args[i]) for i in moving}
             ahead, behind = (
-                float(raw(total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))).item())
+                float(
+                    raw(
+                        total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))
+                    ).item()
+                )
                 for way in (eps, -eps)
             )
             numeric = (ahead - behind) / (2 * eps)
@@ -80,7 +88,10 @@ def gradcheck(
             ws = [asarray(rng.standard_normal(args[i].shape), args[i]) for i in moving]
 
             def slope(*xs: Any) -> Any:
-                return sum((g * w).sum() for g, w in zip(Call("gradcheck", total, xs, moving).pull(), ws, strict=True))
+                return sum(
+                    (g * w).sum()
+                    for g, w in zip(Call("gradcheck", total, xs, moving).pull(), ws, strict=True)
+                )
 
             check(slope, level + 1)
 

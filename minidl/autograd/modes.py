@@ -31,11 +31,15 @@ def check_mode(where: str, create_graph: bool) -> None:
     """Raise RuntimeError if gradients asked for so would silently lack a graph, or be 0 to a transform around them."""
     mode = MODE.get()
     if mode.watcher is not None and where == "backward":
-        raise RuntimeError("backward inside a compiled function: use minidl.grad there, or call backward outside")
+        raise RuntimeError(
+            "backward inside a compiled function: use minidl.grad there, or call backward outside"
+        )
     if create_graph and not mode.recording:
         raise RuntimeError(f"{where}: create_graph=True inside no_grad() could not record anything")
     if mode.transforming and not create_graph:
-        raise RuntimeError(f"{where} inside a transform needs create_graph=True: else its gradients are constants")
+        raise RuntimeError(
+            f"{where} inside a transform needs create_graph=True: else its gradients are constants"
+        )
 
 
 def look(x: Any, how: str) -> None:
@@ -66,7 +70,9 @@ class Switch:
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{function.__name__} is a generator, which runs after the call: use a with block in it")
+            raise TypeError(
+                f"{function.__name__} is a generator, which runs after the call: use a with block in it"
+            )
         wrapper: Callable[..., Any]
         if inspect.iscoroutinefunction(function):
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from minidl.autograd.function import Function
     from minidl.autograd.variable import Variable
 
-next_number = count().__next__  # creation numbers: every application has a larger one than its inputs
+next_number = (
+    count().__next__
+)  # creation numbers: every application has a larger one than its inputs
 
 
 class Leaf:
@@ -26,7 +28,9 @@ class Leaf:
     def __init__(self, owner: ref[Variable]) -> None:
         self.owner = owner
         self.number = next_number()
-        self.stale = False  # True once the owner has another value: graphs over this leaf are then dead
+        self.stale = (
+            False  # True once the owner has another value: graphs over this leaf are then dead
+        )
 
 
 class Application:
@@ -36,7 +40,17 @@ class Application:
     lies behind it, None once it was freed. ``constants`` holds the leaves of Variables that were used as constants.
     """
 
-    __slots__ = ("args", "constants", "function", "inputs", "number", "output", "owner", "saved", "settings")
+    __slots__ = (
+        "args",
+        "constants",
+        "function",
+        "inputs",
+        "number",
+        "output",
+        "owner",
+        "saved",
+        "settings",
+    )
     trace: ClassVar[Any] = None  # where it was recorded, under detect_anomaly() (see anomaly.py)
 
     function: Function

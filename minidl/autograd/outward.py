@@ -1,60 +1,33 @@
-"""How others see a Variable: libraries that share its memory by DLPack, notebooks that show it; the card they show.
+"""How others see a Variable: libraries that share its memory by DLPack, notebooks that show it as a card.
 
 Nothing here computes. The picture of its graph is drawn by minidl.graph, which puts itself into ``Outward.drawing``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.autograd.backend import host
-
-# Colours that stand on light and dark pages: the text's own, and one blue.
-_CARD = ("display:inline-block;max-width:100%;overflow-x:auto;border-left:3px solid #3b82f6;padding:.25em .9em;"
-         "margin:.2em 0;font-size:.95em;line-height:1.45")
-_CELL = "padding:.15em .8em .15em 0;border-bottom:1px solid rgba(128,128,128,.25);white-space:nowrap"
-
-
-def escape(text: str) -> str:
-    """The text as HTML shows it."""
-    for sign, name in ("&", "amp"), ("<", "lt"), (">", "gt"), ('"', "quot"), ("'", "#x27"):
-        text = text.replace(sign, f"&{name};")
-    return text
-
-
-def card(title: str, facts: str, body: str = "") -> str:
-    """HTML for a notebook: a title and plain facts, which are escaped, over a body, which is HTML."""
-    head = f"<b>{escape(title)}</b> <span style='opacity:.65'>{escape(facts)}</span>"
-    return f"<div style='{_CARD}'>{head}{body}</div>"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
-    """HTML of a table of texts, which are escaped; the last columns, as many as ``numbers``, are aligned right."""
-    left = len(head) - numbers
-
-    def row(cells: Sequence[str], kind: str, more: str = "") -> str:
-        sides = ["left" if i < left else "right" for i in range(len(cells))]
-        made = [f"<{kind} style='text-align:{side};{_CELL}{more}'>{escape(c)}</{kind}>"
-                for c, side in zip(cells, sides)]
-        return f"<tr style='background:none'>{''.join(made)}</tr>"
-
-    lines = [row(head, "th", ";font-weight:normal;opacity:.65"), *(row(cells, "td") for cells in rows)]
-    return f"<table style='border-collapse:collapse;margin:.4em 0;font-size:inherit'>{''.join(lines)}</table>"
+from minidl.common.arrays import host
+from minidl.common.html import card, escape
 
 
 class Outward:
     """What Variable, the one class made from it, is to others."""
 
     __slots__ = ()
-    drawing: ClassVar[Callable[[Any], str]] = staticmethod(lambda result: "")  # SVG of its graph, or nothing
+    drawing: ClassVar[Callable[[Any], str]] = staticmethod(
+        lambda result: ""
+    )  # SVG of its graph, or nothing
 
     def __dlpack__(self: Any, **settings: Any) -> Any:
         """The memory of a Variable that requires no gradient, shared; BufferError for one that does."""
         if self._node is not None:
-            raise BufferError("DLPack would lose the graph of a Variable that requires a gradient; say variable.data")
+            raise BufferError(
+                "DLPack would lose the graph of a Variable that requires a gradient; say variable.data"
+            )
         return self.data.__dlpack__(**settings)
 
     def __dlpack_device__(self: Any) -> Any:
@@ -64,8 +37,18 @@ class Outward:
         title = type(self).__name__ + (f" {self.name}" if self.name else "")
         if self.lazy:
             return card(title, "no data yet")
-        origin = f"made by {self.creator.name}" if self.creator else "" if self._node else "constant"
-        facts = [f"{self.dtype} {self.shape}", origin, "has a gradient" if self.grad is not None else ""]
+        origin = (
+            f"made by {self.creator.name}" if self.creator else "" if self._node else "constant"
+        )
+        facts = [
+            f"{self.dtype} {self.shape}",
+            origin,
+            "has a gradient" if self.grad is not None else "",
+        ]
         values = escape(np.array2string(host(self.data), precision=5, threshold=200, edgeitems=3))
         body = f"<pre style='margin:.4em 0;background:none'>{values}</pre>"
-        return card(title, " · ".join(filter(None, facts)), body + (self.drawing(self) if self.creator else ""))
+        return card(
+            title,
+            " · ".join(filter(None, facts)),
+            body + (self.drawing(self) if self.creator else ""),
+        )

@@ -8,21 +8,46 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import unadorned
+from minidl.common.arrays import unadorned
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 
 # What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
 _BINARY = {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "matmul": np.matmul, "pow": np.power,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.divide,
+    "matmul": np.matmul,
+    "pow": np.power,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
 }
 _COMPARISONS = {
-    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
 }
 _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
 _METHODS = (
-    "sum", "mean", "var", "max", "min", "argmax", "argmin", "all", "any", "swapaxes", "squeeze", "clip", "take", "dot",
+    "sum",
+    "mean",
+    "var",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "all",
+    "any",
+    "swapaxes",
+    "squeeze",
+    "clip",
+    "take",
+    "dot",
     "ravel",
 )
 METHODS: dict[str, tuple[Any, str]] = {
@@ -31,9 +56,12 @@ METHODS: dict[str, tuple[Any, str]] = {
     **{f"__i{name}__": (f, "in place") for name, f in _BINARY.items()},
     **{f"__{name}__": (f, "unary") for name, f in _UNARY.items()},
     **{name: (getattr(np, name), "method") for name in _METHODS},
-    "flatten": (np.ravel, "method"), "reshape": (np.reshape, "starred"),
-    "transpose": (np.transpose, "starred"), "T": (np.transpose, "property"),
-    "__getitem__": ("getitem", "method"), "astype": ("astype", "method"),  # by name: NumPy has no function for these
+    "flatten": (np.ravel, "method"),
+    "reshape": (np.reshape, "starred"),
+    "transpose": (np.transpose, "starred"),
+    "T": (np.transpose, "property"),
+    "__getitem__": ("getitem", "method"),
+    "astype": ("astype", "method"),  # by name: NumPy has no function for these
 }
 
 
@@ -51,7 +79,9 @@ def as_array(value: Any) -> Any:
         raise ValueError(f"want an array or a list of rows of one length: {error}") from None
 
 
-def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+def array_ufunc(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
+) -> Any:
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
@@ -61,10 +91,14 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings:
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     if method != "__call__" or function is None:
         raise TypeError(_no_rule(name))
-    raise TypeError(f"np.{name} of a Variable: keyword {next(iter(settings))!r} has no derivative rule")
+    raise TypeError(
+        f"np.{name} of a Variable: keyword {next(iter(settings))!r} has no derivative rule"
+    )
 
 
-def _into_array(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+def _into_array(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
+) -> Any:
     """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
     for x in settings["out"]:
         if type(x) is not np.ndarray and hasattr(x, "cleargrad"):

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import engine
-from minidl.autograd.backend import asarray, zeros
 from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode
 from minidl.autograd.node import next_number
 from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Variable, box, raw, seed_for
+from minidl.common.arrays import asarray, zeros
 
 
 def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
@@ -33,7 +33,9 @@ def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
 class Call:
     """One call of a function on fresh copies of its arguments, and the gradients of its output."""
 
-    def __init__(self, name: str, f: Any, args: Sequence[Any], argnums: Sequence[int], kwargs: Any = None) -> None:
+    def __init__(
+        self, name: str, f: Any, args: Sequence[Any], argnums: Sequence[int], kwargs: Any = None
+    ) -> None:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = MODE.get().recording
@@ -44,7 +46,9 @@ class Call:
                 if not isinstance(n, int):
                     raise TypeError(f"{self.name}: argnum must be an int here, got {n!r}")
                 if not -len(args) <= n < len(args):
-                    raise TypeError(f"{self.name}: argnum {n}, but the call has {len(args)} arguments")
+                    raise TypeError(
+                        f"{self.name}: argnum {n}, but the call has {len(args)} arguments"
+                    )
                 copies[n] = self._copy(args[n], n)
             self.inputs: list[Variable] = [copies[n] for n in argnums]
             self.y = self._checked(f(*copies, **(kwargs or {})))
@@ -63,7 +67,9 @@ class Call:
             return y
         if type(y) in (int, float):
             return box(np.float64(y), None)
-        raise TypeError(f"{self.name}: the function gave {type(y).__name__}, no floating Variable: it left the graph")
+        raise TypeError(
+            f"{self.name}: the function gave {type(y).__name__}, no floating Variable: it left the graph"
+        )
 
     def scalar(self) -> Call:
         """Insist on one element."""
@@ -80,7 +86,9 @@ class Call:
         applications, leaves = engine.reach({self.y._node: None}, self.since)
         nodes = [p for a in applications for p in a.inputs or () if p is not None] + leaves
         # What is newer than the call was made inside it, such as the copies of a transform within.
-        return any(x.creator for x in self.inputs) or any(n.number < self.since and n not in own for n in nodes)
+        return any(x.creator for x in self.inputs) or any(
+            n.number < self.since and n not in own for n in nodes
+        )
 
     def out(self, value: Variable) -> Any:
         """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
@@ -102,7 +110,9 @@ class Call:
             if boxing and not graph:
                 found = {node: g.detach() for node, g in found.items()}
         gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in self.inputs]
-        return [g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs]
+        return [
+            g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs
+        ]
 
 
 def _argnums(argnum: int | Sequence[int]) -> Sequence[int]:
@@ -177,7 +187,9 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
     def pulled(u: Variable) -> Any:
         keeps, call.keeps = call.keeps, True  # even inside no_grad: this is differentiated, at once
-        total = sum((g * v).sum() for g, v in zip(call.pull(u), map(as_array, tangents), strict=True))
+        total = sum(
+            (g * v).sum() for g, v in zip(call.pull(u), map(as_array, tangents), strict=True)
+        )
         call.keeps = keeps
         return total
 
@@ -201,7 +213,11 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
         y, x = call.y, call.inputs[0]
         basis = asarray(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
         rows = [call.pull(basis[i])[0] for i in range(y.size)]
-        return np.stack(rows).reshape(y.shape + x.shape) if rows else zeros(y.shape + x.shape, x.dtype, x)
+        return (
+            np.stack(rows).reshape(y.shape + x.shape)
+            if rows
+            else zeros(y.shape + x.shape, x.dtype, x)
+        )
 
     return matrix
 
@@ -254,7 +270,9 @@ def gradients(
     if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
         raise ValueError("gradients: want a list of Variables that require a gradient")
     if not isinstance(y, Variable) or y._node is None:
-        raise ValueError("gradients: the result has no graph: nothing it was computed from requires a gradient")
+        raise ValueError(
+            "gradients: the result has no graph: nothing it was computed from requires a gradient"
+        )
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
     boxing = _boxer(create_graph)

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import engine, protocols
-from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.bound import Bound
-from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.modes import MODE, check_mode, look
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.outward import Outward
+from minidl.common.arrays import asarray, foreign
+from minidl.common.hints import WordsOfOthers
 
 Array = npt.NDArray[Any]
 
@@ -48,15 +48,21 @@ class Variable(Bound, Outward, WordsOfOthers):
     _grad: Variable | None
     name: str | None
 
-    def __init__(self, data: Any, requires_grad: bool | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, data: Any, requires_grad: bool | None = None, name: str | None = None
+    ) -> None:
         raw = _checked_array(data)
         floating = raw.dtype.kind == "f"
         if requires_grad and not floating:
-            raise TypeError(f"Variable: only floating data can require a gradient, got dtype {raw.dtype}")
+            raise TypeError(
+                f"Variable: only floating data can require a gradient, got dtype {raw.dtype}"
+            )
         self._raw = raw
         self._grad = self._leaf = None
         self.name = name
-        self._node = Leaf(ref(self)) if (floating if requires_grad is None else requires_grad) else None
+        self._node = (
+            Leaf(ref(self)) if (floating if requires_grad is None else requires_grad) else None
+        )
 
     @property
     def data(self) -> Array:
@@ -70,7 +76,9 @@ class Variable(Bound, Outward, WordsOfOthers):
     @data.setter
     def data(self, value: Any) -> None:
         if self._node is not None and type(self._node) is not Leaf:
-            raise ValueError("assignment to .data of a recorded result: only leaves can be given a new value")
+            raise ValueError(
+                "assignment to .data of a recorded result: only leaves can be given a new value"
+            )
         if self.lazy:
             self._raw = _checked_array(value)
             return
@@ -80,9 +88,13 @@ class Variable(Bound, Outward, WordsOfOthers):
             weak = not hasattr(value, "dtype")  # a number or list takes this Variable's dtype
             new = _checked_array(asarray(value, own, own.dtype) if weak else value)
             if new.dtype != own.dtype:
-                raise TypeError(f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype")
+                raise TypeError(
+                    f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype"
+                )
             if self._grad is not None and new.shape != own.shape:
-                raise ValueError(f"assignment to .data: shape {new.shape}, .grad has {own.shape}; cleargrad() first")
+                raise ValueError(
+                    f"assignment to .data: shape {new.shape}, .grad has {own.shape}; cleargrad() first"
+                )
         self._raw = new
         self._stamp()
 
@@ -140,10 +152,14 @@ class Variable(Bound, Outward, WordsOfOthers):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if self._node is not None and type(self._node) is not Leaf:
-            raise ValueError("requires_grad can be set for leaves only; use detach() for a recorded result")
+            raise ValueError(
+                "requires_grad can be set for leaves only; use detach() for a recorded result"
+            )
         if bool(value) != (self._node is not None):
             if value and not self.lazy and self.dtype.kind != "f":
-                raise TypeError(f"only floating data can require a gradient, got dtype {self.dtype}")
+                raise TypeError(
+                    f"only floating data can require a gradient, got dtype {self.dtype}"
+                )
             if value:  # with the leaf from before it was frozen, so that graphs recorded then still reach it
                 old = self._leaf
                 self._node = old if old is not None and old.owner() is self else Leaf(ref(self))
@@ -178,7 +194,12 @@ class Variable(Bound, Outward, WordsOfOthers):
         return self._raw.dtype  # type: ignore[no-any-return]  # as in data
 
     def backward(
-        self, gradient: Any = None, *, retain_grad: bool = False, create_graph: bool = False, retain_graph: bool = True
+        self,
+        gradient: Any = None,
+        *,
+        retain_grad: bool = False,
+        create_graph: bool = False,
+        retain_graph: bool = True,
     ) -> None:
         """Add to ``.grad`` of every leaf behind this Variable its gradient, by the chain rule in reverse.
 
@@ -207,7 +228,9 @@ class Variable(Bound, Outward, WordsOfOthers):
             raise ValueError("backward: create_graph=True needs the graph; leave retain_graph=True")
         seed = seed_for(self, gradient, "backward")
         seeds = {self._node: seed if create_graph else seed._raw}
-        found = engine.walk(seeds, box if create_graph else None, keep=retain_grad, free=not retain_graph)
+        found = engine.walk(
+            seeds, box if create_graph else None, keep=retain_grad, free=not retain_graph
+        )
         _deliver(found)
 
     def unchain(self) -> None:
@@ -252,13 +275,19 @@ class Variable(Bound, Outward, WordsOfOthers):
     def _leaving(self, how: str) -> None:
         look(self, how)
         if self._raw.size != 1:
-            raise ValueError(f"{how} of a Variable needs exactly one element, got shape {self.shape}")
+            raise ValueError(
+                f"{how} of a Variable needs exactly one element, got shape {self.shape}"
+            )
         if self._node is not None and MODE.get().transforming:
-            raise RuntimeError(f"{how} inside a transform would leave the graph; compute with the Variable itself")
+            raise RuntimeError(
+                f"{how} inside a transform would leave the graph; compute with the Variable itself"
+            )
 
     def __bool__(self) -> bool:
         if self._raw.size != 1:
-            raise ValueError(f"the truth of a Variable needs exactly one element, got shape {self.shape}")
+            raise ValueError(
+                f"the truth of a Variable needs exactly one element, got shape {self.shape}"
+            )
         look(self, "the truth")
         return bool(self._raw.item())
 
@@ -286,7 +315,9 @@ class Variable(Bound, Outward, WordsOfOthers):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.creator is not None:
-            raise TypeError("a recorded result cannot be copied or pickled with its graph; use detach() or .data")
+            raise TypeError(
+                "a recorded result cannot be copied or pickled with its graph; use detach() or .data"
+            )
         data = None if self.lazy else self._raw
         grad = None if self._grad is None else self._grad.detach()
         return _rebuild, (type(self), data, self.requires_grad, self.name, grad)
@@ -305,7 +336,9 @@ class Variable(Bound, Outward, WordsOfOthers):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         hint = "np.where, np.concatenate or functions.mask_fill, or write to variable.data before it is used"
-        raise TypeError(f"assignment into a Variable, whose values are part of a graph: make a new one with {hint}")
+        raise TypeError(
+            f"assignment into a Variable, whose values are part of a graph: make a new one with {hint}"
+        )
 
 
 class Parameter(Variable):
@@ -319,11 +352,17 @@ class Parameter(Variable):
 
     __slots__ = ()
 
-    def __init__(self, data: Any = None, requires_grad: bool | None = None, name: str | None = None) -> None:
+    def __init__(
+        self, data: Any = None, requires_grad: bool | None = None, name: str | None = None
+    ) -> None:
         if data is not None:
             super().__init__(data, requires_grad, name)
             return
-        self._grad, self._leaf, self.name = None, None, name  # _raw stays unset: reading it ends in __getattr__ below
+        self._grad, self._leaf, self.name = (
+            None,
+            None,
+            name,
+        )  # _raw stays unset: reading it ends in __getattr__ below
         self._node = None if requires_grad is False else Leaf(ref(self))
 
     @property
@@ -371,15 +410,21 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 
 def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
-        raise TypeError("got a Variable where an array is wanted: say x.data for its values, x.detach() to share it")
-    if isinstance(data, np.ndarray) or not (isinstance(data, np.generic) or hasattr(data, "__array_function__")):
+        raise TypeError(
+            "got a Variable where an array is wanted: say x.data for its values, x.detach() to share it"
+        )
+    if isinstance(data, np.ndarray) or not (
+        isinstance(data, np.generic) or hasattr(data, "__array_function__")
+    ):
         data = protocols.as_array(data) if like is None else asarray(protocols.as_array(data), like)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")
     return data[()] if type(data) is np.ndarray and data.ndim == 0 else data
 
 
-def _rebuild(kind: type[Variable], data: Any, requires_grad: bool, name: str | None, grad: Any) -> Variable:
+def _rebuild(
+    kind: type[Variable], data: Any, requires_grad: bool, name: str | None, grad: Any
+) -> Variable:
     new = kind(data, requires_grad, name)
     new._grad = grad
     return new

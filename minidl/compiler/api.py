@@ -13,8 +13,8 @@ from functools import update_wrapper
 from operator import is_
 from typing import Any
 
-from minidl import random
 from minidl.autograd.modes import MODE, Mode
+from minidl.common import random
 from minidl.compiler.guards import form
 from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
 from minidl.compiler.program import Program
@@ -42,7 +42,13 @@ class Compiled:
         if self.eager or mode.watcher is not None or mode.anomaly or mode.transforming:
             return self.function(*args, **kwargs)
         last = self.last
-        if last is not None and not kwargs and last.mode is mode and last.fits(args) and last.serves():
+        if (
+            last is not None
+            and not kwargs
+            and last.mode is mode
+            and last.fits(args)
+            and last.serves()
+        ):
             return last.run(args)
         leaves: list[Any] = []
         try:
@@ -53,7 +59,10 @@ class Compiled:
             if recording.serves():
                 flat = not kwargs and len(leaves) == len(args) and all(map(is_, leaves, args))
                 self.last = recording if flat else None
-                recording.mode, recording.argument_forms = mode, [(type(a), *form(a)) for a in leaves]
+                recording.mode, recording.argument_forms = (
+                    mode,
+                    [(type(a), *form(a)) for a in leaves],
+                )
                 return recording.run(leaves)
         found = self._record(key, args, kwargs, leaves, mode)
         return self.function(*args, **kwargs) if found is None else found.run(leaves)
@@ -64,20 +73,28 @@ class Compiled:
     def __reduce__(self) -> Any:
         return Compiled, (self.function,)
 
-    def _record(self, key: Any, args: Any, kwargs: Any, leaves: list[Any], mode: Mode) -> Recording | None:
+    def _record(
+        self, key: Any, args: Any, kwargs: Any, leaves: list[Any], mode: Mode
+    ) -> Recording | None:
         with self._lock:
             if sum(map(len, self.recordings.values())) >= PROGRAMS:
-                self._give_up(f"{PROGRAMS} programs were made, as what it is called with keeps changing")
+                self._give_up(
+                    f"{PROGRAMS} programs were made, as what it is called with keeps changing"
+                )
                 return None
 
             def rebuild(new: list[Any]) -> tuple[Any, Any]:
                 rest = iter(new)
-                return tuple(put(a, rest) for a in args), {k: put(a, rest) for k, a in kwargs.items()}
+                return tuple(put(a, rest) for a in args), {
+                    k: put(a, rest) for k, a in kwargs.items()
+                }
 
             bits = random.generator().bit_generator
             before = bits.state
             try:
-                found = Recording(self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode)
+                found = Recording(
+                    self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode
+                )
             except NotForPrograms as error:
                 bits.state = before
                 self.failed += 1  # the first time it may be what is made at first use
@@ -133,5 +150,7 @@ def compile(function: Callable[..., Any]) -> Compiled:
     (np.float64(5.0), np.float64(3.0))
     """
     if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x2A0:
-        raise TypeError("compile: a generator or coroutine runs after the call; compile what it calls")
+        raise TypeError(
+            "compile: a generator or coroutine runs after the call; compile what it calls"
+        )
     return Compiled(function)

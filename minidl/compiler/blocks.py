@@ -65,7 +65,9 @@ def _run(block: Any, part: slice, temporaries: tuple[Any, ...]) -> Any:
 class Group:
     """Consecutive steps of a program that are done together, block by block."""
 
-    def __init__(self, steps: list[Step], start: int, inner: set[Value], total: Step | None) -> None:
+    def __init__(
+        self, steps: list[Step], start: int, inner: set[Value], total: Step | None
+    ) -> None:
         self.steps, self.inner, self.total = steps, inner, total
         self.range = range(start, start + len(steps) + (total is not None))
         self.temps: list[Any] = []  # dtypes
@@ -75,7 +77,11 @@ class Group:
             last.update({v: len(steps) for v in values_in(total.operands)})
         free: list[int] = []
         for i, step in enumerate(steps):
-            dying = [v for v in dict.fromkeys(values_in(step.operands)) if last[v] == i and v in self.temp_of]
+            dying = [
+                v
+                for v in dict.fromkeys(values_in(step.operands))
+                if last[v] == i and v in self.temp_of
+            ]
             ready = [self.temp_of[v] for v in dying] if step.name != "kept" else []
             if step.out in inner:
                 fitting = [k for k in (*ready, *free) if self.temps[k] == step.out.dtype]
@@ -96,7 +102,9 @@ class Group:
         size = self.steps[0].out.size
         whole: dict[Value, str] = {}
         outside = dict.fromkeys(
-            v for step in self.steps for v in (*values_in(step.operands), step.out)
+            v
+            for step in self.steps
+            for v in (*values_in(step.operands), step.out)
             if v not in self.inner and v.shape != ()
         )
         head = [new_array(step.out, names) for step in self.steps if step.out in visible]
@@ -150,10 +158,16 @@ def groups(program: Program, visible: set[Value]) -> dict[int, Group]:
             stop += 1
         run = program.steps[i:stop]
         if len(run) > 1:
-            total = program.steps[stop] if stop < limit and _is_total(program.steps[stop], run) else None
+            total = (
+                program.steps[stop]
+                if stop < limit and _is_total(program.steps[stop], run)
+                else None
+            )
             inside = range(i, stop + (total is not None))
             inner = {
-                step.out for step in run if step.out not in visible and all(k in inside for k in uses.get(step.out, []))
+                step.out
+                for step in run
+                if step.out not in visible and all(k in inside for k in uses.get(step.out, []))
             }
             found[i] = Group(run, i, inner, total)
             stop = inside.stop
@@ -163,12 +177,16 @@ def groups(program: Program, visible: set[Value]) -> dict[int, Group]:
 
 def _fits(step: Step, like: Value) -> bool:
     return (
-        is_elementwise(step) and step.out.shape == like.shape and step.out.size >= LARGE
+        is_elementwise(step)
+        and step.out.shape == like.shape
+        and step.out.size >= LARGE
         and all(v.shape in ((), like.shape) for v in values_in(step.operands))
     )
 
 
 def _is_total(step: Step, run: list[Step]) -> bool:
     axis = step.operands[1] if len(step.operands) > 1 else None
-    whole = step.name == "sum" and axis is None and step.out.shape == () and step.out.dtype.kind == "f"
+    whole = (
+        step.name == "sum" and axis is None and step.out.shape == () and step.out.dtype.kind == "f"
+    )
     return whole and any(step.operands[0] is s.out for s in run)

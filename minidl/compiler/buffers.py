@@ -60,7 +60,11 @@ class Code:
         last: dict[Value, int] = {}
         for i, step in enumerate(steps):
             operands = set(values_in(step.operands))
-            mine = set().union(*(self.root.get(v, {v}) for v in operands)) if self._shares(step) else set()
+            mine = (
+                set().union(*(self.root.get(v, {v}) for v in operands))
+                if self._shares(step)
+                else set()
+            )
             for v in step.outs:
                 self.root[v] = {v} | mine
             for v in operands:
@@ -76,16 +80,32 @@ class Code:
         self.sizes: list[int] = []
         self.views: dict[Value, Step] = {}
         free: list[int] = []
-        waiting: list[int] = []  # what is free once the group is through: its steps take turns on each block
+        waiting: list[
+            int
+        ] = []  # what is free once the group is through: its steps take turns on each block
         grouped = {i: group for group in self.groups.values() for i in group.range}
         for i, step in enumerate(steps):
             if waiting and i not in grouped:
                 free, waiting = free + waiting, []
-            dying = [v for v in set(values_in(step.operands)) for v in self.root.get(v, {v}) if last.get(v) == i]
+            dying = [
+                v
+                for v in set(values_in(step.operands))
+                for v in self.root.get(v, {v})
+                if last.get(v) == i
+            ]
             dying = [v for v in dict.fromkeys(dying) if v in self.place]
             out = step.outs[0]
-            if len(step.outs) == 1 and out not in self.visible and out not in inside and into(step, self.names):
-                own = [v for v in dying if v.shape == out.shape and v.dtype == out.dtype and v in step.operands]
+            if (
+                len(step.outs) == 1
+                and out not in self.visible
+                and out not in inside
+                and into(step, self.names)
+            ):
+                own = [
+                    v
+                    for v in dying
+                    if v.shape == out.shape and v.dtype == out.dtype and v in step.operands
+                ]
                 if own and is_elementwise(step) and step.name != "kept" and i not in grouped:
                     self.place[out] = self.place[own[0]]
                     dying.remove(own[0])
@@ -96,14 +116,22 @@ class Code:
         known = dict(zip(self.place, self.arena()))
         for step in steps:
             x, *rest = step.operands or (None,)
-            if step.name in VIEWS and x in known and not any(isinstance(part, Value) for part in rest):
+            if (
+                step.name in VIEWS
+                and x in known
+                and not any(isinstance(part, Value) for part in rest)
+            ):
                 found = views(step, known[x])
-                if all(np.may_share_memory(v, known[x]) for v in found) and self.visible.isdisjoint(step.outs):
+                if all(np.may_share_memory(v, known[x]) for v in found) and self.visible.isdisjoint(
+                    step.outs
+                ):
                     known.update(zip(step.outs, found))
                     self.views.update(dict.fromkeys(step.outs, step))
 
     def _visible(self) -> list[Value]:
-        return [v for root in (*self.program.outputs, *self.program.gradients) for v in values_in(root)]
+        return [
+            v for root in (*self.program.outputs, *self.program.gradients) for v in values_in(root)
+        ]
 
     def _take(self, free: list[int], nbytes: int) -> int:
         fitting = [k for k in free if nbytes <= self.sizes[k] <= 2 * nbytes + 4096]
@@ -121,10 +149,15 @@ class Code:
     def arena(self) -> tuple[Any, ...]:
         """New buffers for one run."""
         flat = [np.empty(max(n, 1), np.uint8) for n in self.sizes]
-        known = {v: flat[k][: v.nbytes].view(v.dtype).reshape(v.shape) for v, k in self.place.items()}
+        known = {
+            v: flat[k][: v.nbytes].view(v.dtype).reshape(v.shape) for v, k in self.place.items()
+        }
         for step in dict.fromkeys(self.views.values()):
             known.update(zip(step.outs, views(step, known[step.operands[0]])))
-        return (*known.values(), *[a for group in self.groups.values() for a in group.temporaries()])
+        return (
+            *known.values(),
+            *[a for group in self.groups.values() for a in group.temporaries()],
+        )
 
     # ---- the code -----------------------------------------------------------------------------------------------
 
@@ -142,18 +175,33 @@ class Code:
         )
         arena = [v.name for v in (*self.place, *self.views)]
         arena += [t for group in self.groups.values() for t in group.names]
-        unpack = [_unpacked(program.inputs, "inputs"), *([f"{', '.join(arena)}, = arena"] if arena else [])]
+        unpack = [
+            _unpacked(program.inputs, "inputs"),
+            *([f"{', '.join(arena)}, = arena"] if arena else []),
+        ]
         if self.floats:
             unpack += [f"{v} = float({v})" for v in program.inputs]
         seeds = [_unpacked(program.seeds, "seeds")]
         if self.floats:
             seeds += [f"{v} = float({v})" for v in program.seeds]
-        lines = ["def forward(inputs, arena):", *unpack, *forward,
-                 f"return ({outputs},), ({''.join(f'{v}, ' for v in kept)})" if outputs else "return (), ()",
-                 "def backward(inputs, arena, kept, seeds):", *unpack, _unpacked(kept, "kept"), *seeds, *backward,
-                 f"return ({gradients},)" if gradients else "return ()"]
+        lines = [
+            "def forward(inputs, arena):",
+            *unpack,
+            *forward,
+            f"return ({outputs},), ({''.join(f'{v}, ' for v in kept)})"
+            if outputs
+            else "return (), ()",
+            "def backward(inputs, arena, kept, seeds):",
+            *unpack,
+            _unpacked(kept, "kept"),
+            *seeds,
+            *backward,
+            f"return ({gradients},)" if gradients else "return ()",
+        ]
         heads = ("def forward", "def backward")
-        return "\n".join(line if line.startswith(heads) else f"    {line}" for line in lines if line)
+        return "\n".join(
+            line if line.startswith(heads) else f"    {line}" for line in lines if line
+        )
 
     def _given(self, root: Any, before: Sequence[Any]) -> str:
         """A result as the caller gets it: memory of its own."""
@@ -163,7 +211,9 @@ class Code:
             number = self.names(root)
             if self.floats:
                 return f"{self.names(np.float64)}({number})"
-            return f"{number}[()]" if isinstance(root, Value) else number  # out of the buffer, if it lies in one
+            return (
+                f"{number}[()]" if isinstance(root, Value) else number
+            )  # out of the buffer, if it lies in one
         if root in before or root.kind == "input" or self.root.get(root, {root}) != {root}:
             return f"{root}.copy()"
         return f"{root}"

@@ -15,16 +15,40 @@ import numpy as np
 from minidl.compiler.program import Program, Step, Value, values_in
 
 _UFUNC_OF = {
-    operator.add: np.add, operator.sub: np.subtract, operator.mul: np.multiply, operator.truediv: np.divide,
-    operator.neg: np.negative, operator.pos: np.positive,
+    operator.add: np.add,
+    operator.sub: np.subtract,
+    operator.mul: np.multiply,
+    operator.truediv: np.divide,
+    operator.neg: np.negative,
+    operator.pos: np.positive,
 }
 _INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 VIEWS = {
-    "split", "reshape", "ravel", "transpose", "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem",
-    "identity", "constant",
+    "split",
+    "reshape",
+    "ravel",
+    "transpose",
+    "swapaxes",
+    "expand_dims",
+    "squeeze",
+    "broadcast_to",
+    "getitem",
+    "identity",
+    "constant",
 }
 # Fused functions, whose results share no memory with what they are given.
-FRESH = {"cross_entropy", "d_cross_entropy", "lstm", "d_lstm", "rnn", "d_rnn", "where", "scatter_add", "mean", "var"}
+FRESH = {
+    "cross_entropy",
+    "d_cross_entropy",
+    "lstm",
+    "d_lstm",
+    "rnn",
+    "d_rnn",
+    "where",
+    "scatter_add",
+    "mean",
+    "var",
+}
 _BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
@@ -33,7 +57,11 @@ def ufunc_of(step: Step) -> np.ufunc | None:
     if step.name.startswith("d_"):
         return None
     ufunc = _UFUNC_OF.get(step.call, step.call)
-    return ufunc if isinstance(ufunc, np.ufunc) and ufunc.nout == 1 and ufunc is not np.matmul else None
+    return (
+        ufunc
+        if isinstance(ufunc, np.ufunc) and ufunc.nout == 1 and ufunc is not np.matmul
+        else None
+    )
 
 
 def is_elementwise(step: Step) -> bool:
@@ -46,7 +74,11 @@ def is_elementwise(step: Step) -> bool:
         return floating and not isinstance(p, Value) and _power(p) is not None
     if step.name == "kept":
         x, mask = step.operands
-        return x.shape == mask.shape == step.out.shape and x.dtype.kind == "f" and x.dtype.itemsize in _BITS
+        return (
+            x.shape == mask.shape == step.out.shape
+            and x.dtype.kind == "f"
+            and x.dtype.itemsize in _BITS
+        )
     return step.name in ("sigmoid", "relu") or ufunc_of(step) is not None
 
 
@@ -62,7 +94,9 @@ class Names:
     """The namespace of the code: constants and functions get a name each."""
 
     def __init__(self, floats: bool = False) -> None:
-        self.floats = floats  # float64 numbers as Python's own, on which arithmetic is several times faster
+        self.floats = (
+            floats  # float64 numbers as Python's own, on which arithmetic is several times faster
+        )
         self.all: dict[str, Any] = {}
         self._of: dict[int, str] = {}
 
@@ -100,7 +134,9 @@ def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -
         ufunc, more = _power(step.operands[1])  # type: ignore[misc]  # is_elementwise asked before
         return [f"{names(ufunc)}({', '.join([a[0], *map(names, more), out])})"]
     ufunc = ufunc_of(step)
-    by_name = "out=" if ufunc in (np.maximum, np.minimum) else ""  # NumPy deprecates the other way for these two
+    by_name = (
+        "out=" if ufunc in (np.maximum, np.minimum) else ""
+    )  # NumPy deprecates the other way for these two
     return [f"{names(ufunc)}({', '.join([*a, by_name + out])})"]
 
 
@@ -112,7 +148,13 @@ def new_array(v: Value, names: Names) -> str:
 def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
     """How a step is computed into an array that is there, given its name; None if it makes its own."""
     out = step.out
-    if type(out) is tuple or out.dtype is None or out.shape == () or out.size == 0 or out.dtype.kind not in "fbiu":
+    if (
+        type(out) is tuple
+        or out.dtype is None
+        or out.shape == ()
+        or out.size == 0
+        or out.dtype.kind not in "fbiu"
+    ):
         return None
     x, *rest = step.operands or (None,)
     w: Any = rest[0] if rest else None
@@ -126,11 +168,21 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
     if step.name == "linear" and same and len(w.shape) == 2:
         b = rest[1] if len(rest) > 1 else None
         if b is None or b.dtype == out.dtype:
-            rows = f"{x}.reshape({out.size // out.shape[-1]}, {x.shape[-1]})" if len(x.shape) > 2 else f"{x}"
-            flat = f".reshape({out.size // out.shape[-1]}, {out.shape[-1]})" if len(x.shape) > 2 else ""
+            rows = (
+                f"{x}.reshape({out.size // out.shape[-1]}, {x.shape[-1]})"
+                if len(x.shape) > 2
+                else f"{x}"
+            )
+            flat = (
+                f".reshape({out.size // out.shape[-1]}, {out.shape[-1]})"
+                if len(x.shape) > 2
+                else ""
+            )
             add = [] if b is None else [(np.add, b)]
-            return lambda o: [f"{names(np.dot)}({rows}, {w}, {o}{flat})",
-                              *[f"{names(f)}({o}, {b}, {o})" for f, b in add]]
+            return lambda o: [
+                f"{names(np.dot)}({rows}, {w}, {o}{flat})",
+                *[f"{names(f)}({o}, {b}, {o})" for f, b in add],
+            ]
     if step.name == "sum_rows" and out.dtype == x.dtype:
         ones = names(np.ones(x.shape[0], x.dtype))
         return lambda o: [f"{names(np.dot)}({ones}, {x}, {o})"]
@@ -139,8 +191,12 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
         return lambda o: [f"{names(np.add.reduce)}({x}, {names(axis)}, None, {o}, {keep!r})"]
     if step.name == "astype":
         return lambda o: [f"{names(np.copyto)}({o}, {x}, 'unsafe')"]
-    if step.name == "concatenate" and all(isinstance(p, Value) and p.dtype == out.dtype for p in step.operands):
-        return lambda o: [f"{names(np.concatenate)}({names(step.operands)}, {step.settings.get('axis', 0)!r}, {o})"]
+    if step.name == "concatenate" and all(
+        isinstance(p, Value) and p.dtype == out.dtype for p in step.operands
+    ):
+        return lambda o: [
+            f"{names(np.concatenate)}({names(step.operands)}, {step.settings.get('axis', 0)!r}, {o})"
+        ]
     return None
 
 
@@ -153,7 +209,9 @@ def views(step: Step, x: Any) -> tuple[Any, ...]:
 
 def _parts(step: Step) -> list[tuple[slice, ...]]:
     """The indices of what ``split`` gives."""
-    axis = step.settings.get("axis", step.operands[2] if len(step.operands) > 2 else 0) % len(step.outs[0].shape)
+    axis = step.settings.get("axis", step.operands[2] if len(step.operands) > 2 else 0) % len(
+        step.outs[0].shape
+    )
     ends = np.cumsum([0, *(v.shape[axis] for v in step.outs)]).tolist()
     return [(slice(None),) * axis + (slice(a, b),) for a, b in pairwise(ends)]
 
@@ -167,7 +225,11 @@ def as_expression(step: Step, names: Names) -> str:
         if step.name == "negative":
             return f"-{a[0]}"
         if step.name == "power":
-            return f"{a[0]} ** {a[1]}" if isinstance(step.operands[0], Value) else f"({a[0]}) ** {a[1]}"
+            return (
+                f"{a[0]} ** {a[1]}"
+                if isinstance(step.operands[0], Value)
+                else f"({a[0]}) ** {a[1]}"
+            )
         if step.name in ("positive", "identity", "constant"):
             return a[0]
         if step.name == "matmul" and all(len(v.shape) == 1 for v in step.operands):

@@ -25,8 +25,26 @@ from minidl.autograd.variable import Variable
 _NUMBERS = (int, float, complex, str, bytes, bool)
 _ARRAYS = (np.ndarray, np.generic, Variable)
 _PLAIN = (*_NUMBERS, *_ARRAYS, type(None), type(...), slice, types.BuiltinFunctionType, Function)
-_OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__new__", "__repr__", "__str__"}
-_DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals", "attrgetter", "methodcaller"}
+_OF_EVERY_CLASS = {
+    *vars(type("C", (), {})),
+    "__annotations__",
+    "__init__",
+    "__new__",
+    "__repr__",
+    "__str__",
+}
+_DYNAMIC = {
+    "getattr",
+    "hasattr",
+    "vars",
+    "__dict__",
+    "eval",
+    "exec",
+    "globals",
+    "locals",
+    "attrgetter",
+    "methodcaller",
+}
 _OF_FUNCTIONS = ("__code__", "__defaults__", "__kwdefaults__")
 _MOST = 100_000  # elements of a list that are looked at
 _ABSENT = object()
@@ -45,7 +63,9 @@ class Spot:
 
     def names_now(self) -> list[Any] | None:
         """The keys of a whole dict."""
-        return [*self.container] if self.keys is None and isinstance(self.container, Mapping) else None
+        return (
+            [*self.container] if self.keys is None and isinstance(self.container, Mapping) else None
+        )
 
     def same(self, now: Sequence[Any]) -> bool:
         """Whether these are the very things expected, under the same names."""
@@ -56,7 +76,12 @@ class Spot:
 
 def _reader(container: Any, keys: tuple[Any, ...] | None) -> Callable[[], Sequence[Any]]:
     """What gives the contents of a container; it is called before each call of a program, so it had better be fast."""
-    if keys is not None and isinstance(container, Attributes) and len(keys) > 1 and all(map(container.has, keys)):
+    if (
+        keys is not None
+        and isinstance(container, Attributes)
+        and len(keys) > 1
+        and all(map(container.has, keys))
+    ):
         return partial(attrgetter(*keys), container.of)
     if keys is not None:
         get, absent = container.get, (_ABSENT,) * len(keys)
@@ -83,7 +108,9 @@ class Guard:
     """The containers a function reaches, and whether they are still as they were when it was recorded."""
 
     def __init__(self, root: Any) -> None:
-        self.names = set[str]()  # what is mentioned in the code that can be reached, which grows as more is
+        self.names = set[
+            str
+        ]()  # what is mentioned in the code that can be reached, which grows as more is
         self._look(root)
         while self.mentioned != self.names:
             self.names = self.mentioned
@@ -91,8 +118,12 @@ class Guard:
 
     def _look(self, root: Any) -> None:
         self.spots: list[Spot] = []
-        self.states: list[tuple[Any, str]] = []  # (layer, attribute) that a call leaves for the next
-        self.where: dict[int, list[tuple[int, int]]] = {}  # id of an array or Variable: spots, and places there
+        self.states: list[
+            tuple[Any, str]
+        ] = []  # (layer, attribute) that a call leaves for the next
+        self.where: dict[
+            int, list[tuple[int, int]]
+        ] = {}  # id of an array or Variable: spots, and places there
         self.mentioned: set[str] = set()
         seen: set[int] = set()
         stack = [root]
@@ -112,7 +143,9 @@ class Guard:
         if isinstance(value, types.FunctionType):
             yield from self._of_function(value)
         elif isinstance(value, types.ModuleType):
-            if not _known(value.__name__) and (names := tuple(n for n in sorted(self.names) if n in vars(value))):
+            if not _known(value.__name__) and (
+                names := tuple(n for n in sorted(self.names) if n in vars(value))
+            ):
                 yield Spot(vars(value), names)  # config.rate
         elif isinstance(value, types.MethodType):
             yield Spot([value.__self__, value.__func__])
@@ -129,7 +162,9 @@ class Guard:
             yield Spot([value.__func__])
         elif isinstance(value, ContextVar):
             yield Spot(_Current(value), ("value",))
-        elif isinstance(value, (Mapping, list, tuple, set, frozenset, deque, array, UserDict, UserList)):
+        elif isinstance(
+            value, (Mapping, list, tuple, set, frozenset, deque, array, UserDict, UserList)
+        ):
             if len(value) <= _MOST:
                 yield Spot(value)
         elif slots := _slots(value):
@@ -157,16 +192,28 @@ class Guard:
             yield Spot(vars(value), chosen)
             return
         if layer or _known(type(value).__module__):
-            yield Spot(vars(value), tuple(n for n in vars(value) if n not in carried) if carried else None)
+            yield Spot(
+                vars(value), tuple(n for n in vars(value) if n not in carried) if carried else None
+            )
         else:  # a counter beside what is used may count on
-            known = {*vars(value), *(n for cls in type(value).__mro__ for n in vars(cls))} - _OF_EVERY_CLASS
+            known = {
+                *vars(value),
+                *(n for cls in type(value).__mro__ for n in vars(cls)),
+            } - _OF_EVERY_CLASS
             whole = not self.names.isdisjoint(_DYNAMIC)
-            yield Spot(vars(value), None if whole else tuple(n for n in sorted(known) if self._used(n)))
+            yield Spot(
+                vars(value), None if whole else tuple(n for n in sorted(known) if self._used(n))
+            )
         yield from self._spots_of(type(value))
 
     def _used(self, name: str) -> bool:
         """Whether code that can be reached may use an attribute of that name."""
-        return name in self.names or name == "forward" or name[:2] == "__" or not self.names.isdisjoint(_DYNAMIC)
+        return (
+            name in self.names
+            or name == "forward"
+            or name[:2] == "__"
+            or not self.names.isdisjoint(_DYNAMIC)
+        )
 
     def changed(self) -> bool | None:
         """Whether something is another array or Variable than at the last call; None if anything else changed."""

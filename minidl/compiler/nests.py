@@ -18,7 +18,12 @@ from minidl.compiler.guards import form
 def key_of(mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
     """What a program depends on of a call's mode and arguments; the arrays among these are added to ``leaves``."""
     places = [key(x, leaves) for x in args]  # first: leaves are in this order
-    return mode.recording, mode.testing, *places, *[(name, key(x, leaves)) for name, x in kwargs.items()]
+    return (
+        mode.recording,
+        mode.testing,
+        *places,
+        *[(name, key(x, leaves)) for name, x in kwargs.items()],
+    )
 
 
 class NotForPrograms(Exception):
@@ -36,7 +41,9 @@ def key(x: Any, leaves: list[Any]) -> Any:
             raise NotForPrograms
         leaves.append(x)
         return x._raw.shape, x._raw.dtype, x._node is not None
-    if isinstance(x, np.ndarray) or (hasattr(x, "__array_function__") and not isinstance(x, np.generic)):
+    if isinstance(x, np.ndarray) or (
+        hasattr(x, "__array_function__") and not isinstance(x, np.generic)
+    ):
         raise NotForPrograms  # a subclass, or another library's
     if isinstance(x, np.floating):
         leaves.append(x)
@@ -55,7 +62,9 @@ def key(x: Any, leaves: list[Any]) -> Any:
 def objects_in(args: Any) -> list[Any]:
     """What there is in arguments besides arrays: a program depends on their attributes too."""
     if isinstance(args, (list, tuple)) or type(args) is dict:
-        return [x for part in (args.values() if type(args) is dict else args) for x in objects_in(part)]
+        return [
+            x for part in (args.values() if type(args) is dict else args) for x in objects_in(part)
+        ]
     return [] if isinstance(args, (np.ndarray, np.generic, Variable)) else [args]
 
 
@@ -80,7 +89,11 @@ def mapped(state: Any, change: Callable[[Any], Any]) -> Any:
 def parts(values: Any) -> list[Any]:
     """Arrays and Variables in nested tuples and lists, in order."""
     if isinstance(values, (list, tuple, dict)):
-        return [part for value in (values.values() if isinstance(values, dict) else values) for part in parts(value)]
+        return [
+            part
+            for value in (values.values() if isinstance(values, dict) else values)
+            for part in parts(value)
+        ]
     return [values] if isinstance(values, (np.ndarray, Variable)) else []
 
 
@@ -97,7 +110,9 @@ def form_of(state: Any) -> Any:
         return tuple((k, form_of(part)) for k, part in state.items())
     if isinstance(state, (np.ndarray, Variable)):
         return form(state)
-    return type(state), repr(state) if isinstance(state, (int, float, str, type(None), np.generic)) else id(state)
+    return type(state), repr(state) if isinstance(
+        state, (int, float, str, type(None), np.generic)
+    ) else id(state)
 
 
 def taken_apart(result: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
@@ -108,7 +123,9 @@ def taken_apart(result: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
 
         def build(new: list[Any]) -> Any:
             ends = np.cumsum([0, *sizes]).tolist()
-            return made_like(result, [make(new[a:b]) for (_, make), a, b in zip(apart, ends, ends[1:])])
+            return made_like(
+                result, [make(new[a:b]) for (_, make), a, b in zip(apart, ends, ends[1:])]
+            )
 
         return [x for found, _ in apart for x in found], build
     if isinstance(result, dict):

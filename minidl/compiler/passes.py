@@ -79,7 +79,11 @@ def with_constants_folded(program: Program) -> Program:
     """Compute steps of nothing but numbers now."""
 
     def rewrite(step: Step) -> Any:
-        if type(step.out) is tuple or any(True for _ in values_in(step.operands)) or step.out.shape != ():
+        if (
+            type(step.out) is tuple
+            or any(True for _ in values_in(step.operands))
+            or step.out.shape != ()
+        ):
             return step
         result = step.call(*step.operands, **step.settings)
         return result if isinstance(result, np.generic) else step
@@ -102,7 +106,11 @@ def tidied(program: Program) -> Program:
             for one, other in ((x, rest[0]), (rest[0], x)):
                 if not isinstance(one, (Value, np.ndarray)) and one == 1 and _same_form(other, out):
                     return other
-        if step.name in ("divide", "power") and not isinstance(rest[0], (Value, np.ndarray)) and rest[0] == 1:
+        if (
+            step.name in ("divide", "power")
+            and not isinstance(rest[0], (Value, np.ndarray))
+            and rest[0] == 1
+        ):
             return x if _same_form(x, out) else step
         if step.name == "negative" and x in made and made[x].name == "negative":
             return made[x].operands[0]
@@ -147,7 +155,12 @@ def _same_form(x: Any, out: Value) -> bool:
 
 
 PASSES: tuple[Pass, ...] = (
-    without_dead_code, without_duplicates, with_constants_folded, without_broadcasts, tidied, without_duplicates,
+    without_dead_code,
+    without_duplicates,
+    with_constants_folded,
+    without_broadcasts,
+    tidied,
+    without_duplicates,
     without_dead_code,
 )
 

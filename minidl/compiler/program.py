@@ -22,7 +22,9 @@ class Value:
 
     def __init__(self, kind: str, like: Any, plain: bool = False) -> None:
         self.kind, self.plain, self.name = kind, plain, ""
-        self.shape: Any = getattr(like, "shape", None)  # None: what a function saved for its derivative, of any type
+        self.shape: Any = getattr(
+            like, "shape", None
+        )  # None: what a function saved for its derivative, of any type
         self.dtype: Any = getattr(like, "dtype", None)
 
     @property
@@ -47,10 +49,22 @@ class Step:
     __slots__ = ("call", "function", "name", "operands", "out", "pure", "settings")
 
     def __init__(
-        self, function: Any, call: Callable[..., Any], operands: tuple[Any, ...], settings: dict[str, Any], out: Any,
-        name: str = "", pure: bool = True,
+        self,
+        function: Any,
+        call: Callable[..., Any],
+        operands: tuple[Any, ...],
+        settings: dict[str, Any],
+        out: Any,
+        name: str = "",
+        pure: bool = True,
     ) -> None:
-        self.function, self.call, self.operands, self.settings, self.out = function, call, operands, settings, out
+        self.function, self.call, self.operands, self.settings, self.out = (
+            function,
+            call,
+            operands,
+            settings,
+            out,
+        )
         self.name, self.pure = name or function.name, pure
 
     @property
@@ -59,7 +73,9 @@ class Step:
 
     def __repr__(self) -> str:
         settings = "".join(f", {k}={v!r}" for k, v in self.settings.items())
-        form = ", ".join(f"{v.dtype} {v.shape}" if v.dtype is not None else "saved" for v in self.outs)
+        form = ", ".join(
+            f"{v.dtype} {v.shape}" if v.dtype is not None else "saved" for v in self.outs
+        )
         outs, operands = ", ".join(map(repr, self.outs)), ", ".join(map(shown, self.operands))
         return f"{outs} = {self.name}({operands}{settings})  # {form}"
 

@@ -39,7 +39,12 @@ class Recording:
     """One program of a compiled function, for arguments of one form; and the function of minidl that it is."""
 
     def __init__(
-        self, function: Callable[..., Any], leaves: list[Any], objects: list[Any], rebuild: Any, mode: Mode
+        self,
+        function: Callable[..., Any],
+        leaves: list[Any],
+        objects: list[Any],
+        rebuild: Any,
+        mode: Mode,
     ) -> None:
         self.requiring: set[Value] = set()  # arguments and states that require a gradient
         self.mode, self.argument_forms = mode, list[Any]()  # of the last call
@@ -67,7 +72,9 @@ class Recording:
         if self.guard.undone():
             raise NotForPrograms("it writes to what it closes over")
         roots, self.result = taken_apart(result)
-        self.changes: list[tuple[Any, str, Any, Any]] = []  # layer, attribute, what it becomes, how to build that
+        self.changes: list[
+            tuple[Any, str, Any, Any]
+        ] = []  # layer, attribute, what it becomes, how to build that
         for (layer, name), old, new in zip(self.guard.states, begin, after):
             if new is not old:
                 found, build = taken_apart(new)
@@ -79,7 +86,13 @@ class Recording:
         self._program(tracer, roots, mode, arguments)
 
     def _state_form(self) -> Any:
-        return form_of([getattr(x, name) for x, name in self.guard.states if name not in getattr(x, "counted", ())])
+        return form_of(
+            [
+                getattr(x, name)
+                for x, name in self.guard.states
+                if name not in getattr(x, "counted", ())
+            ]
+        )
 
     def _states(self) -> list[Any]:
         return [getattr(layer, name) for layer, name in self.guard.states]
@@ -118,14 +131,17 @@ class Recording:
         self.first_draws: list[Any] | None = [draw[4] for draw in self.draws]
         self.look()
         self.differentiable = [
-            v.dtype.kind == "f" and self._requires(item, mode) for v, item in zip(self.values, found)
+            v.dtype.kind == "f" and self._requires(item, mode)
+            for v, item in zip(self.values, found)
         ]
         self.wanted_places = [i for i, want in enumerate(self.differentiable) if want]
         self.wanted = [v for v, want in zip(self.values, self.differentiable) if want]
         steps, self.tape = tracer.steps, tracer.tape.copy()
         real = [v for v in outputs if isinstance(v, Value)]
         program = Program(self.values, real, steps)
-        self.floating = [v for v in dict.fromkeys(real) if v.dtype is not None and v.dtype.kind == "f"]
+        self.floating = [
+            v for v in dict.fromkeys(real) if v.dtype is not None and v.dtype.kind == "f"
+        ]
         if mode.recording and self.wanted and self.floating:
             program.backward_at = len(steps)
             seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
@@ -143,7 +159,9 @@ class Recording:
         self.differentiated = tracer.needed if program.seeds else set()
         self.reached = tracer.reached(self.wanted) if program.seeds else {}
         self.program = optimized(program)
-        self.masks = [(self.guard.where.get(id(mask), [mask])[0], before) for mask, before in tracer.masks]
+        self.masks = [
+            (self.guard.where.get(id(mask), [mask])[0], before) for mask, before in tracer.masks
+        ]
         self.code = Code(self.program)
         self.pool: list[Any] = []
         function = Function(self._forward, (), self._joint if program.seeds else None, "compiled")
@@ -152,17 +170,27 @@ class Recording:
         function.derived = bool(program.seeds)
         self.function = function
         self.real = real
-        others = self.draws or self.state_places or self.changes or self.arguments != list(range(len(arguments)))
-        one = len(real) == 1 and self.outputs == real and not real[0].plain and self.result([0]) == 0
+        others = (
+            self.draws
+            or self.state_places
+            or self.changes
+            or self.arguments != list(range(len(arguments)))
+        )
+        one = (
+            len(real) == 1 and self.outputs == real and not real[0].plain and self.result([0]) == 0
+        )
         one = one and (not program.seeds or real[0] in self.differentiated)
-        self.simple = one and not others and bool(self.values)  # nothing but one Variable of arguments and objects
+        self.simple = (
+            one and not others and bool(self.values)
+        )  # nothing but one Variable of arguments and objects
         self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
 
     def look(self) -> None:
         """Find what the program reads besides its arguments: (it, its array, whether it is a constant Variable)."""
         self.read = [self._object(o) for o in self.objects]
         self.seen: list[tuple[Any, Any, bool | None]] = [
-            (x, x._raw, x._node is None) if isinstance(x, Variable) else (x, x, None) for x in self.read
+            (x, x._raw, x._node is None) if isinstance(x, Variable) else (x, x, None)
+            for x in self.read
         ]
 
     def _object(self, source: Any) -> Any:
@@ -224,14 +252,20 @@ class Recording:
             inputs += [carried[i] for i in self.state_places]
         if self.draws:
             drawn, self.first_draws = self.first_draws, None
-            inputs += drawn or [f.forward(*args, **settings) for _, f, args, settings, _ in self.draws]
+            inputs += drawn or [
+                f.forward(*args, **settings) for _, f, args, settings, _ in self.draws
+            ]
         inputs += self.read
         given = record(self.function, tuple(inputs), {}) if inputs else self._forward()[0]
         given = given if type(given) is tuple else (given,)
         results = dict(zip(self.real, given))
         outs = [self._result(v, results) for v in self.outputs]
         for layer, name, what, build in self.changes:
-            setattr(layer, name, getattr(layer, name) + what if build is None else build(outs[what[0] : what[1]]))
+            setattr(
+                layer,
+                name,
+                getattr(layer, name) + what if build is None else build(outs[what[0] : what[1]]),
+            )
         return self.result(outs)
 
     def _result(self, v: Any, results: dict[Value, Any]) -> Any:
@@ -294,7 +328,11 @@ class Recording:
         copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
         ys = self._plain(*copies)
         ys = ys if type(ys) is tuple else (ys,)
-        seeds = {y._node: g for y, g in zip(ys, gs) if g is not None and getattr(y, "_node", None) is not None}
+        seeds = {
+            y._node: g
+            for y, g in zip(ys, gs)
+            if g is not None and getattr(y, "_node", None) is not None
+        }
         targets: Any = {c._node for c, want in zip(copies, wanted) if want}
         found = engine.walk(seeds, targets=targets)
         gradients: list[Any] = [None] * len(inputs)
@@ -313,5 +351,7 @@ class Recording:
                 y = record(entry.function, args, entry.settings)
             known.update(zip(entry.out, y) if type(entry.out) is tuple else [(entry.out, y)])
         ys = [known[v] for v in self.real]
-        ys = [y if isinstance(y, Variable) else identity(Variable(y, requires_grad=False)) for y in ys]
+        ys = [
+            y if isinstance(y, Variable) else identity(Variable(y, requires_grad=False)) for y in ys
+        ]
         return tuple(ys) if len(ys) != 1 else ys[0]

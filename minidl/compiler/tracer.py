@@ -11,18 +11,25 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from minidl.autograd.backend import foreign
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Leaf, Output
 from minidl.autograd.variable import Variable
+from minidl.common.arrays import foreign
 from minidl.compiler.program import Step, Value
 
 constant = differentiable(lambda x: x, name="constant")  # detach(): the value, without a derivative
-sum_rows = differentiable(lambda g: np.dot(np.ones(len(g), g.dtype), g), name="sum_rows")  # as the engine sums them
+sum_rows = differentiable(
+    lambda g: np.dot(np.ones(len(g), g.dtype), g), name="sum_rows"
+)  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
-_BY_VALUES = {"reshape", "split", "broadcast_to", "sum_to"}  # by numbers, of one shape; by arrays, of any
+_BY_VALUES = {
+    "reshape",
+    "split",
+    "broadcast_to",
+    "sum_to",
+}  # by numbers, of one shape; by arrays, of any
 OPENED = {"mean_squared_error"}
 
 
@@ -85,10 +92,14 @@ class Entry:
 
     __slots__ = ("function", "operands", "out", "recorded", "saved", "settings")
 
-    def __init__(self, function: Function, operands: tuple[Any, ...], settings: dict[str, Any], out: Any) -> None:
+    def __init__(
+        self, function: Function, operands: tuple[Any, ...], settings: dict[str, Any], out: Any
+    ) -> None:
         self.function, self.operands, self.settings, self.out = function, operands, settings, out
         self.saved: Value | None = None
-        self.recorded = MODE.get().recording and function.derived  # else a constant, as under no_grad()
+        self.recorded = (
+            MODE.get().recording and function.derived
+        )  # else a constant, as under no_grad()
 
 
 class NotNumPy(Exception):
@@ -101,7 +112,9 @@ class Tracer:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.tape: list[Entry] = []
-        self.inputs: list[tuple[Value, Any]] = []  # what is read at each call, and what it is read from
+        self.inputs: list[
+            tuple[Value, Any]
+        ] = []  # what is read at each call, and what it is read from
         self.draws: list[tuple[Value, Function, tuple[Any, ...], dict[str, Any], Any]] = []
         self.by_node: dict[Any, Value] = {}
         self.by_id: dict[int, Value] = {}
@@ -156,7 +169,9 @@ class Tracer:
                 self.kept.append(x)
             return self.by_id[id(x)]
         if isinstance(x, (list, tuple)) and any(isinstance(p, Variable) for p in x):
-            raise TypeError("a list of Variables inside a compiled function: join them with np.stack or np.concatenate")
+            raise TypeError(
+                "a list of Variables inside a compiled function: join them with np.stack or np.concatenate"
+            )
         return x
 
     # ---- what the core calls ------------------------------------------------------------------------------------
@@ -167,13 +182,22 @@ class Tracer:
         if function.name in ("getitem", "scatter_add"):
             operands = tuple(self._fixed_mask(x, v) for x, v in zip(inputs, operands))
         later = [v for v in operands[1:] if isinstance(v, Value)]
-        if function.name == "nonzero" or (function.name in _BY_VALUES and later) or (
-            function.name in ("getitem", "scatter_add") and any(v.dtype.kind == "b" for v in later)
+        if (
+            function.name == "nonzero"
+            or (function.name in _BY_VALUES and later)
+            or (
+                function.name in ("getitem", "scatter_add")
+                and any(v.dtype.kind == "b" for v in later)
+            )
         ):
             refuse(inputs[0], f"{function.name}, whose result has a shape that depends on values,")
         with Switch(watcher=None):
             y = record(function, inputs, settings)
-        node = y[0]._node if type(y) is tuple and isinstance(y[0], Variable) else getattr(y, "_node", None)
+        node = (
+            y[0]._node
+            if type(y) is tuple and isinstance(y[0], Variable)
+            else getattr(y, "_node", None)
+        )
         application = node.inputs[0] if type(node) is Output and node.inputs else node
         plain = all(v.plain for v in operands if isinstance(v, Value)) and not function.draws
         several = type(y) is tuple
@@ -184,12 +208,17 @@ class Tracer:
             return self.traced(getattr(y, "_raw", y), value)
         if function.name in OPENED and function.rules:
             with Switch(recording=False):
-                opened = function.forward(*[self.constant(x, v) for x, v in zip(inputs, operands)], **settings)
+                opened = function.forward(
+                    *[self.constant(x, v) for x, v in zip(inputs, operands)], **settings
+                )
             out: Any = opened.value
             out.plain = plain
         else:
-            out = tuple(Value("step", getattr(p, "_raw", p), plain) for p in y) if several else Value(
-                "step", getattr(y, "_raw", y), plain)
+            out = (
+                tuple(Value("step", getattr(p, "_raw", p), plain) for p in y)
+                if several
+                else Value("step", getattr(y, "_raw", y), plain)
+            )
             self.steps.append(Step(function, function.forward, operands, settings, out))
         entry = Entry(function, operands, settings, out)
         if function.saves:
@@ -200,7 +229,8 @@ class Tracer:
             self.entry_of[application] = entry
         if several:
             return tuple(
-                self.traced(getattr(p, "_raw", p), v, getattr(p, "_node", None)) for p, v in zip(y, out, strict=True)
+                self.traced(getattr(p, "_raw", p), v, getattr(p, "_node", None))
+                for p, v in zip(y, out, strict=True)
             )
         return self.traced(getattr(y, "_raw", y), out, getattr(y, "_node", None))
 
@@ -243,7 +273,8 @@ class Tracer:
         ]
         if type(node.output) is tuple:
             return args, tuple(
-                self.traced(o, v, Output(node, i, o)) for i, (o, v) in enumerate(zip(node.output, entry.out))
+                self.traced(o, v, Output(node, i, o))
+                for i, (o, v) in enumerate(zip(node.output, entry.out))
             )
         return args, self.traced(node.output, entry.out, node)
 
@@ -295,7 +326,11 @@ class Tracer:
                 operands = [found[o] for o in entry.operands if isinstance(o, Value) and o in found]
                 if operands:
                     union = operands[0] if len(operands) == 1 else set().union(*operands)
-                    found.update(dict.fromkeys(entry.out if type(entry.out) is tuple else (entry.out,), union))
+                    found.update(
+                        dict.fromkeys(
+                            entry.out if type(entry.out) is tuple else (entry.out,), union
+                        )
+                    )
         return found
 
     def _pulled(self, entry: Entry, gs: list[Any], needed: set[Value]) -> list[tuple[int, Any]]:
@@ -309,7 +344,9 @@ class Tracer:
         for i in places:
             rule = function.rules[i] if i < len(function.rules) else None
             if rule is not None:
-                found.append((i, self._fitted(rule(gs[0], y, *args, **settings), entry.operands[i])))
+                found.append(
+                    (i, self._fitted(rule(gs[0], y, *args, **settings), entry.operands[i]))
+                )
         return found
 
     def _joined(self, entry: Entry, gs: list[Any], places: list[int]) -> list[tuple[int, Any]]:
@@ -320,17 +357,34 @@ class Tracer:
         wanted = [i in places for i in range(len(entry.operands))]
         if not saves:  # composed of functions, which are steps of their own
             args = [self._example(v) if isinstance(v, Value) else v for v in entry.operands]
-            made = joint(gs if several else gs[0], self._example(entry.out), wanted, *args, **settings)
+            made = joint(
+                gs if several else gs[0], self._example(entry.out), wanted, *args, **settings
+            )
             return [(i, self._fitted(made[i], entry.operands[i])) for i in places]
 
         def call(g: Any, y: Any, saved: Any, *args: Any) -> Any:
-            given = joint(list(g) if several else g, y, *((saved,) if saves else ()), wanted, *args, **settings)
+            given = joint(
+                list(g) if several else g,
+                y,
+                *((saved,) if saves else ()),
+                wanted,
+                *args,
+                **settings,
+            )
             return tuple(engine_fit(given[i], args[i]) for i in places)
 
         g = tuple(None if part is None else part.value for part in gs) if several else gs[0].value
         outs = tuple(Value("step", entry.operands[i]) for i in places)
-        self.steps.append(Step(function, call, (g, entry.out, entry.saved, *entry.operands), {}, outs,
-                               name=f"d_{function.name}"))
+        self.steps.append(
+            Step(
+                function,
+                call,
+                (g, entry.out, entry.saved, *entry.operands),
+                {},
+                outs,
+                name=f"d_{function.name}",
+            )
+        )
         return [(i, self.traced(np.zeros(v.shape, v.dtype)[()], v)) for i, v in zip(places, outs)]
 
     def _fitted(self, gx: Any, like: Value) -> Any:

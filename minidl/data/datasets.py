@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-_FILES = os.path.join(os.path.dirname(__file__), "files")  # importlib.resources takes 25 ms to import
+_FILES = os.path.join(
+    os.path.dirname(__file__), "files"
+)  # importlib.resources takes 25 ms to import
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
@@ -44,7 +46,9 @@ def sunspots() -> Pair:
     >>> float(years[0]), float(values[0]), float(values.max())
     (1700.0, 5.0, 190.1999969482422)
     """
-    table = np.loadtxt(os.path.join(_FILES, "sunspots.csv"), delimiter=",", skiprows=1, dtype=np.float32)
+    table = np.loadtxt(
+        os.path.join(_FILES, "sunspots.csv"), delimiter=",", skiprows=1, dtype=np.float32
+    )
     return table[:, 0].copy(), table[:, 1].copy()
 
 
@@ -82,7 +86,9 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
     """
     _check("sine", noise, n=n)
     angles = np.linspace(0, 2 * np.pi, n)
-    values = (np.cos if cosine else np.sin)(angles) + np.random.default_rng(seed).uniform(-noise, noise, n)
+    values = (np.cos if cosine else np.sin)(angles) + np.random.default_rng(seed).uniform(
+        -noise, noise, n
+    )
     return angles.astype(np.float32), values.astype(np.float32)
 
 
@@ -106,6 +112,9 @@ def windows(series: npt.ArrayLike, length: int) -> Pair:
 
 
 def _check(function: str, noise: float, **counts: int) -> None:
-    for name, value, least in [("noise", noise, 0), *((name, count, 1) for name, count in counts.items())]:
+    for name, value, least in [
+        ("noise", noise, 0),
+        *((name, count, 1) for name, count in counts.items()),
+    ]:
         if not value >= least:  # nan is not
             raise ValueError(f"{function}: got {name}={value!r}, wanted at least {least}")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl import random
-from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.variable import Variable
+from minidl.common import random
+from minidl.common.arrays import asarray, foreign
 
 
 class DataLoader:
@@ -41,31 +41,53 @@ class DataLoader:
     """
 
     def __init__(
-        self, *arrays: npt.ArrayLike, batch_size: int = 32, shuffle: bool = True, drop_last: bool = False,
-        seed: int | None = None, shard: tuple[int, int] = (0, 1),
+        self,
+        *arrays: npt.ArrayLike,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        seed: int | None = None,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         if not arrays:
-            raise ValueError("DataLoader: got no arrays, wanted at least one, as in DataLoader(x, t)")
-        self.arrays = tuple(_as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays))
+            raise ValueError(
+                "DataLoader: got no arrays, wanted at least one, as in DataLoader(x, t)"
+            )
+        self.arrays = tuple(
+            _as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays)
+        )
         lengths = [len(array) for array in self.arrays]
         if len(set(lengths)) > 1 or lengths[0] == 0:
             what = "no samples" if 0 in lengths else "different numbers of samples"
-            raise ValueError(f"DataLoader: got {what}: arrays of lengths {lengths}, wanted one length of at least 1")
+            raise ValueError(
+                f"DataLoader: got {what}: arrays of lengths {lengths}, wanted one length of at least 1"
+            )
         self.size, self.batch_size = lengths[0], _integer("batch_size", batch_size, least=1)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         rank, ranks = (_integer(f"shard[{i}]", value, least=i) for i, value in enumerate(shard))
         if rank >= ranks:
-            raise ValueError(f"DataLoader: got shard={shard}, wanted (rank, size) with a rank from 0 to size - 1")
+            raise ValueError(
+                f"DataLoader: got shard={shard}, wanted (rank, size) with a rank from 0 to size - 1"
+            )
         self.shard = rank, ranks
         if not len(self):
             got = f"got {self.size} samples and batch_size={self.batch_size}"
-            raise ValueError(f"DataLoader: {got}, wanted a complete batch, as drop_last=True leaves others out")
-        if seed is None:  # a loader in order draws nothing: adding one leaves the program's later numbers as they were
+            raise ValueError(
+                f"DataLoader: {got}, wanted a complete batch, as drop_last=True leaves others out"
+            )
+        if (
+            seed is None
+        ):  # a loader in order draws nothing: adding one leaves the program's later numbers as they were
             seed = int(random.generator().integers(2**63)) if self.shuffle else 0
         self._generator = np.random.default_rng(_integer("seed", seed, least=0))
-        self._before = self._generator.bit_generator.state  # the generator's, as the latest epoch's order was drawn
+        self._before = (
+            self._generator.bit_generator.state
+        )  # the generator's, as the latest epoch's order was drawn
         self._given: int | None = None  # batches of it so far, None when it is over
-        self._epoch, self._resumes = 0, False  # its number, and whether the next loop goes on with it
+        self._epoch, self._resumes = (
+            0,
+            False,
+        )  # its number, and whether the next loop goes on with it
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -123,15 +145,26 @@ class DataLoader:
             part = slice(start, max(end, start + 1))
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
-            yield tuple([array[part if order is None else asarray(order[part], array)] for array in self.arrays])
+            yield tuple(
+                [
+                    array[part if order is None else asarray(order[part], array)]
+                    for array in self.arrays
+                ]
+            )
         if epoch == self._epoch:
             self._given = None
 
     def state_dict(self) -> dict[str, Any]:
         """The settings, the generator's states, and ``given``: batches of the latest epoch so far, None at its end."""
-        settings = {name: getattr(self, name) for name in ("size", "batch_size", "shuffle", "drop_last")}
+        settings = {
+            name: getattr(self, name) for name in ("size", "batch_size", "shuffle", "drop_last")
+        }
         states = {"generator": self._generator.bit_generator.state, "before": self._before}
-        return settings | states | {"given": self._given, "arrays": [[a.dtype.str, *a.shape[1:]] for a in self.arrays]}
+        return (
+            settings
+            | states
+            | {"given": self._given, "arrays": [[a.dtype.str, *a.shape[1:]] for a in self.arrays]}
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data or settings differ.
@@ -147,36 +180,56 @@ class DataLoader:
         if not isinstance(state, Mapping):
             raise TypeError(f"DataLoader.load_state_dict: want a dict, got {type(state).__name__}")
         settings = ("size", "batch_size", "shuffle", "drop_last", "arrays")
-        if wrong := [name for name in own if name not in state or (name in settings and state[name] != own[name])]:
-            differ = ", ".join(f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong)
-            raise ValueError(f"DataLoader.load_state_dict: the data or settings are others: {differ}")
+        if wrong := [
+            name
+            for name in own
+            if name not in state or (name in settings and state[name] != own[name])
+        ]:
+            differ = ", ".join(
+                f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong
+            )
+            raise ValueError(
+                f"DataLoader.load_state_dict: the data or settings are others: {differ}"
+            )
         given = None if state["given"] is None else _integer("given", state["given"], least=0)
         if given is not None and given > len(self):
-            raise ValueError(f"DataLoader.load_state_dict: got given={given}, of {len(self)} batches")
+            raise ValueError(
+                f"DataLoader.load_state_dict: got given={given}, of {len(self)} batches"
+            )
         bits = np.random.default_rng(0).bit_generator
         try:
             bits.state = state["before"]
             self._generator.bit_generator.state = state["generator"]
         except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"DataLoader.load_state_dict: got no state of a generator: {error}") from error
+            raise ValueError(
+                f"DataLoader.load_state_dict: got no state of a generator: {error}"
+            ) from error
         self._before, self._given, self._resumes = bits.state, given, given is not None
 
     def __repr__(self) -> str:
-        settings = [f"{name}={getattr(self, name)}" for name in ("batch_size", "shuffle", "drop_last")]
+        settings = [
+            f"{name}={getattr(self, name)}" for name in ("batch_size", "shuffle", "drop_last")
+        ]
         return f"DataLoader({self.size} samples, {', '.join(settings)})"
 
 
 def _as_samples(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     if isinstance(array, Variable):
-        raise TypeError(f"{name} is a Variable, wanted a plain array: batches are constants; pass its .data")
+        raise TypeError(
+            f"{name} is a Variable, wanted a plain array: batches are constants; pass its .data"
+        )
     try:
         result: Any = array if foreign(array) else np.asarray(array)
-    except ValueError as error:  # NumPy's message for a ragged list does not say which argument it was
+    except (
+        ValueError
+    ) as error:  # NumPy's message for a ragged list does not say which argument it was
         raise ValueError(f"{name} is no array: {error}") from error
     if result.dtype == object:
         raise TypeError(f"{name} has dtype object, wanted numbers: got a {type(array).__name__}")
     if result.ndim == 0:
-        raise ValueError(f"{name} has no axis of samples: got a {type(array).__name__}, wanted an array")
+        raise ValueError(
+            f"{name} has no axis of samples: got a {type(array).__name__}, wanted an array"
+        )
     return result  # type: ignore[no-any-return]  # it may be another library's array
 
 

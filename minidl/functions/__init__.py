@@ -4,38 +4,35 @@ Public names, no logic. The functions register themselves, so that NumPy's own a
 Variables find them.
 """
 
-from minidl.functions.activation import (
-    dropout, gelu, leaky_relu, log_softmax, mask_fill, relu, sigmoid, softmax, softplus,
+from minidl.functions import (
+    activation,
+    comparison,
+    elementwise,
+    indexing,
+    linalg,
+    loss,
+    recurrent,
+    reduction,
+    shape,
 )
-from minidl.functions.comparison import (
-    all, any, argmax, argmin, argsort, bitwise_and, bitwise_or, bitwise_xor, ceil, equal, floor, greater,
-    greater_equal, invert, isfinite, isinf, isnan, less, less_equal, logical_and, logical_not, logical_or,
-    nonzero, not_equal, ones_like, rint, sign, zeros_like,
-)
-from minidl.functions.elementwise import (
-    abs, add, arctan, astype, clip, cos, cosh, divide, erf, exp, expm1, log, log1p, maximum, minimum, multiply,
-    negative, positive, power, sin, sinh, sqrt, square, subtract, tan, tanh, where,
-)
-from minidl.functions.indexing import getitem, take
-from minidl.functions.linalg import dot, linear, matmul
-from minidl.functions.loss import (
-    accuracy, binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, huber, mean_squared_error,
-)
-from minidl.functions.recurrent import lstm, rnn
-from minidl.functions.reduction import max, mean, min, sum, var
-from minidl.functions.shape import (
-    broadcast_to, concatenate, expand_dims, ravel, reshape, split, squeeze, stack, sum_to, swapaxes, transpose,
-)
+from minidl.functions.activation import *
+from minidl.functions.comparison import *
+from minidl.functions.elementwise import *
+from minidl.functions.indexing import *
+from minidl.functions.linalg import *
+from minidl.functions.loss import *
+from minidl.functions.recurrent import *
+from minidl.functions.reduction import *
+from minidl.functions.shape import *
 
 __all__ = [
-    "abs", "accuracy", "add", "all", "any", "arctan", "argmax", "argmin", "argsort", "astype",
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "broadcast_to", "ceil", "clip", "concatenate", "cos", "cosh", "cross_entropy", "divide", "dot", "dropout",
-    "equal", "erf", "exp", "expand_dims", "expm1", "floor", "gelu", "getitem", "greater", "greater_equal", "huber",
-    "invert", "isfinite", "isinf", "isnan", "leaky_relu", "less", "less_equal", "linear", "log", "log1p",
-    "log_softmax", "logical_and", "logical_not", "logical_or", "lstm", "mask_fill", "matmul", "max", "maximum", "mean",
-    "mean_squared_error", "min", "minimum", "multiply", "negative", "nonzero", "not_equal", "ones_like", "positive",
-    "power", "ravel", "relu", "reshape", "rint", "rnn", "sigmoid", "sign", "sin", "sinh", "softmax", "softplus",
-    "split", "sqrt", "square", "squeeze", "stack", "subtract", "sum", "sum_to", "swapaxes", "take", "tan", "tanh",
-    "transpose", "var", "where", "zeros_like",
+    *activation.__all__,
+    *comparison.__all__,
+    *elementwise.__all__,
+    *indexing.__all__,
+    *linalg.__all__,
+    *loss.__all__,
+    *recurrent.__all__,
+    *reduction.__all__,
+    *shape.__all__,
 ]

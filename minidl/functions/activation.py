@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import asarray, foreign
 from minidl.autograd.function import differentiable
 from minidl.autograd.modes import MODE
 from minidl.autograd.protocols import as_array
+from minidl.common.arrays import asarray, foreign
+from minidl.common.random import generator
 from minidl.functions.elementwise import erf, kept
-from minidl.random import generator
+
+# fmt: off
+__all__ = [
+    "dropout", "gelu", "leaky_relu", "log_softmax", "mask_fill", "relu", "sigmoid", "softmax",
+    "softplus",
+]
+# fmt: on
 
 
 def _floating(x: Any) -> Any:
@@ -52,7 +59,9 @@ def _sigmoid(x: Any) -> Any:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    with np.errstate(over="ignore"):  # 1 / inf is right; exp(-abs(x)) needs np.where, three times as slow
+    with np.errstate(
+        over="ignore"
+    ):  # 1 / inf is right; exp(-abs(x)) needs np.where, three times as slow
         return 1 / (1 + np.exp(-_floating(x)))
 
 
@@ -123,6 +132,7 @@ def _density(x: Any, approximate: bool) -> Any:
     return 0.5 * (1 - t * t) * (_A + 3 * _A * _B * x * x)
 
 
+# fmt: off
 relu        = differentiable(_relu, lambda g, y, x: kept(g, x > 0))
 leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g))
 sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * y * (1 - y))
@@ -131,6 +141,7 @@ softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y)
 log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True))
 gelu        = differentiable(_gelu, lambda g, y, x, approximate=False:
                              g * (_normal(x, approximate) + x * _density(x, approximate)))
+# fmt: on
 
 
 def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
@@ -141,16 +152,23 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
     """
     if as_array(value).shape != ():
         raise ValueError("the value must be one number")
-    if as_array(mask).dtype != np.bool_ or np.broadcast_shapes(as_array(mask).shape, x.shape) != x.shape:
+    if (
+        as_array(mask).dtype != np.bool_
+        or np.broadcast_shapes(as_array(mask).shape, x.shape) != x.shape
+    ):
         raise ValueError("the mask must be of bools and broadcast to x")
     return np.where(mask, as_array(value).item(), x)  # a Python number takes the dtype of x
 
 
+# fmt: off
 mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None)
 
 _uniform = differentiable(lambda shape, rng: (rng or generator()).random(shape, dtype=np.float32), name="uniform")
+# fmt: on
 _uniform.draws = True
+# fmt: off
 _dropped = differentiable(lambda x, mask: x * mask, lambda g, y, x, mask: g * mask, None, name="dropout")
+# fmt: on
 
 
 def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None) -> Any:

@@ -9,6 +9,16 @@ import numpy as np
 
 from minidl.autograd.function import differentiable, implements
 
+# fmt: off
+__all__ = [
+    "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "ceil", "equal", "floor", "greater", "greater_equal", "invert", "isfinite", "isinf",
+    "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "nonzero",
+    "not_equal", "ones_like", "rint", "sign", "zeros_like",
+]
+# fmt: on
+
+# fmt: off
 equal         = differentiable(np.equal)
 not_equal     = differentiable(np.not_equal)
 less          = differentiable(np.less)
@@ -37,6 +47,7 @@ any           = differentiable(np.any, replaces=(np.any,))
 all           = differentiable(np.all, replaces=(np.all,))
 zeros_like    = differentiable(np.zeros_like, replaces=(np.zeros_like,))
 ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
+# fmt: on
 
 
 def _plain(value: Any) -> Any:
@@ -47,5 +58,9 @@ def _plain(value: Any) -> Any:
 implements(np.shape)(lambda a: a.shape)
 implements(np.ndim)(lambda a: a.ndim)
 implements(np.size)(lambda a, axis=None: np.size(a.data, axis))
-implements(np.allclose)(lambda a, b, *args, **kwargs: np.allclose(_plain(a), _plain(b), *args, **kwargs))
-implements(np.array_equal)(lambda a1, a2, equal_nan=False: np.array_equal(_plain(a1), _plain(a2), equal_nan))
+implements(np.allclose)(
+    lambda a, b, *args, **kwargs: np.allclose(_plain(a), _plain(b), *args, **kwargs)
+)
+implements(np.array_equal)(
+    lambda a1, a2, equal_nan=False: np.array_equal(_plain(a1), _plain(a2), equal_nan)
+)

@@ -12,6 +12,14 @@ import numpy as np
 
 from minidl.autograd.function import Function, differentiable, implements
 
+# fmt: off
+__all__ = [
+    "abs", "add", "arctan", "astype", "clip", "cos", "cosh", "divide", "erf", "exp", "expm1",
+    "log", "log1p", "maximum", "minimum", "multiply", "negative", "positive", "power", "sin",
+    "sinh", "sqrt", "square", "subtract", "tan", "tanh", "where",
+]
+# fmt: on
+
 # The discipline for rules, everywhere in this folder (a test checks what a machine can):
 # 1. Pure: a rule uses only what it is given.
 # 2. Closed: a rule uses only functions that have rules (or that are locally constant, like sign).
@@ -19,6 +27,7 @@ from minidl.autograd.function import Function, differentiable, implements
 # 4. Scale by Python numbers only: np.float64(2) would widen a float32 gradient.
 # Un-broadcasting, expanding, dtype and accumulation are the engine's.
 
+# fmt: off
 # The operators are several times faster than the ufuncs on NumPy's scalars, and the same on arrays.
 add      = differentiable(operator.add,     lambda g, y, a, b: g,
                                             lambda g, y, a, b: g, replaces=(np.add,))
@@ -44,6 +53,7 @@ sinh     = differentiable(np.sinh,     lambda g, y, x: g * np.cosh(x))
 cosh     = differentiable(np.cosh,     lambda g, y, x: g * np.sinh(x))
 tanh     = differentiable(np.tanh,     lambda g, y, x: g * (1 - y * y))
 abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x), name="abs")
+# fmt: on
 
 _BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 
@@ -57,6 +67,7 @@ def _kept(x: Any, mask: Any) -> Any:
     return bits.view(x.dtype)
 
 
+# fmt: off
 kept: Function = differentiable(_kept, lambda g, y, x, mask: kept(g, mask), None)
 
 # Where two are equal each gets half, so that the order of the arguments does not matter.
@@ -64,11 +75,16 @@ maximum  = differentiable(np.maximum,  lambda g, y, a, b: np.where(a == b, 0.5 *
                                        lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, b > a)))
 minimum  = differentiable(np.minimum,  lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, a < b)),
                                        lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, b < a)))
+# fmt: on
 
 
 def _less_one(x: Any, p: Any) -> Any:
     """The exponent of the derivative, but 1 for 0**0: its factor p is 0, and 0 * inf is not."""
-    return (p - 1 if p else 1) if isinstance(p, (int, float)) else np.where((p == 0) & (x == 0), 1, p - 1)
+    return (
+        (p - 1 if p else 1)
+        if isinstance(p, (int, float))
+        else np.where((p == 0) & (x == 0), 1, p - 1)
+    )
 
 
 def _log(x: Any) -> Any:
@@ -78,6 +94,7 @@ def _log(x: Any) -> Any:
     return np.log(np.where(x == 0, 1, x))
 
 
+# fmt: off
 # The operator squares and takes roots where np.power would not.
 power = differentiable(operator.pow, lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
                                      lambda g, y, x, p: g * (y * _log(x)), replaces=(np.power,))
@@ -94,6 +111,7 @@ clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max)
                       lambda g, y, a, a_min=None, a_max=None: kept(g, (a < a_min) & (y >= a_min)),
                       lambda g, y, a, a_min=None, a_max=None:
                       kept(g, (a > a_max) | (y < (-math.inf if a_min is None else a_min))), replaces=(np.clip,))
+# fmt: on
 
 
 @cache
@@ -126,11 +144,13 @@ def _erf(x: Any) -> Any:
     return np.copysign(np.expm1(h * series - np.log1p(0.5 * z) - z * z), x)
 
 
+# fmt: off
 erf = differentiable(_erf, lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
 
 
 _to_floating = differentiable(lambda x, dtype: x.astype(dtype), lambda g, y, x, dtype: g, name="astype")
 _to_other = differentiable(lambda x, dtype: x.astype(dtype), name="astype")
+# fmt: on
 
 
 @implements("astype")

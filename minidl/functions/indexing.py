@@ -7,15 +7,27 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import add_at, asarray
 from minidl.autograd.function import Function, differentiable, implements
+from minidl.common.arrays import add_at, asarray
+
+# fmt: off
+__all__ = [
+    "getitem", "take",
+]
+# fmt: on
 
 
 def _getitem(x: Any, *index: Any) -> Any:
     return x[index]
 
 
-_ONCE = (int, np.integer, slice, type(None), type(...))  # indices that pick no element twice, and so do masks
+_ONCE = (
+    int,
+    np.integer,
+    slice,
+    type(None),
+    type(...),
+)  # indices that pick no element twice, and so do masks
 
 
 def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
@@ -27,8 +39,10 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
     return z
 
 
+# fmt: off
 _pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
 _put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
+# fmt: on
 
 
 def _is_list(index: Any) -> bool:
@@ -46,7 +60,9 @@ def getitem(x: Any, index: Any) -> Any:
     array([1., 1., 2.])
     """
     index = index if isinstance(index, tuple) else (index,)
-    return _pick(x, *(asarray(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in index))
+    return _pick(
+        x, *(asarray(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in index)
+    )
 
 
 def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
@@ -67,4 +83,6 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
     return _put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
 
 
+# fmt: off
 take = differentiable(_take, _take_rule, None, replaces=(np.take,))
+# fmt: on

@@ -12,11 +12,19 @@ from minidl.autograd.function import differentiable, implements
 from minidl.autograd.protocols import as_array
 from minidl.functions.elementwise import multiply
 
+# fmt: off
+__all__ = [
+    "dot", "linear", "matmul",
+]
+# fmt: on
+
 
 def _product(a: Any, b: Any) -> Any:
     """``a @ b`` by np.dot, which takes half of its time on small matrices and a tenth on thin ones."""
     plain = type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3
-    if plain and a.dtype.kind in "fiub" and b.dtype.kind in "fiub":  # of dates and records np.dot makes objects
+    if (
+        plain and a.dtype.kind in "fiub" and b.dtype.kind in "fiub"
+    ):  # of dates and records np.dot makes objects
         return np.dot(a, b)
     return a @ b
 
@@ -48,7 +56,9 @@ def _matmul_b(g: Any, y: Any, a: Any, b: Any) -> Any:
     return _product(a.swapaxes(-1, -2), g)
 
 
+# fmt: off
 matmul = differentiable(_matmul, _matmul_a, _matmul_b, replaces=(np.matmul,))
+# fmt: on
 
 
 @implements(np.dot)
@@ -75,7 +85,12 @@ def _linear(x: Any, w: Any, b: Any = None) -> Any:
     array([[3.5],
            [3.5]])
     """
-    if w.ndim != 2 or x.ndim == 0 or x.shape[-1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
+    if (
+        w.ndim != 2
+        or x.ndim == 0
+        or x.shape[-1] != w.shape[0]
+        or (b is not None and b.shape != w.shape[1:])
+    ):
         raise ValueError("want x (.., in), w (in, out) and b (out)")
     y = _rowwise(x, w)
     if b is None:
@@ -90,9 +105,13 @@ def _rows(a: Any) -> Any:
 
 def _rowwise(a: Any, w: Any) -> Any:
     """``a @ w`` for a matrix w as one product of matrices, however many axes ``a`` has."""
-    return _product(a, w) if a.ndim < 3 else _product(_rows(a), w).reshape(*a.shape[:-1], w.shape[1])
+    return (
+        _product(a, w) if a.ndim < 3 else _product(_rows(a), w).reshape(*a.shape[:-1], w.shape[1])
+    )
 
 
+# fmt: off
 linear = differentiable(_linear, lambda g, y, x, w, b=None: _rowwise(g, w.T),
                                  lambda g, y, x, w, b=None: _product(_rows(x).T, _rows(g)),
                                  lambda g, y, x, w, b=None: _rows(g) if g.ndim > 2 else g)
+# fmt: on

@@ -9,19 +9,30 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.backend import array_of, asarray, foreign
 from minidl.autograd.function import differentiable
 from minidl.autograd.protocols import as_array
+from minidl.common.arrays import array_of, asarray, foreign
 from minidl.functions.activation import log_softmax, softmax, softplus
+
+# fmt: off
+__all__ = [
+    "accuracy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
+    "huber", "mean_squared_error",
+]
+# fmt: on
 
 
 def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
     """Prediction and target: both floating, of one shape, the target in the prediction's dtype."""
     y, t = as_array(y), as_array(t)
     if y.shape != t.shape:
-        raise ValueError(f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}")
+        raise ValueError(
+            f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}"
+        )
     if y.dtype.kind != "f" or t.dtype.kind != "f":
-        raise TypeError(f"{name}: want floating predictions and targets, got {y.dtype} and {t.dtype}")
+        raise TypeError(
+            f"{name}: want floating predictions and targets, got {y.dtype} and {t.dtype}"
+        )
     return y, t if t.dtype == y.dtype else t.astype(y.dtype)
 
 
@@ -37,8 +48,10 @@ def _mse(y: Any, t: Any) -> Any:
     return (d @ d) / max(d.size, 1)
 
 
+# fmt: off
 _squared = differentiable(_mse, lambda g, out, y, t: (y - t) * (g * (2 / max(y.size, 1))),
                                 lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))), name="mean_squared_error")
+# fmt: on
 
 
 def mean_squared_error(y: Any, t: Any) -> Any:
@@ -81,7 +94,9 @@ def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
     x, t = x.reshape(math.prod(t.shape), x.shape[-1]), t.reshape(-1)
     if ignore_index < 0 <= np.bitwise_or.reduce(t, initial=0):  # no label is negative
         return x, None, np.arange(len(t)), t
-    where = (t != ignore_index).nonzero()[0]  # the others are not even looked at: they may hold anything
+    where = (t != ignore_index).nonzero()[
+        0
+    ]  # the others are not even looked at: they may hold anything
     _check_classes(t[where], x.shape[1])
     return x[where], where, np.arange(len(where)), t[where]
 
@@ -98,12 +113,15 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     except IndexError:
         _check_classes(labels, z.shape[1])
         raise
-    losses = np.log(s)[:, 0] - picked  # not log(s) + max - x: beside a large max it would lose its digits
+    losses = (
+        np.log(s)[:, 0] - picked
+    )  # not log(s) + max - x: beside a large max it would lose its digits
     return np.add.reduce(losses) / max(len(rows), 1), (e, s, where, rows, labels)
 
 
-def _cross_entropy_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any,
-                         ignore_index: int = -100) -> tuple[Any, None]:
+def _cross_entropy_joint(
+    g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, t: Any, ignore_index: int = -100
+) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
     if saved is None:  # x is a Variable
         labels, classes = t[..., None], np.arange(x.shape[-1])
@@ -131,7 +149,9 @@ def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
     return -picked.sum() / np.maximum(counted.sum().astype(x.dtype), 1)
 
 
+# fmt: off
 _fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True, name="cross_entropy")
+# fmt: on
 
 
 def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
@@ -151,7 +171,11 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     """
     x, t = _labels("cross_entropy", x, t)
     if getattr(getattr(x, "creator", None), "name", None) == "softmax":
-        warnings.warn("cross_entropy takes logits, but its input was made by softmax", UserWarning, stacklevel=2)
+        warnings.warn(
+            "cross_entropy takes logits, but its input was made by softmax",
+            UserWarning,
+            stacklevel=2,
+        )
     return (_plain_cross_entropy if foreign(x) else _fused_cross_entropy)(x, t, ignore_index)
 
 
@@ -209,7 +233,9 @@ def _accuracy(x: Any, t: Any) -> Any:
     return (x.argmax(-1) == t).mean()
 
 
+# fmt: off
 _hits = differentiable(_accuracy, name="accuracy")
+# fmt: on
 
 
 def accuracy(x: Any, t: Any) -> Any:

@@ -13,6 +13,12 @@ from minidl.functions.activation import sigmoid
 from minidl.functions.linalg import linear
 from minidl.functions.shape import split, stack
 
+# fmt: off
+__all__ = [
+    "lstm", "rnn",
+]
+# fmt: on
+
 # Inside the loops every array is (batch, features), and each gate has one of its own, so that all of them are
 # contiguous. Nothing is allocated there: at these sizes a new array costs as much as what is computed into it.
 # (Features as rows, which other machines multiply faster, was slower by the transposes of what comes in and goes out.)
@@ -22,9 +28,16 @@ def _check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: A
     """An error unless all shapes fit together and all is floating."""
     hidden = w_h.shape[0] if w_h.ndim == 2 else 0
     width = gates * hidden
-    if x.ndim != 3 or x.shape[1] == 0 or w_h.shape != (hidden, width) or w_x.shape != (x.shape[2], width):
+    if (
+        x.ndim != 3
+        or x.shape[1] == 0
+        or w_h.shape != (hidden, width)
+        or w_x.shape != (x.shape[2], width)
+    ):
         columns = "H" if gates == 1 else f"{gates}H"
-        raise ValueError(f"want x (batch, time, in) with time > 0, w_x (in, {columns}) and w_h (H, {columns})")
+        raise ValueError(
+            f"want x (batch, time, in) with time > 0, w_x (in, {columns}) and w_h (H, {columns})"
+        )
     if b.shape != (width,) or any(s.shape != (x.shape[0], hidden) for s in states):
         raise ValueError(f"want states of shape {(x.shape[0], hidden)} and b of {(width,)}")
     if any(a.dtype.kind != "f" for a in (x, *states, w_x, w_h, b)):
@@ -47,7 +60,11 @@ def _rows(x: Any, h: Any, dtype: Any) -> Any:
 
 def _outputs(rows: Any, hidden: int, return_sequences: bool) -> Any:
     """The hidden states, in memory of their own: ``rows`` stay as they are for the backward pass."""
-    return rows[1:, :, :hidden].swapaxes(0, 1).copy() if return_sequences else rows[-1, :, :hidden].copy()
+    return (
+        rows[1:, :, :hidden].swapaxes(0, 1).copy()
+        if return_sequences
+        else rows[-1, :, :hidden].copy()
+    )
 
 
 def _output_gradients(g: Any, time: int, return_sequences: bool) -> list[Any]:
@@ -57,7 +74,9 @@ def _output_gradients(g: Any, time: int, return_sequences: bool) -> list[Any]:
     return list(g.swapaxes(0, 1)[::-1]) if return_sequences else [g] + [None] * (time - 1)
 
 
-def _weight_gradients(gz: Any, rows: Any, wanted: list[bool], x: Any, w_x: Any, hidden: int) -> tuple[Any, ...]:
+def _weight_gradients(
+    gz: Any, rows: Any, wanted: list[bool], x: Any, w_x: Any, hidden: int
+) -> tuple[Any, ...]:
     """Gradients of x, w_x, w_h and b from those of every step's pre-activations, (time, batch, ..)."""
     time, batch, width = gz.shape
     gz = gz.reshape(time * batch, width)
@@ -78,7 +97,9 @@ _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights
 _CACHED = 2**18  # bytes of steps that are worked on at once
 
 
-def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+def _lstm(
+    x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True
+) -> Any:
     """A long short-term memory run over whole sequences, as one recorded application.
 
     ``f, i, o, u = split(x[:, t] @ w_x + h @ w_h + b, 4)``, ``c = sigmoid(f) c + sigmoid(i) tanh(u)``,
@@ -115,7 +136,14 @@ def _lstm(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequence
     filled, kept = parts
     steps[0, 4] = c
     for row, h_new, z, gates, i_f, u_c, o, tanh_c, c_new in zip(
-        rows, rows[1:, :, :hidden], steps[:, :4], steps[:, :3], steps[:, :2], steps[:, 3:5], steps[:, 2], steps[:, 5],
+        rows,
+        rows[1:, :, :hidden],
+        steps[:, :4],
+        steps[:, :3],
+        steps[:, :2],
+        steps[:, 3:5],
+        steps[:, 2],
+        steps[:, 5],
         [*steps[1:, 4], last],
     ):
         np.matmul(row, w, z)
@@ -150,8 +178,20 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
         yield from zip(out[::-1, :2], out[::-1, 2], out[::-1, 3], out[::-1, 4])
 
 
-def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *,
-                return_sequences: bool = True) -> tuple[Any, ...]:
+def _lstm_joint(
+    g: Any,
+    y: Any,
+    saved: Any,
+    wanted: list[bool],
+    x: Any,
+    h: Any,
+    c: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    *,
+    return_sequences: bool = True,
+) -> tuple[Any, ...]:
     """From the last step to the first: gh and gc are the gradients of h and c after the step, gz of all of z."""
     rows, steps = saved  # only read: there may be a second backward
     time, _, batch, hidden = steps.shape
@@ -166,7 +206,11 @@ def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, 
     now = np.empty((4, batch, hidden), rows.dtype)
     now_i_f, now_o, now_u = now[1::-1], now[2], now[3]
     for g_out, (i_f_slope, o_slope, u_slope, c_slope), f, gz_gates, gz_now in zip(
-        _output_gradients(g[0], time, return_sequences), _slopes(steps), steps[::-1, 1], gates, gz[::-1]
+        _output_gradients(g[0], time, return_sequences),
+        _slopes(steps),
+        steps[::-1, 1],
+        gates,
+        gz[::-1],
     ):
         if g_out is not None:
             np.add(gh, g_out, gh)
@@ -182,7 +226,9 @@ def _lstm_joint(g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, h: Any, 
     return gx, gh, gc, *gw
 
 
-def _lstm_plain(x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:
+def _lstm_plain(
+    x: Any, h: Any, c: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True
+) -> Any:
     _check(4, x, (h, c), w_x, w_h, b)
     hs = []
     for t in range(x.shape[1]):
@@ -198,7 +244,9 @@ def lstm_step(z: Any, h: Any, c: Any, w_h: Any) -> tuple[Any, Any]:
     return sigmoid(o) * np.tanh(c), c
 
 
+# fmt: off
 lstm = differentiable(_lstm, joint=_lstm_joint, saves=True, equals=_lstm_plain)
+# fmt: on
 
 
 # ---- rnn --------------------------------------------------------------------------------------------------------
@@ -234,8 +282,19 @@ def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool =
     return _outputs(rows, hidden, return_sequences), rows
 
 
-def _rnn_joint(g: Any, y: Any, rows: Any, wanted: list[bool], x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *,
-               return_sequences: bool = True) -> tuple[Any, ...]:
+def _rnn_joint(
+    g: Any,
+    y: Any,
+    rows: Any,
+    wanted: list[bool],
+    x: Any,
+    h: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    *,
+    return_sequences: bool = True,
+) -> tuple[Any, ...]:
     (batch, hidden), time = h.shape, x.shape[1]
     gz = np.empty((time, batch, hidden), rows.dtype)
     w, gh, slope = w_h.T.astype(rows.dtype, order="C"), *np.zeros((2, batch, hidden), rows.dtype)
@@ -266,4 +325,6 @@ def rnn_step(z: Any, h: Any, w_h: Any) -> Any:
     return np.tanh(z + h @ w_h)
 
 
+# fmt: off
 rnn = differentiable(_rnn, joint=_rnn_joint, saves=True, equals=_rnn_plain)
+# fmt: on

@@ -11,18 +11,30 @@ import numpy as np
 
 from minidl.autograd.function import differentiable
 
+# fmt: off
+__all__ = [
+    "max", "mean", "min", "sum", "var",
+]
+# fmt: on
+
 
 def _kept(a: Any, axis: Any) -> Any:
     """The shape that ``a`` has when reduced over ``axis`` with ``keepdims=True``."""
     if axis is None:
         return (1,) * a.ndim
-    axes = {i % a.ndim for i in (axis if isinstance(axis, (tuple, list)) else (axis,))} if a.ndim else set()
+    axes = (
+        {i % a.ndim for i in (axis if isinstance(axis, (tuple, list)) else (axis,))}
+        if a.ndim
+        else set()
+    )
     return tuple(1 if i in axes else n for i, n in enumerate(a.shape))
 
 
 def _count(a: Any, axis: Any) -> Any:
     """How many elements are reduced to one, at least 1: of none there is no gradient to divide."""
-    return builtins.max(1, math.prod(n for n, k in zip(a.shape, _kept(a, axis), strict=True) if k == 1))
+    return builtins.max(
+        1, math.prod(n for n, k in zip(a.shape, _kept(a, axis), strict=True) if k == 1)
+    )
 
 
 def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -38,6 +50,7 @@ def _two_over(n: int) -> float:
     return 2 / n if n else math.nan
 
 
+# fmt: off
 sum  = differentiable(lambda a, axis=None, *, keepdims=False: a.sum(axis, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, keepdims=False: g if axis is None else g.reshape(_kept(a, axis)),
                       replaces=(np.sum,))
@@ -54,3 +67,4 @@ max  = differentiable(lambda a, axis=None, *, keepdims=False: a.max(axis, keepdi
                       replaces=(np.max, np.amax))
 min  = differentiable(lambda a, axis=None, *, keepdims=False: a.min(axis, keepdims=keepdims), _to_extremes,
                       replaces=(np.min, np.amin))
+# fmt: on

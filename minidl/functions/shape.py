@@ -13,9 +13,18 @@ from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
 from minidl.autograd.protocols import as_array
 
+# fmt: off
+__all__ = [
+    "broadcast_to", "concatenate", "expand_dims", "ravel", "reshape", "split", "squeeze",
+    "stack", "sum_to", "swapaxes", "transpose",
+]
+# fmt: on
+
 
 def _inverse(axes: Any) -> Any:
-    return None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
+    return (
+        None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
+    )
 
 
 def _sum_to(x: Any, shape: Any) -> Any:
@@ -23,12 +32,15 @@ def _sum_to(x: Any, shape: Any) -> Any:
     if not isinstance(shape, (tuple, list, np.ndarray)) or x.dtype.kind not in "fiub":
         raise TypeError("want real numbers, and their shape as a tuple")
     if x.dtype.kind != "f":
-        x = x.astype(np.add.reduce(np.zeros(1, x.dtype)).dtype)  # as np.sum has it: 200 + 100 is more than uint8 holds
+        x = x.astype(
+            np.add.reduce(np.zeros(1, x.dtype)).dtype
+        )  # as np.sum has it: 200 + 100 is more than uint8 holds
     if np.broadcast_shapes(x.shape, tuple(shape)) != x.shape:
         raise ValueError(f"shape {x.shape} cannot be summed to {tuple(shape)}")
     return fit(x, tuple(shape), x.dtype)
 
 
+# fmt: off
 reshape      = differentiable(lambda a, shape: a.reshape(shape),
                               lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,))
 ravel        = differentiable(lambda a: a.reshape(-1),
@@ -45,6 +57,7 @@ squeeze      = differentiable(lambda a, axis=None: a.squeeze(axis),
 broadcast_to = differentiable(lambda array, shape: np.broadcast_to(array, shape),
                               lambda g, y, array, shape: g, replaces=(np.broadcast_to,))
 sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g)
+# fmt: on
 
 
 def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
@@ -53,19 +66,25 @@ def _part(axis: int, ndim: int, start: int, stop: int) -> tuple[slice, ...]:
 
 def _concatenate_rule(g: Any, y: Any, wanted: list[bool], *arrays: Any, axis: int = 0) -> list[Any]:
     ends = accumulate(a.shape[axis] for a in arrays)
-    return [g[_part(axis, g.ndim, end - a.shape[axis], end)] if want else None
-            for a, end, want in zip(arrays, ends, wanted, strict=True)]
+    return [
+        g[_part(axis, g.ndim, end - a.shape[axis], end)] if want else None
+        for a, end, want in zip(arrays, ends, wanted, strict=True)
+    ]
 
 
-def _split_rule(gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, axis: int = 0) -> list[Any]:
+def _split_rule(
+    gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, axis: int = 0
+) -> list[Any]:
     pieces = [np.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True)]
     return [np.concatenate(pieces, axis=axis)]
 
 
+# fmt: off
 _concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
                               joint=_concatenate_rule, name="concatenate")
 _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
                         joint=_split_rule, name="split")
+# fmt: on
 
 
 @implements(np.concatenate)
@@ -90,7 +109,9 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """
     arrays = [as_array(a) for a in arrays]
     if len({a.shape for a in arrays}) != 1:
-        raise ValueError(f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}")
+        raise ValueError(
+            f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}"
+        )
     return _concatenate(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
 
 

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from minidl import random
 from minidl.autograd import Parameter, Variable, no_grad, test_mode
-from minidl.autograd.backend import asarray, home, host
-from minidl.autograd.hints import WordsOfOthers
-from minidl.autograd.outward import card, table
+from minidl.common import random
+from minidl.common.arrays import asarray, home, host
+from minidl.common.hints import WordsOfOthers
+from minidl.common.html import card, table
 
 
 class Layer(WordsOfOthers):
@@ -40,7 +40,11 @@ class Layer(WordsOfOthers):
     ['hidden.w', 'hidden.b', 'out.w', 'out.b']
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_looked")  # the last is what parameters() saw, beside the attributes
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_looked",
+    )  # the last is what parameters() saw, beside the attributes
     carried: ClassVar[Mapping[str, Any]] = {}
     dtype: np.dtype[Any]  # of the weights that lazy_shapes names
 
@@ -97,7 +101,9 @@ class Layer(WordsOfOthers):
         """
         found = [(name, p) for name, _, p in _walk(self) if isinstance(p, Parameter)]
         if twice := [name for name, n in Counter(name for name, _ in found).items() if n > 1]:
-            raise ValueError(f"{type(self).__name__}: more than one parameter is named {', '.join(twice)}")
+            raise ValueError(
+                f"{type(self).__name__}: more than one parameter is named {', '.join(twice)}"
+            )
         return found
 
     def sublayers(self) -> list[Layer]:
@@ -180,18 +186,30 @@ class Layer(WordsOfOthers):
         Linear(3→2)
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}")
+            raise TypeError(
+                f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}"
+            )
         own = dict(self.named_parameters())
-        values = {n: np.asarray(host(v.data if isinstance(v, Variable) else v)) for n, v in state.items()}
+        values = {
+            n: np.asarray(host(v.data if isinstance(v, Variable) else v)) for n, v in state.items()
+        }
         wrong = [f"missing: {name}" for name in own if name not in values]
         wrong += [f"unknown: {name}" for name in values if name not in own]
         new: list[tuple[Parameter, str, npt.NDArray[Any]]] = []
         for name, layer, p in _walk(self):
             if isinstance(p, Parameter) and name in values:
                 value, attribute = values[name], name.rpartition(".")[2]
-                shape: tuple[int | None, ...] = layer.lazy_shapes.get(attribute, value.shape) if p.lazy else p.shape
-                dtype = (layer.dtype if layer.lazy_shapes else np.dtype(np.float32)) if p.lazy else p.dtype
-                fits = len(shape) == value.ndim and all(k in (None, n) for k, n in zip(shape, value.shape))
+                shape: tuple[int | None, ...] = (
+                    layer.lazy_shapes.get(attribute, value.shape) if p.lazy else p.shape
+                )
+                dtype = (
+                    (layer.dtype if layer.lazy_shapes else np.dtype(np.float32))
+                    if p.lazy
+                    else p.dtype
+                )
+                fits = len(shape) == value.ndim and all(
+                    k in (None, n) for k, n in zip(shape, value.shape)
+                )
                 if fits and (value.dtype == dtype or value.dtype.kind == dtype.kind == "f"):
                     with np.errstate(over="ignore"):
                         new.append((p, attribute, value.astype(dtype)))
@@ -201,7 +219,10 @@ class Layer(WordsOfOthers):
                     want = str(shape).replace("None", "?")
                     wrong.append(f"{name}: want {dtype} {want}, got {value.dtype} {value.shape}")
         if wrong:
-            raise ValueError(f"load_state_dict of {type(self).__name__}; nothing was changed; " + "; ".join(wrong))
+            raise ValueError(
+                f"load_state_dict of {type(self).__name__}; nothing was changed; "
+                + "; ".join(wrong)
+            )
         for p, attribute, value in new:
             p.name = attribute if p.lazy else p.name
             p.data = value if p.lazy else asarray(value, p)
@@ -239,13 +260,18 @@ class Layer(WordsOfOthers):
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        return nested(self, [(name, value) for name, owner, value in _walk(self) if owner is self is not value])
+        return nested(
+            self,
+            [(name, value) for name, owner, value in _walk(self) if owner is self is not value],
+        )
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of ``summary()``."""
         rows, total = _rows(self, {})
         cells = [(name, text, count) for name, text, _, count in rows[1:]]
-        return card(rows[0][1], total, table(("name", "layer", "parameters"), cells) if cells else "")
+        return card(
+            rows[0][1], total, table(("name", "layer", "parameters"), cells) if cells else ""
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: everything, but recorded results without their graph."""
@@ -269,18 +295,29 @@ def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
 
 _HOLDERS = (Parameter, Layer, list, tuple, dict)
 _OTHER = object
-_KINDS: dict[type, type] = {}  # of each type met: Parameter, Layer, list (or tuple), dict, or none of them; a look-up
+_KINDS: dict[
+    type, type
+] = {}  # of each type met: Parameter, Layer, list (or tuple), dict, or none of them; a look-up
 
 
 def _kind(of: type) -> type:
-    kinds = [(Parameter, Parameter), (Layer, Layer), (list, list), (tuple, list), (dict, dict), (object, _OTHER)]
+    kinds = [
+        (Parameter, Parameter),
+        (Layer, Layer),
+        (list, list),
+        (tuple, list),
+        (dict, dict),
+        (object, _OTHER),
+    ]
     return _KINDS.setdefault(of, next(kind for base, kind in kinds if issubclass(of, base)))
 
 
 def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
     """(dotted name, the layer it is an attribute of, it) of a layer and what is in it, depth first, each once."""
     found: list[tuple[str, Layer, Parameter | Layer]] = []
-    seen: set[int] = set()  # by id, as users may give a layer or a list an equality; all live as long as the root
+    seen: set[int] = (
+        set()
+    )  # by id, as users may give a layer or a list an equality; all live as long as the root
     stack: list[tuple[str, Layer, Any]] = [("", root, root)]
     while stack:
         name, owner, value = stack.pop()
@@ -294,7 +331,11 @@ def _walk(root: Layer) -> list[tuple[str, Layer, Parameter | Layer]]:
             owner, value = value, vars(value)
         parts = value.items() if isinstance(value, dict) else list(enumerate(value))
         start = f"{name}." if name else ""
-        stack += [(f"{start}{key}", owner, part) for key, part in reversed(parts) if isinstance(part, _HOLDERS)]
+        stack += [
+            (f"{start}{key}", owner, part)
+            for key, part in reversed(parts)
+            if isinstance(part, _HOLDERS)
+        ]
     return found
 
 
@@ -319,8 +360,17 @@ def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[tuple[str, str, s
     for name, _, layer in found:
         if isinstance(layer, Layer):
             text, own = repr(layer), [p for owner, p in params if owner is layer]
-            count = "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
-            rows.append((name, type(layer).__name__ if "\n" in text else text, outputs.get(id(layer), ""), count))
+            count = (
+                "?" if any(p.lazy for p in own) else f"{sum(p.size for p in own):,}" if own else ""
+            )
+            rows.append(
+                (
+                    name,
+                    type(layer).__name__ if "\n" in text else text,
+                    outputs.get(id(layer), ""),
+                    count,
+                )
+            )
     known = [p for _, p in params if not p.lazy]
     total, trained = sum(p.size for p in known), sum(p.size for p in known if p.requires_grad)
     more = "" if len(known) == len(params) else "; ? is learned at first use"
@@ -333,8 +383,11 @@ def _table(model: Layer, outputs: dict[int, str]) -> str:
     rows.insert(0, ("name", "layer", "output", "parameters"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     head, *lines = [
-        "  ".join([f"{name:{a}}", f"{text:{b}}", *([f"{shape:{c}}"] if outputs else []), f"{count:>{d}}"]).rstrip()
-        for a, b, c, d in [widths] for name, text, shape, count in rows
+        "  ".join(
+            [f"{name:{a}}", f"{text:{b}}", *([f"{shape:{c}}"] if outputs else []), f"{count:>{d}}"]
+        ).rstrip()
+        for a, b, c, d in [widths]
+        for name, text, shape, count in rows
     ]
     rule = "-" * max(map(len, [head, *lines]))
     return "\n".join([head, rule, *lines, rule, total])

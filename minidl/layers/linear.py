@@ -14,22 +14,28 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter, Variable
-from minidl.autograd.backend import asarray, kind
 from minidl.autograd.protocols import as_array
-from minidl.initializers import normal_over_sqrt_in
+from minidl.common.arrays import asarray, kind
+from minidl.layers.initializers import normal_over_sqrt_in
 from minidl.layers.layer import Layer, floating
 
 
 class Weighted(Layer):
     """A layer whose weights exist from construction and have data once the number of input features is known."""
 
-    weights: ClassVar[tuple[str, ...]] = ("w",)  # the first of (in, gates * out), the second of (out, gates * out)
+    weights: ClassVar[tuple[str, ...]] = (
+        "w",
+    )  # the first of (in, gates * out), the second of (out, gates * out)
     gates: ClassVar[int] = 1  # how many blocks of `out` columns they have
     out_features: int
     b: Parameter | None
 
     def _make(
-        self, features: tuple[int, ...], dtype: npt.DTypeLike, rng: np.random.Generator | None, bias: bool = True
+        self,
+        features: tuple[int, ...],
+        dtype: npt.DTypeLike,
+        rng: np.random.Generator | None,
+        bias: bool = True,
     ) -> None:
         """Make ``b`` and the weights, lazy unless ``in`` is given."""
         kind = type(self).__name__
@@ -39,26 +45,41 @@ class Weighted(Layer):
             known, out = [], 0
         if len(known) > 1 or min(*known, out, 1) < 1:
             got = ", ".join(map(repr, features))
-            raise ValueError(f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})")
+            raise ValueError(
+                f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})"
+            )
         if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}")
-        self.out_features, self.dtype, self.rng, width = out, floating(dtype, kind), rng, self.gates * out
+            raise TypeError(
+                f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}"
+            )
+        self.out_features, self.dtype, self.rng, width = (
+            out,
+            floating(dtype, kind),
+            rng,
+            self.gates * out,
+        )
         for name in self.weights:
-            setattr(self, name, Parameter(None, name=f"{name} of {kind}(?→{out})"))  # reading it raises with this name
+            setattr(
+                self, name, Parameter(None, name=f"{name} of {kind}(?→{out})")
+            )  # reading it raises with this name
         self.b = Parameter(np.zeros(width, self.dtype), name="b") if bias else None
         if known:
             self._draw(known[0])
 
     @property
     def lazy_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        width = self.gates * self.out_features  # made when asked for: what is kept in attributes is walked each step
+        width = (
+            self.gates * self.out_features
+        )  # made when asked for: what is kept in attributes is walked each step
         return dict(zip(self.weights, [(None, width), (self.out_features, width)]))
 
     def _draw(self, in_features: int, like: Any = None) -> None:
         for name, shape in self.lazy_shapes.items():
             weight = getattr(self, name)
             if _lazy(weight):
-                drawn = normal_over_sqrt_in(tuple(n or in_features for n in shape), self.dtype, self.rng)
+                drawn = normal_over_sqrt_in(
+                    tuple(n or in_features for n in shape), self.dtype, self.rng
+                )
                 weight.data, weight.name = asarray(drawn, like), name
         if self.b is not None and kind(self.b) is np.ndarray is not kind(like) and like is not None:
             self.b.data = asarray(self.b.data, like)
@@ -75,7 +96,9 @@ class Weighted(Layer):
         if not _lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":
-            raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)")
+            raise TypeError(
+                f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)"
+            )
         if _lazy(weight) and x.shape[-1:] not in [(), (0,)]:
             self._draw(x.shape[-1], x)
         wanted = "in" if _lazy(weight) else weight.shape[0]
@@ -84,12 +107,20 @@ class Weighted(Layer):
         return x if x.dtype == weight.dtype else x.astype(weight.dtype)
 
     def __repr__(self) -> str:
-        options = ", bias=False" if self.b is None else ", stateful=True" if getattr(self, "stateful", False) else ""
+        options = (
+            ", bias=False"
+            if self.b is None
+            else ", stateful=True"
+            if getattr(self, "stateful", False)
+            else ""
+        )
         return f"{type(self).__name__}({self.in_features or '?'}→{self.out_features}{options})"
 
 
 def _lazy(weight: Variable) -> bool:
-    return isinstance(weight, Parameter) and weight.lazy  # it may be a plain Variable put there to differentiate by it
+    return (
+        isinstance(weight, Parameter) and weight.lazy
+    )  # it may be a plain Variable put there to differentiate by it
 
 
 class Linear(Weighted):
@@ -115,7 +146,10 @@ class Linear(Weighted):
     w: Parameter
 
     def __init__(
-        self, *features: int, bias: bool = True, dtype: npt.DTypeLike = np.float32,
+        self,
+        *features: int,
+        bias: bool = True,
+        dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
         self._make(features, dtype, rng, bias)

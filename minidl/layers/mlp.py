@@ -40,15 +40,27 @@ class MLP(Layer):
     """
 
     def __init__(
-        self, sizes: Sequence[int], activation: Callable[[Any], Any] = F.relu, *, in_features: int | None = None,
-        bias: bool = True, dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
+        self,
+        sizes: Sequence[int],
+        activation: Callable[[Any], Any] = F.relu,
+        *,
+        in_features: int | None = None,
+        bias: bool = True,
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
     ) -> None:
         if not isinstance(sizes, Sequence) or not sizes:
-            raise ValueError(f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}")
+            raise ValueError(
+                f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}"
+            )
         if not callable(activation):
-            raise TypeError(f"MLP: the activation must be a function or a layer, got {activation!r}")
+            raise TypeError(
+                f"MLP: the activation must be a function or a layer, got {activation!r}"
+            )
         first = (sizes[0],) if in_features is None else (in_features, sizes[0])
-        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in [first, *pairwise(sizes)]]
+        self.layers = [
+            Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in [first, *pairwise(sizes)]
+        ]
         self.activation = activation
 
     def forward(self, x: Any) -> Any:
@@ -64,7 +76,10 @@ class MLP(Layer):
         return len(self.layers)
 
     def __repr__(self) -> str:
-        sizes = [self.layers[0].in_features or "?", *(linear.out_features for linear in self.layers)]
+        sizes = [
+            self.layers[0].in_features or "?",
+            *(linear.out_features for linear in self.layers),
+        ]
         return f"MLP({'→'.join(map(str, sizes))})"
 
 
@@ -88,8 +103,14 @@ class Sequential(Layer):
     def __init__(self, *layers: Callable[..., Any]) -> None:
         for i, layer in enumerate(layers):
             if not callable(layer) or isinstance(layer, type):
-                hint = "; pass them one by one: Sequential(*layers)" if isinstance(layer, list | tuple) else ""
-                raise TypeError(f"Sequential: want layers and functions, got {layer!r} at place {i}{hint}")
+                hint = (
+                    "; pass them one by one: Sequential(*layers)"
+                    if isinstance(layer, list | tuple)
+                    else ""
+                )
+                raise TypeError(
+                    f"Sequential: want layers and functions, got {layer!r} at place {i}{hint}"
+                )
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.autograd.backend import zeros
 from minidl.autograd.protocols import as_array
+from minidl.common.arrays import zeros
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
 from minidl.layers.linear import Weighted
@@ -24,7 +24,9 @@ class Recurrent(Weighted):
     """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
-    counted: ClassVar[tuple[str, ...]] = ("steps",)  # carried, but what is computed does not depend on it
+    counted: ClassVar[tuple[str, ...]] = (
+        "steps",
+    )  # carried, but what is computed does not depend on it
     weights = ("w_x", "w_h")
     w_x: Parameter
     w_h: Parameter
@@ -32,8 +34,12 @@ class Recurrent(Weighted):
     steps: int  # one-step calls since reset_state()
 
     def __init__(
-        self, *features: int, return_sequences: bool = True, stateful: bool = False,
-        dtype: npt.DTypeLike = np.float32, rng: np.random.Generator | None = None,
+        self,
+        *features: int,
+        return_sequences: bool = True,
+        stateful: bool = False,
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
     ) -> None:
         self.return_sequences, self.stateful = return_sequences, stateful
         self._make(features, dtype, rng)
@@ -55,7 +61,9 @@ class Recurrent(Weighted):
         x = x if hasattr(x, "dtype") else as_array(x)
         shape = x.shape
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
-            raise ValueError(f"{self!r}: want input (batch, in) or (batch, time, in), time > 0, got {shape}")
+            raise ValueError(
+                f"{self!r}: want input (batch, in) or (batch, time, in), time > 0, got {shape}"
+            )
         x = self._checked(x, self.w_x)
         if len(shape) == 3:
             return self._sequence(x)
@@ -76,7 +84,9 @@ class Recurrent(Weighted):
         rows = (self.state[0] if isinstance(self.state, tuple) else self.state).shape[0]
         if rows != batch:
             hint = "call reset_state() before another batch size"
-            raise ValueError(f"{self!r}: the carried state is of a batch of {rows}, the input of {batch}; {hint}")
+            raise ValueError(
+                f"{self!r}: the carried state is of a batch of {rows}, the input of {batch}; {hint}"
+            )
         return self.state
 
 
@@ -144,5 +154,7 @@ class LSTM(Recurrent):
         return state[0], state
 
     def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
-        y, c = F.lstm(x, state[0], state[1], self.w_x, self.w_h, self.b, return_sequences=return_sequences)
+        y, c = F.lstm(
+            x, state[0], state[1], self.w_x, self.w_h, self.b, return_sequences=return_sequences
+        )
         return y, (y[:, -1] if return_sequences and self.stateful else y, c)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.optim.checks import number
+from minidl.common.checks import number
 from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
@@ -29,12 +29,19 @@ class Adam(Optimizer):
     slots, fixed = ("m", "v"), ("betas",)
 
     def __init__(
-        self, target: Any, lr: Rate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+        self,
+        target: Any,
+        lr: Rate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
         b1, b2 = betas
-        self.betas = number(f"{self._name}: beta 1", b1, below=1), number(f"{self._name}: beta 2", b2, below=1)
+        self.betas = (
+            number(f"{self._name}: beta 1", b1, below=1),
+            number(f"{self._name}: beta 2", b2, below=1),
+        )
         self.eps = number(f"{self._name}: eps", eps, positive=True)
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:

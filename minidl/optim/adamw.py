@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from minidl.common.checks import number
 from minidl.optim.adam import Adam
-from minidl.optim.checks import number
 from minidl.optim.optimizer import Array, Hooks, Rate
 
 
@@ -22,8 +22,13 @@ class AdamW(Adam):
     """
 
     def __init__(
-        self, target: Any, lr: Rate = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.01, hooks: Hooks = (),
+        self,
+        target: Any,
+        lr: Rate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, betas, eps, hooks)
         self.weight_decay = number("AdamW: weight_decay", weight_decay)

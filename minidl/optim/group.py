@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.backend import asarray, kind, zeros
 from minidl.autograd.variable import Variable
+from minidl.common.arrays import asarray, kind, zeros
 
 Array = npt.NDArray[Any]
 
@@ -27,10 +27,14 @@ class Group:
     """
 
     def __init__(self, members: Sequence[tuple[Variable, Sequence[Any]]], t: int = 0) -> None:
-        members = sorted(members, key=lambda member: member[0].size > SMALL)  # small ones lie together
+        members = sorted(
+            members, key=lambda member: member[0].size > SMALL
+        )  # small ones lie together
         self.t, self.params = t, [p for p, _ in members]
         like, dtype, total = self.params[0], self.params[0].dtype, sum(p.size for p in self.params)
-        block = BLOCK if kind(like) is np.ndarray else max(total, 1)  # caches, and calls that cost, are the CPU's
+        block = (
+            BLOCK if kind(like) is np.ndarray else max(total, 1)
+        )  # caches, and calls that cost, are the CPU's
         buffers = [zeros((total,), dtype, like) for _ in range(1 + len(members[0][1]))]
         self.views, *self.state = (split(buffer, self.params) for buffer in buffers)
         for k, (p, state) in enumerate(members):
@@ -41,9 +45,13 @@ class Group:
         small = [p for p in self.params if p.size <= SMALL]
         self._gathered = zeros((sum(p.size for p in small),), dtype, like)
         self._places = split(self._gathered, small)
-        self._blocks: list[tuple[int, slice, Array, Array, list[Array]]] = []  # as step() takes them apart
+        self._blocks: list[
+            tuple[int, slice, Array, Array, list[Array]]
+        ] = []  # as step() takes them apart
         scratch, start = zeros((min(block, total),), dtype, like), 0
-        for source, size in enumerate([self._gathered.size, *(p.size for p in self.params[len(small) :])]):
+        for source, size in enumerate(
+            [self._gathered.size, *(p.size for p in self.params[len(small) :])]
+        ):
             for i in range(0, size, block):
                 cut = slice(i, min(i + block, size))
                 values, *slots = (buffer[start : start + size][cut] for buffer in buffers)
@@ -52,12 +60,17 @@ class Group:
 
     def members(self) -> list[tuple[Variable, list[Array]]]:
         """The parameters that still have the shape and dtype of their state, and that state."""
-        fit = [(p.shape, p.dtype) == (view.shape, view.dtype) for p, view in zip(self.params, self.views)]
+        fit = [
+            (p.shape, p.dtype) == (view.shape, view.dtype)
+            for p, view in zip(self.params, self.views)
+        ]
         return [(p, [s[k] for s in self.state]) for k, p in enumerate(self.params) if fit[k]]
 
     def of(self, part: list[tuple[Variable, list[Array]]]) -> list[Group]:
         """This group if the members are all of its own, where they were; else groups of these."""
-        if len(part) == len(self.params) and all(kind(p) is kind(view) for p, view in zip(self.params, self.views)):
+        if len(part) == len(self.params) and all(
+            kind(p) is kind(view) for p, view in zip(self.params, self.views)
+        ):
             return [self]
         return grouped((p, self.t, state) for p, state in part)
 
@@ -83,7 +96,10 @@ class Group:
             p._stamp()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Group, (self.members(), self.t)  # plain copies of the views would be no views of one buffer
+        return Group, (
+            self.members(),
+            self.t,
+        )  # plain copies of the views would be no views of one buffer
 
 
 def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Group]:

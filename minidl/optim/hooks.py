@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from minidl.optim.checks import number
+from minidl.common.checks import number
 from minidl.optim.optimizer import Gradients
 
 
@@ -54,8 +54,14 @@ class ClipGrad:
         flat = gradients.flat
         largest = max(flat.max().item(), -flat.min().item(), 0.0) if flat.size else 0.0
         if not math.isfinite(largest):
-            k, p = next((k, p) for k, p in enumerate(gradients.params) if not np.isfinite(gradients.grads[k]).all())
-            raise FloatingPointError(f"ClipGrad: the gradient of parameter {p.name or k}, {p.shape}, is not finite")
+            k, p = next(
+                (k, p)
+                for k, p in enumerate(gradients.params)
+                if not np.isfinite(gradients.grads[k]).all()
+            )
+            raise FloatingPointError(
+                f"ClipGrad: the gradient of parameter {p.name or k}, {p.shape}, is not finite"
+            )
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
         scaled /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
         root = math.sqrt((scaled @ scaled).item())

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.optim.checks import number
+from minidl.common.checks import number
 from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
@@ -30,7 +30,12 @@ class Momentum(Optimizer):
     slots = ("v",)
 
     def __init__(
-        self, target: Any, lr: Rate = 0.01, momentum: float = 0.9, nesterov: bool = False, hooks: Hooks = ()
+        self,
+        target: Any,
+        lr: Rate = 0.01,
+        momentum: float = 0.9,
+        nesterov: bool = False,
+        hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
         self.momentum, self.nesterov = number("Momentum: momentum", momentum, below=1), nesterov

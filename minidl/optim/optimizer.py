@@ -9,11 +9,11 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.backend import zeros
-from minidl.autograd.hints import WordsOfOthers
 from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
-from minidl.optim.checks import number
+from minidl.common.arrays import zeros
+from minidl.common.checks import number
+from minidl.common.hints import WordsOfOthers
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
@@ -53,7 +53,9 @@ class Optimizer(WordsOfOthers):
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
         self._name, self.lr, self.t = type(self).__name__, lr, 0  # t: updates so far
         self._model = target if hasattr(target, "parameters") else None
-        self._found: list[Variable] = []  # what the model's parameters() gave last, and each of them once
+        self._found: list[
+            Variable
+        ] = []  # what the model's parameters() gave last, and each of them once
         self._params: list[Variable] = []
         if self._model is None:
             self._params = self._checked([target] if isinstance(target, Variable) else target)
@@ -83,7 +85,11 @@ class Optimizer(WordsOfOthers):
     @property
     def current_lr(self) -> float:
         """The rate of the next update."""
-        return number(f"{self._name}: the schedule's rate", self._lr(self.t)) if callable(self._lr) else self._lr
+        return (
+            number(f"{self._name}: the schedule's rate", self._lr(self.t))
+            if callable(self._lr)
+            else self._lr
+        )
 
     @property
     def params(self) -> list[Variable]:
@@ -117,7 +123,9 @@ class Optimizer(WordsOfOthers):
             group.step(self.apply, lr, [grads[i] for i in places])
         self.t += 1
 
-    def _hooked(self, params: list[Variable], ready: list[Variable]) -> tuple[list[Variable], list[Array]]:
+    def _hooked(
+        self, params: list[Variable], ready: list[Variable]
+    ) -> tuple[list[Variable], list[Array]]:
         """Who takes part after the hooks, and with which gradients; a hook that is ``whole`` wants all, and may choose.
 
         It is ``minidl.distributed.AllReduce``: which parameters have a gradient may differ between processes.
@@ -127,7 +135,9 @@ class Optimizer(WordsOfOthers):
         if not ready:
             return ready, []
         before: list[Any] = [p._raw for p in ready]
-        gradients = Gradients(ready, [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready])
+        gradients = Gradients(
+            ready, [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready]
+        )
         for hook in self.hooks:
             hook(gradients)
         for p, raw in zip(ready, before):
@@ -144,7 +154,11 @@ class Optimizer(WordsOfOthers):
             groups += [g for part in parts if part for g in group.of(part)]
         known = {p for group in groups for p in group.params}
         groups += grouped((p, 0, [0.0] * len(self.slots)) for p in ready if p not in known)
-        self._groups, self._active, self._ready = groups, [g for g in groups if g.params[0] in active], ready
+        self._groups, self._active, self._ready = (
+            groups,
+            [g for g in groups if g.params[0] in active],
+            ready,
+        )
         place = {p: i for i, p in enumerate(ready)}
         self._places = [[place[p] for p in group.params] for group in self._active]
         for group in self._active:
@@ -152,8 +166,12 @@ class Optimizer(WordsOfOthers):
 
     def state_dict(self) -> dict[str, Any]:
         """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t`` and its slots, ``0.m``."""
-        states = {p: (group.t, state) for group in self._groups if group.t for p, state in group.members()}
-        found: dict[str, Any] = {"t": self.t} | {name: np.array(getattr(self, name)) for name in self.fixed}
+        states = {
+            p: (group.t, state) for group in self._groups if group.t for p, state in group.members()
+        }
+        found: dict[str, Any] = {"t": self.t} | {
+            name: np.array(getattr(self, name)) for name in self.fixed
+        }
         for i, p in enumerate(self.params):
             t, state = states.get(p, (0, []))
             found |= {f"{i}.t": t} | {f"{i}.{slot}": a.copy() for slot, a in zip(self.slots, state)}
@@ -165,18 +183,29 @@ class Optimizer(WordsOfOthers):
         Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends on (Adam's betas).
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"{self._name}.load_state_dict: want a dict, got {type(state).__name__}")
+            raise TypeError(
+                f"{self._name}.load_state_dict: want a dict, got {type(state).__name__}"
+            )
         times = [(i, p, int(state.get(f"{i}.t", 0))) for i, p in enumerate(self.params)]
         begun = [(i, p, t) for i, p, t in times if t > 0]
         want: dict[str, Any] = {name: list(getattr(self, name)) for name in self.fixed}
         want |= {"t": ()} | {f"{i}.t": () for i, _, _ in times}
         want |= {f"{i}.{slot}": p.shape for i, p, _ in begun for slot in self.slots}
-        got = {key: np.ravel(a).tolist() if key in self.fixed else as_array(a).shape for key, a in state.items()}
+        got = {
+            key: np.ravel(a).tolist() if key in self.fixed else as_array(a).shape
+            for key, a in state.items()
+        }
         if got != want:
             wrong = sorted(key for key in got | want if got.get(key) != want.get(key))
-            found = ", ".join(f"{key}: got {got.get(key, 'none')}, want {want.get(key, 'none')}" for key in wrong)
-            raise ValueError(f"{self._name}.load_state_dict: keys, shapes or settings differ: {found}")
-        self._groups = grouped((p, t, [state[f"{i}.{slot}"] for slot in self.slots]) for i, p, t in begun)
+            found = ", ".join(
+                f"{key}: got {got.get(key, 'none')}, want {want.get(key, 'none')}" for key in wrong
+            )
+            raise ValueError(
+                f"{self._name}.load_state_dict: keys, shapes or settings differ: {found}"
+            )
+        self._groups = grouped(
+            (p, t, [state[f"{i}.{slot}"] for slot in self.slots]) for i, p, t in begun
+        )
         self.t, self._active, self._ready = int(state["t"]), [], []
 
     def _checked(self, found: Iterable[Any]) -> list[Variable]:
@@ -187,9 +216,13 @@ class Optimizer(WordsOfOthers):
         for p in found:
             if not isinstance(p, Variable):
                 raise TypeError(f"{self._name}: want a model or Variables, got {type(p).__name__}")
-            frozen = p._node is None and not isinstance(p, Parameter)  # a Parameter may be frozen for a while
+            frozen = p._node is None and not isinstance(
+                p, Parameter
+            )  # a Parameter may be frozen for a while
             if frozen or p.creator is not None:
-                problem = "does not require a gradient" if frozen else "is a recorded result, not a leaf"
+                problem = (
+                    "does not require a gradient" if frozen else "is a recorded result, not a leaf"
+                )
                 raise TypeError(f"{self._name}: a Variable of shape {p.shape} {problem}")
         return list(dict.fromkeys(found))
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from minidl.optim.checks import count, number
+from minidl.common.checks import count, number
 
 Schedule = Callable[[int], float]
 
@@ -39,7 +39,11 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     >>> rate(0), round(rate(50), 6), rate(100), rate(1000)
     (1.0, 0.5, 0.0, 0.0)
     """
-    lr, steps, final = number("cosine: lr", lr), count("cosine: steps", steps), number("cosine: final", final)
+    lr, steps, final = (
+        number("cosine: lr", lr),
+        count("cosine: steps", steps),
+        number("cosine: final", final),
+    )
     return lambda t: final + (lr - final) * (1 + math.cos(math.pi * min(t / steps, 1))) / 2
 
 

@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minidl.optim.checks import count, number
-from minidl.serialization import located
+from minidl.common.checks import count, number
+from minidl.files.npz import located
 from minidl.training import checkpoint
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ class Callback:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what ``state_dict`` gave."""
-        raise NotImplementedError(f"{type(self).__name__} has a state_dict() and no load_state_dict(state)")
+        raise NotImplementedError(
+            f"{type(self).__name__} has a state_dict() and no load_state_dict(state)"
+        )
 
 
 class Best:
@@ -77,14 +79,23 @@ class Best:
     def __init__(self, where: str, name: str, mode: str | None, least: float = 0.0) -> None:
         mode = "min" if mode is None and name in ("loss", "val_loss") else mode
         if mode not in ("min", "max"):
-            raise ValueError(f"{where}: got mode={mode!r} for {name!r}, wanted 'min' or 'max', whichever is better")
-        self.where, self.name, self.sign, self.least = where, name, -1.0 if mode == "max" else 1.0, least
+            raise ValueError(
+                f"{where}: got mode={mode!r} for {name!r}, wanted 'min' or 'max', whichever is better"
+            )
+        self.where, self.name, self.sign, self.least = (
+            where,
+            name,
+            -1.0 if mode == "max" else 1.0,
+            least,
+        )
         self.value = math.inf
 
     def improves(self, logs: Mapping[str, float]) -> bool:
         """Whether an epoch's figure is better than all before by more than ``least``, and note it then."""
         if self.name not in logs:
-            raise ValueError(f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}")
+            raise ValueError(
+                f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}"
+            )
         value = self.sign * logs[self.name]
         better = value < self.value - self.least or (self.value == math.inf and value < math.inf)
         self.value = value if better else self.value
@@ -109,11 +120,19 @@ class EarlyStopping(Callback):
     """
 
     def __init__(
-        self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0, mode: str | None = None,
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
         self.monitor, self.patience = monitor, count("EarlyStopping: patience", patience)
-        self.restore_best, self.min_delta, self.mode = restore_best, number("EarlyStopping: min_delta", min_delta), mode
+        self.restore_best, self.min_delta, self.mode = (
+            restore_best,
+            number("EarlyStopping: min_delta", min_delta),
+            mode,
+        )
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
@@ -138,7 +157,11 @@ class EarlyStopping(Callback):
         return place | {"weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best.value, self.best_epoch, self.waited = state["best"], state["best_epoch"], state["waited"]
+        self.best.value, self.best_epoch, self.waited = (
+            state["best"],
+            state["best_epoch"],
+            state["waited"],
+        )
         self.weights = state["weights"]
         self.trainer.stop |= self.waited >= self.patience
 
@@ -163,12 +186,18 @@ class Checkpoint(Callback):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], every: int | str = "epoch", keep: int = 1, best: str | None = None,
+        self,
+        path: str | os.PathLike[str],
+        every: int | str = "epoch",
+        keep: int = 1,
+        best: str | None = None,
         mode: str | None = None,
     ) -> None:
         self.path, self.keep = located(path, "Checkpoint", ".npz"), count("Checkpoint: keep", keep)
         if every != "epoch" and isinstance(every, str):
-            raise ValueError(f"Checkpoint: got every={every!r}, wanted 'epoch' or a number of updates")
+            raise ValueError(
+                f"Checkpoint: got every={every!r}, wanted 'epoch' or a number of updates"
+            )
         self.every = None if isinstance(every, str) else count("Checkpoint: every", every)
         self.best_path = self.path.with_suffix(".best.npz")
         self.monitor, self.mode, self.written = best, mode, 0
@@ -247,7 +276,9 @@ class Logger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         now = time.perf_counter()
-        self.rows.append({"epoch": epoch + 1, "updates": self.trainer.steps, "seconds": now - self.since} | logs)
+        self.rows.append(
+            {"epoch": epoch + 1, "updates": self.trainer.steps, "seconds": now - self.since} | logs
+        )
         self.since = now
         if self.trainer.writes:
             self._write(self.rows[-1:])
@@ -262,7 +293,10 @@ class Logger(Callback):
 
     def _write(self, rows: list[dict[str, float]]) -> None:
         """Add rows to the file; all of them anew if one has other columns."""
-        mode, columns = "a", list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
+        mode, columns = (
+            "a",
+            list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)])),
+        )
         if self.path.suffix == ".csv" and columns != self.columns:
             mode, rows, self.columns = "w", self.rows, columns
         with open(self.path, mode, encoding="utf-8", newline="") as file:
@@ -270,7 +304,10 @@ class Logger(Callback):
 
     def _lines(self, rows: list[dict[str, float]], head: bool) -> list[str]:
         if self.path.suffix == ".jsonl":
-            return [json.dumps({n: v if math.isfinite(v) else None for n, v in row.items()}) for row in rows]
+            return [
+                json.dumps({n: v if math.isfinite(v) else None for n, v in row.items()})
+                for row in rows
+            ]
         import csv
         import io
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl import random
-from minidl.autograd.backend import asarray, foreign, host
 from minidl.autograd.variable import Parameter, Variable, raw
+from minidl.common import random
+from minidl.common.arrays import asarray, foreign, host
 from minidl.distributed import AllReduce
+from minidl.files.npz import load_npz, located, save_npz
 from minidl.layers.layer import Layer, detached
-from minidl.serialization import load_npz, located, save_npz
 
 if TYPE_CHECKING:
     from minidl.data.loader import DataLoader
@@ -55,7 +55,11 @@ def read(path: Path, where: str) -> dict[str, Any]:
             raise ValueError(f"its format is {content['format']!r}, wanted {FORMAT!r}")
         tree: dict[str, Any] = unpack(content["tree"], arrays)
     except Exception as error:
-        why = "it holds arrays only" if "checkpoint" not in arrays else str(error) or type(error).__name__
+        why = (
+            "it holds arrays only"
+            if "checkpoint" not in arrays
+            else str(error) or type(error).__name__
+        )
         raise ValueError(f"{where}: {path} is {problem}: {why}") from error
     return tree
 
@@ -65,7 +69,9 @@ def found(resume: Any, files: list[Path], where: str) -> tuple[Path, dict[str, A
     if resume is None or (resume == "auto" and files):
         return None if resume is None else newest(files, where)
     if resume == "auto":
-        raise ValueError(f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; there is none in callbacks')
+        raise ValueError(
+            f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; there is none in callbacks'
+        )
     path = located(resume, where, ".npz")
     if (result := newest([path], where)) is None:
         raise FileNotFoundError(errno.ENOENT, f"{where}: there is no file {path}")
@@ -92,7 +98,13 @@ def newest(paths: Iterable[Path], where: str) -> tuple[Path, dict[str, Any]] | N
 def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     """The value in JSON's terms, its arrays in ``arrays`` under the names of their places."""
     if isinstance(value, np.ndarray | np.generic | Variable) or foreign(value):
-        kind = "scalar" if isinstance(value, np.generic) else "variable" if isinstance(value, Variable) else "array"
+        kind = (
+            "scalar"
+            if isinstance(value, np.generic)
+            else "variable"
+            if isinstance(value, Variable)
+            else "array"
+        )
         while name in arrays:
             name += "'"
         arrays[name] = np.asarray(host(raw(value)))
@@ -123,7 +135,13 @@ def unpack(value: Any, arrays: Mapping[str, Array]) -> Any:
     if kind == "tuple":
         return tuple(unpack(part, arrays) for part in content)
     array = arrays[content]
-    return Variable(array, requires_grad=False) if kind == "variable" else array[()] if kind == "scalar" else array
+    return (
+        Variable(array, requires_grad=False)
+        if kind == "variable"
+        else array[()]
+        if kind == "scalar"
+        else array
+    )
 
 
 # ---- a model -------------------------------------------------------------------------------------------
@@ -134,9 +152,12 @@ def model_state(trainer: Trainer) -> dict[str, Any]:
     model = trainer.model
     parameters = model.state_dict() if hasattr(model, "state_dict") else {}
     return {
-        "parameters": parameters, "others": [p.data.copy() for p in _others(trainer)],
+        "parameters": parameters,
+        "others": [p.data.copy() for p in _others(trainer)],
         "trained": [p.requires_grad for p in _parameters(trainer)],
-        "layers": [{"type": type(layer).__name__, "state": _kept(layer)} for layer in _layers(model)],
+        "layers": [
+            {"type": type(layer).__name__, "state": _kept(layer)} for layer in _layers(model)
+        ],
     }
 
 
@@ -144,14 +165,19 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     """Put back what ``model_state`` gave; ValueError, and nothing is changed, if it is of another model."""
     others, model = _others(trainer), trainer.model
     layers = _layers(model)
-    got = [(a.shape, a.dtype) for a in state["others"]], [layer["type"] for layer in state["layers"]]
+    got = (
+        [(a.shape, a.dtype) for a in state["others"]],
+        [layer["type"] for layer in state["layers"]],
+    )
     want = [(p.shape, p.dtype) for p in others], [type(layer).__name__ for layer in layers]
     if got != want:
         raise ValueError(f"the parameters or layers are others: got {got}, want {want}")
     for layer, found in zip(layers, state["layers"]):
         for name in found["state"]:
             if callable(old := getattr(layer, name, None)) or isinstance(old, Parameter):
-                raise ValueError(f"{type(layer).__name__}.{name} is {type(old).__name__}, and no array or number")
+                raise ValueError(
+                    f"{type(layer).__name__}.{name} is {type(old).__name__}, and no array or number"
+                )
     if hasattr(model, "load_state_dict"):
         model.load_state_dict(state["parameters"])
     for p, value in zip(others, state["others"]):
@@ -162,10 +188,17 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     for layer, found in zip(layers, state["layers"]):
         for name, value in found["state"].items():
             old = vars(layer).get(name)
-            if isinstance(old, np.ndarray) and (old.shape, old.dtype) == (np.shape(value), np.asarray(value).dtype):
+            if isinstance(old, np.ndarray) and (old.shape, old.dtype) == (
+                np.shape(value),
+                np.asarray(value).dtype,
+            ):
                 old[...] = value  # in place, as others may hold it
             else:
-                setattr(layer, name, _beside(value.copy() if isinstance(value, np.ndarray) else value, model))
+                setattr(
+                    layer,
+                    name,
+                    _beside(value.copy() if isinstance(value, np.ndarray) else value, model),
+                )
 
 
 def _beside(value: Any, model: Any) -> Any:
@@ -183,7 +216,11 @@ def _layers(model: Any) -> list[Layer]:
 
 def _kept(layer: Layer) -> dict[str, Any]:
     """What a layer carries from call to call, and its arrays and numbers."""
-    plain = {n: v for n, v in vars(layer).items() if isinstance(v, np.ndarray | np.generic | bool | int | float)}
+    plain = {
+        n: v
+        for n, v in vars(layer).items()
+        if isinstance(v, np.ndarray | np.generic | bool | int | float)
+    }
     carried = {name: detached(getattr(layer, name)) for name in layer.carried}
     return {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in plain.items()} | carried
 
@@ -197,7 +234,11 @@ def _parameters(trainer: Trainer) -> list[Variable]:
 
 def _others(trainer: Trainer) -> list[Variable]:
     model = trainer.model
-    own = set(model.parameters()) if hasattr(model, "parameters") and hasattr(model, "state_dict") else set()
+    own = (
+        set(model.parameters())
+        if hasattr(model, "parameters") and hasattr(model, "state_dict")
+        else set()
+    )
     return [p for p in _parameters(trainer) if p not in own]
 
 
@@ -208,12 +249,21 @@ def capture(trainer: Trainer) -> dict[str, Any]:
     """All that the next batches depend on; copies. RuntimeError while a parameter has no data yet."""
     run, optimizer = trainer.run, trainer.optimizer
     rate = {"value": None if callable(optimizer.lr) else optimizer.lr, "next": optimizer.current_lr}
-    rows, cut = trainer.history.rows if run is not None else [], run.cut if run is not None else None
+    rows, cut = (
+        trainer.history.rows if run is not None else [],
+        run.cut if run is not None else None,
+    )
     return {
         "model": model_state(trainer),
-        "optimizer": {"type": type(optimizer).__name__, "state": optimizer.state_dict(), "rate": rate},
+        "optimizer": {
+            "type": type(optimizer).__name__,
+            "state": optimizer.state_dict(),
+            "rate": rate,
+        },
         "parts": {name: part.state_dict() for name, part in _parts(trainer)},
-        "generators": {name: generator.bit_generator.state for name, generator in _generators(trainer)},
+        "generators": {
+            name: generator.bit_generator.state for name, generator in _generators(trainer)
+        },
         "callbacks": callback_states(trainer) if cut is None else cut["callbacks"],
         "history": [dict(row) for row in rows] if cut is None else cut["history"],
         "run": None if run is None else run.state_dict(),
@@ -232,9 +282,15 @@ def restore(trainer: Trainer, tree: Mapping[str, Any], where: str) -> None:
     ValueError, and nothing is changed, if the checkpoint is of another model, optimizer or data, or makes no sense.
     """
     optimizer, generators = trainer.optimizer, dict(_generators(trainer))
-    weights = [(p, None if _lazy(p) else p.data.copy(), p.requires_grad) for p in _parameters(trainer)]
+    weights = [
+        (p, None if _lazy(p) else p.data.copy(), p.requires_grad) for p in _parameters(trainer)
+    ]
     kept = [(layer, _kept(layer)) for layer in _layers(trainer.model)]
-    before = optimizer.state_dict(), optimizer.lr, {name: g.bit_generator.state for name, g in generators.items()}
+    before = (
+        optimizer.state_dict(),
+        optimizer.lr,
+        {name: g.bit_generator.state for name, g in generators.items()},
+    )
     try:
         _check(trainer, tree, generators)
         load_model_state(trainer, tree["model"])
@@ -268,14 +324,33 @@ def restore(trainer: Trainer, tree: Mapping[str, Any], where: str) -> None:
 
 def _check(trainer: Trainer, tree: Mapping[str, Any], generators: Mapping[str, Any]) -> None:
     """Raise if a checkpoint is of another trainer."""
-    kinds = {name: generator.bit_generator.state["bit_generator"] for name, generator in generators.items()}
+    kinds = {
+        name: generator.bit_generator.state["bit_generator"]
+        for name, generator in generators.items()
+    }
     optimizer = trainer.optimizer
     for what, got, want in (
         ("the optimizer", tree["optimizer"]["type"], type(optimizer).__name__),
-        ("the random generators", {name: state["bit_generator"] for name, state in tree["generators"].items()}, kinds),
-        ("the schedule or hooks with a state", list(tree["parts"]), [name for name, _ in _parts(trainer)]),
-        ("whether the rate is a schedule", tree["optimizer"]["rate"]["value"] is None, callable(optimizer.lr)),
-        ("whether every row of the history is one", all(isinstance(row, dict) for row in tree["history"]), True),
+        (
+            "the random generators",
+            {name: state["bit_generator"] for name, state in tree["generators"].items()},
+            kinds,
+        ),
+        (
+            "the schedule or hooks with a state",
+            list(tree["parts"]),
+            [name for name, _ in _parts(trainer)],
+        ),
+        (
+            "whether the rate is a schedule",
+            tree["optimizer"]["rate"]["value"] is None,
+            callable(optimizer.lr),
+        ),
+        (
+            "whether every row of the history is one",
+            all(isinstance(row, dict) for row in tree["history"]),
+            True,
+        ),
     ):
         if got != want:
             raise ValueError(f"{what}: got {got}, want {want}")
@@ -301,7 +376,9 @@ def untouched(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) 
             p._raw, p.name = None, name
 
 
-def materialized(trainer: Trainer, states: States, loader: DataLoader) -> list[tuple[Any, str | None]]:
+def materialized(
+    trainer: Trainer, states: States, loader: DataLoader
+) -> list[tuple[Any, str | None]]:
     """Give parameters without data theirs, by a batch; return them with their names until then."""
     lazy = [(p, p.name) for p in _parameters(trainer) if _lazy(p)]
     if lazy:
@@ -315,10 +392,14 @@ def alike(trainer: Trainer, states: States, run: Run) -> None:
     if not run.distributed:
         return
     if states.stateful and not run.fresh:
-        raise ValueError("fit: resume: within an epoch, the states that a stateful model carried are one rank's only")
+        raise ValueError(
+            "fit: resume: within an epoch, the states that a stateful model carried are one rank's only"
+        )
     materialized(trainer, states, run.loader)
     restore(trainer, trainer.ranks.share(lambda: capture(trainer)), "fit")
-    for name, generator in _generators(trainer):  # in the first rank they stay those of a single process
+    for name, generator in _generators(
+        trainer
+    ):  # in the first rank they stay those of a single process
         bits: Any = generator.bit_generator
         if trainer.ranks.rank and name.startswith(("minidl", "model")) and hasattr(bits, "jumped"):
             bits.state = bits.jumped(trainer.ranks.rank).state
@@ -340,7 +421,9 @@ def _matched(trainer: Trainer, states: list[dict[str, Any]]) -> list[tuple[Any, 
     for state in states:
         callback = next((c for c in left if type(c).__name__ == state["type"]), None)
         if callback is None:
-            raise ValueError(f"it has the state of a callback {state['type']}, which is not among this one's")
+            raise ValueError(
+                f"it has the state of a callback {state['type']}, which is not among this one's"
+            )
         left.remove(callback)
         pairs.append((callback, state["state"]))
     return pairs
@@ -356,7 +439,9 @@ def _parts(trainer: Trainer) -> Iterator[tuple[str, Any]]:
 
 def _hooks(trainer: Trainer) -> list[Any]:
     """The optimizer's hooks without the one that only distributed trainers have."""
-    return [hook for hook in getattr(trainer.optimizer, "hooks", []) if not isinstance(hook, AllReduce)]
+    return [
+        hook for hook in getattr(trainer.optimizer, "hooks", []) if not isinstance(hook, AllReduce)
+    ]
 
 
 # ---- random numbers ------------------------------------------------------------------------------------
@@ -368,7 +453,10 @@ def _generators(trainer: Trainer) -> Iterator[tuple[str, np.random.Generator]]:
     roots = {"model": trainer.model, "loss": trainer.loss, "metrics": trainer.metrics}
     roots |= {"schedule": trainer.optimizer.lr, "hooks": _hooks(trainer)}
     roots |= {f"callbacks.{i}": callback for i, callback in enumerate(trainer.callbacks)}
-    stack, seen = [(name, root, 3) for name, root in reversed(roots.items())], {id(random.generator())}
+    stack, seen = (
+        [(name, root, 3) for name, root in reversed(roots.items())],
+        {id(random.generator())},
+    )
     while stack:
         name, value, depth = stack.pop()
         if id(value) in seen or isinstance(value, np.ndarray | Variable | str) or value is trainer:
@@ -385,7 +473,10 @@ def _generators(trainer: Trainer) -> Iterator[tuple[str, np.random.Generator]]:
         elif isinstance(value, Layer):
             parts = vars(value).items()
         elif getattr(value, "__closure__", None):  # a function that uses what is around it
-            parts, depth = zip(value.__code__.co_freevars, map(_content, value.__closure__)), depth - 1
+            parts, depth = (
+                zip(value.__code__.co_freevars, map(_content, value.__closure__)),
+                depth - 1,
+            )
         elif depth == 3 and hasattr(value, "__dict__"):
             parts, depth = vars(value).items(), depth - 1
         if depth:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 HINT = "Try a smaller rate, optim.hooks.ClipGrad, scaled inputs"
 
 
-def bad_loss(trainer: Trainer, states: States, loss: float, x: Any, t: Any, where: str) -> FloatingPointError:
+def bad_loss(
+    trainer: Trainer, states: States, loss: float, x: Any, t: Any, where: str
+) -> FloatingPointError:
     """The error for a loss that is not finite."""
     why = explained(trainer, states, x, t)
     step = f"at update {trainer.optimizer.t + 1}; nothing was updated with it"
@@ -29,7 +31,9 @@ def bad_loss(trainer: Trainer, states: States, loss: float, x: Any, t: Any, wher
 
 def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str) -> None:
     """Raise FloatingPointError, before an update, if a gradient is not finite."""
-    for i, p in enumerate(trainer.optimizer._params):  # as cleargrads() found them: looking again would cost more
+    for i, p in enumerate(
+        trainer.optimizer._params
+    ):  # as cleargrads() found them: looking again would cost more
         if p._grad is None:
             continue
         g = p._grad._raw
@@ -55,7 +59,9 @@ def explained(trainer: Trainer, states: States, x: Any, t: Any) -> str:
         if not np.isfinite(p.data).all():
             return f"Parameter {name} {p.shape} was not finite before. "
     grads = [(p, p._grad) for p in trainer.optimizer.params]  # which stay for the user to look at
-    saved = [(layer, {name: getattr(layer, name) for name in layer.carried}) for layer in states.layers]
+    saved = [
+        (layer, {name: getattr(layer, name) for name in layer.carried}) for layer in states.layers
+    ]
     trainer.optimizer.cleargrads()
     try:
         with detect_anomaly(), np.errstate(all="ignore"):

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from minidl.autograd.outward import card, table
+from minidl.common.html import card, table
 
 
 class History(Mapping[str, list[float]]):
@@ -32,7 +32,9 @@ class History(Mapping[str, list[float]]):
     def __getitem__(self, name: str) -> list[float]:
         """The figures of that name, nan for an epoch that has none. KeyError for a name nobody measured."""
         if name not in list(self):
-            raise KeyError(f"{name!r} was not measured; there is {', '.join(self) or 'nothing yet'}")
+            raise KeyError(
+                f"{name!r} was not measured; there is {', '.join(self) or 'nothing yet'}"
+            )
         return [row.get(name, math.nan) for row in self.rows]
 
     def __iter__(self) -> Iterator[str]:
@@ -48,11 +50,17 @@ class History(Mapping[str, list[float]]):
     def _repr_html_(self) -> str:
         """The table that a notebook shows: a row for each epoch, of many the first and the last."""
         names = list(self)
-        lines = [[str(i), *(f"{row[name]:.4g}" if name in row else "" for name in names)]
-                 for i, row in enumerate(self.rows, 1)]  # fmt: skip
+        lines = [
+            [str(i), *(f"{row[name]:.4g}" if name in row else "" for name in names)]
+            for i, row in enumerate(self.rows, 1)
+        ]
         if len(lines) > 12:
             lines[1:-10] = [["…"] * (len(names) + 1)]
-        return card("History", f"{len(self.rows)} epochs", table(["epoch", *names], lines, len(names)) if lines else "")
+        return card(
+            "History",
+            f"{len(self.rows)} epochs",
+            table(["epoch", *names], lines, len(names)) if lines else "",
+        )
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The lists by name as JSON text, written to a file too if asked to; what is not finite becomes null.
@@ -60,7 +68,9 @@ class History(Mapping[str, list[float]]):
         >>> History([{"loss": 2.0}, {"loss": float("inf")}]).to_json()
         '{"loss": [2.0, null]}'
         """
-        finite = {name: [v if math.isfinite(v) else None for v in values] for name, values in self.items()}
+        finite = {
+            name: [v if math.isfinite(v) else None for v in values] for name, values in self.items()
+        }
         text = json.dumps(finite, allow_nan=False)
         if path is not None:
             with open(path, "w", encoding="utf-8") as file:
@@ -81,9 +91,14 @@ class History(Mapping[str, list[float]]):
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise ImportError("History.plot draws with matplotlib: pip install 'minidl[plot]'") from error
+            raise ImportError(
+                "History.plot draws with matplotlib: pip install 'minidl[plot]'"
+            ) from error
 
-        panels = ["loss", *(n for n in self if n not in ("loss", "lr") and not n.startswith("val_"))]
+        panels = [
+            "loss",
+            *(n for n in self if n not in ("loss", "lr") and not n.startswith("val_")),
+        ]
         columns = min(len(panels), 3)
         rows = math.ceil(len(panels) / columns)
         figure = Figure(figsize=(5.4 * columns, 3.8 * rows), layout="constrained")
@@ -95,9 +110,20 @@ class History(Mapping[str, list[float]]):
 
     def _draw(self, axes: Any, name: str) -> None:
         epochs, dot = range(1, len(self.rows) + 1), "o" if len(self.rows) <= 30 else None
-        for key, color, label in ((name, "#2a6fbb", "training"), (f"val_{name}", "#d9741a", "validation")):
+        for key, color, label in (
+            (name, "#2a6fbb", "training"),
+            (f"val_{name}", "#d9741a", "validation"),
+        ):
             if key in self:
-                axes.plot(epochs, self[key], color=color, linewidth=1.8, marker=dot, markersize=3.5, label=label)
+                axes.plot(
+                    epochs,
+                    self[key],
+                    color=color,
+                    linewidth=1.8,
+                    marker=dot,
+                    markersize=3.5,
+                    label=label,
+                )
         if f"val_{name}" in self:
             axes.legend(frameon=False)
         title = name.replace("_", " ")

@@ -27,8 +27,12 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     for i, (name, metric) in enumerate(pairs):
         if not callable(metric):
             raise TypeError(f"Trainer: the metric {metric!r} cannot be called")
-        if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith("val_"):
-            raise ValueError(f"Trainer: a metric cannot be called {name!r}, empty or taken; give a dict of names")
+        if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith(
+            "val_"
+        ):
+            raise ValueError(
+                f"Trainer: a metric cannot be called {name!r}, empty or taken; give a dict of names"
+            )
     return dict(pairs)
 
 
@@ -38,13 +42,18 @@ def check(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
         ("model", model, callable(model), "something to call"),
         ("loss", loss, callable(loss), "something to call"),
         ("optimizer", optimizer, hasattr(optimizer, "update"), "one of minidl.optim"),
-        *(("a callback", c, isinstance(c, Callback), "an instance of callbacks.Callback") for c in callbacks),
+        *(
+            ("a callback", c, isinstance(c, Callback), "an instance of callbacks.Callback")
+            for c in callbacks
+        ),
     ):
         if not right:
             raise TypeError(f"Trainer: {name} is a {type(value).__name__}, wanted {wanted}")
     own = model.parameters() if hasattr(model, "parameters") else []
     if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
-        raise ValueError("Trainer: the optimizer has none of the model's parameters; is it another model's?")
+        raise ValueError(
+            "Trainer: the optimizer has none of the model's parameters; is it another model's?"
+        )
 
 
 def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -> dict[str, float]:
@@ -52,30 +61,55 @@ def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -
     found = {"loss": loss} | {name: metric(prediction, t) for name, metric in metrics.items()}
     for name, value in found.items():
         if np.ndim(value):
-            raise ValueError(f"{name} has shape {np.shape(value)}, wanted one number: take its mean")
-    return {name: float(getattr(value, "item", lambda v=value: v)()) for name, value in found.items()}
+            raise ValueError(
+                f"{name} has shape {np.shape(value)}, wanted one number: take its mean"
+            )
+    return {
+        name: float(getattr(value, "item", lambda v=value: v)()) for name, value in found.items()
+    }
 
 
 def loader(
-    where: str, data: Any, t: Any, batch_size: int | None, shuffle: bool | None = None, in_order: bool = False
+    where: str,
+    data: Any,
+    t: Any,
+    batch_size: int | None,
+    shuffle: bool | None = None,
+    in_order: bool = False,
 ) -> DataLoader:
     """The loader, or a copy that does not shuffle, or one of the arrays."""
     if not isinstance(data, DataLoader):
         if t is None:
-            raise TypeError(f"{where}: got x without t: a {type(data).__name__}, wanted a pair x, t or a DataLoader")
-        return batches(where, data, t, batch_size=batch_size, shuffle=not in_order if shuffle is None else shuffle)
+            raise TypeError(
+                f"{where}: got x without t: a {type(data).__name__}, wanted a pair x, t or a DataLoader"
+            )
+        return batches(
+            where,
+            data,
+            t,
+            batch_size=batch_size,
+            shuffle=not in_order if shuffle is None else shuffle,
+        )
     given = (("t", t), ("batch_size", batch_size), ("shuffle", shuffle))
     if extra := [name for name, value in given if value is not None]:
-        raise ValueError(f"{where}: got a DataLoader and {', '.join(extra)}; the loader has its own")
+        raise ValueError(
+            f"{where}: got a DataLoader and {', '.join(extra)}; the loader has its own"
+        )
     if len(data.arrays) != 2:
-        raise ValueError(f"{where}: got a DataLoader of {len(data.arrays)} arrays, wanted two: DataLoader(x, t)")
+        raise ValueError(
+            f"{where}: got a DataLoader of {len(data.arrays)} arrays, wanted two: DataLoader(x, t)"
+        )
     return data.in_order() if in_order else data
 
 
-def batches(where: str, *arrays: Any, batch_size: int | None = None, shuffle: bool = False) -> DataLoader:
+def batches(
+    where: str, *arrays: Any, batch_size: int | None = None, shuffle: bool = False
+) -> DataLoader:
     """A DataLoader of the arrays, whose complaints come from where it was asked for."""
     try:
-        return DataLoader(*arrays, batch_size=32 if batch_size is None else batch_size, shuffle=shuffle)
+        return DataLoader(
+            *arrays, batch_size=32 if batch_size is None else batch_size, shuffle=shuffle
+        )
     except (TypeError, ValueError) as error:
         raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
 
@@ -83,10 +117,14 @@ def batches(where: str, *arrays: Any, batch_size: int | None = None, shuffle: bo
 def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
     """Training samples, their targets, and the last fraction of both as a pair."""
     if isinstance(data, DataLoader):
-        raise ValueError("fit: a fraction as validation needs data as arrays; give a pair or a DataLoader instead")
+        raise ValueError(
+            "fit: a fraction as validation needs data as arrays; give a pair or a DataLoader instead"
+        )
     x, t = loader("fit", data, t, None, in_order=True).arrays
     if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
-        raise ValueError(f"fit: got validation={fraction!r} of {len(x)} samples, wanted a part with neither part empty")
+        raise ValueError(
+            f"fit: got validation={fraction!r} of {len(x)} samples, wanted a part with neither part empty"
+        )
     kept = len(x) - round(len(x) * fraction)
     return x[:kept], t[:kept], (x[kept:], t[kept:])
 

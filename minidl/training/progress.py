@@ -11,16 +11,22 @@ from typing import Any
 
 from minidl.training.callbacks import Callback
 
-EVERY = 0.1  # seconds between two looks of a bar: composing it costs as much as a small model's step
+EVERY = (
+    0.1  # seconds between two looks of a bar: composing it costs as much as a small model's step
+)
 
 
 def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
     """What shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
     if verbose not in ("auto", 0, 1, 2):
-        raise ValueError(f"fit: got verbose={verbose!r}, wanted 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch)")
+        raise ValueError(
+            f"fit: got verbose={verbose!r}, wanted 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch)"
+        )
     if verbose == "auto":
         verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
-    return [Bar(epochs, batches)] if verbose == 1 else [Lines(epochs, batches)] if verbose == 2 else []
+    return (
+        [Bar(epochs, batches)] if verbose == 1 else [Lines(epochs, batches)] if verbose == 2 else []
+    )
 
 
 def in_notebook() -> bool:
@@ -66,7 +72,11 @@ class Clock(Callback):
         """The time left after so many batches of an epoch; nothing at the end, or where it is not known."""
         at = self.epoch + batches / self.batches
         seconds = time.perf_counter() - self.begun
-        return left(seconds / (at - self.first) * (self.epochs - at)) if self.first < at < self.epochs else ""
+        return (
+            left(seconds / (at - self.first) * (self.epochs - at))
+            if self.first < at < self.epochs
+            else ""
+        )
 
 
 class Lines(Clock):
@@ -92,7 +102,11 @@ class Bar(Clock):
         from tqdm.auto import tqdm
 
         self.bar = tqdm(  # shown at every update, as on_batch_end decides when
-            total=self.batches, desc=title(epoch, self.epochs), dynamic_ncols=True, mininterval=0, miniters=1,
+            total=self.batches,
+            desc=title(epoch, self.epochs),
+            dynamic_ncols=True,
+            mininterval=0,
+            miniters=1,
             bar_format="{desc} |{bar:10}| {n_fmt}/{total_fmt} {elapsed}<{remaining} {rate_fmt}{postfix}",
         )
         self.shown = time.perf_counter()

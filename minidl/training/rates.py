@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl import random
+from minidl.common import random
+from minidl.common.checks import count, number
 from minidl.data.loader import DataLoader
-from minidl.optim.checks import count, number
 from minidl.training import checkpoint, inputs
 from minidl.training.states import States
 
@@ -35,16 +35,22 @@ class Rates:
     def __init__(self, rates: list[float], losses: list[float]) -> None:
         self.rates, self.losses = rates, losses
         width = min(5, 1 + len(losses) // 20)  # of few there is nothing to smooth
-        window = width - abs(np.arange(1 - width, width))  # a triangle around each, as a mean of the past would lag
+        window = width - abs(
+            np.arange(1 - width, width)
+        )  # a triangle around each, as a mean of the past would lag
         weights = np.convolve(np.ones(len(losses)), window)[width - 1 : len(losses) + width - 1]
-        self.smooth = (np.convolve(losses, window)[width - 1 : len(losses) + width - 1] / weights).tolist()
+        self.smooth = (
+            np.convolve(losses, window)[width - 1 : len(losses) + width - 1] / weights
+        ).tolist()
 
     @property
     def suggestion(self) -> float:
         """The rate at which the smoothed loss falls steepest over the logarithm of the rate, before its least."""
         least = int(np.argmin(self.smooth))
         if least < 2:
-            raise ValueError("find_lr: the loss never fell; take a smaller start, more steps, or look at the plot")
+            raise ValueError(
+                "find_lr: the loss never fell; take a smaller start, more steps, or look at the plot"
+            )
         slopes = np.gradient(np.array(self.smooth[: least + 1]), np.log(self.rates[: least + 1]))
         return self.rates[int(np.argmin(slopes))]
 
@@ -59,17 +65,23 @@ class Rates:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise ImportError("Rates.plot draws with matplotlib: pip install 'minidl[plot]'") from error
+            raise ImportError(
+                "Rates.plot draws with matplotlib: pip install 'minidl[plot]'"
+            ) from error
 
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color="#b9cfe6", linewidth=1.2, label="a batch")
-        axes.plot(self.rates, self.smooth, color="#2a6fbb", linewidth=1.8, label="mean of neighbours")
+        axes.plot(
+            self.rates, self.smooth, color="#2a6fbb", linewidth=1.8, label="mean of neighbours"
+        )
         top, bottom = self.smooth[0], min(self.losses)
         axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.3 * (top - bottom) or None)
         if int(np.argmin(self.smooth)) >= 2:
             at = self.suggestion
-            axes.axvline(at, color="#d9741a", linewidth=1.4, linestyle="--", label=f"steepest: {at:.2g}")
+            axes.axvline(
+                at, color="#d9741a", linewidth=1.4, linestyle="--", label=f"steepest: {at:.2g}"
+            )
         axes.set_xscale("log")
         axes.set_xlabel("learning rate")
         axes.set_title("Loss", loc="left", fontweight="bold")
@@ -82,7 +94,13 @@ class Rates:
 
 
 def find_rates(
-    trainer: Trainer, data: Any, t: Any, start: float, end: float, steps: int, batch_size: int | None
+    trainer: Trainer,
+    data: Any,
+    t: Any,
+    start: float,
+    end: float,
+    steps: int,
+    batch_size: int | None,
 ) -> Rates:
     """Train so many steps with a rate that grows by a factor each; then put everything back as it was."""
     drawn = random.generator().bit_generator.state
@@ -90,10 +108,17 @@ def find_rates(
     steps, start = count("find_lr: steps", steps), number("find_lr: start", start, positive=True)
     end, states = number("find_lr: end", end, positive=True), States(trainer.model)
     if not start < end or steps < 3:
-        raise ValueError(f"find_lr: got start={start}, end={end}, steps={steps}, wanted start < end and 3 steps")
+        raise ValueError(
+            f"find_lr: got start={start}, end={end}, steps={steps}, wanted start < end and 3 steps"
+        )
     states.check(loader, "find_lr")
     with checkpoint.untouched(trainer, states, loader, drawn):
-        return _found(trainer, states, loader, [start * (end / start) ** (i / (steps - 1)) for i in range(steps)])
+        return _found(
+            trainer,
+            states,
+            loader,
+            [start * (end / start) ** (i / (steps - 1)) for i in range(steps)],
+        )
 
 
 def _found(trainer: Trainer, states: States, loader: DataLoader, rates: list[float]) -> Rates:

@@ -38,18 +38,31 @@ class Run:
     """How far a fit is: in ``epoch``, counted from 0, so many ``batches`` of it and ``updates`` in all are done."""
 
     def __init__(
-        self, loader: DataLoader, epochs: int, window: int, summed: bool,
-        max_steps: int | None = None, max_time: float | None = None, path: Path | None = None,
+        self,
+        loader: DataLoader,
+        epochs: int,
+        window: int,
+        summed: bool,
+        max_steps: int | None = None,
+        max_time: float | None = None,
+        path: Path | None = None,
     ) -> None:
         self.loader, self.epochs, self.window, self.summed = loader, epochs, window, summed
         self.epoch, self.batches, self.updates, self.means = 0, 0, 0, Means()
         self.rate = 0.0  # of the epoch's first update
         self.interrupted: str | None = None  # the signal that ends it
-        self.signalled: str | None = None  # the one that came; if distributed, the ranks have yet to agree
+        self.signalled: str | None = (
+            None  # the one that came; if distributed, the ranks have yet to agree
+        )
         self.distributed = False
-        self.cut: dict[str, Any] | None = None  # callbacks' states and history when an epoch was broken off
+        self.cut: dict[str, Any] | None = (
+            None  # callbacks' states and history when an epoch was broken off
+        )
         self.path = path  # where it was resumed from
-        self.max_steps, self.ends = max_steps, None if max_time is None else time.monotonic() + max_time
+        self.max_steps, self.ends = (
+            max_steps,
+            None if max_time is None else time.monotonic() + max_time,
+        )
 
     @property
     def fresh(self) -> bool:
@@ -79,8 +92,13 @@ class Run:
     def state_dict(self) -> dict[str, Any]:
         """Where it is, and the loader's state."""
         means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
-        place = {name: getattr(self, name) for name in ("window", "summed", "epoch", "batches", "updates", "rate")}
-        loader = self.loader.state_dict() | {"given": self.batches or None}  # it may have looked for a batch more
+        place = {
+            name: getattr(self, name)
+            for name in ("window", "summed", "epoch", "batches", "updates", "rate")
+        }
+        loader = self.loader.state_dict() | {
+            "given": self.batches or None
+        }  # it may have looked for a batch more
         return place | {"means": means, "loader": loader}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -89,13 +107,18 @@ class Run:
         for name in ("epoch", "batches", "updates", "rate"):
             setattr(self, name, state[name])
         self.means = Means()
-        self.means.samples, self.means.sums = state["means"]["samples"], dict(state["means"]["sums"])
+        self.means.samples, self.means.sums = (
+            state["means"]["samples"],
+            dict(state["means"]["sums"]),
+        )
 
     def check(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError if it could not go on from there: the data or settings are others."""
         if (state["window"], state["summed"]) != (self.window, self.summed):
             name = "truncate" if state["summed"] else "accumulate"
-            raise ValueError(f"it was trained with {name}={state['window']}, and has to be trained on so")
+            raise ValueError(
+                f"it was trained with {name}={state['window']}, and has to be trained on so"
+            )
         copy(self.loader).load_state_dict(state["loader"])
 
 
@@ -114,10 +137,13 @@ def signals(run: Run) -> Iterator[None]:
             run.interrupted = run.signalled
 
     usual: dict[int, Callable[..., Any] | int] = {
-        signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
     }
     main = threading.current_thread() is threading.main_thread()
-    taken = [number for number, default in usual.items() if main and signal.getsignal(number) == default]
+    taken = [
+        number for number, default in usual.items() if main and signal.getsignal(number) == default
+    ]
     for number in taken:
         signal.signal(number, handle)
     try:

@@ -22,7 +22,9 @@ def compiled(model: Any, loss: Any) -> Any:
 
     def both(x: Any, t: Any) -> Any:
         prediction = model(x)
-        return prediction.detach() if isinstance(prediction, Variable) else prediction, loss(prediction, t)
+        return prediction.detach() if isinstance(prediction, Variable) else prediction, loss(
+            prediction, t
+        )
 
     return compile(both)
 
@@ -35,7 +37,9 @@ class States:
         sublayers = model.sublayers() if hasattr(model, "sublayers") else []
         self.layers = [layer for layer in sublayers if layer.carried]
         self.forgetful = [layer for layer in self.layers if not getattr(layer, "stateful", False)]
-        self.stateful = len(self.forgetful) < len(self.layers)  # whether a state goes on from batch to batch
+        self.stateful = len(self.forgetful) < len(
+            self.layers
+        )  # whether a state goes on from batch to batch
 
     def reset(self) -> None:
         """Begin with no state at all: an epoch, or a pass over data of its own."""
@@ -68,7 +72,9 @@ class States:
     def check(self, loader: DataLoader, where: str) -> None:
         """Raise ValueError if the batches of a loader cannot follow one another in time and have to."""
         if self.stateful and loader.shuffle:
-            raise ValueError(f"{where}: the model is stateful, each batch goes on where one ended: pass shuffle=False")
+            raise ValueError(
+                f"{where}: the model is stateful, each batch goes on where one ended: pass shuffle=False"
+            )
         rest = loader.size % loader.batch_size
         if self.stateful and rest and not loader.drop_last and len(loader) > 1:
             raise ValueError(
@@ -81,7 +87,9 @@ class States:
     def evaluation(self, where: str, loader: DataLoader) -> Iterator[None]:
         """Record and learn nothing inside, and begin with no state; then bring back the states there were."""
         self.check(loader, where)
-        saved = [(layer, {name: getattr(layer, name) for name in layer.carried}) for layer in self.layers]
+        saved = [
+            (layer, {name: getattr(layer, name) for name in layer.carried}) for layer in self.layers
+        ]
         self.reset()
         try:
             with no_grad(), test_mode():

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl import random
 from minidl.autograd.variable import Variable, raw
+from minidl.common import random
+from minidl.common.checks import count, number
 from minidl.data.loader import DataLoader
-from minidl.distributed import ranks
-from minidl.optim.checks import count, number
+from minidl.distributed.ranks import ranks
+from minidl.files.npz import located
 from minidl.optim.optimizer import Optimizer
-from minidl.serialization import located
 from minidl.training import checkpoint, faults, inputs
 from minidl.training.callbacks import Callback, Checkpoint
 from minidl.training.history import History
@@ -69,8 +69,13 @@ class Trainer:
     """
 
     def __init__(
-        self, model: Any, optimizer: Optimizer, loss: inputs.Metric,
-        metrics: inputs.Metrics = None, callbacks: Iterable[Callback] = (), compile: bool = False,
+        self,
+        model: Any,
+        optimizer: Optimizer,
+        loss: inputs.Metric,
+        metrics: inputs.Metrics = None,
+        callbacks: Iterable[Callback] = (),
+        compile: bool = False,
         distributed: Any = False,
     ) -> None:
         inputs.check(model, optimizer, loss, callbacks := list(callbacks))
@@ -81,7 +86,9 @@ class Trainer:
         self.stop, self._looping, self.history = False, False, History()
         self.interrupted: str | None = None
         self.dry_run, self.run = False, None  # type: bool, Run | None
-        self._requests: list[tuple[Path, Any]] = []  # checkpoints to be written when the state is whole
+        self._requests: list[
+            tuple[Path, Any]
+        ] = []  # checkpoints to be written when the state is whole
 
     @property
     def steps(self) -> int:
@@ -94,9 +101,20 @@ class Trainer:
         return self.ranks.first and not self.dry_run
 
     def fit(
-        self, data: Any, t: Any = None, *, epochs: int, validation: Any = None, batch_size: int | None = None,
-        shuffle: bool | None = None, accumulate: int = 1, truncate: int | None = None, verbose: int | str = "auto",
-        max_steps: int | None = None, max_time: float | None = None, fast_dev_run: bool = False,
+        self,
+        data: Any,
+        t: Any = None,
+        *,
+        epochs: int,
+        validation: Any = None,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        accumulate: int = 1,
+        truncate: int | None = None,
+        verbose: int | str = "auto",
+        max_steps: int | None = None,
+        max_time: float | None = None,
+        fast_dev_run: bool = False,
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for some epochs and return their history; call it again to train on.
@@ -132,15 +150,23 @@ class Trainer:
         updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
         drawn = random.generator().bit_generator.state
-        epochs, window, states = count("fit: epochs", epochs), count("fit: accumulate", accumulate), States(self.model)
+        epochs, window, states = (
+            count("fit: epochs", epochs),
+            count("fit: accumulate", accumulate),
+            States(self.model),
+        )
         max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
         max_time = None if max_time is None else number("fit: max_time", max_time)
         if truncate is not None:
             if window > 1:
-                raise ValueError("fit: got accumulate and truncate, wanted one of them: each says when to update")
+                raise ValueError(
+                    "fit: got accumulate and truncate, wanted one of them: each says when to update"
+                )
             window = count("fit: truncate", truncate)
             if not states.stateful:
-                raise ValueError("fit: truncate is for a model that carries its state: give a layer stateful=True")
+                raise ValueError(
+                    "fit: truncate is for a model that carries its state: give a layer stateful=True"
+                )
         if isinstance(validation, float):
             data, t, validation = inputs.held_out(data, t, validation)
         loader = inputs.loader("fit", data, t, batch_size, shuffle)
@@ -155,7 +181,15 @@ class Trainer:
         files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
         found = self.ranks.share(lambda: checkpoint.found(resume, files, "fit: resume"))
 
-        run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, found[0] if found else None)
+        run = Run(
+            loader,
+            epochs,
+            window,
+            truncate is not None,
+            max_steps,
+            max_time,
+            found[0] if found else None,
+        )
         run.distributed = self.ranks.size > 1
         before, self.run = self.run, run
         try:
@@ -168,7 +202,12 @@ class Trainer:
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
         try:
-            with checkpoint.untouched(self, states, loader, drawn) if fast_dev_run else nullcontext(), signals(run):
+            with (
+                checkpoint.untouched(self, states, loader, drawn)
+                if fast_dev_run
+                else nullcontext(),
+                signals(run),
+            ):
                 self._loop(run, states, shown, validation, found)
                 self._write()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
@@ -179,7 +218,11 @@ class Trainer:
         return self.history
 
     def _loop(
-        self, run: Run, states: States, shown: list[Callback], validation: DataLoader | None,
+        self,
+        run: Run,
+        states: States,
+        shown: list[Callback],
+        validation: DataLoader | None,
         found: tuple[Path, dict[str, Any]] | None,
     ) -> None:
         """Train epoch by epoch, from wherever the run is, and tell the callbacks."""
@@ -189,21 +232,30 @@ class Trainer:
                 callback.trainer = self
                 begun.append(callback)
                 callback.on_train_begin()
-            if found is not None:  # again, as a callback may have drawn random numbers, or changed the model
+            if (
+                found is not None
+            ):  # again, as a callback may have drawn random numbers, or changed the model
                 checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
                 checkpoint.load_callback_states(self, found[1])
                 self.ranks.agree(self, run)
             checkpoint.alike(self, states, run)
             while run.epoch < run.epochs and not self.stop:
-                for callback in callbacks if run.fresh else shown:  # one that goes on has begun before
+                for callback in (
+                    callbacks if run.fresh else shown
+                ):  # one that goes on has begun before
                     callback.on_epoch_begin(run.epoch)
                 if self.ranks.any(self.stop):
                     break
                 if run.fresh:
                     run.rate = float(self.optimizer.current_lr)
-                row = self._epoch(run, states, callbacks, f"fit: epoch {run.epoch + 1} of {run.epochs}, ")
+                row = self._epoch(
+                    run, states, callbacks, f"fit: epoch {run.epoch + 1} of {run.epochs}, "
+                )
                 if validation is not None and run.interrupted is None:
-                    row |= {f"val_{name}": value for name, value in self._evaluate("evaluate", validation, run).items()}
+                    row |= {
+                        f"val_{name}": value
+                        for name, value in self._evaluate("evaluate", validation, run).items()
+                    }
                 row["lr"] = run.rate
                 if run.distributed:
                     self.ranks.agree(self, run)
@@ -226,7 +278,9 @@ class Trainer:
             for callback in begun:
                 callback.on_train_end()
 
-    def _epoch(self, run: Run, states: States, callbacks: Sequence[Callback], where: str) -> dict[str, float]:
+    def _epoch(
+        self, run: Run, states: States, callbacks: Sequence[Callback], where: str
+    ) -> dict[str, float]:
         """Learn from every batch left once, with an update per window of them; return the means over the samples.
 
         A window's loss is the sum of its batches' losses, or their mean over the samples.
@@ -279,12 +333,17 @@ class Trainer:
         if run.interrupted is not None:
             if len(self._requests) == before and run.path is not None:
                 self._requests.append((run.path, None))
-            saved = ", ".join(str(path) for path, _ in self._requests) or "nothing, as there is no Checkpoint"
+            saved = (
+                ", ".join(str(path) for path, _ in self._requests)
+                or "nothing, as there is no Checkpoint"
+            )
             place = f"after {run.updates} updates, in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"
             if self.ranks.first:
                 print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
 
-    def save(self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None
+    ) -> None:
         """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
 
         It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and rate, the states of
@@ -307,7 +366,9 @@ class Trainer:
         model or optimizer.
         """
         if self._looping:
-            raise RuntimeError("Trainer.load: a fit is in progress; load before, or fit with resume=")
+            raise RuntimeError(
+                "Trainer.load: a fit is in progress; load before, or fit with resume="
+            )
         found = checkpoint.found(path, [], "Trainer.load")
         self.run, tree = None, found[1] if found else {}
         checkpoint.restore(self, tree, f"Trainer.load: {path}")
@@ -322,7 +383,13 @@ class Trainer:
                 checkpoint.save(tree, path, aside)
 
     def find_lr(
-        self, data: Any, t: Any = None, *, start: float = 1e-6, end: float = 10.0, steps: int = 100,
+        self,
+        data: Any,
+        t: Any = None,
+        *,
+        start: float = 1e-6,
+        end: float = 10.0,
+        steps: int = 100,
         batch_size: int | None = None,
     ) -> Rates:
         """Train with a rate that grows from ``start`` to ``end`` and note the losses; then all is as it was before.
@@ -353,20 +420,30 @@ class Trainer:
         both = states.forward(x, where, self.compile and (lambda x: self.compile(x, t)))
         prediction, loss = both if self.compile else (both, None)
         if not isinstance(prediction, Variable):
-            raise TypeError(f"{where}the model returned a {type(prediction).__name__}, wanted a Variable")
+            raise TypeError(
+                f"{where}the model returned a {type(prediction).__name__}, wanted a Variable"
+            )
         loss = self.loss(prediction, t) if loss is None else loss
         if not isinstance(loss, Variable):
-            raise TypeError(f"{where}the loss returned a {type(loss).__name__}, wanted a 0-d Variable")
+            raise TypeError(
+                f"{where}the loss returned a {type(loss).__name__}, wanted a 0-d Variable"
+            )
         if loss.ndim:
-            raise ValueError(f"{where}the loss has shape {loss.shape}, wanted one number: take its mean")
+            raise ValueError(
+                f"{where}the loss has shape {loss.shape}, wanted one number: take its mean"
+            )
         if not loss.requires_grad:
             why = "no parameters, all frozen, or the graph was left (detach, no_grad)"
-            raise ValueError(f"{where}the loss does not depend on anything that requires a gradient: {why}")
+            raise ValueError(
+                f"{where}the loss does not depend on anything that requires a gradient: {why}"
+            )
         if not math.isfinite(loss.item()):
             raise faults.bad_loss(self, states, loss.item(), x, t, where)
         return loss, prediction
 
-    def evaluate(self, data: Any, t: Any = None, *, batch_size: int | None = None) -> dict[str, float]:
+    def evaluate(
+        self, data: Any, t: Any = None, *, batch_size: int | None = None
+    ) -> dict[str, float]:
         """Return the loss and the metrics on other data by name, as means over the samples.
 
         Nothing is learned or disturbed: layers run in test mode, batches in order, and carried states start from
@@ -374,13 +451,17 @@ class Trainer:
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        return self._evaluate("evaluate", inputs.loader("evaluate", data, t, batch_size, in_order=True))
+        return self._evaluate(
+            "evaluate", inputs.loader("evaluate", data, t, batch_size, in_order=True)
+        )
 
     def _evaluate(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
         """The means on a loader's batches, of a run's signal or dry run only the first ones."""
         states, means = States(self.model), Means()
         with states.evaluation(where, loader):
-            for i, (x, t) in enumerate(islice(loader, DRY if run is not None and self.dry_run else None)):
+            for i, (x, t) in enumerate(
+                islice(loader, DRY if run is not None and self.dry_run else None)
+            ):
                 prediction = states.forward(x, f"{where}: ")
                 loss = self.loss(prediction, t)
                 means.add(loader.samples(i), inputs.figures(self.metrics, loss, raw(prediction), t))

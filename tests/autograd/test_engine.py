@@ -78,7 +78,12 @@ def test_a_leaf_is_its_own_root():
 
 
 def test_backward_without_a_graph():
-    for y in (Variable([1]), Variable([1.0], requires_grad=False), Variable(1.0) > 0, Variable(1.0).detach()):
+    for y in (
+        Variable([1]),
+        Variable([1.0], requires_grad=False),
+        Variable(1.0) > 0,
+        Variable(1.0).detach(),
+    ):
         with pytest.raises(ValueError, match="graph"):
             y.backward()
     with minidl.no_grad():
@@ -159,7 +164,10 @@ def test_a_walk_inside_a_walk():
 
 def test_bad_rules_are_named():
     x = Variable([1.0, 2.0])
-    for rule, error in [(lambda g, y, x: None, TypeError), (lambda g, y, x: np.ones(3), ValueError)]:
+    for rule, error in [
+        (lambda g, y, x: None, TypeError),
+        (lambda g, y, x: np.ones(3), ValueError),
+    ]:
         f = minidl.differentiable(lambda x: x * 1.0, rule, name="wrong")
         with pytest.raises(error) as caught:
             f(x).backward()
@@ -224,7 +232,14 @@ def test_gradients_of_gradients():
     x = Variable(0.7)
     y = np.sin(x)
     y.backward(create_graph=True)
-    want = [np.cos, lambda v: -np.sin(v), lambda v: -np.cos(v), np.sin, np.cos, lambda v: -np.sin(v)]
+    want = [
+        np.cos,
+        lambda v: -np.sin(v),
+        lambda v: -np.cos(v),
+        np.sin,
+        np.cos,
+        lambda v: -np.sin(v),
+    ]
     for derivative in want:
         assert float(x.grad) == pytest.approx(derivative(0.7), abs=1e-14)
         g = x.grad
@@ -291,7 +306,11 @@ def test_a_new_value_ends_graphs_over_the_old_one():
     x, w = Variable(2.0), Variable(3.0)
     y = x * w * w
     w.data = 5.0
-    for backward in (y.backward, lambda: y.backward(create_graph=True), lambda: minidl.gradients(y, [x])):
+    for backward in (
+        y.backward,
+        lambda: y.backward(create_graph=True),
+        lambda: minidl.gradients(y, [x]),
+    ):
         with pytest.raises(RuntimeError, match="older value"):
             backward()
     assert x.grad is None and w.grad is None

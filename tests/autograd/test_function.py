@@ -12,7 +12,9 @@ from minidl import functions as F
 
 
 def test_a_function_of_ones_own():
-    softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2, name="softsign")
+    softsign = differentiable(
+        lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2, name="softsign"
+    )
     x = np.array([-2.0, 0.5])
     assert type(softsign(x)) is np.ndarray
     assert minidl.gradcheck(softsign, x, order=3)
@@ -102,8 +104,10 @@ def test_several_outputs():
     polar = differentiable(
         lambda x, y: (np.sqrt(x * x + y * y), np.arctan(y / x)),
         joint=lambda g, out, wanted, x, y: (
-            (0 if g[0] is None else g[0] * x / out[0]) - (0 if g[1] is None else g[1] * y / out[0] ** 2),
-            (0 if g[0] is None else g[0] * y / out[0]) + (0 if g[1] is None else g[1] * x / out[0] ** 2),
+            (0 if g[0] is None else g[0] * x / out[0])
+            - (0 if g[1] is None else g[1] * y / out[0] ** 2),
+            (0 if g[0] is None else g[0] * y / out[0])
+            + (0 if g[1] is None else g[1] * x / out[0] ** 2),
         ),
         name="polar",
     )

@@ -27,8 +27,12 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10)
 
 def faults(**environment: str) -> int:
     """Page faults a step, once under way."""
-    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "MINIDL_"))}
-    run = subprocess.run([sys.executable, "-c", SCRIPT], env=plain | environment, capture_output=True, check=True)
+    plain = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "MINIDL_"))
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=plain | environment, capture_output=True, check=True
+    )
     return int(run.stdout)
 
 

@@ -21,7 +21,9 @@ def test_arrays_and_lists_in_arrays_out():
     for x in ([1.0, 2.0], np.array([1.0, 2.0])):
         g = grad(lambda x: (x * x).sum())(x)
         assert type(g) is np.ndarray and g.tolist() == [2.0, 4.0]
-    assert grad(lambda x: x * x)(3.0) == 6.0 and not isinstance(grad(lambda x: x * x)(3.0), Variable)
+    assert grad(lambda x: x * x)(3.0) == 6.0 and not isinstance(
+        grad(lambda x: x * x)(3.0), Variable
+    )
     assert grad(lambda x: (x * x).sum())(np.ones(2, np.float32)).dtype == np.float32
     assert isinstance(grad(lambda x: x * x)(Variable(3.0)), Variable)
     assert isinstance(grad(lambda x: x * x)(Variable(3.0, requires_grad=False)), Variable)
@@ -167,7 +169,9 @@ def test_scipy_minimizes_with_them():
 
     start = np.array([0.0, 2.0])
     for settings in ({"hessp": hvp(f)}, {"hess": hessian(f)}):
-        found = minimize(f, start, jac=grad(f), method="trust-ncg", options={"gtol": 1e-9}, **settings)
+        found = minimize(
+            f, start, jac=grad(f), method="trust-ncg", options={"gtol": 1e-9}, **settings
+        )
         assert found.success
         np.testing.assert_allclose(found.x, 1, atol=1e-6)
     found = minimize(f, start, args=(2.0,), jac=grad(f), hessp=hvp(f), method="trust-ncg")
@@ -249,7 +253,10 @@ def test_tangents_and_vectors_keep_their_graph():
     square = lambda z: z**2
     assert grad(lambda v: jvp(square, (x,), (v * 2,))[1].sum())(np.ones(2)).tolist() == [4.0, 12.0]
     assert isinstance(jvp(square, (x,), (Variable([1.0, 1.0]),))[1], Variable)
-    assert grad(lambda v: (hvp(lambda z: (z**3).sum())(x, v)).sum())(np.ones(2)).tolist() == [6.0, 18.0]
+    assert grad(lambda v: (hvp(lambda z: (z**3).sum())(x, v)).sum())(np.ones(2)).tolist() == [
+        6.0,
+        18.0,
+    ]
     assert grad(lambda u: vjp(square, x)[1](u)[0].sum())(np.ones(2)).tolist() == [2.0, 6.0]
 
 

@@ -26,7 +26,9 @@ def test_construction_and_properties():
     assert isinstance(Variable(2.0).data, np.ndarray) and Variable(2.0).shape == ()
 
 
-@pytest.mark.parametrize("data", [1j, [1 + 2j], "text", [object()], None, np.array(["a"]), [[1.0], [1.0, 2.0]]])
+@pytest.mark.parametrize(
+    "data", [1j, [1 + 2j], "text", [object()], None, np.array(["a"]), [[1.0], [1.0, 2.0]]]
+)
 def test_only_real_numbers(data):
     with pytest.raises((TypeError, ValueError)):
         Variable(data)
@@ -46,9 +48,18 @@ def test_a_variable_of_a_variable_is_refused():
 
 
 OPERATORS = [
-    lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a * b, lambda a, b: a / b, lambda a, b: a**b,
-    lambda a, b: a @ b, lambda a, b: a > b, lambda a, b: a >= b, lambda a, b: a < b, lambda a, b: a <= b,
-    lambda a, b: a == b, lambda a, b: a != b,
+    lambda a, b: a + b,
+    lambda a, b: a - b,
+    lambda a, b: a * b,
+    lambda a, b: a / b,
+    lambda a, b: a**b,
+    lambda a, b: a @ b,
+    lambda a, b: a > b,
+    lambda a, b: a >= b,
+    lambda a, b: a < b,
+    lambda a, b: a <= b,
+    lambda a, b: a == b,
+    lambda a, b: a != b,
 ]
 
 
@@ -57,8 +68,13 @@ def test_operators_with_every_kind_of_partner(operator):
     a, b = np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])
     want = operator(a, b)
     for left, right in [
-        (Variable(a), Variable(b)), (Variable(a), b), (a, Variable(b)), (Variable(a), list(b)), (list(a), Variable(b)),
-        (Variable(a), tuple(b)), (tuple(a), Variable(b)),
+        (Variable(a), Variable(b)),
+        (Variable(a), b),
+        (a, Variable(b)),
+        (Variable(a), list(b)),
+        (list(a), Variable(b)),
+        (Variable(a), tuple(b)),
+        (tuple(a), Variable(b)),
     ]:
         got = operator(left, right)
         assert type(got) is Variable
@@ -70,8 +86,12 @@ def test_operators_with_every_kind_of_partner(operator):
 def test_scalars_on_both_sides(scalar):
     a = np.array([1.0, 4.0])
     for got, want in [
-        (Variable(a) * scalar, a * scalar), (scalar * Variable(a), a * scalar), (scalar - Variable(a), scalar - a),
-        (scalar / Variable(a), scalar / a), (scalar ** Variable(a), scalar**a), (Variable(a) ** scalar, a**scalar),
+        (Variable(a) * scalar, a * scalar),
+        (scalar * Variable(a), a * scalar),
+        (scalar - Variable(a), scalar - a),
+        (scalar / Variable(a), scalar / a),
+        (scalar ** Variable(a), scalar**a),
+        (Variable(a) ** scalar, a**scalar),
     ]:
         assert type(got) is Variable
         np.testing.assert_array_equal(got.data, want)
@@ -90,14 +110,34 @@ def test_methods():
     a = np.arange(6.0).reshape(2, 3)
     x = Variable(a)
     for got, want in [
-        (x.sum(), a.sum()), (x.sum(0), a.sum(0)), (x.mean(1, keepdims=True), a.mean(1, keepdims=True)),
-        (x.var(), a.var()), (x.max(axis=1), a.max(1)), (x.min(), a.min()), (x.reshape(3, 2), a.reshape(3, 2)),
-        (x.reshape((3, 2)), a.reshape(3, 2)), (x.reshape(-1), a.reshape(-1)), (x.T, a.T), (x.transpose(), a.T),
-        (x.transpose(1, 0), a.T), (x.transpose((1, 0)), a.T), (x.swapaxes(0, 1), a.T), (x.flatten(), a.ravel()),
-        (x[:, None].squeeze(1), a), (x.clip(1, 4), a.clip(1, 4)), (x.take([0, 0]), a.take([0, 0])),
-        (x.argmax(), a.argmax()), (x.argmin(1), a.argmin(1)), ((x > 1).any(), True), ((x > 1).all(0), (a > 1).all(0)),
-        (abs(-x), a), (x.astype(np.float32), a.astype(np.float32)), (~(x > 1), ~(a > 1)),
-        ((x > 1) & (x < 3), (a > 1) & (a < 3)), ((x > 1) | (x < 3), (a > 1) | (a < 3)), (x[1, ::2], a[1, ::2]),
+        (x.sum(), a.sum()),
+        (x.sum(0), a.sum(0)),
+        (x.mean(1, keepdims=True), a.mean(1, keepdims=True)),
+        (x.var(), a.var()),
+        (x.max(axis=1), a.max(1)),
+        (x.min(), a.min()),
+        (x.reshape(3, 2), a.reshape(3, 2)),
+        (x.reshape((3, 2)), a.reshape(3, 2)),
+        (x.reshape(-1), a.reshape(-1)),
+        (x.T, a.T),
+        (x.transpose(), a.T),
+        (x.transpose(1, 0), a.T),
+        (x.transpose((1, 0)), a.T),
+        (x.swapaxes(0, 1), a.T),
+        (x.flatten(), a.ravel()),
+        (x[:, None].squeeze(1), a),
+        (x.clip(1, 4), a.clip(1, 4)),
+        (x.take([0, 0]), a.take([0, 0])),
+        (x.argmax(), a.argmax()),
+        (x.argmin(1), a.argmin(1)),
+        ((x > 1).any(), True),
+        ((x > 1).all(0), (a > 1).all(0)),
+        (abs(-x), a),
+        (x.astype(np.float32), a.astype(np.float32)),
+        (~(x > 1), ~(a > 1)),
+        ((x > 1) & (x < 3), (a > 1) & (a < 3)),
+        ((x > 1) | (x < 3), (a > 1) | (a < 3)),
+        (x[1, ::2], a[1, ::2]),
     ]:
         assert type(got) is Variable
         np.testing.assert_array_equal(got.data, want)
@@ -140,7 +180,12 @@ def test_indexing_by_recorded_results():
 
 def test_asarray_raises_for_what_requires_a_gradient():
     x = Variable([1.0, 2.0])
-    for leave in (np.asarray, np.array, lambda v: np.asarray([v, v]), lambda v: np.add(np.ones(2), v, out=np.ones(2))):
+    for leave in (
+        np.asarray,
+        np.array,
+        lambda v: np.asarray([v, v]),
+        lambda v: np.add(np.ones(2), v, out=np.ones(2)),
+    ):
         with pytest.raises(TypeError, match=r"\.data"):
             leave(x)
     array = np.ones(2)
@@ -197,7 +242,10 @@ def test_in_place_operators():
 def test_numpy_functions_without_a_rule_are_named():
     x = Variable([1.0, 2.0])
     for call, name in [
-        (np.arccosh, "arccosh"), (np.linalg.norm, "norm"), (np.fft.fft, "fft"), (np.add.reduce, "add.reduce"),
+        (np.arccosh, "arccosh"),
+        (np.linalg.norm, "norm"),
+        (np.fft.fft, "fft"),
+        (np.add.reduce, "add.reduce"),
         (np.nansum, "nansum"),
     ]:
         with pytest.raises(TypeError, match=name):
@@ -207,10 +255,14 @@ def test_numpy_functions_without_a_rule_are_named():
 def test_unsupported_keywords_are_refused():
     x = Variable([1.0, 2.0])
     for call, name in [
-        (lambda: np.sum(x, dtype=np.float32), "dtype"), (lambda: np.exp(x, dtype=np.float32), "dtype"),
-        (lambda: np.add(x, x, where=[True, False]), "where"), (lambda: np.sum(x, initial=3.0), "initial"),
-        (lambda: np.concatenate([x], dtype=np.float32), "dtype"), (lambda: F.exp(x, out=None), "out"),
-        (lambda: np.sum(x, 0, np.float32), "argument"), (lambda: F.clip(x, 0, maximum=3), "maximum"),
+        (lambda: np.sum(x, dtype=np.float32), "dtype"),
+        (lambda: np.exp(x, dtype=np.float32), "dtype"),
+        (lambda: np.add(x, x, where=[True, False]), "where"),
+        (lambda: np.sum(x, initial=3.0), "initial"),
+        (lambda: np.concatenate([x], dtype=np.float32), "dtype"),
+        (lambda: F.exp(x, out=None), "out"),
+        (lambda: np.sum(x, 0, np.float32), "argument"),
+        (lambda: F.clip(x, 0, maximum=3), "maximum"),
     ]:
         with pytest.raises(TypeError, match=name):
             call()
@@ -218,7 +270,12 @@ def test_unsupported_keywords_are_refused():
 
 def test_other_frameworks_words():
     x = Variable([1.0])
-    for word, ours in [("numpy", r"\.data"), ("zero_grad", "cleargrad"), ("view", "reshape"), ("step", "update")]:
+    for word, ours in [
+        ("numpy", r"\.data"),
+        ("zero_grad", "cleargrad"),
+        ("view", "reshape"),
+        ("step", "update"),
+    ]:
         with pytest.raises(AttributeError, match=ours):
             getattr(x, word)
     assert not hasattr(x, "no_such_thing")
@@ -308,7 +365,13 @@ def test_copies_and_pickles():
 def test_lazy_parameters():
     p = Parameter(None, name="w of Linear(?→10)")
     assert p.lazy and p.requires_grad and "no data" in repr(p)
-    for read in (lambda: p.data, lambda: p.shape, lambda: p + 1, lambda: np.exp(p), lambda: F.linear([[1.0]], p)):
+    for read in (
+        lambda: p.data,
+        lambda: p.shape,
+        lambda: p + 1,
+        lambda: np.exp(p),
+        lambda: F.linear([[1.0]], p),
+    ):
         with pytest.raises(RuntimeError, match="Linear"):
             read()
     p.data = np.ones((2, 10), np.float32)

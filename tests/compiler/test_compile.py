@@ -88,7 +88,9 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def trajectory(compiled: bool, make: Any, optimizer_of: Any, shape: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
+def trajectory(
+    compiled: bool, make: Any, optimizer_of: Any, shape: tuple[int, ...]
+) -> tuple[list[Any], list[Any]]:
     minidl.seed(0)
     rng = np.random.default_rng(1)
     model = make()
@@ -145,7 +147,9 @@ def test_arrays_give_arrays_and_variables_variables() -> None:
 
 
 def test_nested_arguments_and_results() -> None:
-    f = minidl.compile(lambda a, *, b: {"sum": a[0] + b["x"], "both": (a[1] * 2, [a[0], "text", 3])})
+    f = minidl.compile(
+        lambda a, *, b: {"sum": a[0] + b["x"], "both": (a[1] * 2, [a[0], "text", 3])}
+    )
     a, b = (normal(2), normal(2)), {"x": normal(2)}
     for _ in range(2):
         y = f(a, b=b)
@@ -486,7 +490,11 @@ def test_stale_graphs_raise() -> None:
 
 
 def test_carried_state() -> None:
-    for layer in (layers.LSTM(4, return_sequences=True, stateful=True), layers.LSTM(4), layers.RNN(4)):
+    for layer in (
+        layers.LSTM(4, return_sequences=True, stateful=True),
+        layers.LSTM(4),
+        layers.RNN(4),
+    ):
         x = [normal(2, 3, 2) if layer.stateful else normal(2, 2) for _ in range(4)]
         minidl.seed(0)
         layer(x[0])
@@ -520,8 +528,17 @@ def _flat(state: Any) -> list[Any]:
 
 @pytest.mark.parametrize(
     "read",
-    [bool, float, int, lambda v: v.item(), lambda v: v.data, np.asarray, lambda v: [1, 2][v],
-     lambda v: np.array([1.0]) @ v.data, lambda v: 1 if v > 0 else 2],
+    [
+        bool,
+        float,
+        int,
+        lambda v: v.item(),
+        lambda v: v.data,
+        np.asarray,
+        lambda v: [1, 2][v],
+        lambda v: np.array([1.0]) @ v.data,
+        lambda v: 1 if v > 0 else 2,
+    ],
 )
 def test_reading_a_value_raises_and_names_the_line(read: Any) -> None:
     f = minidl.compile(lambda x: x * 1.0 if read(x.sum()) else x)
@@ -553,9 +570,12 @@ def cubic(x: Any) -> Any:
 @pytest.mark.parametrize("x", [np.array([0.3, -1.2]), np.float64(0.7), np.array(2.0)])
 def test_transforms(x: Any) -> None:
     for f in (
-        minidl.grad(cubic), minidl.grad(lambda z: minidl.grad(cubic)(z).sum()),
-        minidl.value_and_grad(cubic), lambda z: minidl.hvp(cubic)(z, z),
-        lambda z: minidl.vjp(F.exp, z)[1](z * 2)[0], lambda z: minidl.jvp(F.tanh, (z,), (z,))[1],
+        minidl.grad(cubic),
+        minidl.grad(lambda z: minidl.grad(cubic)(z).sum()),
+        minidl.value_and_grad(cubic),
+        lambda z: minidl.hvp(cubic)(z, z),
+        lambda z: minidl.vjp(F.exp, z)[1](z * 2)[0],
+        lambda z: minidl.jvp(F.tanh, (z,), (z,))[1],
     ):
         compiled = minidl.compile(f)
         for at in (x, x * 2, x):
@@ -574,7 +594,9 @@ def test_jacobian_and_hessian() -> None:
 def test_compiled_inside_transforms_and_transforms_of_models() -> None:
     inner = minidl.compile(lambda x: (F.tanh(x) ** 2).sum())
     x = normal(3, dtype=np.float64)
-    np.testing.assert_allclose(minidl.grad(inner)(x), minidl.grad(lambda x: (F.tanh(x) ** 2).sum())(x), rtol=1e-13)
+    np.testing.assert_allclose(
+        minidl.grad(inner)(x), minidl.grad(lambda x: (F.tanh(x) ** 2).sum())(x), rtol=1e-13
+    )
     model = layers.Linear(3, 1, dtype=np.float64)
     slope = minidl.grad(lambda x: F.tanh(model(x)).sum())
 
@@ -692,7 +714,10 @@ def test_as_a_decorator_and_printed() -> None:
 
 def test_memory_stays_flat() -> None:
     model, x, t = layers.MLP([64, 3], in_features=32), normal(128, 32), RNG.integers(0, 3, 128)
-    f, optimizer = minidl.compile(lambda x, t: F.cross_entropy(model(x), t)), optim.SGD(model, lr=0.01)
+    f, optimizer = (
+        minidl.compile(lambda x, t: F.cross_entropy(model(x), t)),
+        optim.SGD(model, lr=0.01),
+    )
     for _ in range(10):
         optimizer.cleargrads()
         f(x, t).backward()
@@ -715,9 +740,13 @@ def fitted(compile: bool, kind: str) -> tuple[list[Any], list[Any]]:
     make, shape = MODELS[kind]
     model = make()
     x, t = rng.standard_normal((22, *shape[1:])).astype(np.float32), rng.integers(0, 3, 22)
-    trainer = minidl.Trainer(model, optim.Adam(model, lr=0.01), F.cross_entropy, [F.accuracy], compile=compile)
+    trainer = minidl.Trainer(
+        model, optim.Adam(model, lr=0.01), F.cross_entropy, [F.accuracy], compile=compile
+    )
     history = trainer.fit(x, t, epochs=3, batch_size=5, validation=(x, t), accumulate=2, verbose=0)
-    return [history[k] for k in ("loss", "accuracy", "val_loss")], [p.data for p in model.parameters()]
+    return [history[k] for k in ("loss", "accuracy", "val_loss")], [
+        p.data for p in model.parameters()
+    ]
 
 
 @pytest.mark.parametrize("kind", ["mlp", "lstm", "dropout"])
@@ -734,7 +763,9 @@ def test_a_stateful_model_compiled_in_the_trainer() -> None:
         minidl.seed(0)
         model = layers.Sequential(layers.LSTM(4, stateful=True), layers.Linear(1))
         x = np.sin(np.arange(60, dtype=np.float32)).reshape(2, 30, 1)
-        trainer = minidl.Trainer(model, optim.SGD(model, lr=0.05), F.mean_squared_error, compile=compile)
+        trainer = minidl.Trainer(
+            model, optim.SGD(model, lr=0.05), F.mean_squared_error, compile=compile
+        )
         for k in range(0, 30, 6):
             trainer.train_step(x[:, k : k + 6], x[:, k : k + 6])
         results.append([p.data for p in model.parameters()])

@@ -21,11 +21,16 @@ from minidl.compiler.tracer import Tracer
 def recorded(f: Callable[..., Any], *args: Any) -> Program:
     """The program of a function of arrays, as it is before any pass."""
     tracer = Tracer()
-    traced = [tracer.traced(a, tracer.new_input(("argument", i), a, plain=True)) for i, a in enumerate(args)]
+    traced = [
+        tracer.traced(a, tracer.new_input(("argument", i), a, plain=True))
+        for i, a in enumerate(args)
+    ]
     with Switch(watcher=tracer):
         result = f(*traced)
     results = result if isinstance(result, tuple) else (result,)
-    return Program([v for v, _ in tracer.inputs], [tracer.operand(r) for r in results], tracer.steps)
+    return Program(
+        [v for v, _ in tracer.inputs], [tracer.operand(r) for r in results], tracer.steps
+    )
 
 
 def names(program: Program) -> list[str]:
@@ -49,7 +54,14 @@ def test_dead_code() -> None:
 def test_duplicates() -> None:
     program = recorded(lambda x: F.exp(x * 2) + F.exp(x * 2) + F.exp(x * 2.0), X)
     found = passes.without_duplicates(program)
-    assert names(found) == ["multiply", "exp", "add", "multiply", "exp", "add"]  # 2 and 2.0 are not the same
+    assert names(found) == [
+        "multiply",
+        "exp",
+        "add",
+        "multiply",
+        "exp",
+        "add",
+    ]  # 2 and 2.0 are not the same
     np.testing.assert_array_equal(run(found, X)[0], np.exp(X * 2) + np.exp(X * 2) + np.exp(X * 2))
 
 
@@ -101,8 +113,13 @@ def test_broadcasts_are_left_to_the_next_function() -> None:
     found = passes.without_dead_code(passes.without_broadcasts(program))
     assert names(found) == ["multiply"]
     np.testing.assert_array_equal(run(found, X, np.array([2.0, 3.0]))[0], X * [2.0, 3.0])
-    alone = recorded(lambda y, z: np.broadcast_to(y, (2, 2)) * z, np.array([2.0, 3.0]), np.array([[1.0], [2.0]]))
-    assert names(passes.without_dead_code(passes.without_broadcasts(alone))) == ["broadcast_to", "multiply"]
+    alone = recorded(
+        lambda y, z: np.broadcast_to(y, (2, 2)) * z, np.array([2.0, 3.0]), np.array([[1.0], [2.0]])
+    )
+    assert names(passes.without_dead_code(passes.without_broadcasts(alone))) == [
+        "broadcast_to",
+        "multiply",
+    ]
 
 
 def test_buffers_are_shared_and_nothing_is_overwritten() -> None:
@@ -122,20 +139,40 @@ def test_buffers_are_shared_and_nothing_is_overwritten() -> None:
 
 def test_random_programs_compute_the_same() -> None:
     """Steps drawn at random, so that values live and die in every order, forward and backward."""
-    unary: list[Any] = [F.tanh, F.sigmoid, F.relu, lambda v: v.T.reshape(v.shape), lambda v: v * 0.5, lambda v: -v,
-                        lambda v: v[::-1], lambda v: F.softmax(v), lambda v: v - v.mean(axis=0), lambda v: v**2 * 0.1]
-    binary: list[Any] = [lambda a, b: a + b, lambda a, b: a * b * 0.5, lambda a, b: np.maximum(a, b),
-                         lambda a, b: a @ b.T @ b * 0.1, lambda a, b: np.where(a > b, a, b),
-                         lambda a, b: a - b.sum(axis=0)]
+    unary: list[Any] = [
+        F.tanh,
+        F.sigmoid,
+        F.relu,
+        lambda v: v.T.reshape(v.shape),
+        lambda v: v * 0.5,
+        lambda v: -v,
+        lambda v: v[::-1],
+        lambda v: F.softmax(v),
+        lambda v: v - v.mean(axis=0),
+        lambda v: v**2 * 0.1,
+    ]
+    binary: list[Any] = [
+        lambda a, b: a + b,
+        lambda a, b: a * b * 0.5,
+        lambda a, b: np.maximum(a, b),
+        lambda a, b: a @ b.T @ b * 0.1,
+        lambda a, b: np.where(a > b, a, b),
+        lambda a, b: a - b.sum(axis=0),
+    ]
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        plan = [(rng.integers(3), rng.integers(100), rng.integers(100), rng.integers(100)) for _ in range(25)]
+        plan = [
+            (rng.integers(3), rng.integers(100), rng.integers(100), rng.integers(100))
+            for _ in range(25)
+        ]
 
         def f(x: Any, plan: Any = plan) -> Any:
             values = [x]
             for kind, which, i, j in plan:
                 a, b = values[i % len(values)], values[j % len(values)]
-                values.append(binary[which % len(binary)](a, b) if kind == 0 else unary[which % len(unary)](a))
+                values.append(
+                    binary[which % len(binary)](a, b) if kind == 0 else unary[which % len(unary)](a)
+                )
             return sum((v * v).mean() for v in values[-4:])
 
         compiled = minidl.compile(f)
@@ -152,7 +189,10 @@ def test_random_programs_compute_the_same() -> None:
 def test_values_are_named_in_order() -> None:
     program = passes.optimized(recorded(lambda x: F.exp(x) + 1, X))
     assert str(program).splitlines() == [
-        "inputs: x0 float64 (2, 2)", "forward:", "  v0 = exp(x0)  # float64 (2, 2)",
-        "  v1 = add(v0, 1)  # float64 (2, 2)", "  return v1",
+        "inputs: x0 float64 (2, 2)",
+        "forward:",
+        "  v0 = exp(x0)  # float64 (2, 2)",
+        "  v1 = add(v0, 1)  # float64 (2, 2)",
+        "  return v1",
     ]
     assert isinstance(program.outputs[0], Value)

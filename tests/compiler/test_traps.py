@@ -57,7 +57,12 @@ def test_keyword_arguments_do_not_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    "f", [lambda x, n: x[x > 0] * 2.0, lambda x, n: np.nonzero(x)[0] * 2, lambda x, n: np.split(x, n)[0]],
+    "f",
+    [
+        lambda x, n: x[x > 0] * 2.0,
+        lambda x, n: np.nonzero(x)[0] * 2,
+        lambda x, n: np.split(x, n)[0],
+    ],
 )
 def test_shapes_that_depend_on_values_are_refused(f: Any) -> None:
     for x in (np.array([1.0, 2, 3, -1]), Variable(np.array([1.0, 2, 3, -1]))):
@@ -165,7 +170,9 @@ def test_writing_into_arrays_is_refused() -> None:
 
 
 def test_large_settings_are_no_duplicates() -> None:
-    g = minidl.differentiable(lambda x, *, w=None: x * w, lambda g, y, x, *, w=None: g * w, name="weighted")
+    g = minidl.differentiable(
+        lambda x, *, w=None: x * w, lambda g, y, x, *, w=None: g * w, name="weighted"
+    )
     a = np.zeros(3000)
     b = a.copy()
     b[1500] = 7
@@ -212,7 +219,9 @@ def test_globals_that_come_later() -> None:
         except NameError:
             return x
 
-    changing(lambda: globals().update(COMES_LATER=3.0), f, undo=lambda: globals().pop("COMES_LATER"))
+    changing(
+        lambda: globals().update(COMES_LATER=3.0), f, undo=lambda: globals().pop("COMES_LATER")
+    )
 
 
 def test_dicts_with_the_same_values_under_other_keys() -> None:
@@ -222,8 +231,10 @@ def test_dicts_with_the_same_values_under_other_keys() -> None:
     e.update(a=one, b=two)
     changing(lambda: (e.clear(), e.update(b=one, a=two)), lambda x: x * e["a"])
     net = {"first": layers.Linear(2, 2), "second": layers.Linear(2, 2)}
-    changing(lambda: net.update(first=net["second"], second=net["first"]),
-             lambda x: net["second"](F.tanh(net["first"](x.astype(np.float32)))).detach().sum() * 1)
+    changing(
+        lambda: net.update(first=net["second"], second=net["first"]),
+        lambda x: net["second"](F.tanh(net["first"](x.astype(np.float32)))).detach().sum() * 1,
+    )
 
 
 def test_containers_of_other_kinds() -> None:
@@ -323,7 +334,11 @@ def test_generators_are_refused() -> None:
 def test_masks_that_are_closed_over_may_change() -> None:
     mask = np.array([True, False, True])
     f, x = C(lambda x: x[mask] * 2), Variable(np.arange(3.0))
-    for change in (lambda: None, lambda: mask.__setitem__(1, True), lambda: mask.__setitem__(0, False)):
+    for change in (
+        lambda: None,
+        lambda: mask.__setitem__(1, True),
+        lambda: mask.__setitem__(0, False),
+    ):
         change()
         np.testing.assert_array_equal(f(x).data, x.data[mask] * 2)
         x.cleargrad()

@@ -132,6 +132,8 @@ def test_origin_and_licence_are_beside_the_data() -> None:
     folder = files("minidl.data") / "files"
     readme = (folder / "README.md").read_text(encoding="utf-8")
     data = [file.name for file in folder.iterdir() if file.name != "README.md"]
-    assert sorted(data) == ["digits.npz", "sunspots.csv"] and all(f"`{name}`" in readme for name in data)
+    assert sorted(data) == ["digits.npz", "sunspots.csv"] and all(
+        f"`{name}`" in readme for name in data
+    )
     assert "CC BY 4.0" in readme and "public domain" in readme
     assert (files("minidl") / "py.typed").is_file()

@@ -1,6 +1,5 @@
 """The DataLoader: every sample once an epoch, reproducible orders, resumable state, and bad input."""
 
-
 import copy
 import json
 
@@ -27,13 +26,25 @@ def test_in_order() -> None:
     assert order(DataLoader(t, shuffle=False)) == list(range(10))
 
 
-@pytest.mark.parametrize(("size", "batch_size", "drop_last", "lengths"), [
-    (10, 4, False, [4, 4, 2]), (10, 4, True, [4, 4]), (8, 4, False, [4, 4]), (8, 4, True, [4, 4]),
-    (3, 4, False, [3]), (4, 4, True, [4]), (1, 1, False, [1]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("size", "batch_size", "drop_last", "lengths"),
+    [
+        (10, 4, False, [4, 4, 2]),
+        (10, 4, True, [4, 4]),
+        (8, 4, False, [4, 4]),
+        (8, 4, True, [4, 4]),
+        (3, 4, False, [3]),
+        (4, 4, True, [4]),
+        (1, 1, False, [1]),
+    ],
+)
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_lengths(size: int, batch_size: int, drop_last: bool, lengths: list[int], shuffle: bool) -> None:
-    loader = DataLoader(np.arange(size), batch_size=batch_size, drop_last=drop_last, shuffle=shuffle, seed=0)
+def test_lengths(
+    size: int, batch_size: int, drop_last: bool, lengths: list[int], shuffle: bool
+) -> None:
+    loader = DataLoader(
+        np.arange(size), batch_size=batch_size, drop_last=drop_last, shuffle=shuffle, seed=0
+    )
     assert [len(x) for (x,) in loader] == lengths
     assert len(loader) == len(lengths)
 
@@ -95,13 +106,23 @@ def test_copies_have_generators_of_their_own() -> None:
     assert order(loader.in_order()) == list(range(10))  # from its beginning
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"batch_size": 4}, "batch_size: got 4, want 3"), ({"size": 9}, "size: got 9, want 10"),
-    ({"given": 9}, "given=9, of 4"), ({"arrays": []}, "arrays: got "), ({"given": -1}, "given=-1"),
-    ({"before": {}}, "got no state of a generator"), ({"generator": 3}, "got no state of a generator"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 4}, "batch_size: got 4, want 3"),
+        ({"size": 9}, "size: got 9, want 10"),
+        ({"given": 9}, "given=9, of 4"),
+        ({"arrays": []}, "arrays: got "),
+        ({"given": -1}, "given=-1"),
+        ({"before": {}}, "got no state of a generator"),
+        ({"generator": 3}, "got no state of a generator"),
+    ],
+)
 def test_states_of_others(change, message: str) -> None:
-    loader, twin = DataLoader(range(10), batch_size=3, seed=1), DataLoader(range(10), batch_size=3, seed=1)
+    loader, twin = (
+        DataLoader(range(10), batch_size=3, seed=1),
+        DataLoader(range(10), batch_size=3, seed=1),
+    )
     with pytest.raises(ValueError, match=message):
         loader.load_state_dict(loader.state_dict() | change)
     assert order(loader) == order(twin)
@@ -167,7 +188,12 @@ def test_repr() -> None:
         (([1, 2],), {"batch_size": 2.0}, TypeError, r"batch_size=2\.0, wanted an int"),
         (([1, 2],), {"seed": -1}, ValueError, "seed=-1"),
         (([1, 2],), {"seed": "x"}, TypeError, "seed='x'"),
-        (([1, 2],), {"batch_size": 3, "drop_last": True}, ValueError, "got 2 samples and batch_size=3"),
+        (
+            ([1, 2],),
+            {"batch_size": 3, "drop_last": True},
+            ValueError,
+            "got 2 samples and batch_size=3",
+        ),
     ],
 )
 def test_bad_arguments(arrays, keywords, error, message: str) -> None:

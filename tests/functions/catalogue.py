@@ -40,7 +40,11 @@ class Row:
     @property
     def places(self) -> list[int]:
         """Which arguments are differentiated."""
-        return [i for i, a in enumerate(self.args) if is_floating(a) and i not in self.fixed] if self.derived else []
+        return (
+            [i for i, a in enumerate(self.args) if is_floating(a) and i not in self.fixed]
+            if self.derived
+            else []
+        )
 
     @property
     def samples(self) -> list[Any]:
@@ -55,7 +59,11 @@ class Row:
         """The same row in float32, integer arrays in int16 (int64 beside float32 makes float64 in NumPy)."""
 
         def narrow(a: Any) -> Any:
-            small = {"f": np.float32, "i": np.int16}.get(a.dtype.kind) if isinstance(a, np.ndarray) else None
+            small = (
+                {"f": np.float32, "i": np.int16}.get(a.dtype.kind)
+                if isinstance(a, np.ndarray)
+                else None
+            )
             return a.astype(small) if small else a
 
         settings = {k: narrow(a) for k, a in self.settings.items()}
@@ -122,11 +130,26 @@ def row(
     """
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
     originals = tuple(METHODS_ONLY.get(k, k) for k, ours in REGISTRY.items() if ours is function)
-    shapes = ",".join(str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else repr(a)[:30] for a in args)
+    shapes = ",".join(
+        str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else repr(a)[:30]
+        for a in args
+    )
     label = label or f"{shapes}{settings or ''}"
     assert like is not None or originals, f"{function.__name__} is not NumPy's: its row needs like="
     ROWS.append(
-        Row(function, args, settings, like, via, frozenset(fixed), order, label, derived, elementwise, originals)
+        Row(
+            function,
+            args,
+            settings,
+            like,
+            via,
+            frozenset(fixed),
+            order,
+            label,
+            derived,
+            elementwise,
+            originals,
+        )
     )
 
 
@@ -160,7 +183,20 @@ def softplus(x: Any) -> Any:
     return np.logaddexp(0, x)
 
 
-for unary in (F.positive, F.negative, F.square, F.exp, F.expm1, F.sin, F.cos, F.tan, F.arctan, F.sinh, F.cosh, F.tanh):
+for unary in (
+    F.positive,
+    F.negative,
+    F.square,
+    F.exp,
+    F.expm1,
+    F.sin,
+    F.cos,
+    F.tan,
+    F.arctan,
+    F.sinh,
+    F.cosh,
+    F.tanh,
+):
     for shape in SHAPES:
         row(unary, normal(*shape) * 0.7, elementwise=True, order=3)
 for unary in (F.sqrt, F.log, F.log1p):
@@ -171,22 +207,63 @@ for shape in SHAPES:
     row(F.erf, normal(*shape) * 2, like=erf, elementwise=True, order=3)
     row(F.relu, away(*shape), like=lambda x: x * (x > 0), elementwise=True)
     row(F.leaky_relu, away(*shape), like=lambda x: x * ((x > 0) + 0.01 * (x < 0)), elementwise=True)
-    row(F.leaky_relu, away(*shape), 0.3, like=lambda x, s: x * ((x > 0) + s * (x < 0)), elementwise=True)
-    row(F.sigmoid, normal(*shape) * 3, like=lambda x: 1 / (1 + np.exp(-x)), elementwise=True, order=3)
+    row(
+        F.leaky_relu,
+        away(*shape),
+        0.3,
+        like=lambda x, s: x * ((x > 0) + s * (x < 0)),
+        elementwise=True,
+    )
+    row(
+        F.sigmoid,
+        normal(*shape) * 3,
+        like=lambda x: 1 / (1 + np.exp(-x)),
+        elementwise=True,
+        order=3,
+    )
     row(F.softplus, normal(*shape) * 3, like=softplus, elementwise=True, order=3)
-    row(F.gelu, normal(*shape) * 2, like=lambda x: x * (1 + erf(x / math.sqrt(2))) / 2, elementwise=True, order=3)
-    row(F.gelu, normal(*shape), approximate=True, elementwise=True, order=3,
-        like=lambda x, approximate: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
+    row(
+        F.gelu,
+        normal(*shape) * 2,
+        like=lambda x: x * (1 + erf(x / math.sqrt(2))) / 2,
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.gelu,
+        normal(*shape),
+        approximate=True,
+        elementwise=True,
+        order=3,
+        like=lambda x, approximate: (
+            x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+        ),
+    )
     row(F.astype, normal(*shape), np.float64)
     row(F.astype, normal(*shape), np.int64, derived=False)
 row(F.leaky_relu, away(4), slope=-0.5, like=lambda x, slope: np.where(x > 0, x, slope * x))
-row(F.erf, np.array([-8.0, -3.0, -0.4, -1e-3, 1e-3, 0.5, 2.0, 5.5, 7.0]), like=erf, elementwise=True, label="range")
+row(
+    F.erf,
+    np.array([-8.0, -3.0, -0.4, -1e-3, 1e-3, 0.5, 2.0, 5.5, 7.0]),
+    like=erf,
+    elementwise=True,
+    label="range",
+)
 
 # ---- elementwise, several arguments -----------------------------------------------------------------------------
 
 PAIRS: list[tuple[tuple[int, ...], tuple[int, ...]]] = [
-    ((2, 3), (2, 3)), ((2, 3), (3,)), ((3,), (2, 3)), ((2, 1), (1, 3)), ((), (2, 3)), ((2, 3), ()), ((), ()),
-    ((0, 3), (3,)), ((0, 3), (1, 1)), ((4, 1, 3), (2, 1)), ((1,), (2, 2)),
+    ((2, 3), (2, 3)),
+    ((2, 3), (3,)),
+    ((3,), (2, 3)),
+    ((2, 1), (1, 3)),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((), ()),
+    ((0, 3), (3,)),
+    ((0, 3), (1, 1)),
+    ((4, 1, 3), (2, 1)),
+    ((1,), (2, 2)),
 ]
 for a, b in PAIRS:
     for binary in (F.add, F.subtract, F.multiply):
@@ -209,10 +286,19 @@ for p in (0, 1, 2, 3, -1, -2, 0.5, 2.5, -1.5):
 for p in (0, 1, 2, 3, -1, -2):
     row(F.power, away(3), p, order=3, label=f"negative base, {p}")
 row(F.power, away(4), np.array([0, 1, 2, 3]), order=3, label="negative base, integer array")
-for binary in (F.maximum, F.minimum):  # at ties, differences to both sides average to the halves that are documented
+for binary in (
+    F.maximum,
+    F.minimum,
+):  # at ties, differences to both sides average to the halves that are documented
     row(binary, np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.0, 3.0]), order=1, label="ties")
 for reduction in (F.max, F.min):
-    row(reduction, np.array([[1.0, 1.0, 2.0, 2.0], [0.0, 3.0, 3.0, 0.0]]), axis=1, order=1, label="ties")
+    row(
+        reduction,
+        np.array([[1.0, 1.0, 2.0, 2.0], [0.0, 3.0, 3.0, 0.0]]),
+        axis=1,
+        order=1,
+        label="ties",
+    )
 row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
 row(F.power, positive(4), np.array([0.0, 1.0, 2.0, -1.0]), order=3, label="exponents 0 and 1")
 row(F.power, 0, positive(3), label="base 0")
@@ -231,8 +317,20 @@ row(F.clip, normal(3, 4), a_min=-0.5, a_max=0.5)
 row(F.clip, normal(3, 4), a_max=normal(4), a_min=None)
 row(F.clip, normal(), -0.1, None)
 row(F.mask_fill, normal(2, 3), integers(2, 2, 3) > 0, -1.5, like=lambda x, m, v: np.where(m, v, x))
-row(F.mask_fill, normal(2, 3), np.array([True, False, True]), 0, like=lambda x, m, v: np.where(m, v, x))
-row(F.mask_fill, normal(2, 3), np.array([[True], [False]]), value=3, like=lambda x, m, value: np.where(m, value, x))
+row(
+    F.mask_fill,
+    normal(2, 3),
+    np.array([True, False, True]),
+    0,
+    like=lambda x, m, v: np.where(m, v, x),
+)
+row(
+    F.mask_fill,
+    normal(2, 3),
+    np.array([[True], [False]]),
+    value=3,
+    like=lambda x, m, value: np.where(m, value, x),
+)
 row(F.mask_fill, normal(), np.array(False), 3.0, like=lambda x, m, v: x)
 row(F.mask_fill, normal(0, 3), np.array(True), 3.0, like=lambda x, m, v: x)
 
@@ -245,9 +343,20 @@ def dropout(shape: tuple[int, ...], rate: float) -> None:
         random.seed(3)
         return f(x, rate)
 
-    row(F.dropout, normal(*shape), via=lambda f, x: f(x, rate, rng=np.random.default_rng(3)),
-        like=lambda x: x * kept / (1 - rate), label=f"{shape}, {rate}")
-    row(F.dropout, normal(*shape), via=seeded, like=lambda x: x * kept / (1 - rate), label=f"{shape}, {rate}, seeded")
+    row(
+        F.dropout,
+        normal(*shape),
+        via=lambda f, x: f(x, rate, rng=np.random.default_rng(3)),
+        like=lambda x: x * kept / (1 - rate),
+        label=f"{shape}, {rate}",
+    )
+    row(
+        F.dropout,
+        normal(*shape),
+        via=seeded,
+        like=lambda x: x * kept / (1 - rate),
+        label=f"{shape}, {rate}, seeded",
+    )
 
 
 for shape in ((20,), (3, 4), (), (0, 2)):
@@ -257,9 +366,22 @@ dropout((3,), 0)
 # ---- reductions -------------------------------------------------------------------------------------------------
 
 AXES: list[tuple[tuple[int, ...], Any]] = [
-    ((2, 3, 4), None), ((2, 3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), -1), ((2, 3, 4), (0, 2)), ((2, 3, 4), (-1, 0)),
-    ((2, 3, 4), (0, 1, 2)), ((2, 3, 4), ()), ((3,), None), ((3,), 0), ((3,), (0,)), ((), None), ((), ()),
-    ((1, 3), 0), ((3, 1), -1), ((2, 3), np.int64(1)),
+    ((2, 3, 4), None),
+    ((2, 3, 4), 0),
+    ((2, 3, 4), 1),
+    ((2, 3, 4), -1),
+    ((2, 3, 4), (0, 2)),
+    ((2, 3, 4), (-1, 0)),
+    ((2, 3, 4), (0, 1, 2)),
+    ((2, 3, 4), ()),
+    ((3,), None),
+    ((3,), 0),
+    ((3,), (0,)),
+    ((), None),
+    ((), ()),
+    ((1, 3), 0),
+    ((3, 1), -1),
+    ((2, 3), np.int64(1)),
 ]
 for shape, axis in AXES:
     for keepdims in (False, True):
@@ -280,27 +402,67 @@ row(F.var, normal(3, 4), (0, 1), ddof=1)
 
 # ---- shapes -----------------------------------------------------------------------------------------------------
 
-for shape, new in [((2, 3), (3, 2)), ((2, 3), 6), ((2, 3), -1), ((2, 3), (1, -1, 2)), ((), (1, 1)), ((1,), ()),
-                   ((0, 3), (3, 0)), ((2, 3), [3, 2])]:
+for shape, new in [
+    ((2, 3), (3, 2)),
+    ((2, 3), 6),
+    ((2, 3), -1),
+    ((2, 3), (1, -1, 2)),
+    ((), (1, 1)),
+    ((1,), ()),
+    ((0, 3), (3, 0)),
+    ((2, 3), [3, 2]),
+]:
     row(F.reshape, normal(*shape), new)
-for shape, axes in [((2, 3), None), ((2, 3, 4), (1, 2, 0)), ((2, 3, 4), (2, 0, 1)), ((2, 3, 4), (0, -1, 1)), ((), None),
-                    ((3,), (0,)), ((0, 2), (1, 0)), ((2, 3, 4, 2), [3, 1, 0, 2])]:
+for shape, axes in [
+    ((2, 3), None),
+    ((2, 3, 4), (1, 2, 0)),
+    ((2, 3, 4), (2, 0, 1)),
+    ((2, 3, 4), (0, -1, 1)),
+    ((), None),
+    ((3,), (0,)),
+    ((0, 2), (1, 0)),
+    ((2, 3, 4, 2), [3, 1, 0, 2]),
+]:
     row(F.transpose, normal(*shape), axes)
 row(F.transpose, normal(2, 3))
 row(F.transpose, normal(2, 3, 4), axes=(1, 2, 0))
 for axes in ((0, 1), (-1, 0), (1, 1), (2, 0)):
     row(F.swapaxes, normal(2, 3, 4), *axes)
 row(F.swapaxes, normal(2, 3), axis1=0, axis2=-1)
-for shape, axis in [((2, 3), 0), ((2, 3), 1), ((2, 3), -1), ((2, 3), (0, 2)), ((), 0), ((0,), 1), ((2, 3), (-1, 0))]:
+for shape, axis in [
+    ((2, 3), 0),
+    ((2, 3), 1),
+    ((2, 3), -1),
+    ((2, 3), (0, 2)),
+    ((), 0),
+    ((0,), 1),
+    ((2, 3), (-1, 0)),
+]:
     row(F.expand_dims, normal(*shape), axis)
 row(F.expand_dims, normal(2, 3), axis=1)
-for shape, axis in [((1, 3, 1), None), ((1, 3, 1), 0), ((1, 3, 1), -1), ((1, 3, 1), (0, 2)), ((), None), ((1, 0), 0)]:
+for shape, axis in [
+    ((1, 3, 1), None),
+    ((1, 3, 1), 0),
+    ((1, 3, 1), -1),
+    ((1, 3, 1), (0, 2)),
+    ((), None),
+    ((1, 0), 0),
+]:
     row(F.squeeze, normal(*shape), axis)
 row(F.squeeze, normal(1, 2), axis=0)
 for shape in ((2, 3), (), (0, 2), (4,)):
     row(F.ravel, normal(*shape))
-for shape, to in [((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3), (4, 2, 3)), ((), (2, 2)), ((2, 3), (2, 3)), ((1,), (0,)),
-                  ((1,), 3), ((2, 1, 1), [3, 2, 2, 1]), ((), ())]:
+for shape, to in [
+    ((3,), (2, 3)),
+    ((2, 1), (2, 3)),
+    ((1, 3), (4, 2, 3)),
+    ((), (2, 2)),
+    ((2, 3), (2, 3)),
+    ((1,), (0,)),
+    ((1,), 3),
+    ((2, 1, 1), [3, 2, 2, 1]),
+    ((), ()),
+]:
     row(F.broadcast_to, normal(*shape), to)
 
 
@@ -312,23 +474,75 @@ def sum_to(x: Any, shape: Any) -> Any:
     return result
 
 
-for shape, to in [((2, 3), (3,)), ((2, 3), (2, 1)), ((4, 2, 3), (1, 3)), ((2, 2), ()), ((2, 3), (2, 3)), ((0, 3), (3,)),
-                  ((3, 2, 2, 1), (2, 1, 1)), ((), ()), ((2, 3), [1, 1])]:
+for shape, to in [
+    ((2, 3), (3,)),
+    ((2, 3), (2, 1)),
+    ((4, 2, 3), (1, 3)),
+    ((2, 2), ()),
+    ((2, 3), (2, 3)),
+    ((0, 3), (3,)),
+    ((3, 2, 2, 1), (2, 1, 1)),
+    ((), ()),
+    ((2, 3), [1, 1]),
+]:
     row(F.sum_to, normal(*shape), to, like=sum_to)
 
-for shapes, axis in [(((2, 3), (1, 3)), 0), (((2, 3), (2, 1), (2, 2)), 1), (((2, 3), (2, 1)), -1), (((3,), (0,)), 0),
-                     (((2, 2), (3,), ()), None), (((2, 3),), 0), (((0, 2), (0, 2)), 0)]:
-    row(F.concatenate, *(normal(*s) for s in shapes), via=lambda f, *arrays, axis=axis: f(arrays, axis=axis),
-        label=f"{shapes} axis={axis}")
-row(F.concatenate, normal(2), normal(3), via=lambda f, *arrays: f(list(arrays)), label="default axis")
-row(F.concatenate, normal(2), np.array([1, 2]), via=lambda f, *arrays: f(arrays), label="with integers")
-for shape, axis in [((2, 3), 0), ((2, 3), 1), ((2, 3), 2), ((2, 3), -1), ((), 0), ((0, 2), 1), ((2,), -2)]:
-    row(F.stack, *(normal(*shape) for _ in range(3)), via=lambda f, *arrays, axis=axis: f(arrays, axis),
-        label=f"{shape} axis={axis}")
+for shapes, axis in [
+    (((2, 3), (1, 3)), 0),
+    (((2, 3), (2, 1), (2, 2)), 1),
+    (((2, 3), (2, 1)), -1),
+    (((3,), (0,)), 0),
+    (((2, 2), (3,), ()), None),
+    (((2, 3),), 0),
+    (((0, 2), (0, 2)), 0),
+]:
+    row(
+        F.concatenate,
+        *(normal(*s) for s in shapes),
+        via=lambda f, *arrays, axis=axis: f(arrays, axis=axis),
+        label=f"{shapes} axis={axis}",
+    )
+row(
+    F.concatenate,
+    normal(2),
+    normal(3),
+    via=lambda f, *arrays: f(list(arrays)),
+    label="default axis",
+)
+row(
+    F.concatenate,
+    normal(2),
+    np.array([1, 2]),
+    via=lambda f, *arrays: f(arrays),
+    label="with integers",
+)
+for shape, axis in [
+    ((2, 3), 0),
+    ((2, 3), 1),
+    ((2, 3), 2),
+    ((2, 3), -1),
+    ((), 0),
+    ((0, 2), 1),
+    ((2,), -2),
+]:
+    row(
+        F.stack,
+        *(normal(*shape) for _ in range(3)),
+        via=lambda f, *arrays, axis=axis: f(arrays, axis),
+        label=f"{shape} axis={axis}",
+    )
 row(F.stack, normal(2), via=lambda f, x: f([x]), label="one array, default axis")
-for shape, sections, axis in [((6, 2), 3, 0), ((6, 2), 2, 1), ((2, 6), [1, 4], 1), ((2, 6), (2, 2, 5), -1),
-                              ((3,), 1, 0), ((4,), [], 0), ((0, 3), 3, 1), ((5,), [2, 9], 0),
-                              ((4, 1), np.array([1, 3]), -2)]:
+for shape, sections, axis in [
+    ((6, 2), 3, 0),
+    ((6, 2), 2, 1),
+    ((2, 6), [1, 4], 1),
+    ((2, 6), (2, 2, 5), -1),
+    ((3,), 1, 0),
+    ((4,), [], 0),
+    ((0, 3), 3, 1),
+    ((5,), [2, 9], 0),
+    ((4, 1), np.array([1, 3]), -2),
+]:
     row(F.split, normal(*shape), sections, axis)
 row(F.split, normal(4), 2)
 row(F.split, normal(2, 4), indices_or_sections=2, axis=1)
@@ -338,20 +552,66 @@ row(F.split, normal(2, 4), indices_or_sections=2, axis=1)
 cube = normal(3, 4, 5)
 mask = cube[:, :, 0] > 0
 INDICES: list[Any] = [
-    1, -1, np.int64(2), slice(None), slice(1, None), slice(None, None, 2), slice(None, None, -1), slice(3, 0, -2),
-    slice(2, 2), None, ..., (), (1, 2), (0, -1, 3), (slice(None), 2), (..., 1), (1, ...), (..., None, slice(0, 2)),
-    (slice(None), None, slice(1, 3)), (None, 1, ..., -1), (0, slice(1, 3), slice(None, None, 2)),
-    cube > 0, mask, mask[:, 0], (mask[:, 0], 1), (slice(None), cube[0, :, 0] > 0), (mask, 2), cube > 100,
-    np.zeros((3, 4), bool), np.True_, True, (..., cube[0, 0] > 0), np.array(1), np.array([2, 0]),
-    np.array([0, 0, 1, 0]), np.array([-1, 2, 2]), [0, 0, 2], [True, False, True], [], np.array([], int),
+    1,
+    -1,
+    np.int64(2),
+    slice(None),
+    slice(1, None),
+    slice(None, None, 2),
+    slice(None, None, -1),
+    slice(3, 0, -2),
+    slice(2, 2),
+    None,
+    ...,
+    (),
+    (1, 2),
+    (0, -1, 3),
+    (slice(None), 2),
+    (..., 1),
+    (1, ...),
+    (..., None, slice(0, 2)),
+    (slice(None), None, slice(1, 3)),
+    (None, 1, ..., -1),
+    (0, slice(1, 3), slice(None, None, 2)),
+    cube > 0,
+    mask,
+    mask[:, 0],
+    (mask[:, 0], 1),
+    (slice(None), cube[0, :, 0] > 0),
+    (mask, 2),
+    cube > 100,
+    np.zeros((3, 4), bool),
+    np.True_,
+    True,
+    (..., cube[0, 0] > 0),
+    np.array(1),
+    np.array([2, 0]),
+    np.array([0, 0, 1, 0]),
+    np.array([-1, 2, 2]),
+    [0, 0, 2],
+    [True, False, True],
+    [],
+    np.array([], int),
     np.array([[0, 1], [1, 1]]),
-    np.array([0, 1], np.uint8), ((0, 0),), ((0, 0, 1), (1, 1, 2)), ([0, 0], [1, 1]), ([0, 0], slice(None), [1, 1]),
-    (np.array([0, 2, 0]), np.array([1, 1, 1])), (np.array([0, 0]), slice(1, 3)), (slice(1, 3), np.array([0, 0])),
-    (slice(None), np.array([1, 1]), slice(None, None, 2)), (np.array([[0], [0]]), np.array([1, 1, 3])),
-    (np.array([0, 0]), 1), (1, np.array([3, 3])), (np.array([1, 1]), slice(None), 2), (mask[:, 0], np.array([1])),
-    (np.array([0, 0]), np.array([False, True, False, False])), (None, np.array([0, 0])),
+    np.array([0, 1], np.uint8),
+    ((0, 0),),
+    ((0, 0, 1), (1, 1, 2)),
+    ([0, 0], [1, 1]),
+    ([0, 0], slice(None), [1, 1]),
+    (np.array([0, 2, 0]), np.array([1, 1, 1])),
+    (np.array([0, 0]), slice(1, 3)),
+    (slice(1, 3), np.array([0, 0])),
+    (slice(None), np.array([1, 1]), slice(None, None, 2)),
+    (np.array([[0], [0]]), np.array([1, 1, 3])),
+    (np.array([0, 0]), 1),
+    (1, np.array([3, 3])),
+    (np.array([1, 1]), slice(None), 2),
+    (mask[:, 0], np.array([1])),
+    (np.array([0, 0]), np.array([False, True, False, False])),
+    (None, np.array([0, 0])),
     (np.array([0, 0]), ..., np.array([4, 4])),
-    (np.array(1), slice(None), np.array([2, 2])), (range(2), 0),
+    (np.array(1), slice(None), np.array([2, 2])),
+    (range(2), 0),
     (array("q", [0, 0]), 1),
 ]
 for n, index in enumerate(INDICES):
@@ -362,9 +622,19 @@ row(F.getitem, normal(0, 3), slice(0, 0))
 row(F.getitem, normal(0, 3), (..., 1))
 row(F.getitem, normal(0, 3), np.array([], int))
 for shape, indices, axis in [
-    ((3, 4), 1, None), ((3, 4), 2, 0), ((3, 4), -1, -1), ((3, 4), [0, 0, 5], None), ((3, 4), [1, 1, -1], 1),
-    ((3, 4), np.array([[0, 1], [2, 2]]), 0), ((3, 4), np.array([[0, 1], [2, 2]]), None), ((2, 3, 4), [0, 0], 1),
-    ((3, 4), (0, 0, 2), -2), ((3,), np.array([], int), 0), ((3, 4), np.array(2), 1), ((), 0, None), ((0, 3), [1, 1], 1),
+    ((3, 4), 1, None),
+    ((3, 4), 2, 0),
+    ((3, 4), -1, -1),
+    ((3, 4), [0, 0, 5], None),
+    ((3, 4), [1, 1, -1], 1),
+    ((3, 4), np.array([[0, 1], [2, 2]]), 0),
+    ((3, 4), np.array([[0, 1], [2, 2]]), None),
+    ((2, 3, 4), [0, 0], 1),
+    ((3, 4), (0, 0, 2), -2),
+    ((3,), np.array([], int), 0),
+    ((3, 4), np.array(2), 1),
+    ((), 0, None),
+    ((0, 3), [1, 1], 1),
 ]:
     row(F.take, normal(*shape), indices, axis)
 row(F.take, normal(4), [3, 3, 0])
@@ -372,26 +642,81 @@ row(F.take, normal(3, 4), indices=[0, 0], axis=1)
 
 # ---- products ---------------------------------------------------------------------------------------------------
 
-for a, b in [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((5, 2, 3), (5, 3, 2)),
-             ((5, 2, 3), (3, 2)), ((2, 3), (5, 3, 2)), ((5, 1, 2, 3), (4, 3, 2)), ((1, 2, 3), (5, 3, 1)),
-             ((5, 2, 3), (3,)),
-             ((3,), (5, 3, 2)), ((2, 0), (0, 3)), ((0, 3), (3, 2)), ((0,), (0,)), ((0, 2, 3), (3, 2)), ((1, 1), (1, 1)),
-             ((2, 5, 2, 3), (3,)), ((3,), (2, 1, 3, 2))]:
+for a, b in [
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (5, 3, 2)),
+    ((5, 2, 3), (3, 2)),
+    ((2, 3), (5, 3, 2)),
+    ((5, 1, 2, 3), (4, 3, 2)),
+    ((1, 2, 3), (5, 3, 1)),
+    ((5, 2, 3), (3,)),
+    ((3,), (5, 3, 2)),
+    ((2, 0), (0, 3)),
+    ((0, 3), (3, 2)),
+    ((0,), (0,)),
+    ((0, 2, 3), (3, 2)),
+    ((1, 1), (1, 1)),
+    ((2, 5, 2, 3), (3,)),
+    ((3,), (2, 1, 3, 2)),
+]:
     row(F.matmul, normal(*a), normal(*b), order=2)
 row(F.matmul, normal(2, 3), integers(5, 3, 2))
 row(F.matmul, integers(5, 2, 3), normal(3))
-for a, b in [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((), (2, 3)), ((2, 3), ()), ((), ())]:
+for a, b in [
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 3), (3, 4)),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((), ()),
+]:
     row(F.dot, normal(*a), normal(*b))
 row(F.dot, normal(2, 3), 3)
 for lead in ((2,), (), (4, 2), (0,), (1,), (2, 0)):
-    row(F.linear, normal(*lead, 3), normal(3, 2), normal(2), order=3,
-        like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b)
-    row(F.linear, normal(*lead, 3), normal(3, 2), like=lambda x, w: np.einsum("...i,io->...o", x, w))
+    row(
+        F.linear,
+        normal(*lead, 3),
+        normal(3, 2),
+        normal(2),
+        order=3,
+        like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b,
+    )
+    row(
+        F.linear, normal(*lead, 3), normal(3, 2), like=lambda x, w: np.einsum("...i,io->...o", x, w)
+    )
 for x, w in [((2, 0), (0, 3)), ((2, 3), (3, 0)), ((0, 0), (0, 0)), ((2, 4, 0), (0, 1))]:
-    row(F.linear, normal(*x), normal(*w), normal(w[1]), like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b)
-row(F.linear, normal(2, 3), normal(3, 2), None, like=lambda x, w, b: np.einsum("...i,io->...o", x, w))
-row(F.linear, normal(2, 3), normal(3, 2), b=normal(2), like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b)
-row(F.linear, normal(2, 3), normal(3, 2), np.array([1, 2]), like=lambda x, w, b: np.einsum("bi,io->bo", x, w) + b)
+    row(
+        F.linear,
+        normal(*x),
+        normal(*w),
+        normal(w[1]),
+        like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b,
+    )
+row(
+    F.linear,
+    normal(2, 3),
+    normal(3, 2),
+    None,
+    like=lambda x, w, b: np.einsum("...i,io->...o", x, w),
+)
+row(
+    F.linear,
+    normal(2, 3),
+    normal(3, 2),
+    b=normal(2),
+    like=lambda x, w, b: np.einsum("...i,io->...o", x, w) + b,
+)
+row(
+    F.linear,
+    normal(2, 3),
+    normal(3, 2),
+    np.array([1, 2]),
+    like=lambda x, w, b: np.einsum("bi,io->bo", x, w) + b,
+)
 
 # ---- normalized along an axis, and losses -----------------------------------------------------------------------
 
@@ -400,8 +725,16 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
 
 
-for shape, axis in [((2, 3), -1), ((2, 3), 0), ((2, 3, 2), 1), ((2, 3, 2), (0, 2)), ((2, 3), None), ((3,), 0),
-                    ((0, 3), 1), ((2, 1), -1)]:
+for shape, axis in [
+    ((2, 3), -1),
+    ((2, 3), 0),
+    ((2, 3, 2), 1),
+    ((2, 3, 2), (0, 2)),
+    ((2, 3), None),
+    ((3,), 0),
+    ((0, 3), 1),
+    ((2, 1), -1),
+]:
     row(F.softmax, normal(*shape), axis, like=softmax, order=3)
     row(F.log_softmax, normal(*shape), axis, like=lambda x, axis: np.log(softmax(x, axis)), order=3)
 row(F.softmax, normal(), like=lambda x: np.ones(()))
@@ -414,21 +747,46 @@ row(F.log_softmax, normal(2, 3), like=lambda x: np.log(softmax(x)))
 
 def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     """Row by row."""
-    rows = [(r, k) for r, k in zip(x.reshape(-1, x.shape[-1]), np.ravel(t), strict=True) if k != ignore_index]
-    return np.float64(sum(math.log(sum(math.exp(v) for v in r)) - r[k] for r, k in rows) / max(len(rows), 1))
+    rows = [
+        (r, k)
+        for r, k in zip(x.reshape(-1, x.shape[-1]), np.ravel(t), strict=True)
+        if k != ignore_index
+    ]
+    return np.float64(
+        sum(math.log(sum(math.exp(v) for v in r)) - r[k] for r, k in rows) / max(len(rows), 1)
+    )
 
 
 for shape in ((4, 3), (2, 2, 3), (3,), (0, 3), (1, 1)):
-    row(F.cross_entropy, normal(*shape), integers(shape[-1], *shape[:-1]), like=cross_entropy, order=3)
+    row(
+        F.cross_entropy,
+        normal(*shape),
+        integers(shape[-1], *shape[:-1]),
+        like=cross_entropy,
+        order=3,
+    )
 row(F.cross_entropy, normal(4, 3), np.array([0, -100, 2, -100]), like=cross_entropy)
 row(F.cross_entropy, normal(4, 3), np.array([1, 1, 2, 0]), ignore_index=1, like=cross_entropy)
 row(F.cross_entropy, normal(2, 2, 3), np.array([[1, 7], [7, 0]]), 7, like=cross_entropy)
 row(F.cross_entropy, normal(2, 3), np.array([-100, -100]), like=cross_entropy)
 row(F.cross_entropy, normal(2, 3), np.array([2, 0], np.uint8), like=cross_entropy)
-row(F.accuracy, np.array([[0.1, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 2.0]]), np.array([1, 2, 2]),
-    like=lambda x, t: np.float64(2 / 3), derived=False)
-row(F.accuracy, normal(4), np.array(2), like=lambda x, t: np.float64(x.argmax() == t), derived=False)
-row(F.accuracy, normal(2, 2, 3), integers(3, 2, 2), like=lambda x, t: (x.argmax(-1) == t).mean(), derived=False)
+row(
+    F.accuracy,
+    np.array([[0.1, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 2.0]]),
+    np.array([1, 2, 2]),
+    like=lambda x, t: np.float64(2 / 3),
+    derived=False,
+)
+row(
+    F.accuracy, normal(4), np.array(2), like=lambda x, t: np.float64(x.argmax() == t), derived=False
+)
+row(
+    F.accuracy,
+    normal(2, 2, 3),
+    integers(3, 2, 2),
+    like=lambda x, t: (x.argmax(-1) == t).mean(),
+    derived=False,
+)
 
 
 def bce(y: Any, t: Any) -> Any:
@@ -441,15 +799,31 @@ def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
 
 
 for shape in ((2, 3), (4, 1), (5,), ()):
-    row(F.mean_squared_error, normal(*shape), normal(*shape), like=lambda y, t: ((y - t) ** 2).mean(), order=3)
+    row(
+        F.mean_squared_error,
+        normal(*shape),
+        normal(*shape),
+        like=lambda y, t: ((y - t) ** 2).mean(),
+        order=3,
+    )
     row(F.binary_cross_entropy, rng.uniform(0.1, 0.9, shape), rng.uniform(0, 1, shape), like=bce)
-    row(F.binary_cross_entropy_with_logits, normal(*shape) * 2, rng.uniform(0, 1, shape),
-        like=lambda x, t: bce(1 / (1 + np.exp(-x)), t))
+    row(
+        F.binary_cross_entropy_with_logits,
+        normal(*shape) * 2,
+        rng.uniform(0, 1, shape),
+        like=lambda x, t: bce(1 / (1 + np.exp(-x)), t),
+    )
     row(F.huber, normal(*shape) * 2, normal(*shape), like=huber)
     row(F.huber, normal(*shape) * 2, normal(*shape), 0.4, like=huber)
 row(F.mean_squared_error, normal(0, 3), normal(0, 3), like=lambda y, t: np.float64(0))
-row(F.binary_cross_entropy, np.array([0.2, 0.9]), np.array([0.0, 1.0]), eps=0.01, fixed=(1,),
-    like=lambda y, t, eps: bce(y, t))
+row(
+    F.binary_cross_entropy,
+    np.array([0.2, 0.9]),
+    np.array([0.0, 1.0]),
+    eps=0.01,
+    fixed=(1,),
+    like=lambda y, t, eps: bce(y, t),
+)
 
 # ---- recurrent --------------------------------------------------------------------------------------------------
 
@@ -484,10 +858,18 @@ for batch, time, hidden, features in ((2, 3, 2, 1), (1, 1, 3, 2), (0, 2, 2, 2)):
         label, x = f"{batch},{time}{settings or ''}", normal(batch, time, features)
         row(F.rnn, x, *weights(1, batch, hidden, features), like=rnn, label=label, **settings)
         args = (x, *weights(4, batch, hidden, features))
-        row(F.lstm, *args, like=lstm, fixed=(1, 2, 3, 4, 5), label=label, **settings)  # both outputs by one argument
+        row(
+            F.lstm, *args, like=lstm, fixed=(1, 2, 3, 4, 5), label=label, **settings
+        )  # both outputs by one argument
         for k in (0, 1):  # each output by every argument
-            row(F.lstm, *args, like=lambda *a, k=k, **s: lstm(*a, **s)[k],
-                via=lambda f, *a, k=k, s=settings, **more: f(*a, **s, **more)[k], label=f"{label}[{k}]", **settings)
+            row(
+                F.lstm,
+                *args,
+                like=lambda *a, k=k, **s: lstm(*a, **s)[k],
+                via=lambda f, *a, k=k, s=settings, **more: f(*a, **s, **more)[k],
+                label=f"{label}[{k}]",
+                **settings,
+            )
 
 # ---- without a derivative ---------------------------------------------------------------------------------------
 
@@ -501,7 +883,17 @@ for bitwise in (F.bitwise_and, F.bitwise_or, F.bitwise_xor):
     row(bitwise, integers(9, 3), 6, derived=False)
 row(F.invert, integers(2, 3) > 0, derived=False)
 special = np.array([-np.inf, -1.5, -0.0, 0.5, np.inf, np.nan])
-for f in (F.isnan, F.isfinite, F.isinf, F.floor, F.ceil, F.rint, F.logical_not, F.zeros_like, F.ones_like):
+for f in (
+    F.isnan,
+    F.isfinite,
+    F.isinf,
+    F.floor,
+    F.ceil,
+    F.rint,
+    F.logical_not,
+    F.zeros_like,
+    F.ones_like,
+):
     for x in (special, normal(), normal(0, 2)):
         row(f, x, derived=False)
 row(F.sign, special[:5], derived=False)
@@ -518,9 +910,14 @@ row(F.nonzero, np.round(normal(3, 4)), derived=False)
 
 # NumPy's questions whose answers are plain Python values, never Variables: (NumPy's function, arguments).
 PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
-    (np.shape, (normal(2, 3),)), (np.ndim, (normal(2, 3),)), (np.size, (normal(2, 3),)), (np.size, (normal(2, 3), 1)),
-    (np.allclose, (np.ones(2), np.ones(2) + 1e-9)), (np.allclose, (np.ones(2), np.zeros(2))),
-    (np.array_equal, (np.ones(2), np.ones(2))), (np.array_equal, (np.ones(2), np.ones(3))),
+    (np.shape, (normal(2, 3),)),
+    (np.ndim, (normal(2, 3),)),
+    (np.size, (normal(2, 3),)),
+    (np.size, (normal(2, 3), 1)),
+    (np.allclose, (np.ones(2), np.ones(2) + 1e-9)),
+    (np.allclose, (np.ones(2), np.zeros(2))),
+    (np.array_equal, (np.ones(2), np.ones(2))),
+    (np.array_equal, (np.ones(2), np.ones(3))),
 ]
 
 

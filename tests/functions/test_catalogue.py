@@ -16,7 +16,9 @@ from tests.functions.catalogue import PAIRS, PLAIN, ROWS, Row, as_variables, awa
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r.name}-{r.label}")
 DERIVED = [r for r in ROWS if r.derived]
 every_rule = pytest.mark.parametrize("row", DERIVED, ids=lambda r: f"{r.name}-{r.label}")
-ELEMENTWISE = {r.function: r for r in ROWS if r.elementwise and len(r.places) == len(r.samples) and r.samples}
+ELEMENTWISE = {
+    r.function: r for r in ROWS if r.elementwise and len(r.places) == len(r.samples) and r.samples
+}
 
 
 def weights(y: Any, seed: int = 0) -> Any:
@@ -34,7 +36,9 @@ def total(y: Any) -> Any:
     return result
 
 
-def gradients_of(row: Row, samples: list[Any], *, create_graph: bool = False, run: Any = None) -> tuple[Any, list[Any]]:
+def gradients_of(
+    row: Row, samples: list[Any], *, create_graph: bool = False, run: Any = None
+) -> tuple[Any, list[Any]]:
     """The total and its gradients, by ``backward``."""
     xs = [Variable(s) for s in samples]
     loss = (run or (lambda f: f))(lambda *v: total(row(*v)))(*xs)
@@ -86,7 +90,11 @@ def test_value_of_arrays(row: Row) -> None:
 
 @every_row
 def test_value_of_variables(row: Row) -> None:
-    y = outputs(row(*map(Variable, row.samples))) if row.derived else outputs(row.apply(row.function, wrapped(row)))
+    y = (
+        outputs(row(*map(Variable, row.samples)))
+        if row.derived
+        else outputs(row.apply(row.function, wrapped(row)))
+    )
     assert all(type(o) is Variable for o in y)
     assert all(o.requires_grad == bool(row.samples) for o in y)
     assert_same([o.data for o in y], row.expected(*row.samples))
@@ -94,10 +102,15 @@ def test_value_of_variables(row: Row) -> None:
 
 def wrapped(row: Row) -> list[Any]:
     """All arrays among the arguments as Variables, those of integers and bools inside indices too."""
-    return [Variable(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else as_variables(a) for a in row.args]
+    return [
+        Variable(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else as_variables(a)
+        for a in row.args
+    ]
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r.originals], ids=lambda r: f"{r.name}-{r.label}")
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if r.originals], ids=lambda r: f"{r.name}-{r.label}"
+)
 def test_through_numpys_own_name(row: Row) -> None:
     want = row.expected(*row.samples)
     for original in row.originals:
@@ -138,8 +151,14 @@ def test_operators_and_methods_are_numpys() -> None:
             got, want = Variable(x).T, x.T
         else:
             args: Any = {
-                "swapaxes": (0, 1), "clip": (-0.5, 0.5), "take": ([1, 1], 0), "__getitem__": ((1, slice(2)),),
-                "astype": (np.float32,), "reshape": (2, 6), "transpose": (1, 0), "dot": (b.T,),
+                "swapaxes": (0, 1),
+                "clip": (-0.5, 0.5),
+                "take": ([1, 1], 0),
+                "__getitem__": ((1, slice(2)),),
+                "astype": (np.float32,),
+                "reshape": (2, 6),
+                "transpose": (1, 0),
+                "dot": (b.T,),
             }.get(name, ())
             got, want = getattr(Variable(x), name)(*args), getattr(x, name)(*args)
         assert type(got) is Variable
@@ -252,7 +271,11 @@ SEVERAL = [r for r in ELEMENTWISE.values() if len(r.samples) > 1]
 @pytest.mark.parametrize("row", SEVERAL, ids=lambda r: r.name)
 def test_every_argument_alone_against_constants(row: Row) -> None:
     """A constant beside a Variable, floating or integer, changes nothing for the Variable."""
-    same = next(r for r in ROWS if r.function is row.function and r.elementwise and r.samples[0].shape == (2, 3))
+    same = next(
+        r
+        for r in ROWS
+        if r.function is row.function and r.elementwise and r.samples[0].shape == (2, 3)
+    )
     whole = same.samples
     for integer in (False, True):
         arrays = [np.asarray(np.ceil(a) + 3 * i if integer else a) for i, a in enumerate(whole)]
@@ -266,7 +289,9 @@ def test_every_argument_alone_against_constants(row: Row) -> None:
 
 
 def test_binary_rows_cover_broadcasting() -> None:
-    assert {len(a) - len(b) for a, b in PAIRS} >= {-2, -1, 0, 1, 2} and any(0 in a for a, _ in PAIRS)
+    assert {len(a) - len(b) for a, b in PAIRS} >= {-2, -1, 0, 1, 2} and any(
+        0 in a for a, _ in PAIRS
+    )
 
 
 @pytest.mark.parametrize("function", ELEMENTWISE, ids=lambda f: f.__name__)
@@ -279,16 +304,29 @@ def test_elementwise_rows_cover_0d_and_empty(function: Any) -> None:
 
 v = Variable(away(2, 3))
 POSITIONAL: list[tuple[Any, Any]] = [
-    (lambda f, x: f(x, 1), np.sum), (lambda f, x: f(x, (0, 1)), np.mean), (lambda f, x: f(x, -1), np.var),
-    (lambda f, x: f(x, 0), np.max), (lambda f, x: f(x, 0), np.min), (lambda f, x: f(x, 1), np.amax),
-    (lambda f, x: f(x, 1), np.amin), (lambda f, x: f(x, (3, 2)), np.reshape),
-    (lambda f, x: f(x, (1, 0)), np.transpose), (lambda f, x: f(x, 0, 1), np.swapaxes),
-    (lambda f, x: f(x, 1), np.expand_dims), (lambda f, x: f(x, None), np.squeeze),
-    (lambda f, x: f(x, (4, 2, 3)), np.broadcast_to), (lambda f, x: f([x, x], 1), np.concatenate),
-    (lambda f, x: f([x, x], 1), np.stack), (lambda f, x: f(x, [1], 1)[1], np.split),
+    (lambda f, x: f(x, 1), np.sum),
+    (lambda f, x: f(x, (0, 1)), np.mean),
+    (lambda f, x: f(x, -1), np.var),
+    (lambda f, x: f(x, 0), np.max),
+    (lambda f, x: f(x, 0), np.min),
+    (lambda f, x: f(x, 1), np.amax),
+    (lambda f, x: f(x, 1), np.amin),
+    (lambda f, x: f(x, (3, 2)), np.reshape),
+    (lambda f, x: f(x, (1, 0)), np.transpose),
+    (lambda f, x: f(x, 0, 1), np.swapaxes),
+    (lambda f, x: f(x, 1), np.expand_dims),
+    (lambda f, x: f(x, None), np.squeeze),
+    (lambda f, x: f(x, (4, 2, 3)), np.broadcast_to),
+    (lambda f, x: f([x, x], 1), np.concatenate),
+    (lambda f, x: f([x, x], 1), np.stack),
+    (lambda f, x: f(x, [1], 1)[1], np.split),
     (lambda f, x: f(x, [0], 1), np.take),
-    (lambda f, x: f(x, -0.5, 0.5), np.clip), (lambda f, x: f(x, 1), np.argmax), (lambda f, x: f(x, 1), np.argmin),
-    (lambda f, x: f(x, 0), np.argsort), (lambda f, x: f(x, 0), np.any), (lambda f, x: f(x, 0), np.all),
+    (lambda f, x: f(x, -0.5, 0.5), np.clip),
+    (lambda f, x: f(x, 1), np.argmax),
+    (lambda f, x: f(x, 1), np.argmin),
+    (lambda f, x: f(x, 0), np.argsort),
+    (lambda f, x: f(x, 0), np.any),
+    (lambda f, x: f(x, 0), np.all),
 ]
 
 
@@ -300,13 +338,23 @@ def test_settings_come_in_numpys_order(call: Any, original: Any) -> None:
     assert_same(call(REGISTRY[original], v.data), want)
 
 
-@pytest.mark.parametrize(("function", "original", "settings"), [
-    (F.sum, np.sum, {"axis": 1, "keepdims": True}), (F.mean, np.mean, {"keepdims": True}), (F.var, np.var, {"ddof": 1}),
-    (F.transpose, np.transpose, {"axes": (1, 0)}), (F.swapaxes, np.swapaxes, {"axis2": 1, "axis1": 0}),
-    (F.expand_dims, np.expand_dims, {"axis": 1}), (F.squeeze, np.squeeze, {"axis": None}),
-    (F.broadcast_to, np.broadcast_to, {"shape": (2, 2, 3)}), (F.take, np.take, {"axis": 1, "indices": 0}),
-    (F.clip, np.clip, {"a_max": 0.1, "a_min": None}), (F.max, np.max, {"axis": 0, "keepdims": True}),
-], ids=lambda x: getattr(x, "__name__", ""))  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "original", "settings"),
+    [
+        (F.sum, np.sum, {"axis": 1, "keepdims": True}),
+        (F.mean, np.mean, {"keepdims": True}),
+        (F.var, np.var, {"ddof": 1}),
+        (F.transpose, np.transpose, {"axes": (1, 0)}),
+        (F.swapaxes, np.swapaxes, {"axis2": 1, "axis1": 0}),
+        (F.expand_dims, np.expand_dims, {"axis": 1}),
+        (F.squeeze, np.squeeze, {"axis": None}),
+        (F.broadcast_to, np.broadcast_to, {"shape": (2, 2, 3)}),
+        (F.take, np.take, {"axis": 1, "indices": 0}),
+        (F.clip, np.clip, {"a_max": 0.1, "a_min": None}),
+        (F.max, np.max, {"axis": 0, "keepdims": True}),
+    ],
+    ids=lambda x: getattr(x, "__name__", ""),
+)
 def test_settings_by_keyword_in_any_order(function: Any, original: Any, settings: Any) -> None:
     for f in (function, original):
         assert_same(f(v, **settings).data, original(v.data, **settings))
@@ -323,8 +371,19 @@ def test_all_arguments_by_keyword() -> None:
         F.linear(v, b=np.ones(1))
 
 
-REFUSED = {"dtype": np.float32, "out": np.zeros(6), "where": np.True_, "order": "F", "initial": 1.0, "casting": "no",
-           "mode": "clip", "copy": True, "subok": True, "correction": 1, "mean": 0.0}  # fmt: skip
+REFUSED = {
+    "dtype": np.float32,
+    "out": np.zeros(6),
+    "where": np.True_,
+    "order": "F",
+    "initial": 1.0,
+    "casting": "no",
+    "mode": "clip",
+    "copy": True,
+    "subok": True,
+    "correction": 1,
+    "mean": 0.0,
+}
 
 
 def refusals() -> list[Any]:
@@ -337,7 +396,9 @@ def refusals() -> list[Any]:
         else:
             try:
                 known = inspect.signature(original).parameters
-            except ValueError:  # NumPy before 2.4 does not tell the signatures of what is written in C
+            except (
+                ValueError
+            ):  # NumPy before 2.4 does not tell the signatures of what is written in C
                 known = {"out": None, "dtype": None} if original is np.concatenate else {}
             ours = inspect.signature(inspect.unwrap(row.function)).parameters
             keywords = [k for k in REFUSED if k in known and k not in ours]
@@ -354,8 +415,13 @@ def test_keywords_without_a_rule_are_refused_by_name(original: Any, row: Row, ke
         row(*map(Variable, row.samples), function=with_keyword)
 
 
-@pytest.mark.parametrize("name", [n for n in F.__all__ if any(r.name == n and r.derived for r in ROWS)])
+@pytest.mark.parametrize(
+    "name", [n for n in F.__all__ if any(r.name == n and r.derived for r in ROWS)]
+)
 def test_unknown_keywords_are_refused_by_name(name: str) -> None:
     row = next(r for r in DERIVED if r.name == name)
     with pytest.raises(TypeError, match="nonsense"):
-        row(*map(Variable, row.samples), function=lambda *a, **k: getattr(F, name)(*a, **k, nonsense=1))
+        row(
+            *map(Variable, row.samples),
+            function=lambda *a, **k: getattr(F, name)(*a, **k, nonsense=1),
+        )

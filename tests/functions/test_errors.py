@@ -28,8 +28,16 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: v @ 2.0, ValueError, ["matmul", "(2, 3)"]),
     (lambda: np.dot(v, w), ValueError, ["(2, 3)", "(4, 5)"]),
     (lambda: np.dot(np.ones((2, 2, 2)), v), TypeError, ["dot", "np.matmul"]),
-    (lambda: F.linear(v, np.ones((4, 2)), np.ones(2)), ValueError, ["linear", "(2, 3)", "(4, 2)", "(2,)", "(in, out)"]),
-    (lambda: F.linear(v, np.ones((3, 2)), three), ValueError, ["linear", "(2, 3)", "(3, 2)", "(3,)"]),
+    (
+        lambda: F.linear(v, np.ones((4, 2)), np.ones(2)),
+        ValueError,
+        ["linear", "(2, 3)", "(4, 2)", "(2,)", "(in, out)"],
+    ),
+    (
+        lambda: F.linear(v, np.ones((3, 2)), three),
+        ValueError,
+        ["linear", "(2, 3)", "(3, 2)", "(3,)"],
+    ),
     (lambda: F.linear(v, np.ones((3, 2)), np.ones((2, 2))), ValueError, ["linear", "(2, 2)"]),
     (lambda: F.linear(v, np.ones((3, 2)), np.ones(1)), ValueError, ["linear", "(1,)"]),
     (lambda: F.linear(v, three), ValueError, ["linear", "(2, 3)", "(3,)"]),
@@ -65,39 +73,93 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: v.take([1.0], 0), TypeError, ["take", "float64"]),
     # losses
     *[
-        (lambda loss=loss, y=y, t=t: loss(y, t), ValueError, [loss.__name__, str(y.shape), str(t.shape)])
-        for loss in (F.mean_squared_error, F.huber, F.binary_cross_entropy, F.binary_cross_entropy_with_logits)
-        for y, t in ((Variable(np.ones((4, 1))), np.ones(4)), (np.ones(4), np.ones((4, 1))), (v, np.ones((1, 3))),
-                     (v, np.ones(())))
+        (
+            lambda loss=loss, y=y, t=t: loss(y, t),
+            ValueError,
+            [loss.__name__, str(y.shape), str(t.shape)],
+        )
+        for loss in (
+            F.mean_squared_error,
+            F.huber,
+            F.binary_cross_entropy,
+            F.binary_cross_entropy_with_logits,
+        )
+        for y, t in (
+            (Variable(np.ones((4, 1))), np.ones(4)),
+            (np.ones(4), np.ones((4, 1))),
+            (v, np.ones((1, 3))),
+            (v, np.ones(())),
+        )
     ],
     *[
-        (lambda loss=loss: loss(v, np.ones((2, 3), int)), TypeError, [loss.__name__, "int64", "float64"])
-        for loss in (F.mean_squared_error, F.huber, F.binary_cross_entropy, F.binary_cross_entropy_with_logits)
+        (
+            lambda loss=loss: loss(v, np.ones((2, 3), int)),
+            TypeError,
+            [loss.__name__, "int64", "float64"],
+        )
+        for loss in (
+            F.mean_squared_error,
+            F.huber,
+            F.binary_cross_entropy,
+            F.binary_cross_entropy_with_logits,
+        )
     ],
     *[
         (lambda f=f, t=t: f(v, np.array(t)), ValueError, [f.__name__, *words])
         for f in (F.cross_entropy, F.accuracy)
-        for t, words in (([0, 3], ["label 3", "3 classes"]), ([-1, 0], ["label -1", "3 classes"]),
-                         ([0], ["(2,)", "(1,)"]), ([[0], [1]], ["(2,)", "(2, 1)"]), (0, ["(2, 3)", "()"]),
-                         ([0, 1, 2], ["(3,)", "(2, 3)"]))
+        for t, words in (
+            ([0, 3], ["label 3", "3 classes"]),
+            ([-1, 0], ["label -1", "3 classes"]),
+            ([0], ["(2,)", "(1,)"]),
+            ([[0], [1]], ["(2,)", "(2, 1)"]),
+            (0, ["(2, 3)", "()"]),
+            ([0, 1, 2], ["(3,)", "(2, 3)"]),
+        )
     ],
     *[
         (lambda f=f, t=t: f(v, np.array(t)), TypeError, [f.__name__, "integers", dtype])
         for f in (F.cross_entropy, F.accuracy)
         for t, dtype in (([0.0, 1.0], "float64"), ([True, False], "bool"), (["a", "b"], "<U1"))
     ],
-    (lambda: F.cross_entropy(np.ones((2, 3), int), np.array([0, 1])), TypeError, ["cross_entropy", "int64"]),
+    (
+        lambda: F.cross_entropy(np.ones((2, 3), int), np.array([0, 1])),
+        TypeError,
+        ["cross_entropy", "int64"],
+    ),
     (lambda: F.cross_entropy(Variable(1.0), np.array(0)), ValueError, ["cross_entropy", "()"]),
-    (lambda: F.cross_entropy(np.ones(3), np.int64(5)), ValueError, ["cross_entropy", "label 5", "(3,)"]),
+    (
+        lambda: F.cross_entropy(np.ones(3), np.int64(5)),
+        ValueError,
+        ["cross_entropy", "label 5", "(3,)"],
+    ),
     (lambda: F.cross_entropy(np.ones(3), 5), ValueError, ["cross_entropy", "label 5", "(3,)"]),
     (lambda: F.cross_entropy(v, np.array([0, -100]), ignore_index=1), ValueError, ["label -100"]),
     # settings
-    *[(lambda r=r: F.dropout(v, r), ValueError, ["dropout", "[0, 1)", str(r)]) for r in (1, 1.0, -0.1, 2, np.nan)],
+    *[
+        (lambda r=r: F.dropout(v, r), ValueError, ["dropout", "[0, 1)", str(r)])
+        for r in (1, 1.0, -0.1, 2, np.nan)
+    ],
     (lambda: F.dropout(np.array([1, 2])), TypeError, ["dropout", "int64"]),
-    (lambda: F.mask_fill(v, np.ones((2, 3)), 0.0), ValueError, ["mask_fill", "bools", "float64 (2, 3)"]),
-    (lambda: F.mask_fill(v, np.array([0, 1, 0]), 0.0), ValueError, ["mask_fill", "bools", "int64 (3,)"]),
-    (lambda: F.mask_fill(v, np.ones(2, bool), 0.0), ValueError, ["mask_fill", "(2, 3)", "bool (2,)"]),
-    (lambda: F.mask_fill(v, np.ones((1, 2, 3), bool), 0.0), ValueError, ["mask_fill", "(2, 3)", "(1, 2, 3)"]),
+    (
+        lambda: F.mask_fill(v, np.ones((2, 3)), 0.0),
+        ValueError,
+        ["mask_fill", "bools", "float64 (2, 3)"],
+    ),
+    (
+        lambda: F.mask_fill(v, np.array([0, 1, 0]), 0.0),
+        ValueError,
+        ["mask_fill", "bools", "int64 (3,)"],
+    ),
+    (
+        lambda: F.mask_fill(v, np.ones(2, bool), 0.0),
+        ValueError,
+        ["mask_fill", "(2, 3)", "bool (2,)"],
+    ),
+    (
+        lambda: F.mask_fill(v, np.ones((1, 2, 3), bool), 0.0),
+        ValueError,
+        ["mask_fill", "(2, 3)", "(1, 2, 3)"],
+    ),
     (lambda: F.mask_fill(v, v > 0, three), ValueError, ["mask_fill", "one number", "(3,)"]),
     (lambda: F.mask_fill(v, v > 0, Variable(1.0)), TypeError, ["mask_fill", "derivative"]),
     (lambda: np.where(v > 0), TypeError, ["where"]),
@@ -122,8 +184,12 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "error", "words"), ERRORS, ids=[f"{i}-{w[0]}" for i, (_, _, w) in enumerate(ERRORS)])
-def test_the_error_names_what_was_wrong(call: Any, error: type[Exception], words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("call", "error", "words"), ERRORS, ids=[f"{i}-{w[0]}" for i, (_, _, w) in enumerate(ERRORS)]
+)
+def test_the_error_names_what_was_wrong(
+    call: Any, error: type[Exception], words: list[str]
+) -> None:
     with pytest.raises(error) as caught:
         call()
     message = str(caught.value)
@@ -149,7 +215,9 @@ def test_test_mode_checks_dropouts_arguments_all_the_same() -> None:
 
 def test_cross_entropy_warns_of_probabilities() -> None:
     t = np.array([0, 1])
-    with pytest.warns(UserWarning, match="cross_entropy takes logits, but its input was made by softmax") as caught:
+    with pytest.warns(
+        UserWarning, match="cross_entropy takes logits, but its input was made by softmax"
+    ) as caught:
         F.cross_entropy(F.softmax(v), t)
     assert caught[0].filename == __file__
     F.cross_entropy(F.log_softmax(v), t)  # equal to its own logits: no warning

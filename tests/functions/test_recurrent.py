@@ -24,7 +24,10 @@ def outputs(y):
 
 def total(y):
     """A sum with different factors, curved so that second derivatives have no zeros to hide in."""
-    return sum((o * o * np.cos(np.arange(o.size)).reshape(o.shape).astype(o.dtype)).sum() for o in outputs(y))
+    return sum(
+        (o * o * np.cos(np.arange(o.size)).reshape(o.shape).astype(o.dtype)).sum()
+        for o in outputs(y)
+    )
 
 
 FUNCTIONS = pytest.mark.parametrize("function", [F.lstm, F.rnn], ids=["lstm", "rnn"])
@@ -58,7 +61,9 @@ def test_every_subset_of_wanted_arguments_gets_the_same_gradients(function, retu
     for chosen in range(1, 2 ** len(samples)):
         places = [i for i in range(len(samples)) if chosen >> i & 1]
         mixed = [Variable(a) if i in places else a for i, a in enumerate(samples)]
-        parts = gradients(total(function(*mixed, return_sequences=return_sequences)), [mixed[i] for i in places])
+        parts = gradients(
+            total(function(*mixed, return_sequences=return_sequences)), [mixed[i] for i in places]
+        )
         for i, g in zip(places, parts, strict=True):
             np.testing.assert_allclose(g.data, whole[i].data, rtol=1e-12, atol=1e-14)
 
@@ -70,7 +75,9 @@ def test_only_what_is_wanted_is_computed(function):
     y, saved = function.forward(*samples)
     g = [np.ones_like(o) for o in outputs(y)]
     found = function.joint(g if function is F.lstm else g[0], y, saved, wanted, *samples)
-    assert found[0] is None and found[-3:] == (None,) * 3  # the products over all steps: of x, and of the weights
+    assert (
+        found[0] is None and found[-3:] == (None,) * 3
+    )  # the products over all steps: of x, and of the weights
 
 
 @FUNCTIONS
@@ -140,7 +147,9 @@ def test_large_pre_activations_saturate_without_a_warning(function):
     xs = [Variable(a) for a in (x * 1e4, *rest)]
     ys = outputs(function(*xs))
     sum(y.sum() for y in ys).backward()
-    assert all(np.isfinite(y.data).all() for y in ys) and all(np.isfinite(v.grad.data).all() for v in xs)
+    assert all(np.isfinite(y.data).all() for y in ys) and all(
+        np.isfinite(v.grad.data).all() for v in xs
+    )
 
 
 @FUNCTIONS
@@ -154,9 +163,16 @@ def test_dtypes_are_promoted_and_gradients_cast_back(function):
 
 @FUNCTIONS
 @pytest.mark.parametrize("place", range(6))
-@pytest.mark.parametrize("bad", [
-    lambda a: a[..., 1:], lambda a: a[None], lambda a: np.concatenate([a, a]), lambda a: a[0],
-], ids=["last", "axes", "first", "fewer"])  # fmt: skip
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda a: a[..., 1:],
+        lambda a: a[None],
+        lambda a: np.concatenate([a, a]),
+        lambda a: a[0],
+    ],
+    ids=["last", "axes", "first", "fewer"],
+)
 def test_shapes_that_do_not_fit(function, place, bad):
     samples = arguments(function)
     if place >= len(samples):
@@ -181,6 +197,8 @@ def test_a_long_thin_sequence(function):
     gates, states = (4, 2) if function is F.lstm else (1, 1)
     x, zero = rng.normal(size=(1, 500, 3)), np.zeros((1, 4))
     w = [Variable(rng.normal(size=s) / 2) for s in ((3, 4 * gates), (4, 4 * gates), (4 * gates,))]
-    fused, plain = (gradients(total(f(x, *[zero] * states, *w)), w) for f in (function, function.equals))
+    fused, plain = (
+        gradients(total(f(x, *[zero] * states, *w)), w) for f in (function, function.equals)
+    )
     for a, b in zip(fused, plain, strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-9)

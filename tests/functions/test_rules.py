@@ -22,7 +22,11 @@ DERIVED = [r for r in ROWS if r.derived]
 every_rule = pytest.mark.parametrize("row", DERIVED, ids=lambda r: f"{r.name}-{r.label}")
 MODULES = [vars(m) for m in vars(minidl.functions).values() if isinstance(m, types.ModuleType)]
 RULES = sorted(
-    {f for f in gc.get_objects() if isinstance(f, Function) and f.derived and any(f in m.values() for m in MODULES)},
+    {
+        f
+        for f in gc.get_objects()
+        if isinstance(f, Function) and f.derived and any(f in m.values() for m in MODULES)
+    },
     key=lambda f: f.name,
 )
 
@@ -37,7 +41,9 @@ def frozen(a: Any) -> Any:
 
 
 def random_like(y: Any, rng: np.random.Generator) -> Any:
-    return frozen(np.asarray(rng.standard_normal(y.shape)).astype(y.dtype))[() if y.ndim == 0 else ...]
+    return frozen(np.asarray(rng.standard_normal(y.shape)).astype(y.dtype))[
+        () if y.ndim == 0 else ...
+    ]
 
 
 def applications(row: Row, create_graph: bool) -> list[Application]:
@@ -48,7 +54,9 @@ def applications(row: Row, create_graph: bool) -> list[Application]:
     if create_graph:
         rng = np.random.default_rng(0)
         for y in ys:
-            seed = Variable(random_like(y, rng))  # requires a gradient, so that products with it are recorded
+            seed = Variable(
+                random_like(y, rng)
+            )  # requires a gradient, so that products with it are recorded
             found += [g for g in gradients(y, xs, seed, create_graph=True) if g.requires_grad]
     order, _ = engine.reach([y._node for y in found if y._node is not None])
     return [n for n in order if type(n) is Application]
@@ -63,7 +71,11 @@ def answers(node: Application, g: Any) -> list[Any]:
         found = function.joint(g, node.output, *extra, wanted, *node.args, **node.settings)
         return [gx for gx, want in zip(found, wanted, strict=False) if want]
     pairs = zip(function.rules, wanted, strict=False)
-    return [rule(g, node.output, *node.args, **node.settings) for rule, want in pairs if want and rule is not None]
+    return [
+        rule(g, node.output, *node.args, **node.settings)
+        for rule, want in pairs
+        if want and rule is not None
+    ]
 
 
 @every_rule
@@ -78,7 +90,9 @@ def test_rules_are_pure(row: Row) -> None:
             first, second = answers(node, g), answers(node, g)
             assert repr(g) == before
             for a, b in zip(first, second, strict=True):
-                np.testing.assert_array_equal(a, b, err_msg=f"the rule of {node.name} gave two answers")
+                np.testing.assert_array_equal(
+                    a, b, err_msg=f"the rule of {node.name} gave two answers"
+                )
 
 
 @every_rule
@@ -120,14 +134,28 @@ def test_gradients_are_recorded(row: Row) -> None:
             continue
         [transposed] = gradients(sum(pulled[1:], pulled[0]), [v])
         np.testing.assert_allclose(
-            (transposed.data * seeds[1]).sum(), sum((g.data * f).sum() for g, f in zip(want, factors, strict=True)),
-            rtol=1e-9, atol=1e-12,
-        )  # fmt: skip
+            (transposed.data * seeds[1]).sum(),
+            sum((g.data * f).sum() for g, f in zip(want, factors, strict=True)),
+            rtol=1e-9,
+            atol=1e-12,
+        )
 
 
 # ---- by reading -------------------------------------------------------------------------------------------------
 
-LEAVING = {"data", "_raw", "_node", "asarray", "array", "item", "tolist", "detach", "float32", "float64", "copyto"}
+LEAVING = {
+    "data",
+    "_raw",
+    "_node",
+    "asarray",
+    "array",
+    "item",
+    "tolist",
+    "detach",
+    "float32",
+    "float64",
+    "copyto",
+}
 
 
 def code_of(function: Any, seen: set[Any]) -> Iterator[types.FunctionType]:
@@ -160,5 +188,7 @@ def test_rules_capture_no_arrays_and_do_not_leave_the_graph(function: Function) 
     for rule in rules:
         for code in code_of(rule, set()):
             for value in captured(code):
-                assert not isinstance(value, (np.ndarray, np.generic, Variable)), f"{code.__name__} captured {value!r}"
+                assert not isinstance(value, (np.ndarray, np.generic, Variable)), (
+                    f"{code.__name__} captured {value!r}"
+                )
             assert not LEAVING & set(code.__code__.co_names), f"{code.__name__} leaves the graph"

@@ -48,9 +48,13 @@ def test_sigmoid_is_exact_at_both_ends(dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_softplus_is_linear_or_nothing_far_out(dtype: Any) -> None:
     x = np.array([-1000.0, -30.0, 0.0, 30.0, 1000.0], dtype)
-    np.testing.assert_allclose(F.softplus(x), np.logaddexp(dtype(0), x), rtol=1e-6 if dtype == np.float32 else 1e-14)
+    np.testing.assert_allclose(
+        F.softplus(x), np.logaddexp(dtype(0), x), rtol=1e-6 if dtype == np.float32 else 1e-14
+    )
     np.testing.assert_allclose(both_ways(F.softplus, x), [0, math.exp(-30), 0.5, 1, 1], rtol=1e-5)
-    assert gradient(F.softplus, x, 2).tolist()[::4] == [0, 0] and gradient(F.softplus, 0.0, 2) == 0.25
+    assert (
+        gradient(F.softplus, x, 2).tolist()[::4] == [0, 0] and gradient(F.softplus, 0.0, 2) == 0.25
+    )
 
 
 def test_tanh_exp_and_relu_far_out() -> None:
@@ -58,7 +62,11 @@ def test_tanh_exp_and_relu_far_out() -> None:
     assert gradient(np.exp, np.array([-1000.0])).tolist() == [0]
     assert F.relu(np.array([-INF, INF])).tolist() == [0, INF]
     assert both_ways(F.relu, np.array([-INF, INF, 0.0, -0.0])).tolist() == [0, 1, 0, 0]
-    assert both_ways(lambda x: F.leaky_relu(x, 0.5), np.array([-1.0, 0.0, 1.0])).tolist() == [0.5, 0.5, 1]
+    assert both_ways(lambda x: F.leaky_relu(x, 0.5), np.array([-1.0, 0.0, 1.0])).tolist() == [
+        0.5,
+        0.5,
+        1,
+    ]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -66,10 +74,16 @@ def test_softmax_of_thousands(dtype: Any) -> None:
     x = np.array([[1000.0, 1000.0, -1000.0], [-5000.0, -5000.0, -5000.0]], dtype)
     assert F.softmax(x).tolist()[0] == [0.5, 0.5, 0.0]
     np.testing.assert_allclose(F.softmax(x)[1], 1 / 3, rtol=1e-6)
-    np.testing.assert_allclose(F.log_softmax(x)[0], [-math.log(2), -math.log(2), -2000 - math.log(2)], rtol=1e-6)
+    np.testing.assert_allclose(
+        F.log_softmax(x)[0], [-math.log(2), -math.log(2), -2000 - math.log(2)], rtol=1e-6
+    )
     pick = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]], dtype)
-    np.testing.assert_allclose(both_ways(lambda v: F.softmax(v) * pick, x), [[0.25, -0.25, 0], [0, 0, 0]])
-    np.testing.assert_allclose(both_ways(lambda v: F.log_softmax(v) * pick, x), [[0.5, -0.5, 0], [0, 0, 0]])
+    np.testing.assert_allclose(
+        both_ways(lambda v: F.softmax(v) * pick, x), [[0.25, -0.25, 0], [0, 0, 0]]
+    )
+    np.testing.assert_allclose(
+        both_ways(lambda v: F.log_softmax(v) * pick, x), [[0.5, -0.5, 0], [0, 0, 0]]
+    )
 
 
 def test_softmax_of_masked_rows() -> None:
@@ -82,7 +96,9 @@ def test_softmax_of_masked_rows() -> None:
     np.testing.assert_allclose(g[0], [-2 * y[0, 0] * y[0, 2], 0, 2 * y[0, 0] * y[0, 2]])
     assert g[1].tolist() == [0, 0, 0]
     assert np.isfinite(gradient(lambda v: F.softmax(v) * w, x, 2)).all()
-    assert F.softmax(np.full(3, -INF)).tolist() == [0, 0, 0] and F.softmax(x, axis=0)[:, 1].tolist() == [0, 0]
+    assert F.softmax(np.full(3, -INF)).tolist() == [0, 0, 0] and F.softmax(x, axis=0)[
+        :, 1
+    ].tolist() == [0, 0]
 
 
 def test_mask_fill_with_minus_infinity_then_softmax() -> None:
@@ -123,7 +139,9 @@ def test_cross_entropy_of_a_hopeless_logit(dtype: Any) -> None:
 def test_cross_entropy_keeps_its_digits_beside_large_logits() -> None:
     """A loss of 0.001 beside logits of 10,000 in float32, which log(sum) + max - logit would round to 0.00098."""
     x = np.array([[10000.0, 10000.0 - 7]], np.float32)
-    np.testing.assert_allclose(F.cross_entropy(x, np.array([0])), math.log1p(math.exp(-7)), rtol=2e-4)
+    np.testing.assert_allclose(
+        F.cross_entropy(x, np.array([0])), math.log1p(math.exp(-7)), rtol=2e-4
+    )
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (4,), (0, 4)])
@@ -142,7 +160,9 @@ def test_cross_entropy_does_not_look_at_ignored_rows() -> None:
     np.testing.assert_allclose(F.cross_entropy(x, t), F.cross_entropy(x[[0, 2]], t[[0, 2]]))
     g = both_ways(lambda v: F.cross_entropy(v, t), x)
     assert g[1].tolist() == [0, 0]
-    np.testing.assert_allclose(g[[0, 2]], both_ways(lambda v: F.cross_entropy(v, t[[0, 2]]), x[[0, 2]]))
+    np.testing.assert_allclose(
+        g[[0, 2]], both_ways(lambda v: F.cross_entropy(v, t[[0, 2]]), x[[0, 2]])
+    )
     y = F.cross_entropy(np.array([[1.0, 2.0], [-INF, -INF]]), np.array([0, -100]))
     np.testing.assert_allclose(y, math.log1p(math.e))
 
@@ -159,7 +179,9 @@ def test_binary_cross_entropy_at_the_ends(dtype: Any) -> None:
     for a, b in zip(y, t, strict=True):
         loss = F.binary_cross_entropy(np.array([a]), np.array([b]))
         assert np.isfinite(loss) and (loss < 1e-6 if a == b else loss > 15)
-        assert np.isfinite(both_ways(lambda v, b=b: F.binary_cross_entropy(v, np.array([b])), np.array([a]))).all()
+        assert np.isfinite(
+            both_ways(lambda v, b=b: F.binary_cross_entropy(v, np.array([b])), np.array([a]))
+        ).all()
     x = np.array([-1000.0, 1000.0, 1000.0, -1000.0], dtype)
     assert F.binary_cross_entropy_with_logits(x, np.array([0, 1, 0, 1], dtype)) == 500
     g = both_ways(lambda v: F.binary_cross_entropy_with_logits(v, np.array([0, 1, 0, 1], dtype)), x)
@@ -201,8 +223,11 @@ def test_integer_powers_at_zero_to_order_four(p: float, kind: str) -> None:
         want = [falling(p, order) * (a ** (p - order) if p >= order else 0) for a in x]
         f = (lambda v: np.power(v, exponent)) if kind == "np.power" else (lambda v: v**exponent)
         np.testing.assert_allclose(gradient(f, x, order), want, atol=1e-12)
-        np.testing.assert_allclose(gradient(f, np.float64(0.0), order) if kind == "number" else 0, want[0] * (
-            kind == "number"), atol=1e-12)  # fmt: skip
+        np.testing.assert_allclose(
+            gradient(f, np.float64(0.0), order) if kind == "number" else 0,
+            want[0] * (kind == "number"),
+            atol=1e-12,
+        )
 
 
 def test_square_at_zero() -> None:
@@ -221,7 +246,9 @@ def test_power_of_a_zero_base_by_its_exponent() -> None:
     assert np.isfinite(mixed).all()
     np.testing.assert_allclose(mixed[2], 0.5)
     assert gradient(lambda q: 0.0**q, [1.0, 2.0]).tolist() == [0, 0]
-    np.testing.assert_allclose(gradient(lambda q: 2**q, [1.0, 2.0], 2), math.log(2) ** 2 * np.array([2, 4]))
+    np.testing.assert_allclose(
+        gradient(lambda q: 2**q, [1.0, 2.0], 2), math.log(2) ** 2 * np.array([2, 4])
+    )
 
 
 def test_square_root_and_logarithm_at_zero_are_infinite() -> None:
@@ -266,7 +293,9 @@ def test_ties_of_max_and_min_share_equally() -> None:
     third = 1 / 3
     np.testing.assert_allclose(both_ways(np.max, x), [[0, third, third], [third, 0, 0]])
     np.testing.assert_allclose(both_ways(lambda v: v.max(1), x), [[0, 0.5, 0.5], [1, 0, 0]])
-    np.testing.assert_allclose(both_ways(lambda v: v.max(0, keepdims=True), x), [[0, 1, 1], [1, 0, 0]])
+    np.testing.assert_allclose(
+        both_ways(lambda v: v.max(0, keepdims=True), x), [[0, 1, 1], [1, 0, 0]]
+    )
     np.testing.assert_allclose(both_ways(lambda v: (-v).min(1), x), [[0, -0.5, -0.5], [-1, 0, 0]])
     assert both_ways(np.max, np.full(4, 2.0)).tolist() == [0.25] * 4
 
@@ -289,7 +318,11 @@ def test_clip_between_bounds_in_the_wrong_order_is_the_upper_one() -> None:
     y = np.clip(a, low, high)
     y.backward()
     assert y.data.tolist() == [1, 1, 1]
-    assert a.grad.data.tolist() == low.grad.data.tolist() == [0, 0, 0] and high.grad.data.tolist() == [1, 1, 1]
+    assert a.grad.data.tolist() == low.grad.data.tolist() == [
+        0,
+        0,
+        0,
+    ] and high.grad.data.tolist() == [1, 1, 1]
 
 
 # ---- one element, none, all the same ----------------------------------------------------------------------------
@@ -299,7 +332,9 @@ def test_variance_of_a_constant_and_of_one_element() -> None:
     assert np.var(Variable(np.full(3, 2.5))).item() == 0
     assert both_ways(np.var, np.full(3, 2.5)).tolist() == [0, 0, 0]
     assert both_ways(np.var, [7.0]).tolist() == [0] and np.var(Variable([7.0])).item() == 0
-    np.testing.assert_allclose(grad(lambda v: grad(np.var)(v)[0])(np.full(3, 2.5)), [4 / 9, -2 / 9, -2 / 9])
+    np.testing.assert_allclose(
+        grad(lambda v: grad(np.var)(v)[0])(np.full(3, 2.5)), [4 / 9, -2 / 9, -2 / 9]
+    )
 
 
 def test_mean_of_one_element_and_of_a_number() -> None:
@@ -341,7 +376,9 @@ def test_gelu_everywhere() -> None:
     normal = np.array([(1 + math.erf(a / math.sqrt(2))) / 2 for a in x])
     density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
     np.testing.assert_allclose(both_ways(F.gelu, x), normal + x * density, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(gradient(F.gelu, x, 2), (2 - x * x) * density, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        gradient(F.gelu, x, 2), (2 - x * x) * density, rtol=1e-12, atol=1e-14
+    )
     np.testing.assert_allclose(F.gelu(x, approximate=True), want, atol=5e-4)
     for approximate in (False, True):
         g = both_ways(lambda v, a=approximate: F.gelu(v, a), np.array([-1e4, 1e4]))

@@ -27,8 +27,16 @@ class Net(Layer):
 
 
 NAMES = [
-    "scale", "hidden.w", "hidden.b", "blocks.0.w", "blocks.0.b", "blocks.1.a.w", "blocks.1.a.b", "blocks.1.b.1",
-    "out.w", "out.b",
+    "scale",
+    "hidden.w",
+    "hidden.b",
+    "blocks.0.w",
+    "blocks.0.b",
+    "blocks.1.a.w",
+    "blocks.1.a.b",
+    "blocks.1.b.1",
+    "out.w",
+    "out.b",
 ]
 
 
@@ -38,7 +46,9 @@ NAMES = [
 def test_parameters_are_found_in_order_of_definition_also_in_containers():
     net = Net()
     assert [name for name, _ in net.named_parameters()] == NAMES
-    assert [p is q for p, (_, q) in zip(net.parameters(), net.named_parameters(), strict=True)] == [True] * 10
+    assert [p is q for p, (_, q) in zip(net.parameters(), net.named_parameters(), strict=True)] == [
+        True
+    ] * 10
     assert net.sublayers() == [net, net.hidden, net.blocks[0], net.blocks[1]["a"], net.out]
 
 
@@ -101,7 +111,9 @@ def test_a_layer_without_forward():
         Holder(1)(2)
 
 
-@pytest.mark.parametrize(("word", "ours"), [("zero_grad", "cleargrads"), ("train", "test_mode"), ("weight", "w")])
+@pytest.mark.parametrize(
+    ("word", "ours"), [("zero_grad", "cleargrads"), ("train", "test_mode"), ("weight", "w")]
+)
 def test_words_of_other_frameworks(word, ours):
     with pytest.raises(AttributeError, match=ours):
         getattr(Linear(3, 2), word)
@@ -158,7 +170,9 @@ def test_astype():
     net[0](np.ones((1, 3))).backward()
     net[2](np.ones((1, 2)))
     assert net.astype(np.float64) is net
-    assert all(p is q for p, q in zip(net.parameters(), parameters, strict=True))  # optimizers hold them
+    assert all(
+        p is q for p, q in zip(net.parameters(), parameters, strict=True)
+    )  # optimizers hold them
     assert net[0].w.grad is None and net[2].state is None
     y = net(np.ones((5, 3)))
     assert y.dtype == np.float64 and all(p.dtype == np.float64 for p in net.parameters())
@@ -244,7 +258,10 @@ def test_loading_casts_between_floating_dtypes_and_takes_lists_and_variables():
         ({"scale": np.ones(1)}, r"scale: want float64 \(\), got float64 \(1,\)"),
         ({"hidden.b": np.ones(4, int)}, r"hidden\.b: want float32 \(4,\), got int64 \(4,\)"),
         ({"hidden.b": np.ones(4, complex)}, r"hidden\.b: want float32 \(4,\), got complex128"),
-        ({"hidden.b": np.ones(3), "more": 1.0, "out.w": None}, r"missing: out\.w; unknown: more; hidden\.b: want"),
+        (
+            {"hidden.b": np.ones(3), "more": 1.0, "out.w": None},
+            r"missing: out\.w; unknown: more; hidden\.b: want",
+        ),
     ],
 )
 def test_nothing_is_loaded_when_something_is_wrong(change, complaint):
@@ -266,14 +283,20 @@ def test_a_lazy_parameter_is_loaded_with_what_is_known_of_it():
     assert layer.w.lazy and not layer.b.data.any()
 
 
-@pytest.mark.parametrize("value", [np.array([1, 2]), np.array(["a"]), np.array([None]), np.array([1j])])
+@pytest.mark.parametrize(
+    "value", [np.array([1, 2]), np.array(["a"]), np.array([None]), np.array([1j])]
+)
 def test_a_lazy_parameter_of_ones_own_takes_floating_values_only(value):
     holder = Holder([Parameter(1.0), Parameter(None)])
     with pytest.raises(ValueError, match=r"held\.1: want"):
         holder.load_state_dict({"held.0": 3.0, "held.1": value})
     assert holder.held[0].item() == 1.0 and holder.held[1].lazy  # nothing was changed
     holder.load_state_dict({"held.0": 3.0, "held.1": np.ones(4, np.float32)})
-    assert holder.held[1].shape == (4,) and holder.held[1].dtype == np.float32 and holder.held[1].name == "1"
+    assert (
+        holder.held[1].shape == (4,)
+        and holder.held[1].dtype == np.float32
+        and holder.held[1].name == "1"
+    )
 
 
 def test_attributes_may_have_any_name():
@@ -307,13 +330,17 @@ def used_model():
 def test_copies_and_pickles_are_equal_and_independent(how):
     model = used_model()
     other = how(model)
-    assert other[5].w.lazy and not other[4].state[0].requires_grad and model[4].state[0].requires_grad
+    assert (
+        other[5].w.lazy and not other[4].state[0].requires_grad and model[4].state[0].requires_grad
+    )
     assert other[1] is F.tanh
     for p, q in zip(model[:5].parameters(), other[:5].parameters(), strict=True):
         np.testing.assert_array_equal(p.data, q.data)
         assert type(q) is Parameter and q.requires_grad and not np.shares_memory(p.data, q.data)
     with minidl.test_mode():
-        np.testing.assert_array_equal(model[:5](np.ones((2, 3))).data, other[:5](np.ones((2, 3))).data)
+        np.testing.assert_array_equal(
+            model[:5](np.ones((2, 3))).data, other[:5](np.ones((2, 3))).data
+        )
     other(np.ones((2, 3))).backward()
     assert other[0].w.grad is not None and model[0].w.grad is None
 
@@ -331,12 +358,22 @@ def test_a_copy_keeps_tied_parameters_tied_and_frozen_ones_frozen():
 
 def test_repr_is_nested():
     assert repr(Net()).splitlines() == [
-        "Net(", "  scale: Parameter ()", "  hidden: Linear(3→4)", "  blocks.0: Linear(4→4)",
-        "  blocks.1.a: Linear(4→4)", "  blocks.1.b.1: Parameter (2,)", "  out: Linear(4→1)", ")",
-    ]  # fmt: skip
+        "Net(",
+        "  scale: Parameter ()",
+        "  hidden: Linear(3→4)",
+        "  blocks.0: Linear(4→4)",
+        "  blocks.1.a: Linear(4→4)",
+        "  blocks.1.b.1: Parameter (2,)",
+        "  out: Linear(4→1)",
+        ")",
+    ]
     assert repr(Holder(Holder(Linear(2)))).splitlines() == [
-        "Holder(", "  held: Holder(", "    held: Linear(?→2)", "  )", ")",
-    ]  # fmt: skip
+        "Holder(",
+        "  held: Holder(",
+        "    held: Linear(?→2)",
+        "  )",
+        ")",
+    ]
     assert repr(Holder(1)) == "Holder()"
 
 
@@ -356,7 +393,12 @@ def test_summary_changes_nothing():
     minidl.seed(3)
     state, steps, dtype = model[4].state, model[4].steps, model[0].w.dtype
     table = model.summary(np.ones((7, 3)))  # of another batch size than the carried state
-    assert model[5].w.lazy and model[4].state is state and model[4].steps == steps and model[0].w.dtype == dtype
+    assert (
+        model[5].w.lazy
+        and model[4].state is state
+        and model[4].steps == steps
+        and model[0].w.dtype == dtype
+    )
     assert "forward" not in vars(model[0])
     assert minidl.random.generator().random() == expected
     assert [line.split() for line in table.splitlines()] == [
@@ -380,7 +422,9 @@ def test_summary_without_inputs_and_of_frozen_parts():
     model[0].freeze()
     table = model.summary()
     assert "output" not in table and "1,550" in table
-    assert table.splitlines()[-1] == "1,552 parameters, 2 of them trained; ? is learned at first use"
+    assert (
+        table.splitlines()[-1] == "1,552 parameters, 2 of them trained; ? is learned at first use"
+    )
 
 
 def test_summary_when_forward_fails_leaves_the_generator():

@@ -5,8 +5,8 @@ import pytest
 
 import minidl
 from minidl import Parameter, Variable
-from minidl.initializers import normal_over_sqrt_in
 from minidl.layers import Linear
+from minidl.layers.initializers import normal_over_sqrt_in
 
 
 def test_value_and_gradients():
@@ -46,9 +46,17 @@ def test_numpys_global_generator_is_left_alone():
 
 
 def test_input_size_learned_at_first_use():
-    lazy, known = Linear(2, rng=np.random.default_rng(0)), Linear(3, 2, rng=np.random.default_rng(0))
+    lazy, known = (
+        Linear(2, rng=np.random.default_rng(0)),
+        Linear(3, 2, rng=np.random.default_rng(0)),
+    )
     w = lazy.w
-    assert repr(lazy) == "Linear(?→2)" and w.lazy and lazy.in_features is None and repr(w) == "Parameter(no data yet)"
+    assert (
+        repr(lazy) == "Linear(?→2)"
+        and w.lazy
+        and lazy.in_features is None
+        and repr(w) == "Parameter(no data yet)"
+    )
     for read in (lambda: w.data, lambda: w.shape, lambda: w.sum(), lambda: w + 1):
         with pytest.raises(RuntimeError, match=r"w of Linear\(\?→2\) has no data yet"):
             read()
@@ -64,7 +72,9 @@ def test_a_bad_first_input_draws_nothing():
     with pytest.raises(TypeError):
         layer(np.ones((5, 3), int))
     for x in (np.float32(1.0), np.ones((5, 0))):
-        with pytest.raises(ValueError, match=r"Linear\(\?→2\): want input of shape \(\.\., in\), got"):
+        with pytest.raises(
+            ValueError, match=r"Linear\(\?→2\): want input of shape \(\.\., in\), got"
+        ):
             layer(x)
     assert layer.w.lazy
 
@@ -83,7 +93,9 @@ def test_no_bias():
     layer = Linear(3, 2, bias=False)
     assert layer.b is None and [n for n, _ in layer.named_parameters()] == ["w"]
     assert repr(layer) == "Linear(3→2, bias=False)"
-    np.testing.assert_array_equal(layer(np.ones((1, 3))).data[0], layer.w.data.sum(axis=0, dtype=np.float32))
+    np.testing.assert_array_equal(
+        layer(np.ones((1, 3))).data[0], layer.w.data.sum(axis=0, dtype=np.float32)
+    )
 
 
 @pytest.mark.parametrize("features", [(), (0,), (3, -1), (1, 2, 3), (2.5,), ("a", 2), (None, 3)])
@@ -101,9 +113,13 @@ def test_a_dtype_that_is_not_floating():
         Linear(3, 2, dtype=int)
 
 
-@pytest.mark.parametrize("x", [np.ones((5, 3), int), Variable([[1, 2, 3]]), [[1, 2, 3]], np.ones((1, 3), bool)])
+@pytest.mark.parametrize(
+    "x", [np.ones((5, 3), int), Variable([[1, 2, 3]]), [[1, 2, 3]], np.ones((1, 3), bool)]
+)
 def test_integers_are_refused(x):
-    with pytest.raises(TypeError, match=r"Linear\(3→2\): want floating input, got (int64|bool) \(\d, 3\)"):
+    with pytest.raises(
+        TypeError, match=r"Linear\(3→2\): want floating input, got (int64|bool) \(\d, 3\)"
+    ):
         Linear(3, 2)(x)
 
 
@@ -120,9 +136,14 @@ def test_parameters_given_by_hand():
     assert repr(layer) == "Linear(3→2)" and isinstance(layer.w, Parameter)
 
 
-@pytest.mark.parametrize("rng", [0, 7, np.random, "seed"])  # 0 above all: falsy, it would be the default unnoticed
+@pytest.mark.parametrize(
+    "rng", [0, 7, np.random, "seed"]
+)  # 0 above all: falsy, it would be the default unnoticed
 def test_rng_is_a_generator(rng):
-    with pytest.raises(TypeError, match=r"Linear: rng must be a generator such as np\.random\.default_rng\(0\), got"):
+    with pytest.raises(
+        TypeError,
+        match=r"Linear: rng must be a generator such as np\.random\.default_rng\(0\), got",
+    ):
         Linear(3, 2, rng=rng)
 
 

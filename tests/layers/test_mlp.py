@@ -63,13 +63,25 @@ def test_sequential():
     y = model(x)
     np.testing.assert_array_equal(y.data, model[3](np.tanh(model[0](x)) * 2).data)
     assert len(model) == 4 and list(model)[1] is np.tanh and model[-1] is model[3]
-    assert [name for name, _ in model.named_parameters()] == ["layers.0.w", "layers.0.b", "layers.3.w", "layers.3.b"]
+    assert [name for name, _ in model.named_parameters()] == [
+        "layers.0.w",
+        "layers.0.b",
+        "layers.3.w",
+        "layers.3.b",
+    ]
     part = model[:2]
     assert isinstance(part, Sequential) and part[0] is model[0] and len(part) == 2
     assert repr(Sequential(model, Dropout(0.1))).splitlines() == [
-        "Sequential(", "  0: Sequential(", "    0: Linear(3→4)", "    1: tanh", "    2: <lambda>",
-        "    3: Linear(4→1)", "  )", "  1: Dropout(0.1)", ")",
-    ]  # fmt: skip
+        "Sequential(",
+        "  0: Sequential(",
+        "    0: Linear(3→4)",
+        "    1: tanh",
+        "    2: <lambda>",
+        "    3: Linear(4→1)",
+        "  )",
+        "  1: Dropout(0.1)",
+        ")",
+    ]
 
 
 def test_sequential_of_nothing_is_the_identity():

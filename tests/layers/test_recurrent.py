@@ -117,7 +117,9 @@ def test_lazy(kind):
     with pytest.raises(RuntimeError, match=r"w_h of \w+\(\?→5\) has no data yet"):
         lazy.w_h.data  # drawn after w_x, so that one seed gives the same weights
     np.testing.assert_array_equal(lazy(X).data, known(X).data)
-    assert repr(lazy) == f"{kind.__name__}(3→5)" and all(p is q for p, q in zip(lazy.parameters(), held, strict=True))
+    assert repr(lazy) == f"{kind.__name__}(3→5)" and all(
+        p is q for p, q in zip(lazy.parameters(), held, strict=True)
+    )
 
 
 # ---- the carried state ---------------------------------------------------------------------------------------
@@ -158,7 +160,9 @@ def test_stateful_sequences_go_on_without_a_graph(kind):
     x = Variable(X[:, :2])
     first = layer(x)
     second = layer(X[:, 2:])
-    np.testing.assert_allclose(np.concatenate([first.data, second.data], axis=1), by_formula(layer, X), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.concatenate([first.data, second.data], axis=1), by_formula(layer, X), rtol=1e-12
+    )
     second.backward()
     assert x.grad is None and layer.steps == 0
     states = layer.state if kind is LSTM else (layer.state,)
@@ -234,7 +238,9 @@ def test_arrays_of_steps_and_copies_of_a_carried_state(kind):
     layer = made(kind)
     layer(X[:, 0])
     other = copy.deepcopy(layer)
-    np.testing.assert_array_equal(other(X[:, 1]).data, layer(X[:, 1]).data)  # each goes on from its own
+    np.testing.assert_array_equal(
+        other(X[:, 1]).data, layer(X[:, 1]).data
+    )  # each goes on from its own
     assert other.steps == layer.steps == 2 and other.state is not layer.state
 
 
@@ -257,7 +263,10 @@ def test_another_batch_size_in_the_carried_state(kind):
     layer(X[:, 0])
     state = layer.state
     for x in (np.ones((3, 3)), np.ones((3, 2, 3))):
-        with pytest.raises(ValueError, match=r"stateful=True\): the carried state is of a batch of 2, the input of 3"):
+        with pytest.raises(
+            ValueError,
+            match=r"stateful=True\): the carried state is of a batch of 2, the input of 3",
+        ):
             layer(x)
     assert layer.state is state and layer.steps == 1
 
@@ -267,7 +276,11 @@ def test_another_batch_size_in_the_carried_state(kind):
     ("x", "error", "complaint"),
     [
         (np.ones((2, 0, 3)), ValueError, r"want input .* time > 0, got \(2, 0, 3\)"),
-        (np.ones(3), ValueError, r"want input \(batch, in\) or \(batch, time, in\), time > 0, got \(3,\)"),
+        (
+            np.ones(3),
+            ValueError,
+            r"want input \(batch, in\) or \(batch, time, in\), time > 0, got \(3,\)",
+        ),
         (np.ones((1, 2, 2, 3)), ValueError, r"want input \(batch, in\)"),
         (np.ones((2, 4)), ValueError, r"want input of shape \(\.\., 3\), got \(2, 4\)"),
         (np.ones((2, 3), int), TypeError, r"want floating input, got int64"),

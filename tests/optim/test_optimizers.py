@@ -73,7 +73,9 @@ class Plain:
 
 def give(params, missing=()):
     """Random gradients, None for the missing ones."""
-    gradients = [None if i in missing else RNG.standard_normal(p.shape) for i, p in enumerate(params)]
+    gradients = [
+        None if i in missing else RNG.standard_normal(p.shape) for i, p in enumerate(params)
+    ]
     for p, g in zip(params, gradients, strict=True):
         p.grad = g
     return gradients
@@ -95,12 +97,16 @@ def test_formula(kind):
         for p, g in zip(params, kept, strict=True):
             np.testing.assert_array_equal(p.grad.data, g)
     plain.check(params)
-    assert params[2].data.shape == () and isinstance(params[2].data, np.ndarray) and optimizer.t == 10
+    assert (
+        params[2].data.shape == () and isinstance(params[2].data, np.ndarray) and optimizer.t == 10
+    )
 
 
 @each_kind
 def test_sizes_around_the_blocks(kind):
-    params = new_params((SMALL,), (SMALL + 1,), (2 * BLOCK + 7,), (5,), *[(SMALL - 1,)] * 5, (BLOCK,))
+    params = new_params(
+        (SMALL,), (SMALL + 1,), (2 * BLOCK + 7,), (5,), *[(SMALL - 1,)] * 5, (BLOCK,)
+    )
     optimizer, plain = KINDS[kind][0](params), Plain(kind, params)
     for _ in range(3):
         plain.update(give(params))
@@ -232,7 +238,10 @@ def test_state_goes_on_bit_for_bit(kind, tmp_path):
             q.grad = g
         optimizer.update()
         other.update()
-    assert all((p.data == q.data).all() for p, q in zip(params, others, strict=True)) and other.t == optimizer.t == 6
+    assert (
+        all((p.data == q.data).all() for p, q in zip(params, others, strict=True))
+        and other.t == optimizer.t == 6
+    )
 
 
 def test_a_state_that_does_not_fit_changes_nothing():
@@ -242,9 +251,14 @@ def test_a_state_that_does_not_fit_changes_nothing():
     optimizer.update()
     good = optimizer.state_dict()
     for change, message in [
-        (lambda s: s.pop("0.m"), r"0\.m: got none, want \(3,\)"), (lambda s: s.update(extra=1), "extra: .* want none"),
-        (lambda s: s.pop("t"), "t: got none"), (lambda s: [s.pop(k) for k in ("1.t", "1.m", "1.v")], "1.t: got none"),
-        (lambda s: s.update(betas=np.array([0.5, 0.5])), r"betas: got \[0\.5, 0\.5\], want \[0\.9, 0\.999\]"),
+        (lambda s: s.pop("0.m"), r"0\.m: got none, want \(3,\)"),
+        (lambda s: s.update(extra=1), "extra: .* want none"),
+        (lambda s: s.pop("t"), "t: got none"),
+        (lambda s: [s.pop(k) for k in ("1.t", "1.m", "1.v")], "1.t: got none"),
+        (
+            lambda s: s.update(betas=np.array([0.5, 0.5])),
+            r"betas: got \[0\.5, 0\.5\], want \[0\.9, 0\.999\]",
+        ),
         (lambda s: s.update({"2.t": 0}), "2.t: .* want none"),
         (lambda s: s.update({"1.v": np.ones(3)}), r"1\.v: got \(3,\), want \(4,\)"),
     ]:
@@ -322,7 +336,10 @@ def test_a_resized_parameter_is_pickled_as_new():
     params[1].cleargrad()
     params[1].data = np.ones(5)
     other = pickle.loads(pickle.dumps(optimizer))
-    assert other.state_dict().keys() == optimizer.state_dict().keys() and other.params[1].data.tolist() == [1.0] * 5
+    assert (
+        other.state_dict().keys() == optimizer.state_dict().keys()
+        and other.params[1].data.tolist() == [1.0] * 5
+    )
 
 
 def test_copies_are_independent():
@@ -401,11 +418,14 @@ def test_memory_is_flat():
 def test_refused():
     p = Parameter([1.0])
     for make, error, message in [
-        (lambda: optim.SGD([]), ValueError, "empty"), (lambda: optim.SGD([np.ones(2)]), TypeError, "ndarray"),
-        (lambda: optim.SGD([p * 2]), TypeError, "recorded result"), (lambda: optim.SGD([p], lr=-1), ValueError, "lr"),
+        (lambda: optim.SGD([]), ValueError, "empty"),
+        (lambda: optim.SGD([np.ones(2)]), TypeError, "ndarray"),
+        (lambda: optim.SGD([p * 2]), TypeError, "recorded result"),
+        (lambda: optim.SGD([p], lr=-1), ValueError, "lr"),
         (lambda: optim.SGD([p, Variable(1.0, requires_grad=False)]), TypeError, "does not require"),
         (lambda: optim.SGD([p], lr=True), TypeError, "lr"),
-        (lambda: optim.SGD([p], lr="fast"), TypeError, "lr"), (lambda: optim.SGD([p], lr=np.nan), ValueError, "lr"),
+        (lambda: optim.SGD([p], lr="fast"), TypeError, "lr"),
+        (lambda: optim.SGD([p], lr=np.nan), ValueError, "lr"),
         (lambda: optim.Adam([p], betas=(1.0, 0.9)), ValueError, "beta"),
         (lambda: optim.Adam([p], eps=0), ValueError, "eps"),
         (lambda: optim.Momentum([p], momentum=1), ValueError, "momentum"),
@@ -443,7 +463,9 @@ def test_refused():
 def test_hooks_are_exact_when_gradients_are_shared():
     """y = a + b gives both leaves the same gradient: decaying one must not reach the other, nor its .grad."""
     a, b = Variable([1.0, 2.0]), Variable([10.0, 20.0])
-    optimizer = optim.SGD([a, b], lr=1.0, hooks=[optim.hooks.WeightDecay(0.5), optim.hooks.ClipGrad(1.0)])
+    optimizer = optim.SGD(
+        [a, b], lr=1.0, hooks=[optim.hooks.WeightDecay(0.5), optim.hooks.ClipGrad(1.0)]
+    )
     (a + b).sum().backward()
     g = np.array([1.0, 1.0, 1.0, 1.0]) + 0.5 * np.array([1.0, 2.0, 10.0, 20.0])
     optimizer.update()
@@ -482,7 +504,9 @@ def test_the_norm_of_many_float32_gradients_is_exact():
     p.grad = RNG.standard_normal(p.shape).astype(np.float32)
     q.grad = np.ones(1, np.float32)
     optim.SGD([p, q], hooks=clip).update()
-    assert clip.last_norm == pytest.approx(np.sqrt((p.grad.data.astype(float) ** 2).sum() + 1), rel=1e-12)
+    assert clip.last_norm == pytest.approx(
+        np.sqrt((p.grad.data.astype(float) ** 2).sum() + 1), rel=1e-12
+    )
 
 
 def test_values_that_a_hook_gives_are_kept():

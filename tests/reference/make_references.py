@@ -32,7 +32,9 @@ def write(name, cases):
     index = [
         {
             **{key: value for key, value in case.items() if isinstance(value, str)},
-            "shapes": {key: np.shape(value) for key, value in case.items() if not isinstance(value, str)},
+            "shapes": {
+                key: np.shape(value) for key, value in case.items() if not isinstance(value, str)
+            },
         }
         for case in cases
     ]
@@ -41,7 +43,9 @@ def write(name, cases):
     assert np.isfinite(numbers).all()
     path, text = HERE / name, json.dumps(index)
     np.savez_compressed(path, origin=np.array(ORIGIN), index=np.array(text), numbers=numbers)
-    print(f"{name}: {len(cases)} cases, {numbers.size} numbers, {path.stat().st_size} bytes; {ORIGIN}")
+    print(
+        f"{name}: {len(cases)} cases, {numbers.size} numbers, {path.stat().st_size} bytes; {ORIGIN}"
+    )
 
 
 # --- functions: minidl's call as text, the same function in PyTorch, sample inputs
@@ -56,7 +60,9 @@ def torch_where(condition, x, y):
 
 
 def torch_cross_entropy(x, labels, **kwargs):
-    return TF.cross_entropy(torch.movedim(x, -1, 1) if x.ndim > 2 else x, torch.tensor(labels), **kwargs)
+    return TF.cross_entropy(
+        torch.movedim(x, -1, 1) if x.ndim > 2 else x, torch.tensor(labels), **kwargs
+    )
 
 
 def torch_binary_cross_entropy(y, t):
@@ -95,15 +101,25 @@ FUNCTIONS = [
     ("F.maximum(x, y)", torch.maximum, {"x": normal(2, 3), "y": normal(3)}),
     ("F.minimum(x, y)", torch.minimum, {"x": normal(2, 1), "y": normal(2, 3)}),
     ("F.maximum(x, 0.3) * x", lambda x: torch.maximum(x, torch.tensor(0.3)) * x, {"x": normal(6)}),
-    (f"F.where(np.array({MASK}), x, y)", lambda x, y: torch_where(MASK, x, y),
-     {"x": normal(2, 3), "y": normal(3)}),
-    ("F.where(x > 0, x * x, F.exp(x))", lambda x: torch.where(x > 0, x * x, torch.exp(x)), {"x": normal(6)}),
+    (
+        f"F.where(np.array({MASK}), x, y)",
+        lambda x, y: torch_where(MASK, x, y),
+        {"x": normal(2, 3), "y": normal(3)},
+    ),
+    (
+        "F.where(x > 0, x * x, F.exp(x))",
+        lambda x: torch.where(x > 0, x * x, torch.exp(x)),
+        {"x": normal(6)},
+    ),
     ("F.clip(x, -0.5, 0.8) ** 2", lambda x: torch.clip(x, -0.5, 0.8) ** 2, {"x": normal(3, 4)}),
     # reductions
     ("F.sum(x)", torch.sum, {"x": normal(2, 3)}),
     ("F.sum(x * x, axis=1)", lambda x: (x * x).sum(1), {"x": normal(2, 3)}),
-    ("F.sum(x ** 3, axis=(0, -1), keepdims=True)", lambda x: (x**3).sum((0, 2), True),
-     {"x": normal(2, 3, 2)}),
+    (
+        "F.sum(x ** 3, axis=(0, -1), keepdims=True)",
+        lambda x: (x**3).sum((0, 2), True),
+        {"x": normal(2, 3, 2)},
+    ),
     ("F.mean(x * x)", lambda x: (x * x).mean(), {"x": normal(2, 3)}),
     ("F.mean(x ** 3, axis=(0, 2))", lambda x: (x**3).mean((0, 2)), {"x": normal(2, 3, 2)}),
     ("F.var(x)", lambda x: torch.var(x, correction=0), {"x": normal(2, 3)}),
@@ -115,8 +131,11 @@ FUNCTIONS = [
     ),
     ("F.max(x) ** 2", lambda x: x.max() ** 2, {"x": normal(2, 3)}),
     ("F.max(x, axis=1) ** 2", lambda x: torch.amax(x, 1) ** 2, {"x": normal(2, 3)}),
-    ("F.min(x ** 3, axis=(0, 2), keepdims=True)", lambda x: torch.amin(x**3, (0, 2), True),
-     {"x": normal(2, 3, 2)}),
+    (
+        "F.min(x ** 3, axis=(0, 2), keepdims=True)",
+        lambda x: torch.amin(x**3, (0, 2), True),
+        {"x": normal(2, 3, 2)},
+    ),
     ("F.max(x, axis=1)", lambda x: torch.amax(x, 1), {"x": TIES}),
     ("F.min(x)", torch.amin, {"x": TIES}),
     # matrix products
@@ -136,17 +155,32 @@ FUNCTIONS = [
     ("F.swapaxes(x, 0, 2) ** 2", lambda x: x.swapaxes(0, 2) ** 2, {"x": normal(2, 3, 2)}),
     ("F.expand_dims(x, 1) ** 2", lambda x: x[:, None] ** 2, {"x": normal(2, 3)}),
     ("F.squeeze(x, axis=1) ** 2", lambda x: x.squeeze(1) ** 2, {"x": normal(2, 1, 3)}),
-    ("F.broadcast_to(x, (2, 2, 3)) ** 2", lambda x: torch.broadcast_to(x, (2, 2, 3)) ** 2,
-     {"x": normal(2, 1)}),
+    (
+        "F.broadcast_to(x, (2, 2, 3)) ** 2",
+        lambda x: torch.broadcast_to(x, (2, 2, 3)) ** 2,
+        {"x": normal(2, 1)},
+    ),
     ("F.sum_to(x, (3, 1)) ** 2", lambda x: x.sum_to_size(3, 1) ** 2, {"x": normal(2, 3, 2)}),
-    ("F.concatenate([x, y * x[:1]], axis=0) ** 2", lambda x, y: torch.cat([x, y * x[:1]]) ** 2,
-     {"x": normal(2, 3), "y": normal(1, 3)}),
-    ("F.concatenate((x, y), axis=-1) ** 3", lambda x, y: torch.cat((x, y), -1) ** 3,
-     {"x": normal(2, 3), "y": normal(2, 1)}),
-    ("F.stack([x, y, x], axis=1) ** 2", lambda x, y: torch.stack([x, y, x], 1) ** 2,
-     {"x": normal(3), "y": normal(3)}),
-    ("F.multiply(*F.split(x, 2, axis=1))", lambda x: torch.multiply(*x.tensor_split(2, 1)),
-     {"x": normal(2, 4)}),
+    (
+        "F.concatenate([x, y * x[:1]], axis=0) ** 2",
+        lambda x, y: torch.cat([x, y * x[:1]]) ** 2,
+        {"x": normal(2, 3), "y": normal(1, 3)},
+    ),
+    (
+        "F.concatenate((x, y), axis=-1) ** 3",
+        lambda x, y: torch.cat((x, y), -1) ** 3,
+        {"x": normal(2, 3), "y": normal(2, 1)},
+    ),
+    (
+        "F.stack([x, y, x], axis=1) ** 2",
+        lambda x, y: torch.stack([x, y, x], 1) ** 2,
+        {"x": normal(3), "y": normal(3)},
+    ),
+    (
+        "F.multiply(*F.split(x, 2, axis=1))",
+        lambda x: torch.multiply(*x.tensor_split(2, 1)),
+        {"x": normal(2, 4)},
+    ),
     ("F.split(x, [1, 3])[1] ** 2", lambda x: x.tensor_split([1, 3])[1] ** 2, {"x": normal(4, 2)}),
     # indexing
     ("x[1] ** 2", lambda x: x[1] ** 2, {"x": normal(3, 2)}),
@@ -155,12 +189,22 @@ FUNCTIONS = [
     ("x[::-1] ** 2", lambda x: x.flip(0) ** 2, {"x": normal(3, 2)}),
     ("x[..., None, 1] ** 2", lambda x: x[..., None, 1] ** 2, {"x": normal(2, 3)}),
     ("x[np.array([0, 2, 2, 0, -1])] ** 2", lambda x: x[[0, 2, 2, 0, -1]] ** 2, {"x": normal(3, 2)}),
-    ("x[np.array([0, 1, 1]), np.array([2, 0, 0])] ** 2", lambda x: x[[0, 1, 1], [2, 0, 0]] ** 2,
-     {"x": normal(2, 3)}),
-    ("x[:, np.array([[0, 1], [1, 1]])] ** 2", lambda x: x[:, torch.tensor([[0, 1], [1, 1]])] ** 2,
-     {"x": normal(3, 2)}),
+    (
+        "x[np.array([0, 1, 1]), np.array([2, 0, 0])] ** 2",
+        lambda x: x[[0, 1, 1], [2, 0, 0]] ** 2,
+        {"x": normal(2, 3)},
+    ),
+    (
+        "x[:, np.array([[0, 1], [1, 1]])] ** 2",
+        lambda x: x[:, torch.tensor([[0, 1], [1, 1]])] ** 2,
+        {"x": normal(3, 2)},
+    ),
     (f"x[np.array({MASK})] ** 2", lambda x: x[torch.tensor(MASK)] ** 2, {"x": normal(2, 3)}),
-    ("F.take(x, np.array([2, 0, 2]), axis=1) ** 2", lambda x: x[:, [2, 0, 2]] ** 2, {"x": normal(2, 3)}),
+    (
+        "F.take(x, np.array([2, 0, 2]), axis=1) ** 2",
+        lambda x: x[:, [2, 0, 2]] ** 2,
+        {"x": normal(2, 3)},
+    ),
     # activations
     ("F.relu(x) * x", lambda x: TF.relu(x) * x, {"x": normal(2, 3)}),
     ("F.relu(x)", TF.relu, {"x": np.array([-2.0, 0.0, 3.0])}),
@@ -175,32 +219,72 @@ FUNCTIONS = [
     ("F.leaky_relu(x, 0.2) ** 2", lambda x: TF.leaky_relu(x, 0.2) ** 2, {"x": normal(2, 3)}),
     ("F.softplus(x)", TF.softplus, {"x": 2 * normal(2, 3)}),
     ("F.gelu(x)", TF.gelu, {"x": 2 * normal(2, 3)}),
-    ("F.gelu(x, approximate=True)", lambda x: TF.gelu(x, approximate="tanh"), {"x": 2 * normal(2, 3)}),
-    (f"F.mask_fill(x, np.array({MASK}), -3.0) ** 2",
-     lambda x: x.masked_fill(torch.tensor(MASK), -3.0) ** 2, {"x": normal(2, 3)}),
-    (f"F.softmax(F.mask_fill(x, np.array({MASK}), -np.inf))",
-     lambda x: TF.softmax(x.masked_fill(torch.tensor(MASK), -torch.inf), -1), {"x": normal(2, 3)}),
+    (
+        "F.gelu(x, approximate=True)",
+        lambda x: TF.gelu(x, approximate="tanh"),
+        {"x": 2 * normal(2, 3)},
+    ),
+    (
+        f"F.mask_fill(x, np.array({MASK}), -3.0) ** 2",
+        lambda x: x.masked_fill(torch.tensor(MASK), -3.0) ** 2,
+        {"x": normal(2, 3)},
+    ),
+    (
+        f"F.softmax(F.mask_fill(x, np.array({MASK}), -np.inf))",
+        lambda x: TF.softmax(x.masked_fill(torch.tensor(MASK), -torch.inf), -1),
+        {"x": normal(2, 3)},
+    ),
     # layers' functions and losses
-    ("F.linear(x, w, b)", lambda x, w, b: TF.linear(x, w.T, b),
-     {"x": normal(2, 3), "w": normal(3, 2), "b": normal(2)}),
+    (
+        "F.linear(x, w, b)",
+        lambda x, w, b: TF.linear(x, w.T, b),
+        {"x": normal(2, 3), "w": normal(3, 2), "b": normal(2)},
+    ),
     ("F.linear(x, w)", lambda x, w: TF.linear(x, w.T), {"x": normal(2, 2, 3), "w": normal(3, 2)}),
-    ("F.tanh(F.linear(x, w, b))", lambda x, w, b: torch.tanh(TF.linear(x, w.T, b)),
-     {"x": normal(2, 2, 3), "w": normal(3, 2), "b": normal(2)}),
+    (
+        "F.tanh(F.linear(x, w, b))",
+        lambda x, w, b: torch.tanh(TF.linear(x, w.T, b)),
+        {"x": normal(2, 2, 3), "w": normal(3, 2), "b": normal(2)},
+    ),
     ("F.mean_squared_error(x, y)", TF.mse_loss, {"x": normal(2, 3), "y": normal(2, 3)}),
-    ("F.huber(x, y, 0.7)", lambda x, y: TF.huber_loss(x, y, delta=0.7), {"x": normal(2, 3), "y": normal(2, 3)}),
-    ("F.binary_cross_entropy(F.sigmoid(x), np.array([0.0, 0.4, 1.0]))",
-     lambda x: torch_binary_cross_entropy(TF.sigmoid(x), torch.tensor([0.0, 0.4, 1.0])), {"x": normal(3)}),
-    ("F.binary_cross_entropy_with_logits(x, np.array([0.0, 1.0, 0.4, 0.4, 0.0, 1.0]))",
-     lambda x: TF.binary_cross_entropy_with_logits(x, torch.tensor([0.0, 1.0, 0.4, 0.4, 0.0, 1.0])),
-     {"x": EXTREME}),
-    ("F.cross_entropy(x, np.array([2, 0]))", lambda x: torch_cross_entropy(x, [2, 0]), {"x": normal(2, 3)}),
-    ("F.cross_entropy(x, np.array([2, 0]))", lambda x: torch_cross_entropy(x, [2, 0]),
-     {"x": np.array([[1000.0, 0.0, -1000.0], [3.0, 2.0, 900.0]])}),
-    ("F.cross_entropy(x, np.array([2, -100, 1, -100]))",
-     lambda x: torch_cross_entropy(x, [2, -100, 1, -100]), {"x": normal(4, 3)}),
-    ("F.cross_entropy(x, np.array([[2, 1, 0], [1, 1, 2]]), ignore_index=1)",
-     lambda x: torch_cross_entropy(x, [[2, 1, 0], [1, 1, 2]], ignore_index=1), {"x": normal(2, 3, 3)}),
-]  # fmt: skip
+    (
+        "F.huber(x, y, 0.7)",
+        lambda x, y: TF.huber_loss(x, y, delta=0.7),
+        {"x": normal(2, 3), "y": normal(2, 3)},
+    ),
+    (
+        "F.binary_cross_entropy(F.sigmoid(x), np.array([0.0, 0.4, 1.0]))",
+        lambda x: torch_binary_cross_entropy(TF.sigmoid(x), torch.tensor([0.0, 0.4, 1.0])),
+        {"x": normal(3)},
+    ),
+    (
+        "F.binary_cross_entropy_with_logits(x, np.array([0.0, 1.0, 0.4, 0.4, 0.0, 1.0]))",
+        lambda x: TF.binary_cross_entropy_with_logits(
+            x, torch.tensor([0.0, 1.0, 0.4, 0.4, 0.0, 1.0])
+        ),
+        {"x": EXTREME},
+    ),
+    (
+        "F.cross_entropy(x, np.array([2, 0]))",
+        lambda x: torch_cross_entropy(x, [2, 0]),
+        {"x": normal(2, 3)},
+    ),
+    (
+        "F.cross_entropy(x, np.array([2, 0]))",
+        lambda x: torch_cross_entropy(x, [2, 0]),
+        {"x": np.array([[1000.0, 0.0, -1000.0], [3.0, 2.0, 900.0]])},
+    ),
+    (
+        "F.cross_entropy(x, np.array([2, -100, 1, -100]))",
+        lambda x: torch_cross_entropy(x, [2, -100, 1, -100]),
+        {"x": normal(4, 3)},
+    ),
+    (
+        "F.cross_entropy(x, np.array([[2, 1, 0], [1, 1, 2]]), ignore_index=1)",
+        lambda x: torch_cross_entropy(x, [[2, 1, 0], [1, 1, 2]], ignore_index=1),
+        {"x": normal(2, 3, 3)},
+    ),
+]
 
 
 class JaxFunctions:
@@ -244,7 +328,9 @@ class JaxFunctions:
 
     def cross_entropy(self, x, labels, ignore_index=-100):
         kept = labels != ignore_index
-        logs = jnp.take_along_axis(jax.nn.log_softmax(x), np.where(kept, labels, 0)[..., None], -1)[..., 0]
+        logs = jnp.take_along_axis(jax.nn.log_softmax(x), np.where(kept, labels, 0)[..., None], -1)[
+            ..., 0
+        ]
         return -jnp.where(kept, logs, 0).sum() / kept.sum()
 
 
@@ -277,24 +363,40 @@ def function_case(call, torch_function, inputs):
     n = len(inputs)
     parts = {"u": u, "value": result[0]}
     for name, v, g, h in zip(inputs, vs, result[1 : 1 + n], result[1 + n :], strict=True):
-        parts |= {f"input {name}": inputs[name], f"v {name}": v, f"first {name}": g, f"second {name}": h}
+        parts |= {
+            f"input {name}": inputs[name],
+            f"v {name}": v,
+            f"first {name}": g,
+            f"second {name}": h,
+        }
     return {"call": call, **parts}
 
 
 # --- trajectories: model, loss and optimizer as minidl's text; data; initial weights, losses, final weights
 
-HOOKS = {"": (None, 0.0), "WeightDecay(0.02)": (None, 0.02), "ClipGrad(0.15)": (0.15, 0.0),
-         "ClipGrad(0.15), WeightDecay(0.02)": (0.15, 0.02)}  # fmt: skip
+HOOKS = {
+    "": (None, 0.0),
+    "WeightDecay(0.02)": (None, 0.02),
+    "ClipGrad(0.15)": (0.15, 0.0),
+    "ClipGrad(0.15), WeightDecay(0.02)": (0.15, 0.02),
+}
 OPTIMIZERS = {
     "SGD(model, lr=0.1": (torch.optim.SGD, {"lr": 0.1}),
     "Momentum(model, lr=0.1, momentum=0.9": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}),
     "Momentum(model, lr=0.1, momentum=0.9, nesterov=True": (
-        torch.optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
+        torch.optim.SGD,
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    ),
     "Adam(model, lr=0.02": (torch.optim.Adam, {"lr": 0.02}),
     "Adam(model, lr=0.02, betas=(0.8, 0.95), eps=1e-4": (
-        torch.optim.Adam, {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-4}),
-    "AdamW(model, lr=0.02, weight_decay=0.01": (torch.optim.AdamW, {"lr": 0.02, "weight_decay": 0.01}),
-}  # fmt: skip
+        torch.optim.Adam,
+        {"lr": 0.02, "betas": (0.8, 0.95), "eps": 1e-4},
+    ),
+    "AdamW(model, lr=0.02, weight_decay=0.01": (
+        torch.optim.AdamW,
+        {"lr": 0.02, "weight_decay": 0.01},
+    ),
+}
 
 
 def torch_mlp(activation):
@@ -316,8 +418,17 @@ def torch_lstm(x, w_x, w_h, b, w, c):
         return torch.cat([i, f, u, o], -1)
 
     state = torch.zeros(1, len(x), len(w_h))
-    h, _, _ = torch.lstm(x, (state, state), [gates(w_x).T, gates(w_h).T, gates(b), 0 * b],
-                         True, 1, 0.0, True, False, True)  # fmt: skip
+    h, _, _ = torch.lstm(
+        x,
+        (state, state),
+        [gates(w_x).T, gates(w_h).T, gates(b), 0 * b],
+        True,
+        1,
+        0.0,
+        True,
+        False,
+        True,
+    )
     return TF.linear(h[:, -1], w.T, c)
 
 
@@ -332,25 +443,51 @@ LABELS = rng.integers(0, 3, size=16)
 # minidl's model and loss, PyTorch's, parameters, inputs and targets
 MODELS = {
     "mlp tanh": (
-        "MLP([8, 3], activation=F.tanh, dtype=np.float64)", "mean_squared_error",
-        torch_mlp(torch.tanh), TF.mse_loss, weights(*MLP), normal(16, 4), normal(16, 3)),
+        "MLP([8, 3], activation=F.tanh, dtype=np.float64)",
+        "mean_squared_error",
+        torch_mlp(torch.tanh),
+        TF.mse_loss,
+        weights(*MLP),
+        normal(16, 4),
+        normal(16, 3),
+    ),
     "mlp relu": (
-        "MLP([8, 3], activation=F.relu, dtype=np.float64)", "cross_entropy",
-        torch_mlp(torch.relu), TF.cross_entropy, weights(*MLP), normal(16, 4), LABELS),
+        "MLP([8, 3], activation=F.relu, dtype=np.float64)",
+        "cross_entropy",
+        torch_mlp(torch.relu),
+        TF.cross_entropy,
+        weights(*MLP),
+        normal(16, 4),
+        LABELS,
+    ),
     "rnn": (
-        "Last(RNN(3, 5, dtype=np.float64), Linear(5, 2, dtype=np.float64))", "mean_squared_error",
-        torch_rnn, TF.mse_loss, weights(*RNN), normal(4, 6, 3), normal(4, 2)),
+        "Last(RNN(3, 5, dtype=np.float64), Linear(5, 2, dtype=np.float64))",
+        "mean_squared_error",
+        torch_rnn,
+        TF.mse_loss,
+        weights(*RNN),
+        normal(4, 6, 3),
+        normal(4, 2),
+    ),
     "lstm": (
-        "Last(LSTM(3, 5, dtype=np.float64), Linear(5, 2, dtype=np.float64))", "mean_squared_error",
-        torch_lstm, TF.mse_loss, weights(*LSTM), normal(4, 6, 3), normal(4, 2)),
-}  # fmt: skip
+        "Last(LSTM(3, 5, dtype=np.float64), Linear(5, 2, dtype=np.float64))",
+        "mean_squared_error",
+        torch_lstm,
+        TF.mse_loss,
+        weights(*LSTM),
+        normal(4, 6, 3),
+        normal(4, 2),
+    ),
+}
 
 
 def trajectory_case(model, optimizer, hooks="", *, steps=25, schedule=None):
     text, loss_name, forward, loss_function, initial, x, t = MODELS[model]
     make, kwargs = OPTIMIZERS[optimizer]
     max_norm, decay = HOOKS[hooks]
-    own_decay = decay and make is not torch.optim.AdamW  # AdamW's argument is another thing: by hand, below
+    own_decay = (
+        decay and make is not torch.optim.AdamW
+    )  # AdamW's argument is another thing: by hand, below
     params = [torch.tensor(w, requires_grad=True) for w in initial]
     updater = make(params, **kwargs, **({"weight_decay": decay} if own_decay else {}))
     scheduler = schedule and schedule(updater)
@@ -373,10 +510,21 @@ def trajectory_case(model, optimizer, hooks="", *, steps=25, schedule=None):
         losses.append(loss.item())
     assert max_norm is None or clipped > 0, (model, optimizer, losses)
     rate = f"lr={kwargs['lr']}"
-    call = optimizer.replace(rate, f"lr=schedules.cosine({kwargs['lr']}, {steps})") if schedule else optimizer
+    call = (
+        optimizer.replace(rate, f"lr=schedules.cosine({kwargs['lr']}, {steps})")
+        if schedule
+        else optimizer
+    )
     if hooks:
         call += ", hooks=[" + ", ".join(f"hooks.{hook}" for hook in hooks.split(", ")) + "]"
-    case = {"model": text, "loss": loss_name, "optimizer": call + ")", "x": x, "t": t, "losses": losses}
+    case = {
+        "model": text,
+        "loss": loss_name,
+        "optimizer": call + ")",
+        "x": x,
+        "t": t,
+        "losses": losses,
+    }
     case |= {f"initial {i}": w for i, w in enumerate(initial)}
     return case | {f"final {i}": p.detach().numpy() for i, p in enumerate(params)}
 

@@ -20,7 +20,9 @@ def main():
     torch.manual_seed(0)
     models = {
         "linear": nn.Linear(3, 4),
-        "sequential": nn.Sequential(nn.Linear(3, 7), nn.Tanh(), nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 3)),
+        "sequential": nn.Sequential(
+            nn.Linear(3, 7), nn.Tanh(), nn.Linear(7, 6), nn.Tanh(), nn.Linear(6, 3)
+        ),
         "rnn": nn.RNN(3, 5, batch_first=True),
         "lstm": nn.LSTM(3, 5, batch_first=True),
         "two lstms": nn.LSTM(3, 5, num_layers=2, batch_first=True),

@@ -32,7 +32,9 @@ def digest(*arrays: Any) -> str:
 
 def net(seed: int, *middle: Any) -> layers.Sequential:
     rng = np.random.default_rng(seed)
-    return layers.Sequential(layers.Linear(5, 16, rng=rng), np.tanh, *middle, layers.Linear(16, 3, rng=rng))
+    return layers.Sequential(
+        layers.Linear(5, 16, rng=rng), np.tanh, *middle, layers.Linear(16, 3, rng=rng)
+    )
 
 
 def batch(seed: int) -> tuple[Any, Any]:
@@ -131,8 +133,15 @@ def compiled(seed: int, steps: int) -> str:
 
 
 WORK: list[Callable[[int, int], str]] = [
-    training, recurrent, recording_off, evaluating, careful, transforming, compiled, training,
-]  # fmt: skip
+    training,
+    recurrent,
+    recording_off,
+    evaluating,
+    careful,
+    transforming,
+    compiled,
+    training,
+]
 
 
 def threads(number: int, steps: int, seed: int = 0) -> tuple[int, list[str]]:
@@ -159,7 +168,9 @@ def threads(number: int, steps: int, seed: int = 0) -> tuple[int, list[str]]:
             worker.join()
     finally:
         sys.setswitchinterval(interval)
-    wrong = [f"{jobs[i][0].__name__}: {b}" for i, (a, b) in enumerate(zip(alone, together)) if a != b]
+    wrong = [
+        f"{jobs[i][0].__name__}: {b}" for i, (a, b) in enumerate(zip(alone, together)) if a != b
+    ]
     return number - len(wrong), wrong
 
 
@@ -171,7 +182,9 @@ def chain(length: int, seed: int = 0) -> tuple[Variable, Variable, float]:
     rng = np.random.default_rng(seed)
     x = Variable(1.5)
     y, slope, made = x * x, 1.0, 1
-    for kind, c in zip(rng.integers(0, 4, length).tolist(), rng.uniform(-0.01, 0.01, length).tolist()):
+    for kind, c in zip(
+        rng.integers(0, 4, length).tolist(), rng.uniform(-0.01, 0.01, length).tolist()
+    ):
         if made >= length:
             break
         if kind == 0:

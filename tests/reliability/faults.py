@@ -34,8 +34,13 @@ def arrays(seed: int = 0, n: int = 40) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     w = rng.standard_normal((n, 7)).astype(np.float32)
     return {
-        "layers.0.w": w, "layers.0.b": w.T[:, ::2].astype(np.float64), "columns": np.asfortranarray(w),
-        "t": np.int64(3), "empty": np.zeros((0, 3), np.float32), "mask": w[:, 0] > 0, "half": w[0].astype(np.float16),
+        "layers.0.w": w,
+        "layers.0.b": w.T[:, ::2].astype(np.float64),
+        "columns": np.asfortranarray(w),
+        "t": np.int64(3),
+        "empty": np.zeros((0, 3), np.float32),
+        "mask": w[:, 0] > 0,
+        "half": w[0].astype(np.float16),
     }
 
 
@@ -46,7 +51,9 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all((p.dtype, p.shape, p.tobytes()) == (q.dtype, q.shape, q.tobytes()) for p, q in pairs)
 
 
-def outcome(path: Path, expected: dict[str, Any] | None, read: Callable[[Path], Any] = minidl.load) -> str:
+def outcome(
+    path: Path, expected: dict[str, Any] | None, read: Callable[[Path], Any] = minidl.load
+) -> str:
     """What reading a file comes to: refused is a ValueError, the only error that a file's content may cause."""
     try:
         found = read(path)
@@ -57,7 +64,9 @@ def outcome(path: Path, expected: dict[str, Any] | None, read: Callable[[Path], 
     return WHOLE if expected is not None and same(found, expected) else WRONG
 
 
-def truncations(path: Path, step: int = 64, read: Callable[[Path], Any] = minidl.load) -> Counter[str]:
+def truncations(
+    path: Path, step: int = 64, read: Callable[[Path], Any] = minidl.load
+) -> Counter[str]:
     """Every prefix of the file whose length is a multiple of ``step``, the file itself not among them."""
     content, expected, found = path.read_bytes(), read(path), Counter[str]()
     for length in range(0, len(content), step):
@@ -79,17 +88,30 @@ def flips(path: Path, step: int = 1, read: Callable[[Path], Any] = minidl.load) 
     return found
 
 
-def scrambles(path: Path, trials: int, seed: int = 0, read: Callable[[Path], Any] = minidl.load) -> Counter[str]:
+def scrambles(
+    path: Path, trials: int, seed: int = 0, read: Callable[[Path], Any] = minidl.load
+) -> Counter[str]:
     """Random damage: up to four times a run of bytes overwritten, cut out, put in twice, or moved elsewhere."""
-    rng, content, expected, found = random.Random(seed), path.read_bytes(), read(path), Counter[str]()
+    rng, content, expected, found = (
+        random.Random(seed),
+        path.read_bytes(),
+        read(path),
+        Counter[str](),
+    )
     for _ in range(trials):
         changed = content
         for _ in range(rng.randint(1, 4)):
             at, other = rng.randrange(len(changed) + 1), rng.randrange(len(changed) + 1)
             run = changed[at : at + rng.choice((1, 2, 4, 8, 64, 512))]
             rest, kind = changed[:at] + changed[at + len(run) :], rng.randrange(5)
-            put = [rng.randbytes(len(run)), b"", run + run, bytes(len(run)), b"\xff" * len(run)][kind]
-            changed = rest[:other] + run + rest[other:] if rng.random() < 0.2 else rest[:at] + put + rest[at:]
+            put = [rng.randbytes(len(run)), b"", run + run, bytes(len(run)), b"\xff" * len(run)][
+                kind
+            ]
+            changed = (
+                rest[:other] + run + rest[other:]
+                if rng.random() < 0.2
+                else rest[:at] + put + rest[at:]
+            )
         path.write_bytes(changed)
         result = outcome(path, expected, read)
         found["undamaged after all" if changed == content else result] += 1
@@ -123,8 +145,12 @@ def full_disks(path: Path, step: int = 64) -> Counter[str]:
             found["saved all the same"] += 1
         except OSError as error:
             clear = str(path) in str(error) and "untouched" in str(error)
-            kept = outcome(path, old) == WHOLE and [p.name for p in path.parent.iterdir()] == [path.name]
-            found["a clear error, the old file whole" if clear and kept else f"{WRONG}: {error}"] += 1
+            kept = outcome(path, old) == WHOLE and [p.name for p in path.parent.iterdir()] == [
+                path.name
+            ]
+            found[
+                "a clear error, the old file whole" if clear and kept else f"{WRONG}: {error}"
+            ] += 1
     return found
 
 
@@ -153,7 +179,11 @@ def kills_while_saving(path: Path, trials: int, seed: int = 0) -> Counter[str]:
             first = process.stdout.readline()  # the process is at work now
             time.sleep(rng.random() * 0.1)
             process.send_signal(signal.SIGKILL)
-            said = [int(line) for line in [first, *process.stdout.read().split("\n")[:-1]] if line.strip()]
+            said = [
+                int(line)
+                for line in [first, *process.stdout.read().split("\n")[:-1]]
+                if line.strip()
+            ]
         last = said[-1]
         state = next((k for k in (last, last + 1) if outcome(path, arrays(k, 5000)) == WHOLE), None)
         left = [p.name for p in path.parent.iterdir() if p.suffix == ".tmp"]
@@ -170,7 +200,13 @@ def kills_while_saving(path: Path, trials: int, seed: int = 0) -> Counter[str]:
 
 def npy(header: str, data: bytes = b"", version: int = 1) -> bytes:
     text = header.encode("latin1") + b"\n"
-    return b"\x93NUMPY" + bytes([version, 0]) + struct.pack("<H" if version == 1 else "<I", len(text)) + text + data
+    return (
+        b"\x93NUMPY"
+        + bytes([version, 0])
+        + struct.pack("<H" if version == 1 else "<I", len(text))
+        + text
+        + data
+    )
 
 
 def plain(shape: str = "(2,)", descr: str = "'<f4'", data: bytes = b"\0" * 8) -> bytes:
@@ -214,8 +250,12 @@ def hostile_npz() -> dict[str, bytes]:
         "a header that says it is 4 GB": zipped(("a.npy", b"\x93NUMPY\2\0" + b"\xff" * 4)),
         "a header nested 3,000 deep": zipped(("a.npy", plain("(" * 3000))),
         "10^15 elements": zipped(("a.npy", plain("(1000000000000000,)"))),
-        "10^60 elements": zipped(("a.npy", plain("(1000000000000000000, 1000000000000000000, 1000000000000000000)"))),
-        "0 times 10^18 elements": zipped(("a.npy", plain("(0, 1000000000000000000, 1000000000000000000)", data=b""))),
+        "10^60 elements": zipped(
+            ("a.npy", plain("(1000000000000000000, 1000000000000000000, 1000000000000000000)"))
+        ),
+        "0 times 10^18 elements": zipped(
+            ("a.npy", plain("(0, 1000000000000000000, 1000000000000000000)", data=b""))
+        ),
         "70 dimensions": zipped(("a.npy", plain("(" + "1, " * 70 + ")", data=b"\0" * 4))),
         "a negative length": zipped(("a.npy", plain("(-2,)"))),
         "more data than the shape": zipped(("a.npy", plain("(1,)"))),
@@ -260,7 +300,10 @@ def tensors(header: Any, data: bytes = b"\0" * 8, length: int | None = None) -> 
 def hostile_safetensors() -> dict[str, bytes]:
     a = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     return {
-        "nothing": b"", "7 bytes": bytes(7), "zeros": bytes(1000), "text": b"not a file of arrays",
+        "nothing": b"",
+        "7 bytes": bytes(7),
+        "zeros": bytes(1000),
+        "text": b"not a file of arrays",
         "a header of 2^63 bytes": tensors({"a": a}, length=2**63),
         "a header longer than the file": tensors({"a": a}, length=10**6),
         "a header of 90 MB that is not there": tensors({"a": a}, length=90 * 10**6),
@@ -282,20 +325,24 @@ def hostile_safetensors() -> dict[str, bytes]:
         "a dtype that NumPy has not": tensors({"a": a | {"dtype": "F8_E4M3", "shape": [8]}}),
         "a bool that is 2": tensors({"a": a | {"dtype": "BOOL", "shape": [8]}}, b"\2" * 8),
         "no dtype": tensors({"a": {"shape": [2], "data_offsets": [0, 8]}}),
-        "a name twice": tensors(b'{"a":' + json.dumps(a).encode() + b',"a":' + json.dumps(a).encode() + b"}"),
+        "a name twice": tensors(
+            b'{"a":' + json.dumps(a).encode() + b',"a":' + json.dumps(a).encode() + b"}"
+        ),
         "a wrong hash": tensors({"a": a, "__metadata__": {"minidl.sha256": "0" * 64}}),
     }
 
 
 def hostile_checkpoints() -> dict[str, bytes]:
     """Files with the right hash, whose content makes no sense."""
-    from minidl.serialization import SIGNED, _hash, _together
+    from minidl.files.npz import SIGNED, _hash, _together
 
     def signed(**given: Any) -> bytes:
         buffer = io.BytesIO()
         found = {name: np.asarray(value) for name, value in given.items()}
         with zipfile.ZipFile(buffer, "w") as archive:
-            archive.comment = SIGNED + _together({name: _hash(array) for name, array in found.items()}).encode()
+            archive.comment = (
+                SIGNED + _together({name: _hash(array) for name, array in found.items()}).encode()
+            )
             for name, array in found.items():
                 inner = io.BytesIO()
                 np.save(inner, array, allow_pickle=False)
@@ -321,7 +368,7 @@ def hostile_checkpoints() -> dict[str, bytes]:
         "two kinds": tree(form | {"tree": {"array": "w", "dict": {}}}),
         "an empty tree": tree(form | {"tree": {"dict": {}}}),
         "a tree of the wrong types": tree(form | {"tree": {"dict": dict.fromkeys(keys, 3)}}),
-    }  # fmt: skip
+    }
 
 
 def hostile(

@@ -16,7 +16,16 @@ from minidl import Variable
 from tests.functions.catalogue import Row, erf, is_floating, outputs
 
 RIGHT, REFUSED, WRONG, UNCLEAR = "right", "refused", "SILENTLY WRONG", "an unclear error"
-CLEAR = (TypeError, ValueError, IndexError, ZeroDivisionError, MemoryError, OverflowError, RuntimeError, Warning)
+CLEAR = (
+    TypeError,
+    ValueError,
+    IndexError,
+    ZeroDivisionError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    Warning,
+)
 
 # ---- ways to spoil an array: values, layouts, dtypes, shapes ------------------------------------------------------
 
@@ -58,7 +67,11 @@ def misaligned(a: Any) -> Any:
 
 def overlapping(a: Any) -> Any:
     """All rows the same memory, and each element of a row half of the one before it."""
-    return np.lib.stride_tricks.as_strided(a.reshape(-1).copy(), a.shape, (0,) * a.ndim) if a.size else a
+    return (
+        np.lib.stride_tricks.as_strided(a.reshape(-1).copy(), a.shape, (0,) * a.ndim)
+        if a.size
+        else a
+    )
 
 
 def objects(a: Any) -> Any:
@@ -68,35 +81,82 @@ def objects(a: Any) -> Any:
 MADE_OF = {"dot": ("matmul", "multiply"), "stack": ("concatenate",)}  # whose errors name these
 
 VALUES: dict[str, Callable[[Any], Any]] = {
-    "NaN": put(np.nan), "inf": put(np.inf), "-inf": put(-np.inf), "NaN and infs": put(np.nan, np.inf, -np.inf),
-    "all NaN": lambda a: np.full_like(a, np.nan), "large": put(1e4, -1e4), "tiny": put(1e-310, -1e-310, 0, -0.0),
-}  # fmt: skip
+    "NaN": put(np.nan),
+    "inf": put(np.inf),
+    "-inf": put(-np.inf),
+    "NaN and infs": put(np.nan, np.inf, -np.inf),
+    "all NaN": lambda a: np.full_like(a, np.nan),
+    "large": put(1e4, -1e4),
+    "tiny": put(1e-310, -1e-310, 0, -0.0),
+}
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
-    "read-only": read_only, "not contiguous": strided, "negative strides": reversed_strides, "misaligned": misaligned,
-    "Fortran order": lambda a: a.copy("F"), "overlapping": overlapping, "byte-swapped": lambda a: a.astype(">f8"),
-    "a list": lambda a: a.tolist(), "a matrix": lambda a: np.matrix(a),
+    "read-only": read_only,
+    "not contiguous": strided,
+    "negative strides": reversed_strides,
+    "misaligned": misaligned,
+    "Fortran order": lambda a: a.copy("F"),
+    "overlapping": overlapping,
+    "byte-swapped": lambda a: a.astype(">f8"),
+    "a list": lambda a: a.tolist(),
+    "a matrix": lambda a: np.matrix(a),
     "masked": lambda a: np.ma.masked_array(a, np.arange(a.size).reshape(a.shape) % 2 == 0),
     "memmap-like subclass": lambda a: a.view(type("Sub", (np.ndarray,), {})),
-}  # fmt: skip
+}
 DTYPES: dict[str, Callable[[Any], Any]] = {
-    "integers": lambda a: (3 * a).astype(np.int64), "small integers": lambda a: np.abs(3 * a).astype(np.uint8),
-    "bools": lambda a: a > 0, "float16": lambda a: a.astype(np.float16), "float32": lambda a: a.astype(np.float32),
-    "long double": lambda a: a.astype(np.longdouble), "complex": lambda a: a + 1j, "objects": objects,
-    "text": lambda a: a.astype(str), "bytes": lambda a: a.astype("S"), "dates": lambda a: (9 * a).astype("M8[s]"),
-    "records": lambda a: a.astype([("x", float)]), "None": lambda a: None, "a word": lambda a: "three",
-    "a dict": lambda a: {"x": 1}, "an object": lambda a: object(), "Variables in an object array": lambda a: np.array(
-        [Variable(1.0)] * 2 + [None])[:2], "ragged lists": lambda a: [[1.0], [2.0, 3.0]],
-}  # fmt: skip
+    "integers": lambda a: (3 * a).astype(np.int64),
+    "small integers": lambda a: np.abs(3 * a).astype(np.uint8),
+    "bools": lambda a: a > 0,
+    "float16": lambda a: a.astype(np.float16),
+    "float32": lambda a: a.astype(np.float32),
+    "long double": lambda a: a.astype(np.longdouble),
+    "complex": lambda a: a + 1j,
+    "objects": objects,
+    "text": lambda a: a.astype(str),
+    "bytes": lambda a: a.astype("S"),
+    "dates": lambda a: (9 * a).astype("M8[s]"),
+    "records": lambda a: a.astype([("x", float)]),
+    "None": lambda a: None,
+    "a word": lambda a: "three",
+    "a dict": lambda a: {"x": 1},
+    "an object": lambda a: object(),
+    "Variables in an object array": lambda a: np.array([Variable(1.0)] * 2 + [None])[:2],
+    "ragged lists": lambda a: [[1.0], [2.0, 3.0]],
+}
 SHAPES: dict[str, Callable[[Any], Any]] = {
-    "empty": lambda a: a[:0] if a.ndim else np.zeros(0, a.dtype), "0-d": lambda a: a.sum(),
-    "an axis more": lambda a: a[None].repeat(3, 0), "an axis at the end": lambda a: a[..., None],
-    "an axis less": lambda a: a.reshape(-1), "longer": lambda a: np.concatenate([a, a, a]) if a.ndim else a[None],
-    "longer at the end": lambda a: np.concatenate([a, a[..., :1]], -1) if a.ndim and a.shape[-1] else a[None],
-    "transposed": lambda a: a.T, "70 axes": lambda a: np.broadcast_to(a.reshape(-1)[:1], (1,) * 60 + (1,)),
-}  # fmt: skip
+    "empty": lambda a: a[:0] if a.ndim else np.zeros(0, a.dtype),
+    "0-d": lambda a: a.sum(),
+    "an axis more": lambda a: a[None].repeat(3, 0),
+    "an axis at the end": lambda a: a[..., None],
+    "an axis less": lambda a: a.reshape(-1),
+    "longer": lambda a: np.concatenate([a, a, a]) if a.ndim else a[None],
+    "longer at the end": lambda a: (
+        np.concatenate([a, a[..., :1]], -1) if a.ndim and a.shape[-1] else a[None]
+    ),
+    "transposed": lambda a: a.T,
+    "70 axes": lambda a: np.broadcast_to(a.reshape(-1)[:1], (1,) * 60 + (1,)),
+}
 KINDS = {"values": VALUES, "layouts": LAYOUTS, "dtypes": DTYPES, "shapes": SHAPES}
-SETTINGS: list[Any] = ["x", 1.5, None, True, -1, 7, 10**30, -(10**30), float("nan"), 1j, [], (0, 0), {}, object(),
-                       np.array([0.5]), np.array(["a"]), np.int8(1), Variable(1.0), Variable([1, 0])]  # fmt: skip
+SETTINGS: list[Any] = [
+    "x",
+    1.5,
+    None,
+    True,
+    -1,
+    7,
+    10**30,
+    -(10**30),
+    float("nan"),
+    1j,
+    [],
+    (0, 0),
+    {},
+    object(),
+    np.array([0.5]),
+    np.array(["a"]),
+    np.int8(1),
+    Variable(1.0),
+    Variable([1, 0]),
+]
 
 # ---- formulas, for what NumPy has not: as the catalogue's, but right for any value and shape ---------------------
 
@@ -113,12 +173,20 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
 
 
 def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
-    rows = [(r, int(k)) for r, k in zip(x.reshape(-1, x.shape[-1]), np.ravel(t), strict=True) if k != ignore_index]
+    rows = [
+        (r, int(k))
+        for r, k in zip(x.reshape(-1, x.shape[-1]), np.ravel(t), strict=True)
+        if k != ignore_index
+    ]
     return np.asarray(sum([-log_softmax(r)[k] for r, k in rows]) / max(len(rows), 1))
 
 
 def gelu(x: Any, approximate: Any = False) -> Any:
-    inner = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)) if approximate else erf(x / math.sqrt(2))
+    inner = (
+        np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+        if approximate
+        else erf(x / math.sqrt(2))
+    )
     return x * (1 + inner) / 2
 
 
@@ -128,14 +196,18 @@ def binary_cross_entropy(y: Any, t: Any, eps: float = 1e-12) -> Any:
 
 
 FORMULAS: dict[str, Callable[..., Any]] = {
-    "softmax": softmax, "log_softmax": log_softmax, "cross_entropy": cross_entropy, "gelu": gelu,
-    "binary_cross_entropy": binary_cross_entropy, "relu": lambda x: np.where(x > 0, x, np.where(x <= 0, 0, x)),
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "cross_entropy": cross_entropy,
+    "gelu": gelu,
+    "binary_cross_entropy": binary_cross_entropy,
+    "relu": lambda x: np.where(x > 0, x, np.where(x <= 0, 0, x)),
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * np.asarray(x)),
     "linear": lambda x, w, b=None: np.matmul(x, w) + (0 if b is None else b),
     "mask_fill": lambda x, mask, value: np.where(mask, value, x),
     "binary_cross_entropy_with_logits": lambda x, t: (np.logaddexp(0, x) - t * x).mean(),
     "accuracy": lambda x, t: np.asarray(x.argmax(-1) == t).mean(),
-}  # fmt: skip
+}
 
 # ---- calls --------------------------------------------------------------------------------------------------------
 
@@ -151,7 +223,9 @@ def same(got: Any, want: Any, rtol: float = 1e-9) -> bool:
     if isinstance(want, (tuple, list)) or isinstance(got, (tuple, list)):
         if type(want) not in (tuple, list) or type(got) not in (tuple, list):
             return False
-        return len(got) == len(want) and all(same(g, w, rtol) for g, w in zip(got, want, strict=True))
+        return len(got) == len(want) and all(
+            same(g, w, rtol) for g, w in zip(got, want, strict=True)
+        )
     got, want = np.asarray(plain(got)), np.asarray(plain(want))
     if want.dtype.kind == "O" and got.tolist() == want.tolist():
         return True
@@ -162,7 +236,9 @@ def same(got: Any, want: Any, rtol: float = 1e-9) -> bool:
         return bool(np.array_equal(got, want)) or repr(got.tolist()) == repr(want.tolist())
     precision = 64 * max(float(np.finfo(a.dtype).eps) for a in (got, want) if a.dtype.kind in "fc")
     kind = np.clongdouble if want.dtype.kind == "c" or got.dtype.kind == "c" else np.longdouble
-    return np.allclose(got.astype(kind), want.astype(kind), max(rtol, precision), precision, equal_nan=True)
+    return np.allclose(
+        got.astype(kind), want.astype(kind), max(rtol, precision), precision, equal_nan=True
+    )
 
 
 def show(value: Any) -> str:
@@ -187,8 +263,13 @@ def call(row: Row, args: list[Any], settings: dict[str, Any]) -> Any:
 
 def reference(row: Row, args: list[Any], settings: dict[str, Any]) -> Any:
     if row.like is not None:  # of small integers and narrow floats a formula is not right by itself
-        args = [a.astype(float) if getattr(a, "dtype", object) in (np.float16, np.float32, np.uint8, bool) and
-                is_floating(row.args[i]) else a for i, a in enumerate(args)]
+        args = [
+            a.astype(float)
+            if getattr(a, "dtype", object) in (np.float16, np.float32, np.uint8, bool)
+            and is_floating(row.args[i])
+            else a
+            for i, a in enumerate(args)
+        ]
     if row.name in FORMULAS:
         return FORMULAS[row.name](*args, **settings)
     if row.like is not None:
@@ -209,7 +290,9 @@ def gradients(row: Row, args: list[Any], settings: dict[str, Any]) -> list[Any] 
     return [None if x.grad is None else x.grad.data for x in xs]
 
 
-def tried(row: Row, args: list[Any], settings: dict[str, Any], clean: list[Any] | None) -> tuple[str, str]:
+def tried(
+    row: Row, args: list[Any], settings: dict[str, Any], clean: list[Any] | None
+) -> tuple[str, str]:
     """What one call comes to, and what there is to say about it.
 
     ``clean`` are the arguments of the call that must give the same: copies in a plain layout. Without them NumPy's own
@@ -230,11 +313,16 @@ def tried(row: Row, args: list[Any], settings: dict[str, Any], clean: list[Any] 
     if clean is not None:
         want = call(row, clean, settings)
         right = same(got, want) and same(slopes or [], gradients(row, clean, settings) or [])
-        return (RIGHT, "") if right else (WRONG, f"got {show(got)}, a clean copy gives {show(want)}")
+        return (
+            (RIGHT, "") if right else (WRONG, f"got {show(got)}, a clean copy gives {show(want)}")
+        )
     try:
         want = reference(row, [plain(a) for a in args], {k: plain(s) for k, s in settings.items()})
     except Exception as error:
-        return WRONG, f"got {show(got)}, NumPy or the formula refuses: {type(error).__name__}: {error}"
+        return (
+            WRONG,
+            f"got {show(got)}, NumPy or the formula refuses: {type(error).__name__}: {error}",
+        )
     return (RIGHT, "") if same(got, want) else (WRONG, f"got {show(got)}, want {show(want)}")
 
 
@@ -261,17 +349,33 @@ def cases(row: Row) -> Iterator[tuple[str, str, list[Any], dict[str, Any], list[
                             for k in places:
                                 args[k] = Variable(args[k])
                                 others[k] = Variable(others[k])
-                        yield kind, f"{row.name}-{row.label}, argument {i}: {what}{', others Variables' * boxed}", \
-                            args, row.settings, others if kind == "layouts" else None
+                        yield (
+                            kind,
+                            f"{row.name}-{row.label}, argument {i}: {what}{', others Variables' * boxed}",
+                            args,
+                            row.settings,
+                            others if kind == "layouts" else None,
+                        )
         elif row.via is None:
             for value in SETTINGS:
                 args = list(row.args)
                 args[i] = value
-                yield "other arguments", f"{row.name}-{row.label}, argument {i}: {value!r}", args, row.settings, None
+                yield (
+                    "other arguments",
+                    f"{row.name}-{row.label}, argument {i}: {value!r}",
+                    args,
+                    row.settings,
+                    None,
+                )
     for name in row.settings if row.via is None else ():
         for value in SETTINGS[: -2 if name == "dtype" else None]:  # a Variable has one
-            yield "other arguments", f"{row.name}-{row.label}, {name}={value!r}", list(row.args), \
-                row.settings | {name: value}, None
+            yield (
+                "other arguments",
+                f"{row.name}-{row.label}, {name}={value!r}",
+                list(row.args),
+                row.settings | {name: value},
+                None,
+            )
 
 
 def as_variable(row: Row) -> Iterator[tuple[str, str, list[Any], dict[str, Any], list[Any] | None]]:

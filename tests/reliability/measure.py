@@ -37,7 +37,13 @@ def killed_processes(name: str, folder: Path, step: int) -> tuple[int, str]:
     found = Counter[str]()
     for at in range(1, batches, step):
         for kill in (at, 0):
-            done = subprocess.run([*arguments, str(kill)], capture_output=True, text=True, cwd=faults.ROOT, check=False)
+            done = subprocess.run(
+                [*arguments, str(kill)],
+                capture_output=True,
+                text=True,
+                cwd=faults.ROOT,
+                check=False,
+            )
             assert done.returncode == (-9 if kill else 0), done.stderr
         found["the same bits" if done.stdout.strip() == expected else "OTHER BITS"] += 1
         for file in folder.iterdir():
@@ -70,9 +76,17 @@ def main() -> None:
         expected, batches = whole(name)
         for every in (1, "epoch"):
             ends = [broken(name, at, folder, every) for at in range(batches)]
-            found = Counter("the same bits" if e == expected else "OTHER BITS" for e in ends if e is not None)
+            found = Counter(
+                "the same bits" if e == expected else "OTHER BITS" for e in ends if e is not None
+            )
             found["nothing saved yet"] += ends.count(None)
-            rows.append((f"{name}, checkpoint every {'update' if every == 1 else every}", batches, counted(found)))
+            rows.append(
+                (
+                    f"{name}, checkpoint every {'update' if every == 1 else every}",
+                    batches,
+                    counted(found),
+                )
+            )
     table("Broken off in every batch and resumed", rows)
 
     rows = []
@@ -97,7 +111,10 @@ def main() -> None:
         for what, found in (
             (f"{suffix}, truncated at every 64th byte", faults.truncations(path)),
             (f"{suffix}, a flipped bit", faults.flips(path, 61 if given.short else 1)),
-            (f"{suffix}, scrambled at random", faults.scrambles(path, 300 if given.short else 20_000, given.seed)),
+            (
+                f"{suffix}, scrambled at random",
+                faults.scrambles(path, 300 if given.short else 20_000, given.seed),
+            ),
         ):
             rows.append((what, found.total(), counted(found)))
     path = folder / "checkpoint.npz"
@@ -109,12 +126,20 @@ def main() -> None:
         rows.append((what, found.total(), counted(found)))
     kinds: list[Any] = [(".npz", faults.hostile_npz(), minidl.load)]
     kinds += [(".npz", faults.hostile_checkpoints(), checkpoint_reader(path))]
-    kinds += [(".safetensors", faults.hostile_safetensors(), minidl.load)] if len(formats) > 1 else []
+    kinds += (
+        [(".safetensors", faults.hostile_safetensors(), minidl.load)] if len(formats) > 1 else []
+    )
     for (suffix, files, read), what in zip(kinds, [".npz", "checkpoint", ".safetensors"]):
         results = faults.hostile(folder, suffix, files, read)
         memory = max(peak for _, peak in results.values())
         came = counted(Counter(result for result, _ in results.values()))
-        rows.append((f"hostile files, {what}", len(files), f"{came}; at most {memory:.1f} MiB beyond the file's size"))
+        rows.append(
+            (
+                f"hostile files, {what}",
+                len(files),
+                f"{came}; at most {memory:.1f} MiB beyond the file's size",
+            )
+        )
     table("Reading", rows)
 
 

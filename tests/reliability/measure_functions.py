@@ -17,8 +17,10 @@ from tests.reliability.measure import counted, table
 def bad_inputs(short: bool, seed: int) -> None:
     rows = random.Random(seed).sample(ROWS, len(ROWS) // 10) if short else ROWS
     found, bad = inputs.count(rows)
-    table("Bad inputs to every public function",
-          [(kind, outcomes.total(), counted(outcomes)) for kind, outcomes in found.items()])  # fmt: skip
+    table(
+        "Bad inputs to every public function",
+        [(kind, outcomes.total(), counted(outcomes)) for kind, outcomes in found.items()],
+    )
     for result, what, said in bad[:20]:
         print(f"{result}: {what}: {said[:300]}")
 
@@ -45,7 +47,13 @@ def memory(short: bool, seed: int) -> None:
     for kind in ("mlp", "LSTM", "stateful LSTM"):
         for compiled in (False, True):
             slope = endurance.memory_slope(steps, kind=kind, compile=compiled, seed=seed)
-            rows.append((f"{kind}, {'compiled' if compiled else 'eager'}", steps, f"{slope:+.4f} KB per step"))
+            rows.append(
+                (
+                    f"{kind}, {'compiled' if compiled else 'eager'}",
+                    steps,
+                    f"{slope:+.4f} KB per step",
+                )
+            )
     table("Memory, the garbage collector off", rows)
 
 

@@ -20,7 +20,17 @@ from typing import Any
 from minidl import functions
 
 FOLDER = Path(inspect.getfile(functions)).parent
-RULE_NAMES = ("_rule", "_joint", "_to_extremes", "_matmul_a", "_matmul_b", "_less_one", "_log", "_normal", "_density")
+RULE_NAMES = (
+    "_rule",
+    "_joint",
+    "_to_extremes",
+    "_matmul_a",
+    "_matmul_b",
+    "_less_one",
+    "_log",
+    "_normal",
+    "_density",
+)
 
 
 def is_rule(node: ast.AST) -> bool:
@@ -39,9 +49,16 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], Any]]]:
 
     if isinstance(node, ast.BinOp):
         others: dict[type, list[type]] = {
-            ast.Add: [ast.Sub], ast.Sub: [ast.Add], ast.Mult: [ast.Div], ast.Div: [ast.Mult], ast.Pow: [ast.Mult],
-            ast.MatMult: [], ast.Mod: [], ast.BitAnd: [ast.BitOr], ast.BitOr: [ast.BitAnd],
-        }  # fmt: skip
+            ast.Add: [ast.Sub],
+            ast.Sub: [ast.Add],
+            ast.Mult: [ast.Div],
+            ast.Div: [ast.Mult],
+            ast.Pow: [ast.Mult],
+            ast.MatMult: [],
+            ast.Mod: [],
+            ast.BitAnd: [ast.BitOr],
+            ast.BitOr: [ast.BitAnd],
+        }
         for kind in others.get(type(node.op), []):
             yield f"{type(node.op).__name__} for {kind.__name__}", swapped(kind)
         if isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult, ast.Pow)):
@@ -56,16 +73,27 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], Any]]]:
         yield "number doubled", lambda n: ast.Constant(n.value * 2 if n.value else 2)
     elif isinstance(node, ast.Compare) and len(node.ops) == 1:
         flips: dict[type, type] = {
-            ast.Lt: ast.GtE, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.GtE: ast.Lt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-        }  # fmt: skip
+            ast.Lt: ast.GtE,
+            ast.Gt: ast.LtE,
+            ast.LtE: ast.Gt,
+            ast.GtE: ast.Lt,
+            ast.Eq: ast.NotEq,
+            ast.NotEq: ast.Eq,
+        }
         if type(node.ops[0]) in flips:
-            yield "comparison turned", lambda n: ast.Compare(n.left, [flips[type(n.ops[0])]()], n.comparators)
+            yield (
+                "comparison turned",
+                lambda n: ast.Compare(n.left, [flips[type(n.ops[0])]()], n.comparators),
+            )
     elif isinstance(node, ast.Call):
         method = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) != "np"
         if method and node.func.attr in ("sum", "swapaxes", "reshape", "transpose"):  # type: ignore[attr-defined]
-            yield f"{node.func.attr} dropped"  , lambda n: n.func.value
+            yield f"{node.func.attr} dropped", lambda n: n.func.value
         if len(node.args) >= 2 and not node.keywords:
-            yield "arguments swapped", lambda n: ast.Call(n.func, [n.args[1], n.args[0], *n.args[2:]], [])
+            yield (
+                "arguments swapped",
+                lambda n: ast.Call(n.func, [n.args[1], n.args[0], *n.args[2:]], []),
+            )
     elif isinstance(node, ast.Attribute) and node.attr == "T":
         yield "not transposed", lambda n: n.value
     elif isinstance(node, ast.IfExp):
@@ -73,7 +101,10 @@ def changes(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], Any]]]:
         yield "second branch", lambda n: n.orelse
     elif isinstance(node, ast.Lambda):
         yield "negated", lambda n: ast.Lambda(n.args, ast.UnaryOp(ast.USub(), n.body))
-        yield "halved", lambda n: ast.Lambda(n.args, ast.BinOp(ast.Constant(0.5), ast.Mult(), n.body))
+        yield (
+            "halved",
+            lambda n: ast.Lambda(n.args, ast.BinOp(ast.Constant(0.5), ast.Mult(), n.body)),
+        )
 
 
 def places(tree: ast.Module) -> list[tuple[int, int, str]]:
@@ -82,8 +113,12 @@ def places(tree: ast.Module) -> list[tuple[int, int, str]]:
     for rule in filter(is_rule, ast.walk(tree)):
         bodies = [rule] if isinstance(rule, ast.Lambda) else rule.body  # type: ignore[attr-defined]
         inside |= {id(n) for part in bodies for n in ast.walk(part)}
-    return [(i, k, f"{what} in line {getattr(n, 'lineno', 0)}: {ast.unparse(n)[:70]}")
-            for i, n in enumerate(ast.walk(tree)) if id(n) in inside for k, (what, _) in enumerate(changes(n))]
+    return [
+        (i, k, f"{what} in line {getattr(n, 'lineno', 0)}: {ast.unparse(n)[:70]}")
+        for i, n in enumerate(ast.walk(tree))
+        if id(n) in inside
+        for k, (what, _) in enumerate(changes(n))
+    ]
 
 
 def mutated(tree: ast.Module, number: int, k: int) -> str:
@@ -111,8 +146,13 @@ def main() -> None:
     found = [(file, *place) for file, tree in trees.items() for place in places(tree)]
     chosen = random.Random(given.seed).sample(found, given.sample) if given.sample else found
     root, survivors = Path(tempfile.mkdtemp()) / "copy", []
-    shutil.copytree(FOLDER.parents[1], root, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__"))
-    tests = [f"tests/functions/test_{name}.py" for name in ("rules", "recurrent", "catalogue", "stability")]
+    shutil.copytree(
+        FOLDER.parents[1], root, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__")
+    )
+    tests = [
+        f"tests/functions/test_{name}.py"
+        for name in ("rules", "recurrent", "catalogue", "stability")
+    ]
     options = ["-xq", "-k", "not every_way_to_run", "-p", "no:cacheprovider"]
     command = [sys.executable, "-B", "-m", "pytest", *options, *tests]
     for n, (file, number, k, what) in enumerate(chosen, 1):

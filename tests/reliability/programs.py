@@ -13,16 +13,45 @@ import minidl
 from minidl import Variable
 from minidl import functions as F
 
-SAFE = ("sin", "cos", "tanh", "sigmoid", "softplus", "arctan", "square", "exp", "log", "sqrt", "add", "subtract",
-        "multiply", "divide", "maximum", "matmul", "sum", "mean", "transpose", "reshape", "getitem", "concatenate",
-        "softmax", "where")  # fmt: skip
+SAFE = (
+    "sin",
+    "cos",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "arctan",
+    "square",
+    "exp",
+    "log",
+    "sqrt",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "matmul",
+    "sum",
+    "mean",
+    "transpose",
+    "reshape",
+    "getitem",
+    "concatenate",
+    "softmax",
+    "where",
+)
 
 
 def program(rng: Any, length: int, kit: Any) -> Any:
     """A function of two arrays (3, 4) to a number, the same for the same generator; ``kit`` says by whom."""
-    steps = [(SAFE[i], int(a), int(b), float(c)) for i, a, b, c in zip(
-        rng.integers(0, len(SAFE), length), rng.integers(0, 99, length), rng.integers(0, 99, length),
-        rng.uniform(0.5, 1.5, length))]  # fmt: skip
+    steps = [
+        (SAFE[i], int(a), int(b), float(c))
+        for i, a, b, c in zip(
+            rng.integers(0, len(SAFE), length),
+            rng.integers(0, 99, length),
+            rng.integers(0, 99, length),
+            rng.uniform(0.5, 1.5, length),
+        )
+    ]
 
     def run(x: Any, y: Any) -> Any:
         made = [x, y]
@@ -109,10 +138,14 @@ def main() -> None:
     found = [deviations(given.seed + i, 3 + i % 12) for i in range(given.number)]
     numeric = [d for d, _ in found]
     far = sum(not d <= 1e-6 for d in numeric)
-    print(f"{len(found)} programs; finite differences: {far} beyond 1e-6, worst {max(numeric):.1e}",
-          [given.seed + i for i, d in enumerate(numeric) if not d <= 1e-6][:10])  # fmt: skip
+    print(
+        f"{len(found)} programs; finite differences: {far} beyond 1e-6, worst {max(numeric):.1e}",
+        [given.seed + i for i, d in enumerate(numeric) if not d <= 1e-6][:10],
+    )
     peers = [d for _, d in found if d is not None]
-    print(f"PyTorch: worst {max(peers):.1e} of {len(peers)}" if peers else "PyTorch is not installed")
+    print(
+        f"PyTorch: worst {max(peers):.1e} of {len(peers)}" if peers else "PyTorch is not installed"
+    )
 
 
 if __name__ == "__main__":

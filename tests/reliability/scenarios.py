@@ -42,7 +42,9 @@ class Noisy(layers.Layer):
 
 
 def net(*first: Any) -> layers.Layer:
-    return layers.Sequential(*first, layers.Linear(16), np.tanh, layers.Dropout(0.3), layers.Linear(3))
+    return layers.Sequential(
+        *first, layers.Linear(16), np.tanh, layers.Dropout(0.3), layers.Linear(3)
+    )
 
 
 class Plateau(callbacks.Callback):
@@ -67,7 +69,9 @@ class Plateau(callbacks.Callback):
 Made = tuple[Trainer, Callable[..., Any]]
 
 
-def made(model: Any, optimizer: Any, *given: callbacks.Callback, loader: Any = None, **keywords: Any) -> Made:
+def made(
+    model: Any, optimizer: Any, *given: callbacks.Callback, loader: Any = None, **keywords: Any
+) -> Made:
     x, t = data()
     trainer = Trainer(model, optimizer, F.cross_entropy, metrics=[F.accuracy], callbacks=given)
     arrays = (loader,) if loader is not None else (x, t)
@@ -88,13 +92,17 @@ def plain(kind: Callable[..., Any], **settings: Any) -> Callable[[], Made]:
 def clipped() -> Made:
     model = net(Noisy())
     rate = schedules.warmup(3, schedules.cosine(0.05, steps=20))
-    return made(model, optim.AdamW(model, lr=rate, hooks=[hooks.ClipGrad(0.5), hooks.WeightDecay(1e-3)]))
+    return made(
+        model, optim.AdamW(model, lr=rate, hooks=[hooks.ClipGrad(0.5), hooks.WeightDecay(1e-3)])
+    )
 
 
 def accumulated() -> Made:
     model = net(layers.Dropout(0.1, np.random.default_rng(3)))
     loader = DataLoader(*data(), batch_size=7, seed=5)
-    return made(model, optim.Momentum(model, lr=0.05, nesterov=True), Plateau(), loader=loader, accumulate=4)
+    return made(
+        model, optim.Momentum(model, lr=0.05, nesterov=True), Plateau(), loader=loader, accumulate=4
+    )
 
 
 def compiled() -> Made:
@@ -102,7 +110,9 @@ def compiled() -> Made:
     trainer, _ = made(model, optim.Adam(model, lr=0.01, hooks=[hooks.ClipGrad(0.5)]))
     trainer = Trainer(model, trainer.optimizer, F.cross_entropy, compile=True)
     x, t = data()
-    return trainer, lambda **more: trainer.fit(x, t, epochs=EPOCHS, batch_size=9, accumulate=2, verbose=0, **more)
+    return trainer, lambda **more: trainer.fit(
+        x, t, epochs=EPOCHS, batch_size=9, accumulate=2, verbose=0, **more
+    )
 
 
 def stopped() -> Made:
@@ -126,9 +136,16 @@ def function() -> Made:
 
 
 SCENARIOS: dict[str, Callable[[], Made]] = {
-    "SGD": plain(optim.SGD, lr=0.1), "Momentum": plain(optim.Momentum, lr=0.05), "Adam": plain(optim.Adam, lr=0.01),
-    "AdamW": plain(optim.AdamW, lr=0.01), "schedule, clipping, own layer": clipped, "accumulate": accumulated,
-    "compiled": compiled, "early stopping": stopped, "stateful LSTM": stateful, "function": function,
+    "SGD": plain(optim.SGD, lr=0.1),
+    "Momentum": plain(optim.Momentum, lr=0.05),
+    "Adam": plain(optim.Adam, lr=0.01),
+    "AdamW": plain(optim.AdamW, lr=0.01),
+    "schedule, clipping, own layer": clipped,
+    "accumulate": accumulated,
+    "compiled": compiled,
+    "early stopping": stopped,
+    "stateful LSTM": stateful,
+    "function": function,
 }
 
 
@@ -139,7 +156,11 @@ def fingerprint(trainer: Trainer) -> str:
         found.update(p.data.tobytes())
     for name, value in trainer.optimizer.state_dict().items():
         found.update(name.encode() + np.asarray(value).tobytes())
-    found.update(repr([sorted((n, float(v)) for n, v in row.items()) for row in trainer.history.rows]).encode())
+    found.update(
+        repr(
+            [sorted((n, float(v)) for n, v in row.items()) for row in trainer.history.rows]
+        ).encode()
+    )
     found.update(minidl.random.generator().random(4).tobytes())
     return found.hexdigest()
 

@@ -14,7 +14,11 @@ def test_sixteen_threads() -> None:
 
 def test_a_long_chain() -> None:
     found = endurance.chain_figures(100_000)
-    bad = {what: came for what, came in found.items() if not came.startswith(("right", "done", "refused"))}
+    bad = {
+        what: came
+        for what, came in found.items()
+        if not came.startswith(("right", "done", "refused"))
+    }
     assert bad == {}
     for what in ("deep-copied", "pickled"):
         assert "use detach()" in found[what]

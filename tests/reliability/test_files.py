@@ -83,7 +83,9 @@ def test_hostile_files(kind: str, tmp_path: Path) -> None:
 
 def test_full_disks(tmp_path: Path) -> None:
     pytest.importorskip("resource")
-    assert set(faults.full_disks(tmp_path / "model.npz", 640)) == {"a clear error, the old file whole"}
+    assert set(faults.full_disks(tmp_path / "model.npz", 640)) == {
+        "a clear error, the old file whole"
+    }
 
 
 def test_kills_while_saving(tmp_path: Path) -> None:

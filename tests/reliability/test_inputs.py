@@ -36,8 +36,12 @@ def test_sums_of_small_integers() -> None:
 
 def test_masked_arrays_are_refused() -> None:
     masked = np.ma.masked_array([1.0, 2.0], [True, False])
-    for call in (lambda: Variable(masked), lambda: F.exp(masked), lambda: Variable([1.0, 2.0]) + masked,
-                 lambda: F.mean_squared_error(masked, np.ones(2))):  # fmt: skip
+    for call in (
+        lambda: Variable(masked),
+        lambda: F.exp(masked),
+        lambda: Variable([1.0, 2.0]) + masked,
+        lambda: F.mean_squared_error(masked, np.ones(2)),
+    ):
         with pytest.raises(TypeError, match="masked array"):
             call()
 
@@ -48,28 +52,47 @@ def test_a_matrix_beside_a_variable_is_an_array() -> None:
     assert (x * m).data.tolist() == F.multiply(m, x).data.tolist() == [[1, 0], [0, 4]]
 
 
-@pytest.mark.parametrize(("call", "error", "words"), [
-    (lambda: F.take(np.arange(4.0), np.float64(1.5)), TypeError, "take.*integers"),
-    (lambda: F.take(Variable(np.arange(4.0)), 1.5), TypeError, "take.*integers"),
-    (lambda: F.matmul(np.zeros((2, 0)), np.zeros((0, 3), "M8[s]")), TypeError, "matmul"),
-    (lambda: F.multiply("three", 3), TypeError, "multiply.*text"),
-    (lambda: F.huber(np.ones(2), np.ones(2), -1), ValueError, "huber: delta"),
-    (lambda: F.huber(np.ones(2), np.ones(2), "x"), TypeError, "huber: delta"),
-    (lambda: F.binary_cross_entropy(np.ones(2), np.ones(2), eps=np.nan), ValueError, "binary_cross_entropy: eps"),
-    (lambda: F.astype(np.ones(2), "x"), TypeError, "astype"),
-    (lambda: F.softplus(np.ones(2) + 1j), TypeError, "softplus.*complex"),
-    (lambda: F.max(None), TypeError, "max: want arrays"),
-    (lambda: Variable([[1.0], [2.0, 3.0]]), ValueError, "one length"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: F.take(np.arange(4.0), np.float64(1.5)), TypeError, "take.*integers"),
+        (lambda: F.take(Variable(np.arange(4.0)), 1.5), TypeError, "take.*integers"),
+        (lambda: F.matmul(np.zeros((2, 0)), np.zeros((0, 3), "M8[s]")), TypeError, "matmul"),
+        (lambda: F.multiply("three", 3), TypeError, "multiply.*text"),
+        (lambda: F.huber(np.ones(2), np.ones(2), -1), ValueError, "huber: delta"),
+        (lambda: F.huber(np.ones(2), np.ones(2), "x"), TypeError, "huber: delta"),
+        (
+            lambda: F.binary_cross_entropy(np.ones(2), np.ones(2), eps=np.nan),
+            ValueError,
+            "binary_cross_entropy: eps",
+        ),
+        (lambda: F.astype(np.ones(2), "x"), TypeError, "astype"),
+        (lambda: F.softplus(np.ones(2) + 1j), TypeError, "softplus.*complex"),
+        (lambda: F.max(None), TypeError, "max: want arrays"),
+        (lambda: Variable([[1.0], [2.0, 3.0]]), ValueError, "one length"),
+    ],
+)
 def test_refused(call: Any, error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         call()
 
 
 BAD: list[Any] = [
-    None, "x", {}, object(), np.array("x"), np.array([1j]), np.array([object()]), [[1.0], [1.0, 2.0]], np.float64(1),
-    np.ones((2, 4)), np.ones((0, 4)), np.ones((2, 2, 2, 4)), np.ones(4), np.ma.masked_array(np.ones((2, 5)), True),
-]  # fmt: skip
+    None,
+    "x",
+    {},
+    object(),
+    np.array("x"),
+    np.array([1j]),
+    np.array([object()]),
+    [[1.0], [1.0, 2.0]],
+    np.float64(1),
+    np.ones((2, 4)),
+    np.ones((0, 4)),
+    np.ones((2, 2, 2, 4)),
+    np.ones(4),
+    np.ma.masked_array(np.ones((2, 5)), True),
+]
 
 
 @pytest.mark.parametrize("value", BAD, ids=lambda v: repr(v)[:30].replace("\n", ""))
@@ -80,7 +103,10 @@ def test_bad_inputs_to_layers(kind: Any, value: Any) -> None:
     with pytest.raises((TypeError, ValueError)) as found:
         layer(value)
     said = str(found.value)
-    assert any(word in said for word in (kind.__name__, "Linear", "Variable", "linear", "masked", "rows of")), said
+    assert any(
+        word in said
+        for word in (kind.__name__, "Linear", "Variable", "linear", "masked", "rows of")
+    ), said
 
 
 LAYOUTS = {name: way for name, way in inputs.LAYOUTS.items() if name not in ("masked", "a matrix")}
@@ -101,7 +127,9 @@ def test_layouts_of_inputs_to_layers(kind: Any, spoil: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
-@pytest.mark.parametrize("bad", [None, "x", [], [1.0], [np.ones(2)], [Variable([1, 2])], [[Variable(1.0)]], {"w": 1}])
+@pytest.mark.parametrize(
+    "bad", [None, "x", [], [1.0], [np.ones(2)], [Variable([1, 2])], [[Variable(1.0)]], {"w": 1}]
+)
 def test_bad_inputs_to_optimizers(kind: Any, bad: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=kind.__name__):
         kind(bad)
@@ -125,7 +153,13 @@ def test_gradients_of_any_layout(kind: Any, spoil: Any) -> None:
         p = minidl.Parameter(np.ones((3, 4)))
         optimizer = kind([p], lr=0.1)
         for _ in range(3):
-            p.grad = np.asarray(g, float) if isinstance(g, list) else g if g.dtype == float else g.astype(float)
+            p.grad = (
+                np.asarray(g, float)
+                if isinstance(g, list)
+                else g
+                if g.dtype == float
+                else g.astype(float)
+            )
             optimizer.update()
         ends.append(p.data.copy())
     assert np.array_equal(*ends)

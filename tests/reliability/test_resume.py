@@ -28,7 +28,14 @@ def test_killed_processes(name: str, tmp_path: Path) -> None:
     """Three kills at batches of no order, each in a process of its own, which resumes and is killed again."""
     expected = whole(name)[0]
     for kill in (2, 4, 3, 0):
-        arguments = [sys.executable, "-m", "tests.reliability.scenarios", name, str(tmp_path), str(kill)]
+        arguments = [
+            sys.executable,
+            "-m",
+            "tests.reliability.scenarios",
+            name,
+            str(tmp_path),
+            str(kill),
+        ]
         done = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT, check=False)
         assert done.returncode == (-9 if kill else 0), done.stderr
     assert done.stdout.strip() == expected
@@ -40,10 +47,16 @@ def test_identical_seeds_in_other_processes() -> None:
         "made = SCENARIOS['schedule, clipping, own layer'](); made[1](); print(fingerprint(made[0]))"
     )
     found = {
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
-                       env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}).stdout.strip()
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+        ).stdout.strip()
         for seed in ("0", "1", "2")
-    }  # fmt: skip
+    }
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - the state that must not change
     assert found == {whole("schedule, clipping, own layer")[0]}
     assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002 - as above

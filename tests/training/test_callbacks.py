@@ -62,7 +62,9 @@ def test_order_and_arguments() -> None:
 def test_a_batch_that_completes_a_window_ends_after_its_update() -> None:
     record = Record()
     trainer(record).fit(X, T, epochs=1, batch_size=4, accumulate=2, verbose=0)
-    first, second, last = [e[2] for e in record.events if isinstance(e, tuple) and isinstance(e[0], int)]
+    first, second, last = [
+        e[2] for e in record.events if isinstance(e, tuple) and isinstance(e[0], int)
+    ]
     assert not np.array_equal(first, second) and not np.array_equal(second, last)
 
 
@@ -92,7 +94,9 @@ class StopAt(Record):
 def test_stop() -> None:
     assert len(trainer(StopAt("epoch begin")).fit(X, T, epochs=9, verbose=0).rows) == 1
     record = StopAt("batch end")
-    history = trainer(record).fit(X, T, epochs=9, batch_size=2, accumulate=2, validation=(X, T), verbose=0)
+    history = trainer(record).fit(
+        X, T, epochs=9, batch_size=2, accumulate=2, validation=(X, T), verbose=0
+    )
     assert len(history.rows) == 1 and "val_loss" in history  # the row is whole
     assert [e for e in record.events if isinstance(e, int)] == [0, 1]  # and so is the update
     again = trainer(record)
@@ -125,15 +129,20 @@ class Score(callbacks.Callback):
         self.weights.append(self.trainer.model.w.data.copy())
 
 
-@pytest.mark.parametrize(("scores", "settings", "epochs", "best"), [
-    ((3, 2, 1, 1, 1), {"mode": "min", "patience": 2}, 5, 2),
-    ((3, 2, 2.5, 2.5, 1), {"mode": "min", "patience": 2}, 4, 1),
-    ((1, 2, 3, 2, 2), {"mode": "max", "patience": 2}, 5, 2),
-    ((3, 2.9, 2.8, 2.7, 2.6), {"mode": "min", "patience": 2, "min_delta": 0.5}, 3, 0),
-    ((float("nan"), 2, float("nan"), 3, 1), {"mode": "min", "patience": 2}, 4, 1),
-    ((float("inf"), 2, 1, 0, -1), {"mode": "min", "patience": 2}, 5, 4),
-])  # fmt: skip
-def test_early_stopping_brings_back_the_best(scores: Any, settings: Any, epochs: int, best: int) -> None:
+@pytest.mark.parametrize(
+    ("scores", "settings", "epochs", "best"),
+    [
+        ((3, 2, 1, 1, 1), {"mode": "min", "patience": 2}, 5, 2),
+        ((3, 2, 2.5, 2.5, 1), {"mode": "min", "patience": 2}, 4, 1),
+        ((1, 2, 3, 2, 2), {"mode": "max", "patience": 2}, 5, 2),
+        ((3, 2.9, 2.8, 2.7, 2.6), {"mode": "min", "patience": 2, "min_delta": 0.5}, 3, 0),
+        ((float("nan"), 2, float("nan"), 3, 1), {"mode": "min", "patience": 2}, 4, 1),
+        ((float("inf"), 2, 1, 0, -1), {"mode": "min", "patience": 2}, 5, 4),
+    ],
+)
+def test_early_stopping_brings_back_the_best(
+    scores: Any, settings: Any, epochs: int, best: int
+) -> None:
     score, early = Score(*scores), callbacks.EarlyStopping("score", **settings)
     learner = trainer(score, early)
     history = learner.fit(X, T, epochs=5, verbose=0)
@@ -159,18 +168,28 @@ def test_early_stopping_restores_when_a_fit_fails() -> None:
     assert np.array_equal(learner.model.w.data, score.weights[0])
 
 
-@pytest.mark.parametrize(("settings", "error", "message"), [
-    ({"monitor": "val_accuracy"}, ValueError, "mode=None for 'val_accuracy', wanted 'min' or 'max'"),
-    ({"patience": 0}, ValueError, "patience must be at least 1"), ({"min_delta": -1}, ValueError, "min_delta"),
-    ({"mode": "best"}, ValueError, "mode='best'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"monitor": "val_accuracy"},
+            ValueError,
+            "mode=None for 'val_accuracy', wanted 'min' or 'max'",
+        ),
+        ({"patience": 0}, ValueError, "patience must be at least 1"),
+        ({"min_delta": -1}, ValueError, "min_delta"),
+        ({"mode": "best"}, ValueError, "mode='best'"),
+    ],
+)
 def test_bad_settings(settings: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         callbacks.EarlyStopping(**settings)
 
 
 def test_a_figure_that_nobody_measures() -> None:
-    with pytest.raises(ValueError, match="EarlyStopping: 'val_loss' was not measured; there is loss, lr"):
+    with pytest.raises(
+        ValueError, match="EarlyStopping: 'val_loss' was not measured; there is loss, lr"
+    ):
         trainer(callbacks.EarlyStopping()).fit(X, T, epochs=1, verbose=0)
 
 
@@ -184,15 +203,27 @@ def test_a_log_as_csv(tmp_path: Any) -> None:
         def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
             if epoch == 1:
                 logs["late, it is"] = float("nan")
-            assert len(path.read_text().splitlines()) == (epoch and epoch + 1)  # each is on the disk at once
+            assert len(path.read_text().splitlines()) == (
+                epoch and epoch + 1
+            )  # each is on the disk at once
 
     learner = trainer(Late(), callbacks.Logger(path))
     for _ in range(2):  # the second fit begins anew
         history = learner.fit(X, T, epochs=3, batch_size=5, validation=(X, T), verbose=0)
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        assert list(rows[0]) == ["epoch", "updates", "seconds", "loss", "val_loss", "lr", "late, it is"]
-        assert [row["epoch"] for row in rows] == ["1", "2", "3"] and [row["updates"] for row in rows] == ["2", "4", "6"]
+        assert list(rows[0]) == [
+            "epoch",
+            "updates",
+            "seconds",
+            "loss",
+            "val_loss",
+            "lr",
+            "late, it is",
+        ]
+        assert [row["epoch"] for row in rows] == ["1", "2", "3"] and [
+            row["updates"] for row in rows
+        ] == ["2", "4", "6"]
         assert [float(row["loss"]) for row in rows] == history["loss"]
         assert [row["late, it is"] for row in rows] == ["", "nan", ""]
 
@@ -202,6 +233,9 @@ def test_a_log_as_json_lines(tmp_path: Any) -> None:
     learner = trainer(Score(1, float("inf")), callbacks.Logger(path))
     history = learner.fit(X, T, epochs=2, verbose=0)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["loss"] for row in rows] == history["loss"] and [row["score"] for row in rows] == [1, None]
+    assert [row["loss"] for row in rows] == history["loss"] and [row["score"] for row in rows] == [
+        1,
+        None,
+    ]
     with pytest.raises(ValueError, match=r"Logger: want a path that ends in \.csv or \.jsonl"):
         callbacks.Logger("log.txt")

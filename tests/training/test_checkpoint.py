@@ -19,8 +19,14 @@ RNG = np.random.default_rng(0)
 
 
 def trainer(*given: callbacks.Callback, model: Any = None, optimizer: Any = None) -> Trainer:
-    model = layers.Sequential(layers.Linear(4), layers.Dropout(0.5), layers.Linear(1)) if model is None else model
-    return Trainer(model, optimizer or optim.Adam(model, lr=0.01), F.mean_squared_error, callbacks=given)
+    model = (
+        layers.Sequential(layers.Linear(4), layers.Dropout(0.5), layers.Linear(1))
+        if model is None
+        else model
+    )
+    return Trainer(
+        model, optimizer or optim.Adam(model, lr=0.01), F.mean_squared_error, callbacks=given
+    )
 
 
 def weights(of: Trainer) -> list[Any]:
@@ -115,7 +121,9 @@ def test_every_epoch_and_the_best_of_a_figure_to_be_large(path: Path) -> None:
     assert other.history["score"] == [1.0, 3.0, 2.0]
 
 
-def test_auto_takes_the_newest_that_is_whole(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_takes_the_newest_that_is_whole(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trainer(callbacks.Checkpoint(path, keep=2)).fit(X, T, epochs=3, batch_size=5, verbose=0)
     path.write_bytes(path.read_bytes()[:-100])
     of = trainer(callbacks.Checkpoint(path, keep=2))
@@ -123,7 +131,9 @@ def test_auto_takes_the_newest_that_is_whole(path: Path, capsys: pytest.CaptureF
     assert "run.npz is no checkpoint" in capsys.readouterr().err
     for version in callbacks.Checkpoint(path, keep=2).versions():
         version.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"run\.npz is no checkpoint.*run\.1\.npz is no checkpoint"):
+    with pytest.raises(
+        ValueError, match=r"run\.npz is no checkpoint.*run\.1\.npz is no checkpoint"
+    ):
         of.fit(X, T, epochs=3, batch_size=5, verbose=0, resume="auto")
     fresh = trainer(callbacks.Checkpoint(path.with_name("other.npz")))
     assert len(fresh.fit(X, T, epochs=1, verbose=0, resume="auto").rows) == 1
@@ -179,7 +189,11 @@ def test_what_layers_losses_hooks_and_schedules_keep(path: Path) -> None:
     second = make()
     total = second.model.total
     second.load(path)
-    assert second.model.seen == 3 and second.model.total is total and np.array_equal(total, first.model.total)
+    assert (
+        second.model.seen == 3
+        and second.model.total is total
+        and np.array_equal(total, first.model.total)
+    )
     assert second.model.scale.dtype == np.float64 and isinstance(second.model.scale, np.float64)
     assert [p.requires_grad for p in second.model.parameters()] == [True, False]
     assert second.optimizer.lr.calls == 3  # type: ignore[union-attr]
@@ -190,35 +204,71 @@ def test_what_layers_losses_hooks_and_schedules_keep(path: Path) -> None:
     assert minidl.random.generator().random() is not None
 
 
-@pytest.mark.parametrize(("make", "keywords", "message"), [
-    (lambda: trainer(model=layers.Linear(3, 1)), {}, "parameters or layers are others"),
-    (lambda: trainer(model=layers.Sequential(layers.Linear(5), layers.Dropout(0.5), layers.Linear(1))), {},
-     "load_state_dict of Sequential"),
-    (lambda: with_optimizer(lambda m: optim.SGD(m, lr=0.01)), {}, "the optimizer: got Adam, want SGD"),
-    (lambda: with_optimizer(lambda m: optim.Adam(m, lr=0.01, betas=(0.5, 0.9))), {}, "betas"),
-    (lambda: with_optimizer(lambda m: optim.Adam(m, lr=schedules.constant(0.01))), {}, "the rate is a schedule"),
-    (lambda: trainer(model=layers.Sequential(layers.Linear(4), layers.Dropout(0.5, RNG), layers.Linear(1))), {},
-     "the random generators"),
-    (lambda: trainer(), {"batch_size": 5}, "batch_size: got 4, want 5"),
-    (lambda: trainer(), {"shuffle": False}, "shuffle: got True, want False"),
-    (lambda: trainer(), {"accumulate": 2}, "trained with accumulate=1"),
-    (lambda: trainer(), {"data": X[:9]}, "size: got 10, want 9"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "keywords", "message"),
+    [
+        (lambda: trainer(model=layers.Linear(3, 1)), {}, "parameters or layers are others"),
+        (
+            lambda: trainer(
+                model=layers.Sequential(layers.Linear(5), layers.Dropout(0.5), layers.Linear(1))
+            ),
+            {},
+            "load_state_dict of Sequential",
+        ),
+        (
+            lambda: with_optimizer(lambda m: optim.SGD(m, lr=0.01)),
+            {},
+            "the optimizer: got Adam, want SGD",
+        ),
+        (lambda: with_optimizer(lambda m: optim.Adam(m, lr=0.01, betas=(0.5, 0.9))), {}, "betas"),
+        (
+            lambda: with_optimizer(lambda m: optim.Adam(m, lr=schedules.constant(0.01))),
+            {},
+            "the rate is a schedule",
+        ),
+        (
+            lambda: trainer(
+                model=layers.Sequential(
+                    layers.Linear(4), layers.Dropout(0.5, RNG), layers.Linear(1)
+                )
+            ),
+            {},
+            "the random generators",
+        ),
+        (lambda: trainer(), {"batch_size": 5}, "batch_size: got 4, want 5"),
+        (lambda: trainer(), {"shuffle": False}, "shuffle: got True, want False"),
+        (lambda: trainer(), {"accumulate": 2}, "trained with accumulate=1"),
+        (lambda: trainer(), {"data": X[:9]}, "size: got 10, want 9"),
+    ],
+)
 def test_another_trainer(path: Path, make: Any, keywords: Any, message: str) -> None:
     of = trainer()
     of.fit(X, T, epochs=1, batch_size=4, verbose=0)
     of.save(path)
     other = make()
     other.fit(X, T, epochs=1, verbose=0)
-    before, state, drawn = weights(other), other.optimizer.state_dict(), minidl.random.generator().bit_generator.state
+    before, state, drawn = (
+        weights(other),
+        other.optimizer.state_dict(),
+        minidl.random.generator().bit_generator.state,
+    )
     history = other.history
     settings = {"batch_size": 4} | keywords
     x = settings.pop("data", X)
-    with pytest.raises(ValueError, match=f"fit: resume: .*run.npz: it is of another trainer: .*{message}"):
-        other.fit(DataLoader(x, T[: len(x)], batch_size=4, seed=0) if len(x) < 10 else x,
-                  **({} if len(x) < 10 else {"t": T} | settings), epochs=2, verbose=0, resume=path)  # fmt: skip
+    with pytest.raises(
+        ValueError, match=f"fit: resume: .*run.npz: it is of another trainer: .*{message}"
+    ):
+        other.fit(
+            DataLoader(x, T[: len(x)], batch_size=4, seed=0) if len(x) < 10 else x,
+            **({} if len(x) < 10 else {"t": T} | settings),
+            epochs=2,
+            verbose=0,
+            resume=path,
+        )
     assert same(before, weights(other)) and other.history is history
-    assert all(np.array_equal(state[name], value) for name, value in other.optimizer.state_dict().items())
+    assert all(
+        np.array_equal(state[name], value) for name, value in other.optimizer.state_dict().items()
+    )
     if len(x) == 10 and settings.get("shuffle", True):  # a loader of arrays draws its seed
         minidl.random.generator().bit_generator.state = drawn
 
@@ -236,7 +286,9 @@ def test_another_schedule(path: Path) -> None:
     of = make(0.1)
     of.fit(X, T, epochs=1, verbose=0)
     of.save(path)
-    with pytest.raises(ValueError, match=r"the schedule\'s rate for update 1: got 0\.0999.*, want 0\.1999"):
+    with pytest.raises(
+        ValueError, match=r"the schedule\'s rate for update 1: got 0\.0999.*, want 0\.1999"
+    ):
         make(0.2).load(path)
 
 
@@ -256,7 +308,9 @@ def test_bad_arguments(path: Path) -> None:
     with pytest.raises(ValueError, match="mode=None for 'val_accuracy'"):
         callbacks.Checkpoint(path, best="val_accuracy")
     with pytest.raises(FileNotFoundError, match=r"Checkpoint: there is no folder .*none"):
-        trainer(callbacks.Checkpoint(path.parent / "none" / "run.npz")).fit(X, T, epochs=1, verbose=0)
+        trainer(callbacks.Checkpoint(path.parent / "none" / "run.npz")).fit(
+            X, T, epochs=1, verbose=0
+        )
     with pytest.raises(ValueError, match="every='day'"):
         callbacks.Checkpoint(path, every="day")
     with pytest.raises(ValueError, match="'val_loss' was not measured; there is loss, lr"):
@@ -270,12 +324,16 @@ def test_states_that_cannot_be_written(path: Path) -> None:
 
     of = trainer(Odd())
     of.fit(X, T, epochs=1, verbose=0)
-    with pytest.raises(TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, wanted numbers, text"):
+    with pytest.raises(
+        TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, wanted numbers, text"
+    ):
         of.save(path)
     assert not path.exists()
 
 
-def test_a_folder_in_the_way_and_a_disk_that_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_in_the_way_and_a_disk_that_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     of = trainer()
     of.fit(X, T, epochs=1, verbose=0)
     path.mkdir()
@@ -289,7 +347,9 @@ def test_a_folder_in_the_way_and_a_disk_that_fails(path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(OSError, match=r"Trainer\.save: .*run\.npz was not written, .*: No space left") as caught:
+    with pytest.raises(
+        OSError, match=r"Trainer\.save: .*run\.npz was not written, .*: No space left"
+    ) as caught:
         trainer(callbacks.Checkpoint(path)).fit(X, T, epochs=1, verbose=0)
     assert caught.value.errno == 28
     assert path.read_bytes() == content and [p.name for p in path.parent.iterdir()] == ["run.npz"]

@@ -46,14 +46,19 @@ def test_a_gradient_that_is_not_finite(accumulate: int) -> None:
         of.fit(x, T, epochs=1, batch_size=4, shuffle=False, accumulate=accumulate, verbose=0)
     assert all(np.isfinite(w).all() for w in weights(of)) and of.steps == 3 - accumulate
     before = weights(of)
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"train_step: the gradient of parameter"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"train_step: the gradient of parameter"),
+    ):
         of.train_step(x, T)
     assert all(np.array_equal(a, b) for a, b in zip(before, weights(of)))
 
 
 def test_a_function_that_gives_what_is_not_finite() -> None:
     of = trainer(layers.Linear(3, 1, dtype=np.float64), lambda y, t: np.log(y * 0).mean())
-    message = r"the loss is -inf at update 1; .* In it, log gave a non-finite value at .*test_faults"
+    message = (
+        r"the loss is -inf at update 1; .* In it, log gave a non-finite value at .*test_faults"
+    )
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
         of.fit(X, T, epochs=1, verbose=0)
 
@@ -64,7 +69,9 @@ def test_data_that_are_not_finite() -> None:
     t[7] = np.nan
     of = trainer(layers.Linear(3, 1, dtype=np.float64))
     with np.errstate(all="ignore"):
-        with pytest.raises(FloatingPointError, match=r"batch 2 of 3: .* The batch's x has inf at \(1, 1\)\. Try"):
+        with pytest.raises(
+            FloatingPointError, match=r"batch 2 of 3: .* The batch's x has inf at \(1, 1\)\. Try"
+        ):
             of.fit(x, T, epochs=1, batch_size=4, shuffle=False, verbose=0)
         with pytest.raises(FloatingPointError, match=r"The batch's t has nan at \(3, 0\)\. Try"):
             of.fit(X, t, epochs=1, batch_size=4, shuffle=False, verbose=0)
@@ -73,7 +80,10 @@ def test_data_that_are_not_finite() -> None:
 def test_a_parameter_that_was_not_finite_before() -> None:
     of = trainer(layers.Linear(3, 1, dtype=np.float64))
     of.model.w.data = np.full((3, 1), np.nan)
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"Parameter w \(3, 1\) was not finite"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"Parameter w \(3, 1\) was not finite"),
+    ):
         of.fit(X, T, epochs=1, verbose=0)
 
 
@@ -86,7 +96,9 @@ def test_large_gradients_are_no_fault() -> None:
 
 
 def test_a_state_that_is_carried_is_not_lost_by_looking_for_the_cause() -> None:
-    model = layers.Sequential(layers.RNN(3, 4, stateful=True, dtype=np.float64), layers.Linear(4, 1, dtype=np.float64))
+    model = layers.Sequential(
+        layers.RNN(3, 4, stateful=True, dtype=np.float64), layers.Linear(4, 1, dtype=np.float64)
+    )
     of = trainer(model, lambda y, t: np.log(y.mean() * 0))
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
         of.train_step(X, T)

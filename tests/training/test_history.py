@@ -10,19 +10,26 @@ import pytest
 from minidl import History
 
 ROWS = [
-    {"loss": 1.0 / i, "accuracy": 1 - 1 / i, "lr": 0.1, "val_loss": 1.2 / i, "val_accuracy": 0.9} for i in range(1, 6)
+    {"loss": 1.0 / i, "accuracy": 1 - 1 / i, "lr": 0.1, "val_loss": 1.2 / i, "val_accuracy": 0.9}
+    for i in range(1, 6)
 ]
 
 
 def test_figures_by_name() -> None:
     history = History(ROWS)
     assert history["loss"] == [1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
-    assert list(history) == ["loss", "accuracy", "lr", "val_loss", "val_accuracy"] and len(history) == 5
+    assert (
+        list(history) == ["loss", "accuracy", "lr", "val_loss", "val_accuracy"]
+        and len(history) == 5
+    )
     assert "val_loss" in history and "other" not in history and dict(history)["lr"] == [0.1] * 5
     assert history == History([dict(row) for row in ROWS]) and history.rows is ROWS
     with pytest.raises(KeyError, match="'other' was not measured; there is loss, accuracy"):
         history["other"]
-    assert repr(History(ROWS[:1])) == "History(1 epochs, loss 1, accuracy 0, lr 0.1, val_loss 1.2, val_accuracy 0.9)"
+    assert (
+        repr(History(ROWS[:1]))
+        == "History(1 epochs, loss 1, accuracy 0, lr 0.1, val_loss 1.2, val_accuracy 0.9)"
+    )
     assert list(History()) == [] and repr(History()) == "History(0 epochs)"
 
 
@@ -70,6 +77,9 @@ def test_what_a_notebook_shows() -> None:
     rows = [{"loss": 1 / (i + 1), "a<b": float("nan")} for i in range(30)]
     html = History(rows)._repr_html_()
     assert "30 epochs" in html and "a&lt;b" in html and html.count("<tr") == 13
-    assert all(f">{text}</td>" in html for text in ("1", "30", "0.03333", "nan", "…")) and ">2</td>" not in html
+    assert (
+        all(f">{text}</td>" in html for text in ("1", "30", "0.03333", "nan", "…"))
+        and ">2</td>" not in html
+    )
     assert History([{"loss": 1.0}, {"late": 2.0}])._repr_html_().count("></td>") == 2
     assert "0 epochs" in History()._repr_html_()

@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 
 def trainer(*given: callbacks.Callback, **keywords: Any) -> Trainer:
     model = layers.Sequential(layers.Linear(4), layers.Dropout(0.5), layers.Linear(1))
-    return Trainer(model, optim.Adam(model, lr=0.01), F.mean_squared_error, callbacks=given, **keywords)
+    return Trainer(
+        model, optim.Adam(model, lr=0.01), F.mean_squared_error, callbacks=given, **keywords
+    )
 
 
 def weights(of: Trainer) -> list[Any]:
@@ -46,17 +48,33 @@ class At(callbacks.Callback):
             self.do()
 
 
-@pytest.mark.parametrize(("steps", "accumulate", "rows"), [(1, 1, 1), (3, 1, 1), (4, 1, 2), (5, 1, 2), (3, 2, 2)])
+@pytest.mark.parametrize(
+    ("steps", "accumulate", "rows"), [(1, 1, 1), (3, 1, 1), (4, 1, 2), (5, 1, 2), (3, 2, 2)]
+)
 def test_max_steps(steps: int, accumulate: int, rows: int) -> None:
     of = trainer()
-    history = of.fit(X, T, epochs=9, batch_size=4, max_steps=steps, accumulate=accumulate, validation=(X, T), verbose=0)
-    assert of.steps == of.optimizer.t == steps and len(history.rows) == rows and "val_loss" in history
+    history = of.fit(
+        X,
+        T,
+        epochs=9,
+        batch_size=4,
+        max_steps=steps,
+        accumulate=accumulate,
+        validation=(X, T),
+        verbose=0,
+    )
+    assert (
+        of.steps == of.optimizer.t == steps and len(history.rows) == rows and "val_loss" in history
+    )
 
 
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_max_steps_and_then_more_is_the_whole_run(steps: int, tmp_path: Path) -> None:
     def run(**keywords: Any) -> Trainer:
-        of = trainer(callbacks.Checkpoint(tmp_path / "run.npz"), callbacks.EarlyStopping("val_loss", patience=9))
+        of = trainer(
+            callbacks.Checkpoint(tmp_path / "run.npz"),
+            callbacks.EarlyStopping("val_loss", patience=9),
+        )
         of.fit(X, T, epochs=3, batch_size=4, verbose=0, validation=(X, T), **keywords)
         return of
 
@@ -66,7 +84,11 @@ def test_max_steps_and_then_more_is_the_whole_run(steps: int, tmp_path: Path) ->
     run(max_steps=steps)
     minidl.seed(2)
     resumed = run(resume="auto")
-    assert same(weights(whole), weights(resumed)) and resumed.history == whole.history and resumed.steps == 9
+    assert (
+        same(weights(whole), weights(resumed))
+        and resumed.history == whole.history
+        and resumed.steps == 9
+    )
 
 
 def test_max_time() -> None:
@@ -78,10 +100,15 @@ def test_max_time() -> None:
     assert of.steps == 1
 
 
-@pytest.mark.parametrize(("name", "value", "error"), [
-    ("max_steps", 0, ValueError), ("max_steps", 1.5, TypeError), ("max_time", -1, ValueError),
-    ("max_time", "1 h", TypeError),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("max_steps", 0, ValueError),
+        ("max_steps", 1.5, TypeError),
+        ("max_time", -1, ValueError),
+        ("max_time", "1 h", TypeError),
+    ],
+)
 def test_bad_limits(name: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=f"fit: {name}"):
         trainer().fit(X, T, epochs=1, **{name: value})
@@ -93,7 +120,11 @@ def test_a_signal_ends_the_batch_saves_and_returns(
     number: signal.Signals, at: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(*more: callbacks.Callback, **keywords: Any) -> Trainer:
-        of = trainer(callbacks.Checkpoint(tmp_path / "run.npz"), callbacks.Logger(tmp_path / "log.jsonl"), *more)
+        of = trainer(
+            callbacks.Checkpoint(tmp_path / "run.npz"),
+            callbacks.Logger(tmp_path / "log.jsonl"),
+            *more,
+        )
         of.fit(X, T, epochs=3, batch_size=4, verbose=0, validation=(X, T), **keywords)
         return of
 
@@ -181,7 +212,9 @@ def test_a_process_that_gets_sigterm_ends_in_order(tmp_path: Path) -> None:
         "of.fit(X, T, epochs=10**6, batch_size=4, verbose=0); print(of.interrupted, len(of.history.rows) > 0)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "run.npz")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "go\n"
         process.terminate()
@@ -213,7 +246,12 @@ def test_a_dry_run_tries_all_and_changes_nothing(lazy: bool, tmp_path: Path) -> 
         if dry:
             state = {} if lazy else of.model.state_dict()
             history = of.fit(loader, epochs=9, validation=(X, T), fast_dev_run=True, verbose=0)
-            assert len(history.rows) == 1 and events == ["epoch"] and of.optimizer.t == 0 and of.steps == 0
+            assert (
+                len(history.rows) == 1
+                and events == ["epoch"]
+                and of.optimizer.t == 0
+                and of.steps == 0
+            )
             assert list(tmp_path.iterdir()) == []
             if lazy:
                 assert of.model.layers[0].w.lazy

@@ -20,7 +20,9 @@ T = X[:, :1]
 def fit(**keywords: object) -> None:
     model = layers.Linear(3, 1, dtype=np.float64, rng=np.random.default_rng(0))
     error = {"error": lambda y, t: abs(y - t).mean()}
-    Trainer(model, optim.SGD(model, lr=0.1), F.mean_squared_error, error).fit(X, T, batch_size=4, epochs=10, **keywords)
+    Trainer(model, optim.SGD(model, lr=0.1), F.mean_squared_error, error).fit(
+        X, T, batch_size=4, epochs=10, **keywords
+    )
 
 
 def test_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,15 +32,27 @@ def test_lines_in_a_log(capsys: pytest.CaptureFixture[str]) -> None:
         lines = out.splitlines()
         assert err == "" and len(lines) == 10
         f = r"[\d.e-]+"
-        pattern = rf"epoch  1/10  loss {f}  error {f}  val_loss {f}  val_error {f}  lr 0.1  \d+\.\d\d s"
+        pattern = (
+            rf"epoch  1/10  loss {f}  error {f}  val_loss {f}  val_error {f}  lr 0.1  \d+\.\d\d s"
+        )
         pattern += r"  [\d,]+ it/s  0:0\d left"
         assert re.fullmatch(pattern, lines[0])
         assert lines[9].startswith("epoch 10/10  loss ") and lines[9].endswith(" it/s")
 
 
 def test_figures_keep_their_width() -> None:
-    logs = {"loss": 2.0, "error": 0.0, "mae": 0.00012345, "big": 1e7, "bad": float("nan"), "lr": 0.001}
-    assert module.figures(logs) == "loss 2.0000  error 0.0000  mae 1.234e-04  big 1.000e+07  bad nan  lr 0.001"
+    logs = {
+        "loss": 2.0,
+        "error": 0.0,
+        "mae": 0.00012345,
+        "big": 1e7,
+        "bad": float("nan"),
+        "lr": 0.001,
+    }
+    assert (
+        module.figures(logs)
+        == "loss 2.0000  error 0.0000  mae 1.234e-04  big 1.000e+07  bad nan  lr 0.001"
+    )
 
 
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +66,9 @@ def test_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     fit(verbose=1)
     out, err = capsys.readouterr()
     assert out == "" and err.count("epoch ") > 40  # shown at every batch
-    rows = [line for line in err.replace("\r", "\n").splitlines() if "3/3" in line and "lr 0.1" in line]
+    rows = [
+        line for line in err.replace("\r", "\n").splitlines() if "3/3" in line and "lr 0.1" in line
+    ]
     assert rows[-1].startswith("epoch 10/10 |") and "it/s" in rows[-1]
     assert "loss " in rows[-1] and "error " in rows[-1]
 
@@ -83,4 +99,7 @@ def test_who_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_import_is_light() -> None:
     code = "import sys, minidl; print([m for m in ('tqdm', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "[]\n"
+    )

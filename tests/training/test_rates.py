@@ -22,7 +22,10 @@ def digits(lr: Any = 1e-3) -> tuple[Trainer, Any, Any]:
 def test_the_suggestion_trains_well_and_the_plot_shows_it(tmp_path: Path) -> None:
     trainer, x, t = digits()
     found = trainer.find_lr(x, t)
-    assert 1e-4 < found.suggestion < 0.3 and len(found.rates) == len(found.losses) == len(found.smooth) <= 100
+    assert (
+        1e-4 < found.suggestion < 0.3
+        and len(found.rates) == len(found.losses) == len(found.smooth) <= 100
+    )
     assert found.rates[-1] < 10  # it ended where it diverged
     pytest.importorskip("matplotlib")
     figure = found.plot(tmp_path / "rates.png")
@@ -49,7 +52,9 @@ def test_everything_is_as_it_was(lr: Any, trained: bool) -> None:
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("keywords", [{"start": 0.1, "end": 0.1}, {"start": 0}, {"steps": 2}, {"steps": 0}])
+@pytest.mark.parametrize(
+    "keywords", [{"start": 0.1, "end": 0.1}, {"start": 0}, {"steps": 2}, {"steps": 0}]
+)
 def test_bad_arguments(keywords: Any) -> None:
     trainer, x, t = digits()
     with pytest.raises(ValueError, match="find_lr: "):

@@ -14,7 +14,8 @@ Array = Any
 def model(stateful: bool, kind: Any = layers.LSTM) -> layers.Layer:
     rng = np.random.default_rng(0)
     return layers.Sequential(
-        kind(1, 8, stateful=stateful, dtype=np.float64, rng=rng), layers.Linear(8, 1, dtype=np.float64, rng=rng)
+        kind(1, 8, stateful=stateful, dtype=np.float64, rng=rng),
+        layers.Linear(8, 1, dtype=np.float64, rng=rng),
     )
 
 
@@ -40,11 +41,15 @@ def equal(a: list[Array], b: list[Array]) -> bool:
 
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.RNN])
-@pytest.mark.parametrize("truncate", [1, 4, 30])  # 10 batches: whole windows, an incomplete last one, one too long
+@pytest.mark.parametrize(
+    "truncate", [1, 4, 30]
+)  # 10 batches: whole windows, an incomplete last one, one too long
 def test_truncation_is_the_loop_written_by_hand(kind: Any, truncate: int) -> None:
     x, t = curve(100)
     ours, theirs = model(True, kind), model(True, kind)
-    history = trainer(ours).fit(x, t, epochs=3, batch_size=10, shuffle=False, truncate=truncate, verbose=0)
+    history = trainer(ours).fit(
+        x, t, epochs=3, batch_size=10, shuffle=False, truncate=truncate, verbose=0
+    )
     optimizer, losses = optim.SGD(theirs, lr=0.05), []
     for _ in range(3):
         theirs.reset_state()
@@ -80,7 +85,9 @@ def test_one_step_at_a_time_without_truncation_carries_the_state_but_not_the_gra
 def test_whole_sequences_need_no_state() -> None:
     x, t = np.random.default_rng(0).standard_normal((24, 7, 1)), np.zeros((24, 7, 1))
     for stateful in (False, True):
-        history = trainer(model(stateful)).fit(x, t, epochs=5, batch_size=8, shuffle=stateful is False, verbose=0)
+        history = trainer(model(stateful)).fit(
+            x, t, epochs=5, batch_size=8, shuffle=stateful is False, verbose=0
+        )
         assert history["loss"][-1] < history["loss"][0]
 
 
@@ -88,9 +95,15 @@ def test_one_step_input_to_a_layer_that_forgets() -> None:
     x, t = curve(20)
     net = model(False)
     before = weights(net)
-    with pytest.raises(ValueError, match=r"LSTM took x of shape \(20, 1\) for one step.*stateful=True"):
+    with pytest.raises(
+        ValueError, match=r"LSTM took x of shape \(20, 1\) for one step.*stateful=True"
+    ):
         trainer(net).fit(x, t, epochs=1, verbose=0)
-    for call in (trainer(net).train_step, trainer(net).evaluate, lambda x, t: trainer(net).predict(x)):
+    for call in (
+        trainer(net).train_step,
+        trainer(net).evaluate,
+        lambda x, t: trainer(net).predict(x),
+    ):
         with pytest.raises(ValueError, match="for one step"):
             call(x, t)
     assert equal(before, weights(net))
@@ -113,12 +126,18 @@ def test_a_loop_of_ones_own_over_steps_is_no_mistake() -> None:
     assert history["loss"][-1] < history["loss"][0]
 
 
-@pytest.mark.parametrize(("keywords", "message"), [
-    ({"batch_size": 10}, "shuffle=False"),
-    ({"batch_size": 10, "truncate": 3}, "shuffle=False"),
-    ({"batch_size": 32, "shuffle": False}, "last batch would have 4 samples instead of 32"),
-    ({"batch_size": 10, "shuffle": False, "validation": curve(25)}, "fit: validation: .* 5 samples instead of 10"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"batch_size": 10}, "shuffle=False"),
+        ({"batch_size": 10, "truncate": 3}, "shuffle=False"),
+        ({"batch_size": 32, "shuffle": False}, "last batch would have 4 samples instead of 32"),
+        (
+            {"batch_size": 10, "shuffle": False, "validation": curve(25)},
+            "fit: validation: .* 5 samples instead of 10",
+        ),
+    ],
+)
 def test_data_a_carried_state_cannot_follow(keywords: Any, message: str) -> None:
     net = model(True)
     before = weights(net)
@@ -130,7 +149,10 @@ def test_data_a_carried_state_cannot_follow(keywords: Any, message: str) -> None
 def test_unequal_batches_elsewhere() -> None:
     x, t = curve(25)
     learner = trainer(model(True))
-    for call in (lambda: learner.evaluate(x, t, batch_size=10), lambda: learner.predict(x, batch_size=10)):
+    for call in (
+        lambda: learner.evaluate(x, t, batch_size=10),
+        lambda: learner.predict(x, batch_size=10),
+    ):
         with pytest.raises(ValueError, match="5 samples instead of 10"):
             call()
     loader = DataLoader(x, t, batch_size=10, shuffle=False, drop_last=True)
@@ -152,7 +174,11 @@ def test_evaluation_starts_from_nothing_and_brings_the_state_back() -> None:
     assert np.mean((predicted - t) ** 2) == pytest.approx(first["loss"], abs=1e-14)
     by_hand = model(True)
     by_hand.load_state_dict(net.state_dict())
-    assert np.allclose(predicted, np.concatenate([by_hand(x[i : i + 10]).data for i in range(0, 40, 10)]), atol=1e-15)
+    assert np.allclose(
+        predicted,
+        np.concatenate([by_hand(x[i : i + 10]).data for i in range(0, 40, 10)]),
+        atol=1e-15,
+    )
     assert layer.state is state and layer.steps == steps
     with pytest.raises(ValueError):
         learner.evaluate(x, t[:, :0], batch_size=10)  # targets of another shape

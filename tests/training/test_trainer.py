@@ -22,7 +22,9 @@ def data(n: int = 50, dtype: Any = np.float64) -> tuple[Array, Array]:
 
 
 def mlp(dtype: Any = np.float64) -> layers.Layer:
-    return layers.MLP([16, 1], activation=np.tanh, in_features=4, dtype=dtype, rng=np.random.default_rng(0))
+    return layers.MLP(
+        [16, 1], activation=np.tanh, in_features=4, dtype=dtype, rng=np.random.default_rng(0)
+    )
 
 
 def trainer(model: Any = None, **kwargs: Any) -> Trainer:
@@ -45,15 +47,22 @@ def test_it_learns_with_lazy_layers_and_float32() -> None:
     minidl.seed(0)
     x, t = data(200, np.float32)
     model = layers.MLP([32, 1])
-    history = Trainer(model, optim.Adam(model, lr=0.01), F.mean_squared_error).fit(x, t, epochs=30, verbose=0)
+    history = Trainer(model, optim.Adam(model, lr=0.01), F.mean_squared_error).fit(
+        x, t, epochs=30, verbose=0
+    )
     assert history["loss"][-1] < 0.2 * history["loss"][0]
     assert all(p.dtype == np.float32 and p.grad.dtype == np.float32 for p in model.parameters())
 
 
-@pytest.mark.parametrize("make", [
-    lambda m: optim.SGD(m, lr=0.1), lambda m: optim.Adam(m, lr=0.01), lambda m: optim.AdamW(m, lr=0.01),
-    lambda m: optim.Momentum(m, lr=0.01),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: optim.SGD(m, lr=0.1),
+        lambda m: optim.Adam(m, lr=0.01),
+        lambda m: optim.AdamW(m, lr=0.01),
+        lambda m: optim.Momentum(m, lr=0.01),
+    ],
+)
 def test_a_fit_is_the_loop_written_by_hand(make: Any) -> None:
     x, t = data()
     ours, theirs = mlp(), mlp()
@@ -101,14 +110,25 @@ def test_train_step_alone() -> None:
     assert loss == expected.item() and same(ours, theirs)
 
 
-@pytest.mark.parametrize(("n", "batch_size", "accumulate"), [
-    (48, 8, 2), (48, 8, 6), (50, 8, 3), (50, 7, 100), (9, 4, 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "batch_size", "accumulate"),
+    [
+        (48, 8, 2),
+        (48, 8, 6),
+        (50, 8, 3),
+        (50, 7, 100),
+        (9, 4, 2),
+    ],
+)
 def test_accumulation_is_the_big_batch(n: int, batch_size: int, accumulate: int) -> None:
     x, t = data(n)
     ours, big = mlp(), mlp()
-    a = trainer(ours).fit(x, t, epochs=3, batch_size=batch_size, accumulate=accumulate, shuffle=False, verbose=0)
-    b = trainer(big).fit(x, t, epochs=3, batch_size=batch_size * accumulate, shuffle=False, verbose=0)
+    a = trainer(ours).fit(
+        x, t, epochs=3, batch_size=batch_size, accumulate=accumulate, shuffle=False, verbose=0
+    )
+    b = trainer(big).fit(
+        x, t, epochs=3, batch_size=batch_size * accumulate, shuffle=False, verbose=0
+    )
     assert same(ours, big, atol=1e-12)
     assert np.allclose(a["loss"], b["loss"], rtol=0, atol=1e-12)
 
@@ -187,8 +207,12 @@ def test_evaluation_records_nothing_and_runs_in_test_mode_and_in_order() -> None
     assert learner.predict(x, batch_size=100).shape == (10, 1)
     loader = DataLoader(x, t, batch_size=3, shuffle=True, seed=0)
     same = DataLoader(x, t, batch_size=3, shuffle=True, seed=0)
-    assert learner.evaluate(loader)["loss"] == pytest.approx(np.mean((expected - t) ** 2), abs=1e-14)
-    for (a, _), (b, _) in zip(loader, same, strict=True):  # evaluating does not change the orders to come
+    assert learner.evaluate(loader)["loss"] == pytest.approx(
+        np.mean((expected - t) ** 2), abs=1e-14
+    )
+    for (a, _), (b, _) in zip(
+        loader, same, strict=True
+    ):  # evaluating does not change the orders to come
         np.testing.assert_array_equal(a, b)
     assert model.inner.w.grad is None
 
@@ -219,7 +243,9 @@ def test_memory_stays_flat_with_the_collector_off(kind: str) -> None:
     model: Any = mlp()
     keywords: dict[str, Any] = {}
     if kind != "mlp":
-        model = layers.Sequential(layers.LSTM(4, 8, stateful=True), layers.Linear(8, 1)).astype(np.float64)
+        model = layers.Sequential(layers.LSTM(4, 8, stateful=True), layers.Linear(8, 1)).astype(
+            np.float64
+        )
         keywords = {"truncate": 3} if kind == "truncate" else {}
     learner = trainer(model)
     x, t = data(64)
@@ -238,7 +264,9 @@ def test_memory_stays_flat_with_the_collector_off(kind: str) -> None:
     finally:
         tracemalloc.stop()
         gc.enable()
-    assert sizes[-1] - sizes[4] < 60_000  # 176 steps later; one leaked graph a step would be ten times as much
+    assert (
+        sizes[-1] - sizes[4] < 60_000
+    )  # 176 steps later; one leaked graph a step would be ten times as much
 
 
 # ---- bad input -----------------------------------------------------------------------------------------
@@ -247,31 +275,34 @@ X, T = data(10)
 LOADER = DataLoader(X, T, seed=0)
 
 
-@pytest.mark.parametrize(("arguments", "keywords", "error", "message"), [
-    ((X, T[:9]), {}, ValueError, r"fit: .*lengths \[10, 9\]"),
-    ((X,), {}, TypeError, "x without t"),
-    ((X[:0], T[:0]), {}, ValueError, "no samples"),
-    ((np.zeros(()), T), {}, ValueError, "no axis of samples"),
-    ((Variable(X), T), {}, TypeError, "Variable"),
-    ((X, T), {"epochs": 0}, ValueError, "fit: epochs must be at least 1"),
-    ((X, T), {"epochs": 1.5}, TypeError, "fit: epochs must be an int, got 1.5"),
-    ((X, T), {"epochs": True}, TypeError, "fit: epochs must be an int, got True"),
-    ((X, T), {"accumulate": 0}, ValueError, "fit: accumulate must be at least 1"),
-    ((X, T), {"truncate": 0}, ValueError, "fit: truncate must be at least 1"),
-    ((X, T), {"truncate": 3}, ValueError, "stateful=True"),
-    ((X, T), {"truncate": 3, "accumulate": 2}, ValueError, "accumulate and truncate"),
-    ((X, T), {"verbose": "loud"}, ValueError, "verbose='loud'"),
-    ((X, T), {"batch_size": 0}, ValueError, "batch_size=0"),
-    ((LOADER, T), {}, ValueError, "a DataLoader and t"),
-    ((LOADER,), {"batch_size": 3}, ValueError, "a DataLoader and batch_size"),
-    ((LOADER,), {"shuffle": False}, ValueError, "a DataLoader and shuffle"),
-    ((DataLoader(X),), {}, ValueError, "wanted two"),
-    ((LOADER,), {"validation": 0.5}, ValueError, "a fraction as validation"),
-    ((X, T), {"validation": 1.0}, ValueError, "validation=1.0"),
-    ((X, T), {"validation": 0.01}, ValueError, "empty"),
-    ((X, T), {"validation": X}, TypeError, "ndarray, wanted a pair"),
-    ((X, T), {"validation": (X, T[:3])}, ValueError, r"fit: validation: .*lengths \[10, 3\]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "message"),
+    [
+        ((X, T[:9]), {}, ValueError, r"fit: .*lengths \[10, 9\]"),
+        ((X,), {}, TypeError, "x without t"),
+        ((X[:0], T[:0]), {}, ValueError, "no samples"),
+        ((np.zeros(()), T), {}, ValueError, "no axis of samples"),
+        ((Variable(X), T), {}, TypeError, "Variable"),
+        ((X, T), {"epochs": 0}, ValueError, "fit: epochs must be at least 1"),
+        ((X, T), {"epochs": 1.5}, TypeError, "fit: epochs must be an int, got 1.5"),
+        ((X, T), {"epochs": True}, TypeError, "fit: epochs must be an int, got True"),
+        ((X, T), {"accumulate": 0}, ValueError, "fit: accumulate must be at least 1"),
+        ((X, T), {"truncate": 0}, ValueError, "fit: truncate must be at least 1"),
+        ((X, T), {"truncate": 3}, ValueError, "stateful=True"),
+        ((X, T), {"truncate": 3, "accumulate": 2}, ValueError, "accumulate and truncate"),
+        ((X, T), {"verbose": "loud"}, ValueError, "verbose='loud'"),
+        ((X, T), {"batch_size": 0}, ValueError, "batch_size=0"),
+        ((LOADER, T), {}, ValueError, "a DataLoader and t"),
+        ((LOADER,), {"batch_size": 3}, ValueError, "a DataLoader and batch_size"),
+        ((LOADER,), {"shuffle": False}, ValueError, "a DataLoader and shuffle"),
+        ((DataLoader(X),), {}, ValueError, "wanted two"),
+        ((LOADER,), {"validation": 0.5}, ValueError, "a fraction as validation"),
+        ((X, T), {"validation": 1.0}, ValueError, "validation=1.0"),
+        ((X, T), {"validation": 0.01}, ValueError, "empty"),
+        ((X, T), {"validation": X}, TypeError, "ndarray, wanted a pair"),
+        ((X, T), {"validation": (X, T[:3])}, ValueError, r"fit: validation: .*lengths \[10, 3\]"),
+    ],
+)
 def test_bad_arguments(arguments: Any, keywords: Any, error: type[Exception], message: str) -> None:
     model = mlp()
     before = weights(model)
@@ -280,30 +311,40 @@ def test_bad_arguments(arguments: Any, keywords: Any, error: type[Exception], me
     assert all(np.array_equal(a, b) for a, b in zip(before, weights(model), strict=True))
 
 
-@pytest.mark.parametrize(("keywords", "error", "message"), [
-    ({"model": 3}, TypeError, "model is a int"),
-    ({"optimizer": F.mean_squared_error}, TypeError, "optimizer is a function"),
-    ({"loss": "mse"}, TypeError, "loss is a str"),
-    ({"metrics": ["accuracy"]}, TypeError, "cannot be called"),
-    ({"metrics": [F.accuracy, F.accuracy]}, ValueError, "'accuracy'"),
-    ({"metrics": {"loss": F.accuracy}}, ValueError, "'loss'"),
-    ({"metrics": {"val_x": F.accuracy}}, ValueError, "'val_x'"),
-    ({"callbacks": [print]}, TypeError, "callback"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("keywords", "error", "message"),
+    [
+        ({"model": 3}, TypeError, "model is a int"),
+        ({"optimizer": F.mean_squared_error}, TypeError, "optimizer is a function"),
+        ({"loss": "mse"}, TypeError, "loss is a str"),
+        ({"metrics": ["accuracy"]}, TypeError, "cannot be called"),
+        ({"metrics": [F.accuracy, F.accuracy]}, ValueError, "'accuracy'"),
+        ({"metrics": {"loss": F.accuracy}}, ValueError, "'loss'"),
+        ({"metrics": {"val_x": F.accuracy}}, ValueError, "'val_x'"),
+        ({"callbacks": [print]}, TypeError, "callback"),
+    ],
+)
 def test_bad_parts(keywords: Any, error: type[Exception], message: str) -> None:
     model = mlp()
-    parts = {"model": model, "optimizer": optim.SGD(model, lr=0.1), "loss": F.mean_squared_error} | keywords
+    parts = {
+        "model": model,
+        "optimizer": optim.SGD(model, lr=0.1),
+        "loss": F.mean_squared_error,
+    } | keywords
     with pytest.raises(error, match=message):
         Trainer(**parts)
 
 
-@pytest.mark.parametrize(("model", "loss", "error", "message"), [
-    (None, lambda y, t: (y - t) ** 2, ValueError, r"shape \(10, 1\), wanted one number"),
-    (None, lambda y, t: 1.0, TypeError, "loss returned a float"),
-    (None, lambda y, t: (y.detach() * 1).sum(), ValueError, "does not depend"),
-    (lambda x: x, F.mean_squared_error, TypeError, "model returned a ndarray"),
-    (lambda x: (x, x), F.mean_squared_error, TypeError, "model returned a tuple"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("model", "loss", "error", "message"),
+    [
+        (None, lambda y, t: (y - t) ** 2, ValueError, r"shape \(10, 1\), wanted one number"),
+        (None, lambda y, t: 1.0, TypeError, "loss returned a float"),
+        (None, lambda y, t: (y.detach() * 1).sum(), ValueError, "does not depend"),
+        (lambda x: x, F.mean_squared_error, TypeError, "model returned a ndarray"),
+        (lambda x: (x, x), F.mean_squared_error, TypeError, "model returned a tuple"),
+    ],
+)
 def test_bad_models_and_losses(model: Any, loss: Any, error: type[Exception], message: str) -> None:
     parameters = mlp()
     learner = Trainer(model or parameters, optim.SGD(parameters, lr=0.1), loss)
@@ -335,7 +376,9 @@ def test_a_loss_that_is_not_finite_stops_at_once(accumulate: int) -> None:
     with pytest.raises(FloatingPointError, match="epoch 1 of 2, batch 3 of 4: the loss is nan"):
         learner.fit(x, t, epochs=2, batch_size=10, shuffle=False, accumulate=accumulate, verbose=0)
     twin = mlp()
-    trainer(twin).fit(x[:20], t[:20], epochs=1, batch_size=10, shuffle=False, accumulate=accumulate, verbose=0)
+    trainer(twin).fit(
+        x[:20], t[:20], epochs=1, batch_size=10, shuffle=False, accumulate=accumulate, verbose=0
+    )
     assert same(model, twin)  # what came before is learned, this batch is not
     with pytest.raises(FloatingPointError, match="train_step"):
         learner.train_step(x, t)
@@ -365,4 +408,7 @@ def test_an_optimizer_of_another_model() -> None:
 def test_one_metric_needs_no_list() -> None:
     model = layers.Linear(3, 2)
     learner = Trainer(model, optim.SGD(model), F.cross_entropy, F.accuracy)
-    assert list(learner.evaluate(np.ones((4, 3), np.float32), np.zeros(4, int))) == ["loss", "accuracy"]
+    assert list(learner.evaluate(np.ones((4, 3), np.float32), np.zeros(4, int))) == [
+        "loss",
+        "accuracy",
+    ]

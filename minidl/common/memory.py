@@ -26,7 +26,10 @@ def keep_freed_memory(most: int) -> bool:
     if sys.platform != "linux" or any(name in os.environ for name in _SAID):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and mallopt(_M_TRIM_THRESHOLD, most) == mallopt(_M_MMAP_THRESHOLD, most) == 1
+    return (
+        mallopt is not None
+        and mallopt(_M_TRIM_THRESHOLD, most) == mallopt(_M_MMAP_THRESHOLD, most) == 1
+    )
 
 
 if os.environ.get("MINIDL_KEEP_MEMORY") != "0":

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
-from minidl.autograd.backend import host
+from minidl.common.arrays import host
 from minidl.layers.layer import Layer, _walk
 from minidl.layers.linear import Weighted
 from minidl.layers.mlp import MLP
@@ -52,7 +52,9 @@ def load_torch_state_dict(
     """
     if not isinstance(state, Mapping):
         got = type(state).__name__
-        raise TypeError(f"load_torch_state_dict: want a dict, such as PyTorch's model.state_dict() gives, got {got}")
+        raise TypeError(
+            f"load_torch_state_dict: want a dict, such as PyTorch's model.state_dict() gives, got {got}"
+        )
     theirs = _their_modules(state)
     pairs, wrong = _paired(_our_modules(model), theirs, dict(names or {}))
     new: dict[str, Array] = {}
@@ -60,11 +62,16 @@ def load_torch_state_dict(
         try:
             values = _from_torch(ours.layer, tensors)
         except ValueError as error:
-            wrong.append(f"{ours.name or type(ours.layer).__name__} from {name or 'the module'}: {error}")
+            wrong.append(
+                f"{ours.name or type(ours.layer).__name__} from {name or 'the module'}: {error}"
+            )
         else:
             new |= {f"{ours.name}.{key}".lstrip("."): value for key, value in values.items()}
     if wrong:
-        raise ValueError(f"load_torch_state_dict of {type(model).__name__}; nothing was changed; " + "; ".join(wrong))
+        raise ValueError(
+            f"load_torch_state_dict of {type(model).__name__}; nothing was changed; "
+            + "; ".join(wrong)
+        )
     model.load_state_dict(new)
 
 
@@ -86,7 +93,10 @@ def torch_state_dict(model: Layer) -> dict[str, Array]:
     for module in _our_modules(model):
         name = ".".join(map(str, module.written))
         values = _to_torch(module.layer)
-        found |= {f"{name}.{key}".lstrip("."): np.ascontiguousarray(value) for key, value in values.items()}
+        found |= {
+            f"{name}.{key}".lstrip("."): np.ascontiguousarray(value)
+            for key, value in values.items()
+        }
     return found
 
 
@@ -113,7 +123,9 @@ def from_dlpack(x: Any, requires_grad: bool | None = None, name: str | None = No
     except BufferError:
         raise
     except (RuntimeError, ValueError) as error:
-        raise BufferError(f"from_dlpack: this {type(x).__name__} cannot be shared with the CPU: {error}") from error
+        raise BufferError(
+            f"from_dlpack: this {type(x).__name__} cannot be shared with the CPU: {error}"
+        ) from error
     return Variable(shared, requires_grad, name)
 
 
@@ -179,7 +191,12 @@ def _ranked(places: Mapping[str, Place]) -> dict[Place, str]:
     ranks = {at: {n: rank for rank, n in enumerate(sorted(found))} for at, found in numbers.items()}
 
     def ranked(place: Place) -> Place:
-        return tuple([ranks[place[:i]][part] if isinstance(part, int) else part for i, part in enumerate(place)])
+        return tuple(
+            [
+                ranks[place[:i]][part] if isinstance(part, int) else part
+                for i, part in enumerate(place)
+            ]
+        )
 
     return {ranked(place)[shared:]: name for name, place in places.items()}
 
@@ -190,23 +207,39 @@ def _paired(
     """Each layer with its module's name and tensors, and what is wrong: those without a partner."""
     by_name = {module.name: module for module in ours}
     wrong = [f"names: this model has no layer {name!r}" for name in names if name not in by_name]
-    wrong += [f"names: there is no module {name!r}" for name in names.values() if name not in theirs]
+    wrong += [
+        f"names: there is no module {name!r}" for name in names.values() if name not in theirs
+    ]
     pairs = [(by_name[a], b, theirs[b]) for a, b in names.items() if a in by_name and b in theirs]
     left = _ranked({m.name: m.written for m in ours if m.name not in names})
     other = _ranked({name: _place(name) for name in theirs if name not in names.values()})
-    pairs += [(by_name[name], other[place], theirs[other[place]]) for place, name in left.items() if place in other]
+    pairs += [
+        (by_name[name], other[place], theirs[other[place]])
+        for place, name in left.items()
+        if place in other
+    ]
     missing = [name or "(the model)" for place, name in left.items() if place not in other]
     unknown = [name or "(the module)" for place, name in other.items() if place not in left]
     if missing or unknown:
-        say = f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}' if missing and unknown else ""
-        wrong.append(f"no module for {', '.join(missing) or 'none'}; no layer for {', '.join(unknown) or 'none'}{say}")
+        say = (
+            f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
+            if missing and unknown
+            else ""
+        )
+        wrong.append(
+            f"no module for {', '.join(missing) or 'none'}; no layer for {', '.join(unknown) or 'none'}{say}"
+        )
     return pairs, wrong
 
 
 def _place(name: str) -> Place:
     """The parts of a name of PyTorch's, without the "layers" that are said to be a list by the number after it."""
     parts = name.split(".") if name else []
-    kept = [p for i, p in enumerate(parts) if not (p == "layers" and parts[i + 1 : i + 2] and parts[i + 1].isdigit())]
+    kept = [
+        p
+        for i, p in enumerate(parts)
+        if not (p == "layers" and parts[i + 1 : i + 2] and parts[i + 1].isdigit())
+    ]
     return tuple([int(part) if part.isdigit() else part for part in kept])
 
 
@@ -235,17 +268,27 @@ def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
     linear = layer.weights == ("w",)
-    need = {"weight", "bias"} - ({"bias"} if layer.b is None else set()) if linear else {*_RECURRENT[:2]}
+    need = (
+        {"weight", "bias"} - ({"bias"} if layer.b is None else set())
+        if linear
+        else {*_RECURRENT[:2]}
+    )
     may = need if linear else {*_RECURRENT}
-    if not need <= values.keys() <= may or any(values[name].ndim != 2 for name in need if name.startswith("weight")):
+    if not need <= values.keys() <= may or any(
+        values[name].ndim != 2 for name in need if name.startswith("weight")
+    ):
         got = ", ".join(f"{name} {value.shape}" for name, value in values.items())
         raise ValueError(f"{layer!r} wants {', '.join(sorted(need))}, got {got}")
     if linear:
         return {"w": values["weight"].T} | ({"b": values["bias"]} if "bias" in values else {})
     rows, hidden = values["weight_hh"].shape
     if rows != layer.gates * hidden:
-        got = {1: "RNN", 3: "GRU", 4: "LSTM"}.get(rows // max(hidden, 1), f"cell with weight_hh {(rows, hidden)}")
-        raise ValueError(f"{layer!r} wants the weights of an {type(layer).__name__}, got those of: {got}")
+        got = {1: "RNN", 3: "GRU", 4: "LSTM"}.get(
+            rows // max(hidden, 1), f"cell with weight_hh {(rows, hidden)}"
+        )
+        raise ValueError(
+            f"{layer!r} wants the weights of an {type(layer).__name__}, got those of: {got}"
+        )
     bias = sum([values[name] for name in _RECURRENT[2:] if name in values], np.zeros(rows))
     new = {"w_x": values["weight_ih"].T, "w_h": values["weight_hh"].T, "b": np.asarray(bias)}
     return new if layer.gates == 1 else {name: _gates(value) for name, value in new.items()}
@@ -255,10 +298,16 @@ def _to_torch(layer: Layer) -> dict[str, Array]:
     """The tensors of one module from our parameters of one layer."""
     values = {name: host(p.data) for name, p in vars(layer).items() if isinstance(p, Parameter)}
     if not isinstance(layer, Weighted):
-        own = [(name, p) for name, owner, p in _walk(layer) if owner is layer and isinstance(p, Parameter)]
+        own = [
+            (name, p)
+            for name, owner, p in _walk(layer)
+            if owner is layer and isinstance(p, Parameter)
+        ]
         return {name: host(p.data).copy() for name, p in own}
     if layer.weights == ("w",):
-        return {"weight": values["w"].T.copy()} | ({"bias": values["b"].copy()} if "b" in values else {})
+        return {"weight": values["w"].T.copy()} | (
+            {"bias": values["b"].copy()} if "b" in values else {}
+        )
     if layer.gates == 4:
         values = {name: _gates(value) for name, value in values.items()}
     pair = {"weight_ih_l0": values["w_x"].T.copy(), "weight_hh_l0": values["w_h"].T.copy()}

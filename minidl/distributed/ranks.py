@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.autograd.backend import asarray, foreign, host
 from minidl.autograd.variable import Variable
-from minidl.optim.checks import count
+from minidl.common.arrays import asarray, foreign, host
+from minidl.common.checks import count
 from minidl.optim.optimizer import Gradients
 
 T = TypeVar("T")
@@ -56,7 +56,10 @@ class AllReduce:
 
     def __init__(self, comm: Any = None, check: int = 100) -> None:
         self.comm, self.every = world() if comm is None else comm, count("AllReduce: check", check)
-        self.samples, self.extra = 1.0, list[float]()  # numbers to be summed besides, replaced by their sums
+        self.samples, self.extra = (
+            1.0,
+            list[float](),
+        )  # numbers to be summed besides, replaced by their sums
         self.updates, self.paused = 0, False
         self._mine = self._sums = np.empty(0, np.float32)
 
@@ -70,7 +73,10 @@ class AllReduce:
             return
         params, flat, n = gradients.params, gradients.flat, gradients.flat.size
         if self.updates % self.every == 0:
-            same(self.comm.allgather(checksum(params)), f"before update {self.updates + 1} of AllReduce")
+            same(
+                self.comm.allgather(checksum(params)),
+                f"before update {self.updates + 1} of AllReduce",
+            )
         self.updates += 1
         tail = [self.samples, *self.extra, *(p._grad is not None for p in params)]
         dtype = np.result_type(flat, np.float32)  # a half could not count samples
@@ -136,7 +142,9 @@ class Ranks(Alone):
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
         self.first = self.rank == 0
         if not hasattr(optimizer, "hooks"):
-            raise TypeError(f"Trainer: distributed needs an optimizer with hooks, got a {type(optimizer).__name__}")
+            raise TypeError(
+                f"Trainer: distributed needs an optimizer with hooks, got a {type(optimizer).__name__}"
+            )
         found = [hook for hook in optimizer.hooks if isinstance(hook, AllReduce)]
         self.reduce = found[0] if found else AllReduce(comm)
         if not found:
@@ -173,12 +181,17 @@ class Ranks(Alone):
         means = run.means
         if means is not self._means:  # a new epoch
             self._means, self._known = means, {}
-        new = [now - self._known.get(name, 0) for name, now in {"": means.samples, **means.sums}.items()]
+        new = [
+            now - self._known.get(name, 0)
+            for name, now in {"": means.samples, **means.sums}.items()
+        ]
         self.reduce.extra = [trainer.stop or run.over, run.signalled is not None, *new]
         trainer.optimizer.update()
         stop, signal, *new = self.reduce.extra
         self._stop, self._signal = stop > 0, signal > 0
-        self._put(means, [self._known.get(name, 0) + more for name, more in zip(["", *means.sums], new)])
+        self._put(
+            means, [self._known.get(name, 0) + more for name, more in zip(["", *means.sums], new)]
+        )
         self.begin(run)
 
     def ends(self, trainer: Any, run: Any) -> bool:
@@ -189,9 +202,11 @@ class Ranks(Alone):
         return over  # and not trainer.stop, which others may know of only at the next update
 
     def agree(self, trainer: Any, run: Any) -> None:
-        stops, signals, sums = zip(*self.comm.allgather(
-            (trainer.stop or run.over, run.signalled, checksum(trainer.optimizer.params))
-        ))
+        stops, signals, sums = zip(
+            *self.comm.allgather(
+                (trainer.stop or run.over, run.signalled, checksum(trainer.optimizer.params))
+            )
+        )
         same(sums, f"after {run.updates} updates")
         run.interrupted = next(filter(None, signals), None)
         trainer.stop = any(stops) or run.interrupted is not None
@@ -206,7 +221,9 @@ class Ranks(Alone):
             self._put(means, sums.tolist())
 
     def left(self) -> None:
-        if isinstance(sys.exception(), SystemExit):  # which tells no excepthook; the others would wait for ever
+        if isinstance(
+            sys.exception(), SystemExit
+        ):  # which tells no excepthook; the others would wait for ever
             atexit.register(self.comm.Abort, 1)
 
     @staticmethod
@@ -243,7 +260,9 @@ def same(sums: Iterable[Any], when: str) -> None:
     sums = list(sums)
     if others := [rank for rank, found in enumerate(sums) if found != sums[0]]:
         why = "did they start from one broadcast, and does a hook, a schedule or a callback depend on the rank?"
-        raise RuntimeError(f"distributed: {when}, the parameters of ranks {others} differ from those of rank 0: {why}")
+        raise RuntimeError(
+            f"distributed: {when}, the parameters of ranks {others} differ from those of rank 0: {why}"
+        )
 
 
 @cache
@@ -251,19 +270,33 @@ def world() -> Any:
     """MPI's communicator of all processes; at its first use an error in one is made to end them all."""
     try:
         from mpi4py import MPI
-    except (ImportError, RuntimeError, OSError) as error:  # the last two where there is no MPI library
-        raise ImportError(f'minidl.distributed needs mpi4py and MPI: pip install "minidl[mpi]" ({error})') from error
+    except (
+        ImportError,
+        RuntimeError,
+        OSError,
+    ) as error:  # the last two where there is no MPI library
+        raise ImportError(
+            f'minidl.distributed needs mpi4py and MPI: pip install "minidl[mpi]" ({error})'
+        ) from error
     comm = MPI.COMM_WORLD
     launched = max(int(os.environ.get(name) or 1) for name in LAUNCHED)
     if comm.Get_size() == 1 < launched:
-        raise RuntimeError(f"mpiexec started {launched} processes, each alone: it is another MPI's than mpi4py's")
+        raise RuntimeError(
+            f"mpiexec started {launched} processes, each alone: it is another MPI's than mpi4py's"
+        )
     if comm.Get_size() > 1:
         usual = sys.excepthook
 
         def end_all(*error: Any) -> None:
             usual(*error)
-            print(f"minidl: rank {comm.Get_rank()} raised and ends the job", file=sys.stderr, flush=True)
-            time.sleep(0.5)  # for mpiexec to pass that on: an abort takes what it has not read yet with it
+            print(
+                f"minidl: rank {comm.Get_rank()} raised and ends the job",
+                file=sys.stderr,
+                flush=True,
+            )
+            time.sleep(
+                0.5
+            )  # for mpiexec to pass that on: an abort takes what it has not read yet with it
             comm.Abort(1)
 
         sys.excepthook = end_all
@@ -275,7 +308,11 @@ def world() -> Any:
 
 def share_cores(node: Any) -> None:
     """Have each of the processes on a machine use its part of the cores in products, if no variable says how many."""
-    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    own = (
+        os.sched_getaffinity(0)
+        if hasattr(os, "sched_getaffinity")
+        else set(range(os.cpu_count() or 1))
+    )
     cores, ranks = len(set().union(*node.allgather(own))), node.Get_size()
     fitting, blas = max(1, min(len(own), cores // ranks)), openblas()
     said = [os.environ[name] for name in THREADS if os.environ.get(name, "").isdigit()]
@@ -284,8 +321,14 @@ def share_cores(node: Any) -> None:
     threads = blas[0]() if blas is not None else int(said[0]) if said else 0
     if (not threads or ranks * threads > cores) and node.Get_rank() == 0:
         many = f"{ranks} ranks with {threads or 'an unknown number of'} BLAS threads each share {cores} cores"
-        todo = "start fewer" if threads == 1 else f"start them with {' and '.join(THREADS)} set to {fitting}"
-        warnings.warn(f"minidl.distributed: {many}, which may be many times slower: {todo}", stacklevel=2)
+        todo = (
+            "start fewer"
+            if threads == 1
+            else f"start them with {' and '.join(THREADS)} set to {fitting}"
+        )
+        warnings.warn(
+            f"minidl.distributed: {many}, which may be many times slower: {todo}", stacklevel=2
+        )
 
 
 def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
@@ -294,5 +337,8 @@ def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
     for file in [*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]:
         library = ctypes.CDLL(str(file))
         if hasattr(library, "scipy_openblas_set_num_threads64_"):
-            return library.scipy_openblas_get_num_threads64_, library.scipy_openblas_set_num_threads64_
+            return (
+                library.scipy_openblas_get_num_threads64_,
+                library.scipy_openblas_set_num_threads64_,
+            )
     return None

@@ -21,7 +21,11 @@ def array_of(x: Any) -> Any:
 def foreign(x: Any) -> bool:
     """Whether ``x``, an array or a Variable, is of another library's arrays, which speak NumPy's protocols."""
     x = array_of(x)
-    return type(x) is not np.ndarray and hasattr(x, "__array_function__") and not isinstance(x, np.ndarray)
+    return (
+        type(x) is not np.ndarray
+        and hasattr(x, "__array_function__")
+        and not isinstance(x, np.ndarray)
+    )
 
 
 def kind(x: Any) -> type:
@@ -50,7 +54,9 @@ def asarray(value: Any, like: Any, dtype: Any = None) -> Any:
 def unadorned(x: Any) -> Any:
     """An ndarray of a subclass (a matrix, a memmap) as a plain one; TypeError for one that is masked."""
     if hasattr(x, "mask"):
-        raise TypeError("got a masked array, whose mask would be lost: fill it, or say x.data for its values")
+        raise TypeError(
+            "got a masked array, whose mask would be lost: fill it, or say x.data for its values"
+        )
     return x.view(np.ndarray)
 
 
@@ -62,7 +68,11 @@ def beside(value: Any, others: Iterable[Any], data: bool) -> Any:
 
 def zeros(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
     """Zeros of the kind of ``like``."""
-    return np.zeros_like(array_of(like), dtype, shape=shape) if foreign(like) else np.zeros(shape, dtype)
+    return (
+        np.zeros_like(array_of(like), dtype, shape=shape)
+        if foreign(like)
+        else np.zeros(shape, dtype)
+    )
 
 
 def host(x: Any) -> Any:

@@ -20,11 +20,13 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.backend import host
 from minidl.autograd.variable import raw
+from minidl.common.arrays import host
 
 if TYPE_CHECKING:
-    from pathlib import Path  # imported where it is used, as zipfile and hashlib are: they take longer than minidl
+    from pathlib import (
+        Path,  # imported where it is used, as zipfile and hashlib are: they take longer than minidl
+    )
     from zipfile import ZipInfo
 
 Array = npt.NDArray[Any]
@@ -34,12 +36,27 @@ HEADER = re.compile(  # of the .npy files in it, as NumPy writes one for a plain
     r"\{'descr': '([<>|]?(?:b1|[iu][1248]|f(?:[248]|12|16)|c(?:8|16|24|32)|[SU]\d{1,9}|[mM]8(?:\[\w{1,20}\])?))', "
     r"'fortran_order': (True|False), 'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19})?)\), ?\} *\n"
 )
-ROOM, RATIO = 2**26, 100  # compressed arrays may take this many bytes, or this many times their file's, if that is more
+ROOM, RATIO = (
+    2**26,
+    100,
+)  # compressed arrays may take this many bytes, or this many times their file's, if that is more
 CHUNK = 2**20
 PLAIN = "no file of plain arrays as save writes it"
 TYPES = {  # of safetensors; BF16, which NumPy has not, becomes float32, which holds its values exactly
-    "BOOL": "?", "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "U8": "u1", "U16": "<u2", "U32": "<u4",
-    "U64": "<u8", "F16": "<f2", "F32": "<f4", "F64": "<f8", "C64": "<c8", "BF16": "<u2",
+    "BOOL": "?",
+    "I8": "i1",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "U8": "u1",
+    "U16": "<u2",
+    "U32": "<u4",
+    "U64": "<u8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+    "C64": "<c8",
+    "BF16": "<u2",
 }
 
 
@@ -63,11 +80,15 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     target = located(path, "save", ".npz", ".safetensors")
     state = obj.state_dict() if hasattr(obj, "state_dict") else obj
     if not isinstance(state, Mapping):
-        raise TypeError(f"save: want a layer, an optimizer or a dict of arrays, got {type(obj).__name__}")
+        raise TypeError(
+            f"save: want a layer, an optimizer or a dict of arrays, got {type(obj).__name__}"
+        )
     arrays = {name: np.asarray(host(raw(value))) for name, value in state.items()}
     for name, array in arrays.items():
         if not isinstance(name, str) or array.dtype.kind not in "biufcSUmM":
-            raise TypeError(f"save: want names and arrays or numbers, got {name!r}: {type(state[name]).__name__}")
+            raise TypeError(
+                f"save: want names and arrays or numbers, got {name!r}: {type(state[name]).__name__}"
+            )
     (_save_safetensors if target.suffix == ".safetensors" else save_npz)(arrays, target, "save")
 
 
@@ -101,16 +122,26 @@ def save_npz(
         _check_name(name, where)
 
     def put(file: IO[bytes]) -> None:
-        with zipfile.ZipFile(file, "w") as archive:  # not np.savez: it could not name an array "file"
+        with zipfile.ZipFile(
+            file, "w"
+        ) as archive:  # not np.savez: it could not name an array "file"
             archive.comment = SIGNED + _together(hashes).encode()
             for name, array in arrays.items():
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
 
-    write(target, where, put, lambda file: _read_npz(file, lambda name, array: None)[1] == hashes, aside)
+    write(
+        target,
+        where,
+        put,
+        lambda file: _read_npz(file, lambda name, array: None)[1] == hashes,
+        aside,
+    )
 
 
-def load_npz(source: Path, where: str, problem: str, *, signed: bool = False) -> tuple[dict[str, Array], str | None]:
+def load_npz(
+    source: Path, where: str, problem: str, *, signed: bool = False
+) -> tuple[dict[str, Array], str | None]:
     """The arrays of an .npz file, and the hash that it carries, which they agree with; ``signed`` wants one."""
     arrays: dict[str, Array] = {}
     try:
@@ -120,7 +151,9 @@ def load_npz(source: Path, where: str, problem: str, *, signed: bool = False) ->
         found = comment.removeprefix(SIGNED).decode() if comment else None
         if found is not None and found != _together(hashes):
             raise ValueError("its arrays do not agree with its hash")
-    except Exception as error:  # what a damaged file raises is without number: zipfile, zlib, struct, memory..
+    except (
+        Exception
+    ) as error:  # what a damaged file raises is without number: zipfile, zlib, struct, memory..
         raise _unreadable(error, f"{where}: {source}", problem) from error
     return arrays, found
 
@@ -169,13 +202,17 @@ def _check_members(members: list[ZipInfo], size: int, end: int) -> None:
             raise ValueError(f"{name!r} reaches into what follows it")
         expanded += info.file_size if info.compress_type else 0
     if expanded > max(ROOM, RATIO * size):
-        raise ValueError(f"it would grow from {size:,} to {expanded:,} bytes; write such arrays uncompressed")
+        raise ValueError(
+            f"it would grow from {size:,} to {expanded:,} bytes; write such arrays uncompressed"
+        )
 
 
 def _check_name(name: str, where: str) -> None:
     """Refuse a name that a zip file cannot carry, or that unpacking it would take for a place elsewhere."""
     if not name or re.search(r"[\\\0]|^/|^\w:|[\ud800-\udfff]", name) or ".." in name.split("/"):
-        raise ValueError(f"{where}{': ' if where else ''}{name!r} is no name for an array in an .npz file")
+        raise ValueError(
+            f"{where}{': ' if where else ''}{name!r} is no name for an array in an .npz file"
+        )
 
 
 def _read_array(member: IO[bytes], name: str, size: int) -> Array:
@@ -187,10 +224,14 @@ def _read_array(member: IO[bytes], name: str, size: int) -> Array:
     length = int.from_bytes(member.read(width), "little")
     found = HEADER.fullmatch(member.read(length).decode("latin1")) if length < 10_000 else None
     if found is None:
-        raise ValueError(f"{name!r} is no plain array: its header has objects, fields, or is damaged")
+        raise ValueError(
+            f"{name!r} is no plain array: its header has objects, fields, or is damaged"
+        )
     dtype, shape = np.dtype(found[1]), tuple(int(n) for n in found[3].split(",") if n.strip())
     if 8 + width + length + math.prod(shape) * dtype.itemsize != size:
-        raise ValueError(f"{name!r} of shape {shape} and dtype {dtype} does not fit into {size} bytes")
+        raise ValueError(
+            f"{name!r} of shape {shape} and dtype {dtype} does not fit into {size} bytes"
+        )
     array: Array = np.empty(shape[::-1] if found[2] == "True" else shape, dtype)
     rest = _bytes(array).data
     while rest:
@@ -221,7 +262,9 @@ def _together(hashes: Mapping[str, str]) -> str:
     """The hash of all arrays, by those of each."""
     import hashlib
 
-    return hashlib.sha256("".join(f"{hashes[name]} {name}\n" for name in sorted(hashes)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(f"{hashes[name]} {name}\n" for name in sorted(hashes)).encode()
+    ).hexdigest()
 
 
 # ---- .safetensors --------------------------------------------------------------------------------------
@@ -230,14 +273,26 @@ def _together(hashes: Mapping[str, str]) -> str:
 def _save_safetensors(arrays: Mapping[str, Array], target: Path, where: str) -> None:
     package = _package(where)
     for name, array in arrays.items():
-        if array.dtype.newbyteorder("<") not in {np.dtype(code) for code in TYPES.values()} or name == "__metadata__":
-            raise TypeError(f"{where}: safetensors has no {name!r} of dtype {array.dtype}; .npz has")
+        if (
+            array.dtype.newbyteorder("<") not in {np.dtype(code) for code in TYPES.values()}
+            or name == "__metadata__"
+        ):
+            raise TypeError(
+                f"{where}: safetensors has no {name!r} of dtype {array.dtype}; .npz has"
+            )
     # Contiguous and little-endian: version 0.8.0 of the package writes other arrays wrong, and does not say so.
-    plain = {n: a.astype(a.dtype.newbyteorder("<"), order="C", copy=False) for n, a in arrays.items()}
+    plain = {
+        n: a.astype(a.dtype.newbyteorder("<"), order="C", copy=False) for n, a in arrays.items()
+    }
     hashes = {name: _hash(array) for name, array in plain.items()}
     # "pt" is what readers of Hugging Face's ask for; the arrays are the same in every framework.
     content = package.numpy.save(plain, {"format": "pt", "minidl.sha256": _together(hashes)})
-    write(target, where, lambda file: file.write(content), lambda file: _read_safetensors(file, package)[1] == hashes)
+    write(
+        target,
+        where,
+        lambda file: file.write(content),
+        lambda file: _read_safetensors(file, package)[1] == hashes,
+    )
 
 
 def _load_safetensors(source: Path) -> dict[str, Array]:
@@ -267,7 +322,9 @@ def _read_safetensors(source: Path, package: Any) -> tuple[dict[str, Array], dic
         arrays[name] = (array.astype("<u4") << 16).view("<f4") if bf16 else array.copy()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=_once)
     facts = header.get("__metadata__") or {}
-    ours = any("minidl" in name or "sha256" in name or len(value) == 64 for name, value in facts.items())
+    ours = any(
+        "minidl" in name or "sha256" in name or len(value) == 64 for name, value in facts.items()
+    )
     signed = facts.get("minidl.sha256", "lost") if ours else None
     return arrays, {name: _hash(array) for name, array in arrays.items()}, signed
 
@@ -284,7 +341,9 @@ def _package(where: str) -> Any:
         package = import_module("safetensors")
         import_module("safetensors.numpy")
     except ImportError as error:
-        raise ImportError(f"{where}: .safetensors needs its package: pip install 'minidl[safetensors]'") from error
+        raise ImportError(
+            f"{where}: .safetensors needs its package: pip install 'minidl[safetensors]'"
+        ) from error
     return package
 
 
@@ -301,7 +360,10 @@ def located(path: Any, where: str, *suffixes: str) -> Path:
 
 
 def write(
-    path: Path, where: str, put: Callable[[IO[bytes]], Any], check: Callable[[Path], bool],
+    path: Path,
+    where: str,
+    put: Callable[[IO[bytes]], Any],
+    check: Callable[[Path], bool],
     aside: Callable[[], None] | None = None,
 ) -> None:
     """Write a file beside its place, flush it to the disk, read it back, and move it there; or leave all as it was.
@@ -316,7 +378,9 @@ def write(
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"{where}: there is no folder {target.parent}")
     if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, f"{where}: {target} is a folder, wanted the place of a file")
+        raise IsADirectoryError(
+            errno.EISDIR, f"{where}: {target} is a folder, wanted the place of a file"
+        )
     _sweep(target)
     unfinished = target.with_name(f".{target.name[:50]}.{os.urandom(4).hex()}.tmp")
     try:
@@ -334,7 +398,9 @@ def write(
         os.replace(unfinished, target)
         flush_folder(target.parent)
     except OSError as error:
-        raise _failed(error, f"{where}: {target} was not written, what was there is untouched") from error
+        raise _failed(
+            error, f"{where}: {target} was not written, what was there is untouched"
+        ) from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -358,7 +424,10 @@ def _failed(error: OSError, what: str) -> OSError:
 
 def _unreadable(error: Exception, which: str, problem: str) -> Exception:
     """What the disk or the system complains of stays what it is, anything else is a file of another kind."""
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a seek to nowhere is the file's fault
+    if isinstance(error, OSError) and error.errno not in (
+        None,
+        errno.EINVAL,
+    ):  # a seek to nowhere is the file's fault
         return _failed(error, f"{which} could not be read")
     return ValueError(f"{which} is {problem}: {str(error) or type(error).__name__}")
 

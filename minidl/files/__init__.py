@@ -1,0 +1,5 @@
+"""Arrays in files, written whole or not at all: .npz and .safetensors. What is in them is said by those who save."""
+
+from minidl.files.npz import load, save
+
+__all__ = ["load", "save"]
