@@ -31,7 +31,7 @@ from minidl.random import seed
 from minidl.training import History, Trainer
 
 if TYPE_CHECKING:
-    from minidl import distributed, graph, initializers, onnx, sklearn
+    from minidl import distributed, graph, initializers, onnx, sklearn  # noqa: F401
     from minidl.compiler import compile, set_num_threads
     from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
 
@@ -69,7 +69,6 @@ __all__ = [
     "save",
     "seed",
     "set_num_threads",
-    "sklearn",
     "test_mode",
     "torch_state_dict",
     "value_and_grad",
@@ -96,5 +95,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What completion shows: the public names."""
-    return [*__all__, "__version__"]
+    """What completion shows: the public names; `import *` leaves out scikit-learn, which takes a second."""
+    return [*__all__, "sklearn", "__version__"]
