@@ -18,10 +18,10 @@ from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
 from minidl.distributed import ranks as distributed
 from minidl.distributed.ranks import AllReduce
+from tests.distributed.ranks import World
 from tests.foreign import foreign, inner
-from tests.ranks import World
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 X = np.random.default_rng(0).standard_normal((50, 6))
 T = np.random.default_rng(1).integers(0, 3, 50)
 SEQUENCES = np.random.default_rng(2).standard_normal((26, 7, 2))
@@ -460,7 +460,7 @@ def launch(size, *arguments, module=True, folder=ROOT, seconds=120):
     """Run rank_program.py; its exit status and all that it said."""
     command = [MPIEXEC, "-n", str(size), sys.executable, *(["-m", "mpi4py"] if module else [])]
     done = subprocess.run(
-        [*command, str(ROOT / "tests" / "rank_program.py"), *map(str, arguments)],
+        [*command, str(ROOT / "tests" / "distributed" / "rank_program.py"), *map(str, arguments)],
         timeout=seconds,
         cwd=folder,
         stdout=subprocess.PIPE,
