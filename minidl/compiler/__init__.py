@@ -8,3 +8,8 @@ from minidl.compiler.blocks import set_num_threads
 from minidl.compiler.program import Program
 
 __all__ = ["Compiled", "Program", "compile", "set_num_threads"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__
