@@ -24,8 +24,16 @@ from minidl.autograd.node import next_number
 from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Variable, box, raw, seed_for
 from minidl.common.arrays import asarray, zeros
-from minidl.common.pytree import LEAF, Structure, describe, flatten, leaves_like, map_leaves, paths
-from minidl.common.pytree import unflatten
+from minidl.common.pytree import (
+    LEAF,
+    Structure,
+    describe,
+    flatten,
+    leaves_like,
+    map_leaves,
+    paths,
+    unflatten,
+)
 
 Argnum = int | Sequence[int]
 
