@@ -22,6 +22,7 @@ import numpy as np
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import asarray, foreign, host
 from minidl.common.checks import count
+from minidl.common.extras import install
 from minidl.optim.optimizer import Gradients
 
 T = TypeVar("T")
@@ -276,7 +277,7 @@ def world() -> Any:
         OSError,
     ) as error:  # the last two where there is no MPI library
         raise ImportError(
-            f'minidl.distributed needs mpi4py and MPI: pip install "minidl[mpi]" ({error})'
+            f"minidl.distributed needs mpi4py and MPI: {install('mpi')} ({error})"
         ) from error
     comm = MPI.COMM_WORLD
     launched = max(int(os.environ.get(name) or 1) for name in LAUNCHED)

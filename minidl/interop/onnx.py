@@ -18,6 +18,7 @@ from minidl.autograd import Variable, engine
 from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, Output
 from minidl.common import random
+from minidl.common.extras import install
 from minidl.interop.onnx_operators import RULES, SETTINGS
 from minidl.layers.layer import Layer
 
@@ -87,8 +88,7 @@ def _import_onnx() -> Any:
         import onnx.reference
     except ImportError as error:
         raise ImportError(
-            "minidl.onnx.export needs the package onnx: pip install onnx, or in minidl's folder "
-            "pip install '.[onnx]'"
+            f"minidl.onnx.export needs the package onnx: {install('onnx')}"
         ) from error
     return onnx
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.common import random
 from minidl.common.checks import count, number
+from minidl.common.extras import install
 from minidl.data.loader import DataLoader
 from minidl.training import checkpoint, inputs
 from minidl.training.states import States
@@ -65,9 +66,7 @@ class Rates:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise ImportError(
-                "Rates.plot draws with matplotlib: pip install 'minidl[plot]'"
-            ) from error
+            raise ImportError(f"Rates.plot draws with matplotlib: {install('plot')}") from error
 
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()

@@ -391,7 +391,7 @@ def fresh():
 
 def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(ImportError, match=r'pip install "minidl\[mpi\]"'):
+    with pytest.raises(ImportError, match=r"pip install '\.\[mpi\]'"):
         mlp(True)
     assert mlp(False).ranks.size == 1
 

@@ -246,8 +246,7 @@ def test_other_endings_and_the_missing_extra(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         done.stdout.strip()
-        == "minidl.onnx.export needs the package onnx: pip install onnx, or in minidl's folder "
-        "pip install '.[onnx]'"
+        == "minidl.onnx.export needs the package onnx: in minidl's folder run: pip install '.[onnx]'"
     )
 
 
