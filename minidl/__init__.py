@@ -20,13 +20,14 @@ from minidl.autograd import (
     value_and_grad,
     vjp,
 )
+from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
 from minidl.files.npz import load, save
 from minidl.random import seed
 from minidl.training import History, Trainer
 
 if TYPE_CHECKING:
-    from minidl.compiler import compile, set_num_threads
+    from minidl.compiler import compile
     from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
 
 __all__ = [
@@ -71,8 +72,8 @@ def __getattr__(name: str) -> Any:
         from minidl.interop import torch
 
         return getattr(torch, name)
-    if name in ("compile", "set_num_threads"):
-        from minidl import compiler
+    if name == "compile":
+        from minidl.compiler import compile
 
-        return getattr(compiler, name)
+        return compile
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")
