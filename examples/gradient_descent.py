@@ -25,16 +25,16 @@ def descend(iterations, rate, every):
     x0, x1 = Variable(0.0), Variable(2.0)
     path = []
     for i in range(iterations):
-        path.append((float(x0), float(x1)))
+        path.append((x0.item(), x1.item()))
         if i % every == 0:
-            print(float(x0), float(x1))
+            print(x0.item(), x1.item())
         x0.cleargrad()
         x1.cleargrad()
         rosenbrock(x0, x1).backward()
         x0.data -= rate * x0.grad
         x1.data -= rate * x1.grad
-    print(float(x0), float(x1))
-    return np.array([*path, (float(x0), float(x1))])
+    print(x0.item(), x1.item())
+    return np.array([*path, (x0.item(), x1.item())])
 
 
 def draw(path, file):

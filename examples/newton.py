@@ -18,9 +18,9 @@ def f(x):
 def newton(start, steps):
     """Go to where the tangent parabola has its extremum, again and again; print and return the way."""
     x = Variable(start)
-    way = [float(x)]
+    way = [x.item()]
     for i in range(steps):
-        print(f"{i:2d}  x = {float(x):.15f}  f(x) = {float(f(x)):.15f}")
+        print(f"{i:2d}  x = {x.item():.15f}  f(x) = {f(x).item():.15f}")
         x.cleargrad()
         f(x).backward(create_graph=True)
         slope = x.grad
@@ -28,8 +28,8 @@ def newton(start, steps):
         slope.backward()
         curvature = x.grad
         x.data -= slope.data / curvature.data
-        way.append(float(x))
-    print(f"{steps:2d}  x = {float(x):.15f}  f(x) = {float(f(x)):.15f}")
+        way.append(x.item())
+    print(f"{steps:2d}  x = {x.item():.15f}  f(x) = {f(x).item():.15f}")
     return np.array(way)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from minidl.autograd.variable import Variable
 
 
-class Bound:
+class OperatorsMixin:
     """What Variable can do because functions were registered for it."""
 
     __slots__ = ()

@@ -37,8 +37,10 @@ class Function:
             name,
             name,
         )
-        self.saves = self.draws = self.owned = False  # draws: other numbers at every call
-        # owned: what the joint rule gives is memory that nobody else has
+        self.saves = self.draws = self.owned = False  # draws: random, different at every call
+        # owned: the joint rule returns freshly allocated arrays
+        self.view = self.fresh = False
+        self.static: int | None = None
         self.equals: Callable[..., Any] | None = None
         self.arity = (
             len(rules) if rules else None
@@ -271,6 +273,9 @@ def differentiable(
     equals: Callable[..., Any] | None = None,
     name: str | None = None,
     replaces: Sequence[Callable[..., Any]] = (),
+    view: bool = False,
+    fresh: bool = False,
+    static: int | None = None,
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
@@ -291,6 +296,10 @@ def differentiable(
             are not NumPy's.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
+        view: advanced, for ``minidl.compile`` alone: the results are views of the first argument.
+        fresh: the same: neither results nor a joint rule's gradients share memory with their arguments. Without it
+            compiled code assumes that they may.
+        static: the same: the place of the first argument whose values decide on the shape of the result.
 
     >>> import numpy as np
     >>> softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2)
@@ -302,6 +311,7 @@ def differentiable(
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
     function.saves, function.equals = saves, equals
+    function.view, function.fresh, function.static = view, fresh, static
     function.__module__ = sys._getframe(1).f_globals[
         "__name__"
     ]  # where pickle finds it, as for a namedtuple
@@ -369,4 +379,4 @@ def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exc
     return error
 
 
-identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity")
+identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity", view=True)

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import engine, protocols
-from minidl.autograd.bound import Bound
+from minidl.autograd.bound import OperatorsMixin
+from minidl.autograd.display import DisplayMixin
 from minidl.autograd.modes import MODE, check_mode, look
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
-from minidl.autograd.outward import Outward
 from minidl.common.arrays import asarray, foreign
-from minidl.common.hints import WordsOfOthers
+from minidl.common.hints import VARIABLE_WORDS, HintsMixin
 
 Array = npt.NDArray[Any]
 
 
-class Variable(Bound, Outward, WordsOfOthers):
+class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
     """An array with a place in the graph; functions of it are recorded so that they can be differentiated.
 
     Args:
@@ -42,6 +42,7 @@ class Variable(Bound, Outward, WordsOfOthers):
     """
 
     __slots__ = ("__weakref__", "_grad", "_leaf", "_node", "_raw", "name")
+    _words = VARIABLE_WORDS
     _raw: Any  # the array, or a NumPy scalar for a value without axes (several times faster)
     _node: Node | None  # None for a constant
     _leaf: Leaf | None  # of a constant: what stands for its value in graphs that use it

@@ -7,3 +7,8 @@ from minidl.compiler.api import Compiled, compile
 from minidl.compiler.program import Program
 
 __all__ = ["Compiled", "Program", "compile"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -14,6 +14,8 @@ import numpy as np
 from minidl.common.threads import elementwise_threads
 from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
+from minidl.functions.elementwise import kept
+from minidl.functions.reduction import sum
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
 LARGE = 2**16  # elements of a run worth its loop
@@ -80,7 +82,7 @@ class Group:
                 for v in dict.fromkeys(values_in(step.operands))
                 if last[v] == i and v in self.temp_of
             ]
-            ready = [self.temp_of[v] for v in dying] if step.name != "kept" else []
+            ready = [self.temp_of[v] for v in dying] if not step.applies(kept) else []
             if step.out in inner:
                 fitting = [k for k in (*ready, *free) if self.temps[k] == step.out.dtype]
                 if not fitting:
@@ -185,6 +187,6 @@ def _fits(step: Step, like: Value) -> bool:
 def _is_total(step: Step, run: list[Step]) -> bool:
     axis = step.operands[1] if len(step.operands) > 1 else None
     whole = (
-        step.name == "sum" and axis is None and step.out.shape == () and step.out.dtype.kind == "f"
+        step.applies(sum) and axis is None and step.out.shape == () and step.out.dtype.kind == "f"
     )
     return whole and any(step.operands[0] is s.out for s in run)

@@ -40,8 +40,10 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
 
 
 # fmt: off
-_pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
-_put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
+_pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem",
+                                 view=True)
+_put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add",
+                                fresh=True)
 # fmt: on
 
 

@@ -57,11 +57,11 @@ sum  = differentiable(lambda a, axis=None, *, keepdims=False: a.sum(axis, keepdi
 mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, keepdims=False:
                       g / builtins.max(a.size, 1) if axis is None else g.reshape(_kept(a, axis)) / _count(a, axis),
-                      replaces=(np.mean,))
+                      replaces=(np.mean,), fresh=True)
 var  = differentiable(lambda a, axis=None, *, ddof=0, keepdims=False: a.var(axis, ddof=ddof, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
                       g.reshape(_kept(a, axis)) * (a - a.mean(axis, keepdims=True)) * _two_over(_count(a, axis) - ddof),
-                      replaces=(np.var,))
+                      replaces=(np.var,), fresh=True)
 # Where several elements tie, each gets an equal share of the gradient.
 max  = differentiable(lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims), _to_extremes,
                       replaces=(np.max, np.amax))

@@ -42,21 +42,28 @@ def _sum_to(x: Any, shape: Any) -> Any:
 
 # fmt: off
 reshape      = differentiable(lambda a, shape: a.reshape(shape),
-                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,))
+                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,),
+                              view=True, static=1)
 ravel        = differentiable(lambda a: a.reshape(-1),
-                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,))
+                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,),
+                              view=True)
 transpose    = differentiable(lambda a, axes=None: a.transpose(axes),
-                              lambda g, y, a, axes=None: g.transpose(_inverse(axes)), replaces=(np.transpose,))
+                              lambda g, y, a, axes=None: g.transpose(_inverse(axes)), replaces=(np.transpose,),
+                              view=True)
 swapaxes     = differentiable(lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
-                              lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2), replaces=(np.swapaxes,))
+                              lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2), replaces=(np.swapaxes,),
+                              view=True)
 expand_dims  = differentiable(lambda a, axis: np.expand_dims(a, axis),
-                              lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,))
+                              lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,),
+                              view=True)
 squeeze      = differentiable(lambda a, axis=None: a.squeeze(axis),
-                              lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,))
+                              lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,),
+                              view=True)
 # The engine sums a gradient that is larger than the argument and expands one that is smaller.
 broadcast_to = differentiable(lambda array, shape: np.broadcast_to(array, shape),
-                              lambda g, y, array, shape: g, replaces=(np.broadcast_to,))
-sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g)
+                              lambda g, y, array, shape: g, replaces=(np.broadcast_to,),
+                              view=True, static=1)
+sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g, static=1)
 # fmt: on
 
 
@@ -83,7 +90,7 @@ def _split_rule(
 _concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
                               joint=_concatenate_rule, name="concatenate")
 _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
-                        joint=_split_rule, name="split")
+                        joint=_split_rule, name="split", view=True, static=1)
 # fmt: on
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from minidl.autograd import engine
+from minidl.autograd.display import DisplayMixin
 from minidl.autograd.node import Node, Output
-from minidl.autograd.outward import Outward
 from minidl.autograd.variable import Variable
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _drawing(result: Variable, largest: int = 100) -> str:
     )  # the page's own background
 
 
-Outward.drawing = staticmethod(_drawing)
+DisplayMixin.drawing = staticmethod(_drawing)
 
 
 def _checked(result: Any, i: int) -> Node:

@@ -18,11 +18,11 @@ import numpy.typing as npt
 from minidl.autograd import Parameter, Variable, no_grad, test_mode
 from minidl.common import random
 from minidl.common.arrays import asarray, home, host
-from minidl.common.hints import WordsOfOthers
+from minidl.common.hints import LAYER_WORDS, HintsMixin
 from minidl.common.html import card, table
 
 
-class Layer(WordsOfOthers):
+class Layer(HintsMixin):
     """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses them.
 
     Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order in which they were
@@ -45,6 +45,7 @@ class Layer(WordsOfOthers):
         "__weakref__",
         "_looked",
     )  # the last is what parameters() saw, beside the attributes
+    _words = LAYER_WORDS
     carried: ClassVar[Mapping[str, Any]] = {}
     dtype: np.dtype[Any]  # of the weights that lazy_shapes names
 

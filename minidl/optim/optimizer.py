@@ -13,7 +13,7 @@ from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common.arrays import zeros
 from minidl.common.checks import number
-from minidl.common.hints import WordsOfOthers
+from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
@@ -37,7 +37,7 @@ class Gradients:
         self.grads = split(self.flat, grads)
 
 
-class Optimizer(WordsOfOthers):
+class Optimizer(HintsMixin):
     """The base of the optimizers: ``update()`` changes every parameter that has a gradient.
 
     A parameter without a gradient, or frozen, is skipped: neither it nor its state changes. Parameters of a model are
@@ -51,6 +51,7 @@ class Optimizer(WordsOfOthers):
     Raises ValueError for an empty list and a negative rate, TypeError for what cannot be trained or is no rate.
     """
 
+    _words = OPTIMIZER_WORDS
     slots: ClassVar[tuple[str, ...]] = ()  # the names of the state arrays, which are zero at first
     fixed: ClassVar[tuple[str, ...]] = ()  # the settings that a state goes with
 

@@ -1,6 +1,6 @@
-"""How others see a Variable: libraries that share its memory by DLPack, notebooks that show it as a card.
+"""How others see a Variable: libraries that share its memory by DLPack, notebooks that show a card.
 
-Nothing here computes. The picture of its graph is drawn by minidl.graph, which puts itself into ``Outward.drawing``.
+Nothing here computes. The graph's picture is minidl.graph's, which sets ``DisplayMixin.drawing``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minidl.common.arrays import host
 from minidl.common.html import card, escape
 
 
-class Outward:
+class DisplayMixin:
     """What Variable, the one class made from it, is to others."""
 
     __slots__ = ()

@@ -1,0 +1,160 @@
+"""Pytrees: arrays in nested dicts, lists and tuples, taken apart into a flat list and put together again.
+
+What the leaves are, and what is done with them, is said by those who call.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+
+class Structure(NamedTuple):
+    """The form of a tree without its leaves; can be hashed and compared, so it may be a key.
+
+    Two dicts with the same keys in another order have different structures: the order is kept.
+    """
+
+    kind: type  # dict, OrderedDict, list, tuple, a namedtuple, NoneType; object for a leaf
+    keys: tuple[Hashable, ...] = ()  # of a dict
+    parts: tuple[Structure, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of leaves."""
+        return 1 if self.kind is object else sum(part.size for part in self.parts)
+
+
+LEAF = Structure(object)
+NOTHING = Structure(type(None))
+
+
+def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Structure]:
+    """The leaves of a tree in order, and its structure.
+
+    Inner nodes are dicts (and OrderedDicts), lists, tuples and namedtuples. None is no leaf: the
+    structure remembers its place. Anything else is a leaf, also an instance of another subclass,
+    and what ``is_leaf`` says of a list, tuple or dict.
+
+    >>> leaves, structure = flatten({"w": [1.0, 2.0], "b": None})
+    >>> leaves
+    [1.0, 2.0]
+    >>> unflatten(structure, [3.0, 4.0])
+    {'w': [3.0, 4.0], 'b': None}
+    """
+    leaves: list[Any] = []
+    return leaves, _flatten_into(leaves, tree, is_leaf)
+
+
+def _flatten_into(leaves: list[Any], tree: Any, is_leaf: Callable[[Any], bool] | None) -> Structure:
+    if tree is None:
+        return NOTHING
+    kind = type(tree)
+    is_dict = kind is dict or kind is OrderedDict
+    is_inner = is_dict or kind is list or kind is tuple or _is_namedtuple(kind)
+    if not is_inner or (is_leaf is not None and is_leaf(tree)):
+        leaves.append(tree)
+        return LEAF
+    children = tree.values() if is_dict else tree
+    parts = [_flatten_into(leaves, part, is_leaf) for part in children]
+    return Structure(kind, tuple(tree) if is_dict else (), tuple(parts))
+
+
+def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
+    """The tree of that structure with these leaves.
+
+    Raises ValueError if there are more or fewer leaves than the structure has places for.
+    """
+    leaves = list(leaves)
+    if len(leaves) != structure.size:
+        raise ValueError(f"unflatten: want {structure.size} leaves, got {len(leaves)}")
+    return _build(structure, iter(leaves))
+
+
+def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
+    kind = structure.kind
+    if kind is object:
+        return next(leaves)
+    if kind is type(None):
+        return None
+    parts = [_build(part, leaves) for part in structure.parts]
+    if structure.keys:
+        return kind(zip(structure.keys, parts))
+    return kind(*parts) if _is_namedtuple(kind) else kind(parts)
+
+
+def leaves_like(structure: Structure, tree: Any, name: str = "tree") -> list[Any]:
+    """The leaves of a tree that must have this structure, a dict's in the order of the structure.
+
+    Lists and tuples stand for each other. Raises ValueError that names the place which differs.
+
+    >>> leaves_like(flatten({"a": 0, "b": 0})[1], {"b": 2, "a": 1})
+    [1, 2]
+    """
+    if structure.kind is object:
+        return [tree]
+    parts = _parts_like(structure, tree, name)
+    labels = structure.keys or range(len(structure.parts))
+    leaves: list[Any] = []
+    for label, inner, part in zip(labels, structure.parts, parts, strict=True):
+        leaves += leaves_like(inner, part, f"{name}[{label!r}]")
+    return leaves
+
+
+def _parts_like(structure: Structure, tree: Any, name: str) -> Sequence[Any]:
+    if structure.kind is type(None):
+        if tree is None:
+            return ()
+    elif structure.kind in (dict, OrderedDict):
+        if isinstance(tree, dict) and tree.keys() == set(structure.keys):
+            return [tree[key] for key in structure.keys]
+    elif isinstance(tree, list | tuple) and len(tree) == len(structure.parts):
+        return tree
+    raise ValueError(f"{name}: want {describe(structure)}, got {describe(flatten(tree)[1])}")
+
+
+def paths(structure: Structure, name: str = "") -> list[str]:
+    """Where each leaf stands, as one would write it.
+
+    >>> paths(flatten({"w": [1.0, 2.0]})[1], "tree")
+    ["tree['w'][0]", "tree['w'][1]"]
+    """
+    if structure.kind is object:
+        return [name]
+    labels = structure.keys or range(len(structure.parts))
+    return [
+        path
+        for label, part in zip(labels, structure.parts, strict=False)
+        for path in paths(part, f"{name}[{label!r}]")
+    ]
+
+
+def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree with ``f`` of each leaf in its place.
+
+    >>> map_leaves(lambda x: 10 * x, (1, [2, None]))
+    (10, [20, None])
+    """
+    leaves, structure = flatten(tree)
+    return _build(structure, iter([f(leaf) for leaf in leaves]))
+
+
+def describe(structure: Structure) -> str:
+    """The structure in words that fit into an error, such as ``{'w': *, 'b': [*, *]}``."""
+    if structure.kind is object:
+        return "*"
+    if structure.kind is type(None):
+        return "None"
+    parts = [describe(part) for part in structure.parts]
+    if structure.kind in (dict, OrderedDict):
+        pairs = [f"{key!r}: {part}" for key, part in zip(structure.keys, parts)]
+        return "{" + ", ".join(pairs) + "}"
+    text = ", ".join(parts)
+    if structure.kind is list:
+        return f"[{text}]"
+    return f"({text},)" if len(parts) == 1 else f"({text})"
+
+
+def _is_namedtuple(kind: type) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_fields")
