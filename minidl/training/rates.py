@@ -15,9 +15,11 @@ import numpy as np
 from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.extras import install
+from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.training import checkpoint, inputs
 from minidl.training.states import States
+from minidl.training.threads import largest_product
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -111,7 +113,8 @@ def find_rates(
             f"find_lr: got start={start}, end={end}, steps={steps}, wanted start < end and 3 steps"
         )
     states.check(loader, "find_lr")
-    with checkpoint.untouched(trainer, states, loader, drawn):
+    product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
+    with threads_for(product or 0), checkpoint.untouched(trainer, states, loader, drawn):
         return _found(
             trainer,
             states,

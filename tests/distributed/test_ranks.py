@@ -16,6 +16,7 @@ import pytest
 import minidl
 from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
+from minidl.common import threads
 from minidl.distributed import ranks as distributed
 from minidl.distributed.ranks import AllReduce
 from tests.distributed.ranks import World
@@ -411,11 +412,10 @@ def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
 )
 def test_ranks_and_threads_beyond_the_cores_are_warned_of(ranks, said, words, monkeypatch):
     state = [2]
-    monkeypatch.setattr(
-        distributed, "openblas", lambda: (lambda: state[0], lambda n: state.__setitem__(0, n))
-    )
+    monkeypatch.setattr(distributed, "blas_threads", lambda: state[0])
+    monkeypatch.setattr(distributed, "set_usual_threads", lambda n: state.__setitem__(0, n))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    for name in distributed.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in said.items():
         monkeypatch.setenv(name, value)
