@@ -63,7 +63,7 @@ def test_a_module_says_what_to_write(name: str) -> None:
         with pytest.raises(AttributeError) as caught:
             getattr(module, word)
         assert str(caught.value) == f"{name} has no {word!r}: {sentence}"
-    with pytest.raises(AttributeError, match=f"^{name} has no 'nonsense'$"):
+    with pytest.raises(AttributeError, match=rf"^{name} has no 'nonsense'$"):
         module.nonsense  # what is tested
 
 
