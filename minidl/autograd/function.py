@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
+from inspect import signature
 from typing import Any
 from weakref import ref
 
@@ -19,6 +20,7 @@ from minidl.autograd.node import Application, Leaf, Node, Output, next_number
 from minidl.autograd.protocols import METHODS, REGISTRY
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import beside, foreign, unadorned
+from minidl.common.hints import unexpected
 
 Rule = Callable[..., Any]
 _ndarray = np.ndarray
@@ -40,6 +42,7 @@ class Function:
         self.saves = self.draws = self.owned = False  # draws: other numbers at every call
         # owned: what the joint rule gives is memory that nobody else has
         self.equals: Callable[..., Any] | None = None
+        self.general: Callable[..., Any] | None = None  # see differentiable
         self.arity = (
             len(rules) if rules else None
         )  # how many leading arguments are differentiated; None: all
@@ -47,6 +50,8 @@ class Function:
         self.nin = forward.nin if isinstance(forward, np.ufunc) else None
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
+        self.most = self.nin or len(self.names)  # arguments by place
+        self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
         self.__wrapped__ = forward
         self.__doc__ = (
             code and forward.__doc__
@@ -57,6 +62,10 @@ class Function:
             self.nin is not None and len(inputs) != self.nin
         ):  # one more would be taken for NumPy's out=
             raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
+        if self.general is not None and (
+            len(inputs) > self.most or not settings.keys() <= self.keywords
+        ):
+            return self._call_general(inputs, settings)
         if settings:
             if self.derived:
                 inputs, settings = self._bind(inputs, settings)
@@ -65,6 +74,14 @@ class Function:
                     k: v.data[()] if isinstance(v, Variable) else v for k, v in settings.items()
                 }
         return record(self, inputs, settings)
+
+    def _call_general(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Call the general form, which takes all of NumPy's arguments; refuse keywords that it lacks."""
+        takes = signature(self.general).parameters  # type: ignore[arg-type]  # not None here
+        for name in settings:
+            if name not in takes:
+                raise unexpected(self.name, name, tuple(takes))
+        return self.general(*inputs, **settings)  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"<function {self.name} of minidl>"
@@ -269,6 +286,7 @@ def differentiable(
     joint: Rule | None = None,
     saves: bool = False,
     equals: Callable[..., Any] | None = None,
+    general: Callable[..., Any] | None = None,
     name: str | None = None,
     replaces: Sequence[Callable[..., Any]] = (),
 ) -> Function:
@@ -289,6 +307,8 @@ def differentiable(
             is to build a graph, ``saved`` is None, and the rule computes it anew, unless there is ``equals``.
         equals: the plain composition a fused function is equal to; second derivatives go through it, and arrays that
             are not NumPy's.
+        general: called instead if there are arguments that the rules do not know (``where=``, ``dtype=``): a
+            composition that takes all arguments, written with functions that have rules.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
 
@@ -301,7 +321,11 @@ def differentiable(
     """
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
-    function.saves, function.equals = saves, equals
+    function.saves, function.equals, function.general = saves, equals, general
+    if general is not None:
+        general.__qualname__ = function.name  # for Python's own messages
+        function.__wrapped__ = general
+        function.__doc__ = general.__doc__ or function.__doc__
     function.__module__ = sys._getframe(1).f_globals[
         "__name__"
     ]  # where pickle finds it, as for a namedtuple
