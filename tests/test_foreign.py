@@ -116,7 +116,9 @@ def assert_same(got: list[Any], want: list[Any], kind: Kind) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("row", [r for r in ROWS if r.derived and r.foreign], ids=lambda r: f"{r.name}-{r.label}")
+@pytest.mark.parametrize(
+    "row", [r for r in ROWS if r.derived and r.foreign], ids=lambda r: f"{r.name}-{r.label}"
+)
 def test_derivatives_of_the_first_two_orders(row: Row, kind: Kind) -> None:
     assert_same(derivatives(row, kind), derivatives(row, NUMPY), kind)
 

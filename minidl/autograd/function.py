@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from inspect import signature
 from typing import Any
 from weakref import ref
 
@@ -20,7 +19,6 @@ from minidl.autograd.node import Application, Leaf, Node, Output, next_number
 from minidl.autograd.protocols import METHODS, REGISTRY
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import beside, foreign, unadorned
-from minidl.common.hints import unexpected
 
 Rule = Callable[..., Any]
 _ndarray = np.ndarray
@@ -39,8 +37,10 @@ class Function:
             name,
             name,
         )
-        self.saves = self.draws = self.owned = False  # draws: other numbers at every call
-        # owned: what the joint rule gives is memory that nobody else has
+        self.saves = self.draws = self.owned = False  # draws: random, different at every call
+        # owned: the joint rule returns freshly allocated arrays
+        self.view = self.fresh = False
+        self.static: int | None = None
         self.equals: Callable[..., Any] | None = None
         self.general: Callable[..., Any] | None = None  # see differentiable
         self.arity = (
@@ -65,7 +65,7 @@ class Function:
         if self.general is not None and (
             len(inputs) > self.most or not settings.keys() <= self.keywords
         ):
-            return self._call_general(inputs, settings)
+            return self.general(*inputs, **settings)
         if settings:
             if self.derived:
                 inputs, settings = self._bind(inputs, settings)
@@ -74,14 +74,6 @@ class Function:
                     k: v.data[()] if isinstance(v, Variable) else v for k, v in settings.items()
                 }
         return record(self, inputs, settings)
-
-    def _call_general(self, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-        """Call the general form, which takes all of NumPy's arguments; refuse keywords that it lacks."""
-        takes = signature(self.general).parameters  # type: ignore[arg-type]  # not None here
-        for name in settings:
-            if name not in takes:
-                raise unexpected(self.name, name, tuple(takes))
-        return self.general(*inputs, **settings)  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"<function {self.name} of minidl>"
@@ -289,6 +281,9 @@ def differentiable(
     general: Callable[..., Any] | None = None,
     name: str | None = None,
     replaces: Sequence[Callable[..., Any]] = (),
+    view: bool = False,
+    fresh: bool = False,
+    static: int | None = None,
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
@@ -308,9 +303,13 @@ def differentiable(
         equals: the plain composition a fused function is equal to; second derivatives go through it, and arrays that
             are not NumPy's.
         general: called instead if there are arguments that the rules do not know (``where=``, ``dtype=``): a
-            composition that takes all arguments, written with functions that have rules.
+            composition (see composition.py) that takes all.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
+        view: advanced, for ``minidl.compile`` alone: the results are views of the first argument.
+        fresh: the same: neither results nor a joint rule's gradients share memory with their arguments. Without it
+            compiled code assumes that they may.
+        static: the same: the place of the first argument whose values decide on the shape of the result.
 
     >>> import numpy as np
     >>> softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2)
@@ -322,8 +321,8 @@ def differentiable(
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
     function.saves, function.equals, function.general = saves, equals, general
+    function.view, function.fresh, function.static = view, fresh, static
     if general is not None:
-        general.__qualname__ = function.name  # for Python's own messages
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__
     function.__module__ = sys._getframe(1).f_globals[
@@ -393,4 +392,4 @@ def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exc
     return error
 
 
-identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity")
+identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity", view=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.extras import install
+
 
 def array_of(x: Any) -> Any:
     """The array of a Variable; anything else as it is."""
@@ -61,11 +63,11 @@ def unadorned(x: Any) -> Any:
 
 
 def beside(value: Any, others: Iterable[Any], data: bool) -> Any:
-    """A list or tuple as an array of the kind that is among the others; what is no data (a shape, axes) as a tuple."""
-    if not data:
-        return tuple(value)
+    """A list or tuple as an array of the kind that is among the others; what is no data (a shape, axes) as a copy."""
     like = next(filter(foreign, others), None)
-    return np.asarray(value) if like is None else asarray(value, like)
+    if data:
+        return np.asarray(value) if like is None else asarray(value, like)
+    return list(value) if like is None else tuple(value)
 
 
 def zeros(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
@@ -105,4 +107,4 @@ def home(device: Any) -> Any:
     try:
         return np.empty(0) if device == "cpu" else import_module("cupy").empty(0)
     except ImportError as error:
-        raise ImportError("arrays on a GPU are CuPy's: pip install 'minidl[cupy]'") from error
+        raise ImportError(f"arrays on a GPU are CuPy's: {install('cupy')}") from error

@@ -12,8 +12,6 @@ import numpy as np
 
 from minidl.compiler import blocks
 from minidl.compiler.emit import (
-    FRESH,
-    VIEWS,
     Names,
     as_expression,
     as_floats,
@@ -23,6 +21,8 @@ from minidl.compiler.emit import (
     views,
 )
 from minidl.compiler.program import Program, Step, Value, values_in
+from minidl.functions.activation import sigmoid
+from minidl.functions.elementwise import kept
 
 
 class Code:
@@ -36,7 +36,7 @@ class Code:
         program.name_values()
         self.program, self.floats = program, as_floats(program)
         self.names = Names(self.floats)
-        self.errors = {"over": "ignore"} if any(s.name == "sigmoid" for s in program.steps) else {}
+        self.errors = {"over": "ignore"} if any(s.applies(sigmoid) for s in program.steps) else {}
         self._plan()
         self.forward, self.backward = self._made()
         if self.floats:  # where Python raises, NumPy has infinities
@@ -106,7 +106,7 @@ class Code:
                     for v in dying
                     if v.shape == out.shape and v.dtype == out.dtype and v in step.operands
                 ]
-                if own and is_elementwise(step) and step.name != "kept" and i not in grouped:
+                if own and is_elementwise(step) and not step.applies(kept) and i not in grouped:
                     self.place[out] = self.place[own[0]]
                     dying.remove(own[0])
                 else:
@@ -116,11 +116,7 @@ class Code:
         known = dict(zip(self.place, self.arena()))
         for step in steps:
             x, *rest = step.operands or (None,)
-            if (
-                step.name in VIEWS
-                and x in known
-                and not any(isinstance(part, Value) for part in rest)
-            ):
+            if step.is_view and x in known and not any(isinstance(part, Value) for part in rest):
                 found = views(step, known[x])
                 if all(np.may_share_memory(v, known[x]) for v in found) and self.visible.isdisjoint(
                     step.outs
@@ -144,7 +140,7 @@ class Code:
 
     def _shares(self, step: Step) -> bool:
         """Whether a result may be (part of) the memory of an operand."""
-        return step.name in VIEWS or (into(step, self.names) is None and step.name not in FRESH)
+        return step.is_view or (into(step, self.names) is None and not step.function.fresh)
 
     def arena(self) -> tuple[Any, ...]:
         """New buffers for one run."""
@@ -254,7 +250,7 @@ def _or_else(fast: Callable[..., Any], exact: Callable[..., Any]) -> Callable[..
 
 def _target(step: Step) -> str:
     """What the results of a step with several are assigned to, as its call nests them."""
-    if step.function.saves and not step.name.startswith("d_"):
+    if step.function.saves and not step.derivative:
         *outs, saved = step.out
         several = len(outs) > 1
         return f"({''.join(f'{v}, ' for v in outs)}), {saved}" if several else f"{outs[0]}, {saved}"

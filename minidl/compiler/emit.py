@@ -12,7 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from minidl import functions as F
+from minidl.autograd.function import identity
 from minidl.compiler.program import Program, Step, Value, values_in
+from minidl.compiler.tracer import constant, sum_rows
+from minidl.functions.elementwise import _to_floating, _to_other, kept
+from minidl.functions.shape import _concatenate, _split
 
 _UFUNC_OF = {
     operator.add: np.add,
@@ -22,44 +27,18 @@ _UFUNC_OF = {
     operator.neg: np.negative,
     operator.pos: np.positive,
 }
-_INFIX = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
-VIEWS = {
-    "split",
-    "reshape",
-    "ravel",
-    "transpose",
-    "swapaxes",
-    "expand_dims",
-    "squeeze",
-    "broadcast_to",
-    "getitem",
-    "identity",
-    "constant",
-}
-# Fused functions, whose results share no memory with what they are given.
-FRESH = {
-    "cross_entropy",
-    "d_cross_entropy",
-    "lstm",
-    "d_lstm",
-    "rnn",
-    "d_rnn",
-    "where",
-    "scatter_add",
-    "mean",
-    "var",
-}
+_INFIX = {F.add: "+", F.subtract: "-", F.multiply: "*", F.divide: "/"}
 _BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def ufunc_of(step: Step) -> np.ufunc | None:
-    """The ufunc that a step is, if it is one with a single result."""
-    if step.name.startswith("d_"):
+    """The elementwise ufunc with a single result that a step is, if it is one."""
+    if step.derivative:
         return None
     ufunc = _UFUNC_OF.get(step.call, step.call)
     return (
         ufunc
-        if isinstance(ufunc, np.ufunc) and ufunc.nout == 1 and ufunc is not np.matmul
+        if isinstance(ufunc, np.ufunc) and ufunc.nout == 1 and ufunc.signature is None
         else None
     )
 
@@ -68,18 +47,18 @@ def is_elementwise(step: Step) -> bool:
     """Whether each element of the result comes of those at its place, so that it can be computed block by block."""
     if step.settings or type(step.out) is tuple or step.out.dtype is None:
         return False
-    if step.name == "power":
+    if step.applies(F.power):
         x, p = step.operands
         floating = isinstance(x, Value) and x.dtype == step.out.dtype and x.dtype.kind == "f"
         return floating and not isinstance(p, Value) and _power(p) is not None
-    if step.name == "kept":
+    if step.applies(kept):
         x, mask = step.operands
         return (
             x.shape == mask.shape == step.out.shape
             and x.dtype.kind == "f"
             and x.dtype.itemsize in _BITS
         )
-    return step.name in ("sigmoid", "relu") or ufunc_of(step) is not None
+    return step.applies(F.sigmoid, F.relu) or ufunc_of(step) is not None
 
 
 def _power(p: Any) -> tuple[np.ufunc, tuple[Any, ...]] | None:
@@ -121,16 +100,16 @@ class Names:
 def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -> list[str]:
     """Lines that compute an elementwise step into ``out``; ``arg`` says what an operand is called here."""
     a = [arg(x) for x in step.operands]
-    if step.name == "sigmoid":
+    if step.applies(F.sigmoid):
         negative, exp, add, divide = (names(u) for u in (np.negative, np.exp, np.add, np.divide))
         first = [f"{negative}({a[0]}, {out})", f"{exp}({out}, {out})"]
         return [*first, f"{add}({out}, 1, {out})", f"{divide}(1, {out}, {out})"]
-    if step.name == "relu":
+    if step.applies(F.relu):
         return [f"{names(np.maximum)}({a[0]}, 0, out={out})"]
-    if step.name == "kept":
+    if step.applies(kept):
         bits = names(_BITS[step.out.dtype.itemsize])
         return [f"{names(np.multiply)}({a[0]}.view({bits}), {a[1]}, {out}.view({bits}))"]
-    if step.name == "power":
+    if step.applies(F.power):
         ufunc, more = _power(step.operands[1])  # type: ignore[misc]  # is_elementwise asked before
         return [f"{names(ufunc)}({', '.join([a[0], *map(names, more), out])})"]
     ufunc = ufunc_of(step)
@@ -162,10 +141,10 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
         return lambda o: elementwise(step, names, names, o)
     both = isinstance(x, Value) and isinstance(w, Value)
     same = both and x.dtype == w.dtype == out.dtype and min(*x.shape, *w.shape, 1) > 0
-    if step.name == "matmul" and same:
+    if step.applies(F.matmul) and same:
         f = names(np.dot if len(x.shape) <= 2 and len(w.shape) <= 2 else np.matmul)
         return lambda o: [f"{f}({x}, {w}, {o})"]
-    if step.name == "linear" and same and len(w.shape) == 2:
+    if step.applies(F.linear) and same and len(w.shape) == 2:
         b = rest[1] if len(rest) > 1 else None
         if b is None or b.dtype == out.dtype:
             rows = (
@@ -183,15 +162,15 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
                 f"{names(np.dot)}({rows}, {w}, {o}{flat})",
                 *[f"{names(f)}({o}, {b}, {o})" for f, b in add],
             ]
-    if step.name == "sum_rows" and out.dtype == x.dtype:
+    if step.applies(sum_rows) and out.dtype == x.dtype:
         ones = names(np.ones(x.shape[0], x.dtype))
         return lambda o: [f"{names(np.dot)}({ones}, {x}, {o})"]
-    if step.name == "sum" and x.dtype == out.dtype:
+    if step.applies(F.sum) and x.dtype == out.dtype:
         axis, keep = (w if rest else None), step.settings.get("keepdims", False)
         return lambda o: [f"{names(np.add.reduce)}({x}, {names(axis)}, None, {o}, {keep!r})"]
-    if step.name == "astype":
+    if step.applies(_to_floating, _to_other):
         return lambda o: [f"{names(np.copyto)}({o}, {x}, 'unsafe')"]
-    if step.name == "concatenate" and all(
+    if step.applies(_concatenate) and all(
         isinstance(p, Value) and p.dtype == out.dtype for p in step.operands
     ):
         return lambda o: [
@@ -201,8 +180,8 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
 
 
 def views(step: Step, x: Any) -> tuple[Any, ...]:
-    """The parts of an array that a step of ``VIEWS`` gives: as many as it has results."""
-    if step.name != "split":
+    """The parts of an array that a step whose results are views gives: as many as it has results."""
+    if not step.applies(_split):
         return (step.call(x, *step.operands[1:], **step.settings),)
     return tuple(x[part] for part in _parts(step))
 
@@ -220,23 +199,23 @@ def as_expression(step: Step, names: Names) -> str:
     """A call that makes its own result: of numbers an operator, else the function itself."""
     a = [names(x) for x in step.operands]
     if type(step.out) is not tuple and step.out.shape == () and not step.settings:
-        if step.name in _INFIX:
-            return f"{a[0]} {_INFIX[step.name]} {a[1]}"
-        if step.name == "negative":
+        if step.function in _INFIX:
+            return f"{a[0]} {_INFIX[step.function]} {a[1]}"
+        if step.applies(F.negative):
             return f"-{a[0]}"
-        if step.name == "power":
+        if step.applies(F.power):
             return (
                 f"{a[0]} ** {a[1]}"
                 if isinstance(step.operands[0], Value)
                 else f"({a[0]}) ** {a[1]}"
             )
-        if step.name in ("positive", "identity", "constant"):
+        if step.applies(F.positive, identity, constant):
             return a[0]
-        if step.name == "matmul" and all(len(v.shape) == 1 for v in step.operands):
+        if step.applies(F.matmul) and all(len(v.shape) == 1 for v in step.operands):
             return f"{names(np.dot)}({a[0]}, {a[1]})"
-    if step.name == "transpose" and step.operands[1:] in ((), (None,)):
+    if step.applies(F.transpose) and step.operands[1:] in ((), (None,)):
         return f"{a[0]}.T"
-    if step.name == "split":
+    if step.applies(_split):
         return f"{''.join(f'{a[0]}[{names(part)}], ' for part in _parts(step))}"
     settings = [f"{k}={names(v)}" for k, v in step.settings.items()]
     return f"{names(step.call)}({', '.join([*a, *settings])})"
@@ -248,7 +227,7 @@ def as_floats(program: Program) -> bool:
     if any(v.shape != () or v.dtype != np.float64 for v in values):
         return False
     return all(
-        step.name in (*_INFIX, "negative", "positive", "identity", "constant")
-        or (step.name == "power" and isinstance(step.operands[1], int))
+        step.applies(*_INFIX, F.negative, F.positive, identity, constant)
+        or (step.applies(F.power) and isinstance(step.operands[1], int))
         for step in program.steps
     )

@@ -10,9 +10,23 @@ from typing import Any
 
 import numpy as np
 
+from minidl import functions as F
+from minidl.autograd.function import identity
 from minidl.compiler.program import Program, Step, Value, replaced, values_in
+from minidl.compiler.tracer import constant
+from minidl.functions import elementwise
 
 Pass = Callable[[Program], Program]
+# Functions that give their first argument, if its shape and dtype are those of the result.
+_MOVES = (
+    F.reshape,
+    F.broadcast_to,
+    F.positive,
+    elementwise._to_floating,
+    elementwise._to_other,
+    identity,
+    constant,
+)
 
 
 def _rewritten(program: Program, rewrite: Callable[[Step], Any]) -> Program:
@@ -56,8 +70,8 @@ def without_duplicates(program: Program) -> Program:
 
     def rewrite(step: Step) -> Any:
         settings = tuple((k, _key(v)) for k, v in step.settings.items())
-        key = step.name, step.function, tuple(map(_key, step.operands)), settings
-        if step.name.startswith("d_"):
+        key = step.function, tuple(map(_key, step.operands)), settings
+        if step.derivative:
             return step
         first = seen.setdefault(key, step)
         return first.out if first is not step else step
@@ -102,19 +116,19 @@ def tidied(program: Program) -> Program:
         out = step.out
         if not isinstance(x, Value) and not (rest and isinstance(rest[0], Value)):
             return step
-        if step.name == "multiply":
+        if step.applies(F.multiply):
             for one, other in ((x, rest[0]), (rest[0], x)):
                 if not isinstance(one, (Value, np.ndarray)) and one == 1 and _same_form(other, out):
                     return other
         if (
-            step.name in ("divide", "power")
+            step.applies(F.divide, F.power)
             and not isinstance(rest[0], (Value, np.ndarray))
             and rest[0] == 1
         ):
             return x if _same_form(x, out) else step
-        if step.name == "negative" and x in made and made[x].name == "negative":
+        if step.applies(F.negative) and x in made and made[x].applies(F.negative):
             return made[x].operands[0]
-        if step.name in ("reshape", "broadcast_to", "astype", "positive", "identity", "constant"):
+        if step.applies(*_MOVES):
             return x if _same_form(x, out) else step
         if _turns(step) and x in made and _turns(made[x]):
             return made[x].operands[0]
@@ -128,13 +142,13 @@ def without_broadcasts(program: Program) -> Program:
     made = {v: step for step in program.steps for v in step.outs}
 
     def rewrite(step: Step) -> Any:
-        if step.name in ("add", "subtract", "multiply", "divide") and isinstance(step.out, Value):
+        if step.applies(F.add, F.subtract, F.multiply, F.divide) and isinstance(step.out, Value):
             operands = list(step.operands)
             for i in (0, 1):
                 v, other = operands[i], operands[1 - i]
                 source = made.get(v) if isinstance(v, Value) else None
                 full = isinstance(other, Value) and other.shape == step.out.shape
-                if source is not None and source.name == "broadcast_to" and full:
+                if source is not None and source.applies(F.broadcast_to) and full:
                     operands[i] = source.operands[0]
             step.operands = tuple(operands)
         return step
@@ -147,7 +161,9 @@ def _turns(step: Step) -> bool:
     if not isinstance(step.out, Value) or step.out.shape is None or len(step.out.shape) != 2:
         return False
     rest = step.operands[1:]
-    return rest in {"transpose": ((), (None,)), "swapaxes": ((-1, -2), (0, 1))}.get(step.name, ())
+    if step.applies(F.transpose):
+        return rest in ((), (None,))
+    return step.applies(F.swapaxes) and rest in ((-1, -2), (0, 1))
 
 
 def _same_form(x: Any, out: Value) -> bool:

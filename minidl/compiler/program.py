@@ -42,11 +42,12 @@ class Value:
 class Step:
     """One call: ``call(*operands, **settings)`` gives ``out``, a Value or a tuple of them.
 
-    Operands are Values, tuples of them, or constants. ``function`` is what it was in the user's program, its name what
-    is printed; a derivative of a fused function has it too.
+    Operands are Values, tuples of them, or constants. ``function`` is the Function that was applied: what the step is,
+    is decided by that object, never by its name, which is only printed. ``derivative``: the step is not the function
+    itself but its joint rule.
     """
 
-    __slots__ = ("call", "function", "name", "operands", "out", "pure", "settings")
+    __slots__ = ("call", "derivative", "function", "operands", "out", "settings")
 
     def __init__(
         self,
@@ -55,17 +56,28 @@ class Step:
         operands: tuple[Any, ...],
         settings: dict[str, Any],
         out: Any,
-        name: str = "",
-        pure: bool = True,
+        derivative: bool = False,
     ) -> None:
-        self.function, self.call, self.operands, self.settings, self.out = (
-            function,
-            call,
-            operands,
-            settings,
-            out,
-        )
-        self.name, self.pure = name or function.name, pure
+        self.function = function
+        self.call = call
+        self.operands = operands
+        self.settings = settings
+        self.out = out
+        self.derivative = derivative
+
+    @property
+    def name(self) -> str:
+        """What is printed."""
+        return f"d_{self.function.name}" if self.derivative else str(self.function.name)
+
+    def applies(self, *functions: Any) -> bool:
+        """Whether the step is the application of one of these Functions."""
+        return not self.derivative and self.function in functions
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the results are views of the first operand."""
+        return self.function.view and not self.derivative
 
     @property
     def outs(self) -> tuple[Value, ...]:

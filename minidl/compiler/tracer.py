@@ -18,19 +18,16 @@ from minidl.autograd.node import Leaf, Output
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import foreign
 from minidl.compiler.program import Step, Value
+from minidl.functions import indexing, loss
 
-constant = differentiable(lambda x: x, name="constant")  # detach(): the value, without a derivative
+# detach(): the value, without a derivative
+constant = differentiable(lambda x: x, name="constant", view=True)
 sum_rows = differentiable(
     lambda g: np.dot(np.ones(len(g), g.dtype), g), name="sum_rows"
 )  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
-_BY_VALUES = {
-    "reshape",
-    "split",
-    "broadcast_to",
-    "sum_to",
-}  # by numbers, of one shape; by arrays, of any
-OPENED = {"mean_squared_error"}
+OPENED = (loss._squared,)
+_INDEXED = (indexing._pick, indexing._put)
 
 
 class Traced(Variable):
@@ -84,6 +81,15 @@ def refuse(x: Any, how: str) -> NoReturn:
     raise RuntimeError(
         f"{how} of a value of shape {np.shape(x)} inside a compiled function{at}: the program would keep what it is "
         "now. Compute with np.where or another function, make it an argument, or leave that part eager"
+    )
+
+
+def _has_a_shape_by_values(function: Function, operands: tuple[Any, ...]) -> bool:
+    """Whether the shape of the result depends on values that are others at the next call."""
+    if function in _INDEXED:
+        return any(isinstance(v, Value) and v.dtype.kind == "b" for v in operands[1:])
+    return function.static is not None and any(
+        isinstance(v, Value) for v in operands[function.static :]
     )
 
 
@@ -179,17 +185,9 @@ class Tracer:
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function and note it."""
         operands = tuple(self.operand(x) for x in inputs)
-        if function.name in ("getitem", "scatter_add"):
+        if function in _INDEXED:
             operands = tuple(self._fixed_mask(x, v) for x, v in zip(inputs, operands))
-        later = [v for v in operands[1:] if isinstance(v, Value)]
-        if (
-            function.name == "nonzero"
-            or (function.name in _BY_VALUES and later)
-            or (
-                function.name in ("getitem", "scatter_add")
-                and any(v.dtype.kind == "b" for v in later)
-            )
-        ):
+        if _has_a_shape_by_values(function, operands):
             refuse(inputs[0], f"{function.name}, whose result has a shape that depends on values,")
         with Switch(watcher=None):
             y = record(function, inputs, settings)
@@ -206,7 +204,7 @@ class Tracer:
             self.draws.append((value, function, inputs, settings, getattr(y, "_raw", y)))
             self.inputs.append((value, self.draws[-1]))
             return self.traced(getattr(y, "_raw", y), value)
-        if function.name in OPENED and function.rules:
+        if function in OPENED:
             with Switch(recording=False):
                 opened = function.forward(
                     *[self.constant(x, v) for x, v in zip(inputs, operands)], **settings
@@ -382,7 +380,7 @@ class Tracer:
                 (g, entry.out, entry.saved, *entry.operands),
                 {},
                 outs,
-                name=f"d_{function.name}",
+                derivative=True,
             )
         )
         return [(i, self.traced(np.zeros(v.shape, v.dtype)[()], v)) for i, v in zip(places, outs)]

@@ -103,7 +103,8 @@ power = differentiable(operator.pow, lambda g, y, x, p: g * (p * x ** _less_one(
 where = differentiable(lambda condition, x, y: np.where(condition, x, y),
                        None,
                        lambda g, out, condition, x, y: np.where(condition, g, 0),
-                       lambda g, out, condition, x, y: np.where(condition, 0, g), replaces=(np.where,))
+                       lambda g, out, condition, x, y: np.where(condition, 0, g), replaces=(np.where,),
+                       fresh=True)
 
 # At a limit itself the gradient passes to a.
 clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max),

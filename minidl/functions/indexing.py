@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.autograd.protocols import as_array
 from minidl.common.arrays import add_at, asarray
 
 # fmt: off
@@ -41,8 +41,10 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
 
 
 # fmt: off
-_pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem")
-_put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add")
+_pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem",
+                                 view=True)
+_put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add",
+                                fresh=True)
 # fmt: on
 
 
@@ -84,6 +86,7 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
     return _put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
 
 
+@composition(arrays=2)
 def _take_by_mode(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
@@ -92,8 +95,6 @@ def _take_by_mode(a: Any, indices: Any, axis: int | None = None, *, mode: str = 
     >>> take(np.array([1.0, 2.0]), [0, 3], mode="wrap")
     array([1., 2.])
     """
-    a = as_array(a)
-    indices = as_array(indices)
     n = a.size if axis is None else a.shape[axis]
     if mode == "wrap":
         indices = indices - np.floor(indices / n).astype(int) * n

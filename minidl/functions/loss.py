@@ -150,7 +150,8 @@ def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
 
 
 # fmt: off
-_fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True, name="cross_entropy")
+_fused_cross_entropy = differentiable(_cross_entropy, joint=_cross_entropy_joint, saves=True, name="cross_entropy",
+                                      fresh=True)
 # fmt: on
 
 
@@ -170,7 +171,7 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     np.float64(0.6931471805599453)
     """
     x, t = _labels("cross_entropy", x, t)
-    if getattr(getattr(x, "creator", None), "name", None) == "softmax":
+    if getattr(getattr(x, "creator", None), "function", None) is softmax:
         warnings.warn(
             "cross_entropy takes logits, but its input was made by softmax",
             UserWarning,

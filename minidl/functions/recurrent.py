@@ -245,7 +245,7 @@ def lstm_step(z: Any, h: Any, c: Any, w_h: Any) -> tuple[Any, Any]:
 
 
 # fmt: off
-lstm = differentiable(_lstm, joint=_lstm_joint, saves=True, equals=_lstm_plain)
+lstm = differentiable(_lstm, joint=_lstm_joint, saves=True, equals=_lstm_plain, fresh=True)
 # fmt: on
 
 
@@ -326,5 +326,5 @@ def rnn_step(z: Any, h: Any, w_h: Any) -> Any:
 
 
 # fmt: off
-rnn = differentiable(_rnn, joint=_rnn_joint, saves=True, equals=_rnn_plain)
+rnn = differentiable(_rnn, joint=_rnn_joint, saves=True, equals=_rnn_plain, fresh=True)
 # fmt: on

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from minidl.autograd.function import differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.autograd.composition import composition, real
+from minidl.autograd.function import differentiable
 
 # fmt: off
 __all__ = [
@@ -85,7 +85,7 @@ def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = F
 
 def _mask(a: Any, where: Any) -> Any:
     """The mask in the shape of ``a``."""
-    where = as_array(where)
+    where = real(where)
     if where.dtype != bool or np.broadcast_shapes(where.shape, a.shape) != a.shape:
         raise ValueError(
             f"where= wants bools that broadcast to {a.shape}, got {where.dtype} {where.shape}"
@@ -103,6 +103,7 @@ def _count_where(a: Any, axis: Any, where: Any, dtype: Any, keepdims: bool) -> A
     return np.sum(_mask(a, where), axis, keepdims=keepdims).astype(dtype)
 
 
+@composition()
 def _sum(
     a: Any,
     axis: Any = None,
@@ -117,12 +118,12 @@ def _sum(
     >>> sum(np.array([1.0, 2.0, 4.0]), where=[True, False, True])
     np.float64(5.0)
     """
-    a = as_array(a)
     a = masked(a if dtype is None else a.astype(dtype), where, 0)
     y = sum(a, axis, keepdims=keepdims)
-    return y if initial is None else y + initial
+    return y if initial is None else y + _start(initial, y)
 
 
+@composition()
 def _mean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
@@ -131,7 +132,6 @@ def _mean(
     >>> mean(np.array([1.0, 2.0, 4.0]), where=[True, True, False])
     np.float64(1.5)
     """
-    a = as_array(a)
     a = a if dtype is None else a.astype(dtype)
     if where is True:
         return mean(a, axis, keepdims=keepdims)
@@ -141,6 +141,7 @@ def _mean(
     )
 
 
+@composition()
 def _var(
     a: Any,
     axis: Any = None,
@@ -161,7 +162,6 @@ def _var(
         if ddof:
             raise ValueError(f"var: want ddof or correction, got both ({ddof} and {correction})")
         ddof = correction
-    a = as_array(a)
     a = a if dtype is None else a.astype(dtype)
     if where is True and mean is None:
         return var(a, axis, ddof=ddof, keepdims=keepdims)
@@ -181,19 +181,24 @@ def merged(a: Any, axis: Any) -> Any:
     return a.transpose((*first, *last)).reshape((*shape, count(a, axis)))
 
 
+def _start(initial: Any, like: Any) -> Any:
+    """What a reduction starts with, in the dtype of ``like``, as NumPy has it."""
+    return real(initial).astype(like.dtype)
+
+
 def _extreme(reduce: Any, a: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
     """max or min with a value to start with, which is one more element."""
-    a = as_array(a)
     if initial is None:
         if where is not True:
             raise ValueError(f"{reduce.name}: where= wants initial=, for where nothing takes part")
         return reduce(a, axis, keepdims=keepdims)
     rest = merged(masked(a, where, initial), axis)
-    first = np.broadcast_to(as_array(initial).astype(a.dtype), (*rest.shape[:-1], 1))
+    first = np.broadcast_to(_start(initial, a), (*rest.shape[:-1], 1))
     y = reduce(np.concatenate([first, rest], axis=-1), -1)
     return y.reshape(keepdims_shape(a, axis)) if keepdims else y
 
 
+@composition()
 def _max(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
@@ -205,6 +210,7 @@ def _max(
     return _extreme(max, a, axis, keepdims, initial, where)
 
 
+@composition()
 def _min(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
@@ -223,13 +229,14 @@ sum  = differentiable(_sum_forward,
                       replaces=(np.sum,), general=_sum)
 mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, keepdims=False:
-                      wide(g).reshape(keepdims_shape(a, axis)) / builtins.max(count(a, axis), 1),
-                      replaces=(np.mean,), general=_mean)
+                      wide(g) / builtins.max(a.size, 1) if axis is None
+                      else wide(g).reshape(keepdims_shape(a, axis)) / builtins.max(count(a, axis), 1),
+                      replaces=(np.mean,), general=_mean, fresh=True)
 var  = differentiable(_var_forward,
                       lambda g, y, a, axis=None, *, ddof=0, keepdims=False:
                       wide(g).reshape(keepdims_shape(a, axis)) * (wide(a) - wide(a).mean(axis, keepdims=True))
                       * (2 * _reciprocal(count(a, axis) - ddof)),
-                      replaces=(np.var,), general=_var)
+                      replaces=(np.var,), general=_var, fresh=True)
 # Where several elements tie, each gets an equal share of the gradient.
 max  = differentiable(lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims), _to_extremes,
                       replaces=(np.max, np.amax), general=_max)
@@ -240,7 +247,7 @@ min  = differentiable(lambda a, axis=None, *, keepdims=False: a.min(axis, keepdi
 root = differentiable(lambda v: np.sqrt(v), lambda g, y, v: over_or_zero(0.5 * g, y), name="root")
 
 
-@implements(np.std)
+@composition(np.std)
 def std(
     a: Any,
     axis: Any = None,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
 from minidl.autograd.protocols import as_array
@@ -30,6 +31,7 @@ def _inverse(axes: Any, ndim: int) -> Any:
     return tuple(sorted(range(ndim), key=order.__getitem__))
 
 
+@composition()
 def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
     """The same elements in another shape, read in C's order of axes or Fortran's: NumPy's ``reshape``.
 
@@ -37,7 +39,6 @@ def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
     array([[0, 2],
            [1, 3]])
     """
-    a = as_array(a)
     if order == "C":
         return reshape(a, shape)
     if order != "F":
@@ -46,6 +47,7 @@ def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
     return a.transpose().reshape(shape[::-1]).transpose()
 
 
+@composition()
 def _ravel(a: Any, order: str = "C") -> Any:
     """All elements along one axis, in C's order of axes or Fortran's: NumPy's ``ravel``.
 
@@ -69,21 +71,28 @@ def _sum_to(x: Any, shape: Any) -> Any:
 
 # fmt: off
 reshape      = differentiable(lambda a, shape: a.reshape(shape),
-                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,), general=_reshape)
+                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,), general=_reshape,
+                              view=True, static=1)
 ravel        = differentiable(lambda a: a.reshape(-1),
-                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,), general=_ravel)
+                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,), general=_ravel,
+                              view=True)
 transpose    = differentiable(lambda a, axes=None: a.transpose(axes),
-                              lambda g, y, a, axes=None: g.transpose(_inverse(axes, g.ndim)), replaces=(np.transpose,))
+                              lambda g, y, a, axes=None: g.transpose(_inverse(axes, g.ndim)), replaces=(np.transpose,),
+                              view=True)
 swapaxes     = differentiable(lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
-                              lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2), replaces=(np.swapaxes,))
+                              lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2), replaces=(np.swapaxes,),
+                              view=True)
 expand_dims  = differentiable(lambda a, axis: np.expand_dims(a, axis),
-                              lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,))
+                              lambda g, y, a, axis: g.reshape(a.shape), replaces=(np.expand_dims,),
+                              view=True)
 squeeze      = differentiable(lambda a, axis=None: a.squeeze(axis),
-                              lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,))
+                              lambda g, y, a, axis=None: g.reshape(a.shape), replaces=(np.squeeze,),
+                              view=True)
 # The engine sums a gradient that is larger than the argument and expands one that is smaller.
 broadcast_to = differentiable(lambda array, shape: np.broadcast_to(array, shape),
-                              lambda g, y, array, shape: g, replaces=(np.broadcast_to,))
-sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g)
+                              lambda g, y, array, shape: g, replaces=(np.broadcast_to,),
+                              view=True, static=1)
+sum_to       = differentiable(_sum_to, lambda g, y, x, shape: g, static=1)
 # fmt: on
 
 
@@ -110,7 +119,7 @@ def _split_rule(
 _concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
                               joint=_concatenate_rule, name="concatenate")
 _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
-                        joint=_split_rule, name="split")
+                        joint=_split_rule, name="split", view=True, static=1)
 # fmt: on
 
 

@@ -101,6 +101,7 @@ def test_dtype_is_that_of_the_accumulation_and_the_result() -> None:
         (lambda v: np.sum(v, axis=2), np.exceptions.AxisError, "sum: axis 2"),
         (lambda v: np.sum(v, (0, 0)), ValueError, "sum: duplicate"),
         (lambda v: np.sum(v, 0.5), TypeError, "sum: "),
+        (lambda v: np.sum(v, [0, 1]), TypeError, "sum: "),
         (lambda v: np.max(v[:0]), ValueError, "max: zero-size"),
         (
             lambda v: np.max(v, where=np.ones((2, 2), bool)),
@@ -130,5 +131,3 @@ def test_axes_as_numpy_takes_them() -> None:
             y, g = value_and_gradient(lambda v, f=f, axis=axis: f(v, axis), x)
             np.testing.assert_array_equal(y, getattr(np, f.__name__)(x, plain))
             assert g.shape == x.shape
-    y, _ = value_and_gradient(lambda v: np.sum(v, [0, 1]), x)  # a list too, which NumPy refuses
-    assert y == 15

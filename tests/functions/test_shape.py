@@ -44,6 +44,7 @@ def test_axes_and_shapes_of_every_kind() -> None:
         (lambda v: np.transpose(v, (0, 2)), np.exceptions.AxisError, "transpose: axis 2"),
         (lambda v: np.expand_dims(v, (0, 0)), ValueError, "expand_dims: repeated axis"),
         (lambda v: np.squeeze(v, 0), ValueError, "squeeze: cannot select an axis"),
+        (lambda v: np.squeeze(v, [0]), TypeError, "squeeze: "),
         (lambda v: np.reshape(v, (4, 2)), ValueError, "reshape: cannot reshape"),
         (lambda v: np.reshape(v, (3, 2), order="A"), ValueError, "want order 'C' or 'F', got 'A'"),
         (lambda v: np.take(v, [0], mode="round"), ValueError, "take: want mode .* got 'round'"),
