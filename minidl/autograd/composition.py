@@ -50,7 +50,13 @@ def composition(
                         settings[keyword] = real(settings[keyword])
                 return body(*map(real, args[:arrays]), *args[len(args[:arrays]) :], **settings)
             except _KINDS as error:
-                raise _named(name, error) from error
+                if name in str(error):
+                    raise
+                kind = next(kind for kind in _KINDS if isinstance(error, kind))
+                raise kind(f"{name}: {error}") from error
+            except Exception as error:
+                error.add_note(f"in {name}")
+                raise
 
         function.__name__ = function.__qualname__ = name
         for original in replaces:
@@ -58,11 +64,3 @@ def composition(
         return function
 
     return decorate
-
-
-def _named(name: str, error: Exception) -> Exception:
-    """The error with the function's name in its text."""
-    if name in str(error):
-        return error
-    kind = next(kind for kind in _KINDS if isinstance(error, kind))
-    return kind(f"{name}: {error}")

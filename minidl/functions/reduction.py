@@ -171,6 +171,12 @@ def _var(
     return squares / np.maximum(_count_where(a, axis, where, squares.dtype, keepdims) - ddof, 0)
 
 
+def reduced_shape(a: Any, axis: Any, keepdims: bool) -> tuple[int, ...]:
+    """The shape that ``a`` has when reduced, the arguments checked by NumPy."""
+    shape: tuple[int, ...] = np.sum(np.broadcast_to(False, a.shape), axis, keepdims=keepdims).shape
+    return shape
+
+
 def merged(a: Any, axis: Any) -> Any:
     """``a`` with the reduced axes (all for None) as one, the last."""
     if axis is None or a.ndim == 0:
@@ -183,7 +189,10 @@ def merged(a: Any, axis: Any) -> Any:
 
 def _start(initial: Any, like: Any) -> Any:
     """What a reduction starts with, in the dtype of ``like``, as NumPy has it."""
-    return real(initial).astype(like.dtype)
+    initial = real(initial)
+    if initial.ndim:
+        raise ValueError(f"initial= wants one number, got shape {initial.shape}")
+    return initial.astype(like.dtype)
 
 
 def _extreme(reduce: Any, a: Any, axis: Any, keepdims: bool, initial: Any, where: Any) -> Any:
@@ -192,10 +201,11 @@ def _extreme(reduce: Any, a: Any, axis: Any, keepdims: bool, initial: Any, where
         if where is not True:
             raise ValueError(f"{reduce.name}: where= wants initial=, for where nothing takes part")
         return reduce(a, axis, keepdims=keepdims)
+    shape = reduced_shape(a, axis, keepdims)
+    initial = _start(initial, a)
     rest = merged(masked(a, where, initial), axis)
-    first = np.broadcast_to(_start(initial, a), (*rest.shape[:-1], 1))
-    y = reduce(np.concatenate([first, rest], axis=-1), -1)
-    return y.reshape(keepdims_shape(a, axis)) if keepdims else y
+    first = np.broadcast_to(initial, (*rest.shape[:-1], 1))
+    return reduce(np.concatenate([first, rest], axis=-1), -1).reshape(shape)
 
 
 @composition()

@@ -398,7 +398,7 @@ for reduction in (F.sum, F.mean, F.var, F.max, F.min):
     row(reduction, normal(2, 3), -2, keepdims=True)
 for reduction in (F.std, F.var):
     row(reduction, normal(3, 4), axis=(0, -1), ddof=1, keepdims=True)
-    row(reduction, normal(3, 4), axis=0, correction=1.5)
+    row(reduction, normal(3, 4), via=lambda f, x: f(x, 0, correction=1.5), label="correction")
     row(reduction, normal(2, 3), axis=1, mean=normal(2, 1), foreign=False)
 row(F.std, normal(2, 3), order=3)
 row(F.std, np.array([1.0]), order=1, label="no axis left")
@@ -407,12 +407,12 @@ for reduction in (F.sum, F.mean, F.var, F.std):
     for where, axis in ((MASK, 1), (MASK[0], -1), (MASK[:, :1], 0)):
         row(reduction, normal(3, 4), axis=axis, where=where)
     row(reduction, normal(3, 4), where=MASK, keepdims=True)
-row(F.sum, normal(3, 4), axis=0, initial=1.5)
-row(F.sum, normal(2, 0), axis=1, initial=1.5, where=True)
+row(F.sum, normal(3, 4), axis=0, initial=1.5, foreign=False)
+row(F.sum, normal(2, 0), via=lambda f, x: f(x, 1, initial=1.5), label="none", foreign=False)
 for reduction in (F.max, F.min):
     row(reduction, normal(3, 4), axis=(0, 1), initial=0.3, keepdims=True, foreign=False)
     row(reduction, normal(3, 4), axis=1, initial=0.3, where=MASK, foreign=False)
-    row(reduction, normal(3, 0), axis=1, initial=0.3, foreign=False)
+    row(reduction, normal(3, 0), via=lambda f, x: f(x, 1, initial=0.3), label="none", foreign=False)
 row(F.sum, normal(0, 3))
 row(F.sum, normal(0, 3), axis=0)
 row(F.max, normal(3, 0), axis=0)
