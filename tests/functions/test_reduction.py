@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minidl
 from minidl import Variable
 from minidl import functions as F
 
@@ -131,3 +132,10 @@ def test_axes_as_numpy_takes_them() -> None:
             y, g = value_and_gradient(lambda v, f=f, axis=axis: f(v, axis), x)
             np.testing.assert_array_equal(y, getattr(np, f.__name__)(x, plain))
             assert g.shape == x.shape
+
+
+def test_compiled_sums_of_float16_are_wide_too() -> None:
+    x = np.full((70_000, 2), 2.0**-10, np.float16)
+    f = minidl.compile(lambda v: np.sum(v, 0) * 1.0)
+    for _ in range(2):
+        np.testing.assert_array_equal(f(Variable(x)).data, np.float16(70_000 / 1024))
