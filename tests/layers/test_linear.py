@@ -184,7 +184,7 @@ def test_sizes_by_keyword(make, shown):
         lambda: Linear(3, 2, True),
     ],
 )
-def test_sizes_that_are_none(make):
+def test_sizes_that_are_none_by_keyword(make):
     with pytest.raises(
         ValueError, match=r"Linear: want Linear\(out\) or Linear\(in, out\), positive"
     ):

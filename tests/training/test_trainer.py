@@ -359,7 +359,7 @@ def test_evaluation_of_bad_data() -> None:
         learner.evaluate(X, T[:9])
     with pytest.raises(ValueError, match=r"evaluate: want arrays .* got lengths \[0, 0\]"):
         learner.evaluate(X[:0], T[:0])
-    with pytest.raises(ValueError, match="predict: got no samples"):
+    with pytest.raises(ValueError, match="predict: want arrays"):
         learner.predict(X[:0])
     learner.metrics = {"odd": lambda y, t: y}
     with pytest.raises(ValueError, match="odd has shape"):
