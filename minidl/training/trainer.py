@@ -193,7 +193,8 @@ class Trainer:
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as the model learns,
         before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
         A loss that leaves samples out (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's,
-        in these means and with ``accumulate``.
+        in these means, with ``accumulate`` and with several ranks; where these would differ from one batch, labels of
+        -100 are warned of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
         one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable, a checkpoint that
