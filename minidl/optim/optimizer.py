@@ -16,7 +16,6 @@ from minidl.common.arrays import zeros
 from minidl.common.checks import number
 from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin
 from minidl.optim.group import Group, grouped, split
-from minidl.optim.missing import missing_parameters, warn_of_missing_parameters
 
 Array = npt.NDArray[Any]
 Rate: TypeAlias = float | Callable[[int], float]
@@ -72,7 +71,7 @@ class Optimizer(HintsMixin):
         self.hooks: list[Hook] = [hooks] if callable(hooks) else list(hooks)
         if not all(callable(hook) for hook in self.hooks):
             raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
-        self._searched = self._idle = False  # whether what is to be said once was said
+        self._idle = False  # whether it was said that an update changed nothing
         self._groups: list[Group] = []
         self._active: list[Group] = []  # those of the last update
         self._ready: list[Variable] = []  # their parameters, in the order of ``params``
@@ -118,9 +117,7 @@ class Optimizer(HintsMixin):
     def update(self) -> None:
         """Change every parameter that has a gradient; ValueError for a model without any, or a scheduled rate < 0."""
         if not (params := self._current()):
-            missing = missing_parameters(self._model, ())
-            where = f", but holds {', '.join(missing)} where none are looked for" if missing else ""
-            raise ValueError(f"{self._name}: the model has no parameters{where}")
+            raise ValueError(f"{self._name}: the model has no parameters")
         lr = self.current_lr
         ready = [p for p in params if p._grad is not None and p._node is not None]
         if self.hooks:
@@ -160,7 +157,8 @@ class Optimizer(HintsMixin):
 
     def _regroup(self, ready: list[Variable]) -> None:
         """Part groups whose members part ways, and make groups of parameters that are new."""
-        self._warn_once(ready)
+        if not ready:
+            self._warn_idle()
         active, groups = set(ready), list[Group]()
         for group in self._groups:
             found = group.members()
@@ -178,12 +176,9 @@ class Optimizer(HintsMixin):
         for group in self._active:
             group.take()
 
-    def _warn_once(self, ready: list[Variable]) -> None:
-        """Say, at the first update, which parameters it will never reach, and at the first idle one that it is."""
-        if not self._searched and self._model is not None:
-            warn_of_missing_parameters(self._model, self._current(), self._name, stacklevel=5)
-        self._searched = True
-        if not ready and not self._idle:
+    def _warn_idle(self) -> None:
+        """Say, once, that an update changes nothing."""
+        if not self._idle:
             self._idle = True
             warnings.warn(
                 f"{self._name}.update: no parameter has a gradient, so nothing was changed: call cleargrads(), then "

@@ -108,7 +108,7 @@ def figure(name: str, value: Any) -> float:
     if np.ndim(value):
         raise ValueError(f"{name}: want one number, got shape {np.shape(value)}: take its mean")
     try:
-        return float(value)
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: want a number, got {value!r}") from error
 

@@ -27,7 +27,6 @@ from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
 from minidl.files.npz import located
-from minidl.optim.missing import warn_of_missing_parameters
 from minidl.optim.optimizer import Optimizer
 from minidl.training import checkpoint, faults, inputs
 from minidl.training.callbacks import Callback, Checkpoint
@@ -236,9 +235,6 @@ class Trainer:
         if window > 1 or self.ranks.size > 1:
             why = "batches make up one update" if window > 1 else "ranks share a batch"
             inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
-        if hasattr(self.model, "parameters"):
-            known = [*self.model.parameters(), *getattr(self.optimizer, "params", ())]
-            warn_of_missing_parameters(self.model, known, "fit", stacklevel=3)
         self.ranks.split(loader, validation)
         shown = [
             FitThreads(loader.batch_size),

@@ -7,16 +7,13 @@ import copy
 import gc
 import pickle
 import tracemalloc
-import types
-from collections import UserDict, deque
 from contextlib import nullcontext
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl import Parameter, Variable, layers, optim
+from minidl import Parameter, Variable, optim
 from minidl import functions as F
 from minidl.optim.group import BLOCK, SMALL
 
@@ -640,131 +637,6 @@ def test_a_float16_state_goes_on_where_it_was(kind):
             p.grad = np.full(4, 7.0 + step, np.float16)
             optimizer.update()
     assert np.array_equal(both[0].data, both[1].data)
-
-
-# ---- parameters that are not found --------------------------------------------------------------------
-
-
-@dataclass
-class Holder:
-    """A dataclass beside the layers."""
-
-    part: object
-
-
-@dataclass(slots=True)
-class SlottedHolder:
-    """One without a dict."""
-
-    part: object
-
-
-class Plain2:
-    """An object that is no layer."""
-
-    def __init__(self, part):
-        self.part = part
-
-
-def linear():
-    return layers.Linear(2, 2, bias=False)
-
-
-class Model(layers.Layer):
-    """Holds a layer, and one thing more."""
-
-    def __init__(self, thing):
-        self.linear, self.thing = linear(), thing
-
-    def forward(self, x):
-        return self.linear(x)
-
-
-def update_once(model, target=None):
-    optimizer = optim.SGD(model if target is None else target)
-    model(np.ones((1, 2), np.float32)).sum().backward()
-    optimizer.update()
-    optimizer.update()
-
-
-@pytest.mark.parametrize(
-    ("thing", "name"),
-    [
-        (lambda: Variable([1.0]), "thing"),
-        (lambda: [Variable([1.0])], r"thing\[0\]"),
-        (lambda: {linear()}, r"thing\[0\].w"),
-        (lambda: frozenset([Parameter([1.0])]), r"thing\[0\]"),
-        (lambda: deque([linear()]), r"thing\[0\].w"),
-        (lambda: Holder(linear()), "thing.part.w"),
-        (lambda: SlottedHolder(linear()), "thing.part.w"),
-        (lambda: Plain2(linear()), "thing.part.w"),
-        (lambda: types.SimpleNamespace(part=Plain2(linear())), "thing.part.part.w"),
-        (lambda: UserDict(part=linear()), "thing"),
-        (lambda: [{linear()}], r"thing\[0\]\[0\].w"),
-        (lambda: {"a": Holder(linear())}, r"thing\['a'\].part.w"),
-        (lambda: np.array([linear(), None], object), r"thing\[0\].w"),
-        (lambda: Model({linear()}), r"thing.thing\[0\].w"),
-    ],
-)
-def test_what_is_not_collected_is_named(thing, name):
-    with pytest.warns(UserWarning, match=rf"SGD: Model\.{name}.* would be neither trained") as told:
-        update_once(Model(thing()))
-    assert len(told) == 1  # at the first update only
-    assert told[0].filename == __file__
-
-
-def test_what_a_class_holds_for_all_its_layers_is_named():
-    class Shared(Model):
-        scale = Parameter([1.0])
-
-    with pytest.warns(UserWarning, match=r"Shared\.scale would"):
-        update_once(Shared(None))
-
-
-@pytest.mark.parametrize(
-    "thing",
-    [
-        lambda: Variable([1.0], requires_grad=False),
-        lambda: np.ones(3),
-        lambda: F.relu,
-        lambda: np.tanh,
-        lambda: (lambda hidden: lambda x: hidden(x))(linear()),
-        lambda: linear().forward,
-        lambda: "text",
-        lambda: 3.5,
-        lambda: None,
-        lambda: np.random.default_rng(0),
-        lambda: [linear(), {"a": (linear(),)}],
-        lambda: layers.LSTM(2),
-        lambda: layers.Dropout(0.5),
-        lambda: Variable([1.0]) * 2,
-        lambda: list(range(1000)),
-        lambda: types,
-        lambda: Plain2,
-        lambda: minidl.History(),
-        lambda: np.array([None, "a"], object),
-    ],
-)
-def test_no_alarm_without_a_reason(thing):
-    update_once(Model(thing()))
-
-
-def test_no_alarm_for_a_list_of_parameters_or_a_circle():
-    model = Model({linear()})
-    update_once(model, target=model.linear.parameters())
-    model = Model(None)
-    model.thing = Plain2([model, Plain2(model)])
-    model.linear.parent = model
-    update_once(model)
-
-
-def test_a_model_that_holds_all_out_of_sight():
-    class Hidden(layers.Layer):
-        def __init__(self):
-            self.parts = {linear()}
-
-    with pytest.raises(ValueError, match=r"no parameters, but holds parts\[0\].w where none"):
-        optim.SGD(Hidden()).update()
 
 
 # ---- repr ---------------------------------------------------------------------------------------------
