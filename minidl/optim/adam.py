@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidl.common.checks import number
+from minidl.common.hints import refuse_unexpected
 from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
@@ -29,6 +30,7 @@ class Adam(Optimizer):
     slots, fixed = ("m", "v"), ("betas",)
     hyperparameters: ClassVar[tuple[str, ...]] = ("betas", "eps")
 
+    @refuse_unexpected
     def __init__(
         self,
         target: Any,

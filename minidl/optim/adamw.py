@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from minidl.common.checks import number
+from minidl.common.hints import refuse_unexpected
 from minidl.optim.adam import Adam
 from minidl.optim.optimizer import Array, Hooks, Rate
 
@@ -23,6 +24,7 @@ class AdamW(Adam):
 
     hyperparameters: ClassVar[tuple[str, ...]] = (*Adam.hyperparameters, "weight_decay")
 
+    @refuse_unexpected
     def __init__(
         self,
         target: Any,
