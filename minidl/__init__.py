@@ -25,6 +25,7 @@ from minidl.autograd import (
     value_and_grad,
     vjp,
 )
+from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
 from minidl.files.npz import load, save
 from minidl.random import seed
@@ -32,7 +33,7 @@ from minidl.training import History, Trainer
 
 if TYPE_CHECKING:
     from minidl import distributed, graph, initializers, onnx, sklearn  # noqa: F401
-    from minidl.compiler import compile, set_num_threads
+    from minidl.compiler import compile
     from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
 
 __version__ = "0.1.0"  # the one place; pyproject.toml reads it here
@@ -79,7 +80,6 @@ __all__ = [
 _MODULES = ("distributed", "graph", "initializers", "onnx", "sklearn")
 _HOMES = {
     "compile": "minidl.compiler",
-    "set_num_threads": "minidl.compiler",
     "from_dlpack": "minidl.interop.torch",
     "load_torch_state_dict": "minidl.interop.torch",
     "torch_state_dict": "minidl.interop.torch",

@@ -27,7 +27,7 @@ class WeightDecay:
 
     def __call__(self, gradients: Gradients) -> None:
         for p, g in zip(gradients.params, gradients.grads, strict=True):
-            g += self.rate * p._raw
+            g += self.rate * p._raw.astype(g.dtype, copy=False)
 
 
 class ClipGrad:
