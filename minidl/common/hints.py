@@ -122,6 +122,7 @@ LAYER_WORDS: Mapping[str, str] = {
     "requires_grad_": "call freeze() or unfreeze()",
     "cpu": "call to('cpu')",
     "cuda": "call to('cuda')",
+    "astype": "write layer.to(dtype=..), which changes the layer",
     "fit": "training is minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=..)",
     "compile": "training is minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=..)",
 }
