@@ -15,7 +15,14 @@ from minidl.autograd.modes import MODE
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import asarray, foreign
 from minidl.common.random import generator
-from minidl.functions.elementwise import erfc, floating, kept, narrowed, sigmoid_slope, widened
+from minidl.functions.elementwise import (
+    erfc,
+    floating,
+    narrowed,
+    sigmoid_slope,
+    where_positive,
+    widened,
+)
 
 # fmt: off
 __all__ = [
@@ -128,7 +135,7 @@ def _density(x: Any, approximate: bool) -> Any:
     if not approximate:
         return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
     inner = 2 * _A + 2 * _A * _B * x * x
-    return sigmoid_slope(x * inner) * (2 * _A + 6 * _A * _B * x * x)
+    return sigmoid_slope(x * inner, _normal(x, True), 1) * (2 * _A + 6 * _A * _B * x * x)
 
 
 def _gelu_rule(g: Any, y: Any, x: Any, approximate: bool = False) -> Any:
@@ -137,10 +144,10 @@ def _gelu_rule(g: Any, y: Any, x: Any, approximate: bool = False) -> Any:
 
 
 # fmt: off
-relu        = differentiable(_relu, lambda g, y, x: kept(g, x > 0) + np.minimum(y, 0))
+relu        = differentiable(_relu, lambda g, y, x: where_positive(g, x))
 leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01:
                              np.where(y == y, np.where(x > 0, g, _weak(slope) * g), y))
-sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x))
+sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1))
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True))

@@ -3,18 +3,16 @@
 Choice by a condition (``where``, ``maximum``) has a derivative and lives in elementwise.py.
 """
 
-import operator
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
-from minidl.functions.elementwise import mod
 
 # fmt: off
 __all__ = [
     "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "ceil", "divmod", "equal", "floor", "floor_divide", "greater", "greater_equal", "invert", "isfinite",
+    "ceil", "equal", "floor", "floor_divide", "greater", "greater_equal", "invert", "isfinite",
     "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "nonzero",
     "not_equal", "ones_like", "rint", "round", "sign", "trunc", "zeros_like",
 ]
@@ -43,7 +41,7 @@ ceil          = differentiable(np.ceil)
 rint          = differentiable(np.rint)
 trunc         = differentiable(np.trunc)
 round         = differentiable(np.round, replaces=(np.round, np.around))
-floor_divide  = differentiable(operator.floordiv, replaces=(np.floor_divide,))
+floor_divide  = differentiable(np.floor_divide)
 argmax        = differentiable(np.argmax, replaces=(np.argmax,))
 argmin        = differentiable(np.argmin, replaces=(np.argmin,))
 argsort       = differentiable(np.argsort, replaces=(np.argsort,))
@@ -53,16 +51,6 @@ all           = differentiable(np.all, replaces=(np.all,))
 zeros_like    = differentiable(np.zeros_like, replaces=(np.zeros_like,))
 ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
 # fmt: on
-
-
-@implements(np.divmod)
-def divmod(x1: Any, x2: Any) -> tuple[Any, Any]:
-    """``(x1 // x2, x1 % x2)``: NumPy's ``divmod``.
-
-    >>> divmod(np.array([5.0]), 3)
-    (array([1.]), array([2.]))
-    """
-    return floor_divide(x1, x2), mod(x1, x2)
 
 
 def _plain(value: Any) -> Any:

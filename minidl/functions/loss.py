@@ -43,9 +43,12 @@ def _number(what: str, value: Any) -> float:
         raise TypeError(f"{what} must be a number, got {value!r}") from None
 
 
+_HALF = np.dtype(np.float16)
+
+
 def _in_range(loss: Any, y: Any, *args: Any) -> Any:
     """``loss(y, *args)``; of float16 in float32, as squares of errors and sums over a batch leave float16's range."""
-    if y.dtype != np.float16:
+    if y.dtype != _HALF:
         return loss(y, *args)
     wide = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in args]
     return loss(y.astype(np.float32), *wide).astype(np.float16)

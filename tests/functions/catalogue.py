@@ -308,6 +308,7 @@ for a, b in ((-7.3, 2.9), (7.3, -2.9), (-7.3, -2.9), (1e-3, 2.0)):
         row(remainder, np.array(a), np.array(b))
 row(F.mod, normal(3), 2)
 row(F.mod, 7, 1 + positive(3) / 10)
+row(F.divmod, 7.3 + normal(3) / 10, 2.9)
 row(F.divmod, 7.3 + normal(3) / 10, np.array(2.9), via=lambda f, a, b: f(a, b)[1])
 row(F.hypot, np.array([0.0, 3.0]), 4.0)
 row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
