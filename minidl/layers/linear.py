@@ -17,6 +17,7 @@ from minidl import functions as F
 from minidl.autograd import Parameter, Variable
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import asarray, foreign
+from minidl.common.hints import refuse_unexpected
 from minidl.layers.initializers import checked_rng, normal_over_sqrt_in
 from minidl.layers.layer import Layer, Shape, floating
 
@@ -154,6 +155,7 @@ class Linear(Weighted):
 
     w: Parameter
 
+    @refuse_unexpected
     def __init__(
         self,
         *features: int,

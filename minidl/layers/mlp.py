@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
+from minidl.common.hints import refuse_unexpected
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.summary import nested
@@ -40,6 +41,7 @@ class MLP(Layer):
     ((32, 10), Linear(64→128))
     """
 
+    @refuse_unexpected
     def __init__(
         self,
         sizes: Sequence[int],

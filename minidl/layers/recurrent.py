@@ -15,6 +15,7 @@ from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import zeros
+from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
 from minidl.layers.linear import Weighted
@@ -31,6 +32,7 @@ class Recurrent(Weighted):
     state: Any  # what the last step left, with its graph
     steps: int  # one-step calls since reset_state()
 
+    @refuse_unexpected
     def __init__(
         self,
         *features: int,
