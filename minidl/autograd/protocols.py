@@ -52,6 +52,17 @@ _METHODS = (
     "take",
     "dot",
     "ravel",
+    "std",
+    "prod",
+    "cumsum",
+    "cumprod",
+    "argsort",
+    "argpartition",
+    "nonzero",
+    "searchsorted",
+    "repeat",
+    "diagonal",
+    "choose",
 )
 METHODS: dict[str, tuple[Any, str]] = {
     **{f"__{name}__": (f, "binary") for name, f in (_BINARY | _COMPARISONS).items()},
@@ -65,6 +76,7 @@ METHODS: dict[str, tuple[Any, str]] = {
     "transpose": (np.transpose, "starred"),
     "T": (np.transpose, "property"),
     "__getitem__": ("getitem", "method"),
+    "compress": ("compress", "method"),  # the array comes first, and not in np.compress
     "astype": ("astype", "method"),  # by name: NumPy has no function for these
 }
 
@@ -89,15 +101,30 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
+    if method != "__call__":
+        return _ufunc_method(ufunc, method, inputs, settings)
     function = REGISTRY.get(ufunc)
-    if method == "__call__" and not settings and function is not None:
+    if not settings and function is not None:
         return function(*inputs)
-    name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
-    if method != "__call__" or function is None:
+    name = ufunc.__name__
+    if function is None:
         raise TypeError(_no_rule(name))
     raise TypeError(
         f"np.{name} of a Variable: keyword {next(iter(settings))!r} has no derivative rule"
     )
+
+
+def _ufunc_method(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
+) -> Any:
+    """``np.maximum.accumulate(variable)`` and the like, which are registered by name; ``outer`` for all."""
+    name = f"{ufunc.__name__}.{method}"
+    if method == "outer" and not settings and ufunc in REGISTRY:
+        a, b = map(as_array, inputs)
+        return REGISTRY[ufunc](a.reshape(a.shape + (1,) * b.ndim), b)
+    if name not in REGISTRY:
+        raise TypeError(_no_rule(name))
+    return REGISTRY[name](*inputs, **settings)
 
 
 def _into_array(

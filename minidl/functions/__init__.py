@@ -9,40 +9,58 @@ from typing import TYPE_CHECKING, Any
 from minidl.functions import (
     activation,
     comparison,
+    cumulative,
     decompositions,
+    differences,
     elementwise,
     indexing,
+    joining,
     linalg,
     loss,
+    order,
     products,
+    rearrangement,
     recurrent,
     reduction,
     shape,
+    statistics,
 )
 from minidl.functions.activation import *
 from minidl.functions.comparison import *
+from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
+from minidl.functions.differences import *
 from minidl.functions.elementwise import *
 from minidl.functions.indexing import *
+from minidl.functions.joining import *
 from minidl.functions.linalg import *
 from minidl.functions.loss import *
+from minidl.functions.order import *
 from minidl.functions.products import *
+from minidl.functions.rearrangement import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
+from minidl.functions.statistics import *
 
 __all__ = [
     *activation.__all__,
     *comparison.__all__,
+    *cumulative.__all__,
     *decompositions.__all__,
+    *differences.__all__,
     *elementwise.__all__,
     *indexing.__all__,
+    *joining.__all__,
     *linalg.__all__,
     *loss.__all__,
+    *order.__all__,
     *products.__all__,
+    *rearrangement.__all__,
     *recurrent.__all__,
     *reduction.__all__,
     *shape.__all__,
+    *statistics.__all__,
 ]
 
 
