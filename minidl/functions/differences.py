@@ -41,10 +41,17 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     return a
 
 
+def _like(value: Any, a: Any) -> Any:
+    """A value beside the array ``a``: Python's numbers do not widen it."""
+    if isinstance(value, (int, float)):
+        return np.asarray(value, np.result_type(a.dtype, value))
+    return real(value)
+
+
 def _edge(value: Any, a: Any, axis: int) -> Any:
     if value is None:
         return None
-    value = real(value)
+    value = _like(value, a)
     shape = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
     return np.broadcast_to(value, shape) if value.ndim == 0 else value
 
@@ -57,7 +64,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     array([0., 3., 5.])
     """
     parts = [to_begin, diff(ary.reshape(-1)), to_end]
-    return np.concatenate([real(p).reshape(-1) for p in parts if p is not None])
+    return np.concatenate([_like(p, ary).reshape(-1) for p in parts if p is not None])
 
 
 @composition(np.gradient)
@@ -117,7 +124,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     return (d * (_cut(y, axis, 1, None) + _cut(y, axis, None, -1)) * 0.5).sum(axis)
 
 
-@composition(np.linspace, arrays=2)
+@composition(np.linspace, arrays=0)
 def linspace(
     start: Any,
     stop: Any,
@@ -134,8 +141,8 @@ def linspace(
     """
     if num < 0:
         raise ValueError(f"want at least 0 samples, got {num}")
-    start = start * 1.0
-    span = stop * 1.0 - start
+    start, stop = (v if isinstance(v, (int, float)) else real(v) for v in (start, stop))
+    span = real(stop * 1.0 - start * 1.0)
     parts = num - 1 if endpoint else num
     shares = np.arange(num).reshape((-1,) + (1,) * span.ndim) / max(parts, 1)
     y = np.moveaxis(start + span * shares.astype(span.dtype), 0, axis)
@@ -167,4 +174,5 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     if x.ndim != 1:
         raise ValueError(f"want a vector, got shape {x.shape}")
     powers = np.arange(x.size if N is None else N)
+    powers = powers.astype(x.dtype) if x.dtype.kind == "f" else powers
     return x.reshape(-1, 1) ** (powers if increasing else powers[::-1])

@@ -101,7 +101,7 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
 
 
 @composition(arrays=2)
-def _take_by_mode(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+def _take_general(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
     What lies outside is an error, or by ``mode`` counted round ("wrap") or moved to the edge ("clip").
@@ -262,8 +262,8 @@ def _set(x: Any, values: Any, *index: Any) -> Any:
 def _last_set(g: Any, x: Any, values: Any, *index: Any) -> Any:
     """The gradient of those values that stayed: of several for one element the last."""
     order = np.arange(1, values.size + 1).reshape(values.shape)
-    stayed = _set(np.zeros(x.shape, int), order, *index)[index] == order
-    return np.where(stayed, g[index], 0)
+    stayed = _index_set(np.zeros(x.shape, int), order, *index)[index]
+    return np.where(stayed == order, g[index], 0)
 
 
 _index_set: Function = differentiable(

@@ -107,14 +107,14 @@ def column_stack(tup: Sequence[Any]) -> Any:
     return concatenate([a if a.ndim > 1 else a.reshape(-1, 1) for a in arrays], 1)
 
 
-@composition(np.append, arrays=None)
+@composition(np.append, arrays=2)
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     """Values joined to the end of an array, both flattened for ``axis=None``: NumPy's ``append``.
 
     >>> append([1.0, 2.0], 3.0)
     array([1., 2., 3.])
     """
-    return concatenate([real(arr), real(values)], axis)
+    return concatenate([arr, values], axis)
 
 
 @implements(np.block)

@@ -13,6 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable
 from minidl.common.arrays import array_of
+from minidl.common.hints import unexpected
 from minidl.functions.indexing import put
 
 # fmt: off
@@ -123,6 +124,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 
 # ---- pad --------------------------------------------------------------------------------------------------------
 
+_SETTINGS = {"constant_values", "end_values", "reflect_type", "stat_length"}
 _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 
 
@@ -135,6 +137,8 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
     >>> pad(np.array([1.0, 2.0]), 1)
     array([0., 1., 2., 0.])
     """
+    for keyword in kwargs.keys() - _SETTINGS:
+        raise unexpected("pad", keyword, ("array", "pad_width", "mode", *sorted(_SETTINGS)))
     widths: Any = np.broadcast_to(pad_width, (array.ndim, 2))
     if any(np.ndim(value) for value in kwargs.values()):
         raise ValueError(f"want single numbers as settings, got {kwargs}")

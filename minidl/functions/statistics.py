@@ -40,7 +40,7 @@ def average(
         weights = weights.reshape((-1,) + (1,) * (a.ndim - 1 - axis % a.ndim))
     weights = np.broadcast_to(weights, a.shape)
     total = np.sum(weights, axis, keepdims=keepdims)
-    if np.any(total == 0):
+    if isinstance(total, (np.ndarray, np.generic)) and np.any(total == 0):
         raise ZeroDivisionError("the weights sum to zero")
     y = np.sum(a * weights, axis, keepdims=keepdims) / total
     return (y, total) if returned else y
@@ -104,7 +104,8 @@ def _quantile(rising: Any, n: Any, place: Any) -> Any:
     shape = (*rising.shape[:-1], 1)
     first = take_along_axis(rising, np.broadcast_to(low, shape), -1)
     second = take_along_axis(rising, np.broadcast_to(np.minimum(low + 1, n - 1), shape), -1)
-    return np.where(part == 0, first, first * (1 - part) + second * part)
+    second = np.where(part == 0, first, second)  # or 0 times infinity were NaN
+    return first * (1 - part) + second * part
 
 
 @composition(np.quantile)
