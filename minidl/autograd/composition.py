@@ -53,10 +53,12 @@ def composition(
                 y = body(*map(real, args[:arrays]), *args[len(args[:arrays]) :], **settings)
                 return y[()] if type(y) is np.ndarray and y.ndim == 0 else y
             except _KINDS as error:
-                if name in str(error):
+                if str(error).startswith((f"{name}:", f"{name}(")):
                     raise
                 kind = next(kind for kind in _KINDS if isinstance(error, kind))
                 raise kind(f"{name}: {error}") from error
+            except AttributeError as error:
+                raise TypeError(f"{name}: {error}") from error
             except Exception as error:
                 error.add_note(f"in {name}")
                 raise

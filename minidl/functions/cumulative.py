@@ -87,7 +87,13 @@ def _along(a: Any, axis: int | None) -> tuple[Any, int]:
         return a.reshape(-1), 0
     if a.ndim == 0:
         a = a.reshape(1)
-    return a, normalize_axis_index(axis, a.ndim)
+    return a, _axis_index(axis, a.ndim)
+
+
+def _axis_index(axis: int, ndim: int) -> int:
+    if isinstance(axis, bool):
+        raise TypeError("want an integer as the axis, got a bool")
+    return normalize_axis_index(axis, ndim)
 
 
 @composition(np.cumsum)
@@ -165,8 +171,9 @@ def nanprod(a: Any, axis: Any = None, dtype: Any = None, **settings: Any) -> Any
 
 
 def _accumulate(extreme: np.ufunc) -> Any:
+    @composition()
     def accumulate(array: Any, axis: int = 0) -> Any:
-        return _running(array, extreme, normalize_axis_index(axis, array.ndim))
+        return _running(array, extreme, _axis_index(axis, array.ndim))
 
     return accumulate
 

@@ -82,7 +82,7 @@ def getitem(x: Any, index: Any) -> Any:
     return _pick(x, *_index(x, index))
 
 
-def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
+def _take_forward(a: Any, indices: Any, axis: int | None = None) -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
     >>> take(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, 0], axis=1)
@@ -101,7 +101,7 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
 
 
 @composition(arrays=2)
-def _take_general(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
     What lies outside is an error, or by ``mode`` counted round ("wrap") or moved to the edge ("clip").
@@ -114,7 +114,7 @@ def _take_general(a: Any, indices: Any, axis: int | None = None, *, mode: str = 
 
 
 # fmt: off
-take = differentiable(_take, _take_rule, None, replaces=(np.take,), general=_take_by_mode)
+take = differentiable(_take_forward, _take_rule, None, replaces=(np.take,), general=_take)
 # fmt: on
 
 
@@ -128,7 +128,8 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """
     indices = real(indices)
     if axis is None:
-        return getitem(arr.reshape(-1), indices)
+        arr = arr.reshape(-1)
+        axis = 0
     axis = normalize_axis_index(axis, arr.ndim)
     if indices.ndim != arr.ndim or indices.dtype.kind not in "iu":
         raise ValueError(f"want integers with {arr.ndim} axes, got {indices.dtype} {indices.shape}")
@@ -190,7 +191,7 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     return getitem(stacked, index_along(stacked.shape, a.reshape((1, *shape)), 0)).reshape(shape)
 
 
-@implements(np.select)
+@composition(np.select, arrays=0)
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
     """At each place the choice whose condition is the first to hold, or the default: NumPy's ``select``.
 
@@ -200,13 +201,13 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     """
     if len(condlist) != len(choicelist) or not len(condlist):
         raise ValueError(
-            f"select: want a condition for each choice, got {len(condlist)} and {len(choicelist)}"
+            f"want a condition for each choice, got {len(condlist)} and {len(choicelist)}"
         )
     result = default
     for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
         condition = real(condition)
         if condition.dtype != bool:
-            raise TypeError(f"select: want conditions of bools, got {condition.dtype}")
+            raise TypeError(f"want conditions of bools, got {condition.dtype}")
         result = np.where(condition, choice, result)
     return result
 
@@ -237,8 +238,9 @@ def _values(x: Any, index: tuple[Any, ...], values: Any) -> Any:
     """The values in the shape that is picked, and in x's dtype."""
     picked = np.broadcast_to(False, x.shape)[tuple(map(array_of, index))].shape
     values = real(values)
-    if values.dtype != x.dtype:
-        values = values.astype(x.dtype)
+    if not np.can_cast(values.dtype, x.dtype, "same_kind"):
+        raise TypeError(f"values of {values.dtype} would be cut to fit into {x.dtype}")
+    values = values if values.dtype == x.dtype else values.astype(x.dtype)
     return np.broadcast_to(values, picked)
 
 

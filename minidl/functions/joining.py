@@ -63,7 +63,7 @@ def atleast_3d(*arys: Any) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-@implements(np.vstack)
+@composition(np.vstack, arrays=0)
 def vstack(tup: Sequence[Any], *, dtype: Any = None) -> Any:
     """Arrays joined as rows: NumPy's ``vstack``.
 
@@ -74,7 +74,7 @@ def vstack(tup: Sequence[Any], *, dtype: Any = None) -> Any:
     return concatenate([_lifted(real(a), 2) for a in tup], 0, dtype=dtype)
 
 
-@implements(np.hstack)
+@composition(np.hstack, arrays=0)
 def hstack(tup: Sequence[Any], *, dtype: Any = None) -> Any:
     """Arrays joined along their second axis, vectors along their only one: NumPy's ``hstack``.
 
@@ -85,7 +85,7 @@ def hstack(tup: Sequence[Any], *, dtype: Any = None) -> Any:
     return concatenate(arrays, 0 if arrays and arrays[0].ndim == 1 else 1, dtype=dtype)
 
 
-@implements(np.dstack)
+@composition(np.dstack, arrays=0)
 def dstack(tup: Sequence[Any]) -> Any:
     """Arrays joined along their third axis: NumPy's ``dstack``.
 
@@ -95,7 +95,7 @@ def dstack(tup: Sequence[Any]) -> Any:
     return concatenate([_lifted(_lifted(real(a), 2), 3, at=2) for a in tup], 2)
 
 
-@implements(np.column_stack)
+@composition(np.column_stack, arrays=0)
 def column_stack(tup: Sequence[Any]) -> Any:
     """Vectors as the columns of a matrix, beside those of matrices: NumPy's ``column_stack``.
 
@@ -117,7 +117,7 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     return concatenate([arr, values], axis)
 
 
-@implements(np.block)
+@composition(np.block, arrays=0)
 def block(arrays: Any) -> Any:
     """A matrix of matrices from nested lists, the innermost joined along the last axis: NumPy's ``block``.
 
@@ -135,10 +135,10 @@ def _measured(arrays: Any) -> tuple[int, int]:
     if not isinstance(arrays, list):
         return 0, real(arrays).ndim
     if not arrays:
-        raise ValueError("block: want lists that are not empty")
+        raise ValueError("want lists that are not empty")
     inner = [_measured(a) for a in arrays]
     if len({depth for depth, _ in inner}) > 1:
-        raise ValueError("block: want lists nested to one depth")
+        raise ValueError("want lists nested to one depth")
     return inner[0][0] + 1, max(ndim for _, ndim in inner)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.composition import composition, real
-from minidl.autograd.function import differentiable, implements
+from minidl.autograd.function import differentiable
 from minidl.functions.indexing import take_along_axis
 
 # fmt: off
@@ -60,7 +60,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect"
     return take_along_axis(a, np.argpartition(a, kth, axis, kind), axis)
 
 
-@implements(np.lexsort)
+@composition(np.lexsort, arrays=0)
 def lexsort(keys: Sequence[Any], axis: int = -1) -> Any:
     """The places that sort by several keys, the last one first: NumPy's ``lexsort``.
 

@@ -74,11 +74,10 @@ _METHODS: dict[str, Callable[[Any, float], Any]] = {
 
 
 def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan: bool) -> Any:
-    """Quantiles of the sorted elements; their axes, those of q, come first."""
-    q = np.asarray(q, float)
+    """Quantiles of the sorted elements, whose axes, those of q, come first; the median for None."""
     if method not in _METHODS:
         raise ValueError(f"want a method of {', '.join(_METHODS)}, got {method!r}")
-    if not ((q >= 0) & (q <= 1)).all():
+    if q is not None and not ((q >= 0) & (q <= 1)).all():
         raise ValueError("want quantiles in [0, 1]")
     shape = reduced_shape(a, axis, keepdims)
     rising = sort(merged(a, axis))
@@ -88,11 +87,14 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
         if skip_nan
         else np.full((1,) * rising.ndim, rising.shape[-1])
     )
-    results = []
-    for one in q.reshape(-1).tolist():
-        y = _quantile(rising, n, _METHODS[method](n, one))
-        y = y if skip_nan else np.where(unknown[..., -1:], math.nan, y)
-        results.append(y.reshape(shape))
+
+    def known(y: Any) -> Any:
+        return (y if skip_nan else np.where(unknown[..., -1:], math.nan, y)).reshape(shape)
+
+    if q is None:
+        return known(_median(rising, n))
+    places = [_METHODS[method](n, one) for one in q.reshape(-1).tolist()]
+    results = [known(_quantile(rising, n, place)) for place in places]
     return np.stack(results).reshape(q.shape + shape)
 
 
@@ -101,11 +103,17 @@ def _quantile(rising: Any, n: Any, place: Any) -> Any:
     place = np.clip(place, 0, n - 1)
     low = np.floor(place).astype(int)
     part = (place - low).astype(rising.dtype if rising.dtype.kind == "f" else float)
-    shape = (*rising.shape[:-1], 1)
-    first = take_along_axis(rising, np.broadcast_to(low, shape), -1)
-    second = take_along_axis(rising, np.broadcast_to(np.minimum(low + 1, n - 1), shape), -1)
-    second = np.where(part == 0, first, second)  # or 0 times infinity were NaN
-    return first * (1 - part) + second * part
+    first = _at(rising, low)
+    second = _at(rising, np.minimum(low + 1, n - 1))
+    return first + (second - first) * part
+
+
+def _at(rising: Any, place: Any) -> Any:
+    return take_along_axis(rising, np.broadcast_to(place, (*rising.shape[:-1], 1)), -1)
+
+
+def _median(rising: Any, n: Any) -> Any:
+    return (_at(rising, (n - 1) // 2) + _at(rising, n // 2)) * 0.5
 
 
 @composition(np.quantile)
@@ -117,7 +125,7 @@ def quantile(
     >>> quantile(np.array([1.0, 2.0, 4.0]), [0.25, 0.5])
     array([1.5, 2. ])
     """
-    return _quantiles(a, q, axis, method, keepdims, skip_nan=False)
+    return _quantiles(a, np.asarray(q, float), axis, method, keepdims, skip_nan=False)
 
 
 @composition(np.percentile)
@@ -129,7 +137,7 @@ def percentile(
     >>> percentile(np.array([1.0, 2.0, 4.0]), 50)
     np.float64(2.0)
     """
-    return _quantiles(a, np.true_divide(q, 100), axis, method, keepdims, skip_nan=False)
+    return _quantiles(a, np.asarray(q, float) / 100, axis, method, keepdims, skip_nan=False)
 
 
 @composition(np.median)
@@ -139,7 +147,7 @@ def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> median(np.array([1.0, 2.0, 4.0, 9.0]))
     np.float64(3.0)
     """
-    return _quantiles(a, 0.5, axis, "linear", keepdims, skip_nan=False)
+    return _quantiles(a, None, axis, "linear", keepdims, skip_nan=False)
 
 
 @composition(np.nanquantile)
@@ -151,7 +159,7 @@ def nanquantile(
     >>> nanquantile(np.array([1.0, np.nan, 2.0]), 0.5)
     np.float64(1.5)
     """
-    return _quantiles(a, q, axis, method, keepdims, skip_nan=True)
+    return _quantiles(a, np.asarray(q, float), axis, method, keepdims, skip_nan=True)
 
 
 @composition(np.nanpercentile)
@@ -163,7 +171,7 @@ def nanpercentile(
     >>> nanpercentile(np.array([1.0, np.nan, 2.0]), 50)
     np.float64(1.5)
     """
-    return _quantiles(a, np.true_divide(q, 100), axis, method, keepdims, skip_nan=True)
+    return _quantiles(a, np.asarray(q, float) / 100, axis, method, keepdims, skip_nan=True)
 
 
 @composition(np.nanmedian)
@@ -173,7 +181,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> nanmedian(np.array([1.0, np.nan, 2.0]))
     np.float64(1.5)
     """
-    return _quantiles(a, 0.5, axis, "linear", keepdims, skip_nan=True)
+    return _quantiles(a, None, axis, "linear", keepdims, skip_nan=True)
 
 
 # ---- covariances ------------------------------------------------------------------------------------------------

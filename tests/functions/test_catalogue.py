@@ -18,7 +18,6 @@ from tests.functions.catalogue import (
     Row,
     as_variables,
     away,
-    normal,
     outputs,
     positive,
 )

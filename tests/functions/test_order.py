@@ -45,11 +45,9 @@ def test_nan_is_last_in_order_and_makes_quantiles_nan() -> None:
     assert np.nanmedian(x).data == 0.75
 
 
-def test_infinities_in_quantiles() -> None:
-    x = np.array([np.inf, np.inf, 1.0, -np.inf])
-    for q in (0.0, 1 / 3, 1.0):
-        assert np.quantile(Variable(x), q).data == np.quantile(x, q)
-    assert np.median(Variable(x[:2])).data == np.inf
+def test_infinities_in_medians() -> None:
+    for x in ([np.inf, np.inf], [np.inf, 1.0, 2.0], [-np.inf, 1.0, np.inf], [-np.inf, 1.0]):
+        assert np.median(Variable(x)).data == np.median(x)
 
 
 def test_average_returns_the_weights_too() -> None:

@@ -47,7 +47,7 @@ def test_axes_and_shapes_of_every_kind() -> None:
         (lambda v: np.squeeze(v, [0]), TypeError, "squeeze: "),
         (lambda v: np.reshape(v, (4, 2)), ValueError, "reshape: cannot reshape"),
         (lambda v: np.reshape(v, (3, 2), order="A"), ValueError, "want order 'C' or 'F', got 'A'"),
-        (lambda v: np.take(v, [0], mode="round"), ValueError, "take.*: want mode .* got 'round'"),
+        (lambda v: np.take(v, [0], mode="round"), ValueError, "take: want mode .* got 'round'"),
         (lambda v: np.take(v, [9], 0), IndexError, "take: index 9"),
         (lambda v: np.split(v, 4, 1), ValueError, "split: array split does not"),
         (lambda v: v.reshape(3, 2, shape=1), TypeError, "shape"),
