@@ -411,6 +411,7 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 
 def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
+        look(data, "Variable(..)")
         raise TypeError(
             "got a Variable where an array is wanted: say x.data for its values, x.detach() to share it"
         )

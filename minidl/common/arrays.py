@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.extras import install
+
 
 def array_of(x: Any) -> Any:
     """The array of a Variable; anything else as it is."""
@@ -103,4 +105,4 @@ def home(device: Any) -> Any:
     try:
         return np.empty(0) if device == "cpu" else import_module("cupy").empty(0)
     except ImportError as error:
-        raise ImportError("arrays on a GPU are CuPy's: pip install 'minidl[cupy]'") from error
+        raise ImportError(f"arrays on a GPU are CuPy's: {install('cupy')}") from error

@@ -36,3 +36,8 @@ __all__ = [
     *reduction.__all__,
     *shape.__all__,
 ]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -7,3 +7,8 @@ from minidl.layers.mlp import MLP, Sequential
 from minidl.layers.recurrent import LSTM, RNN
 
 __all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

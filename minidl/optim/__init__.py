@@ -8,3 +8,8 @@ from minidl.optim.optimizer import Gradients, Optimizer
 from minidl.optim.sgd import SGD
 
 __all__ = ["SGD", "Momentum", "Adam", "AdamW", "Gradients", "Optimizer", "hooks", "schedules"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -25,11 +25,15 @@ Hooks: TypeAlias = Hook | Iterable[Hook]
 class Gradients:
     """The gradients of one step, copied: what a hook reads and writes into; ``p.grad`` stays as it is.
 
-    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``.
+    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``, which is
+    float32 for gradients of float16.
     """
 
     def __init__(self, params: list[Variable], grads: list[Any]) -> None:
-        self.params, self.flat = params, np.concatenate([g.reshape(-1) for g in grads])
+        self.params = params
+        self.flat = np.concatenate([g.reshape(-1) for g in grads])
+        if self.flat.dtype == np.float16:
+            self.flat = self.flat.astype(np.float32)
         self.grads = split(self.flat, grads)
 
 

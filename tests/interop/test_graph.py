@@ -16,7 +16,7 @@ import pytest
 from minidl import Parameter, Variable, graph, no_grad
 from minidl import functions as F
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 needs_graphviz = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
 
@@ -251,7 +251,7 @@ def test_equal_programs_give_equal_text_in_other_processes() -> None:
     here = graph.dot(second_derivative(), with_split())
     assert here == graph.dot(second_derivative(), with_split())
     for seed, waste in (("1", 0), ("2", 17)):
-        program = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests"), waste=waste)
+        program = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests" / "interop"), waste=waste)
         done = subprocess.run(
             [sys.executable, "-c", program],
             capture_output=True,

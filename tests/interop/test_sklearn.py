@@ -145,7 +145,8 @@ def test_the_missing_extra_is_named():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         done.stdout.strip()
-        == 'minidl.sklearn.MLPClassifier needs scikit-learn: pip install "minidl[sklearn]"'
+        == "minidl.sklearn.MLPClassifier needs scikit-learn: in minidl's folder run: "
+        "pip install '.[sklearn]'"
     )
 
 

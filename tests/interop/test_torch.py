@@ -13,7 +13,7 @@ from minidl import functions as F
 from minidl.interop import torch as interop
 from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
-STORED = Path(__file__).parent / "reference" / "torch_models.npz"
+STORED = Path(__file__).parents[1] / "reference" / "torch_models.npz"
 
 
 class Forecaster(layers.Layer):
