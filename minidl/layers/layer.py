@@ -6,6 +6,7 @@ What a layer computes is in its own file; weights whose input size is learned at
 from __future__ import annotations
 
 import copy
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from operator import is_
@@ -179,6 +180,7 @@ class Layer(HintsMixin):
 
         Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no mapping; ValueError if
         names are missing or unknown or values of another shape or kind: it lists all, and nothing has been changed.
+        Of what ``minidl.load`` gives of a checkpoint, the model's weights are taken.
 
         >>> from minidl import layers
         >>> layer = layers.Linear(2)
@@ -190,6 +192,9 @@ class Layer(HintsMixin):
             raise TypeError(
                 f"load_state_dict: want a dict of names and arrays, got {type(state).__name__}"
             )
+        from minidl.files.state import weights_in
+
+        state = weights_in(state)
         own = dict(self.named_parameters())
         values = {
             n: np.asarray(host(v.data if isinstance(v, Variable) else v)) for n, v in state.items()
@@ -227,6 +232,36 @@ class Layer(HintsMixin):
         for p, attribute, value in new:
             p.name = attribute if p.lazy else p.name
             p.data = value if p.lazy else asarray(value, p)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``state_dict()`` to a file, as ``minidl.save`` does, and raise what it raises."""
+        from minidl.files.state import save
+
+        save(self, path)
+
+    def load(self, path: str | os.PathLike[str], strict: bool = True) -> None:
+        """Take the weights that ``save`` wrote, or that are in a checkpoint of ``Trainer.save``.
+
+        If not ``strict``, names that only one of the two has are passed over. Raises what ``minidl.load`` and
+        ``load_state_dict`` raise, and then nothing has been changed.
+
+        >>> import tempfile
+        >>> from minidl import layers
+        >>> first, second = layers.Linear(3, 2), layers.Linear(3, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first.save(f"{folder}/model.npz")
+        ...     second.load(f"{folder}/model.npz")
+        >>> np.array_equal(first.w.data, second.w.data)
+        True
+        """
+        from minidl.files.state import load, weights_in
+
+        state = dict(weights_in(load(path)))
+        if not strict:
+            own = dict(self.named_parameters())
+            missing = {name: p for name, p in own.items() if name not in state and not p.lazy}
+            state = {name: value for name, value in state.items() if name in own} | missing
+        self.load_state_dict(state)
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.

@@ -33,7 +33,16 @@ SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 DICTS = (dict, OrderedDict, defaultdict, Counter)
 CONTAINERS = (list, tuple, deque, set, frozenset, *DICTS)
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
-CARRIERS = (list, tuple, dict, deque, np.ndarray, array, bytearray, memoryview)  # refused if not held
+CARRIERS = (
+    list,
+    tuple,
+    dict,
+    deque,
+    np.ndarray,
+    array,
+    bytearray,
+    memoryview,
+)  # refused if not held
 STATELESS = (  # what holds nothing that a batch changes
     type,
     types.ModuleType,
@@ -48,7 +57,11 @@ STATELESS = (  # what holds nothing that a batch changes
     io.IOBase,
     Enum,
 )
-WALKED = ("types", "argparse", "collections")  # of Python's own modules; instances of others' classes are not
+WALKED = (
+    "types",
+    "argparse",
+    "collections",
+)  # of Python's own modules; instances of others' classes are not
 LOCKS_AND_LOGS = ("threading", "_thread", "logging")
 
 
@@ -92,9 +105,10 @@ Slots = dict[str, Slot]
 class Carriers:
     """What was found, by path.
 
-    ``namespaces`` are objects and dicts that a value may be new in; ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of everything else;
-    ``parts`` have a ``state_dict()`` of their own; ``facts`` describe what is compared only (settings, functions,
-    types); ``refused`` names what a checkpoint cannot hold, ``unknown`` what may or may not be state.
+    ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of everything else;
+    ``namespaces`` are objects and dicts in which a value may be new; ``parts`` have a ``state_dict()`` of their own;
+    ``facts`` describe what is compared only (settings, functions, types); ``refused`` names what a checkpoint cannot
+    hold, ``unknown`` what may or may not be state.
     """
 
     layers: list[Slots] = field(default_factory=list)
@@ -161,7 +175,8 @@ class Walk:
         if isinstance(value, GENERATORS):
             self.found.generators[path] = value
             return []
-        self.found.facts[path] = describe(value)
+        if depth > Depth.TRUSTED:
+            self.found.facts.setdefault(path, describe(value))
         return self._parts(path, value, depth)
 
     def _is_plain(self, value: Any) -> bool:
@@ -181,7 +196,8 @@ class Walk:
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""
-        if text := describe_plain(slot.value):
+        text = describe_plain(slot.value)
+        if text and depth > Depth.TRUSTED:
             self.found.facts[path] = text
         if depth is Depth.HOLD:
             if not (slot.fixed and isinstance(slot.value, (*SCALARS, tuple, frozenset))):
@@ -244,7 +260,7 @@ class Walk:
         for cls in filter(is_of_user, kind.__mro__):
             if id(cls) not in self._seen:
                 self._seen.add(id(cls))
-                self._later += _class_parts(cls, depth)
+                self._later += _class_parts(path, cls, depth)
         self.found.namespaces[path] = value
         owner = vars(value) if hasattr(value, "__dict__") else value
         return [
@@ -261,7 +277,7 @@ def copied(value: Any) -> Any:
         return value.copy()
     if isinstance(value, DICTS):
         twin = copy(value)
-        twin.update((key, copied(part)) for key, part in value.items())
+        dict.update(twin, {key: copied(part) for key, part in value.items()})
         return twin
     if isinstance(value, deque):
         return deque(map(copied, value), value.maxlen)
@@ -301,19 +317,23 @@ def is_of_user(thing: Any) -> bool:
     root = (getattr(thing, "__module__", None) or "").partition(".")[0]
     if root == "minidl" or (root in sys.stdlib_module_names and root != "__main__"):
         return False
-    code = getattr(thing, "__code__", None)
-    file = code.co_filename if code else getattr(sys.modules.get(thing.__module__), "__file__", "")
+    file: Any
+    if isinstance(thing, types.FunctionType):
+        file = thing.__code__.co_filename
+    else:
+        file = getattr(sys.modules.get(thing.__module__), "__file__", None)
     return not re.search(r"(site|dist)-packages", file or "")
 
 
-def _class_parts(cls: type, depth: Depth) -> Parts:
+def _class_parts(path: str, cls: type, depth: Depth) -> Parts:
     """The methods of a class, and its attributes that are plain or generators."""
+    start = f"callbacks.{cls.__name__}" if path.startswith("callbacks.") else cls.__name__
     parts: Parts = []
     for name, member in vars(cls).items():
         member = getattr(member, "__func__", getattr(member, "fget", member))
         hidden = name == "carried" or (name.startswith("__") and name != "__call__")
         if not hidden and (isinstance(member, IN_CLASSES) or is_of_user(type(member))):
-            parts.append((f"{cls.__name__}.{name}", Slot(member, cls, name, fixed=False), depth))
+            parts.append((f"{start}.{name}", Slot(member, cls, name, fixed=False), depth))
     return parts
 
 
@@ -343,14 +363,14 @@ def _global_parts(path: str, function: types.FunctionType, depth: Depth) -> Part
     _, rebound = stored_names(function.__code__)
     space = function.__globals__
     parts: Parts = []
-    for name in names:
-        value = space.get(name)
+    for name in filter(space.__contains__, names):
+        value = space[name]
         if name in rebound:
             parts.append((f"{path}.{name}", Slot(value, space, name, fixed=False), depth))
         elif value is random:
             parts.append(("random", Slot(random.seed), depth))  # a method of the global generator
         elif value is np and "random" in names:
-            parts.append(("numpy.random", Slot(np.random.seed), depth))
+            parts.append(("numpy.random", Slot(np.random.rand), depth))
         elif callable(value) and is_walked(value):
             parts.append((f"{path}.{name}", Slot(value), depth))
         elif not callable(value):
@@ -398,12 +418,12 @@ def describe(value: Any) -> str:
 
 
 def describe_plain(value: Any) -> str:
-    """Numbers and text, alone or a few in a list or tuple, as they are written; other values as nothing."""
+    """Numbers and text, alone or a few in a tuple, as they are written; other values as nothing."""
     if isinstance(value, np.generic):
         value = value.item()
-    few = isinstance(value, list | tuple) and len(value) <= 8
+    few = isinstance(value, tuple) and len(value) <= 8
     if few and all(isinstance(part, SCALARS) for part in value):
-        return repr([part.item() if isinstance(part, np.generic) else part for part in value])
+        return repr(tuple([p.item() if isinstance(p, np.generic) else p for p in value]))
     return repr(value) if isinstance(value, SCALARS) else ""
 
 

@@ -5,7 +5,6 @@ What is in a snapshot is in `snapshot.py`; how a file is written safely, in `fil
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from collections import deque
@@ -18,7 +17,8 @@ import numpy.typing as npt
 
 from minidl.autograd.variable import Variable, raw
 from minidl.common.arrays import foreign, host
-from minidl.files.npz import check_regular, load_npz, located, save_npz
+from minidl.files.atomic import check_suffix
+from minidl.files.npz import load_npz, save_npz
 
 Array = npt.NDArray[Any]
 Found = tuple[Path, dict[str, Any]]
@@ -63,8 +63,7 @@ def find_checkpoint(
     if resume is None:
         return None
     if resume != "auto":
-        path = located(resume, where, ".npz")
-        check_regular(path, where)
+        path = check_suffix(resume, where, ".npz")
         return path, read(path, where)
     if not groups:
         raise ValueError(
@@ -86,7 +85,6 @@ def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Fou
     """The first of the files that is there and whole; what is wrong with those before it goes to ``broken``."""
     for path in paths:
         try:
-            check_regular(path, where)
             return path, read(path, where)
         except FileNotFoundError:
             continue

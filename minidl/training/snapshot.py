@@ -84,19 +84,20 @@ def find_carriers(trainer: Trainer) -> Carriers:
     run = [] if trainer.run is None else [trainer.run, trainer.run.loader]
     generator = random.generator()
     known = [trainer, trainer.optimizer, trainer.ranks, generator, *run, *parameters_of(trainer)]
+    known += [c.trainer for c in trainer.callbacks if hasattr(c, "trainer")]  # its latest one
     walk = Walk(known, layers_of(trainer.model))
     walk.visit("model", trainer.model)
     walk.visit("loss", trainer.loss)
     for name, metric in trainer.metrics.items():
         walk.visit(f"metrics.{name}", metric)
-    walk.visit("schedule", trainer.optimizer.lr)
+    if callable(trainer.optimizer.lr):
+        walk.visit("schedule", trainer.optimizer.lr)
     for i, hook in enumerate(hooks_of(trainer)):
         walk.visit(f"hooks.{i}", hook)
     for i, callback in enumerate(trainer.callbacks):
         depth = Depth.TRUSTED if has_own_state(callback) else Depth.LOOK
         walk.visit(f"callbacks.{i}", callback, depth)
     found = walk.finish()
-    found.objects.pop("schedule", None)  # a number, which is the optimizer's part
     found.generators = {"minidl": generator, **found.generators}
     return found
 
@@ -132,7 +133,7 @@ class ModelPart:
         }
 
     def load_state_dict(self, state: State) -> None:
-        self._check(state)
+        self.check(state)
         load_weights(self.model, state["parameters"])
         for p, value in zip(self.others, state["others"]):
             load_weight(p, value)
@@ -150,7 +151,7 @@ class ModelPart:
         for slots, prefix, saved in layers:
             yield slots, {f"{prefix}{name}": value for name, value in saved["state"].items()}
 
-    def _check(self, state: State) -> None:
+    def check(self, state: State) -> None:
         """Raise ValueError if a state is of another model."""
         got = [layer["type"] for layer in state["layers"]], list(map(shape_of, state["others"]))
         want = [type(layer).__name__ for layer in self.layers], list(map(shape_of, self.others))
@@ -161,6 +162,11 @@ class ModelPart:
             raise ValueError(f"which parameters are trained: got {trained}")
         for slots, values in self._values(state):
             check_values(slots, values, self.found)
+
+
+def model_part(trainer: Trainer) -> ModelPart:
+    """The part of a trainer that evaluation depends on."""
+    return ModelPart(trainer, Walk(parameters_of(trainer), layers_of(trainer.model)).found)
 
 
 class OptimizerPart:
@@ -232,11 +238,15 @@ class GeneratorsPart:
         return {path: generator_state(g) for path, g in self.generators.items()}
 
     def load_state_dict(self, state: State) -> None:
+        self.check(state)
+        for path, generator in self.generators.items():
+            load_generator_state(generator, state[path])
+
+    def check(self, state: State) -> None:
+        """Raise ValueError if there are others."""
         got = {path: saved["bit_generator"] for path, saved in state.items()}
         want = {path: generator_state(g)["bit_generator"] for path, g in self.generators.items()}
         expect("the random generators", got, want)
-        for path, generator in self.generators.items():
-            load_generator_state(generator, state[path])
 
 
 class CallbacksPart:
@@ -258,28 +268,29 @@ class CallbacksPart:
 
     def match(self, states: list[State]) -> list[tuple[Any, State]]:
         """Each state with its callback: one of the same type and settings, or else the only one left of its type."""
-        left, pairs = list(self.callbacks), []
-        same = [s for s in states if self._take(left, pairs, s, settings_of)]
-        for saved in [s for s in states if s not in same]:
-            kind = saved["type"]
-            if sum(type(callback).__name__ == kind for callback in left) > 1:
+        left, pairs, rest = list(self.callbacks), list[tuple[Any, State]](), list[State]()
+        for saved in states:
+            same = [c for c in alike(left, saved) if settings_of(c) == saved["settings"]]
+            if same:
+                left.remove(same[0])
+                pairs.append((same[0], saved))
+            else:
+                rest.append(saved)
+        for saved in rest:
+            others = alike(left, saved)
+            if len(others) != 1:
+                what = f"several others {others}" if others else "which is not among this one's"
                 raise ValueError(
-                    f"it has the state of a {kind} with {saved['settings']}, and this one has several others"
+                    f"it has the state of a callback {saved['type']} with {saved['settings']}, {what}"
                 )
-            if not self._take(left, pairs, saved, lambda callback: saved["settings"]):
-                raise ValueError(
-                    f"it has the state of a callback {kind}, which is not among this one's"
-                )
+            left.remove(others[0])
+            pairs.append((others[0], saved))
         return pairs
 
-    @staticmethod
-    def _take(left: list[Any], pairs: list[Any], saved: State, settings: Any) -> bool:
-        for callback in left:
-            if type(callback).__name__ == saved["type"] and settings(callback) == saved["settings"]:
-                left.remove(callback)
-                pairs.append((callback, saved))
-                return True
-        return False
+
+def alike(callbacks: list[Any], saved: State) -> list[Any]:
+    """The callbacks of the type that a state is of."""
+    return [callback for callback in callbacks if type(callback).__name__ == saved["type"]]
 
 
 class RunPart:
@@ -332,7 +343,7 @@ def weights_of(model: Any) -> dict[str, Any]:
 
 def load_weights(model: Any, weights: State) -> None:
     """Put back what ``weights_of`` gave."""
-    if isinstance(model, Layer) and None in weights.values():
+    if isinstance(model, Layer) and any(value is None for value in weights.values()):
         for name, p in model.named_parameters():
             load_weight(p, weights[name])
     elif isinstance(model, Layer):
@@ -361,7 +372,7 @@ def check_values(slots: Slots, values: State, found: Carriers) -> None:
     for path, value in values.items():
         old = find_slot(path, slots, found).value
         got, want = kind_of(value), kind_of(old)
-        if got != want and None not in (value, old):
+        if got != want and value is not None and old is not None:
             raise ValueError(f"{path}: got {article(got)}, want {article(want)}")
 
 
@@ -425,7 +436,7 @@ def in_place(old: Any, value: Any) -> Any:
         old.extend(value)
     elif isinstance(old, dict | set) and isinstance(value, dict | set):
         old.clear()
-        old.update(value)  # type: ignore[arg-type]  # both are of one kind
+        old.update(value)
     else:
         named = isinstance(value, tuple) and hasattr(old, "_fields")
         return type(old)(*value) if named else value
@@ -487,7 +498,7 @@ def check_position(state: State) -> None:
 
 def settings_of(thing: Any) -> dict[str, str]:
     """What an object was made with: its constructor's arguments that are attributes of the same name."""
-    found = {}
+    found: dict[str, str] = {}
     for name in inspect.signature(type(thing)).parameters:
         value = getattr(thing, name, None)
         text = describe_plain(value) or (describe(value) if callable(value) else "")
@@ -549,7 +560,7 @@ def fingerprint(loader: Any) -> list[int]:
 
 def checksum(array: Any) -> int:
     rows = array[:: max(1, -(-array.nbytes // DATA))]
-    return zlib.crc32(np.ascontiguousarray(host(rows)).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(host(rows)).tobytes())
 
 
 def refuse_unheld(trainer: Trainer, found: Carriers) -> None:
@@ -590,7 +601,8 @@ def capture(trainer: Trainer) -> dict[str, Any]:
     refuse_unheld(trainer, found)
     tree = {name: part.state_dict() for name, part in parts_of(trainer, found).items()}
     cut = None if trainer.run is None else trainer.run.cut
-    tree["settings"] = trainer.settings.first if trainer.settings else facts_of(trainer, found)
+    settings = trainer._settings
+    tree["settings"] = facts_of(trainer, found) if settings is None else settings.first
     tree["callbacks"] = callback_states(trainer) if cut is None else cut["callbacks"]
     tree["callback_types"] = [type(callback).__name__ for callback in trainer.callbacks]
     rows = trainer.history.rows if cut is None else cut["history"]
@@ -604,28 +616,42 @@ def callback_states(trainer: Trainer) -> list[dict[str, Any]]:
     return CallbacksPart(trainer.callbacks).state_dict()
 
 
-def restore(trainer: Trainer, tree: State, where: str, callbacks: bool = False) -> None:
-    """Put back what ``capture`` gave, but the history; the callbacks' states if asked to.
+class Refused(ValueError):
+    """A checkpoint that a trainer cannot take; nothing was changed."""
 
-    ValueError, and nothing is changed, if the checkpoint is of another model, optimizer or data, or makes no sense.
+
+def restore(
+    trainer: Trainer, tree: State, where: str, before: State | None = None
+) -> dict[str, Any]:
+    """Put back what ``capture`` gave, but the history; return what there was before.
+
+    A fit does it twice: when callbacks have begun, it gives what there was ``before``, and they get their states.
+
+    Raises Refused, and nothing is changed, if the checkpoint is of another model, optimizer or data, or makes no sense.
     Other settings are told by a warning.
     """
-    before = {name: part.state_dict() for name, part in all_parts(trainer, callbacks).items()}
+    again = before is not None
+    if before is None:
+        before = {name: part.state_dict() for name, part in all_parts(trainer).items()}
     try:
         differences = check(trainer, tree)
-        given = trainer._settings.given if trainer._settings is not None else None
-        for name, part in all_parts(trainer, callbacks, given=given).items():
-            part.load_state_dict(tree[name])
+        given = None if trainer._settings is None else trainer._settings.given
+        parts = all_parts(trainer, given=given)
+        for name, part in parts.items():
+            if again or name != "callbacks":
+                part.load_state_dict(tree[name])
         OptimizerPart(trainer).check_rate(tree["optimizer"])
-        if differences and not callbacks:  # where they are put back, it was said before
+        if differences and not again:
             warnings.warn(told(where, differences), UserWarning, stacklevel=3)
     except BaseException as error:
-        for name, part in all_parts(trainer, callbacks, exact=True).items():
-            part.load_state_dict(before[name])
+        for name, part in all_parts(trainer, exact=True).items():
+            if again or name != "callbacks":
+                part.load_state_dict(before[name])
         if isinstance(error, Warning) or not isinstance(error, Exception):
             raise
-        why = str(error) if isinstance(error, ValueError) else f"it makes no sense: {error!r}"
-        raise ValueError(f"{where}: it is of another trainer: {why}") from error
+        reason = str(error) if isinstance(error, ValueError) else f"it makes no sense: {error!r}"
+        raise Refused(f"{where}: it is of another trainer: {reason}") from error
+    return dict(before)
 
 
 def told(where: str, differences: list[str]) -> str:
@@ -637,11 +663,9 @@ def told(where: str, differences: list[str]) -> str:
     )
 
 
-def all_parts(
-    trainer: Trainer, callbacks: bool, exact: bool = False, given: State | None = None
-) -> dict[str, Part]:
+def all_parts(trainer: Trainer, exact: bool = False, given: State | None = None) -> dict[str, Part]:
     parts = parts_of(trainer, find_carriers(trainer), exact, given)
-    return parts | ({"callbacks": CallbacksPart(trainer.callbacks)} if callbacks else {})
+    return parts | {"callbacks": CallbacksPart(trainer.callbacks)}
 
 
 def check(trainer: Trainer, tree: State) -> list[str]:
@@ -650,12 +674,19 @@ def check(trainer: Trainer, tree: State) -> list[str]:
     for row in rows:
         if not isinstance(row, dict) or not all(map(is_number, row.values())):
             raise ValueError(f"a row of its history is {row!r}")
+    GeneratorsPart(find_carriers(trainer)).check(tree["generators"])
     if run is not None and not run["epoch"] <= len(rows) <= run["epoch"] + 1:
         raise ValueError(f"it is in epoch {run['epoch']}, with {len(rows)} rows of history")
     if trainer.run is None or trainer._settings is None:  # it is not to go on with a fit
         return []
-    CallbacksPart(trainer.callbacks).match(tree["callbacks"])
     differences = trainer._settings.compare(tree["settings"])
+    for callback, saved in CallbacksPart(trainer.callbacks).match(tree["callbacks"]):
+        start, here, made = saved["type"], settings_of(callback), saved["settings"]
+        differences += [
+            difference(f"callbacks.{start}.{name}", here.get(name), made.get(name))
+            for name in {**made, **here}
+            if made.get(name) != here.get(name)
+        ]
     if run is not None and tree["data"] != fingerprint(trainer.run.loader):
         differences.append("data: other values of the same shape")
     names = [type(callback).__name__ for callback in trainer.callbacks]
@@ -693,23 +724,30 @@ def check_run(state: State) -> None:
         raise ValueError(f"batches: got {state['batches']} in the run and {given} in the loader")
 
 
+def states_of(trainer: Trainer) -> dict[str, Any]:
+    """The states of the trainer's parts by name, without its callbacks'."""
+    parts = parts_of(trainer, find_carriers(trainer))
+    return {name: part.state_dict() for name, part in parts.items()}
+
+
 @contextmanager
 def restoring(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
     lazy, run = initialize_lazy(trainer, states, loader), trainer.run
     trainer.run = None
-    before = {name: part.state_dict() for name, part in all_parts(trainer, False).items()}
+    before: dict[str, Any] = states_of(trainer)
     before["generators"]["minidl"] = drawn
     trainer.run = run
     try:
         yield
     finally:
         trainer.run = None
-        for name, part in all_parts(trainer, False, exact=True).items():
+        for name, part in parts_of(trainer, find_carriers(trainer), exact=True).items():
             part.load_state_dict(before[name])
         trainer.run = run
-        for p, name in lazy:
-            p._raw, p.name = None, name
+        for p, lazy_name in lazy:
+            p._raw = None
+            p.name = lazy_name
 
 
 def initialize_lazy(
@@ -732,12 +770,8 @@ def broadcast_state(trainer: Trainer, states: States, run: Run) -> None:
             "fit: resume: within an epoch, the states that a stateful model carried are one rank's only"
         )
     initialize_lazy(trainer, states, run.loader)
-
-    def all_states() -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in all_parts(trainer, False).items()}
-
-    shared = trainer.ranks.share(all_states)
-    for name, part in all_parts(trainer, False).items():
+    shared = trainer.ranks.share(lambda: states_of(trainer))
+    for name, part in parts_of(trainer, find_carriers(trainer)).items():
         part.load_state_dict(shared[name])
     for name, generator in find_carriers(trainer).generators.items():
         # in the first rank they stay those of a single process
