@@ -86,14 +86,18 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"minidl.{name}")
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'minidl' has no attribute {name!r}")
-
-
 def __dir__() -> list[str]:
     """What completion shows: the public names; `import *` leaves out scikit-learn, which takes a second."""
     return [*__all__, "sklearn", "__version__"]
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"minidl.{name}")
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        from minidl.common import hints, words
+
+        raise hints.missing("minidl", name, words.MINIDL)

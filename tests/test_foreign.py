@@ -247,7 +247,7 @@ def test_training(compile: bool, kind: Kind, tmp_path: Any) -> None:
         model = layers.Sequential(
             layers.LSTM(4, return_sequences=False, dtype=np.float64), layers.Linear(3)
         )
-        model.astype(np.float64)
+        model.to(dtype=np.float64)
         optimizer = optim.Adam(model, lr=0.05, hooks=[hooks.ClipGrad(0.5)])
         trainer = Trainer(model, optimizer, F.cross_entropy, metrics=[F.accuracy], compile=compile)
         rows = trainer.fit(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import asarray, foreign
+from minidl.common.hints import refuse_unexpected
 
 
 class DataLoader:
@@ -40,6 +41,7 @@ class DataLoader:
     [((2, 2), [0, 1]), ((2, 2), [2, 3]), ((1, 2), [4])]
     """
 
+    @refuse_unexpected
     def __init__(
         self,
         *arrays: npt.ArrayLike,

@@ -38,7 +38,9 @@ def check_readable(path: Path, where: str) -> None:
         raise FileNotFoundError(errno.ENOENT, f"{where}: there is no file {path}") from error
     except OSError as error:
         raise explain(error, f"{where}: {path} could not be read") from error
-    _check_mode(path, mode, where, "a file")
+    if stat.S_ISDIR(mode):
+        raise FileNotFoundError(errno.ENOENT, f"{where}: there is no file {path}, it is a folder")
+    _check_regular(path, mode, where)
 
 
 def check_writable(path: Path, where: str) -> Path:
@@ -54,18 +56,17 @@ def check_writable(path: Path, where: str) -> Path:
         return target
     except OSError as error:
         raise explain(error, f"{where}: {target} cannot be written") from error
-    _check_mode(target, mode, where, "the place of a file")
+    if stat.S_ISDIR(mode):
+        what = f"{where}: {target} is a folder, wanted the place of a file"
+        raise IsADirectoryError(errno.EISDIR, what)
+    _check_regular(target, mode, where)
     return target
 
 
-def _check_mode(path: Path, mode: int, where: str, wanted: str) -> None:
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, f"{where}: {path} is a folder, wanted {wanted}")
+def _check_regular(path: Path, mode: int, where: str) -> None:
     if not stat.S_ISREG(mode):
-        raise OSError(
-            errno.EINVAL,
-            f"{where}: {path} is no regular file, but a pipe, a device or a circle of links",
-        )
+        what = "no regular file, but a pipe, a device or a circle of links"
+        raise OSError(errno.EINVAL, f"{where}: {path} is {what}")
 
 
 def write(

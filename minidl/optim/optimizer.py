@@ -13,7 +13,7 @@ from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common.arrays import zeros
 from minidl.common.checks import number
-from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin
+from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_unexpected
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
@@ -55,6 +55,7 @@ class Optimizer(HintsMixin):
     slots: ClassVar[tuple[str, ...]] = ()  # the names of the state arrays, which are zero at first
     fixed: ClassVar[tuple[str, ...]] = ()  # the settings that a state goes with
 
+    @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
         self._name, self.lr, self.t = type(self).__name__, lr, 0  # t: updates so far
         self._model = target if hasattr(target, "parameters") else None

@@ -267,7 +267,7 @@ def test_parameters_are_read_afresh() -> None:
     model.w = Parameter(normal(3, 7))
     model.b = None
     same(f(x), model(x).sum())
-    model.astype(np.float64)
+    model.to(dtype=np.float64)
     same(f(x), model(x).sum())
 
 

@@ -26,7 +26,7 @@ def example(name: str, dtype: str, file: str) -> None:
 
     class Noted(Trainer):
         def __init__(self, model, *args, **settings):
-            super().__init__(model.astype(dtype), *args, **settings)
+            super().__init__(model.to(dtype=dtype), *args, **settings)
             made.append(self)
 
     minidl.Trainer = Noted

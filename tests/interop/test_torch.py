@@ -2,6 +2,8 @@
 where it is installed, random models are compared with it."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +250,10 @@ def test_what_notebooks_show():
         assert "&lt;w&gt;" in page
     assert "<w>" not in page + w._repr_html_()
     assert "has a gradient" in w._repr_html_()
+    if shutil.which("dot"):  # in a new process, where nobody asked for minidl.graph before
+        code = "import minidl; print((minidl.Variable(1.0) * 2)._repr_html_())"
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert b"<svg" in shown.stdout
     page = Variable(np.zeros((100, 100)), requires_grad=False, name="big")._repr_html_()
     assert "Variable big" in page
     assert "constant" in page

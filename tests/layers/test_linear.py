@@ -142,7 +142,7 @@ def test_parameters_given_by_hand():
 def test_rng_is_a_generator(rng):
     with pytest.raises(
         TypeError,
-        match=r"Linear: rng must be a generator such as np\.random\.default_rng\(0\), got",
+        match=r"Linear: want rng to be a generator such as np\.random\.default_rng\(0\), got",
     ):
         Linear(3, 2, rng=rng)
 

@@ -320,7 +320,7 @@ MAKERS = {
     "text": attribute(str, text),
     "none at first": attribute(lambda: None, first_call),
     "an attribute made later": attribute(lambda: None, new_attribute),
-    "a Variable": attribute(lambda: Variable(1.0), variable),
+    "a Variable": attribute(lambda: Variable(1.0, requires_grad=False), variable),
     "a named tuple": attribute(lambda: Pair(0, "b"), replaced_pair),
     "a namespace": attribute(lambda: SimpleNamespace(n=0), of_object),
     "an object": attribute(Object, of_object),

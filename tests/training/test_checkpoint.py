@@ -548,7 +548,7 @@ STATE = ("model", "layers", 0, "state")
 HOSTILE = [
     *[
         put(*STATE, name, value)
-        for name in ("layers", "__dict__", "__class__", "forward", "parameters", "_looked", "a b")
+        for name in ("layers", "__dict__", "__class__", "forward", "parameters", "_searched", "a b")
         for value in (0, np.zeros(2), [], "x")
     ],
     put(*STATE, "layers.0", 3),
@@ -692,15 +692,15 @@ def test_auto_takes_the_newest_of_all_checkpoints(path: Path) -> None:
 def test_no_regular_file(path: Path, make: Any, capsys: Any) -> None:
     make(path)
     for call in (lambda: fit(path), lambda: minidl.load(path), lambda: trainer().load(path)):
-        with pytest.raises(OSError, match=r"is a folder|no regular file"):
+        with pytest.raises(OSError, match=r"is a folder|no regular"):
             call()
-    with pytest.raises(OSError, match=r"is a folder|no regular file"):
+    with pytest.raises(OSError, match=r"is a folder|no regular"):
         trainer().fit(X, T, epochs=1, verbose=0, resume=path)
     of = trainer()
     of.fit(X, T, epochs=1, verbose=0)
-    with pytest.raises(OSError, match=r"is a folder|no regular file"):
+    with pytest.raises(OSError, match=r"is a folder|no regular"):
         of.save(path)
-    with pytest.raises(OSError, match=r"is a folder|no regular file"):
+    with pytest.raises(OSError, match=r"is a folder|no regular"):
         minidl.save(of.model, path)
 
 

@@ -243,9 +243,8 @@ def test_memory_stays_flat_with_the_collector_off(kind: str) -> None:
     model: Any = mlp()
     keywords: dict[str, Any] = {}
     if kind != "mlp":
-        model = layers.Sequential(layers.LSTM(4, 8, stateful=True), layers.Linear(8, 1)).astype(
-            np.float64
-        )
+        model = layers.Sequential(layers.LSTM(4, 8, stateful=True), layers.Linear(8, 1))
+        model.to(dtype=np.float64)
         keywords = {"truncate": 3} if kind == "truncate" else {}
     learner = trainer(model)
     x, t = data(64)
