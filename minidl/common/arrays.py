@@ -63,9 +63,11 @@ def unadorned(x: Any) -> Any:
 
 
 def beside(value: Any, others: Iterable[Any], data: bool) -> Any:
-    """A list or tuple as an array of the kind that is among the others; what is a shape, no data, is a tuple there."""
+    """A list or tuple as an array of the kind that is among the others; what is no data (a shape, axes) as a copy."""
     like = next(filter(foreign, others), None)
-    return np.asarray(value) if like is None else asarray(value, like) if data else tuple(value)
+    if data:
+        return np.asarray(value) if like is None else asarray(value, like)
+    return list(value) if like is None else tuple(value)
 
 
 def zeros(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:

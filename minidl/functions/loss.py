@@ -79,7 +79,13 @@ def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: logits must be floating, got {x.dtype}")
     if x.ndim == 0 or t.shape != x.shape[:-1]:
-        raise ValueError(f"{name}: for logits {x.shape} want labels {x.shape[:-1]}, got {t.shape}")
+        problem = f"{name}: for logits {x.shape} want labels {x.shape[:-1]}, got {t.shape}"
+        if t.ndim and t.shape[:1] == x.shape[:1] and t.ndim < x.ndim - 1:
+            problem += (
+                f"; if there is one label a sample, it is the logits that want the shape {(*t.shape, x.shape[-1])}: "
+                "flatten the model's input to (samples, features)"
+            )
+        raise ValueError(problem)
     return x, t
 
 

@@ -312,6 +312,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         x, y = validate_data(self, X, y, dtype=_dtype(X))
         y = column_or_1d(y, warn=True)
+        if y.dtype == object and not all(isinstance(label, str) for label in y):
+            other = next(label for label in y if not isinstance(label, str))
+            raise ValueError(
+                "Unknown label type: MLPClassifier wants labels that are all numbers or all text, got "
+                f"objects such as {other!r}; for numbers say y.astype(int)"
+            )
         check_classification_targets(y)
         weight = self._weight(sample_weight, x)
         self.classes_, t = np.unique(y, return_inverse=True)

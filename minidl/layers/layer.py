@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
-from minidl.common.arrays import asarray, home, host
+from minidl.common.arrays import asarray, foreign, home, host
 from minidl.layers.summary import html_table, nested, text_table
 from minidl.layers.tree import Tree, walk
 
@@ -91,8 +91,9 @@ class Layer(Tree):
         >>> layers.Linear(3, 2).to("cpu", dtype=np.float64).w.dtype
         dtype('float64')
         """
-        like = None if device is None else home(device)
-        wanted = None if dtype is None else floating(dtype, f"{type(self).__name__}.to")
+        name = f"{type(self).__name__}.to"
+        wanted = None if dtype is None else floating(dtype, name)
+        like = None if device is None else _place(device, name)
         self.reset_state()
         if wanted is not None:
             for layer in self.sublayers():
@@ -226,10 +227,23 @@ def detached(value: Any) -> Any:
     return tuple([detached(v) for v in value]) if type(value) is tuple else value
 
 
+def _place(device: Any, where: str) -> Any:
+    """An array that stands for a device, which may be an array itself."""
+    if isinstance(device, str) or foreign(device) or isinstance(device, np.ndarray):
+        try:
+            return home(device)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}; a dtype is dtype=..") from None
+    got = f"got {device!r}; a dtype is dtype=.."
+    raise TypeError(f"{where}: want the device 'cpu', 'cuda' or an array, {got}")
+
+
 def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     """The dtype, if it is a floating one; TypeError, which begins with ``where``, if not."""
     try:
-        wanted = np.dtype(dtype)
+        wanted = np.dtype(
+            dtype if dtype is not None else "no dtype"
+        )  # NumPy takes None for float64
     except TypeError:
         raise TypeError(f"{where}: want a floating dtype, got {dtype!r}") from None
     if wanted.kind != "f":

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import pairwise
@@ -91,6 +92,7 @@ class Best:
             least,
         )
         self.value = math.inf
+        self.told = False  # of nan
 
     def improves(self, logs: Mapping[str, float]) -> bool:
         """Whether an epoch's figure is better than all before by more than ``least``, and note it then."""
@@ -99,6 +101,12 @@ class Best:
                 f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}"
             )
         value = self.sign * logs[self.name]
+        if math.isnan(value) and not self.told:
+            self.told = True
+            warnings.warn(
+                f"{self.where}: {self.name} is nan, which counts as no better than any other figure",
+                stacklevel=3,
+            )
         better = value < self.value - self.least or (self.value == math.inf and value < math.inf)
         self.value = value if better else self.value
         return better

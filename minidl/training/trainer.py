@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minidl.autograd.modes import MODE
 from minidl.autograd.variable import Variable, raw
 from minidl.common import random
 from minidl.common.checks import count, number
@@ -28,7 +30,7 @@ from minidl.files.atomic import check_suffix
 from minidl.optim.optimizer import Optimizer
 from minidl.training import checkpoint, faults, inputs, snapshot
 from minidl.training.callbacks import Callback, Checkpoint
-from minidl.training.history import History
+from minidl.training.history import History, check_row
 from minidl.training.progress import progress
 from minidl.training.rates import Rates, find_rates
 from minidl.training.run import Means, Run, signals
@@ -48,7 +50,7 @@ class Trainer:
         metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict by name;
             ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
-        compile: whether model and loss are learned from by ``minidl.compile``.
+        compile: run forward and backward through ``minidl.compile``.
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md); or a communicator.
 
     ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the name of the signal
@@ -81,9 +83,10 @@ class Trainer:
         distributed: Any = False,
     ) -> None:
         inputs.check(model, optimizer, loss, callbacks := list(callbacks))
-        self.model, self.optimizer, self.loss = model, optimizer, loss
-        self.compile: Any = compiled(model, loss) if compile else None
-        self.metrics, self.callbacks = inputs.named(metrics), callbacks
+        self._compiling, self._model, self._loss = bool(compile), model, loss
+        self._compile()
+        self.optimizer, self.callbacks = optimizer, callbacks
+        self._metrics = inputs.named(metrics)
         self.ranks = ranks(distributed, optimizer)
         self.stop, self._looping, self.history = False, False, History()
         self.interrupted: str | None = None
@@ -92,6 +95,51 @@ class Trainer:
         self._requests: list[
             tuple[Path, Any]
         ] = []  # checkpoints to be written when the state is whole
+
+    def _compile(self) -> None:
+        self.compile = compiled(self._model, self._loss) if self._compiling else None
+
+    @property
+    def model(self) -> Any:
+        """What is trained. Can be assigned, with an optimizer of its parameters."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        inputs.check_model(model)
+        self._model = model
+        self._compile()
+
+    @property
+    def loss(self) -> inputs.Metric:
+        """The function that is made small. Can be assigned."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: inputs.Metric) -> None:
+        inputs.check_loss(loss)
+        self._loss = loss
+        self._compile()
+
+    @property
+    def metrics(self) -> dict[str, inputs.Metric]:
+        """The metrics by name. Can be assigned, as a list too."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: inputs.Metrics) -> None:
+        self._metrics = inputs.named(metrics)
+
+    def __repr__(self) -> str:
+        loss = getattr(self.loss, "__name__", repr(self.loss))
+        settings = [repr(self.model), repr(self.optimizer), f"loss={loss}"]
+        if self.metrics:
+            settings.append(f"metrics={list(self.metrics)}")
+        if self.callbacks:
+            settings.append(f"callbacks={[type(callback).__name__ for callback in self.callbacks]}")
+        if self._compiling:
+            settings.append("compile=True")
+        return f"Trainer({', '.join(settings)})"
 
     @property
     def steps(self) -> int:
@@ -145,7 +193,8 @@ class Trainer:
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as the model learns,
         before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
         A loss that leaves samples out (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's,
-        in these means and with ``accumulate``.
+        in these means, with ``accumulate`` and with several ranks; where these would differ from one batch, labels of
+        -100 are warned of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
         one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable, a checkpoint that
@@ -179,6 +228,14 @@ class Trainer:
             states.check(validation, "fit: validation")
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
+        if MODE.get().testing:
+            warnings.warn(
+                "fit: called inside test_mode(), so that layers such as Dropout act as in evaluation",
+                stacklevel=2,
+            )
+        if window > 1 or self.ranks.size > 1:
+            why = "batches make up one update" if window > 1 else "ranks share a batch"
+            inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
         self.ranks.split(loader, validation)
         shown = [
             FitThreads(loader.batch_size),
@@ -280,6 +337,7 @@ class Trainer:
                 self.history.rows.append(row)
                 for callback in callbacks:
                     callback.on_epoch_end(run.epoch, row)
+                    check_row(row, type(callback).__name__)
                 if run.cut is None:
                     run.next_epoch()
                 self._write()
@@ -499,4 +557,13 @@ class Trainer:
         """
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with self._threads(loader.batch_size), states.evaluation("predict", loader):
-            return np.concatenate([raw(states.forward(batch, "predict: ")) for (batch,) in loader])
+            try:
+                parts = [raw(states.forward(batch, "predict: ")) for (batch,) in loader]
+                if loader.arrays[0].ndim == 1 and sum(map(np.size, parts)) % loader.size:
+                    raise ValueError(f"the model gave an output of shape {np.shape(parts[0])}")
+            except (ValueError, TypeError) as error:
+                raise type(error)(
+                    f"{error}; predict took x of shape {np.shape(x)} for a batch of {loader.size} samples; of one "
+                    "sample make a batch: x[None]"
+                ) from error
+            return np.concatenate(parts)

@@ -31,6 +31,8 @@ class Row:
     label: str
     derived: bool
     elementwise: bool
+    foreign: bool
+    brief: bool
     originals: tuple[Any, ...]
 
     @property
@@ -113,6 +115,8 @@ def row(
     label: str = "",
     derived: bool = True,
     elementwise: bool = False,
+    foreign: bool = True,
+    brief: bool = False,
     **settings: Any,
 ) -> None:
     """Add a row.
@@ -127,6 +131,8 @@ def row(
         label: for the test's name; default the shapes and settings.
         derived: False for a function without a derivative.
         elementwise: its arguments broadcast, and their shapes are nothing to it.
+        foreign: False where it makes arrays of NumPy's on the way, which other libraries' cannot stand beside.
+        brief: values and gradients are enough; for memory, dtypes and compiled code other rows of its kind stand.
     """
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
     originals = tuple(METHODS_ONLY.get(k, k) for k, ours in REGISTRY.items() if ours is function)
@@ -148,6 +154,8 @@ def row(
             label,
             derived,
             elementwise,
+            foreign,
+            brief,
             originals,
         )
     )
@@ -273,7 +281,8 @@ for a, b in PAIRS:
     for binary in (F.maximum, F.minimum):
         row(binary, normal(*a), normal(*b), elementwise=True)
     row(F.where, integers(2, *a) > 0, normal(*a), normal(*b), elementwise=True)
-    row(F.where, integers(2, *b) > 0, normal(*a), normal(*b), elementwise=True)
+    if a != b:
+        row(F.where, integers(2, *b) > 0, normal(*a), normal(*b), elementwise=True)
     row(F.clip, normal(*a), normal(*b) - 0.7, 0.7 + positive(*b), elementwise=True)
 for binary in (F.add, F.subtract, F.multiply, F.divide, F.power, F.maximum, F.minimum):
     row(binary, positive(2, 2), 3)
@@ -309,8 +318,6 @@ row(F.where, np.array(True), normal(2), normal(2, 1), label="0-d condition")
 row(F.clip, normal(3, 4), -0.5, 0.5)
 row(F.clip, normal(3, 4), None, 0.5)
 row(F.clip, normal(3, 4), -0.5, None)
-row(F.clip, normal(3, 4), None, normal(4))
-row(F.clip, normal(3, 4), normal(4), None)
 row(F.clip, normal(3, 4), None, normal(4))
 row(F.clip, normal(3, 4), normal(4), None)
 row(F.clip, normal(3, 4), a_min=-0.5, a_max=0.5)
@@ -386,12 +393,30 @@ AXES: list[tuple[tuple[int, ...], Any]] = [
 for shape, axis in AXES:
     for keepdims in (False, True):
         for reduction in (F.sum, F.mean, F.var, F.max, F.min):
-            row(reduction, normal(*shape), axis=axis, keepdims=keepdims)
+            brief = keepdims and isinstance(axis, int)
+            row(reduction, normal(*shape), axis=axis, keepdims=keepdims, brief=brief)
 for reduction in (F.sum, F.mean, F.var, F.max, F.min):
     row(reduction, normal(2, 3))
     row(reduction, normal(2, 3), 1)
     row(reduction, normal(0, 3), 1)
     row(reduction, normal(2, 3), -2, keepdims=True)
+for reduction in (F.std, F.var):
+    row(reduction, normal(3, 4), axis=(0, -1), ddof=1, keepdims=True)
+    row(reduction, normal(3, 4), via=lambda f, x: f(x, 0, correction=1.5), label="correction")
+    row(reduction, normal(2, 3), axis=1, mean=normal(2, 1), foreign=False)
+row(F.std, normal(2, 3), order=3)
+row(F.std, np.array([1.0]), order=1, label="no axis left")
+MASK = np.array([[True, False, True, True], [False, True, True, True], [True, True, False, True]])
+for reduction in (F.sum, F.mean, F.var, F.std):
+    for where, axis in ((MASK, 1), (MASK[0], -1), (MASK[:, :1], 0)):
+        row(reduction, normal(3, 4), axis=axis, where=where)
+    row(reduction, normal(3, 4), where=MASK, keepdims=True)
+row(F.sum, normal(3, 4), axis=0, initial=1.5, foreign=False)
+row(F.sum, normal(2, 0), via=lambda f, x: f(x, 1, initial=1.5), label="none", foreign=False)
+for reduction in (F.max, F.min):
+    row(reduction, normal(3, 4), axis=(0, 1), initial=0.3, keepdims=True, foreign=False)
+    row(reduction, normal(3, 4), axis=1, initial=0.3, where=MASK, foreign=False)
+    row(reduction, normal(3, 0), via=lambda f, x: f(x, 1, initial=0.3), label="none", foreign=False)
 row(F.sum, normal(0, 3))
 row(F.sum, normal(0, 3), axis=0)
 row(F.max, normal(3, 0), axis=0)
@@ -424,6 +449,9 @@ for shape, axes in [
     ((2, 3, 4, 2), [3, 1, 0, 2]),
 ]:
     row(F.transpose, normal(*shape), axes)
+row(F.reshape, normal(2, 3, 2), via=lambda f, x: f(x, (4, -1), order="F"), label="in F's order")
+row(F.reshape, normal(2, 3), via=lambda f, x: f(x, -1, "F"), label="flat, in F's order")
+row(F.transpose, normal(3), 0)
 row(F.transpose, normal(2, 3))
 row(F.transpose, normal(2, 3, 4), axes=(1, 2, 0))
 for axes in ((0, 1), (-1, 0), (1, 1), (2, 0)):
@@ -439,6 +467,7 @@ for shape, axis in [
     ((2, 3), (-1, 0)),
 ]:
     row(F.expand_dims, normal(*shape), axis)
+row(F.expand_dims, normal(2, 3), [0, 2])
 row(F.expand_dims, normal(2, 3), axis=1)
 for shape, axis in [
     ((1, 3, 1), None),
@@ -452,6 +481,7 @@ for shape, axis in [
 row(F.squeeze, normal(1, 2), axis=0)
 for shape in ((2, 3), (), (0, 2), (4,)):
     row(F.ravel, normal(*shape))
+row(F.ravel, normal(2, 3), via=lambda f, x: f(x, "F"), label="in F's order")
 for shape, to in [
     ((3,), (2, 3)),
     ((2, 1), (2, 3)),
@@ -615,9 +645,10 @@ INDICES: list[Any] = [
     (array("q", [0, 0]), 1),
 ]
 for n, index in enumerate(INDICES):
-    row(F.getitem, cube, index, label=f"{n}:{index!r}".replace("\n", "")[:60])
+    label = f"{n}:{index!r}".replace("\n", "")[:60]
+    row(F.getitem, cube, index, label=label, brief=n % 5 != 0)
 for index in ((), ..., None, (None, ...), True, False, np.array(True)):
-    row(F.getitem, normal(), index, label=f"0-d[{index!r}]")
+    row(F.getitem, normal(), index, label=f"0-d[{index!r}]", brief=index is not ...)
 row(F.getitem, normal(0, 3), slice(0, 0))
 row(F.getitem, normal(0, 3), (..., 1))
 row(F.getitem, normal(0, 3), np.array([], int))
@@ -638,6 +669,8 @@ for shape, indices, axis in [
 ]:
     row(F.take, normal(*shape), indices, axis)
 row(F.take, normal(4), [3, 3, 0])
+row(F.take, normal(3, 2), np.array([-4, 1, 7]), 0, mode="wrap")
+row(F.take, normal(3, 2), [[-4, 1, 7]], mode="clip", foreign=False)
 row(F.take, normal(3, 4), indices=[0, 0], axis=1)
 
 # ---- products ---------------------------------------------------------------------------------------------------
@@ -765,7 +798,13 @@ for shape in ((4, 3), (2, 2, 3), (3,), (0, 3), (1, 1)):
         like=cross_entropy,
         order=3,
     )
-row(F.cross_entropy, normal(4, 3), np.array([0, -100, 2, -100]), like=cross_entropy)
+row(
+    F.cross_entropy,
+    normal(4, 3),
+    np.array([0, -100, 2, -100]),
+    like=cross_entropy,
+    label="some ignored",
+)
 row(F.cross_entropy, normal(4, 3), np.array([1, 1, 2, 0]), ignore_index=1, like=cross_entropy)
 row(F.cross_entropy, normal(2, 2, 3), np.array([[1, 7], [7, 0]]), 7, like=cross_entropy)
 row(F.cross_entropy, normal(2, 3), np.array([-100, -100]), like=cross_entropy)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Variable, layers
+from minidl import Variable, layers, optim
 from minidl import functions as F
 from minidl.interop import torch as interop
 from minidl.interop.torch import load_torch_state_dict, torch_state_dict
@@ -172,6 +172,28 @@ def test_dlpack_shares_memory():
 
     with pytest.raises(BufferError):
         interop.from_dlpack(Elsewhere())
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
+def test_sharing_ends_where_the_page_says(kind):
+    a = np.array([1.0, 2.0])
+    x = interop.from_dlpack(a)
+    (x * x).sum().backward()
+    x.data -= 0.25 * x.grad.data  # in place: still shared
+    np.testing.assert_array_equal(a, [0.5, 1.0])
+    assert np.shares_memory(x.data, a)
+    x.cleargrad()
+    optimizer = kind([x], lr=0.1)
+    assert np.shares_memory(x.data, a)  # to be made is no update
+    (x * x).sum().backward()
+    optimizer.update()
+    np.testing.assert_array_equal(a, [0.5, 1.0])
+    assert not np.shares_memory(x.data, a)
+    out = np.from_dlpack(x.data)  # from here on it is this memory that updates change
+    x.cleargrad()
+    (x * x).sum().backward()
+    optimizer.update()
+    np.testing.assert_array_equal(out, x.data)
 
 
 # ---- against the PyTorch that is installed ----------------------------------------------------------------------

@@ -190,6 +190,23 @@ def test_to_another_dtype_ends_graphs_over_the_old_values():
         y.backward()
 
 
+@pytest.mark.parametrize("device", [np.float64, np.dtype(float), 3, None.__class__, object()])
+def test_to_wants_a_device_or_a_dtype(device):
+    with pytest.raises(TypeError, match=r"Linear\.to: want the device .*; a dtype is dtype=\.\."):
+        Linear(3, 2).to(device)
+    with pytest.raises(
+        ValueError, match=r"Linear\.to: want 'cpu', 'cuda' or an array, got 'float64'"
+    ):
+        Linear(3, 2).to("float64")
+
+
+def test_to_takes_both():
+    layer = Linear(3, 2)
+    layer(np.ones((1, 3))).backward()
+    assert layer.to("cpu", np.float64) is layer
+    assert layer.w.dtype == np.float64 and layer.w.grad is None
+
+
 class Counter(Layer):
     carried: ClassVar = {"count": 0}
     count = 0
