@@ -385,7 +385,7 @@ def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exc
         if isinstance(error, kind):
             return kind(f"{function.name}: {error} (got {got})")
     if isinstance(error, (AttributeError, KeyError)) and not all(
-        hasattr(a, "dtype") for a in args[: function.arity]
+        getattr(a, "dtype", np.dtype(object)).kind != "O" for a in args[: function.arity]
     ):
         return TypeError(f"{function.name}: want arrays (got {got})")
     error.add_note(f"in {function.name}, which got {got}")

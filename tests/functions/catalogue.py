@@ -213,6 +213,7 @@ for unary in (F.sqrt, F.log, F.log1p):
 for shape in SHAPES:
     row(F.abs, away(*shape), elementwise=True)
     row(F.erf, normal(*shape) * 2, like=erf, elementwise=True, order=3)
+    row(F.erfc, normal(*shape) * 2, like=lambda x: 1 - erf(x), elementwise=True, order=3)
     row(F.relu, away(*shape), like=lambda x: x * (x > 0), elementwise=True)
     row(F.leaky_relu, away(*shape), like=lambda x: x * ((x > 0) + 0.01 * (x < 0)), elementwise=True)
     row(
@@ -277,6 +278,9 @@ for a, b in PAIRS:
     for binary in (F.add, F.subtract, F.multiply):
         row(binary, normal(*a), normal(*b), elementwise=True)
     row(F.divide, normal(*a), away(*b), elementwise=True, order=3)
+    row(F.hypot, normal(*a), away(*b), elementwise=True, order=3)
+    for remainder in (F.mod, F.fmod):
+        row(remainder, 7.3 + 0.1 * positive(*a), 2.9 + 0.05 * positive(*b), elementwise=True)
     row(F.power, positive(*a), normal(*b), elementwise=True, order=3)
     for binary in (F.maximum, F.minimum):
         row(binary, normal(*a), normal(*b), elementwise=True)
@@ -308,6 +312,14 @@ for reduction in (F.max, F.min):
         order=1,
         label="ties",
     )
+for a, b in ((-7.3, 2.9), (7.3, -2.9), (-7.3, -2.9), (1e-3, 2.0)):
+    for remainder in (F.mod, F.fmod):
+        row(remainder, np.array(a), np.array(b))
+row(F.mod, normal(3), 2)
+row(F.mod, 7, 1 + positive(3) / 10)
+row(F.divmod, 7.3 + normal(3) / 10, 2.9)
+row(F.divmod, 7.3 + normal(3) / 10, np.array(2.9), via=lambda f, a, b: f(a, b)[1])
+row(F.hypot, np.array([0.0, 3.0]), 4.0)
 row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
 row(F.power, positive(4), np.array([0.0, 1.0, 2.0, -1.0]), order=3, label="exponents 0 and 1")
 row(F.power, 0, positive(3), label="base 0")
@@ -706,6 +718,12 @@ for a, b in [
     ((), (2, 3)),
     ((2, 3), ()),
     ((), ()),
+    ((4, 2, 3), (3,)),
+    ((4, 2, 3), (3, 5)),
+    ((3,), (4, 3, 2)),
+    ((2, 3), (4, 3, 2)),
+    ((2, 1, 3), (5, 4, 3, 2)),
+    ((2, 0), (4, 0, 2)),
 ]:
     row(F.dot, normal(*a), normal(*b))
 row(F.dot, normal(2, 3), 3)
@@ -929,6 +947,8 @@ for f in (
     F.floor,
     F.ceil,
     F.rint,
+    F.trunc,
+    F.round,
     F.logical_not,
     F.zeros_like,
     F.ones_like,
@@ -946,6 +966,13 @@ for f in (F.any, F.all):
     row(f, normal(2, 3) > 0, derived=False)
     row(f, normal(2, 3) > 0, axis=1, keepdims=True, derived=False)
 row(F.nonzero, np.round(normal(3, 4)), derived=False)
+row(F.where, np.round(normal(3, 4)) > 0, derived=False, label="condition alone")
+row(F.round, normal(3), 2, derived=False)
+row(F.round, normal(3), decimals=1, derived=False)
+row(F.floor_divide, normal(2, 3) * 5, away(3), derived=False)
+row(F.floor_divide, integers(9, 3), 2, derived=False)
+row(F.clip, normal(3, 4), min=-0.5, max=0.5)
+row(F.clip, normal(3, 4), max=normal(4))
 
 # NumPy's questions whose answers are plain Python values, never Variables: (NumPy's function, arguments).
 PLAIN: list[tuple[Any, tuple[Any, ...]]] = [

@@ -27,7 +27,7 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: v @ w, ValueError, ["matmul", "float64 (2, 3)", "float32 (4, 5)"]),
     (lambda: v @ 2.0, ValueError, ["matmul", "(2, 3)"]),
     (lambda: np.dot(v, w), ValueError, ["(2, 3)", "(4, 5)"]),
-    (lambda: np.dot(np.ones((2, 2, 2)), v), TypeError, ["dot", "np.matmul"]),
+    (lambda: np.dot(v, np.ones((4, 5, 2))), ValueError, ["matmul", "(2, 3)", "(5, 8)"]),
     (
         lambda: F.linear(v, np.ones((4, 2)), np.ones(2)),
         ValueError,
@@ -162,7 +162,8 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     ),
     (lambda: F.mask_fill(v, v > 0, three), ValueError, ["mask_fill", "one number", "(3,)"]),
     (lambda: F.mask_fill(v, v > 0, Variable(1.0)), TypeError, ["mask_fill", "derivative"]),
-    (lambda: np.where(v > 0), TypeError, ["where"]),
+    (lambda: np.where(v > 0, v), ValueError, ["where", "both x and y"]),
+    (lambda: np.clip(v, 0, 1, min=0), ValueError, ["clip", "both"]),
     # NumPy's functions without a rule
     (lambda: np.arctan2(v, v), TypeError, ["np.arctan2", "no rule"]),
     (lambda: np.cumsum(v), TypeError, ["np.cumsum", "no rule"]),
