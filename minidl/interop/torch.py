@@ -107,8 +107,8 @@ def from_dlpack(x: Any, requires_grad: bool | None = None, name: str | None = No
     A change on either side is seen on the other, until the Variable is given other memory: at an
     optimizer's first update (which moves what it trains into one buffer of its own), when ``.data`` is
     assigned another array, by ``load_state_dict`` and ``to``. ``x`` has ``__dlpack__`` and lies in the
-    CPU's memory; the other arguments are ``Variable``'s. The way out is ``torch.from_dlpack(variable.data)``, or, for one that requires no
-    gradient, of the variable itself.
+    CPU's memory; the other arguments are ``Variable``'s. The way out is
+    ``torch.from_dlpack(variable.data)``, or, for one that requires no gradient, of the variable itself.
 
     Raises TypeError if ``x`` does not speak DLPack, BufferError if it lies elsewhere or may not be shared.
 
