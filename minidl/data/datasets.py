@@ -16,6 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from minidl.common.checks import count, number
 from minidl.data.loader import as_numbers
 
+__all__ = ["digits", "sine", "spiral", "sunspots", "windows"]
+
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
 # Not by importlib.resources, which takes 25 ms to import.
