@@ -34,7 +34,8 @@ from minidl.training import History, Trainer
 if TYPE_CHECKING:
     from minidl import distributed, graph, initializers, onnx, sklearn  # noqa: F401
     from minidl.compiler import compile
-    from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
+    from minidl.interop.dlpack import from_dlpack
+    from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
 __version__ = "0.1.0"  # the one place; pyproject.toml reads it here
 
@@ -80,7 +81,7 @@ __all__ = [
 _MODULES = ("distributed", "graph", "initializers", "onnx", "sklearn")
 _HOMES = {
     "compile": "minidl.compiler",
-    "from_dlpack": "minidl.interop.torch",
+    "from_dlpack": "minidl.interop.dlpack",
     "load_torch_state_dict": "minidl.interop.torch",
     "torch_state_dict": "minidl.interop.torch",
 }
