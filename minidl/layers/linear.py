@@ -51,8 +51,12 @@ class Weighted(Layer):
         self.dtype = floating(dtype, name)
         self.rng = checked_rng(rng, name)
         for weight in self._weights:  # reading one that is lazy raises with this name
-            setattr(self, weight, Parameter(None, name=f"{weight} of {name}(?→{out})"))
-        self.b = Parameter(np.zeros(self._gates * out, self.dtype), name="b") if bias else None
+            lazy = Parameter(None, name=f"{weight} of {name}(?→{out})")
+            setattr(self, weight, lazy)
+        self.b = None
+        if bias:
+            zeros = np.zeros(self._gates * out, self.dtype)
+            self.b = Parameter(zeros, name="b")
         if in_features is not None:
             self._draw_weights(in_features)
 
@@ -60,7 +64,8 @@ class Weighted(Layer):
     def _lazy_shapes(self) -> Mapping[str, Shape]:
         # Made when asked for: what is kept in attributes is walked each step.
         width = self._gates * self.out_features
-        return dict(zip(self._weights, [(None, width), (self.out_features, width)]))
+        shapes: list[Shape] = [(None, width), (self.out_features, width)]
+        return dict(zip(self._weights, shapes))
 
     def _draw_weights(self, in_features: int, like: Any = None) -> None:
         """Give the lazy weights their first values, as arrays of the kind of ``like``."""
@@ -101,8 +106,9 @@ class Weighted(Layer):
         return x if x.dtype == weight.dtype else x.astype(weight.dtype)
 
     def __repr__(self) -> str:
+        name = type(self).__name__
         options = "" if self.b is not None else ", bias=False"
-        return f"{type(self).__name__}({self.in_features or '?'}→{self.out_features}{options})"
+        return f"{name}({self.in_features or '?'}→{self.out_features}{options})"
 
 
 def _sizes(
