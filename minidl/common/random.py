@@ -15,7 +15,8 @@ _generator: np.random.Generator | None = (
 
 
 def seed(value: int) -> None:
-    """Start the default generator anew from a non-negative integer, so that what follows repeats exactly.
+    """Start the default generator anew from a non-negative integer, so that what follows repeats
+    exactly.
 
     Raises TypeError for what is no int, ValueError for a negative one.
 

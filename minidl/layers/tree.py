@@ -1,4 +1,5 @@
-"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would miss.
+"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would
+miss.
 
 What a layer does with them is in layer.py; the table of them is in summary.py.
 """
@@ -29,9 +30,11 @@ _MOST = 10_000  # at how many things it is looked, where they are no layers
 
 
 class Tree(HintsMixin):
-    """An object whose attributes are searched for parameters and layers, also in lists, tuples and dicts.
+    """An object whose attributes are searched for parameters and layers, also in lists, tuples and
+    dicts.
 
-    The class attribute ``carried`` names the attributes that a call leaves for the next one: they are state.
+    The class attribute ``carried`` names the attributes that a call leaves for the next one: they
+    are state.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_latest")
@@ -55,7 +58,8 @@ class Tree(HintsMixin):
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
 
-        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a dict.
+        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a
+        dict.
         """
         found = self._walk().found
         pairs = [(name, value) for name, _, value in found if isinstance(value, Parameter)]
@@ -178,7 +182,7 @@ def _named(
     return named
 
 
-# ---- what the walk would miss --------------------------------------------------------------------------------
+# ---- what the walk would miss ------------------------------------------------------------------
 
 
 def _missed(root: Tree, new: Walk) -> Iterator[str]:
@@ -248,7 +252,7 @@ def _trainable_in(value: Any, known: set[int]) -> Any:
 
 
 def _parts(value: Any) -> list[Any]:
-    """What an object that is no layer holds, as far as that can be seen without running its code."""
+    """What an object that is no layer holds, as far as can be seen without running its code."""
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return list(value)
     if isinstance(value, (dict, MappingProxyType)):
