@@ -26,9 +26,9 @@ from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
-from minidl.files.npz import located
+from minidl.files.atomic import check_suffix
 from minidl.optim.optimizer import Optimizer
-from minidl.training import checkpoint, faults, inputs
+from minidl.training import checkpoint, faults, inputs, snapshot
 from minidl.training.callbacks import Callback, Checkpoint
 from minidl.training.history import History, check_row
 from minidl.training.progress import progress
@@ -90,6 +90,7 @@ class Trainer:
         self.ranks = ranks(distributed, optimizer)
         self.stop, self._looping, self.history = False, False, History()
         self.interrupted: str | None = None
+        self._settings: snapshot.Settings | None = None  # what it was made with, in the latest fit
         self.dry_run, self.run = False, None  # type: bool, Run | None
         self._requests: list[
             tuple[Path, Any]
@@ -240,8 +241,8 @@ class Trainer:
             FitThreads(loader.batch_size),
             *progress(verbose if self.ranks.first else 0, epochs, len(loader)),
         ]
-        files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
-        found = self.ranks.share(lambda: checkpoint.found(resume, files, "fit: resume"))
+        files = [c.versions() for c in self.callbacks if isinstance(c, Checkpoint)]
+        found = self.ranks.share(lambda: checkpoint.find_checkpoint(resume, files, "fit: resume"))
 
         run = Run(
             loader,
@@ -253,30 +254,37 @@ class Trainer:
             found[0] if found else None,
         )
         run.distributed = self.ranks.size > 1
-        before, self.run = self.run, run
+        previous, self.run = (self.run, self._settings, self.history), run
+        before: dict[str, Any] = {}
         try:
+            self._settings = snapshot.Settings(self, None if found is None else self._settings)
             if found is not None:
-                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-        except Exception:
-            self.run = before
+                before = snapshot.restore(self, found[1], f"fit: resume: {found[0]}")
+        except BaseException:
+            self.run, self._settings, _ = previous
             raise
         self.stop, self.interrupted, self.dry_run = False, None, fast_dev_run
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
         try:
             with (
-                checkpoint.untouched(self, states, loader, drawn)
-                if fast_dev_run
-                else nullcontext(),
+                snapshot.restoring(self, states, loader, drawn) if fast_dev_run else nullcontext(),
                 signals(run),
             ):
-                self._loop(run, states, shown, validation, found)
+                self._loop(run, states, shown, validation, found, before)
                 self._write()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
+            previous = None if fast_dev_run else run, self._settings, self.history
+        except snapshot.Refused:
+            raise
+        except BaseException:
+            previous = None if fast_dev_run else run, self._settings, self.history
+            raise
         finally:
             self.ranks.left()
             self._looping, self._requests, self.interrupted = False, [], run.interrupted
-            self.run = None if fast_dev_run else run
+            self._settings.end(self)
+            self.run, self._settings, self.history = previous
         return self.history
 
     def _loop(
@@ -286,6 +294,7 @@ class Trainer:
         shown: list[Callback],
         validation: DataLoader | None,
         found: tuple[Path, dict[str, Any]] | None,
+        before: dict[str, Any],
     ) -> None:
         """Train epoch by epoch, from wherever the run is, and tell the callbacks."""
         callbacks, begun = [*shown, *self.callbacks], list[Callback]()
@@ -297,10 +306,9 @@ class Trainer:
             if (
                 found is not None
             ):  # again, as a callback may have drawn random numbers, or changed the model
-                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-                checkpoint.load_callback_states(self, found[1])
+                snapshot.restore(self, found[1], f"fit: resume: {found[0]}", before)
                 self.ranks.agree(self, run)
-            checkpoint.alike(self, states, run)
+            snapshot.broadcast_state(self, states, run)
             while run.epoch < run.epochs and not self.stop:
                 for callback in (
                     callbacks if run.fresh else shown
@@ -383,7 +391,7 @@ class Trainer:
     def _break_off(self, run: Run) -> None:
         """Note, and write where it is wanted, the state within an epoch that goes on only when it is resumed."""
         history = [dict(row) for row in self.history.rows]
-        run.cut = {"callbacks": checkpoint.callback_states(self), "history": history}
+        run.cut = {"callbacks": snapshot.callback_states(self), "history": history}
         self._request(run)
         self._write()
 
@@ -405,20 +413,20 @@ class Trainer:
                 print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
 
     def save(
-        self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None
+        self, path: str | os.PathLike[str], *, before_replace: Callable[[], None] | None = None
     ) -> None:
         """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
 
         It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and rate, the states of
         callbacks, hooks and schedules that have a ``state_dict()``, the history, the loader's order and position, and
         every random generator in the model, the loss, the metrics, the hooks and the callbacks. Called during a fit, by
-        a callback, it writes when the update in progress is made and all callbacks were told; ``aside`` is called
-        before the new file takes the old one's place.
+        a callback, it writes when the update in progress is made and all callbacks were told; ``before_replace`` is
+        called before the new file takes the old one's place.
 
         Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
         TypeError for a state that is more than numbers, text and arrays.
         """
-        self._requests.append((located(path, "Trainer.save", ".npz"), aside))
+        self._requests.append((check_suffix(path, "Trainer.save", ".npz"), before_replace))
         if not self._looping:
             self._write()
 
@@ -432,18 +440,23 @@ class Trainer:
             raise RuntimeError(
                 "Trainer.load: a fit is in progress; load before, or fit with resume="
             )
-        found = checkpoint.found(path, [], "Trainer.load")
-        self.run, tree = None, found[1] if found else {}
-        checkpoint.restore(self, tree, f"Trainer.load: {path}")
+        file = check_suffix(path, "Trainer.load", ".npz")
+        tree = checkpoint.read(file, "Trainer.load")
+        run, self.run = self.run, None
+        try:
+            snapshot.restore(self, tree, f"Trainer.load: {path}")
+        except BaseException:
+            self.run = run
+            raise
         self.history = History(tree["history"])
 
     def _write(self) -> None:
         """Write the checkpoints asked for, now that the state is whole."""
         wanted, self._requests = self._requests, []
         if wanted and self.writes:
-            tree = checkpoint.capture(self)
-            for path, aside in dict(wanted).items():
-                checkpoint.save(tree, path, aside)
+            tree = snapshot.capture(self)
+            for path, before_replace in dict(wanted).items():
+                checkpoint.save(tree, path, before_replace)
 
     def find_lr(
         self,
