@@ -123,9 +123,8 @@ def _step(
     for i, parent in enumerate(node.inputs or ()):
         if parent is None:
             continue
-        if type(parent) is Leaf:
-            if parent.stale:
-                raise RuntimeError(_stale(parent))
+        if type(parent) is Leaf and parent.stale:
+            raise RuntimeError(_stale(parent))
         if alive is not None and parent not in alive:
             continue
         if joined is not None:
