@@ -123,7 +123,7 @@ def _linear(r: Recording, node: Application, args: list[Any]) -> Any:
     return r.add("Add", product, b, like=node.output.dtype)
 
 
-# ---- shapes ------------------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------------------
 
 
 def _reshape(r: Recording, node: Application, args: list[Any]) -> Any:
@@ -218,7 +218,7 @@ def _bounds(i: slice) -> tuple[int, int, int]:
     return start, stop, step
 
 
-# ---- recurrent networks --------------------------------------------------------------------------------------
+# ---- recurrent networks --------------------------------------------------------------------------
 
 
 def _recurrent(operator: str, gates: Sequence[int], states: int) -> Rule:
