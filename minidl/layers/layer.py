@@ -2,7 +2,7 @@
 state.
 
 How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in
-its own file; weights whose input size is learned at first use are in linear.py.
+its own file; weights whose input size is learned at first use are in weighted.py.
 """
 
 from __future__ import annotations
