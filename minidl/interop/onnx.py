@@ -21,7 +21,7 @@ from minidl.autograd.node import Application, Node, Output
 from minidl.common import random
 from minidl.common.extras import install
 from minidl.files import atomic
-from minidl.interop.onnx_operators import RULES, SETTINGS
+from minidl.interop.onnx_operators import RULES, SETTINGS, Call
 from minidl.layers.layer import Layer
 
 __all__ = ["export"]
@@ -211,13 +211,10 @@ class Recording:
         function = node.function
         args = [self._name(p, a) for p, a in zip(node.inputs or (), node.args, strict=True)]
         rule = RULES.get(function)  # by the Function object: a user's may have the same name
-        names = (
-            rule(self, node, args)
-            if rule is not None and node.settings.keys() <= SETTINGS
-            else None
-        )
-        if names is not None:
-            return names
+        if rule is not None and node.settings.keys() <= SETTINGS:
+            names = rule(Call(self, node, args))
+            if names is not None:
+                return names
         if function.equals is not None:
             return self._compose(node, args)
         raise ValueError(f"onnx.export: {_refusal(node)}")
