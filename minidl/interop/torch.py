@@ -16,8 +16,8 @@ from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
 from minidl.layers.layer import Layer
-from minidl.layers.linear import Weighted
 from minidl.layers.tree import walk
+from minidl.layers.weighted import Weighted
 
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
 

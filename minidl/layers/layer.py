@@ -2,7 +2,7 @@
 state.
 
 How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in
-its own file; weights whose input size is learned at first use are in linear.py.
+its own file; weights whose input size is learned at first use are in weighted.py.
 """
 
 from __future__ import annotations
@@ -215,9 +215,11 @@ class Layer(Tree):
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        found = walk(self).found
-        own = [(name, value) for name, owner, value in found if owner is self is not value]
-        return nested(self, own)
+        parts = []
+        for name, owner, value in walk(self).found:
+            if owner is self and value is not self:
+                parts.append((name, value))
+        return nested(self, parts)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of ``summary()``."""
@@ -232,12 +234,14 @@ def detached(value: Any) -> Any:
     """A result, or each of a tuple of them, cut off from its graph; anything else as it is."""
     if isinstance(value, Variable) and value.creator is not None:
         return value.detach()
-    return tuple([detached(v) for v in value]) if type(value) is tuple else value
+    if type(value) is tuple:
+        return tuple([detached(part) for part in value])
+    return value
 
 
 def _place(device: Any, where: str) -> Any:
     """An array that stands for a device, which may be an array itself."""
-    if isinstance(device, str) or foreign(device) or isinstance(device, np.ndarray):
+    if isinstance(device, str | np.ndarray) or foreign(device):
         try:
             return home(device)
         except ValueError as error:
@@ -272,9 +276,9 @@ def _fitting(
     value: npt.NDArray[Any], shape: Shape | None, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """The value in the dtype wanted; ValueError for another shape, another kind or overflow."""
-    right_shape = shape is None or (
-        len(shape) == value.ndim and all(k in (None, n) for k, n in zip(shape, value.shape))
-    )
+    right_shape = shape is None or len(shape) == value.ndim
+    for wanted, n in zip(shape or (), value.shape):
+        right_shape = right_shape and wanted in (None, n)
     both_floating = value.dtype.kind == dtype.kind == "f"
     if not right_shape or not (value.dtype == dtype or both_floating):
         want = str(shape).replace("None", "?")

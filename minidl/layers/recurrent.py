@@ -19,7 +19,7 @@ from minidl.common.arrays import zeros
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
-from minidl.layers.linear import Weighted
+from minidl.layers.weighted import Weighted
 
 
 class Recurrent(Weighted):

@@ -61,8 +61,10 @@ class Tree(HintsMixin):
         Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a
         dict.
         """
-        found = self._walk().found
-        pairs = [(name, value) for name, _, value in found if isinstance(value, Parameter)]
+        pairs = []
+        for name, _, value in self._walk().found:
+            if isinstance(value, Parameter):
+                pairs.append((name, value))
         counts = Counter(name for name, _ in pairs)
         twice = [name for name, n in counts.items() if n > 1]
         if twice:
@@ -105,7 +107,8 @@ class Walk:
         """Whether all containers hold what they held."""
         for container, before in self.containers:
             now = container.values() if isinstance(container, dict) else container
-            if len(now) != len(before) or not all(map(is_, now, before)):
+            same = map(is_, now, before)
+            if len(now) != len(before) or not all(same):
                 return False
         return True
 
@@ -188,11 +191,12 @@ def _named(
 def _missed(root: Tree, new: Walk) -> Iterator[str]:
     """A sentence for each attribute in which something trainable is not found."""
     known = {id(value) for _, _, value in new.found}
-    held = [*new.others]
+    held = list(new.others)
     for name, _, layer in new.found:
         if isinstance(layer, Tree):
             start = f"{name}." if name else ""
-            held += [(f"{start}{key}", value) for key, value in _outside_dict(layer)]
+            for key, value in _outside_dict(layer):
+                held.append((f"{start}{key}", value))
     for name, value in held:
         thing = _trainable_in(value, known)
         if thing is None:
@@ -265,8 +269,10 @@ def _parts(value: Any) -> list[Any]:
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, FunctionType):
         return [*_cells(value), *(value.__defaults__ or ())]
-    slots = [part for cls in type(value).__mro__ for _, part in _in_slots(cls, value)]
-    return [*getattr(value, "__dict__", {}).values(), *slots]
+    parts = list(getattr(value, "__dict__", {}).values())
+    for cls in type(value).__mro__:
+        parts += [part for _, part in _in_slots(cls, value)]
+    return parts
 
 
 def _cells(function: FunctionType) -> Iterator[Any]:
