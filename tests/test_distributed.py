@@ -18,7 +18,7 @@ from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
 from minidl.distributed import ranks as distributed
 from minidl.distributed.ranks import AllReduce
-from tests.foreign import foreign, inner
+from tests.common.foreign import foreign, inner
 from tests.ranks import World
 
 ROOT = Path(__file__).parent.parent

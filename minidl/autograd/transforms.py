@@ -17,17 +17,16 @@ import numpy as np
 
 from minidl.autograd import engine
 from minidl.autograd.function import identity
-from minidl.autograd.modes import MODE, Switch, check_mode
+from minidl.autograd.modes import MODE, Switch, check_mode, current
 from minidl.autograd.node import next_number
-from minidl.autograd.protocols import as_array
-from minidl.autograd.variable import Variable, box, raw, seed_for
-from minidl.common.arrays import asarray, zeros
+from minidl.autograd.variable import LeftGraphError, Variable, box, seed_for
+from minidl.common.arrays import array_of, as_array, to_kind_of, zeros
 
 
 def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
     """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
-    watcher = MODE.get().watcher
-    return watcher.box if watcher is not None else box if graph else None
+    tracer = MODE.get().tracer
+    return tracer.box if tracer is not None else box if graph else None
 
 
 class Call:
@@ -38,10 +37,11 @@ class Call:
     ) -> None:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
-        self.keeps = MODE.get().recording
+        self.keeps = current().recording
         self.boxes = any(isinstance(a, Variable) and not getattr(a, "plain", False) for a in args)
         copies = list(args)
-        with Switch(recording=True, transforming=True):
+        self.left: list[str] = []  # how the function read values out of the graph
+        with Switch(recording=True, transforming=self.left):
             for n in argnums:
                 if not isinstance(n, int):
                     raise TypeError(f"{self.name}: argnum must be an int here, got {n!r}")
@@ -51,25 +51,48 @@ class Call:
                     )
                 copies[n] = self._copy(args[n], n)
             self.inputs: list[Variable] = [copies[n] for n in argnums]
-            self.y = self._checked(f(*copies, **(kwargs or {})))
+            self.y = self._checked(self._value(f, copies, kwargs or {}))
+        outer = current().transforming
+        if outer is not None:
+            outer += self.left
 
     def _copy(self, value: Any, n: int) -> Any:
         if isinstance(value, Variable) and value.requires_grad:
             return identity(value)
-        array = as_array(raw(value))
+        array = as_array(array_of(value), f"{self.name}: argument {n}")
         if array.dtype.kind != "f":
             raise TypeError(f"{self.name}: argument {n} must be floating, got {array.dtype}")
-        watcher = MODE.get().watcher
-        return Variable(array) if watcher is None else watcher.leaf(value)
+        tracer = MODE.get().tracer
+        return Variable(array) if tracer is None else tracer.leaf(value)
+
+    def _value(self, f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        try:
+            return f(*args, **kwargs)
+        except (
+            ValueError
+        ) as error:  # NumPy puts its own words over ours: "setting an array element"
+            if isinstance(error.__cause__, LeftGraphError):
+                ours = LeftGraphError(f"{self.name}: {error.__cause__}")
+                raise ours.with_traceback(error.__traceback__) from None
+            raise
 
     def _checked(self, y: Any) -> Variable:
-        if isinstance(y, Variable) and y.dtype.kind == "f":
-            return y
+        """The result as a Variable; a floating constant, whatever its type, is one without a graph."""
         if type(y) in (int, float):
-            return box(np.float64(y), None)
-        raise TypeError(
-            f"{self.name}: the function gave {type(y).__name__}, no floating Variable: it left the graph"
-        )
+            y = np.float64(y)
+        if getattr(getattr(y, "dtype", None), "kind", "") != "f":
+            raise TypeError(
+                f"{self.name}: want a floating result, got {_described(y)}: it has no derivative"
+            )
+        if isinstance(y, Variable):
+            return y
+        if self.left:
+            how = self.left[-1]
+            raise TypeError(
+                f"{self.name}: the function gave {_described(y)}, no Variable, and read {how} of one: "
+                "it left the graph; compute with the Variable itself"
+            )
+        return box(as_array(y), None)
 
     def scalar(self) -> Call:
         """Insist on one element."""
@@ -94,8 +117,8 @@ class Call:
         """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
         if self.boxes or (self.keeps and value.requires_grad and self.outside):
             return value if self.keeps else value.detach()
-        watcher = MODE.get().watcher
-        return value._raw if watcher is None else watcher.as_plain(value)
+        tracer = MODE.get().tracer
+        return value._raw if tracer is None else tracer.as_plain(value)
 
     def pull(self, gradient: Any = None) -> list[Any]:
         """Gradients for the copies, zeros where the output does not depend on one."""
@@ -113,6 +136,10 @@ class Call:
         return [
             g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs
         ]
+
+
+def _described(y: Any) -> str:
+    return f"{type(y).__name__} of dtype {y.dtype}" if hasattr(y, "dtype") else type(y).__name__
 
 
 def _argnums(argnum: int | Sequence[int]) -> Sequence[int]:
@@ -182,7 +209,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
     for x, v in zip(call.inputs, tangents, strict=True):
-        if (shape := as_array(v).shape) != x.shape:
+        if (shape := as_array(v, "jvp").shape) != x.shape:
             raise ValueError(f"jvp: a tangent has shape {shape}, want {x.shape}")
 
     def pulled(u: Variable) -> Any:
@@ -195,7 +222,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
     [result] = Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,)).pull()
     keep = any(isinstance(v, Variable) for v in (*args, *tangents)) or (call.keeps and call.outside)
-    return call.out(call.y), result if keep else raw(result)
+    return call.out(call.y), result if keep else array_of(result)
 
 
 def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
@@ -211,7 +238,7 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     def matrix(*args: Any, **kwargs: Any) -> Any:
         call = Call("jacobian", f, args, (argnum,), kwargs)
         y, x = call.y, call.inputs[0]
-        basis = asarray(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
+        basis = to_kind_of(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
         rows = [call.pull(basis[i])[0] for i in range(y.size)]
         return (
             np.stack(rows).reshape(y.shape + x.shape)
@@ -244,7 +271,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def product(x: Any, v: Any, *args: Any) -> Any:
-        v, shape = as_array(v), as_array(x).shape
+        v, shape = as_array(v, "hvp"), as_array(x, "hvp").shape
         if v.shape != shape:
             raise ValueError(f"hvp: the vector has shape {v.shape}, want {shape}")
         return grad(lambda z, *rest: (grad(f)(z, *rest) * v).sum())(x, *args)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from minidl.autograd.variable import Variable
 from minidl.common import random
-from minidl.common.arrays import asarray, foreign
+from minidl.common.arrays import as_array, refuse_masked_parts, to_kind_of
 
 
 class DataLoader:
@@ -147,7 +147,7 @@ class DataLoader:
                 self._given = i + 1
             yield tuple(
                 [
-                    array[part if order is None else asarray(order[part], array)]
+                    array[part if order is None else to_kind_of(order[part], array)]
                     for array in self.arrays
                 ]
             )
@@ -213,16 +213,18 @@ class DataLoader:
         return f"DataLoader({self.size} samples, {', '.join(settings)})"
 
 
-def _as_samples(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def _as_samples(array: Any, name: str) -> Any:
     if isinstance(array, Variable):
         raise TypeError(
             f"{name} is a Variable, wanted a plain array: batches are constants; pass its .data"
         )
     try:
-        result: Any = array if foreign(array) else np.asarray(array)
-    except (
-        ValueError
-    ) as error:  # NumPy's message for a ragged list does not say which argument it was
+        if isinstance(array, list):  # it may be of text, which as_array refuses
+            refuse_masked_parts(array)
+            result: Any = np.asarray(array)
+        else:
+            result = as_array(array, name)
+    except ValueError as error:  # NumPy's message for a ragged list does not say which it was
         raise ValueError(f"{name} is no array: {error}") from error
     if result.dtype == object:
         raise TypeError(f"{name} has dtype object, wanted numbers: got a {type(array).__name__}")
@@ -230,7 +232,7 @@ def _as_samples(array: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
         raise ValueError(
             f"{name} has no axis of samples: got a {type(array).__name__}, wanted an array"
         )
-    return result  # type: ignore[no-any-return]  # it may be another library's array
+    return result
 
 
 def _integer(name: str, value: int, least: int) -> int:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import asarray, foreign, host
+from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.common.checks import count
 from minidl.optim.optimizer import Gradients
 
@@ -86,8 +86,8 @@ class AllReduce:
         self._mine[n:] = tail
         self.comm.Allreduce(self._mine, self._sums)
         samples, *numbers = self._sums[n:].real.tolist()
-        if foreign(flat):
-            flat[...] = asarray(self._sums[:n] / samples, flat)
+        if is_foreign(flat):
+            flat[...] = to_kind_of(self._sums[:n] / samples, flat)
         else:
             np.divide(self._sums[:n], samples, out=flat, casting="same_kind")
         self.extra, given = numbers[: len(self.extra)], numbers[len(self.extra) :]
@@ -244,7 +244,7 @@ def broadcast(params: Iterable[Variable], comm: Any = None) -> None:
     comm = world() if comm is None else comm
     params = list(params)
     for p, value in zip(params, comm.bcast([host(p.data) for p in params])):
-        p.data = asarray(value.copy(), p)
+        p.data = to_kind_of(value.copy(), p)
 
 
 def checksum(params: Iterable[Variable]) -> tuple[int, int]:

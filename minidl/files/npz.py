@@ -20,7 +20,6 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.variable import raw
 from minidl.common.arrays import host
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         raise TypeError(
             f"save: want a layer, an optimizer or a dict of arrays, got {type(obj).__name__}"
         )
-    arrays = {name: np.asarray(host(raw(value))) for name, value in state.items()}
+    arrays = {name: np.asarray(host(value)) for name, value in state.items()}
     for name, array in arrays.items():
         if not isinstance(name, str) or array.dtype.kind not in "biufcSUmM":
             raise TypeError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 from minidl.functions.elementwise import multiply
 
 # fmt: off
@@ -68,7 +68,7 @@ def dot(a: Any, b: Any) -> Any:
     >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     np.float64(11.0)
     """
-    axes = as_array(a).ndim, as_array(b).ndim
+    axes = as_array(a, "dot").ndim, as_array(b, "dot").ndim
     if 0 in axes:
         return multiply(a, b)
     if max(axes) > 2:

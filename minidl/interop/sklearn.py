@@ -196,7 +196,7 @@ class _MLP(BaseEstimator):
                     if w.grad is not None:
                         w.grad.data[...] += decay * w.data
                 optimizer.update()
-                total += float(loss) * min(size, n - i)
+                total += loss.item() * min(size, n - i)
             if not math.isfinite(total):
                 hint = "lower learning_rate_init, or scale X, as by make_pipeline(StandardScaler(), ..)"
                 raise ValueError(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable, no_grad, test_mode
 from minidl.common import random
-from minidl.common.arrays import asarray, home, host
+from minidl.common.arrays import home, host, to_kind_of
 from minidl.common.hints import LAYER_WORDS, HintsMixin
 from minidl.common.html import card, table
 
@@ -167,7 +167,7 @@ class Layer(HintsMixin):
         for p in self.parameters():
             p.cleargrad()
             if not p.lazy:
-                p.data = asarray(p.data, like)
+                p.data = to_kind_of(p.data, like)
         return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
@@ -226,7 +226,7 @@ class Layer(HintsMixin):
             )
         for p, attribute, value in new:
             p.name = attribute if p.lazy else p.name
-            p.data = value if p.lazy else asarray(value, p)
+            p.data = value if p.lazy else to_kind_of(value, p)
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.

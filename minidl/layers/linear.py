@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter, Variable
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import asarray, kind
+from minidl.common.arrays import as_array, kind_of, to_kind_of
 from minidl.layers.initializers import normal_over_sqrt_in
 from minidl.layers.layer import Layer, floating
 
@@ -80,9 +79,13 @@ class Weighted(Layer):
                 drawn = normal_over_sqrt_in(
                     tuple(n or in_features for n in shape), self.dtype, self.rng
                 )
-                weight.data, weight.name = asarray(drawn, like), name
-        if self.b is not None and kind(self.b) is np.ndarray is not kind(like) and like is not None:
-            self.b.data = asarray(self.b.data, like)
+                weight.data, weight.name = to_kind_of(drawn, like), name
+        if (
+            self.b is not None
+            and kind_of(self.b) is np.ndarray is not kind_of(like)
+            and like is not None
+        ):
+            self.b.data = to_kind_of(self.b.data, like)
 
     @property
     def in_features(self) -> int | None:
@@ -92,7 +95,7 @@ class Weighted(Layer):
 
     def _checked(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
-        x = x if hasattr(x, "dtype") else as_array(x)
+        x = as_array(x, self)
         if not _lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.variable import Parameter, Variable, raw
+from minidl.autograd.variable import Parameter, Variable
 from minidl.common import random
-from minidl.common.arrays import asarray, foreign, host
+from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.distributed import AllReduce
 from minidl.files.npz import load_npz, located, save_npz
 from minidl.layers.layer import Layer, detached
@@ -97,7 +97,7 @@ def newest(paths: Iterable[Path], where: str) -> tuple[Path, dict[str, Any]] | N
 
 def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     """The value in JSON's terms, its arrays in ``arrays`` under the names of their places."""
-    if isinstance(value, np.ndarray | np.generic | Variable) or foreign(value):
+    if isinstance(value, np.ndarray | np.generic | Variable) or is_foreign(value):
         kind = (
             "scalar"
             if isinstance(value, np.generic)
@@ -107,7 +107,7 @@ def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         )
         while name in arrays:
             name += "'"
-        arrays[name] = np.asarray(host(raw(value)))
+        arrays[name] = np.asarray(host(value))
         if arrays[name].dtype.kind in "OV":
             raise TypeError(f"Trainer.save: {name} is an array of objects, wanted numbers")
         return {kind: name}
@@ -181,7 +181,7 @@ def load_model_state(trainer: Trainer, state: Mapping[str, Any]) -> None:
     if hasattr(model, "load_state_dict"):
         model.load_state_dict(state["parameters"])
     for p, value in zip(others, state["others"]):
-        p.data = asarray(value.copy(), p)
+        p.data = to_kind_of(value.copy(), p)
     for p, trained in zip(_parameters(trainer), state["trained"], strict=True):
         if p.requires_grad != trained:
             p.requires_grad = trained
@@ -205,9 +205,9 @@ def _beside(value: Any, model: Any) -> Any:
     """What a layer carries, as arrays of the kind of the model's parameters; numbers as they are."""
     if isinstance(value, tuple):
         return tuple([_beside(part, model) for part in value])
-    like = next(filter(foreign, [p for p in _layers(model)[0].parameters() if not p.lazy]), None)
+    like = next(filter(is_foreign, [p for p in _layers(model)[0].parameters() if not p.lazy]), None)
     found = isinstance(value, Variable) and like is not None
-    return Variable(asarray(value, like), requires_grad=False) if found else value
+    return Variable(to_kind_of(value, like), requires_grad=False) if found else value
 
 
 def _layers(model: Any) -> list[Layer]:

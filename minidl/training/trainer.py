@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.variable import Variable, raw
+from minidl.autograd.variable import Variable
 from minidl.common import random
+from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
 from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
@@ -464,7 +465,9 @@ class Trainer:
             ):
                 prediction = states.forward(x, f"{where}: ")
                 loss = self.loss(prediction, t)
-                means.add(loader.samples(i), inputs.figures(self.metrics, loss, raw(prediction), t))
+                means.add(
+                    loader.samples(i), inputs.figures(self.metrics, loss, array_of(prediction), t)
+                )
                 if run is not None and run.signalled is not None:
                     break
         self.ranks.total(means, run)
@@ -477,4 +480,6 @@ class Trainer:
         """
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with states.evaluation("predict", loader):
-            return np.concatenate([raw(states.forward(batch, "predict: ")) for (batch,) in loader])
+            return np.concatenate(
+                [array_of(states.forward(batch, "predict: ")) for (batch,) in loader]
+            )

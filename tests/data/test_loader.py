@@ -181,7 +181,7 @@ def test_repr() -> None:
         ((3.0,), {}, ValueError, "array 0 has no axis of samples: got a float"),
         (([1], [[1], [2, 3]]), {}, ValueError, "array 1 is no array"),
         (([1], [None]), {}, TypeError, "array 1 has dtype object"),
-        (([1], {"a": 1}), {}, TypeError, "array 1 has dtype object, wanted numbers: got a dict"),
+        (([1], {"a": 1}), {}, TypeError, "array 1: want real numbers, got dtype object of dict"),
         (([1, 2],), {"batch_size": 0}, ValueError, "batch_size=0, wanted at least 1"),
         (([1, 2],), {"batch_size": -3}, ValueError, "batch_size=-3"),
         (([1, 2],), {"batch_size": True}, TypeError, "batch_size=True, wanted an int"),
