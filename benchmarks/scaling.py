@@ -163,7 +163,7 @@ def measured(ranks: int, seconds: float, rounds: int) -> dict[str, Any]:
     beside = Path(sys.executable).with_name("mpiexec")
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
     if mpiexec is None:
-        sys.exit('there is no mpiexec: pip install "minidl[mpi]"')
+        sys.exit("there is no mpiexec: in minidl's folder run: pip install '.[mpi]'")
     command = [
         mpiexec,
         "-n",

@@ -1,8 +1,13 @@
-"""minidl: a small deep-learning framework on NumPy, fast on small models and readable in an afternoon."""
+"""minidl: a small deep-learning framework on NumPy, fast on small models and made to be read.
 
+Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six folders that
+most users need: autograd, functions, layers, optim, data, training. What stands around them is optional.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from minidl import callbacks, datasets, functions, graph, layers, optim
+from minidl import callbacks, datasets, functions, layers, optim
 from minidl.autograd import (
     Parameter,
     Variable,
@@ -20,14 +25,18 @@ from minidl.autograd import (
     value_and_grad,
     vjp,
 )
+from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
 from minidl.files.npz import load, save
 from minidl.random import seed
 from minidl.training import History, Trainer
 
 if TYPE_CHECKING:
-    from minidl.compiler import compile, set_num_threads
+    from minidl import distributed, graph, initializers, onnx, sklearn  # noqa: F401
+    from minidl.compiler import compile
     from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
+
+__version__ = "0.1.0"  # the one place; pyproject.toml reads it here
 
 __all__ = [
     "DataLoader",
@@ -40,6 +49,7 @@ __all__ = [
     "datasets",
     "detect_anomaly",
     "differentiable",
+    "distributed",
     "from_dlpack",
     "functions",
     "grad",
@@ -48,12 +58,14 @@ __all__ = [
     "graph",
     "hessian",
     "hvp",
+    "initializers",
     "jacobian",
     "jvp",
     "layers",
     "load",
     "load_torch_state_dict",
     "no_grad",
+    "onnx",
     "optim",
     "save",
     "seed",
@@ -64,15 +76,28 @@ __all__ = [
     "vjp",
 ]
 
+# What few programs need is imported when it is asked for: these modules, and the functions of others.
+_MODULES = ("distributed", "graph", "initializers", "onnx", "sklearn")
+_HOMES = {
+    "compile": "minidl.compiler",
+    "from_dlpack": "minidl.interop.torch",
+    "load_torch_state_dict": "minidl.interop.torch",
+    "torch_state_dict": "minidl.interop.torch",
+}
 
-def __getattr__(name: str) -> Any:
-    """What few programs need is imported when it is asked for."""
-    if name in ("from_dlpack", "load_torch_state_dict", "torch_state_dict"):
-        from minidl.interop import torch
 
-        return getattr(torch, name)
-    if name in ("compile", "set_num_threads"):
-        from minidl import compiler
+def __dir__() -> list[str]:
+    """What completion shows: the public names; `import *` leaves out scikit-learn, which takes a second."""
+    return [*__all__, "sklearn", "__version__"]
 
-        return getattr(compiler, name)
-    raise AttributeError(f"module 'minidl' has no attribute {name!r}")
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"minidl.{name}")
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        from minidl.common import hints, words
+
+        raise hints.missing("minidl", name, words.MINIDL)

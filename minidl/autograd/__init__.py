@@ -38,3 +38,8 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -1,12 +1,12 @@
 """How others see a Variable: libraries that share its memory by DLPack, notebooks that show a card.
 
-Nothing here computes. The graph's picture is minidl.graph's, which sets ``DisplayMixin.drawing``.
+Nothing here computes. The graph's picture is drawn by minidl.interop.graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,6 @@ class DisplayMixin:
     """What Variable, the one class made from it, is to others."""
 
     __slots__ = ()
-    drawing: ClassVar[Callable[[Any], str]] = staticmethod(
-        lambda result: ""
-    )  # SVG of its graph, or nothing
 
     def __dlpack__(self: Any, **settings: Any) -> Any:
         """The memory of a Variable that requires no gradient, shared; BufferError for one that does."""
@@ -50,5 +47,11 @@ class DisplayMixin:
         return card(
             title,
             " · ".join(filter(None, facts)),
-            body + (self.drawing(self) if self.creator else ""),
+            body + (_drawing(self) if self.creator else ""),
         )
+
+
+def _drawing(result: Any) -> str:
+    """SVG of the graph behind a result, or nothing. Few programs show one: imported when needed."""
+    svg: str = import_module("minidl.interop.graph").notebook_drawing(result)
+    return svg

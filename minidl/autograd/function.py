@@ -50,11 +50,14 @@ class Function:
         self.fresh = False
         self.static: int | None = None
         self.equals: Callable[..., Any] | None = None
+        self.general: Callable[..., Any] | None = None  # see differentiable
         self.arity = len(rules) if rules else None
         self.derived = bool(rules) or joint is not None
         self.nin = forward.nin if isinstance(forward, np.ufunc) else None
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
+        self.most = self.nin or len(self.names)  # arguments by place
+        self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
         self.__name__ = name
         self.__wrapped__ = forward
         own = forward.__doc__ if code else None
@@ -64,6 +67,10 @@ class Function:
         if self.nin is not None and len(inputs) != self.nin:
             # One more would be taken for NumPy's out=.
             raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
+        if self.general is not None and (
+            len(inputs) > self.most or not settings.keys() <= self.keywords
+        ):
+            return self.general(*inputs, **settings)
         if settings:
             if self.derived:
                 inputs, settings = self._bind(inputs, settings)
@@ -271,7 +278,7 @@ def _operand(function: Function, x: Any, place: int, inputs: tuple[Any, ...]) ->
         if type(x) is list or (type(x) is tuple and place < (function.arity or 0)):
             like = next(filter(is_foreign, inputs), None)
             if like is None:
-                return as_array(x) if is_data else np.asarray(x)
+                return as_array(x) if is_data else list(x)  # a copy: it may be changed later
             return to_kind_of(x, like) if is_data else tuple(x)
         if function.arity is not None and is_data:
             return as_operand(x)
@@ -319,6 +326,7 @@ def differentiable(
     joint: Rule | None = None,
     saves: bool = False,
     equals: Callable[..., Any] | None = None,
+    general: Callable[..., Any] | None = None,
     name: str | None = None,
     replaces: Sequence[Callable[..., Any]] = (),
     view: bool = False,
@@ -342,6 +350,8 @@ def differentiable(
             is to build a graph, ``saved`` is None, and the rule computes it anew, unless there is ``equals``.
         equals: the plain composition a fused function is equal to; second derivatives go through it, and arrays that
             are not NumPy's.
+        general: called instead if there are arguments that the rules do not know (``where=``, ``dtype=``): a
+            composition (see composition.py) that takes all.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
         view: advanced, for ``minidl.compile`` alone: the results are views of the first argument.
@@ -358,8 +368,11 @@ def differentiable(
     """
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
-    function.saves, function.equals = saves, equals
+    function.saves, function.equals, function.general = saves, equals, general
     function.view, function.fresh, function.static = view, fresh, static
+    if general is not None:
+        function.__wrapped__ = general
+        function.__doc__ = general.__doc__ or function.__doc__
     function.__module__ = sys._getframe(1).f_globals[
         "__name__"
     ]  # where pickle finds it, as for a namedtuple

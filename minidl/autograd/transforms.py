@@ -2,14 +2,16 @@
 
 Each is a few lines on the one engine. They never touch ``.grad``; the walk itself is in engine.py.
 
-A transform differentiates its own fresh copies of the arguments, so that levels nest. It returns
-arrays, unless an argument is a Variable or the function closes over something that requires a gradient
-(a model's parameters, an outer transform's argument): then it keeps the graph and returns Variables.
+Arguments and results are arrays, or nested dicts, lists and tuples of them (pytrees); a list of
+numbers is an array. A transform differentiates its own fresh copies of the arguments, so that levels
+nest. It returns arrays, unless an argument is a Variable or the function closes over something that
+requires a gradient (a model's parameters, an outer transform's argument): then it keeps the graph and
+returns Variables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +23,18 @@ from minidl.autograd.modes import MODE, Switch, check_mode, current
 from minidl.autograd.node import next_number
 from minidl.autograd.variable import LeftGraphError, Variable, box, seed_for
 from minidl.common.arrays import array_of, as_array, to_kind_of, zeros
+from minidl.common.pytree import (
+    LEAF,
+    Structure,
+    describe,
+    flatten,
+    leaves_like,
+    map_leaves,
+    paths,
+    unflatten,
+)
+
+Argnum = int | Sequence[int]
 
 
 def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
@@ -29,154 +43,240 @@ def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
     return tracer.box if tracer is not None else box if graph else None
 
 
+def _is_numbers(value: Any) -> bool:
+    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in NumPy."""
+    if type(value) is not list or not value:
+        return False
+    return all(isinstance(x, (int, float, np.number)) or _is_numbers(x) for x in value)
+
+
+def _is_boxed(value: Any) -> bool:
+    return isinstance(value, Variable) and not getattr(value, "plain", False)
+
+
 class Call:
-    """One call of a function on fresh copies of its arguments, and the gradients of its output."""
+    """One call of a function on fresh copies of its arguments, and the gradients of its outputs.
+
+    ``inputs`` and ``ys`` are the leaves of the differentiated arguments and of the result, in order.
+    """
 
     def __init__(
-        self, name: str, f: Any, args: Sequence[Any], argnums: Sequence[int], kwargs: Any = None
+        self,
+        name: str,
+        f: Any,
+        args: Sequence[Any],
+        argnums: Sequence[int],
+        kwargs: Any = None,
+        has_aux: bool = False,
     ) -> None:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = current().recording
-        self.boxes = any(isinstance(a, Variable) and not getattr(a, "plain", False) for a in args)
+        self.boxes = any(map(_is_boxed, flatten(list(args))[0]))
+        places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
         with Switch(recording=True, transforming=self.left):
-            for n in argnums:
-                if not isinstance(n, int):
-                    raise TypeError(f"{self.name}: argnum must be an int here, got {n!r}")
-                if not -len(args) <= n < len(args):
-                    raise TypeError(
-                        f"{self.name}: argnum {n}, but the call has {len(args)} arguments"
-                    )
-                copies[n] = self._copy(args[n], n)
-            self.inputs: list[Variable] = [copies[n] for n in argnums]
-            self.y = self._checked(self._value(f, copies, kwargs or {}))
+            for n in set(places):
+                copies[n] = self._copy_tree(args[n], n)
+            result = self._call(f, copies, kwargs or {})
         outer = current().transforming
         if outer is not None:
             outer += self.left
+        self.inputs: list[Variable]
+        self.inputs, self.structure = flatten([copies[n] for n in places])
+        self.aux: Any = None
+        if has_aux:
+            result, self.aux = self._pair(result)
+        leaves, self.y_structure = flatten(result)
+        self.ys = [self._checked(i, y) for i, y in enumerate(leaves)]
 
-    def _copy(self, value: Any, n: int) -> Any:
+    def _place(self, n: Any, count: int) -> int:
+        if not isinstance(n, int):
+            raise TypeError(f"{self.name}: argnum must be an int here, got {n!r}")
+        if not -count <= n < count:
+            raise TypeError(f"{self.name}: argnum {n}, but the call has {count} arguments")
+        return n % count
+
+    def _copy_tree(self, tree: Any, n: int) -> Any:
+        leaves, structure = flatten(tree, is_leaf=_is_numbers)
+        copies = []
+        for i, leaf in enumerate(leaves):
+            if not isinstance(leaf, Variable) or not leaf.requires_grad:
+                kind = as_array(array_of(leaf), self.name).dtype
+                if kind.kind != "f":
+                    place = paths(structure, f"argument {n}")[i]
+                    raise TypeError(f"{self.name}: {place} must be floating, got {kind}")
+            copies.append(self._copy(leaf))
+        return unflatten(structure, copies)
+
+    def _copy(self, value: Any) -> Any:
         if isinstance(value, Variable) and value.requires_grad:
             return identity(value)
-        array = as_array(array_of(value), f"{self.name}: argument {n}")
-        if array.dtype.kind != "f":
-            raise TypeError(f"{self.name}: argument {n} must be floating, got {array.dtype}")
         tracer = MODE.get().tracer
-        return Variable(array) if tracer is None else tracer.leaf(value)
+        return Variable(as_array(array_of(value))) if tracer is None else tracer.leaf(value)
 
-    def _value(self, f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def _call(self, f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         try:
             return f(*args, **kwargs)
-        except (
-            ValueError
-        ) as error:  # NumPy puts its own words over ours: "setting an array element"
+        except ValueError as error:
+            # In `a[i] = x` NumPy puts its own words, of a sequence, over ours.
             if isinstance(error.__cause__, LeftGraphError):
                 ours = LeftGraphError(f"{self.name}: {error.__cause__}")
                 raise ours.with_traceback(error.__traceback__) from None
             raise
 
-    def _checked(self, y: Any) -> Variable:
-        """The result as a Variable; a floating constant, whatever its type, is one without a graph."""
+    def _pair(self, result: Any) -> tuple[Any, Any]:
+        if isinstance(result, (tuple, list)) and len(result) == 2:
+            return result[0], result[1]
+        raise TypeError(
+            f"{self.name}: has_aux=True wants (result, aux), got {type(result).__name__}"
+        )
+
+    def _checked(self, i: int, y: Any) -> Variable:
+        """A result as a Variable; a floating constant, whatever its type, is one without a graph."""
         if type(y) in (int, float):
             y = np.float64(y)
         if getattr(getattr(y, "dtype", None), "kind", "") != "f":
-            raise TypeError(
-                f"{self.name}: want a floating result, got {_described(y)}: it has no derivative"
-            )
+            raise TypeError(f"{self.name}: want a floating result, got {self._described(i, y)}")
         if isinstance(y, Variable):
             return y
         if self.left:
-            how = self.left[-1]
             raise TypeError(
-                f"{self.name}: the function gave {_described(y)}, no Variable, and read {how} of one: "
-                "it left the graph; compute with the Variable itself"
+                f"{self.name}: {self._described(i, y)}, no Variable, and {self.left[-1]} of one was read: "
+                "the result left the graph; compute with the Variable itself"
             )
         return box(as_array(y), None)
 
+    def _described(self, i: int, y: Any) -> str:
+        place = paths(self.y_structure, "the function's result")[i]
+        dtype = f" of dtype {y.dtype}" if hasattr(y, "dtype") else ""
+        return f"{place}, {type(y).__name__}{dtype}"
+
     def scalar(self) -> Call:
         """Insist on one element."""
-        if self.y.size != 1:
-            raise ValueError(f"{self.name}: want a scalar result, got shape {self.y.shape}")
+        if self.y_structure != LEAF:
+            got = describe(self.y_structure)
+            raise ValueError(f"{self.name}: want a scalar result, got {got}")
+        if self.ys[0].size != 1:
+            raise ValueError(f"{self.name}: want a scalar result, got shape {self.ys[0].shape}")
         return self
 
     @cached_property
     def outside(self) -> bool:
-        """Whether the output depends on something that requires a gradient other than our copies."""
-        if self.y._node is None:
+        """Whether the outputs depend on something that requires a gradient other than our copies."""
+        return self._reaches_outside(self.ys)
+
+    def _reaches_outside(self, results: Iterable[Variable]) -> bool:
+        roots = {y._node: None for y in results if y._node is not None}
+        if not roots:
             return False
         own = {x._node for x in self.inputs}
-        applications, leaves = engine.reach({self.y._node: None}, self.since)
+        applications, leaves = engine.reach(roots, self.since)
         nodes = [p for a in applications for p in a.inputs or () if p is not None] + leaves
         # What is newer than the call was made inside it, such as the copies of a transform within.
         return any(x.creator for x in self.inputs) or any(
             n.number < self.since and n not in own for n in nodes
         )
 
-    def out(self, value: Variable) -> Any:
+    def _result(self, value: Variable, outside: bool) -> Any:
         """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
-        if self.boxes or (self.keeps and value.requires_grad and self.outside):
+        if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
         tracer = MODE.get().tracer
         return value._raw if tracer is None else tracer.as_plain(value)
 
-    def pull(self, gradient: Any = None) -> list[Any]:
-        """Gradients for the copies, zeros where the output does not depend on one."""
-        seed = seed_for(self.y, gradient, self.name)
-        graph = self.keeps and (seed.requires_grad or self.outside)
-        found: dict[Any, Any] = {}
-        if self.y._node is not None:
-            targets = {x._node for x in self.inputs if x._node is not None}
-            boxing = _boxer(graph)
-            seeds = {self.y._node: seed if boxing else seed._raw}
-            found = engine.walk(seeds, boxing, targets=targets, since=self.since)
-            if boxing and not graph:
-                found = {node: g.detach() for node, g in found.items()}
+    def value(self) -> Any:
+        """The function's result, without aux."""
+        return unflatten(self.y_structure, [self._result(y, self.outside) for y in self.ys])
+
+    def aux_value(self) -> Any:
+        """What the function gave besides, its Variables as results are."""
+        return map_leaves(
+            lambda x: self._result(x, self._reaches_outside([x])) if isinstance(x, Variable) else x,
+            self.aux,
+        )
+
+    def pull(self, seeds: Sequence[Any] = (None,)) -> list[Any]:
+        """Gradients for the inputs from one seed for each output (None: ones); zeros where none reaches."""
+        checked = [seed_for(y, seed, self.name) for y, seed in zip(self.ys, seeds, strict=True)]
+        return self.pull_some(list(zip(self.ys, checked, strict=True)))
+
+    def pull_some(self, pairs: list[tuple[Variable, Variable]]) -> list[Any]:
+        """Gradients for the inputs from pairs of an output and its seed."""
+        graph = self.keeps and (self.outside or any(seed.requires_grad for _, seed in pairs))
+        boxing = _boxer(graph)
+        start: dict[Any, Any] = {}
+        for y, seed in pairs:
+            if y._node is not None:
+                g = seed if boxing else seed._raw
+                start[y._node] = start[y._node] + g if y._node in start else g
+        targets = {x._node for x in self.inputs if x._node is not None}
+        found = engine.walk(start, boxing, targets=targets, since=self.since) if start else {}
+        if boxing and not graph:
+            found = {node: g.detach() for node, g in found.items()}
         gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in self.inputs]
         return [
             g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs
         ]
 
+    def arguments(self, leaves: list[Any], argnum: Argnum) -> Any:
+        """Leaves as the differentiated arguments: one tree for an int, a tuple of trees for several."""
+        trees = unflatten(self.structure, leaves)
+        return trees[0] if isinstance(argnum, int) else tuple(trees)
 
-def _described(y: Any) -> str:
-    return f"{type(y).__name__} of dtype {y.dtype}" if hasattr(y, "dtype") else type(y).__name__
 
-
-def _argnums(argnum: int | Sequence[int]) -> Sequence[int]:
+def _argnums(argnum: Argnum) -> Sequence[int]:
     return (argnum,) if isinstance(argnum, int) else tuple(argnum)
 
 
-def _select(results: list[Any], argnum: int | Sequence[int]) -> Any:
-    return results[0] if isinstance(argnum, int) else tuple(results)
+def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]) -> list[Any]:
+    """The leaves of a tree of directions as arrays, if it has this structure and these shapes."""
+    leaves = [as_array(v) for v in leaves_like(structure, tree, name)]
+    for place, leaf, want in zip(paths(structure, name), leaves, shapes, strict=True):
+        if leaf.shape != want:
+            raise ValueError(f"{place} has shape {leaf.shape}, want {want}")
+    return leaves
 
 
-def value_and_grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``; the rest as ``grad``.
+
+    With ``has_aux`` it gives ``((value, aux), gradient)``.
 
     >>> value_and_grad(lambda x: (x * x).sum())([1.0, 2.0])
     (np.float64(5.0), array([2., 4.]))
     """
 
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        call = Call("value_and_grad", f, args, _argnums(argnum), kwargs).scalar()
-        return call.out(call.y), _select(call.pull(), argnum)
+        call = Call("value_and_grad", f, args, _argnums(argnum), kwargs, has_aux).scalar()
+        value = (call.value(), call.aux_value()) if has_aux else call.value()
+        return value, call.arguments(call.pull(), argnum)
 
     return both
 
 
-def grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
-    ``argnum`` says for which argument; a tuple of them gives a tuple of gradients.
+    ``argnum`` says for which argument; a tuple of them gives a tuple of gradients. An argument may be
+    a nested dict, list or tuple of arrays: so is its gradient. With ``has_aux`` the function gives
+    ``(value, aux)``, and this one ``(gradient, aux)``.
 
     Raises TypeError if such an argument is not floating or ``f`` left the graph, ValueError if it gives no scalar.
 
     >>> grad(lambda x: x * grad(lambda y: x * y)(x))(3.0)
     np.float64(6.0)
+    >>> grad(lambda p: p["w"] * p["b"] ** 2)({"w": 3.0, "b": 1.0})
+    {'w': np.float64(1.0), 'b': np.float64(6.0)}
     """
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        return _select(Call("grad", f, args, _argnums(argnum), kwargs).scalar().pull(), argnum)
+        call = Call("grad", f, args, _argnums(argnum), kwargs, has_aux).scalar()
+        result = call.arguments(call.pull(), argnum)
+        return (result, call.aux_value()) if has_aux else result
 
     return gradient
 
@@ -184,12 +284,19 @@ def grad(f: Callable[..., Any], argnum: int | Sequence[int] = 0) -> Callable[...
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """``f(*args)`` and its pull-back: ``pull(g)`` is a tuple, ``g`` (of y's shape) times each argument's Jacobian.
 
+    Where ``f`` gives a nested dict, list or tuple of arrays, so is ``g``.
+
     >>> y, pull = vjp(lambda x: x * x, [1.0, 2.0])
     >>> pull([1.0, 10.0])
     (array([ 2., 40.]),)
     """
     call = Call("vjp", f, args, range(len(args)))
-    return call.out(call.y), lambda gradient: tuple(call.pull(gradient))
+
+    def pull(gradient: Any) -> tuple[Any, ...]:
+        seeds = leaves_like(call.y_structure, gradient, f"{call.name}: the seed gradient")
+        return tuple(unflatten(call.structure, call.pull(seeds)))
+
+    return call.value(), pull
 
 
 def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
@@ -208,27 +315,26 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     if len(args) != len(tangents):
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
-    for x, v in zip(call.inputs, tangents, strict=True):
-        if (shape := as_array(v, "jvp").shape) != x.shape:
-            raise ValueError(f"jvp: a tangent has shape {shape}, want {x.shape}")
+    shapes = [x.shape for x in call.inputs]
+    vs = _tree_like("jvp: a tangent", call.structure, list(tangents), shapes)
 
-    def pulled(u: Variable) -> Any:
+    def pulled(*seeds: Variable) -> Any:
         keeps, call.keeps = call.keeps, True  # even inside no_grad: this is differentiated, at once
-        total = sum(
-            (g * v).sum() for g, v in zip(call.pull(u), map(as_array, tangents), strict=True)
-        )
+        total = sum((g * v).sum() for g, v in zip(call.pull(seeds), vs, strict=True))
         call.keeps = keeps
         return total
 
-    [result] = Call("jvp", pulled, (np.zeros_like(call.y._raw),), (0,)).pull()
-    keep = any(isinstance(v, Variable) for v in (*args, *tangents)) or (call.keeps and call.outside)
-    return call.out(call.y), result if keep else array_of(result)
+    zero = [np.zeros_like(y._raw) for y in call.ys]
+    results = Call("jvp", pulled, zero, range(len(zero))).pull()
+    keep = call.boxes or any(isinstance(v, Variable) for v in vs) or (call.keeps and call.outside)
+    return call.value(), unflatten(call.y_structure, results if keep else map(array_of, results))
 
 
-def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
     """The Jacobian of a function, of shape ``y.shape + x.shape``; one backward walk per element of y.
 
-    Args and raises as ``grad``, but ``f`` may give an array.
+    Args and raises as ``grad``, but ``f`` may give an array, or a nested dict, list or tuple of them:
+    then for each of them the Jacobian, itself a tree where the argument is one.
 
     >>> jacobian(lambda x: x * x)([1.0, 2.0])
     array([[2., 0.],
@@ -236,21 +342,29 @@ def jacobian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
     """
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        call = Call("jacobian", f, args, (argnum,), kwargs)
-        y, x = call.y, call.inputs[0]
-        basis = to_kind_of(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
-        rows = [call.pull(basis[i])[0] for i in range(y.size)]
-        return (
-            np.stack(rows).reshape(y.shape + x.shape)
-            if rows
-            else zeros(y.shape + x.shape, x.dtype, x)
-        )
+        call = Call("jacobian", f, args, _argnums(argnum), kwargs)
+        blocks = [call.arguments(_jacobian_of(call, y), argnum) for y in call.ys]
+        return unflatten(call.y_structure, blocks)
 
     return matrix
 
 
-def hessian(f: Callable[..., Any], argnum: int = 0) -> Callable[..., Any]:
+def _jacobian_of(call: Call, y: Variable) -> list[Any]:
+    """The Jacobian of one output by each input."""
+    if y.size == 0:
+        return [zeros(y.shape + x.shape, x.dtype, x) for x in call.inputs]
+    basis = to_kind_of(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
+    rows = [call.pull_some([(y, seed_for(y, row, call.name))]) for row in basis]
+    return [
+        np.stack(column).reshape(y.shape + x.shape)
+        for x, column in zip(call.inputs, zip(*rows, strict=True), strict=True)
+    ]
+
+
+def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
     """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``; the rest as ``grad``.
+
+    Of a nested dict, list or tuple a tree of trees: one block for each pair of arrays.
 
     >>> hessian(lambda x: (x**3).sum())([1.0, 2.0])
     array([[ 6.,  0.],
@@ -263,6 +377,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """The Hessian of a scalar function times a vector, ``hvp(f)(x, v, *args)``, without the Hessian.
 
     It is the gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994), and what SciPy calls ``hessp``.
+    ``v`` is a tree of arrays if ``x`` is one.
 
     Raises as ``grad``, and ValueError if ``v`` has another shape than ``x``.
 
@@ -271,10 +386,15 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def product(x: Any, v: Any, *args: Any) -> Any:
-        v, shape = as_array(v, "hvp"), as_array(x, "hvp").shape
-        if v.shape != shape:
-            raise ValueError(f"hvp: the vector has shape {v.shape}, want {shape}")
-        return grad(lambda z, *rest: (grad(f)(z, *rest) * v).sum())(x, *args)
+        leaves, structure = flatten(x, is_leaf=_is_numbers)
+        shapes = [as_array(leaf).shape for leaf in leaves]
+        vs = _tree_like("hvp: the vector", structure, v, shapes)
+
+        def along(z: Any, *rest: Any) -> Any:
+            gs = flatten(grad(f)(z, *rest))[0]
+            return sum((g * u).sum() for g, u in zip(gs, vs, strict=True))
+
+        return grad(along)(x, *args)
 
     return product
 

@@ -19,7 +19,7 @@ from minidl.autograd.modes import MODE, check_mode, look
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.operators import OperatorsMixin
 from minidl.common.arrays import BaseVariable, as_array, is_foreign, to_kind_of
-from minidl.common.callers import warn_at_users_line
+from minidl.common.callers import warn_user
 from minidl.common.hints import VARIABLE_WORDS, HintsMixin
 
 Array = npt.NDArray[Any]
@@ -305,7 +305,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     def _warn_of_leaving(self, how: str) -> None:
         """NumPy and math call float(x) by themselves, where nobody asked for a number."""
         if self._node is not None:
-            warn_at_users_line(
+            warn_user(
                 f"{how} of a Variable that requires a gradient leaves the graph; for a number write x.item(); {_STAY}"
             )
 
@@ -435,9 +435,10 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 
 def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
-        values = "" if MODE.get().tracer is not None else ", or x.data for its array"
+        look(data, "Variable(..)")
         raise TypeError(
-            f"want an array, got a Variable: use it as it is, x.detach() for a constant of its value{values}"
+            "want an array, got a Variable: use it as it is, x.detach() for a constant of its value, "
+            "or x.data for its array"
         )
     data = as_array(data, "Variable")
     if like is not None:

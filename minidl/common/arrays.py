@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.extras import install
+
 
 class BaseVariable:
     """The base of Variable: lets code that must not know of graphs tell Variables from arrays."""
@@ -189,4 +191,4 @@ def home(device: Any) -> Any:
     try:
         return np.empty(0) if device == "cpu" else import_module("cupy").empty(0)
     except ImportError as error:
-        raise ImportError("arrays on a GPU are CuPy's: pip install 'minidl[cupy]'") from error
+        raise ImportError(f"arrays on a GPU are CuPy's: {install('cupy')}") from error

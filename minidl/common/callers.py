@@ -20,8 +20,15 @@ def users_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def warn_at_users_line(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the user's line; Python shows such a warning once for each line, unless told otherwise."""
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the user's line; Python shows such a warning once for each line, unless told otherwise.
+
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     warn_user("look here")
+    >>> str(seen[0].message), seen[0].filename.startswith("<doctest")
+    ('look here', True)
+    """
     frame = _users_frame()
     warnings.warn_explicit(
         message,

@@ -15,10 +15,11 @@ def number(what: str, value: Any, *, positive: bool = False, below: float = math
     return x
 
 
-def count(what: str, value: Any) -> int:
-    """The value as an int, if it is a whole number of at least 1."""
+def count(what: str, value: Any, least: int = 1) -> int:
+    """The value as an int, if it is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{what} must be an int, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{what} must be at least 1, got {value}")
-    return int(value)
+    n = int(value)
+    if n < least:
+        raise ValueError(f"{what} must be at least {least}, got {value}")
+    return n

@@ -6,8 +6,12 @@ Only the words and the errors live here. Classes inherit ``HintsMixin``; modules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import wraps
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, cast
+
+P = ParamSpec("P")
 
 # Each is a whole sentence, without its full stop, about the word it stands beside.
 _TRAIN = "a model trains unless told otherwise; evaluate it inside `with minidl.test_mode():`"
@@ -105,38 +109,77 @@ VARIABLE_WORDS: Mapping[str, str] = {
     "cat": "write np.concatenate([..], axis)",
 }
 
+_CLEAR = "clear the gradients with `model.cleargrads()`"
+_PARAMETERS = "its parameters are `model.parameters()`"
+_SUBLAYERS = "the layers in it, itself included, are `model.sublayers()`"
+_FIT = "training is `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`"
+_WEIGHTS = "the parameters' values are `model.state_dict()` and `model.load_state_dict(state)`"
+_ATTRIBUTE = "assign it to an attribute: a Parameter, a layer, or a list or dict of them"
+
 LAYER_WORDS: Mapping[str, str] = {
-    "zero_grad": "clear the gradients with cleargrads()",
-    "cleargrad": "clear the gradients with cleargrads()",
-    "zero_grads": "clear the gradients with cleargrads()",
+    "zero_grad": _CLEAR,
+    "cleargrad": _CLEAR,
+    "clear_grad": _CLEAR,
+    "zero_grads": _CLEAR,
     "train": _TRAIN,
     "eval": _TEST,
     "training": _TEST,
     "call": "write the layer's forward(), and call the layer itself",
-    "params": "its parameters are parameters()",
-    "weights": "its parameters are parameters()",
-    "trainable_variables": "its parameters are parameters()",
-    "weight": "the weight is called w",
-    "kernel": "the weight is called w",
-    "bias": "the bias is called b",
-    "requires_grad_": "call freeze() or unfreeze()",
-    "cpu": "call to('cpu')",
-    "cuda": "call to('cuda')",
-    "fit": "training is minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=..)",
-    "compile": "training is minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=..)",
+    "params": _PARAMETERS,
+    "weights": _PARAMETERS,
+    "variables": _PARAMETERS,
+    "trainable_variables": _PARAMETERS,
+    "trainable_weights": _PARAMETERS,
+    "trainable": "call `model.freeze()` or `model.unfreeze()`",
+    "requires_grad_": "call `model.freeze()` or `model.unfreeze()`",
+    "weight": "the weight is called w, as in `layer.w`",
+    "kernel": "the weight is called w, as in `layer.w`",
+    "bias": "the bias is called b, as in `layer.b`",
+    "cpu": "move it with `model.to('cpu')`",
+    "cuda": "move it with `model.to('cuda')`",
+    "astype": "change the layer with `model.to(dtype=np.float32)`",
+    "type": "change the layer with `model.to(dtype=np.float32)`",
+    "float": "change the layer with `model.to(dtype=np.float32)`",
+    "double": "change the layer with `model.to(dtype=np.float64)`",
+    "half": "change the layer with `model.to(dtype=np.float16)`",
+    "modules": _SUBLAYERS,
+    "named_modules": _SUBLAYERS,
+    "children": _SUBLAYERS,
+    "named_children": _SUBLAYERS,
+    "apply": "write `for layer in model.sublayers(): layer.reset_state()`, or what is to be done",
+    "get_weights": _WEIGHTS,
+    "set_weights": _WEIGHTS,
+    "register_buffer": "assign the array to an attribute",
+    "register_parameter": _ATTRIBUTE,
+    "add_module": _ATTRIBUTE,
+    "add": "give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`",
+    "append": "give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`",
+    "build": "sizes are learned at the first call, such as `model(x)`",
+    "init": "parameters are in the layer; sizes are learned at the first call, such as `model(x)`",
+    "reset_states": "write `model.reset_state()`",
+    "fit": _FIT,
+    "compile": _FIT,
+    "train_on_batch": _FIT,
+    "predict": "write `minidl.Trainer(model, optimizer, loss).predict(x)`",
+    "evaluate": "write `minidl.Trainer(model, optimizer, loss).evaluate(x, t)`",
 }
 
+_OPTIMIZER_CLEAR = "clear the gradients with `optimizer.cleargrads()`"
+_UPDATE = "one step is `optimizer.update()`"
+
 OPTIMIZER_WORDS: Mapping[str, str] = {
-    "step": "one step is update()",
-    "minimize": "one step is update()",
-    "apply_gradients": "one step is update()",
-    "zero_grad": "clear the gradients with cleargrads()",
-    "cleargrad": "clear the gradients with cleargrads()",
-    "zero_grads": "clear the gradients with cleargrads()",
-    "param_groups": "its parameters are params",
-    "parameters": "its parameters are params",
-    "learning_rate": "the rate is called lr",
-    "get_last_lr": "the rate of the next step is current_lr",
+    "step": _UPDATE,
+    "minimize": _UPDATE,
+    "apply_gradients": _UPDATE,
+    "apply_updates": _UPDATE,
+    "zero_grad": _OPTIMIZER_CLEAR,
+    "cleargrad": _OPTIMIZER_CLEAR,
+    "clear_grad": _OPTIMIZER_CLEAR,
+    "zero_grads": _OPTIMIZER_CLEAR,
+    "param_groups": "its parameters are `optimizer.params`",
+    "parameters": "its parameters are `optimizer.params`",
+    "learning_rate": "the rate is called lr, as in `optimizer.lr`",
+    "get_last_lr": "the rate of the next step is `optimizer.current_lr`",
 }
 
 KEYWORDS: Mapping[str, str] = {
@@ -147,7 +190,23 @@ KEYWORDS: Mapping[str, str] = {
     "unbiased": "ddof",
     "correction": "ddof",
     "learning_rate": "lr",
+    "epsilon": "eps",
     "p": "rate",
+    "drop_rate": "rate",
+    "keep_prob": "rate",
+    "units": "out_features",
+    "hidden_size": "out_features",
+    "input_size": "in_features",
+    "input_dim": "in_features",
+    "output_dim": "out_features",
+    "use_bias": "bias",
+    "hidden_sizes": "sizes",
+    "hidden_layer_sizes": "sizes",
+    "params": "target",
+    "parameters": "target",
+    "return_sequence": "return_sequences",
+    "key": "rng",
+    "generator": "rng",
     "in_channels": "in_features",
     "out_channels": "out_features",
     "min_val": "a_min",
@@ -182,12 +241,40 @@ def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, .
     Traceback (most recent call last):
     TypeError: sum: got an unexpected keyword 'dim'; here it is called 'axis'
     """
+    from minidl.common.words import ARGUMENTS  # here, as few programs need it
+
     ours = KEYWORDS.get(name)
     if ours in takes:
         hint = f"here it is called {ours!r}"
+    elif name in ARGUMENTS:
+        hint = ARGUMENTS[name]
     else:
         hint = f"want one of: {', '.join(takes)}" if takes else "it takes no keywords"
     return TypeError(f"{function}: got an unexpected keyword {name!r}; {hint}")
+
+
+def refuse_unexpected(init: Callable[P, None]) -> Callable[P, None]:
+    """An ``__init__`` that answers keywords it does not take by what to write instead.
+
+    >>> class Layer:
+    ...     @refuse_unexpected
+    ...     def __init__(self, rate=0.5):
+    ...         self.rate = rate
+    >>> Layer(p=0.1)
+    Traceback (most recent call last):
+    TypeError: Layer: got an unexpected keyword 'p'; here it is called 'rate'
+    """
+    code = cast(FunctionType, init).__code__
+    takes = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+
+    @wraps(init)
+    def checked(*args: P.args, **keywords: P.kwargs) -> None:
+        for name in keywords:
+            if name not in takes:
+                raise unexpected(type(args[0]).__name__, name, takes)
+        init(*args, **keywords)
+
+    return checked
 
 
 class HintsMixin:

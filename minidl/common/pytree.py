@@ -30,11 +30,12 @@ LEAF = Structure(object)
 NOTHING = Structure(type(None))
 
 
-def flatten(tree: Any) -> tuple[list[Any], Structure]:
+def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Structure]:
     """The leaves of a tree in order, and its structure.
 
     Inner nodes are dicts (and OrderedDicts), lists, tuples and namedtuples. None is no leaf: the
-    structure remembers its place. Anything else is a leaf, also an instance of another subclass.
+    structure remembers its place. Anything else is a leaf, also an instance of another subclass,
+    and what ``is_leaf`` says of a list, tuple or dict.
 
     >>> leaves, structure = flatten({"w": [1.0, 2.0], "b": None})
     >>> leaves
@@ -43,20 +44,21 @@ def flatten(tree: Any) -> tuple[list[Any], Structure]:
     {'w': [3.0, 4.0], 'b': None}
     """
     leaves: list[Any] = []
-    return leaves, _flatten_into(leaves, tree)
+    return leaves, _flatten_into(leaves, tree, is_leaf)
 
 
-def _flatten_into(leaves: list[Any], tree: Any) -> Structure:
+def _flatten_into(leaves: list[Any], tree: Any, is_leaf: Callable[[Any], bool] | None) -> Structure:
     if tree is None:
         return NOTHING
     kind = type(tree)
-    if kind is dict or kind is OrderedDict:
-        parts = [_flatten_into(leaves, part) for part in tree.values()]
-        return Structure(kind, tuple(tree), tuple(parts))
-    if kind is list or kind is tuple or _is_namedtuple(kind):
-        return Structure(kind, (), tuple([_flatten_into(leaves, part) for part in tree]))
-    leaves.append(tree)
-    return LEAF
+    is_dict = kind is dict or kind is OrderedDict
+    is_inner = is_dict or kind is list or kind is tuple or _is_namedtuple(kind)
+    if not is_inner or (is_leaf is not None and is_leaf(tree)):
+        leaves.append(tree)
+        return LEAF
+    children = tree.values() if is_dict else tree
+    parts = [_flatten_into(leaves, part, is_leaf) for part in children]
+    return Structure(kind, tuple(tree) if is_dict else (), tuple(parts))
 
 
 def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
@@ -110,6 +112,22 @@ def _parts_like(structure: Structure, tree: Any, name: str) -> Sequence[Any]:
     elif isinstance(tree, list | tuple) and len(tree) == len(structure.parts):
         return tree
     raise ValueError(f"{name}: want {describe(structure)}, got {describe(flatten(tree)[1])}")
+
+
+def paths(structure: Structure, name: str = "") -> list[str]:
+    """Where each leaf stands, as one would write it.
+
+    >>> paths(flatten({"w": [1.0, 2.0]})[1], "tree")
+    ["tree['w'][0]", "tree['w'][1]"]
+    """
+    if structure.kind is object:
+        return [name]
+    labels = structure.keys or range(len(structure.parts))
+    return [
+        path
+        for label, part in zip(labels, structure.parts, strict=False)
+        for path in paths(part, f"{name}[{label!r}]")
+    ]
 
 
 def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:

@@ -4,7 +4,11 @@ The public name is ``minidl.compile``; nothing below this folder knows of it.
 """
 
 from minidl.compiler.api import Compiled, compile
-from minidl.compiler.blocks import set_num_threads
 from minidl.compiler.program import Program
 
-__all__ = ["Compiled", "Program", "compile", "set_num_threads"]
+__all__ = ["Compiled", "Program", "compile"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -73,6 +73,11 @@ class Compiled:
     def __reduce__(self) -> Any:
         return Compiled, (self.function,)
 
+    def __repr__(self) -> str:
+        count = sum(map(len, self.recordings.values()))
+        state = "runs eagerly" if self.eager else f"{count} program{'s' if count != 1 else ''}"
+        return f"<compiled {self.function!r}: {state}>"
+
     def _record(
         self, key: Any, args: Any, kwargs: Any, leaves: list[Any], mode: Mode
     ) -> Recording | None:
@@ -133,6 +138,9 @@ class Compiled:
 
 def compile(function: Callable[..., Any]) -> Compiled:
     """Record what a function computes at its first call, and replay it as straight-line NumPy at later ones.
+
+    Experimental: it is for functions that compute from their arguments and parameters and do nothing else. Other
+    effects (counters, writes, random generators of one's own) happen when recorded only; docs/compile.md lists them.
 
     It is called like ``function``; results have ``backward()``, gradients land where they land eagerly. There is a
     program for each shape and dtype of the arguments, each value of those that are no arrays, and each mode.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common.threads import elementwise_threads
 from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.functions.elementwise import kept
@@ -18,44 +19,41 @@ from minidl.functions.reduction import sum
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
 LARGE = 2**16  # elements of a run worth its loop
-_said = os.environ.get("OMP_NUM_THREADS", "")
-_threads = min(int(_said), os.cpu_count() or 1) if _said.isdecimal() and int(_said) else 1
 _pool: ThreadPoolExecutor | None = None
 
 
-def set_num_threads(n: int) -> None:
-    """How many threads compiled functions use for elementwise work on large arrays; 1 uses no pool.
+def _workers(n: int) -> ThreadPoolExecutor:
+    """A pool of so many threads. One of another size ends by itself, when no run uses it any more."""
+    global _pool
+    pool = _pool
+    if pool is None or pool._max_workers != n:
+        pool = _pool = ThreadPoolExecutor(n, thread_name_prefix="minidl")
+    return pool
 
-    Results do not depend on it. The default is what ``OMP_NUM_THREADS`` says, which NumPy's matrix products follow,
-    and 1 if it says nothing.
 
-    Raises ValueError if ``n`` is no positive integer.
+def _forget_pool() -> None:
+    global _pool
+    _pool = None
 
-    >>> set_num_threads(1)
-    """
-    global _threads, _pool
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"set_num_threads: want a positive integer, got {n!r}")
-    old, _pool, _threads = _pool, None, min(n, os.cpu_count() or 1)
-    if old is not None:
-        old.shutdown()
+
+if hasattr(os, "register_at_fork"):  # its threads stay behind in the parent
+    os.register_at_fork(after_in_child=_forget_pool)
 
 
 def in_blocks(block: Any, size: int, temporaries: tuple[Any, ...]) -> list[Any]:
     """Run ``block(part, *temporaries)`` for each part of ``size`` elements; what they return, in order."""
-    global _pool
     parts = [slice(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
-    if _threads == 1 or len(parts) < 2 * _threads:
+    threads = elementwise_threads()
+    if threads == 1 or len(parts) < 2 * threads:
         return [_run(block, part, temporaries) for part in parts]
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_threads - 1, thread_name_prefix="minidl")
-    share = -(-len(parts) // _threads)
+    pool = _workers(threads - 1)
+    share = -(-len(parts) // threads)
 
     def some(k: int) -> list[Any]:
         mine = temporaries if k == 0 else tuple(np.empty_like(t) for t in temporaries)
         return [_run(block, part, mine) for part in parts[k * share : (k + 1) * share]]
 
-    others = [_pool.submit(some, k) for k in range(1, _threads)]
+    others = [pool.submit(some, k) for k in range(1, threads)]
     return some(0) + [result for other in others for result in other.result()]
 
 

@@ -165,7 +165,7 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
     if step.applies(sum_rows) and out.dtype == x.dtype:
         ones = names(np.ones(x.shape[0], x.dtype))
         return lambda o: [f"{names(np.dot)}({ones}, {x}, {o})"]
-    if step.applies(F.sum) and x.dtype == out.dtype:
+    if step.applies(F.sum) and x.dtype == out.dtype != np.float16:  # which is summed wide
         axis, keep = (w if rest else None), step.settings.get("keepdims", False)
         return lambda o: [f"{names(np.add.reduce)}({x}, {names(axis)}, None, {o}, {keep!r})"]
     if step.applies(_to_floating, _to_other):

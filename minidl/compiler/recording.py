@@ -78,7 +78,7 @@ class Recording:
         for (layer, name), old, new in zip(self.guard.states, begin, after):
             if new is not old:
                 found, build = taken_apart(new)
-                if name in getattr(layer, "counted", ()):
+                if name in getattr(layer, "_counted", ()):
                     self.changes.append((layer, name, new - old, None))
                 else:
                     self.changes.append((layer, name, (len(roots), len(roots) + len(found)), build))
@@ -90,7 +90,7 @@ class Recording:
             [
                 getattr(x, name)
                 for x, name in self.guard.states
-                if name not in getattr(x, "counted", ())
+                if name not in getattr(x, "_counted", ())
             ]
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Output
+from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
 from minidl.compiler.program import Step, Value
@@ -49,6 +50,25 @@ class Traced(Variable):
     def __format__(self, spec: str) -> str:
         return repr(self)
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+        if method == "__call__" and ufunc not in REGISTRY and "out" not in settings:
+            raise TypeError(_unrecordable(f"np.{ufunc.__name__}"))
+        return super().__array_ufunc__(ufunc, method, *inputs, **settings)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if function not in REGISTRY:
+            raise TypeError(_unrecordable(f"np.{function.__name__}"))
+        return super().__array_function__(function, types, args, kwargs)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(np.ndarray, name) and not name.startswith("_"):
+                raise AttributeError(_unrecordable(f".{name}"))
+            return super().__getattr__(name)
+
     def unchain(self) -> None:
         refuse(self, "unchain()")
 
@@ -74,14 +94,28 @@ for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "and", "or", "xor
 
 def refuse(x: Any, how: str) -> NoReturn:
     """Raise: the value of something recorded was to be read."""
-    frame: Any = sys._getframe(2)
+    raise RuntimeError(
+        f"{how} of a value of shape {np.shape(x)} inside a compiled function{_line()}: the program would "
+        "keep what it is now. Compute with np.where or another function, make it an argument, or leave "
+        "that part eager"
+    )
+
+
+def _unrecordable(what: str) -> str:
+    """Why something that has no rule fails inside a compiled function, though it may work eagerly."""
+    return (
+        f"{what} inside a compiled function{_line()}: it has no rule of minidl's, and arrays given to a "
+        "compiled function are recorded like Variables, so it cannot run on them. Compute it outside "
+        "and pass the result as an argument, or leave that part eager"
+    )
+
+
+def _line() -> str:
+    """Where in the user's code we are, in words."""
+    frame: Any = sys._getframe(1)
     while frame and frame.f_globals.get("__name__", "").partition(".")[0] in ("minidl", "numpy"):
         frame = frame.f_back
-    at = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
-    raise RuntimeError(
-        f"{how} of a value of shape {np.shape(x)} inside a compiled function{at}: the program would keep what it is "
-        "now. Compute with np.where or another function, make it an argument, or leave that part eager"
-    )
+    return f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame else ""
 
 
 def _has_a_shape_by_values(function: Function, operands: tuple[Any, ...]) -> bool:

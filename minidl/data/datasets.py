@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minidl.common.checks import count, number
+from minidl.data.loader import as_numbers
+
 Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
-_FILES = os.path.join(
-    os.path.dirname(__file__), "files"
-)  # importlib.resources takes 25 ms to import
+# Not by importlib.resources, which takes 25 ms to import.
+_FILES = os.path.join(os.path.dirname(__file__), "files")
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
@@ -29,11 +31,12 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
     >>> x.shape, t.shape, xt.shape, tt.shape
     ((1438, 64), (1438,), (359, 64), (359,))
     """
-    if not 0 <= test < 1:
-        raise ValueError(f"digits: got test={test!r}, wanted a fraction of the samples in [0, 1)")
+    test = number("digits: test", test, below=1)
+    generator = np.random.default_rng(count("digits: seed", seed, least=0))
     with np.load(os.path.join(_FILES, "digits.npz"), allow_pickle=False) as stored:
-        x, t = stored["x"].astype(np.float32) / 16, stored["t"].astype(np.int64)
-    order = np.random.default_rng(seed).permutation(len(x))
+        x = stored["x"].astype(np.float32) / 16
+        t = stored["t"].astype(np.int64)
+    order = generator.permutation(len(x))
     train, held_out = np.split(order, [len(x) - round(test * len(x))])
     return (x[train], t[train]), (x[held_out], t[held_out])
 
@@ -46,9 +49,8 @@ def sunspots() -> Pair:
     >>> float(years[0]), float(values[0]), float(values.max())
     (1700.0, 5.0, 190.1999969482422)
     """
-    table = np.loadtxt(
-        os.path.join(_FILES, "sunspots.csv"), delimiter=",", skiprows=1, dtype=np.float32
-    )
+    path = os.path.join(_FILES, "sunspots.csv")
+    table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float32)
     return table[:, 0].copy(), table[:, 1].copy()
 
 
@@ -57,15 +59,17 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
 
     Point i of class k has radius r = i / n and angle 2 pi k / classes + 4 r + noise * N(0, 1), in radians.
     `x (n * classes, 2)` is float32 inside the unit circle, `t (n * classes,)` int64 from 0 to classes - 1.
-    Raises ValueError if n or classes is below 1, or noise is negative.
+    Raises ValueError if n or classes is below 1 or noise is negative, TypeError for what is no number.
     Source: Stanford CS231n, "Putting it together: a minimal neural network case study".
 
     >>> x, t = spiral(n=50)
     >>> x.shape, sorted(set(t.tolist()))
     ((150, 2), [0, 1, 2])
     """
-    _check("spiral", noise, n=n, classes=classes)
-    generator = np.random.default_rng(seed)
+    n = count("spiral: n", n)
+    classes = count("spiral: classes", classes)
+    noise = number("spiral: noise", noise)
+    generator = np.random.default_rng(count("spiral: seed", seed, least=0))
     t = np.repeat(np.arange(classes, dtype=np.int64), n)
     radius = np.tile(np.arange(n) / n, classes)
     angle = 2 * np.pi * t / classes + 4 * radius + noise * generator.standard_normal(len(t))
@@ -78,17 +82,18 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
     """Return one period of a noisy sine, or cosine, in order: `(angles, values)`, both float32 `(n,)`.
 
     values = sin(angles) + U(-noise, noise), the angles in radians from 0 to 2 pi, both included.
-    Raises ValueError if n is below 1, or noise is negative.
+    Raises ValueError if n is below 1 or noise is negative, TypeError for what is no number.
 
     >>> angles, values = sine(1000)
     >>> bool(abs(values - np.sin(angles)).max() < 0.051)
     True
     """
-    _check("sine", noise, n=n)
+    n = count("sine: n", n)
+    noise = number("sine: noise", noise)
+    generator = np.random.default_rng(count("sine: seed", seed, least=0))
     angles = np.linspace(0, 2 * np.pi, n)
-    values = (np.cos if cosine else np.sin)(angles) + np.random.default_rng(seed).uniform(
-        -noise, noise, n
-    )
+    wave = np.cos if cosine else np.sin
+    values = wave(angles) + generator.uniform(-noise, noise, n)
     return angles.astype(np.float32), values.astype(np.float32)
 
 
@@ -97,24 +102,17 @@ def windows(series: npt.ArrayLike, length: int) -> Pair:
 
     x[i] = series[i : i + length], t[i] = series[i + length]: for a series `(m,)`, `x (m - length, length, 1)` are
     sequences as recurrent layers take them and `t (m - length, 1)`, copies with the dtype of the series.
-    Raises ValueError if the series has not exactly one axis, or is too short for one window and its successor.
+    Raises ValueError if the series has not exactly one axis or is too short for a window and its successor,
+    TypeError if it is no series of numbers or the length no int.
 
     >>> x, t = windows([1.0, 2.0, 3.0, 4.0], length=2)
     >>> x[:, :, 0].tolist(), t[:, 0].tolist()
     ([[1.0, 2.0], [2.0, 3.0]], [3.0, 4.0])
     """
-    values = np.asarray(series)
-    if values.ndim != 1 or not 1 <= length < len(values):
-        got = f"got a series of shape {values.shape} and length={length!r}"
-        raise ValueError(f"windows: {got}, wanted a shape (m,) and a length from 1 to m - 1")
+    values = as_numbers(series, "windows: the series")
+    length = count("windows: length", length)
+    if values.ndim != 1 or length >= len(values):
+        want = "a series (m,) and a length from 1 to m - 1"
+        raise ValueError(f"windows: want {want}, got {values.shape} and length={length}")
     x = np.lib.stride_tricks.sliding_window_view(values[:-1], length)
     return x[..., None].copy(), values[length:, None].copy()
-
-
-def _check(function: str, noise: float, **counts: int) -> None:
-    for name, value, least in [
-        ("noise", noise, 0),
-        *((name, count, 1) for name, count in counts.items()),
-    ]:
-        if not value >= least:  # nan is not
-            raise ValueError(f"{function}: got {name}={value!r}, wanted at least {least}")

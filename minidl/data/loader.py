@@ -6,15 +6,19 @@ What is trained on the batches lives in `training`; the arrays to try it with li
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.variable import Variable
+from minidl.autograd import Variable
 from minidl.common import random
-from minidl.common.arrays import as_array, refuse_masked_parts, to_kind_of
+from minidl.common.arrays import as_array, to_kind_of
+from minidl.common.checks import count
+from minidl.common.hints import refuse_unexpected
+
+_SETTINGS = ("size", "batch_size", "shuffle", "drop_last")
 
 
 class DataLoader:
@@ -25,21 +29,24 @@ class DataLoader:
     the latest epoch is; after ``load_state_dict`` of it, the next loop goes through the rest of that epoch.
 
     Args:
-        arrays: arrays or lists with the same number of samples along axis 0, of any dtype but object.
+        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0. Series and tensors of
+            other libraries are taken by position.
         batch_size: samples in a batch; the last one of an epoch may have fewer.
-        shuffle, drop_last: whether every epoch has an order of its own, and leaves an incomplete last batch out.
+        shuffle: whether every epoch has an order of its own.
+        drop_last: whether an incomplete last batch is left out.
         seed: of the generator that shuffles; None draws one from minidl's generator (`minidl.seed`).
-        shard: (rank, size), to give only the rank's part of each batch, of ``samples(i)``; where that is none, one
-            sample all the same, to be weighted by zero. All ranks need the same seed.
+        shard: (rank, size): yield only this rank's part of each batch, `samples(i)` samples; an empty part yields
+            one sample, to be weighted by zero. All ranks need the same seed.
 
-    Raises TypeError for a Variable, objects, and numbers that are no ints; ValueError for lengths that differ or are 0,
-    numbers out of range, and drop_last where there is no complete batch.
+    Raises TypeError for Variables, for objects, and for settings of another type; ValueError for
+    lengths that differ or are 0, settings out of range, and drop_last without a complete batch.
 
     >>> loader = DataLoader(np.arange(10.0).reshape(5, 2), np.arange(5), batch_size=2, shuffle=False)
     >>> [(x.shape, t.tolist()) for x, t in loader]
     [((2, 2), [0, 1]), ((2, 2), [2, 3]), ((1, 2), [4])]
     """
 
+    @refuse_unexpected
     def __init__(
         self,
         *arrays: npt.ArrayLike,
@@ -51,43 +58,36 @@ class DataLoader:
     ) -> None:
         if not arrays:
             raise ValueError(
-                "DataLoader: got no arrays, wanted at least one, as in DataLoader(x, t)"
+                "DataLoader: want at least one array, as in DataLoader(x, t), got none"
             )
         self.arrays = tuple(
-            _as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays)
+            [_as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays)]
         )
         lengths = [len(array) for array in self.arrays]
         if len(set(lengths)) > 1 or lengths[0] == 0:
-            what = "no samples" if 0 in lengths else "different numbers of samples"
-            raise ValueError(
-                f"DataLoader: got {what}: arrays of lengths {lengths}, wanted one length of at least 1"
-            )
-        self.size, self.batch_size = lengths[0], _integer("batch_size", batch_size, least=1)
-        self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
-        rank, ranks = (_integer(f"shard[{i}]", value, least=i) for i, value in enumerate(shard))
-        if rank >= ranks:
-            raise ValueError(
-                f"DataLoader: got shard={shard}, wanted (rank, size) with a rank from 0 to size - 1"
-            )
-        self.shard = rank, ranks
+            want = "arrays of one length of at least 1"
+            raise ValueError(f"DataLoader: want {want}, got lengths {lengths}")
+        self.size = lengths[0]
+        self.batch_size = count("DataLoader: batch_size", batch_size)
+        self.shuffle = _flag("DataLoader: shuffle", shuffle)
+        self.drop_last = _flag("DataLoader: drop_last", drop_last)
+        self.shard = _shard(shard)
         if not len(self):
             got = f"got {self.size} samples and batch_size={self.batch_size}"
-            raise ValueError(
-                f"DataLoader: {got}, wanted a complete batch, as drop_last=True leaves others out"
-            )
-        if (
-            seed is None
-        ):  # a loader in order draws nothing: adding one leaves the program's later numbers as they were
-            seed = int(random.generator().integers(2**63)) if self.shuffle else 0
-        self._generator = np.random.default_rng(_integer("seed", seed, least=0))
+            raise ValueError(f"DataLoader: want a complete batch with drop_last=True, {got}")
+        if seed is not None:
+            seed = count("DataLoader: seed", seed, least=0)
+        elif self.shuffle:
+            seed = int(random.generator().integers(2**63))
+        else:  # nothing is drawn: the program's later numbers stay what they are without the loader
+            seed = 0
+        self._generator = np.random.default_rng(seed)
         self._before = (
             self._generator.bit_generator.state
-        )  # the generator's, as the latest epoch's order was drawn
-        self._given: int | None = None  # batches of it so far, None when it is over
-        self._epoch, self._resumes = (
-            0,
-            False,
-        )  # its number, and whether the next loop goes on with it
+        )  # before the latest epoch's order was drawn
+        self._epoch = 0  # the number of the latest epoch
+        self._given: int | None = None  # its batches so far, None when it is over
+        self._resumes = False  # whether the next loop goes on with it
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -104,26 +104,35 @@ class DataLoader:
         return end - start
 
     def _part(self, batch: int) -> tuple[int, int]:
-        start, (rank, ranks) = batch * self.batch_size, self.shard
+        """The first sample of a batch's part for this shard, and the one after its last."""
+        start = batch * self.batch_size
+        rank, ranks = self.shard
         length = min(self.batch_size, self.size - start)
         return start + length * rank // ranks, start + length * (rank + 1) // ranks
 
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
-        """Start an epoch; its order is drawn now, not at the first batch, so that one left early counts as one."""
-        first = self._given if self._resumes else None
-        if first is not None:
-            now = self._generator.bit_generator.state
-            self._generator.bit_generator.state = self._before
+        """Start an epoch.
+
+        The order is drawn here, not at the first batch, so that an abandoned epoch still consumes one draw.
+        """
+        bits = self._generator.bit_generator
+        if self._resumes and self._given is not None:
+            first = self._given
+            now = bits.state
+            bits.state = self._before
             order = self._order()
-            self._generator.bit_generator.state = now
+            bits.state = now
         else:
-            first, self._before = 0, self._generator.bit_generator.state
+            first = 0
+            self._before = bits.state
             order = self._order()
-        self._given, self._resumes, self._epoch = first, False, self._epoch + 1
+        self._given = first
+        self._resumes = False
+        self._epoch += 1
         return self._batches(order, first, self._epoch)
 
     def in_order(self) -> DataLoader:
-        """A loader of the same batches without shuffling, beside which the orders to come of this one stay."""
+        """A loader of the same batches without shuffling; the orders of this one stay what they are."""
         twin = copy.copy(self)
         twin.shuffle = twin._resumes = False
         return twin
@@ -145,26 +154,21 @@ class DataLoader:
             part = slice(start, max(end, start + 1))
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
-            yield tuple(
-                [
-                    array[part if order is None else to_kind_of(order[part], array)]
-                    for array in self.arrays
-                ]
-            )
+            if order is None:
+                yield tuple([array[part] for array in self.arrays])
+            else:
+                yield tuple([array[to_kind_of(order[part], array)] for array in self.arrays])
         if epoch == self._epoch:
             self._given = None
 
     def state_dict(self) -> dict[str, Any]:
         """The settings, the generator's states, and ``given``: batches of the latest epoch so far, None at its end."""
-        settings = {
-            name: getattr(self, name) for name in ("size", "batch_size", "shuffle", "drop_last")
-        }
-        states = {"generator": self._generator.bit_generator.state, "before": self._before}
-        return (
-            settings
-            | states
-            | {"given": self._given, "arrays": [[a.dtype.str, *a.shape[1:]] for a in self.arrays]}
-        )
+        state = {name: getattr(self, name) for name in _SETTINGS}
+        state["arrays"] = [[array.dtype.str, *array.shape[1:]] for array in self.arrays]
+        state["generator"] = self._generator.bit_generator.state
+        state["before"] = self._before
+        state["given"] = self._given
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data or settings differ.
@@ -176,68 +180,83 @@ class DataLoader:
         >>> [x.tolist() for (x,) in batches] == [x.tolist() for (x,) in twin]
         True
         """
-        own = self.state_dict()
         if not isinstance(state, Mapping):
             raise TypeError(f"DataLoader.load_state_dict: want a dict, got {type(state).__name__}")
-        settings = ("size", "batch_size", "shuffle", "drop_last", "arrays")
-        if wrong := [
-            name
-            for name in own
-            if name not in state or (name in settings and state[name] != own[name])
-        ]:
-            differ = ", ".join(
-                f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong
-            )
-            raise ValueError(
-                f"DataLoader.load_state_dict: the data or settings are others: {differ}"
-            )
-        given = None if state["given"] is None else _integer("given", state["given"], least=0)
-        if given is not None and given > len(self):
-            raise ValueError(
-                f"DataLoader.load_state_dict: got given={given}, of {len(self)} batches"
-            )
+        own = self.state_dict()
+        wrong = [name for name in own if name not in state]
+        wrong += [
+            name for name in (*_SETTINGS, "arrays") if state.get(name, own[name]) != own[name]
+        ]
+        if wrong:
+            pairs = [f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong]
+            what = "the data or settings are others"
+            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(pairs)}")
+        given = state["given"]
+        if given is not None:
+            given = count("DataLoader.load_state_dict: given", given, least=0)
+            if given > len(self):
+                got = f"got given={given}, of {len(self)} batches"
+                raise ValueError(f"DataLoader.load_state_dict: {got}")
         bits = np.random.default_rng(0).bit_generator
         try:
             bits.state = state["before"]
             self._generator.bit_generator.state = state["generator"]
         except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"DataLoader.load_state_dict: got no state of a generator: {error}"
-            ) from error
-        self._before, self._given, self._resumes = bits.state, given, given is not None
+            got = f"got no state of a generator: {error}"
+            raise ValueError(f"DataLoader.load_state_dict: {got}") from error
+        self._before = bits.state
+        self._given = given
+        self._resumes = given is not None
 
     def __repr__(self) -> str:
-        settings = [
-            f"{name}={getattr(self, name)}" for name in ("batch_size", "shuffle", "drop_last")
-        ]
+        settings = [f"{name}={getattr(self, name)}" for name in _SETTINGS[1:]]
         return f"DataLoader({self.size} samples, {', '.join(settings)})"
 
 
-def _as_samples(array: Any, name: str) -> Any:
-    if isinstance(array, Variable):
-        raise TypeError(
-            f"{name} is a Variable, wanted a plain array: batches are constants; pass its .data"
-        )
+def as_numbers(value: Any, where: str) -> Any:
+    """The value as an array of numbers, by position; an error that begins with ``where`` if it is none."""
+    array = _as_data(value, where)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")
+    return array
+
+
+def _as_samples(value: Any, where: str) -> Any:
+    """The value as an array of numbers or text with an axis of samples, by position."""
+    if isinstance(value, list | tuple) and value and isinstance(value[0], str):
+        value = np.array(value)
+    array = _as_data(value, where)
+    if array.dtype.kind in "OV":
+        raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")
+    if array.ndim == 0:
+        raise ValueError(f"{where}: want an axis of samples, got a {type(value).__name__}")
+    return array
+
+
+def _as_data(value: Any, where: str) -> Any:
+    if isinstance(value, Variable):
+        want = "a plain array, as data are constants: pass its .data"
+        raise TypeError(f"{where}: want {want}, got a Variable")
     try:
-        if isinstance(array, list):  # it may be of text, which as_array refuses
-            refuse_masked_parts(array)
-            result: Any = np.asarray(array)
-        else:
-            result = as_array(array, name)
-    except ValueError as error:  # NumPy's message for a ragged list does not say which it was
-        raise ValueError(f"{name} is no array: {error}") from error
-    if result.dtype == object:
-        raise TypeError(f"{name} has dtype object, wanted numbers: got a {type(array).__name__}")
-    if result.ndim == 0:
-        raise ValueError(
-            f"{name} has no axis of samples: got a {type(array).__name__}, wanted an array"
-        )
-    return result
+        return as_array(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"{where} is no array: {error}") from error
 
 
-def _integer(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool | np.bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"DataLoader: got {name}={value!r}, wanted an int of at least {least}")
-    if value < least:
-        raise ValueError(f"DataLoader: got {name}={value!r}, wanted at least {least}")
-    return int(value)
+def _flag(what: str, value: Any) -> bool:
+    """The value, if it is True or False."""
+    if not isinstance(value, bool | np.bool):
+        raise TypeError(f"{what} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _shard(shard: tuple[int, int]) -> tuple[int, int]:
+    """(rank, size), if it is a rank of so many."""
+    if not isinstance(shard, Sequence) or len(shard) != 2:
+        raise TypeError(f"DataLoader: want shard=(rank, size), got {shard!r}")
+    rank = count("DataLoader: shard[0]", shard[0], least=0)
+    size = count("DataLoader: shard[1]", shard[1])
+    if rank >= size:
+        raise ValueError(f"DataLoader: want shard=(rank, size) with rank < size, got {shard}")
+    return rank, size

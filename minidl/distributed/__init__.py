@@ -3,3 +3,8 @@
 from minidl.distributed.ranks import AllReduce, broadcast
 
 __all__ = ["AllReduce", "broadcast"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -6,7 +6,6 @@ Which samples are a rank's is the DataLoader's (``shard``), when to agree is the
 from __future__ import annotations
 
 import atexit
-import ctypes
 import os
 import sys
 import time
@@ -14,7 +13,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,11 +20,12 @@ import numpy as np
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.common.checks import count
+from minidl.common.extras import install
+from minidl.common.threads import MAIN_VARIABLES, blas_threads, set_usual_threads, threads_variable
 from minidl.optim.optimizer import Gradients
 
 T = TypeVar("T")
 
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # how many processes mpiexec says that there are
 
 
@@ -276,7 +275,7 @@ def world() -> Any:
         OSError,
     ) as error:  # the last two where there is no MPI library
         raise ImportError(
-            f'minidl.distributed needs mpi4py and MPI: pip install "minidl[mpi]" ({error})'
+            f"minidl.distributed needs mpi4py and MPI: {install('mpi')} ({error})"
         ) from error
     comm = MPI.COMM_WORLD
     launched = max(int(os.environ.get(name) or 1) for name in LAUNCHED)
@@ -314,31 +313,19 @@ def share_cores(node: Any) -> None:
         else set(range(os.cpu_count() or 1))
     )
     cores, ranks = len(set().union(*node.allgather(own))), node.Get_size()
-    fitting, blas = max(1, min(len(own), cores // ranks)), openblas()
-    said = [os.environ[name] for name in THREADS if os.environ.get(name, "").isdigit()]
-    if blas is not None and not said:
-        blas[1](fitting)
-    threads = blas[0]() if blas is not None else int(said[0]) if said else 0
+    fitting = max(1, min(len(own), cores // ranks))
+    variable = threads_variable()
+    if variable is None:
+        set_usual_threads(fitting)
+    said = os.environ.get(variable or "", "")
+    threads = blas_threads() or (int(said) if said.isdigit() else 0)
     if (not threads or ranks * threads > cores) and node.Get_rank() == 0:
         many = f"{ranks} ranks with {threads or 'an unknown number of'} BLAS threads each share {cores} cores"
         todo = (
             "start fewer"
             if threads == 1
-            else f"start them with {' and '.join(THREADS)} set to {fitting}"
+            else f"start them with {' and '.join(MAIN_VARIABLES)} set to {fitting}"
         )
         warnings.warn(
             f"minidl.distributed: {many}, which may be many times slower: {todo}", stacklevel=2
         )
-
-
-def openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """Read and set the number of threads of the OpenBLAS in NumPy's wheel, which is loaded already; None without."""
-    folder = Path(np.__file__).parent
-    for file in [*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]:
-        library = ctypes.CDLL(str(file))
-        if hasattr(library, "scipy_openblas_set_num_threads64_"):
-            return (
-                library.scipy_openblas_get_num_threads64_,
-                library.scipy_openblas_set_num_threads64_,
-            )
-    return None

@@ -3,3 +3,8 @@
 from minidl.files.npz import load, save
 
 __all__ = ["load", "save"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

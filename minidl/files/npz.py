@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.common.arrays import host
+from minidl.common.extras import install
 
 if TYPE_CHECKING:
     from pathlib import (
@@ -62,8 +63,8 @@ TYPES = {  # of safetensors; BF16, which NumPy has not, becomes float32, which h
 def save(obj: Any, path: str | os.PathLike[str]) -> None:
     """Write a layer, an optimizer or a dict of arrays and numbers to a file, ``.npz`` or ``.safetensors``.
 
-    NumPy reads the one, PyTorch's and Hugging Face's tools the other, which needs ``pip install
-    'minidl[safetensors]'``. The file is written beside its place, flushed to the disk, read back and compared, and only
+    NumPy reads the one, PyTorch's and Hugging Face's tools the other, which needs the extra
+    ``safetensors``. The file is written beside its place, flushed to the disk, read back and compared, and only
     then moved there: whatever fails, the old one stays whole.
 
     Raises TypeError if ``obj`` is no such dict and has no ``state_dict()`` that gives one, or the format has no such
@@ -341,7 +342,7 @@ def _package(where: str) -> Any:
         import_module("safetensors.numpy")
     except ImportError as error:
         raise ImportError(
-            f"{where}: .safetensors needs its package: pip install 'minidl[safetensors]'"
+            f"{where}: .safetensors needs its package: {install('safetensors')}"
         ) from error
     return package
 

@@ -4,6 +4,8 @@ Public names, no logic. The functions register themselves, so that NumPy's own a
 Variables find them.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from minidl.functions import (
     activation,
     comparison,
@@ -36,3 +38,17 @@ __all__ = [
     *reduction.__all__,
     *shape.__all__,
 ]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise AttributeError for a name that is not there, saying what to write instead."""
+        from minidl.common import hints, words
+
+        raise hints.missing("minidl.functions", name, words.FUNCTIONS)

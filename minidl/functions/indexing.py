@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.common.arrays import add_at, to_kind_of
 
@@ -85,6 +86,25 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
     return _put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
 
 
+@composition(arrays=2)
+def _take_by_mode(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+    """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
+
+    What lies outside is an error, or by ``mode`` counted round ("wrap") or moved to the edge ("clip").
+
+    >>> take(np.array([1.0, 2.0]), [0, 3], mode="wrap")
+    array([1., 2.])
+    """
+    n = a.size if axis is None else a.shape[axis]
+    if mode == "wrap":
+        indices = indices - np.floor(indices / n).astype(int) * n
+    elif mode == "clip":
+        indices = np.clip(indices, 0, n - 1)
+    elif mode != "raise":
+        raise ValueError(f"take: want mode 'raise', 'wrap' or 'clip', got {mode!r}")
+    return take(a, indices, axis)
+
+
 # fmt: off
-take = differentiable(_take, _take_rule, None, replaces=(np.take,))
+take = differentiable(_take, _take_rule, None, replaces=(np.take,), general=_take_by_mode)
 # fmt: on

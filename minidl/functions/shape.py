@@ -8,7 +8,9 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
+from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
 from minidl.common.arrays import as_array
@@ -21,34 +23,61 @@ __all__ = [
 # fmt: on
 
 
-def _inverse(axes: Any) -> Any:
-    return (
-        None if axes is None else tuple(int(i) for i in np.argsort([i % len(axes) for i in axes]))
-    )
+def _inverse(axes: Any, ndim: int) -> Any:
+    """The axes that undo ``transpose(axes)``."""
+    if axes is None:
+        return None
+    order = normalize_axis_tuple(axes, ndim)
+    return tuple(sorted(range(ndim), key=order.__getitem__))
+
+
+@composition()
+def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
+    """The same elements in another shape, read in C's order of axes or Fortran's: NumPy's ``reshape``.
+
+    >>> reshape(np.arange(4), (2, 2), order="F")
+    array([[0, 2],
+           [1, 3]])
+    """
+    if order == "C":
+        return reshape(a, shape)
+    if order != "F":
+        raise ValueError(f"reshape: want order 'C' or 'F', got {order!r}")
+    shape = tuple(np.atleast_1d(shape))
+    return a.transpose().reshape(shape[::-1]).transpose()
+
+
+@composition()
+def _ravel(a: Any, order: str = "C") -> Any:
+    """All elements along one axis, in C's order of axes or Fortran's: NumPy's ``ravel``.
+
+    >>> ravel(np.array([[1, 2], [3, 4]]), order="F")
+    array([1, 3, 2, 4])
+    """
+    return _reshape(a, (-1,), order)
 
 
 def _sum_to(x: Any, shape: Any) -> Any:
     """Summed over the axes along which ``shape`` would broadcast to x's: the adjoint of ``broadcast_to``."""
     if not isinstance(shape, (tuple, list, np.ndarray)) or x.dtype.kind not in "fiub":
         raise TypeError("want real numbers, and their shape as a tuple")
-    if x.dtype.kind != "f":
-        x = x.astype(
-            np.add.reduce(np.zeros(1, x.dtype)).dtype
-        )  # as np.sum has it: 200 + 100 is more than uint8 holds
-    if np.broadcast_shapes(x.shape, tuple(shape)) != x.shape:
-        raise ValueError(f"shape {x.shape} cannot be summed to {tuple(shape)}")
-    return fit(x, tuple(shape), x.dtype)
+    shape = tuple(shape)
+    if np.broadcast_shapes(x.shape, shape) != x.shape:
+        raise ValueError(f"shape {x.shape} cannot be summed to {shape}")
+    if x.dtype.kind != "f":  # as np.sum has it: 200 + 100 is more than uint8 holds
+        x = x.astype(np.add.reduce(np.zeros(1, x.dtype)).dtype)
+    return fit(x, shape, x.dtype)
 
 
 # fmt: off
 reshape      = differentiable(lambda a, shape: a.reshape(shape),
-                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,),
+                              lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,), general=_reshape,
                               view=True, static=1)
 ravel        = differentiable(lambda a: a.reshape(-1),
-                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,),
+                              lambda g, y, a: g.reshape(a.shape), replaces=(np.ravel,), general=_ravel,
                               view=True)
 transpose    = differentiable(lambda a, axes=None: a.transpose(axes),
-                              lambda g, y, a, axes=None: g.transpose(_inverse(axes)), replaces=(np.transpose,),
+                              lambda g, y, a, axes=None: g.transpose(_inverse(axes, g.ndim)), replaces=(np.transpose,),
                               view=True)
 swapaxes     = differentiable(lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
                               lambda g, y, a, axis1, axis2: g.swapaxes(axis1, axis2), replaces=(np.swapaxes,),

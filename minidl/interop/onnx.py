@@ -1,461 +1,366 @@
 """Export to ONNX: what a model computes for an example, written as a file that other runtimes run.
 
-The recording is autograd's, which function is which operator is said here. Needs the extra ``minidl[onnx]``.
+Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra ``onnx``).
 """
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd import Variable, engine, test_mode
-from minidl.autograd.node import Leaf, Output
+from minidl.autograd import Variable, engine
+from minidl.autograd.modes import Switch
+from minidl.autograd.node import Application, Node, Output
 from minidl.common import random
+from minidl.common.extras import install
+from minidl.interop.onnx_operators import RULES, SETTINGS
 from minidl.layers.layer import Layer
 
 __all__ = ["export"]
 
 Array = npt.NDArray[Any]
-OPSET, IR = (
-    20,
-    9,
-)  # the first with Gelu, and what goes with it: runtimes since the end of 2023 read them
+# The first opset with Gelu, and the file version of its time: runtimes since the end of 2023 read them.
+OPSET = 20
+IR_VERSION = 9
+# How far the file's numbers may be from the model's, of the largest: rounding, not another function.
+TOLERANCE = {np.dtype(np.float16): 3e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
 
 
 def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Path:
-    """Write what the model computes as an ONNX file, for onnxruntime and others; return the file's path.
+    """Write what the model computes as an ONNX file, for onnxruntime and others; return its path.
 
-    The model is run on the example as for evaluation (without dropout, from zero recurrent states) and what it does is
-    recorded, whatever its ``forward`` looks like: linear and recurrent layers, activations, arithmetic, indexing,
-    reshaping, reductions. Axes of the input but the last may have another length later, the batch above all, where
-    the model computes the same for another length; this is tried, not assumed. The input is named ``input``, of the
-    model's dtype, the outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
+    The model is run on the example as for evaluation (without dropout, from zero recurrent states)
+    and what it does is recorded, whatever its ``forward`` looks like: linear and recurrent layers,
+    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may have
+    another length later, the batch above all, where the model computes the same for another length;
+    this is tried, not assumed. Then the file is run by onnx's own reference implementation, and its
+    numbers are compared with the model's. The input is named ``input``, of the model's dtype, the
+    outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
 
     Args:
         model: a layer whose parameters all have data.
         path: of the file, ending in ``.onnx``.
         example_input: floating, of a shape the model takes; sequences as (batch, time, in).
 
-    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError if the path has
-    another ending, a parameter is still lazy, a function has no ONNX form here, or what is computed depends on the
-    input's values in a way that was not recorded, such as ``if x.sum() > 0``.
+    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError if
+    the path has another ending, a parameter is still lazy, a function has no ONNX form here, or what
+    is computed depends on the input's values in a way that was not recorded, such as
+    ``if x.sum() > 0``.
 
     >>> from minidl import layers
     >>> model = layers.Sequential(layers.LSTM(3, 16), layers.Linear(16, 1))
     >>> export(model, "model.onnx", np.ones((8, 20, 3)))  # doctest: +SKIP
     PosixPath('model.onnx')
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(
-            'minidl.onnx.export needs the package onnx: pip install "minidl[onnx]"'
-        ) from error
-    if not isinstance(model, Layer):
-        raise TypeError(f"onnx.export: want a layer of minidl, got {type(model).__name__}")
+    onnx = _import_onnx()
     target = Path(path)
-    if target.suffix != ".onnx":
-        raise ValueError(f"onnx.export: want a path that ends in .onnx, got {str(path)!r}")
-    if lazy := [name for name, p in model.named_parameters() if p.lazy]:
+    x = _check_arguments(model, target, example_input)
+    recording = Recording(model, x)
+    noise = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
+    others = [Recording(model, probe) for probe in (noise, -noise, -x)]
+    if not all(map(recording.same, others)):
         raise ValueError(
-            f"onnx.export: {', '.join(lazy)} have no data yet: train the model, or call it once"
+            "onnx.export: the model computes something else for other values of the input of this "
+            "shape: comparisons, and branches on values, are not recorded"
         )
-    params = model.parameters()
-    x = np.asarray(example_input.data if isinstance(example_input, Variable) else example_input)
-    if x.dtype.kind != "f" or x.size == 0:
-        raise ValueError(
-            f"onnx.export: want a floating example that is not empty, got {x.dtype} {x.shape}"
-        )
-    x = x.astype(params[0].dtype) if params else x
-
-    program = _Program(model, x)
-    other = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
-    if not all(program.same(_Program(model, probe)) for probe in (other, -other, -x)):
-        raise ValueError(
-            "onnx.export: the model computes something else for other values of the input of this shape: "
-            "comparisons, and branches on values, are not recorded"
-        )
-    shape: list[int | str] = list(x.shape)
-    outputs: list[list[int | str]] = [list(s) for s in program.shapes]
-    names = ["batch", "time"] if x.ndim == 3 else ["batch", *(f"axis{i}" for i in range(1, x.ndim))]
-    for axis, name in enumerate(names[: x.ndim - 1]):
-        longer = np.concatenate([other, other.take([0], axis)], axis)
-        try:
-            changed = _Program(model, longer)
-        except (ValueError, TypeError, IndexError):
-            continue  # it takes this length only
-        if program.same(changed):
-            shape[axis] = name
-            for known, now in zip(outputs, changed.shapes):
-                known[:] = [a if a == b or isinstance(a, str) else name for a, b in zip(known, now)]
-
-    helper, kind = onnx.helper, onnx.helper.np_dtype_to_tensor_dtype
-    graph = helper.make_graph(
-        [
-            helper.make_node(op, ins, outs, **attributes)
-            for op, ins, outs, attributes in program.nodes
-        ],
-        type(model).__name__,
-        [helper.make_tensor_value_info("input", kind(x.dtype), shape)],
-        [
-            helper.make_tensor_value_info(n, kind(d), s)
-            for n, d, s in zip(program.outputs, program.dtypes, outputs)
-        ],
-        [
-            onnx.numpy_helper.from_array(np.array(a, order="C"), name)
-            for name, a in program.constants.items()
-        ],
-    )
-    opsets = [helper.make_opsetid("", OPSET)]
-    made = helper.make_model(graph, producer_name="minidl", ir_version=IR, opset_imports=opsets)
-    onnx.checker.check_model(made, full_check=True)
+    longer = _longer(model, recording, noise)
+    proto = _assemble(onnx, type(model).__name__, recording, longer)
+    onnx.checker.check_model(proto, full_check=True)
+    _compare(onnx, proto, [recording, others[0], *longer.values()])
     unfinished = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
-        unfinished.write_bytes(made.SerializeToString())
+        unfinished.write_bytes(proto.SerializeToString())
         os.replace(unfinished, target)
     finally:
         unfinished.unlink(missing_ok=True)
     return target
 
 
-class _Program:
-    """What a model computed for an input: nodes of ONNX, (operator, inputs, outputs, attributes), and constants."""
+def _import_onnx() -> Any:
+    try:
+        import onnx
+        import onnx.reference
+    except ImportError as error:
+        raise ImportError(
+            f"minidl.onnx.export needs the package onnx: {install('onnx')}"
+        ) from error
+    return onnx
+
+
+def _check_arguments(model: Any, target: Path, example_input: Any) -> Array:
+    """The example as an array of the model's dtype."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"onnx.export: want a layer of minidl, got {type(model).__name__}")
+    if target.suffix != ".onnx":
+        raise ValueError(f"onnx.export: want a path that ends in .onnx, got {str(target)!r}")
+    lazy = [name for name, p in model.named_parameters() if p.lazy]
+    if lazy:
+        raise ValueError(
+            f"onnx.export: {', '.join(lazy)} have no data yet: train the model, or call it once"
+        )
+    x = np.asarray(example_input.data if isinstance(example_input, Variable) else example_input)
+    if x.dtype.kind != "f" or x.size == 0:
+        got = f"{x.dtype} {x.shape}"
+        raise ValueError(f"onnx.export: want a floating example that is not empty, got {got}")
+    params = model.parameters()
+    return x.astype(params[0].dtype) if params else x
+
+
+class Operation(NamedTuple):
+    """A node of ONNX: an operator, the names of its inputs and outputs, and its attributes."""
+
+    operator: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+
+
+class Recording:
+    """What a model computes for an input, as operations of ONNX and constants, and its results."""
 
     def __init__(self, model: Layer, x: Array) -> None:
-        self.nodes: list[tuple[str, list[str], list[str], dict[str, Any]]] = []
+        self.x = x
+        self.operations: list[Operation] = []
         self.constants: dict[str, Array] = {}
-        model, bits = copy.deepcopy(model), random.generator().bit_generator
+        self.names: dict[Node, Any] = {}  # of nodes; for several outputs a list
+        model = copy.deepcopy(model)
         model.unfreeze()
         model.reset_state()
-        start, before = Variable(x), bits.state
+        start = Variable(x)
+        bits = random.generator().bit_generator
+        before = bits.state
         try:
-            with test_mode():
-                result = model(start)
+            with Switch(recording=True, testing=True):
+                results = _run(model, start)
+                self._record(model, start, results)
         finally:
             bits.state = before
-        if any(getattr(layer, "steps", 0) for layer in model.sublayers()):
-            raise ValueError(
-                "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state to "
-                "the next call, which ONNX cannot: give it sequences, (batch, time, in)"
-            )
-        results = list(result) if isinstance(result, tuple | list) else [result]
-        for y in results:
-            if not isinstance(y, Variable) or y._node is None:
-                raise ValueError(
-                    "onnx.export: what the model returned was not computed from its input by functions "
-                    f"with derivatives, but is {type(y).__name__}"
-                )
-        self.outputs = (
-            ["output"] if len(results) == 1 else [f"output{i}" for i in range(len(results))]
-        )
-        self.shapes, self.dtypes = [y.shape for y in results], [y.dtype for y in results]
-        self.names: dict[Any, Any] = {
-            p._node: name for name, p in model.named_parameters() if p._node is not None
-        }
-        self.names[start._node] = "input"
-        self.input = start._node
-        applications, leaves = engine.reach(
-            dict.fromkeys(y._node for y in results if y._node is not None)
-        )
-        if self.input not in leaves:
-            raise ValueError("onnx.export: what the model returned does not depend on its input")
-        for node in reversed(applications):  # oldest first
-            if type(node) is Output:
-                self.names[node] = self.names[node.inputs[0]][node.index]  # type: ignore[index]  # an application
-            else:
-                self.names[node] = self._emit(node)
-        for name, y in zip(self.outputs, results):
-            self.nodes.append(("Identity", [self.names[y._node]], [name], {}))
+        self.results = [y.data for y in results]
         self._prune()
 
-    def same(self, other: _Program) -> bool:
+    def same(self, other: Recording) -> bool:
         """Whether both compute the same from their inputs."""
-        return (
-            self.nodes == other.nodes
-            and self.constants.keys() == other.constants.keys()
-            and all(
-                a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
-                for a, b in zip(self.constants.values(), other.constants.values())
-            )
-        )
+        if self.operations != other.operations or self.constants.keys() != other.constants.keys():
+            return False
+        pairs = zip(self.constants.values(), other.constants.values())
+        return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+
+    # ---- for the rules of onnx_operators.py ---------------------------------------------------------
 
     def add(
-        self, op: str, *inputs: Any, outputs: int = 1, like: Any = None, **attributes: Any
+        self, operator: str, *inputs: Any, outputs: int = 1, like: Any = None, **attributes: Any
     ) -> Any:
-        """A node; inputs are names, or arrays and numbers, which become constants of the dtype of ``like``."""
-        names = [self.constant(i, like) if not isinstance(i, str) else i for i in inputs]
-        outs = [
-            f"{op.lower()}_{len(self.nodes)}" + (f"_{k}" if outputs > 1 else "")
-            for k in range(outputs)
-        ]
-        self.nodes.append((op, names, outs, attributes))
+        """Note an operation, give the name of its output, or of each of several.
+
+        Inputs are names, or arrays and numbers, which become constants of the dtype ``like``.
+        """
+        names = [i if isinstance(i, str) else self.constant(i, like) for i in inputs]
+        base = f"{operator.lower()}_{len(self.operations)}"
+        endings = [f"_{k}" for k in range(outputs)] if outputs > 1 else [""]
+        outs = [self._unused(base + ending) for ending in endings]
+        self.operations.append(Operation(operator, names, outs, attributes))
         return outs[0] if outputs == 1 else outs
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """The name of a constant; axes and shapes are int64."""
-        name = f"constant_{len(self.constants)}"
+        """The name of a new constant."""
+        name = self._unused(f"constant_{len(self.constants)}")
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    def _emit(self, node: Any) -> Any:
-        """The nodes of one application; the name of its output, or of each of its outputs."""
-        rule = RULES.get(node.name)
-        if rule is None:
-            known = ", ".join(sorted(RULES))
-            raise ValueError(f"onnx.export: {node.name} has no ONNX form here; there are {known}")
-        args: list[Any] = []
-        for arg, parent in zip(node.args, node.inputs, strict=True):
-            if parent is None:
-                args.append(arg)
+    # ---- the recording --------------------------------------------------------------------------------
+
+    def _record(self, model: Layer, start: Variable, results: list[Variable]) -> None:
+        self.outputs = ["output"]
+        if len(results) > 1:
+            self.outputs = [f"output{i}" for i in range(len(results))]
+        self.taken = {"input", *self.outputs}
+        for name, p in model.named_parameters():
+            own = self._unused(name)  # a parameter may be called "input"
+            self.constants[own] = np.asarray(p.data)
+            if p._node is not None:
+                self.names[p._node] = own
+        assert start._node is not None  # floating, so it is differentiated
+        self.names[start._node] = "input"
+        roots = [y._node for y in results if y._node is not None]
+        if start._node not in engine.reach(roots)[1]:
+            raise ValueError("onnx.export: what the model returned does not depend on its input")
+        self._emit_behind(roots)
+        for name, root in zip(self.outputs, roots):
+            self.operations.append(Operation("Identity", [self.names[root]], [name], {}))
+
+    def _emit_behind(self, roots: Iterable[Node]) -> None:
+        """Note the operations of all applications behind some nodes that are not noted yet."""
+        for node in reversed(engine.reach(dict.fromkeys(roots))[0]):  # oldest first
+            if node in self.names:
                 continue
-            name = self.names.get(parent)
-            if name is None:  # a leaf that is no parameter of the model
-                name = self.names[parent] = self.constant(arg)
-            elif type(parent) is Leaf and parent is not self.input:
-                self.constants[name] = np.asarray(arg)
-            args.append(name)
-        return rule(self, node, args)
+            if type(node) is Output:
+                application = node.inputs[0]  # type: ignore[index]  # of a graph that is whole
+                self.names[node] = self.names[application][node.index]  # type: ignore[index]
+            else:
+                self.names[node] = self._emit(node)
+
+    def _emit(self, node: Application) -> Any:
+        """The operations of one application; the name of its output, or of each of its outputs."""
+        function = node.function
+        args = [self._name(p, a) for p, a in zip(node.inputs or (), node.args, strict=True)]
+        rule = RULES.get(function)  # by the Function object: a user's may have the same name
+        names = (
+            rule(self, node, args)
+            if rule is not None and node.settings.keys() <= SETTINGS
+            else None
+        )
+        if names is not None:
+            return names
+        if function.equals is not None:
+            return self._compose(node, args)
+        raise ValueError(f"onnx.export: {_refusal(node)}")
+
+    def _name(self, parent: Node | None, arg: Any) -> Any:
+        """What stands for an argument: the name of what was computed, else the argument itself."""
+        if parent is None:
+            return arg
+        if parent not in self.names:  # a Variable that is no parameter of the model
+            self.names[parent] = self.constant(arg)
+        return self.names[parent]
+
+    def _compose(self, node: Application, args: Sequence[Any]) -> Any:
+        """The operations of the plain composition that a fused function is equal to."""
+        function = node.function
+        copies = [
+            a if parent is None else Variable(a) for parent, a in zip(node.inputs or (), node.args)
+        ]
+        for twin, name in zip(copies, args):
+            if isinstance(twin, Variable) and twin._node is not None:
+                self.names[twin._node] = name
+        y = function.equals(*copies, **node.settings)  # type: ignore[misc]  # asked before
+        several = isinstance(y, tuple)
+        roots = [part._node for part in (y if several else (y,))]
+        if any(root is None for root in roots):
+            raise ValueError(f"onnx.export: {_refusal(node)}")
+        self._emit_behind(roots)
+        names = [self.names[root] for root in roots]
+        return names if several else names[0]
+
+    def _unused(self, name: str) -> str:
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
 
     def _prune(self) -> None:
-        """Drop what nothing uses: parameters that stand in another form, outputs nobody asked for."""
-        used, kept = set(self.outputs), []
-        for node in reversed(self.nodes):
-            if used & {*node[2]}:
-                used |= {*node[1]}
-                kept.append(node)
-        self.nodes = kept[::-1]
+        """Drop what nothing uses: parameters that stand in another form, outputs nobody wants."""
+        used = set(self.outputs)
+        needed = []
+        for operation in reversed(self.operations):
+            if not used.isdisjoint(operation.outputs):
+                used.update(operation.inputs)
+                needed.append(operation)
+        self.operations = needed[::-1]
         self.constants = {name: a for name, a in self.constants.items() if name in used}
 
 
-# ---- which function is which operator: rules get the program, the application, and names or constants --------------
-
-Rule = Callable[[_Program, Any, list[Any]], Any]
-
-
-def _plain(op: str, arity: int) -> Rule:
-    return lambda p, node, args: p.add(op, *args[:arity], like=node.output.dtype)
-
-
-def _setting(node: Any, place: int, name: str, default: Any) -> Any:
-    """An argument that is no array, wherever it was given."""
-    return node.args[place] if len(node.args) > place else node.settings.get(name, default)
-
-
-def _along(op: str) -> Rule:
-    return lambda p, node, args: p.add(op, args[0], axis=int(_setting(node, 1, "axis", -1)))
-
-
-def _reduced(op: str) -> Rule:
-    def rule(p: _Program, node: Any, args: list[Any]) -> Any:
-        axis = _setting(node, 1, "axis", None)
-        axes = range(node.args[0].ndim) if axis is None else np.atleast_1d(axis)
-        return p.add(
-            op,
-            args[0],
-            np.array([int(a) for a in axes]),
-            keepdims=int(node.settings.get("keepdims", False)),
-        )
-
-    return rule
-
-
-def _linear(p: _Program, node: Any, args: list[Any]) -> Any:
-    x, w, b = [*args, None][:3]
-    if b is None:
-        return p.add("MatMul", x, w)
-    return (
-        p.add("Gemm", x, w, b) if node.args[0].ndim == 2 else p.add("Add", p.add("MatMul", x, w), b)
-    )
-
-
-def _reshape(p: _Program, node: Any, args: list[Any]) -> Any:
-    """The first axes that stay are written as 0, the next one as -1: they may have another length later."""
-    before, after = node.args[0].shape, node.output.shape
-    same = 0
-    while same < min(len(before), len(after)) and before[same] == after[same]:
-        same += 1
-    return p.add(
-        "Reshape",
-        args[0],
-        np.array([0] * same + [-1, *after[same + 1 :]][: len(after) - same], np.int64),
-    )
-
-
-def _swapped(p: _Program, node: Any, args: list[Any]) -> Any:
-    order = list(range(node.args[0].ndim))
-    i, j = node.args[1:3]
-    order[i], order[j] = order[j], order[i]
-    return p.add("Transpose", args[0], perm=order)
-
-
-def _transposed(p: _Program, node: Any, args: list[Any]) -> Any:
-    n, axes = node.args[0].ndim, _setting(node, 1, "axes", None)
-    return p.add(
-        "Transpose", args[0], perm=[int(a) % n for a in (range(n)[::-1] if axes is None else axes)]
-    )
-
-
-def _axes(op: str) -> Rule:
-    def rule(p: _Program, node: Any, args: list[Any]) -> Any:
-        axis = _setting(node, 1, "axis", None)
-        if axis is None:
-            axis = [i for i, n in enumerate(node.args[0].shape) if n == 1]
-        return p.add(op, args[0], np.atleast_1d(np.asarray(axis, np.int64)))
-
-    return rule
-
-
-def _getitem(p: _Program, node: Any, args: list[Any]) -> Any:
-    """Slices of all axes at once, then, from the last axis on, integers that pick one, and new axes."""
-    index, x = list(node.args[1:]), args[0]
-    if not all(i is None or i is ... or isinstance(i, int | np.integer | slice) for i in index):
+def _run(model: Layer, start: Variable) -> list[Variable]:
+    """The Variables that the model returns, each with a graph."""
+    result = model(start)
+    if any(getattr(layer, "steps", 0) for layer in model.sublayers()):
         raise ValueError(
-            "onnx.export: indices other than integers, slices, None and ... have no ONNX form here"
+            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state to "
+            "the next call, which ONNX cannot: give it sequences, (batch, time, in)"
         )
-    taken = sum(i is not None and i is not ... for i in index)
-    at = next((k for k, i in enumerate(index) if i is ...), len(index))
-    index[at : at + 1] = [slice(None)] * (node.args[0].ndim - taken)
-    large, cuts, picks, new, axis, place = 2**63 - 1, [], [], [], 0, 0
-    for i in index:
-        if i is None:
-            new.append(place)
-        elif isinstance(i, slice):
-            step = 1 if i.step is None else int(i.step)
-            first = (0 if step > 0 else large) if i.start is None else int(i.start)
-            last = (large if step > 0 else -large) if i.stop is None else int(i.stop)
-            if (first, last, step) != (0, large, 1):
-                cuts.append((first, last, axis, step))
-            axis += 1
-        else:
-            picks.append((axis, int(i)))
-            axis += 1
-        place += i is None or isinstance(i, slice)
-    if cuts:
-        x = p.add("Slice", x, *[np.array(column, np.int64) for column in zip(*cuts)])
-    for axis, i in reversed(picks):
-        x = p.add("Gather", x, np.array(i, np.int64), axis=axis)
-    return p.add("Unsqueeze", x, np.array(new, np.int64)) if new else x
-
-
-def _recurrent(op: str, gates: Sequence[int], states: int) -> Rule:
-    """ONNX puts time first and a direction before all weights; ``gates`` are its gates' places in ours."""
-
-    def rule(p: _Program, node: Any, args: list[Any]) -> Any:
-        starts, (w_x, w_h, b) = node.args[1 : 1 + states], node.args[1 + states :]
-        if any(n is not None and type(n) is not Leaf for n in node.inputs[1:]):
+    results = list(result) if isinstance(result, tuple | list) else [result]
+    for y in results:
+        if not isinstance(y, Variable) or y._node is None:
             raise ValueError(
-                f"onnx.export: {node.name} with computed weights or first state has no ONNX form here"
+                "onnx.export: what the model returned was not computed from its input by functions "
+                f"with derivatives, but is {type(y).__name__}"
             )
-
-        def theirs(a: Array) -> Array:
-            return np.concatenate([np.split(a, len(gates), axis=-1)[i] for i in gates], axis=-1).T[
-                None
-            ]
-
-        bias = np.concatenate([theirs(b), np.zeros_like(b)[None]], axis=-1)
-        inputs: list[Any] = [
-            p.add("Transpose", args[0], perm=[1, 0, 2]),
-            theirs(w_x),
-            theirs(w_h),
-            bias,
-        ]
-        if any(start.any() for start in starts):
-            inputs += ["", *[start[None] for start in starts]]
-        ys = p.add(op, *inputs, outputs=1 + states, hidden_size=w_h.shape[0])
-        if node.settings.get("return_sequences", True):
-            h = p.add("Transpose", p.add("Squeeze", ys[0], np.array([1])), perm=[1, 0, 2])
-        else:
-            h = p.add("Squeeze", ys[1], np.array([0]))
-        return [h, p.add("Squeeze", ys[2], np.array([0]))] if states == 2 else h
-
-    return rule
+    return results
 
 
-def _cast(p: _Program, node: Any, args: list[Any]) -> Any:
-    import onnx
+def _refusal(node: Application) -> str:
+    """Why an application cannot be exported."""
+    name = node.function.name
+    known = {function.name for function in RULES}
+    if node.function in RULES:
+        given = ", ".join(f"{k}={v!r}" for k, v in node.settings.items())
+        return f"{name} with such arguments ({given}) has no ONNX form here"
+    if name in known:
+        return (
+            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of your "
+            "own; compose it of minidl's functions, or give differentiable their composition as equals="
+        )
+    return f"{name} has no ONNX form here; there are {', '.join(sorted(known))}"
 
-    return p.add("Cast", args[0], to=onnx.helper.np_dtype_to_tensor_dtype(node.output.dtype))
+
+# ---- the file ----------------------------------------------------------------------------------------------
 
 
-def _clip(p: _Program, node: Any, args: list[Any]) -> Any:
-    low, high = _setting(node, 1, "a_min", None), _setting(node, 2, "a_max", None)
-    return p.add(
-        "Clip",
-        args[0],
-        *["" if bound is None else bound for bound in (low, high)],
-        like=node.output.dtype,
+def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:
+    """For each axis of the input that may be longer a recording with one more."""
+    found = {}
+    for axis in range(noise.ndim - 1):
+        try:
+            other = Recording(model, np.concatenate([noise, noise.take([0], axis)], axis))
+        except (ValueError, TypeError, IndexError):
+            continue  # it takes this length only
+        if recording.same(other):
+            found[axis] = other
+    return found
+
+
+def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Recording]) -> Any:
+    """The model of ONNX, its open lengths called batch, time or axis1.."""
+    helper = onnx.helper
+
+    def tensor(name: str, array: Array, shape: Sequence[int | str]) -> Any:
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        return helper.make_tensor_value_info(name, kind, shape)
+
+    x = recording.x
+    second = "time" if x.ndim == 3 else "axis1"
+    names = ["batch", second, *(f"axis{i}" for i in range(2, x.ndim))]
+    input_shape = [names[i] if i in longer else n for i, n in enumerate(x.shape)]
+    outputs = []
+    for i, (output, y) in enumerate(zip(recording.outputs, recording.results)):
+        shape: list[int | str] = list(y.shape)
+        for axis, other in longer.items():
+            for k, (n, now) in enumerate(zip(y.shape, other.results[i].shape)):
+                if now != n and shape[k] == n:
+                    shape[k] = names[axis]
+        outputs.append(tensor(output, y, shape))
+    graph = helper.make_graph(
+        [helper.make_node(op, ins, outs, **more) for op, ins, outs, more in recording.operations],
+        name,
+        [tensor("input", x, input_shape)],
+        outputs,
+        [
+            onnx.numpy_helper.from_array(np.array(a, order="C"), constant)
+            for constant, a in recording.constants.items()
+        ],
+    )
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(
+        graph, producer_name="minidl", ir_version=IR_VERSION, opset_imports=opsets
     )
 
 
-RULES: dict[str, Rule] = {
-    **{
-        name: _plain(op, 1)
-        for name, op in {
-            "relu": "Relu",
-            "tanh": "Tanh",
-            "sigmoid": "Sigmoid",
-            "softplus": "Softplus",
-            "exp": "Exp",
-            "log": "Log",
-            "sqrt": "Sqrt",
-            "sin": "Sin",
-            "cos": "Cos",
-            "tan": "Tan",
-            "sinh": "Sinh",
-            "cosh": "Cosh",
-            "arctan": "Atan",
-            "abs": "Abs",
-            "negative": "Neg",
-            "positive": "Identity",
-            "identity": "Identity",
-            "erf": "Erf",
-        }.items()
-    },
-    **{
-        name: _plain(op, 2)
-        for name, op in {
-            "add": "Add",
-            "subtract": "Sub",
-            "multiply": "Mul",
-            "divide": "Div",
-            "power": "Pow",
-            "maximum": "Max",
-            "minimum": "Min",
-            "matmul": "MatMul",
-        }.items()
-    },
-    "softmax": _along("Softmax"),
-    "log_softmax": _along("LogSoftmax"),
-    "leaky_relu": lambda p, node, args: p.add(
-        "LeakyRelu", args[0], alpha=float(_setting(node, 1, "slope", 0.01))
-    ),
-    "gelu": lambda p, node, args: p.add(
-        "Gelu", args[0], approximate="tanh" if _setting(node, 1, "approximate", False) else "none"
-    ),
-    "square": lambda p, node, args: p.add("Mul", args[0], args[0]),
-    "sum": _reduced("ReduceSum"),
-    "mean": _reduced("ReduceMean"),
-    "max": _reduced("ReduceMax"),
-    "min": _reduced("ReduceMin"),
-    "linear": _linear,
-    "reshape": _reshape,
-    "swapaxes": _swapped,
-    "astype": _cast,
-    "ravel": lambda p, node, args: p.add("Reshape", args[0], np.array([-1], np.int64)),
-    "transpose": _transposed,
-    "expand_dims": _axes("Unsqueeze"),
-    "squeeze": _axes("Squeeze"),
-    "getitem": _getitem,
-    "concatenate": lambda p, node, args: p.add(
-        "Concat", *args, axis=int(node.settings.get("axis", 0))
-    ),
-    "clip": _clip,
-    "rnn": _recurrent("RNN", [0], 1),
-    "lstm": _recurrent("LSTM", [1, 2, 0, 3], 2),
-}
+def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
+    """Run the file by onnx's reference implementation; ValueError if it gives other numbers."""
+    evaluator = onnx.reference.ReferenceEvaluator(proto)
+    for recording in recordings:
+        given = evaluator.run(None, {"input": recording.x})
+        for name, got, want in zip(recording.outputs, given, recording.results, strict=True):
+            finite = np.absolute(want[np.isfinite(want)])
+            atol = TOLERANCE[want.dtype] * finite.max(initial=0.0)
+            same = got.shape == want.shape and got.dtype == want.dtype
+            if not same or not np.allclose(got, want, rtol=0, atol=atol, equal_nan=True):
+                raise ValueError(
+                    f"onnx.export: run as ONNX, {name} is not what the model gives for an input of "
+                    f"shape {recording.x.shape}; nothing was written"
+                )

@@ -1,6 +1,6 @@
 """scikit-learn's way to train an MLP of minidl's: MLPClassifier and MLPRegressor, for pipelines and grid search.
 
-The layers, losses and steps are minidl's own; a training loop to build upon is training's. Needs ``minidl[sklearn]``.
+The layers, losses and steps are minidl's own; a training loop to build upon is training's. Needs the extra ``sklearn``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import no_grad
+from minidl.common.extras import install
 from minidl.layers import MLP
 from minidl.optim import Adam
 from minidl.optim.schedules import cosine, warmup
@@ -27,7 +28,7 @@ except ImportError as _missing:
     class BaseEstimator:  # type: ignore[no-redef]  # stands where scikit-learn does not, and says so
         def __new__(cls, *_: Any, **__: Any) -> Self:
             name = f"minidl.sklearn.{cls.__name__}"
-            raise ImportError(f'{name} needs scikit-learn: pip install "minidl[sklearn]"') from _why
+            raise ImportError(f"{name} needs scikit-learn: {install('sklearn')}") from _why
 
         def __init_subclass__(cls) -> None:
             cls.__doc__ = (cls.__doc__ or "").partition(">>>")[0]  # the example could not run
@@ -311,6 +312,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         x, y = validate_data(self, X, y, dtype=_dtype(X))
         y = column_or_1d(y, warn=True)
+        if y.dtype == object and not all(isinstance(label, str) for label in y):
+            other = next(label for label in y if not isinstance(label, str))
+            raise ValueError(
+                "Unknown label type: MLPClassifier wants labels that are all numbers or all text, got "
+                f"objects such as {other!r}; for numbers say y.astype(int)"
+            )
         check_classification_targets(y)
         weight = self._weight(sample_weight, x)
         self.classes_, t = np.unique(y, return_inverse=True)

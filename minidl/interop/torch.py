@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
-from minidl.layers.layer import Layer, _walk
+from minidl.layers.layer import Layer
 from minidl.layers.linear import Weighted
 from minidl.layers.mlp import MLP
+from minidl.layers.tree import walk
 
 Array = npt.NDArray[Any]
 Place = tuple[str | int, ...]  # of a module: the parts of its name, places in lists as numbers
@@ -103,9 +104,11 @@ def torch_state_dict(model: Layer) -> dict[str, Array]:
 def from_dlpack(x: Any, requires_grad: bool | None = None, name: str | None = None) -> Variable:
     """A Variable over the memory of another library's array, tensor or data frame column; nothing is copied.
 
-    A change on either side is seen on the other. ``x`` has ``__dlpack__`` and lies in the CPU's memory; the other
-    arguments are ``Variable``'s. The way out is ``torch.from_dlpack(variable.data)``, or, for one that requires no
-    gradient, of the variable itself.
+    A change on either side is seen on the other, until the Variable is given other memory: at an
+    optimizer's first update (which moves what it trains into one buffer of its own), when ``.data`` is
+    assigned another array, by ``load_state_dict`` and ``to``. ``x`` has ``__dlpack__`` and lies in the
+    CPU's memory; the other arguments are ``Variable``'s. The way out is
+    ``torch.from_dlpack(variable.data)``, or, for one that requires no gradient, of the variable itself.
 
     Raises TypeError if ``x`` does not speak DLPack, BufferError if it lies elsewhere or may not be shared.
 
@@ -145,7 +148,7 @@ def _our_modules(model: Layer) -> list[_Module]:
     layers: dict[int, str] = {}
     owners: dict[int, Layer] = {}
     with_mlp: set[str] = set()
-    for name, owner, value in _walk(model):
+    for name, owner, value in walk(model).found:
         if isinstance(value, MLP):
             with_mlp.add(name)
         if isinstance(value, Layer):
@@ -267,7 +270,7 @@ def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
     values = {name: _array(value) for name, value in tensors.items()}
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
-    linear = layer.weights == ("w",)
+    linear = layer._weights == ("w",)
     need = (
         {"weight", "bias"} - ({"bias"} if layer.b is None else set())
         if linear
@@ -282,7 +285,7 @@ def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
     if linear:
         return {"w": values["weight"].T} | ({"b": values["bias"]} if "bias" in values else {})
     rows, hidden = values["weight_hh"].shape
-    if rows != layer.gates * hidden:
+    if rows != layer._gates * hidden:
         got = {1: "RNN", 3: "GRU", 4: "LSTM"}.get(
             rows // max(hidden, 1), f"cell with weight_hh {(rows, hidden)}"
         )
@@ -291,7 +294,7 @@ def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
         )
     bias = sum([values[name] for name in _RECURRENT[2:] if name in values], np.zeros(rows))
     new = {"w_x": values["weight_ih"].T, "w_h": values["weight_hh"].T, "b": np.asarray(bias)}
-    return new if layer.gates == 1 else {name: _gates(value) for name, value in new.items()}
+    return new if layer._gates == 1 else {name: _gates(value) for name, value in new.items()}
 
 
 def _to_torch(layer: Layer) -> dict[str, Array]:
@@ -300,15 +303,15 @@ def _to_torch(layer: Layer) -> dict[str, Array]:
     if not isinstance(layer, Weighted):
         own = [
             (name, p)
-            for name, owner, p in _walk(layer)
+            for name, owner, p in walk(layer).found
             if owner is layer and isinstance(p, Parameter)
         ]
         return {name: host(p.data).copy() for name, p in own}
-    if layer.weights == ("w",):
+    if layer._weights == ("w",):
         return {"weight": values["w"].T.copy()} | (
             {"bias": values["b"].copy()} if "b" in values else {}
         )
-    if layer.gates == 4:
+    if layer._gates == 4:
         values = {name: _gates(value) for name, value in values.items()}
     pair = {"weight_ih_l0": values["w_x"].T.copy(), "weight_hh_l0": values["w_h"].T.copy()}
     return pair | {"bias_ih_l0": values["b"].copy(), "bias_hh_l0": np.zeros_like(values["b"])}

@@ -1,5 +1,7 @@
 """What owns parameters: the base class Layer, and the layers that come with minidl. Public names, no logic."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl.layers.dropout import Dropout
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
@@ -7,3 +9,17 @@ from minidl.layers.mlp import MLP, Sequential
 from minidl.layers.recurrent import LSTM, RNN
 
 __all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise AttributeError for a name that is not there, saying what to write instead."""
+        from minidl.common import hints, words
+
+        raise hints.missing("minidl.layers", name, words.LAYERS)

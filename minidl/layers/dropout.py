@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from minidl import functions as F
+from minidl.common.checks import number
+from minidl.common.hints import refuse_unexpected
+from minidl.layers.initializers import checked_rng
 from minidl.layers.layer import Layer
 
 
@@ -16,7 +19,7 @@ class Dropout(Layer):
     ``y = x * mask / (1 - rate)``, the mask being 0 with probability ``rate`` and else 1; any floating x.
 
     Args:
-        rate: in [0, 1), else a ValueError.
+        rate: a number in [0, 1), else a ValueError or TypeError.
         rng: what masks are drawn from; default minidl's seeded generator.
 
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
@@ -25,10 +28,10 @@ class Dropout(Layer):
     array([2., 0., 0., 0., 0.])
     """
 
+    @refuse_unexpected
     def __init__(self, rate: float = 0.5, rng: np.random.Generator | None = None) -> None:
-        if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: the rate must be in [0, 1), got {rate}")
-        self.rate, self.rng = rate, rng
+        self.rate = number("Dropout: rate", rate, below=1)
+        self.rng = checked_rng(rng, "Dropout")
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.rate, rng=self.rng)

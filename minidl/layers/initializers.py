@@ -21,4 +21,15 @@ def normal_over_sqrt_in(
     >>> float(normal_over_sqrt_in((100, 3), np.float64, np.random.default_rng(0)).std().round(2))
     0.1
     """
-    return ((rng or random.generator()).standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
+    if not shape:
+        raise ValueError("normal_over_sqrt_in: want a shape (in, ..), got ()")
+    rng = checked_rng(rng, "normal_over_sqrt_in") or random.generator()
+    return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
+
+
+def checked_rng(rng: Any, where: str) -> np.random.Generator | None:
+    """The generator, or None for minidl's; TypeError, which begins with ``where``, for anything else."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        want = "a generator such as np.random.default_rng(0)"
+        raise TypeError(f"{where}: want rng to be {want}, got {rng!r}")
+    return rng

@@ -1,12 +1,13 @@
-"""Linear, and Weighted: what all layers with weights on input features share: sizes, drawing at first use, checks.
+"""Linear, and Weighted: what layers with weights on input features share: sizes, drawing at first use, checks.
 
 The recurrent ones are in recurrent.py, several linear ones with activations between in mlp.py.
 """
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,116 +15,120 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter, Variable
-from minidl.common.arrays import as_array, kind_of, to_kind_of
-from minidl.layers.initializers import normal_over_sqrt_in
-from minidl.layers.layer import Layer, floating
+from minidl.common.arrays import as_array, is_foreign, to_kind_of
+from minidl.common.hints import refuse_unexpected
+from minidl.layers.initializers import checked_rng, normal_over_sqrt_in
+from minidl.layers.layer import Layer, Shape, floating
 
 
 class Weighted(Layer):
-    """A layer whose weights exist from construction and have data once the number of input features is known."""
+    """A layer whose weights exist from construction and have data once the number of input features is known.
 
-    weights: ClassVar[tuple[str, ...]] = (
-        "w",
-    )  # the first of (in, gates * out), the second of (out, gates * out)
-    gates: ClassVar[int] = 1  # how many blocks of `out` columns they have
+    ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
+    """
+
+    _weights: ClassVar[tuple[str, ...]] = ("w",)
+    _gates: ClassVar[int] = 1  # how many blocks of `out` columns the weights have
     out_features: int
     b: Parameter | None
 
-    def _make(
+    def _init_parameters(
         self,
         features: tuple[int, ...],
+        in_features: int | None,
+        out_features: int | None,
         dtype: npt.DTypeLike,
         rng: np.random.Generator | None,
         bias: bool = True,
     ) -> None:
-        """Make ``b`` and the weights, lazy unless ``in`` is given."""
-        kind = type(self).__name__
-        try:
-            *known, out = [operator.index(n) for n in features]
-        except (TypeError, ValueError):
-            known, out = [], 0
-        if len(known) > 1 or min(*known, out, 1) < 1:
-            got = ", ".join(map(repr, features))
-            raise ValueError(
-                f"{kind}: want {kind}(out) or {kind}(in, out), positive integers, got {kind}({got})"
-            )
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(
-                f"{kind}: rng must be a generator such as np.random.default_rng(0), got {rng!r}"
-            )
-        self.out_features, self.dtype, self.rng, width = (
-            out,
-            floating(dtype, kind),
-            rng,
-            self.gates * out,
-        )
-        for name in self.weights:
-            setattr(
-                self, name, Parameter(None, name=f"{name} of {kind}(?→{out})")
-            )  # reading it raises with this name
-        self.b = Parameter(np.zeros(width, self.dtype), name="b") if bias else None
-        if known:
-            self._draw(known[0])
+        """Make ``b``, and the weights: lazy unless the number of input features is given."""
+        name = type(self).__name__
+        in_features, out = _sizes(name, features, in_features, out_features)
+        self.out_features = out
+        self.dtype = floating(dtype, name)
+        self.rng = checked_rng(rng, name)
+        for weight in self._weights:  # reading one that is lazy raises with this name
+            setattr(self, weight, Parameter(None, name=f"{weight} of {name}(?→{out})"))
+        self.b = Parameter(np.zeros(self._gates * out, self.dtype), name="b") if bias else None
+        if in_features is not None:
+            self._draw_weights(in_features)
 
     @property
-    def lazy_shapes(self) -> Mapping[str, tuple[int | None, ...]]:
-        width = (
-            self.gates * self.out_features
-        )  # made when asked for: what is kept in attributes is walked each step
-        return dict(zip(self.weights, [(None, width), (self.out_features, width)]))
+    def _lazy_shapes(self) -> Mapping[str, Shape]:
+        # Made when asked for: what is kept in attributes is walked each step.
+        width = self._gates * self.out_features
+        return dict(zip(self._weights, [(None, width), (self.out_features, width)]))
 
-    def _draw(self, in_features: int, like: Any = None) -> None:
-        for name, shape in self.lazy_shapes.items():
+    def _draw_weights(self, in_features: int, like: Any = None) -> None:
+        """Give the lazy weights their first values, and all parameters the kind of array that ``like`` is."""
+        for name, shape in self._lazy_shapes.items():
             weight = getattr(self, name)
-            if _lazy(weight):
-                drawn = normal_over_sqrt_in(
-                    tuple(n or in_features for n in shape), self.dtype, self.rng
-                )
-                weight.data, weight.name = to_kind_of(drawn, like), name
-        if (
-            self.b is not None
-            and kind_of(self.b) is np.ndarray is not kind_of(like)
-            and like is not None
-        ):
+            if _is_lazy(weight):
+                known = tuple(n or in_features for n in shape)
+                drawn = normal_over_sqrt_in(known, self.dtype, self.rng)
+                weight.name = name
+                weight.data = to_kind_of(drawn, like)
+        if self.b is not None and is_foreign(like) and not is_foreign(self.b):
             self.b.data = to_kind_of(self.b.data, like)
 
     @property
     def in_features(self) -> int | None:
         """How many features the input has; None until it is learned."""
-        weight = getattr(self, self.weights[0])
-        return None if _lazy(weight) else weight.shape[0]
+        weight = getattr(self, self._weights[0])
+        return None if _is_lazy(weight) else weight.shape[0]
 
-    def _checked(self, x: Any, weight: Variable) -> Any:
+    def _as_input(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
         x = as_array(x, self)
-        if not _lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
+        if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":
-            raise TypeError(
-                f"{self!r}: want floating input, got {x.dtype} {x.shape}; say x.astype(np.float32)"
-            )
-        if _lazy(weight) and x.shape[-1:] not in [(), (0,)]:
-            self._draw(x.shape[-1], x)
-        wanted = "in" if _lazy(weight) else weight.shape[0]
-        if x.shape[-1:] != (wanted,):
-            raise ValueError(f"{self!r}: want input of shape (.., {wanted}), got {x.shape}")
+            hint = "; write x.astype(np.float32)" if x.dtype.kind in "iub" else ""
+            raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
+        if _is_lazy(weight):
+            if x.shape[-1:] in [(), (0,)]:
+                raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
+            self._draw_weights(x.shape[-1], x)
+        if x.shape[-1:] != weight.shape[:1]:
+            n = weight.shape[0]
+            hint = ""
+            if x.ndim > 2 and math.prod(x.shape[1:]) == n:
+                hint = "; write x.reshape(len(x), -1)"
+            raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
         return x if x.dtype == weight.dtype else x.astype(weight.dtype)
 
     def __repr__(self) -> str:
-        options = (
-            ", bias=False"
-            if self.b is None
-            else ", stateful=True"
-            if getattr(self, "stateful", False)
-            else ""
-        )
+        options = "" if self.b is not None else ", bias=False"
         return f"{type(self).__name__}({self.in_features or '?'}→{self.out_features}{options})"
 
 
-def _lazy(weight: Variable) -> bool:
-    return (
-        isinstance(weight, Parameter) and weight.lazy
-    )  # it may be a plain Variable put there to differentiate by it
+def _sizes(
+    name: str, features: tuple[Any, ...], in_features: Any, out_features: Any
+) -> tuple[int | None, int]:
+    """(in or None, out) of ``name(out)``, ``name(in, out)`` and their forms with keywords."""
+    given = list(features)
+    if out_features is not None:
+        given.append(out_features)
+    if in_features is not None:
+        given.insert(0, in_features)
+    if len(given) in (1, 2) and all(map(_is_size, given)):
+        *known, out = map(int, given)
+        if known or in_features is None:
+            return (known[0] if known else None), out
+    parts = [repr(n) for n in features]
+    keywords = {"in_features": in_features, "out_features": out_features}
+    parts += [f"{key}={n!r}" for key, n in keywords.items() if n is not None]
+    want = f"{name}(out) or {name}(in, out), positive integers"
+    raise ValueError(f"{name}: want {want}, got {name}({', '.join(parts)})")
+
+
+def _is_size(n: Any) -> bool:
+    return isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1
+
+
+def _is_lazy(weight: Variable) -> bool:
+    # It may be a plain Variable, put there to differentiate by it.
+    return isinstance(weight, Parameter) and weight.lazy
 
 
 class Linear(Weighted):
@@ -134,6 +139,7 @@ class Linear(Weighted):
 
     Args:
         features: ``out``, or ``in, out``; with ``out`` alone the layer learns ``in`` at first use.
+        in_features, out_features: the same by keyword.
         bias: whether there is a ``b``; without, it is None.
         dtype: floating, of the parameters; floating input is cast to it.
         rng: what weights are drawn from; default minidl's seeded generator.
@@ -148,14 +154,17 @@ class Linear(Weighted):
 
     w: Parameter
 
+    @refuse_unexpected
     def __init__(
         self,
         *features: int,
+        in_features: int | None = None,
+        out_features: int | None = None,
         bias: bool = True,
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self._make(features, dtype, rng, bias)
+        self._init_parameters(features, in_features, out_features, dtype, rng, bias)
 
     def forward(self, x: Any) -> Any:
-        return F.linear(self._checked(x, self.w), self.w, self.b)
+        return F.linear(self._as_input(x, self.w), self.w, self.b)

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
-from minidl.layers.layer import Layer, nested
+from minidl.common.hints import refuse_unexpected
+from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
+from minidl.layers.summary import nested
 
 
 class MLP(Layer):
@@ -39,6 +41,7 @@ class MLP(Layer):
     ((32, 10), Linear(64→128))
     """
 
+    @refuse_unexpected
     def __init__(
         self,
         sizes: Sequence[int],
@@ -49,18 +52,13 @@ class MLP(Layer):
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if not isinstance(sizes, Sequence) or not sizes:
-            raise ValueError(
-                f"MLP: want a list of output sizes such as MLP([128, 10]), got {sizes!r}"
-            )
-        if not callable(activation):
-            raise TypeError(
-                f"MLP: the activation must be a function or a layer, got {activation!r}"
-            )
+        if not isinstance(sizes, Sequence) or isinstance(sizes, str) or not sizes:
+            want = "a list of output sizes such as MLP([128, 10])"
+            raise ValueError(f"MLP: want {want}, got {sizes!r}")
+        check_step("MLP", "activation", activation)
         first = (sizes[0],) if in_features is None else (in_features, sizes[0])
-        self.layers = [
-            Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in [first, *pairwise(sizes)]
-        ]
+        pairs = [first, *pairwise(sizes)]
+        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in pairs]
         self.activation = activation
 
     def forward(self, x: Any) -> Any:
@@ -102,15 +100,7 @@ class Sequential(Layer):
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
         for i, layer in enumerate(layers):
-            if not callable(layer) or isinstance(layer, type):
-                hint = (
-                    "; pass them one by one: Sequential(*layers)"
-                    if isinstance(layer, list | tuple)
-                    else ""
-                )
-                raise TypeError(
-                    f"Sequential: want layers and functions, got {layer!r} at place {i}{hint}"
-                )
+            check_step("Sequential", f"place {i}", layer)
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
@@ -127,3 +117,19 @@ class Sequential(Layer):
     @recursive_repr("...")
     def __repr__(self) -> str:
         return nested(self, [(str(i), layer) for i, layer in enumerate(self.layers)])
+
+
+def check_step(owner: str, place: str, step: Any) -> None:
+    """Raise TypeError for what is no function or layer, and say what was probably meant."""
+    if callable(step) and not isinstance(step, type):
+        return
+    hint = ""
+    if isinstance(step, str) and callable(getattr(F, step, None)):
+        hint = f"; write functions.{step}"
+    elif isinstance(step, type):
+        hint = f"; write {step.__name__}(..)"
+    elif isinstance(step, list | tuple):
+        hint = f"; pass them one by one: {owner}(*layers)"
+    elif isinstance(step, int) and owner == "MLP":
+        hint = "; the sizes are one list: MLP([128, 10])"
+    raise TypeError(f"{owner}: want a function or a layer as {place}, got {step!r}{hint}")

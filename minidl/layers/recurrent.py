@@ -14,6 +14,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.common.arrays import as_array, zeros
+from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
 from minidl.layers.linear import Weighted
@@ -23,36 +24,38 @@ class Recurrent(Weighted):
     """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
-    counted: ClassVar[tuple[str, ...]] = (
-        "steps",
-    )  # carried, but what is computed does not depend on it
-    weights = ("w_x", "w_h")
+    _counted: ClassVar[tuple[str, ...]] = ("steps",)  # carried, but nothing computed depends on it
+    _weights = ("w_x", "w_h")
     w_x: Parameter
     w_h: Parameter
     state: Any  # what the last step left, with its graph
     steps: int  # one-step calls since reset_state()
 
+    @refuse_unexpected
     def __init__(
         self,
         *features: int,
+        in_features: int | None = None,
+        out_features: int | None = None,
         return_sequences: bool = True,
         stateful: bool = False,
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.return_sequences, self.stateful = return_sequences, stateful
-        self._make(features, dtype, rng)
+        self.return_sequences = return_sequences
+        self.stateful = stateful
+        self._init_parameters(features, in_features, out_features, dtype, rng)
         self.reset_state()
 
-    def zero_state(self, batch: int) -> Any:
+    def _zero_state(self, batch: int) -> Any:
         """The state before the first step."""
         return zeros((batch, self.out_features), self.w_h.dtype, self.w_h)
 
-    def step(self, z: Any, state: Any) -> tuple[Any, Any]:
+    def _step(self, z: Any, state: Any) -> tuple[Any, Any]:
         """(output, new state) from ``z = x @ w_x + b`` of one time step and the state before."""
         raise NotImplementedError
 
-    def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
+    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
         """(output, new state) of a whole sequence from the state before it."""
         raise NotImplementedError
 
@@ -60,33 +63,36 @@ class Recurrent(Weighted):
         x = as_array(x, self)
         shape = x.shape
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
-            raise ValueError(
-                f"{self!r}: want input (batch, in) or (batch, time, in), time > 0, got {shape}"
-            )
-        x = self._checked(x, self.w_x)
+            want = "input (batch, in) or (batch, time, in), time > 0"
+            raise ValueError(f"{self!r}: want {want}, got {shape}")
+        x = self._as_input(x, self.w_x)
         if len(shape) == 3:
             return self._sequence(x)
-        h, self.state = self.step(F.linear(x, self.w_x, self.b), self._carried_or_zero(shape[0]))
+        state = self._carried_or_zero(shape[0])
+        h, self.state = self._step(F.linear(x, self.w_x, self.b), state)
         self.steps += 1
         return h
 
     def _sequence(self, x: Any) -> Any:
         if not self.stateful:
-            return self.run(x, self.zero_state(x.shape[0]), self.return_sequences)[0]
-        y, state = self.run(x, detached(self._carried_or_zero(x.shape[0])), self.return_sequences)
+            return self._run(x, self._zero_state(x.shape[0]))[0]
+        y, state = self._run(x, detached(self._carried_or_zero(x.shape[0])))
         self.state = detached(state)
         return y
 
     def _carried_or_zero(self, batch: int) -> Any:
         if self.state is None:
-            return self.zero_state(batch)
-        rows = (self.state[0] if isinstance(self.state, tuple) else self.state).shape[0]
-        if rows != batch:
+            return self._zero_state(batch)
+        h = self.state[0] if isinstance(self.state, tuple) else self.state
+        if h.shape[0] != batch:
+            what = f"the carried state is of a batch of {h.shape[0]}, the input of {batch}"
             hint = "call reset_state() before another batch size"
-            raise ValueError(
-                f"{self!r}: the carried state is of a batch of {rows}, the input of {batch}; {hint}"
-            )
+            raise ValueError(f"{self!r}: {what}; {hint}")
         return self.state
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return f"{text[:-1]}, stateful=True)" if self.stateful else text
 
 
 class RNN(Recurrent):
@@ -103,6 +109,7 @@ class RNN(Recurrent):
 
     Args:
         features: ``H``, or ``in, H``; with ``H`` alone the layer learns ``in`` at first use.
+        in_features, out_features: the same by keyword.
         return_sequences: whether a sequence gives all steps, or only the last one, ``(batch, H)``.
         stateful: whether a sequence begins where the one before ended.
         dtype, rng: as for ``Linear``.
@@ -117,15 +124,14 @@ class RNN(Recurrent):
     ((2, 7, 5), (2, 5))
     """
 
-    gates = 1
-
-    def step(self, z: Any, state: Any) -> tuple[Any, Any]:
+    def _step(self, z: Any, state: Any) -> tuple[Any, Any]:
         h = rnn_step(z, state, self.w_h)
         return h, h
 
-    def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
-        y = F.rnn(x, state, self.w_x, self.w_h, self.b, return_sequences=return_sequences)
-        return y, y[:, -1] if return_sequences and self.stateful else y
+    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
+        whole = self.return_sequences
+        y = F.rnn(x, state, self.w_x, self.w_h, self.b, return_sequences=whole)
+        return y, y[:, -1] if whole and self.stateful else y
 
 
 class LSTM(Recurrent):
@@ -143,17 +149,17 @@ class LSTM(Recurrent):
     ((2, 5), LSTM(3→5))
     """
 
-    gates = 4
+    _gates = 4
 
-    def zero_state(self, batch: int) -> Any:
-        return (super().zero_state(batch),) * 2
+    def _zero_state(self, batch: int) -> Any:
+        return (super()._zero_state(batch),) * 2
 
-    def step(self, z: Any, state: Any) -> tuple[Any, Any]:
+    def _step(self, z: Any, state: Any) -> tuple[Any, Any]:
         state = lstm_step(z, state[0], state[1], self.w_h)
         return state[0], state
 
-    def run(self, x: Any, state: Any, return_sequences: bool) -> tuple[Any, Any]:
-        y, c = F.lstm(
-            x, state[0], state[1], self.w_x, self.w_h, self.b, return_sequences=return_sequences
-        )
-        return y, (y[:, -1] if return_sequences and self.stateful else y, c)
+    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
+        h, c = state
+        whole = self.return_sequences
+        y, c = F.lstm(x, h, c, self.w_x, self.w_h, self.b, return_sequences=whole)
+        return y, (y[:, -1] if whole and self.stateful else y, c)

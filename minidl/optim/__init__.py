@@ -1,5 +1,7 @@
 """Optimizers: how gradients change parameters, one algorithm a file. Gradients are made in ``minidl.autograd``."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl.optim import hooks, schedules
 from minidl.optim.adam import Adam
 from minidl.optim.adamw import AdamW
@@ -8,3 +10,17 @@ from minidl.optim.optimizer import Gradients, Optimizer
 from minidl.optim.sgd import SGD
 
 __all__ = ["SGD", "Momentum", "Adam", "AdamW", "Gradients", "Optimizer", "hooks", "schedules"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise AttributeError for a name that is not there, saying what to write instead."""
+        from minidl.common import hints, words
+
+        raise hints.missing("minidl.optim", name, words.OPTIMIZERS)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.checks import number
+from minidl.common.hints import refuse_unexpected
 from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
@@ -28,6 +29,7 @@ class Adam(Optimizer):
 
     slots, fixed = ("m", "v"), ("betas",)
 
+    @refuse_unexpected
     def __init__(
         self,
         target: Any,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from minidl.common.checks import number
+from minidl.common.hints import refuse_unexpected
 from minidl.optim.adam import Adam
 from minidl.optim.optimizer import Array, Hooks, Rate
 
@@ -21,6 +22,7 @@ class AdamW(Adam):
     Variable([95.])
     """
 
+    @refuse_unexpected
     def __init__(
         self,
         target: Any,

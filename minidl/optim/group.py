@@ -23,6 +23,7 @@ BLOCK, SMALL = 2**17, 2**15
 class Group:
     """Parameters of one dtype and kind of array that took part in the same ``t`` steps, as views of one buffer.
 
+    Steps are computed, and their state is kept, in float32 for parameters of float16.
     ``members`` are (parameter, state) pairs, the state an array, or a number to fill one with, for each slot.
     """
 
@@ -32,10 +33,12 @@ class Group:
         )  # small ones lie together
         self.t, self.params = t, [p for p, _ in members]
         like, dtype, total = self.params[0], self.params[0].dtype, sum(p.size for p in self.params)
+        wide = wide_dtype(dtype)
         block = (
             BLOCK if kind_of(like) is np.ndarray else max(total, 1)
         )  # caches, and calls that cost, are the CPU's
-        buffers = [zeros((total,), dtype, like) for _ in range(1 + len(members[0][1]))]
+        buffers = [zeros((total,), dtype, like)]
+        buffers += [zeros((total,), wide, like) for _ in members[0][1]]
         self.views, *self.state = (split(buffer, self.params) for buffer in buffers)
         for k, (p, state) in enumerate(members):
             for views, value in zip((self.views, *self.state), (p._raw, *state)):
@@ -43,12 +46,13 @@ class Group:
             p._raw = self.views[k]  # the same values, so graphs over them stay valid
 
         small = [p for p in self.params if p.size <= SMALL]
-        self._gathered = zeros((sum(p.size for p in small),), dtype, like)
+        self._gathered = zeros((sum(p.size for p in small),), wide, like)
         self._places = split(self._gathered, small)
         self._blocks: list[
             tuple[int, slice, Array, Array, list[Array]]
         ] = []  # as step() takes them apart
-        scratch, start = zeros((min(block, total),), dtype, like), 0
+        scratch, start = zeros((min(block, total),), wide, like), 0
+        self._wide = None if wide == dtype else zeros((min(block, total),), wide, like)
         for source, size in enumerate(
             [self._gathered.size, *(p.size for p in self.params[len(small) :])]
         ):
@@ -91,7 +95,13 @@ class Group:
             place[...] = g
         flat = [self._gathered, *[g.reshape(-1) for g in gradients[len(self._places) :]]]
         for source, cut, scratch, values, state in self._blocks:
-            apply(lr, self.t, values, flat[source][cut], scratch, *state)
+            if self._wide is None:
+                apply(lr, self.t, values, flat[source][cut], scratch, *state)
+                continue
+            p = self._wide[: values.size]
+            p[...] = values
+            apply(lr, self.t, p, flat[source][cut].astype(p.dtype), scratch, *state)
+            values[...] = p
         for p in self.params:
             p._stamp()
 
@@ -100,6 +110,11 @@ class Group:
             self.members(),
             self.t,
         )  # plain copies of the views would be no views of one buffer
+
+
+def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What to compute and to keep state in: float32 for float16, which ends at 65504 and loses 1e-8; else itself."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Group]:

@@ -7,6 +7,8 @@ import numpy as np
 from minidl.common.checks import number
 from minidl.optim.optimizer import Gradients
 
+__all__ = ["ClipGrad", "WeightDecay"]
+
 
 class WeightDecay:
     """Weight decay as a part of the gradient (L2): ``g = g + rate * p``, rate >= 0. For decay beside it use ``AdamW``.
@@ -25,7 +27,7 @@ class WeightDecay:
 
     def __call__(self, gradients: Gradients) -> None:
         for p, g in zip(gradients.params, gradients.grads, strict=True):
-            g += self.rate * p._raw
+            g += self.rate * p._raw.astype(g.dtype, copy=False)
 
 
 class ClipGrad:
@@ -68,3 +70,8 @@ class ClipGrad:
         self.last_norm = largest * root
         if self.last_norm > self.max_norm:
             flat *= self.max_norm / largest / root
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.checks import number
+from minidl.common.hints import refuse_unexpected
 from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
@@ -29,6 +30,7 @@ class Momentum(Optimizer):
 
     slots = ("v",)
 
+    @refuse_unexpected
     def __init__(
         self,
         target: Any,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common.arrays import as_array, zeros
 from minidl.common.checks import number
-from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin
+from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_unexpected
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
@@ -24,11 +24,15 @@ Hooks: TypeAlias = Hook | Iterable[Hook]
 class Gradients:
     """The gradients of one step, copied: what a hook reads and writes into; ``p.grad`` stays as it is.
 
-    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``.
+    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``, which is
+    float32 for gradients of float16.
     """
 
     def __init__(self, params: list[Variable], grads: list[Any]) -> None:
-        self.params, self.flat = params, np.concatenate([g.reshape(-1) for g in grads])
+        self.params = params
+        self.flat = np.concatenate([g.reshape(-1) for g in grads])
+        if self.flat.dtype == np.float16:
+            self.flat = self.flat.astype(np.float32)
         self.grads = split(self.flat, grads)
 
 
@@ -50,6 +54,7 @@ class Optimizer(HintsMixin):
     slots: ClassVar[tuple[str, ...]] = ()  # the names of the state arrays, which are zero at first
     fixed: ClassVar[tuple[str, ...]] = ()  # the settings that a state goes with
 
+    @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
         self._name, self.lr, self.t = type(self).__name__, lr, 0  # t: updates so far
         self._model = target if hasattr(target, "parameters") else None

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from minidl.common.checks import count, number
 
+__all__ = ["Schedule", "constant", "cosine", "step", "warmup"]
+
 Schedule = Callable[[int], float]
 
 
@@ -56,3 +58,8 @@ def warmup(steps: int, after: float | Schedule) -> Schedule:
     """
     steps, rate = count("warmup: steps", steps), after if callable(after) else constant(after)
     return lambda t: rate(0) * (t + 1) / steps if t < steps else rate(t - steps)
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -5,3 +5,8 @@ from minidl.training.history import History
 from minidl.training.trainer import Trainer
 
 __all__ = ["History", "Trainer", "callbacks"]
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

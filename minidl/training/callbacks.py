@@ -22,6 +22,8 @@ from minidl.training import checkpoint
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
 
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "Logger"]
+
 
 class Callback:
     """The events of a fit, each of which does nothing until a subclass says what.
@@ -316,3 +318,8 @@ class Logger(Callback):
         writer.writerows([self.columns] if head else [])
         writer.writerows([row.get(name, "") for name in self.columns] for row in rows)
         return text.getvalue().splitlines()
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from minidl.common.extras import install
 from minidl.common.html import card, table
 
 
@@ -91,9 +92,7 @@ class History(Mapping[str, list[float]]):
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise ImportError(
-                "History.plot draws with matplotlib: pip install 'minidl[plot]'"
-            ) from error
+            raise ImportError(f"History.plot draws with matplotlib: {install('plot')}") from error
 
         panels = [
             "loss",

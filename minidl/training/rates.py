@@ -14,9 +14,12 @@ import numpy as np
 
 from minidl.common import random
 from minidl.common.checks import count, number
+from minidl.common.extras import install
+from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.training import checkpoint, inputs
 from minidl.training.states import States
+from minidl.training.threads import largest_product
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -65,9 +68,7 @@ class Rates:
         try:
             from matplotlib.figure import Figure
         except ImportError as error:
-            raise ImportError(
-                "Rates.plot draws with matplotlib: pip install 'minidl[plot]'"
-            ) from error
+            raise ImportError(f"Rates.plot draws with matplotlib: {install('plot')}") from error
 
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         axes = figure.add_subplot()
@@ -112,7 +113,8 @@ def find_rates(
             f"find_lr: got start={start}, end={end}, steps={steps}, wanted start < end and 3 steps"
         )
     states.check(loader, "find_lr")
-    with checkpoint.untouched(trainer, states, loader, drawn):
+    product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
+    with threads_for(product or 0), checkpoint.untouched(trainer, states, loader, drawn):
         return _found(
             trainer,
             states,

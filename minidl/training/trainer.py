@@ -9,7 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,7 @@ from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
+from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
 from minidl.files.npz import located
@@ -33,6 +34,7 @@ from minidl.training.progress import progress
 from minidl.training.rates import Rates, find_rates
 from minidl.training.run import Means, Run, signals
 from minidl.training.states import States, compiled
+from minidl.training.threads import FitThreads, largest_product
 
 DRY = 3  # batches of a fast_dev_run
 
@@ -178,7 +180,10 @@ class Trainer:
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
         self.ranks.split(loader, validation)
-        shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
+        shown = [
+            FitThreads(loader.batch_size),
+            *progress(verbose if self.ranks.first else 0, epochs, len(loader)),
+        ]
         files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
         found = self.ranks.share(lambda: checkpoint.found(resume, files, "fit: resume"))
 
@@ -459,7 +464,7 @@ class Trainer:
     def _evaluate(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
         """The means on a loader's batches, of a run's signal or dry run only the first ones."""
         states, means = States(self.model), Means()
-        with states.evaluation(where, loader):
+        with self._threads(loader.batch_size), states.evaluation(where, loader):
             for i, (x, t) in enumerate(
                 islice(loader, DRY if run is not None and self.dry_run else None)
             ):
@@ -473,13 +478,17 @@ class Trainer:
         self.ranks.total(means, run)
         return means.now()
 
+    def _threads(self, samples: int) -> AbstractContextManager[None]:
+        """One BLAS thread, if batches of so many samples make small products."""
+        return threads_for(largest_product(self.model, self.optimizer, samples) or 0)
+
     def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> npt.NDArray[Any]:
         """Return the model's output for every sample ``x`` along axis 0, in order, run as by ``evaluate``.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
-        with states.evaluation("predict", loader):
+        with self._threads(loader.batch_size), states.evaluation("predict", loader):
             return np.concatenate(
                 [array_of(states.forward(batch, "predict: ")) for (batch,) in loader]
             )

@@ -3,6 +3,8 @@
 The engine below them is tested in test_engine.py.
 """
 
+from collections import OrderedDict, namedtuple
+
 import numpy as np
 import pytest
 
@@ -279,7 +281,140 @@ def test_gradients_without_a_graph_inside_a_transform():
         with pytest.raises(RuntimeError, match="create_graph=True"):
             grad(f)(2.0)
     assert grad(lambda x: gradients(x**3, [x], create_graph=True)[0])(2.0) == 12.0
-    with pytest.raises(TypeError, match="floating result, got Variable of dtype int64"):
+    with pytest.raises(
+        TypeError, match="floating result, got the function's result, Variable of dtype int64"
+    ):
         grad(lambda x: x.argmax())(np.ones(3))
     with pytest.raises(TypeError, match="argnum"):
         jacobian(lambda x: x, (0, 1))(1.0)
+
+
+# ---- nested dicts, lists and tuples -------------------------------------------------------------
+
+Line = namedtuple("Line", "slope offset")
+TREE = {"w": [np.array([1.0, 2.0]), np.array(3.0)], "b": (np.array([0.5, -1.0]),)}
+
+
+def energy(p):
+    return (p["w"][0] ** 2 * p["b"][0]).sum() * p["w"][1]
+
+
+def as_tree(flat):
+    return {"w": [flat[:2], flat[2]], "b": (flat[3:],)}
+
+
+FLAT = np.array([1.0, 2.0, 3.0, 0.5, -1.0])
+
+
+def flat_of(tree):
+    leaves = [np.ravel(x) for x in (*tree["w"], *tree["b"])]
+    return np.concatenate(leaves)
+
+
+def test_gradients_of_trees_have_their_form():
+    g = grad(energy)(TREE)
+    assert list(g) == ["w", "b"] and type(g["w"]) is list and type(g["b"]) is tuple
+    np.testing.assert_allclose(flat_of(g), grad(lambda x: energy(as_tree(x)))(FLAT))
+    value, again = value_and_grad(energy)(TREE)
+    assert value == energy(TREE)
+    np.testing.assert_array_equal(flat_of(again), flat_of(g))
+    pair = grad(lambda p, x: energy(p) * x, (0, 1))(TREE, 2.0)
+    assert type(pair) is tuple and pair[1] == energy(TREE)
+    np.testing.assert_allclose(flat_of(pair[0]), 2 * flat_of(g))
+
+
+def test_kinds_of_trees():
+    line = grad(lambda p: p.slope * 2 + p.offset**2)(Line(1.0, 3.0))
+    assert line == Line(2.0, 6.0) and type(line) is Line
+    ordered = grad(lambda p: p["b"] * p["a"])(OrderedDict(b=2.0, a=3.0))
+    assert type(ordered) is OrderedDict and list(ordered.items()) == [("b", 3.0), ("a", 2.0)]
+    assert grad(lambda p: p[0] * p[1])((2.0, 3.0)) == (3.0, 2.0)
+    assert grad(lambda p: p["x"].sum())({"x": [1.0, 2.0], "nothing": None, "none": []}) == {
+        "x": pytest.approx([1.0, 1.0]),
+        "nothing": None,
+        "none": [],
+    }
+    unused = grad(lambda p: p["a"] * 2)({"a": 1.0, "b": np.ones(2, np.float32)})
+    assert unused["b"].tolist() == [0.0, 0.0] and unused["b"].dtype == np.float32
+
+
+def test_variables_in_trees_keep_the_graph():
+    w = Variable([1.0, 2.0])
+    g = grad(lambda p: (p["w"] ** 3).sum())({"w": w})
+    assert isinstance(g["w"], Variable)
+    g["w"].sum().backward()
+    np.testing.assert_allclose(w.grad.data, [6.0, 12.0])
+    assert grad(lambda x: grad(lambda p: p[0] ** 2 * p[1])((x, x))[0])(3.0) == 12.0
+
+
+def test_products_with_trees():
+    flat = lambda f: lambda x: f(as_tree(x))
+    vector = np.array([1.0, -2.0, 0.5, 2.0, 3.0])
+    many = lambda p: {"e": energy(p), "s": [p["w"][0] * p["b"][0]]}
+    y, pull = vjp(many, TREE)
+    assert y["e"] == energy(TREE) and type(y["s"]) is list
+    (g,) = pull({"s": [np.array([1.0, 2.0])], "e": 0.5})
+    want = grad(flat(lambda p: 0.5 * energy(p) + (many(p)["s"][0] * [1.0, 2.0]).sum()))(FLAT)
+    np.testing.assert_allclose(flat_of(g), want)
+    y, dy = jvp(many, (TREE,), (as_tree(vector),))
+    J = jacobian(flat(energy))(FLAT)
+    np.testing.assert_allclose(dy["e"], J @ vector)
+    np.testing.assert_allclose(dy["s"][0], jacobian(flat(lambda p: many(p)["s"][0]))(FLAT) @ vector)
+    H = hessian(flat(energy))(FLAT)
+    np.testing.assert_allclose(flat_of(hvp(energy)(TREE, as_tree(vector))), H @ vector)
+
+
+def test_jacobians_and_hessians_of_trees():
+    J = jacobian(lambda p: {"y": p["w"][0] * p["w"][1]})(TREE)
+    np.testing.assert_allclose(J["y"]["w"][0], np.eye(2) * 3)
+    np.testing.assert_allclose(J["y"]["w"][1], [1.0, 2.0])
+    assert J["y"]["b"][0].shape == (2, 2) and not J["y"]["b"][0].any()
+    H = hessian(lambda p: energy(p))(TREE)
+    want = hessian(lambda x: energy(as_tree(x)))(FLAT)
+    np.testing.assert_allclose(H["w"][0]["b"][0], want[:2, 3:])
+    np.testing.assert_allclose(H["b"][0]["w"][1], want[3:, 2])
+    blocks = hessian(lambda x, y: x * x * y, (0, 1))(3.0, 2.0)
+    assert blocks == ((4.0, 6.0), (6.0, 0.0))
+
+
+def test_a_result_given_twice_counts_twice():
+    y, pull = vjp(lambda x: [x * x] * 2, 3.0)
+    assert y == [9.0, 9.0] and pull([1.0, 10.0]) == (66.0,)
+    same = lambda x: (x, x, 2 * x)
+    assert vjp(same, 3.0)[1]((1.0, 10.0, 100.0)) == (211.0,)
+    assert jvp(same, 3.0, 1.0)[1] == (1.0, 1.0, 2.0) and jacobian(same)(3.0) == (1.0, 1.0, 2.0)
+
+
+def test_what_comes_besides():
+    def f(p):
+        hidden = p["w"] * 2
+        return hidden**2, {"hidden": hidden, "name": "f", "count": 3}
+
+    g, aux = grad(f, has_aux=True)({"w": 3.0})
+    assert g == {"w": 24.0} and aux == {"hidden": 6.0, "name": "f", "count": 3}
+    assert not isinstance(aux["hidden"], Variable)
+    (value, aux), g = value_and_grad(f, has_aux=True)({"w": 3.0})
+    assert (value, aux["hidden"], g["w"]) == (36.0, 6.0, 24.0)
+    w = Variable(2.0)
+    _, aux = grad(lambda x: (x * x, w * x), has_aux=True)(3.0)
+    assert isinstance(aux, Variable) and aux.requires_grad
+    with pytest.raises(TypeError, match=r"\(result, aux\), got Variable"):
+        grad(lambda x: x * x, has_aux=True)(3.0)
+    with pytest.raises(ValueError, match=r"want a scalar result, got \(\*, \*\)"):
+        grad(lambda x: (x * x, 1.0))(3.0)
+
+
+def test_errors_name_the_place_in_the_tree():
+    def f(x, p):
+        return x
+
+    with pytest.raises(TypeError, match=r"grad\(f\): argument 1\['n'\]\[0\].* int64"):
+        grad(f, 1)(1.0, {"w": 1.0, "n": [np.array(3)]})
+    with pytest.raises(TypeError, match=r"result\['a'\]\[1\], ndarray of dtype int"):
+        vjp(lambda x: {"a": [x, np.arange(2)]}, 1.0)
+    with pytest.raises(ValueError, match=r"tangent\[0\]\['a'\] has shape \(2,\), want \(\)"):
+        jvp(lambda p: p["a"], ({"a": 1.0},), ({"a": np.ones(2)},))
+    with pytest.raises(ValueError, match=r"vector: want {'a': \*}, got \*"):
+        hvp(lambda p: p["a"] ** 2)({"a": 1.0}, 1.0)
+    with pytest.raises(ValueError, match=r"seed gradient: want \(\*, \*\), got \*"):
+        vjp(lambda x: (x, x), 1.0)[1](1.0)

@@ -260,13 +260,11 @@ def test_numpy_functions_without_a_rule_are_named():
 def test_unsupported_keywords_are_refused():
     x = Variable([1.0, 2.0])
     for call, name in [
-        (lambda: np.sum(x, dtype=np.float32), "dtype"),
         (lambda: np.exp(x, dtype=np.float32), "dtype"),
         (lambda: np.add(x, x, where=[True, False]), "where"),
-        (lambda: np.sum(x, initial=3.0), "initial"),
         (lambda: np.concatenate([x], dtype=np.float32), "dtype"),
         (lambda: F.exp(x, out=None), "out"),
-        (lambda: np.sum(x, 0, np.float32), "argument"),
+        (lambda: np.sum(x, out=np.zeros(3)), "out"),
         (lambda: F.clip(x, 0, maximum=3), "maximum"),
     ]:
         with pytest.raises(TypeError, match=name):

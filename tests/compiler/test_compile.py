@@ -3,6 +3,7 @@
 Single functions are run compiled by the catalogue's tests; the passes are tested in test_passes.py.
 """
 
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -266,7 +267,7 @@ def test_parameters_are_read_afresh() -> None:
     model.w = Parameter(normal(3, 7))
     model.b = None
     same(f(x), model(x).sum())
-    model.astype(np.float64)
+    model.to(dtype=np.float64)
     same(f(x), model(x).sum())
 
 
@@ -546,6 +547,38 @@ def test_reading_a_value_raises_and_names_the_line(read: Any) -> None:
         with pytest.raises(RuntimeError, match=r"inside a compiled function at .*test_compile\.py"):
             f(x)
     same(minidl.compile(lambda x: x + 1)(np.ones(2)), np.full(2, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("use", "name"),
+    [
+        (lambda x: np.histogram(x)[0], r"np\.histogram"),
+        (lambda x: np.frompyfunc(abs, 1, 1)(x), r"np\.abs \(vectorized\)"),
+        (lambda x: x.tobytes(), r"\.tobytes"),
+        (lambda x: x.sort(), r"\.sort"),
+    ],
+)
+def test_what_has_no_rule_is_said_of_plain_arrays_too(use: Any, name: str) -> None:
+    use(np.ones(3))  # eagerly it works
+    message = rf"{name} inside a compiled function at .*test_compile\.py:\d+: it has no rule"
+    with pytest.raises((TypeError, AttributeError), match=message):
+        minidl.compile(lambda x: use(x))(np.ones(3))
+
+
+def test_a_variable_of_a_variable_inside() -> None:
+    with pytest.raises(
+        RuntimeError, match=r"Variable\(\.\.\) of a value .* inside a compiled function"
+    ):
+        minidl.compile(lambda x: Variable(x) * 2)(np.ones(3))
+
+
+def test_a_representation_that_says_how_it_runs() -> None:
+    f = minidl.compile(cubic)
+    assert re.fullmatch(r"<compiled <function cubic at 0x\w+>: 0 programs>", repr(f))
+    f(np.ones(2))
+    assert repr(f).endswith(": 1 program>")
+    f(np.ones(3))
+    assert repr(f).endswith(": 2 programs>")
 
 
 def test_backward_inside_raises() -> None:

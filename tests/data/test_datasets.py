@@ -5,6 +5,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
+from minidl import Variable
 from minidl.data import datasets
 
 
@@ -45,7 +46,7 @@ def test_digits_seed_decides_the_order() -> None:
 
 @pytest.mark.parametrize("test", [-0.1, 1, 1.5, float("nan")])
 def test_digits_refuses_a_bad_fraction(test: float) -> None:
-    with pytest.raises(ValueError, match=r"digits: got test=.*\[0, 1\)"):
+    with pytest.raises(ValueError, match=r"digits: test must be in \[0, 1\), got"):
         datasets.digits(test=test)
 
 
@@ -98,11 +99,11 @@ def test_made_data_depend_on_the_seed_alone(make) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: datasets.spiral(n=0), "spiral: got n=0"),
-        (lambda: datasets.spiral(classes=0), "spiral: got classes=0"),
-        (lambda: datasets.spiral(noise=-1), "spiral: got noise=-1"),
-        (lambda: datasets.sine(n=0), "sine: got n=0"),
-        (lambda: datasets.sine(noise=float("nan")), "sine: got noise=nan"),
+        (lambda: datasets.spiral(n=0), "spiral: n must be at least 1, got 0"),
+        (lambda: datasets.spiral(classes=0), "spiral: classes must be at least 1, got 0"),
+        (lambda: datasets.spiral(noise=-1), "spiral: noise must be"),
+        (lambda: datasets.sine(n=0), "sine: n must be at least 1, got 0"),
+        (lambda: datasets.sine(noise=float("nan")), "sine: noise must be"),
     ],
 )
 def test_made_data_refuse_bad_arguments(call, message: str) -> None:
@@ -124,8 +125,29 @@ def test_windows() -> None:
     ("series", "length"), [([1.0, 2.0], 2), ([1.0, 2.0], 0), (np.ones((3, 2)), 1), ([], 1)]
 )
 def test_windows_refuses_what_is_too_short(series, length: int) -> None:
-    with pytest.raises(ValueError, match="windows: got a series of shape"):
+    with pytest.raises(ValueError, match=r"windows: (want a series|length must be at least 1)"):
         datasets.windows(series, length)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: datasets.digits("a"), "digits: test must be a number, got 'a'"),
+        (lambda: datasets.digits(seed=None), "digits: seed must be an int, got None"),
+        (lambda: datasets.spiral(2.5), r"spiral: n must be an int, got 2\.5"),
+        (lambda: datasets.spiral(classes=1.5), "spiral: classes must be an int"),
+        (lambda: datasets.sine("a"), "sine: n must be an int, got 'a'"),
+        (lambda: datasets.sine(noise=None), "sine: noise must be a number, got None"),
+        (lambda: datasets.windows([1.0, 2.0, 3.0], 1.5), "windows: length must be an int"),
+        (lambda: datasets.windows(["a", "b", "c"], 1), "windows: the series.*"),
+        (lambda: datasets.windows([1, None, 2], 1), "windows: the series.*"),
+        (lambda: datasets.windows(np.ma.masked_array([1.0, 2.0], [0, 1]), 1), "series .*mask"),
+        (lambda: datasets.windows(Variable([1.0, 2.0]), 1), r"the series: want .*\.data"),
+    ],
+)
+def test_what_is_no_number_or_series(call, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
 
 
 def test_origin_and_licence_are_beside_the_data() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import minidl
 from minidl.autograd.variable import Variable
-from minidl.data import DataLoader
+from minidl.data import DataLoader, datasets
 
 
 def order(loader: DataLoader) -> list[int]:
@@ -113,7 +113,7 @@ def test_copies_have_generators_of_their_own() -> None:
         ({"size": 9}, "size: got 9, want 10"),
         ({"given": 9}, "given=9, of 4"),
         ({"arrays": []}, "arrays: got "),
-        ({"given": -1}, "given=-1"),
+        ({"given": -1}, "given must be at least 0, got -1"),
         ({"before": {}}, "got no state of a generator"),
         ({"generator": 3}, "got no state of a generator"),
     ],
@@ -175,19 +175,31 @@ def test_repr() -> None:
 @pytest.mark.parametrize(
     ("arrays", "keywords", "error", "message"),
     [
-        ((), {}, ValueError, "got no arrays"),
-        (([1, 2], [1, 2, 3]), {}, ValueError, r"arrays of lengths \[2, 3\]"),
-        (([], []), {}, ValueError, r"arrays of lengths \[0, 0\]"),
-        ((3.0,), {}, ValueError, "array 0 has no axis of samples: got a float"),
+        ((), {}, ValueError, "want at least one array"),
+        (
+            ([1, 2], [1, 2, 3]),
+            {},
+            ValueError,
+            r"want arrays of one length of at least 1, got lengths \[2, 3\]",
+        ),
+        (([], []), {}, ValueError, r"of at least 1, got lengths \[0, 0\]"),
+        ((3.0,), {}, ValueError, "array 0: want an axis of samples, got a float"),
         (([1], [[1], [2, 3]]), {}, ValueError, "array 1 is no array"),
-        (([1], [None]), {}, TypeError, "array 1 has dtype object"),
-        (([1], {"a": 1}), {}, TypeError, "array 1: want real numbers, got dtype object of dict"),
-        (([1, 2],), {"batch_size": 0}, ValueError, "batch_size=0, wanted at least 1"),
-        (([1, 2],), {"batch_size": -3}, ValueError, "batch_size=-3"),
-        (([1, 2],), {"batch_size": True}, TypeError, "batch_size=True, wanted an int"),
-        (([1, 2],), {"batch_size": 2.0}, TypeError, r"batch_size=2\.0, wanted an int"),
-        (([1, 2],), {"seed": -1}, ValueError, "seed=-1"),
-        (([1, 2],), {"seed": "x"}, TypeError, "seed='x'"),
+        (([1], [None]), {}, TypeError, "array 1.*got a list|array 1 is no array"),
+        (([1], {"a": 1}), {}, TypeError, "array 1.*dict"),
+        (([1, 2],), {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        (([1, 2],), {"batch_size": -3}, ValueError, "batch_size must be at least 1, got -3"),
+        (([1, 2],), {"batch_size": True}, TypeError, "batch_size must be an int, got True"),
+        (([1, 2],), {"batch_size": 2.0}, TypeError, r"batch_size must be an int, got 2\.0"),
+        (([1, 2],), {"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+        (([1, 2],), {"seed": "x"}, TypeError, "seed must be an int, got 'x'"),
+        (([1, 2],), {"shuffle": "no"}, TypeError, "shuffle must be True or False, got 'no'"),
+        (([1, 2],), {"shard": 3}, TypeError, r"want shard=\(rank, size\), got 3"),
+        (([1, 2],), {"shard": (0, 1, 2)}, TypeError, r"want shard=\(rank, size\)"),
+        (([1, 2],), {"shard": (2, 2)}, ValueError, "with rank < size"),
+        ((np.ma.masked_array([1, 2], [0, 1]),), {}, TypeError, "array 0 .*mask"),
+        (({1, 2},), {}, TypeError, "array 0.*set"),
+        ((np.array([1, None]),), {}, TypeError, "array 0.*object"),
         (
             ([1, 2],),
             {"batch_size": 3, "drop_last": True},
@@ -204,5 +216,38 @@ def test_bad_arguments(arrays, keywords, error, message: str) -> None:
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_variables_are_refused(requires_grad: bool) -> None:
     x = Variable(np.ones((4, 2)), requires_grad=requires_grad)
-    with pytest.raises(TypeError, match=r"array 0 is a Variable.*\.data"):
+    with pytest.raises(
+        TypeError, match=r"array 0: want a plain array, .* pass its \.data, got a Variable"
+    ):
         DataLoader(x, np.ones(4))
+
+
+class Labelled:
+    """A series of another library, which is indexed by labels."""
+
+    dtype = np.dtype(float)
+    shape = (3,)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([1.0, 2.0, 3.0])
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, label):
+        raise KeyError(label)
+
+
+def test_series_of_other_libraries_are_taken_by_position() -> None:
+    (x,) = next(iter(DataLoader(Labelled(), batch_size=2, shuffle=False)))
+    assert type(x) is np.ndarray and x.tolist() == [1.0, 2.0]
+    x, t = datasets.windows(Labelled(), 1)
+    assert x.ravel().tolist() == [1.0, 2.0] and t.ravel().tolist() == [2.0, 3.0]
+
+
+def test_tensors_are_taken_as_arrays() -> None:
+    torch = pytest.importorskip("torch")
+    (x,) = next(iter(DataLoader(torch.ones(3, 2), batch_size=2)))
+    assert type(x) is np.ndarray and x.dtype == np.float32
+    with pytest.raises(TypeError, match=r"DataLoader: array 0 .*requires grad"):
+        DataLoader(torch.ones(3, requires_grad=True))

@@ -31,6 +31,7 @@ class Row:
     label: str
     derived: bool
     elementwise: bool
+    foreign: bool
     originals: tuple[Any, ...]
 
     @property
@@ -113,6 +114,7 @@ def row(
     label: str = "",
     derived: bool = True,
     elementwise: bool = False,
+    foreign: bool = True,
     **settings: Any,
 ) -> None:
     """Add a row.
@@ -127,6 +129,7 @@ def row(
         label: for the test's name; default the shapes and settings.
         derived: False for a function without a derivative.
         elementwise: its arguments broadcast, and their shapes are nothing to it.
+        foreign: False where it makes arrays of NumPy's on the way, which other libraries' cannot stand beside.
     """
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
     originals = tuple(METHODS_ONLY.get(k, k) for k, ours in REGISTRY.items() if ours is function)
@@ -148,6 +151,7 @@ def row(
             label,
             derived,
             elementwise,
+            foreign,
             originals,
         )
     )
@@ -392,6 +396,23 @@ for reduction in (F.sum, F.mean, F.var, F.max, F.min):
     row(reduction, normal(2, 3), 1)
     row(reduction, normal(0, 3), 1)
     row(reduction, normal(2, 3), -2, keepdims=True)
+for reduction in (F.std, F.var):
+    row(reduction, normal(3, 4), axis=(0, -1), ddof=1, keepdims=True)
+    row(reduction, normal(3, 4), via=lambda f, x: f(x, 0, correction=1.5), label="correction")
+    row(reduction, normal(2, 3), axis=1, mean=normal(2, 1), foreign=False)
+row(F.std, normal(2, 3), order=3)
+row(F.std, np.array([1.0]), order=1, label="no axis left")
+MASK = np.array([[True, False, True, True], [False, True, True, True], [True, True, False, True]])
+for reduction in (F.sum, F.mean, F.var, F.std):
+    for where, axis in ((MASK, 1), (MASK[0], -1), (MASK[:, :1], 0)):
+        row(reduction, normal(3, 4), axis=axis, where=where)
+    row(reduction, normal(3, 4), where=MASK, keepdims=True)
+row(F.sum, normal(3, 4), axis=0, initial=1.5, foreign=False)
+row(F.sum, normal(2, 0), via=lambda f, x: f(x, 1, initial=1.5), label="none", foreign=False)
+for reduction in (F.max, F.min):
+    row(reduction, normal(3, 4), axis=(0, 1), initial=0.3, keepdims=True, foreign=False)
+    row(reduction, normal(3, 4), axis=1, initial=0.3, where=MASK, foreign=False)
+    row(reduction, normal(3, 0), via=lambda f, x: f(x, 1, initial=0.3), label="none", foreign=False)
 row(F.sum, normal(0, 3))
 row(F.sum, normal(0, 3), axis=0)
 row(F.max, normal(3, 0), axis=0)
@@ -424,6 +445,9 @@ for shape, axes in [
     ((2, 3, 4, 2), [3, 1, 0, 2]),
 ]:
     row(F.transpose, normal(*shape), axes)
+row(F.reshape, normal(2, 3, 2), via=lambda f, x: f(x, (4, -1), order="F"), label="in F's order")
+row(F.reshape, normal(2, 3), via=lambda f, x: f(x, -1, "F"), label="flat, in F's order")
+row(F.transpose, normal(3), 0)
 row(F.transpose, normal(2, 3))
 row(F.transpose, normal(2, 3, 4), axes=(1, 2, 0))
 for axes in ((0, 1), (-1, 0), (1, 1), (2, 0)):
@@ -439,6 +463,7 @@ for shape, axis in [
     ((2, 3), (-1, 0)),
 ]:
     row(F.expand_dims, normal(*shape), axis)
+row(F.expand_dims, normal(2, 3), [0, 2])
 row(F.expand_dims, normal(2, 3), axis=1)
 for shape, axis in [
     ((1, 3, 1), None),
@@ -452,6 +477,7 @@ for shape, axis in [
 row(F.squeeze, normal(1, 2), axis=0)
 for shape in ((2, 3), (), (0, 2), (4,)):
     row(F.ravel, normal(*shape))
+row(F.ravel, normal(2, 3), via=lambda f, x: f(x, "F"), label="in F's order")
 for shape, to in [
     ((3,), (2, 3)),
     ((2, 1), (2, 3)),
@@ -638,6 +664,8 @@ for shape, indices, axis in [
 ]:
     row(F.take, normal(*shape), indices, axis)
 row(F.take, normal(4), [3, 3, 0])
+row(F.take, normal(3, 2), np.array([-4, 1, 7]), 0, mode="wrap")
+row(F.take, normal(3, 2), [[-4, 1, 7]], mode="clip", foreign=False)
 row(F.take, normal(3, 4), indices=[0, 0], axis=1)
 
 # ---- products ---------------------------------------------------------------------------------------------------

@@ -52,9 +52,9 @@ def test_parameters_are_found_in_order_of_definition_also_in_containers():
     assert net.sublayers() == [net, net.hidden, net.blocks[0], net.blocks[1]["a"], net.out]
 
 
-def test_variables_and_arrays_are_not_collected():
+def test_constants_and_arrays_are_not_collected():
     net = Net()
-    net.extra, net.table = Variable([1.0]), np.ones(3)
+    net.extra, net.table = Variable([1.0], requires_grad=False), np.ones(3)
     assert len(net.parameters()) == 10
 
 
@@ -164,12 +164,12 @@ def test_a_frozen_part_passes_gradients_on():
     assert net[0].w.grad is not None and net[1].w.grad is None
 
 
-def test_astype():
+def test_to_another_dtype():
     net = Sequential(Linear(3, 4), Linear(2), layers.LSTM(3))
     parameters = net.parameters()
     net[0](np.ones((1, 3))).backward()
     net[2](np.ones((1, 2)))
-    assert net.astype(np.float64) is net
+    assert net.to(dtype=np.float64) is net
     assert all(
         p is q for p, q in zip(net.parameters(), parameters, strict=True)
     )  # optimizers hold them
@@ -179,15 +179,32 @@ def test_astype():
     y.backward()
     assert all(p.grad.dtype == np.float64 for p in net.parameters())
     with pytest.raises(TypeError, match="floating dtype, got int64"):
-        net.astype(np.int64)
+        net.to(dtype=np.int64)
 
 
-def test_astype_ends_graphs_over_the_old_values():
+def test_to_another_dtype_ends_graphs_over_the_old_values():
     layer = Linear(3, 2)
     y = layer(np.ones((1, 3)))
-    layer.astype(np.float64)
+    layer.to(dtype=np.float64)
     with pytest.raises(RuntimeError, match="older value"):
         y.backward()
+
+
+@pytest.mark.parametrize("device", [np.float64, np.dtype(float), 3, None.__class__, object()])
+def test_to_wants_a_device_or_a_dtype(device):
+    with pytest.raises(TypeError, match=r"Linear\.to: want the device .*; a dtype is dtype=\.\."):
+        Linear(3, 2).to(device)
+    with pytest.raises(
+        ValueError, match=r"Linear\.to: want 'cpu', 'cuda' or an array, got 'float64'"
+    ):
+        Linear(3, 2).to("float64")
+
+
+def test_to_takes_both():
+    layer = Linear(3, 2)
+    layer(np.ones((1, 3))).backward()
+    assert layer.to("cpu", np.float64) is layer
+    assert layer.w.dtype == np.float64 and layer.w.grad is None
 
 
 class Counter(Layer):
@@ -302,7 +319,7 @@ def test_a_lazy_parameter_of_ones_own_takes_floating_values_only(value):
 def test_attributes_may_have_any_name():
     holder = Holder(Linear(2))
     holder.dtype, holder.shapes, holder.own = "float32", [1], Parameter(None)
-    holder.astype(np.float64)
+    holder.to(dtype=np.float64)
     holder.load_state_dict({"held.w": np.ones((3, 2)), "held.b": np.ones(2), "own": np.ones(1)})
     assert holder.dtype == "float32" and holder.held.w.dtype == np.float64
 
@@ -440,7 +457,7 @@ def test_summary_when_forward_fails_leaves_the_generator():
 # ---- with an optimizer ---------------------------------------------------------------------------------------
 
 
-def test_an_optimizer_goes_on_after_first_use_astype_and_loading():
+def test_an_optimizer_goes_on_after_first_use_to_and_loading():
     model = Sequential(Linear(4), F.tanh, Linear(1))
     optimizer = minidl.optim.SGD(model, lr=0.1)  # made before the first layer knows its size
 
@@ -459,7 +476,7 @@ def test_an_optimizer_goes_on_after_first_use_astype_and_loading():
     train()
     train()
     state = model.state_dict()
-    model.astype(np.float64)
+    model.to(dtype=np.float64)
     train()
     model.load_state_dict(state)
     np.testing.assert_array_equal(model[0].w.data, state["layers.0.w"])

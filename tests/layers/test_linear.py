@@ -5,7 +5,7 @@ import pytest
 
 import minidl
 from minidl import Parameter, Variable
-from minidl.layers import Linear
+from minidl.layers import LSTM, MLP, Linear
 from minidl.layers.initializers import normal_over_sqrt_in
 
 
@@ -142,7 +142,7 @@ def test_parameters_given_by_hand():
 def test_rng_is_a_generator(rng):
     with pytest.raises(
         TypeError,
-        match=r"Linear: rng must be a generator such as np\.random\.default_rng\(0\), got",
+        match=r"Linear: want rng to be a generator such as np\.random\.default_rng\(0\), got",
     ):
         Linear(3, 2, rng=rng)
 
@@ -154,3 +154,71 @@ def test_casting_leaves_the_input_alone(value):
     layer(x)
     assert x.dtype == np.float64
     np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize(
+    ("make", "shown"),
+    [
+        (lambda: Linear(in_features=3, out_features=2), "Linear(3→2)"),
+        (lambda: Linear(2, in_features=3), "Linear(3→2)"),
+        (lambda: Linear(3, out_features=2), "Linear(3→2)"),
+        (lambda: Linear(out_features=2, bias=False), "Linear(?→2, bias=False)"),
+        (lambda: LSTM(in_features=3, out_features=2, stateful=True), "LSTM(3→2, stateful=True)"),
+    ],
+)
+def test_sizes_by_keyword(make, shown):
+    assert repr(make()) == shown
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Linear(),
+        lambda: Linear(in_features=3),
+        lambda: Linear(1, 2, out_features=3),
+        lambda: Linear(1, 2, in_features=3),
+        lambda: Linear(out_features=0),
+        lambda: Linear(in_features=2.5, out_features=1),
+        lambda: Linear(True),
+        lambda: Linear([3, 2]),
+        lambda: Linear(3, 2, True),
+    ],
+)
+def test_sizes_that_are_none_by_keyword(make):
+    with pytest.raises(
+        ValueError, match=r"Linear: want Linear\(out\) or Linear\(in, out\), positive"
+    ):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.ones((4, 3), int), TypeError, r"got int64 \(4, 3\); write x\.astype\(np\.float32\)"),
+        (np.ones((4, 3), bool), TypeError, r"got bool .*; write x\.astype"),
+        (np.ones((4, 3), complex), TypeError, r"got complex128 \(4, 3\)$"),
+        (np.float64(3.0), ValueError, r"want input of shape \(\.\., 3\), got \(\)"),
+        (np.ones((4, 5)), ValueError, r"want input of shape \(\.\., 3\), got \(4, 5\)$"),
+        (np.ones((4, 3, 1)), ValueError, r"got \(4, 3, 1\); write x\.reshape\(len\(x\), -1\)"),
+        (np.ones((4, 0)), ValueError, r"got \(4, 0\)"),
+    ],
+)
+def test_bad_input_in_words(x, error, message):
+    with pytest.raises(error, match=r"^Linear\(3→2\): .*" + message):
+        Linear(3, 2)(x)
+    lazy = Linear(2)
+    if x.shape[-1:] in [(), (0,)] or error is TypeError:
+        with pytest.raises(error, match=r"^Linear\(\?→2\): "):
+            lazy(x)
+        assert lazy.w.lazy  # nothing was drawn
+
+
+def test_images_in_an_mlp_say_what_to_write():
+    with pytest.raises(ValueError, match=r"got \(5, 8, 8\); write x\.reshape\(len\(x\), -1\)"):
+        MLP([16, 10], in_features=64)(np.ones((5, 8, 8)))
+
+
+@pytest.mark.parametrize("dtype", [int, complex, None, "nonsense"])
+def test_dtypes_that_are_not_floating(dtype):
+    with pytest.raises(TypeError, match="Linear: want a floating dtype, got"):
+        Linear(3, 2, dtype=dtype)

@@ -47,9 +47,18 @@ def test_mlp_whose_activation_is_a_layer():
     [
         (([],), ValueError, r"want a list of output sizes such as MLP\(\[128, 10\]\), got \[\]"),
         ((10,), ValueError, r"want a list of output sizes such as MLP\(\[128, 10\]\), got 10"),
+        (("128",), ValueError, "want a list of output sizes"),
+        ((128, 10), ValueError, "want a list of output sizes"),
+        (([128], 10), TypeError, r"got 10; the sizes are one list: MLP\(\[128, 10\]\)"),
+        (([10], Dropout), TypeError, r"as activation, got .*; write Dropout\(\.\.\)"),
         (([10, 0],), ValueError, "positive integers"),
+        (([10, 2.0],), ValueError, "positive integers"),
         (([10, "a"],), ValueError, "positive integers"),
-        (([10], "relu"), TypeError, "the activation must be a function or a layer, got 'relu'"),
+        (
+            ([10], "relu"),
+            TypeError,
+            "want a function or a layer as activation, got 'relu'; write functions.relu",
+        ),
     ],
 )
 def test_mlp_bad_arguments(arguments, error, complaint):
@@ -92,9 +101,10 @@ def test_sequential_of_nothing_is_the_identity():
 @pytest.mark.parametrize(
     ("layers", "complaint"),
     [
-        (([Linear(2)],), r"at place 0; pass them one by one: Sequential\(\*layers\)"),
-        ((Linear(2), 3), "got 3 at place 1"),
-        ((Linear(2), Dropout), "want layers and functions, got <class .* at place 1"),
+        (([Linear(2)],), r"place 0, got .*; pass them one by one: Sequential\(\*layers\)"),
+        ((Linear(2), 3), "Sequential: want a function or a layer as place 1, got 3$"),
+        ((Linear(2), Dropout), r"as place 1, got <class .*; write Dropout\(\.\.\)"),
+        ((Linear(2), "tanh"), "got 'tanh'; write functions.tanh"),
     ],
 )
 def test_sequential_bad_arguments(layers, complaint):
@@ -119,5 +129,5 @@ def test_dropout():
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5, float("nan")])
 def test_dropout_rate(rate):
-    with pytest.raises(ValueError, match=r"Dropout: the rate must be in \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"Dropout: rate must be in \[0, 1\)"):
         Dropout(rate)

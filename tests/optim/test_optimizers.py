@@ -586,3 +586,51 @@ def test_schedules_drive_the_rate():
 def test_a_state_that_is_no_dict():
     with pytest.raises(TypeError, match="NoneType"):
         optim.Adam([Parameter([1.0])]).load_state_dict(None)
+
+
+# ---- float16 ------------------------------------------------------------------------------------------
+
+
+@each_kind
+@pytest.mark.parametrize("size", [3, SMALL + 1, BLOCK + 1])
+@pytest.mark.parametrize(
+    "hooks", [(), optim.hooks.ClipGrad(1e-3), optim.hooks.WeightDecay(0.01)], ids=str
+)
+def test_float16_is_updated_as_float32_is_and_rounded(kind, size, hooks):
+    p = Parameter(np.full(size, 2.0, np.float16))
+    wide = Parameter(np.full(size, 2.0, np.float32))
+    pair = [KINDS[kind][0]([q], hooks=hooks) for q in (p, wide)]
+    for g in (0, 8, 300, 60_000, 1e-4, 0):  # 300 squared is beyond float16, 1e-4 squared below it
+        p.grad = np.full(size, g, np.float16)
+        wide.grad = p.grad.data.astype(np.float32)
+        wide.data[...] = p.data  # so that roundings do not add up
+        for optimizer in pair:
+            optimizer.update()
+        assert p.dtype == np.float16
+        assert np.array_equal(p.data, wide.data.astype(np.float16))
+    states = [optimizer.state_dict() for optimizer in pair]
+    for key, value in states[0].items():
+        assert np.array_equal(value, states[1][key])
+        assert np.asarray(value).dtype == np.asarray(states[1][key]).dtype
+
+
+def test_adam_leaves_float16_unchanged_at_a_zero_gradient():
+    p = Parameter(np.array([1.0, -2.0], np.float16))
+    optimizer = optim.Adam([p])
+    p.grad = np.zeros(2, np.float16)
+    optimizer.update()
+    assert p.data.tolist() == [1.0, -2.0]
+
+
+@each_kind
+def test_a_float16_state_goes_on_where_it_was(kind):
+    both = [Parameter(np.ones(4, np.float16)) for _ in range(2)]
+    first, second = (KINDS[kind][0]([p]) for p in both)
+    for step in range(4):
+        if step == 2:
+            both[1].data = both[0].data.copy()
+            second.load_state_dict(first.state_dict())
+        for p, optimizer in list(zip(both, (first, second)))[: 1 + (step >= 2)]:
+            p.grad = np.full(4, 7.0 + step, np.float16)
+            optimizer.update()
+    assert np.array_equal(both[0].data, both[1].data)

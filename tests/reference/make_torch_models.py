@@ -1,4 +1,7 @@
-"""Makes torch_models.npz: state dicts of PyTorch's and what the models give, for `test_interop.py`. Needs PyTorch."""
+"""Makes torch_models.npz: state dicts of PyTorch's and what the models give, for test_torch.py.
+
+It needs PyTorch.
+"""
 
 from pathlib import Path
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import Parameter, Variable, graph, no_grad
+from minidl import Parameter, Variable, graph, layers, no_grad
 from minidl import functions as F
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 needs_graphviz = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 
 
@@ -138,6 +138,74 @@ def test_one_output_of_several_as_a_result() -> None:
     assert re.search(r'f0 -> y0 \[label=" \[1\] \(2,\) float64"\]', text)
 
 
+# ---- names, constants, numbers ----------------------------------------------------------------------------
+
+
+def two_layers() -> tuple[layers.Sequential, Variable]:
+    model = layers.Sequential(layers.Linear(3, 4), F.relu, layers.Linear(4, 2))
+    loss = F.cross_entropy(model(np.ones((5, 3), np.float32)), np.zeros(5, int))
+    return model, loss
+
+
+def titles(text: str) -> list[str]:
+    return sorted(label.split(r"\n")[0] for label in boxes(text).values())
+
+
+def test_parameters_by_their_dotted_names() -> None:
+    model, loss = two_layers()
+    text = graph.dot(loss, model=model)
+    assert titles(text) == sorted(
+        ["layers.0.b", "layers.0.w", "layers.2.b", "layers.2.w", "constant", "constant"]
+        + ["linear", "relu", "linear", "cross_entropy", "y0"]
+    )
+    assert titles(graph.dot(loss, model=dict(model.named_parameters()))) == titles(text)
+
+
+def test_equal_names_are_told_apart_without_a_model() -> None:
+    _, loss = two_layers()
+    shown = titles(graph.dot(loss))
+    assert {"w #1", "w #2", "b #1", "b #2"} <= {*shown} and not {"w", "b"} & {*shown}
+
+
+def test_frozen_and_tied_parameters() -> None:
+    model = layers.Sequential(layers.Linear(3, 3), layers.Linear(3, 3))
+    model[1].w = model[0].w
+    model[0].freeze()
+    model[1].unfreeze()  # the weights that both have, too
+    text = graph.dot(model(Variable(np.ones((1, 3), np.float32))), model=model)
+    assert titles(text).count("layers.0.w") == 1
+    assert re.search(r'  c\d \[label="layers\.0\.b', text)  # frozen: a constant
+
+
+def test_constants() -> None:
+    x, scale = Variable(np.ones(3), name="x"), np.arange(3.0)
+    fixed = Variable(np.zeros(3), requires_grad=False, name="fixed")
+    text = graph.dot((x * scale + scale * 2.5 - fixed) ** 2)
+    assert titles(text) == sorted(
+        ["x", "constant", "constant", "fixed", "2", "multiply", "add", "subtract", "power", "y0"]
+    )  # scale * 2.5 was computed before
+    text = graph.dot((x * scale + x * scale).reshape(3, 1).sum(axis=0))
+    assert titles(text).count("constant") == 1  # one array, one box
+    assert len([a for a in arrows(text) if a.startswith("c0 ")]) == 2
+    assert not {"0", "1", "3"} & {*titles(text)}  # axes and shapes are not computed with
+
+
+def test_values_and_gradients() -> None:
+    x = Variable(np.array([1.0, -2.0]), name="x")
+    many = Variable(np.arange(100.0), name="many")
+    y = (x * 2.0).sum() + many.sum()
+    assert "grad" not in graph.dot(y, values=True, gradients=True)
+    y.backward()
+    shown = boxes(graph.dot(y, values=True, gradients=True))
+    assert shown["x0"] == r"x\n(2,) float64\n[ 1., -2.]\ngrad [2., 2.]"
+    assert shown["x1"] == r"many\n(100,) float64\n0 .. 99, mean 49.5\ngrad 1 .. 1, mean 1"
+    assert shown["y0"] == r"y0\n() float64\n4948."
+    assert boxes(graph.dot(y))["x0"] == r"x\n(2,) float64"
+    mask = np.arange(100) < 30
+    assert "30 of 100 true" in graph.dot(np.where(mask, many, 0.0), values=True)
+    assert "[]" in graph.dot(Variable(np.zeros(0)) * 2.0, values=True)
+
+
 # ---- graphs that are not whole ---------------------------------------------------------------------------
 
 
@@ -251,7 +319,7 @@ def test_equal_programs_give_equal_text_in_other_processes() -> None:
     here = graph.dot(second_derivative(), with_split())
     assert here == graph.dot(second_derivative(), with_split())
     for seed, waste in (("1", 0), ("2", 17)):
-        program = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests"), waste=waste)
+        program = PROGRAM.format(root=str(ROOT), tests=str(ROOT / "tests" / "interop"), waste=waste)
         done = subprocess.run(
             [sys.executable, "-c", program],
             capture_output=True,

@@ -1,6 +1,6 @@
 """Ranks to test `minidl.distributed` with: threads of one process behind a communicator's methods, and mpiexec.
 
-The tests are in test_distributed.py.
+The tests are in test_ranks.py.
 """
 
 import copy

@@ -145,7 +145,8 @@ def test_the_missing_extra_is_named():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         done.stdout.strip()
-        == 'minidl.sklearn.MLPClassifier needs scikit-learn: pip install "minidl[sklearn]"'
+        == "minidl.sklearn.MLPClassifier needs scikit-learn: in minidl's folder run: "
+        "pip install '.[sklearn]'"
     )
 
 
@@ -153,3 +154,99 @@ def test_minidl_does_not_import_it():
     code = "import sys, minidl; print({'sklearn', 'onnx', 'minidl.sklearn', 'minidl.onnx'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+# ---- data as people have it: compared with what scikit-learn's own estimators do --------------------------
+
+
+def moons():
+    x, y = datasets.make_moons(100, noise=0.1, random_state=0)
+    return x, y, np.array(["no", "yes"])[y]
+
+
+QUICK = {"max_iter": 2, "random_state": 0}
+
+
+def test_columns_of_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    x, y, names = moons()
+    frame = pandas.DataFrame(x, columns=["p", "q"])
+    for model, target in (
+        (MLPClassifier(**QUICK), pandas.Series(names, dtype="category")),
+        (MLPRegressor(**QUICK), pandas.Series(x[:, 0])),
+    ):
+        model.fit(frame, target)
+        assert list(model.feature_names_in_) == ["p", "q"]
+        assert len(model.predict(frame)) == 100
+        with pytest.raises(ValueError, match="in the same order as they were in fit"):
+            model.predict(frame[["q", "p"]])
+        with pytest.raises(ValueError, match="Feature names seen at fit time, yet now missing"):
+            model.predict(frame[["p"]])
+        with pytest.warns(UserWarning, match="X does not have valid feature names"):
+            model.predict(x)
+    with pytest.raises(ValueError, match="contains NaN"):
+        model.fit(frame.mask(frame > 1).astype("Float64"), target)
+    two = MLPRegressor(**QUICK).fit(frame, frame)
+    assert two.predict(frame).shape == (100, 2)
+
+
+def test_rows_with_another_index_are_taken_by_position():
+    pandas = pytest.importorskip("pandas")
+    x, _, names = moons()
+    mixed = np.random.default_rng(0).permutation(100)
+    frame = pandas.DataFrame(x, index=mixed)
+    frame.columns = frame.columns.astype(str)
+    labels = pandas.Series(names, index=mixed[::-1])
+    weight = pandas.Series(np.linspace(0.5, 1.5, 100), index=mixed)
+    model = MLPClassifier(**QUICK).fit(frame, labels, sample_weight=weight)
+    plain = MLPClassifier(**QUICK).fit(x, names, sample_weight=weight.to_numpy())
+    np.testing.assert_array_equal(
+        model.predict_proba(frame), plain.predict_proba(x.astype(np.float64))
+    )
+
+
+def test_object_arrays_are_numbers_or_refused():
+    x, y, names = moons()
+    model = MLPClassifier(**QUICK).fit(x, y)
+    for same in (x.astype(object), x.tolist(), x.astype(str).astype(object)):
+        again = MLPClassifier(**QUICK).fit(same, y)
+        np.testing.assert_array_equal(again.predict_proba(x), model.predict_proba(x))
+    assert set(MLPClassifier(**QUICK).fit(x, names.astype(object)).predict(x)) <= {"no", "yes"}
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        MLPClassifier(**QUICK).fit(names[:, None].astype(object), y)
+    mixed = np.array([1 if label else "b" for label in y], object)
+    for labels in (y.astype(object), mixed, np.where(y, None, "b")):
+        with pytest.raises(ValueError, match="Unknown label type"):
+            MLPClassifier(**QUICK).fit(x, labels)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: np.where(x > 1, np.nan, x), ValueError, "Input X contains NaN"),
+        (lambda x: np.where(x > 1, np.inf, x), ValueError, "contains infinity"),
+        (lambda x: x * 1j, ValueError, "Complex data not supported"),
+        (lambda x: x[:, 0], ValueError, "Expected 2D array"),
+        (lambda x: x[:, :, None], ValueError, "dim 3"),
+        (lambda x: x[:50], ValueError, "inconsistent numbers of samples"),
+        (lambda x: pytest.importorskip("scipy.sparse").csr_array(x), TypeError, "Sparse data"),
+    ],
+)
+def test_samples_that_are_refused(kind, change, error, message):
+    x, y, _ = moons()
+    with pytest.raises(error, match=message):
+        kind(**QUICK).fit(change(x), y)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_targets_and_weights_that_are_refused(bad):
+    x, y, _ = moons()
+    broken = np.where(y, bad, 1.0)
+    for kind in (MLPClassifier, MLPRegressor):
+        with pytest.raises(ValueError, match="Input y contains"):
+            kind(**QUICK).fit(x, broken)
+        with pytest.raises(ValueError, match="sample_weight contains"):
+            kind(**QUICK).fit(x, y, sample_weight=broken)
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        MLPClassifier(**QUICK).fit(x, x[:, 0])

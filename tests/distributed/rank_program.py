@@ -1,6 +1,6 @@
-"""What the ranks of test_distributed.py run under mpiexec: examples whose weights are kept, and ranks that fail.
+"""What the ranks of test_ranks.py run under mpiexec: examples whose weights are kept, and ranks that fail.
 
-mpiexec -n 2 python -m mpi4py tests/rank_program.py example mlp_digits float64 weights.npz
+mpiexec -n 2 python -m mpi4py tests/distributed/rank_program.py example mlp_digits float64 weights.npz
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 import minidl  # noqa: E402  # the checkout's, which the line above found
@@ -26,7 +26,7 @@ def example(name: str, dtype: str, file: str) -> None:
 
     class Noted(Trainer):
         def __init__(self, model, *args, **settings):
-            super().__init__(model.astype(dtype), *args, **settings)
+            super().__init__(model.to(dtype=dtype), *args, **settings)
             made.append(self)
 
     minidl.Trainer = Noted

@@ -13,6 +13,7 @@ from minidl import layers
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
+from minidl.interop.onnx_operators import RULES  # noqa: E402
 from minidl.onnx import export  # noqa: E402
 
 
@@ -94,6 +95,17 @@ MODELS = {
         SEQUENCES,
     ),
 }
+
+
+class Layered(layers.Layer):
+    """A model of one function, which has a parameter besides."""
+
+    def __init__(self, function, *sizes):
+        self.function = function
+        self.out = layers.Linear(*(sizes or (3, 2)))
+
+    def forward(self, x):
+        return self.out(self.function(x))
 
 
 def run(path, x):
@@ -234,5 +246,139 @@ def test_other_endings_and_the_missing_extra(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (
         done.stdout.strip()
-        == 'minidl.onnx.export needs the package onnx: pip install "minidl[onnx]"'
+        == "minidl.onnx.export needs the package onnx: in minidl's folder run: pip install '.[onnx]'"
     )
+
+
+# ---- what a function is, is decided by the Function object -------------------------------------------------
+
+BUILT_IN = sorted({function.name for function in RULES})
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_function_of_the_users_is_never_taken_for_a_built_in(name, tmp_path):
+    own = minidl.differentiable(lambda x: x * 3.0, lambda g, y, x: g * 3.0, name=name)
+    assert own.name == name
+    with pytest.raises(ValueError, match=f"{name} has no ONNX form here: it is not minidl's"):
+        export(Layered(own), tmp_path / "model.onnx", np.ones((4, 3)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fused_function_of_the_users_is_exported_as_its_composition(tmp_path):
+    def composition(x, w):
+        return F.tanh(x * 2.0) * w, (x + 1.0) ** 2
+
+    own = minidl.differentiable(
+        lambda x, w: ((np.tanh(x * 2.0) * w, (x + 1.0) ** 2), None),
+        joint=lambda g, y, saved, wanted, x, w: [None, None],
+        saves=True,
+        equals=composition,
+        name="lstm",
+    )
+
+    class Model(layers.Layer):
+        def __init__(self):
+            self.w = minidl.Parameter(np.array([1.0, -2.0, 0.5], np.float32))
+
+        def forward(self, x):
+            a, b = own(F.relu(x), self.w)
+            return a - b
+
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
+    np.testing.assert_allclose(got, Model()(x).data, rtol=1e-5)
+
+
+def test_an_lstm_with_a_computed_first_state_is_exported_step_by_step(tmp_path):
+    class Decoder(layers.Layer):
+        def __init__(self):
+            rng = np.random.default_rng(1)
+            self.start = layers.Linear(3, 4, rng=rng)
+            self.cell = layers.LSTM(3, 4, rng=rng)
+
+        def forward(self, x):
+            h = F.tanh(self.start(x[:, 0]))
+            cell = self.cell
+            ys, _ = F.lstm(x, h, h * 0.5, cell.w_x, cell.w_h, cell.b)
+            return ys
+
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    path = export(Decoder(), tmp_path / "model.onnx", x)
+    (got,), session = run(path, x)
+    np.testing.assert_allclose(got, Decoder()(x).data, rtol=1e-4, atol=1e-6)
+    assert session.get_inputs()[0].shape == ["batch", 5, 3]
+
+
+@pytest.mark.parametrize("name", ["input", "output", "relu_0", "constant_0"])
+def test_parameters_may_have_any_name(name, tmp_path):
+    class Model(layers.Layer):
+        def __init__(self):
+            setattr(self, name, minidl.Parameter(np.array([1.0, 2.0, 3.0], np.float32)))
+
+        def forward(self, x):
+            return F.relu(x) * getattr(self, name) + np.float32(1.0)
+
+    x = np.array([[1.0, -1.0, 2.0]], np.float32)
+    (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
+    np.testing.assert_array_equal(got, [[2.0, 1.0, 7.0]])
+
+
+def bounds():
+    return np.array([-0.5, -0.1, 0.0], np.float32), np.array([0.1, 0.2, 0.3], np.float32)
+
+
+FUNCTIONS = {
+    "clip by arrays": lambda x: F.clip(x, *bounds()),
+    "clip below": lambda x: F.clip(x, -0.5, None),
+    "clip above": lambda x: F.clip(x, None, 0.5),
+    "clip, bounds in the wrong order": lambda x: F.clip(x, 0.5, -0.5),
+    "float64 beside float32": lambda x: (x + np.array([1.0, 2.0, 3.0])).astype(np.float32),
+    "joined dtypes": lambda x: np.concatenate([x, x.astype(np.float64)], 1)[:, :3].astype("f4"),
+    "slices backwards": lambda x: x[::-1, ::-1][::-1],
+    "new axes": lambda x: x[:, None, ..., None].squeeze((1, 3)),
+    "the last rows": lambda x: x[-2:, -3:],
+    "an exponent with a fraction": lambda x: (x * x + 1.0) ** 1.5,
+    "slopes": lambda x: F.leaky_relu(x, np.float32(0.2)),
+    "maximum with a number": lambda x: np.maximum(x, 0.25) - np.minimum(x, -0.25),
+    "means over all": lambda x: x - x.mean() + x.max() - x.min() + x.sum(),
+    "negative axes": lambda x: x / (x.sum((-1, -2), keepdims=True) + 9.0),
+    "erf": F.erf,
+    "parts": lambda x: np.concatenate(np.split(x, [1, 2], axis=1)[::-1], axis=1),
+    "one part": lambda x: np.split(x, 1, axis=-1)[0],
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_arguments_of_functions(name, tmp_path):
+    model = Layered(FUNCTIONS[name])
+    x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    (got,), _ = run(export(model, tmp_path / "model.onnx", x), x)
+    want = model(x).data
+    np.testing.assert_allclose(got[: len(want)], want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[True][0],
+        lambda x: F.softmax(x, axis=(0, 1)),
+        lambda x: F.leaky_relu(x, np.ones(3)),
+    ],
+    ids=["an index of True", "two axes", "many slopes"],
+)
+def test_what_has_no_operator_is_refused(function, tmp_path):
+    with pytest.raises(ValueError, match="no ONNX form here"):
+        export(Layered(function), tmp_path / "model.onnx", np.ones((4, 3)))
+
+
+def test_exported_inside_no_grad(tmp_path):
+    with minidl.no_grad():
+        path = export(layers.Linear(3, 2), tmp_path / "model.onnx", np.ones((4, 3)))
+    assert path.exists()
+
+
+def test_numbers_are_compared(tmp_path, monkeypatch):
+    monkeypatch.setitem(RULES, F.tanh, RULES[F.sin])  # a table that is wrong
+    with pytest.raises(ValueError, match="run as ONNX, output is not what the model gives"):
+        export(Layered(F.tanh), tmp_path / "model.onnx", np.ones((4, 3)))
+    assert list(tmp_path.iterdir()) == []

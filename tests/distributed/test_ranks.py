@@ -16,12 +16,13 @@ import pytest
 import minidl
 from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
+from minidl.common import threads
 from minidl.distributed import ranks as distributed
 from minidl.distributed.ranks import AllReduce
 from tests.common.foreign import foreign, inner
-from tests.ranks import World
+from tests.distributed.ranks import World
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 X = np.random.default_rng(0).standard_normal((50, 6))
 T = np.random.default_rng(1).integers(0, 3, 50)
 SEQUENCES = np.random.default_rng(2).standard_normal((26, 7, 2))
@@ -391,7 +392,7 @@ def fresh():
 
 def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(ImportError, match=r'pip install "minidl\[mpi\]"'):
+    with pytest.raises(ImportError, match=r"pip install '\.\[mpi\]'"):
         mlp(True)
     assert mlp(False).ranks.size == 1
 
@@ -411,11 +412,10 @@ def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
 )
 def test_ranks_and_threads_beyond_the_cores_are_warned_of(ranks, said, words, monkeypatch):
     state = [2]
-    monkeypatch.setattr(
-        distributed, "openblas", lambda: (lambda: state[0], lambda n: state.__setitem__(0, n))
-    )
+    monkeypatch.setattr(distributed, "blas_threads", lambda: state[0])
+    monkeypatch.setattr(distributed, "set_usual_threads", lambda n: state.__setitem__(0, n))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    for name in distributed.THREADS:
+    for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     for name, value in said.items():
         monkeypatch.setenv(name, value)
@@ -460,7 +460,7 @@ def launch(size, *arguments, module=True, folder=ROOT, seconds=120):
     """Run rank_program.py; its exit status and all that it said."""
     command = [MPIEXEC, "-n", str(size), sys.executable, *(["-m", "mpi4py"] if module else [])]
     done = subprocess.run(
-        [*command, str(ROOT / "tests" / "rank_program.py"), *map(str, arguments)],
+        [*command, str(ROOT / "tests" / "distributed" / "rank_program.py"), *map(str, arguments)],
         timeout=seconds,
         cwd=folder,
         stdout=subprocess.PIPE,

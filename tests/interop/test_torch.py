@@ -2,18 +2,20 @@
 where it is installed, random models are compared with it."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl import Variable, layers
+from minidl import Variable, layers, optim
 from minidl import functions as F
 from minidl.interop import torch as interop
 from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
-STORED = Path(__file__).parent / "reference" / "torch_models.npz"
+STORED = Path(__file__).parents[1] / "reference" / "torch_models.npz"
 
 
 class Forecaster(layers.Layer):
@@ -172,6 +174,28 @@ def test_dlpack_shares_memory():
         interop.from_dlpack(Elsewhere())
 
 
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
+def test_sharing_ends_where_the_page_says(kind):
+    a = np.array([1.0, 2.0])
+    x = interop.from_dlpack(a)
+    (x * x).sum().backward()
+    x.data -= 0.25 * x.grad.data  # in place: still shared
+    np.testing.assert_array_equal(a, [0.5, 1.0])
+    assert np.shares_memory(x.data, a)
+    x.cleargrad()
+    optimizer = kind([x], lr=0.1)
+    assert np.shares_memory(x.data, a)  # to be made is no update
+    (x * x).sum().backward()
+    optimizer.update()
+    np.testing.assert_array_equal(a, [0.5, 1.0])
+    assert not np.shares_memory(x.data, a)
+    out = np.from_dlpack(x.data)  # from here on it is this memory that updates change
+    x.cleargrad()
+    (x * x).sum().backward()
+    optimizer.update()
+    np.testing.assert_array_equal(out, x.data)
+
+
 # ---- against the PyTorch that is installed ----------------------------------------------------------------------
 
 
@@ -248,6 +272,10 @@ def test_what_notebooks_show():
         assert "&lt;w&gt;" in page
     assert "<w>" not in page + w._repr_html_()
     assert "has a gradient" in w._repr_html_()
+    if shutil.which("dot"):  # in a new process, where nobody asked for minidl.graph before
+        code = "import minidl; print((minidl.Variable(1.0) * 2)._repr_html_())"
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert b"<svg" in shown.stdout
     page = Variable(np.zeros((100, 100)), requires_grad=False, name="big")._repr_html_()
     assert "Variable big" in page
     assert "constant" in page

@@ -1,0 +1,66 @@
+"""Functions composed of functions that have rules: how they are registered, named in errors, and checked.
+
+Functions with a rule of their own are made in function.py.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import implements
+from minidl.common.arrays import as_array
+from minidl.common.hints import unexpected
+
+_KINDS = (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError)
+
+
+def real(value: Any) -> Any:
+    """A list, number, array or Variable as an array or a Variable of real numbers."""
+    value = as_array(value)
+    if value.dtype.kind not in "fiub":
+        raise TypeError(f"want real numbers, got {value.dtype}")
+    return value
+
+
+def composition(
+    *replaces: Callable[..., Any] | str, arrays: int | None = 1
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a function written with functions that have rules stand for NumPy's ``replaces``.
+
+    It is differentiable because they are. Its first ``arrays`` arguments (all for None) reach it as arrays or
+    Variables of real numbers; keywords that it does not take are refused with a hint, and errors carry its name.
+    """
+
+    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+        name = body.__name__.lstrip("_")
+        takes = tuple(signature(body).parameters)
+        checked = takes if arrays is None else takes[:arrays]
+
+        @wraps(body)
+        def function(*args: Any, **settings: Any) -> Any:
+            for keyword in settings:
+                if keyword not in takes:
+                    raise unexpected(name, keyword, takes)
+            try:
+                for keyword in checked:
+                    if keyword in settings:
+                        settings[keyword] = real(settings[keyword])
+                return body(*map(real, args[:arrays]), *args[len(args[:arrays]) :], **settings)
+            except _KINDS as error:
+                if name in str(error):
+                    raise
+                kind = next(kind for kind in _KINDS if isinstance(error, kind))
+                raise kind(f"{name}: {error}") from error
+            except Exception as error:
+                error.add_note(f"in {name}")
+                raise
+
+        function.__name__ = function.__qualname__ = name
+        for original in replaces:
+            implements(original)(function)
+        return function
+
+    return decorate

@@ -1,0 +1,125 @@
+"""The table of a layer's parts: ``Layer.summary()`` as text, and what a notebook shows. The walk is in tree.py."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from minidl.autograd import Parameter, no_grad, test_mode
+from minidl.common import random
+from minidl.common.html import card, table
+from minidl.layers.tree import Tree, walk
+
+if TYPE_CHECKING:
+    from minidl.layers.layer import Layer
+
+
+class Row(NamedTuple):
+    """A row of the table; its values are texts."""
+
+    name: str
+    layer: str
+    output: str
+    parameters: str
+
+
+def text_table(model: Layer, inputs: tuple[Any, ...]) -> str:
+    """The layers in a model, and the shapes of what they give for some inputs, as text."""
+    outputs: dict[int, str] = {}
+    if inputs:
+        model = _run_copy(model, inputs, outputs)
+    rows, total = _rows(model, outputs)
+    rows.insert(0, Row("name", "layer", "output", "parameters"))
+    if not inputs:
+        rows = [row._replace(output="") for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    head, *lines = [_line(row, widths) for row in rows]
+    rule = "-" * max(map(len, [head, *lines]))
+    return "\n".join([head, rule, *lines, rule, total])
+
+
+def html_table(model: Layer) -> str:
+    """The layers in a model as HTML."""
+    (first, *rows), total = _rows(model, {})
+    cells = [(row.name, row.layer, row.parameters) for row in rows]
+    body = table(("name", "layer", "parameters"), cells) if cells else ""
+    return card(first.layer, total, body)
+
+
+def nested(layer: Tree, parts: list[tuple[str, Any]]) -> str:
+    """The layer's type, and under it a line or more for each part."""
+    name = type(layer).__name__
+    if not parts:
+        return f"{name}()"
+    lines = [f"{key}: {_part(part)}".replace("\n", "\n  ") for key, part in parts]
+    return "\n  ".join([f"{name}(", *lines]) + "\n)"
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, Parameter):
+        return "Parameter (no data yet)" if part.lazy else f"Parameter {part.shape}"
+    if isinstance(part, Tree):
+        return repr(part)
+    return str(getattr(part, "__name__", repr(part)))
+
+
+def _run_copy(model: Layer, inputs: tuple[Any, ...], outputs: dict[int, str]) -> Layer:
+    """Run a copy of the model on inputs, note the shape of each layer's output under its id, return it."""
+    model = copy.deepcopy(model)
+    model.reset_state()  # which may be of another batch size
+    for layer in model.sublayers():
+        _watch(layer, outputs)
+    bits = random.generator().bit_generator
+    before = bits.state
+    try:
+        with no_grad(), test_mode():
+            model(*inputs)
+    finally:
+        bits.state = before
+    return model
+
+
+def _watch(layer: Layer, outputs: dict[int, str]) -> None:
+    """Let the layer note the shape of its output under its id."""
+    forward = layer.forward
+
+    def watched(*inputs: Any, **settings: Any) -> Any:
+        y = forward(*inputs, **settings)
+        parts = y if isinstance(y, tuple | list) else [y]
+        outputs[id(layer)] = ", ".join(str(getattr(part, "shape", "?")) for part in parts)
+        return y
+
+    layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
+
+
+def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
+    """A row for each layer, and a line about all parameters."""
+    found = walk(model).found
+    owned = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
+    rows = []
+    for name, _, layer in found:
+        if isinstance(layer, Tree):
+            own = [p for owner, p in owned if owner is layer]
+            text = repr(layer)
+            label = type(layer).__name__ if "\n" in text else text
+            rows.append(Row(name, label, outputs.get(id(layer), ""), _count(own)))
+    known = [p for _, p in owned if not p.lazy]
+    total = sum(p.size for p in known)
+    trained = sum(p.size for p in known if p.requires_grad)
+    more = "" if len(known) == len(owned) else "; ? is learned at first use"
+    return rows, f"{total:,} parameters, {trained:,} of them trained{more}"
+
+
+def _count(parameters: list[Parameter]) -> str:
+    if not parameters:
+        return ""
+    if any(p.lazy for p in parameters):
+        return "?"
+    return f"{sum(p.size for p in parameters):,}"
+
+
+def _line(row: Row, widths: list[int]) -> str:
+    """A row as a line of text; a column without any text is left out."""
+    cells = [f"{text:{n}}" for text, n in zip(row[:-1], widths) if n]
+    cells.append(f"{row.parameters:>{widths[-1]}}")
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,258 @@
+"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would miss.
+
+What a layer does with them is in layer.py; the table of them is in summary.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from operator import is_
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+
+from minidl.autograd import Function, Parameter, Variable
+from minidl.common.callers import warn_user
+from minidl.common.hints import LAYER_WORDS, HintsMixin
+
+if TYPE_CHECKING:
+    from minidl.layers.layer import Layer
+
+Kind = Literal["parameter", "layer", "sequence", "mapping", "plain", "other"]
+_NUMPYS = (np.generic, np.dtype, np.ufunc, np.random.Generator)
+_PLAIN = (int, float, complex, str, bytes, type, type(None), ModuleType, Function, *_NUMPYS)
+_DEEPEST = 4  # how far into objects, and
+_MOST = 10_000  # at how many things it is looked, where they are no layers
+
+
+class Tree(HintsMixin):
+    """An object whose attributes are searched for parameters and layers, also in lists, tuples and dicts.
+
+    The class attribute ``carried`` names the attributes that a call leaves for the next one: they are state.
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_searched")
+    _words = LAYER_WORDS
+    carried: ClassVar[Mapping[str, Any]] = {}
+    _searched: tuple[Walk, list[Parameter]]  # the latest walk, and the parameters it found
+
+    def parameters(self) -> list[Parameter]:
+        """All parameters, in order of definition, each once however often it is used.
+
+        Warns of trainable values that are not found, and names the attribute.
+        """
+        # Optimizers ask twice a step: it is walked anew only if a container holds something else.
+        try:
+            before, parameters = self._searched
+            if before.still_holds():
+                return list(parameters)
+        except AttributeError:
+            pass
+        parameters = [value for _, _, value in self._walk().found if isinstance(value, Parameter)]
+        return list(parameters)
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
+
+        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a dict.
+        """
+        found = self._walk().found
+        pairs = [(name, value) for name, _, value in found if isinstance(value, Parameter)]
+        counts = Counter(name for name, _ in pairs)
+        if twice := [name for name, n in counts.items() if n > 1]:
+            names = ", ".join(twice)
+            raise ValueError(f"{type(self).__name__}: more than one parameter is named {names}")
+        return pairs
+
+    def sublayers(self) -> list[Layer]:
+        """This layer and all layers in it, depth first, each once."""
+        return [value for _, _, value in walk(self).found if isinstance(value, Tree)]
+
+    def _walk(self) -> Walk:
+        """Walk anew, remember it, and warn if there are new attributes that may hide something."""
+        new = walk(self)
+        try:
+            known = self._searched[0].other_names()
+        except AttributeError:
+            known = None
+        if new.other_names() != known:
+            for message in _missed(self, new):
+                warn_user(message)
+        self._searched = new, [value for _, _, value in new.found if isinstance(value, Parameter)]
+        return new
+
+
+class Walk(NamedTuple):
+    """What one walk over a tree found."""
+
+    found: list[tuple[str, Layer, Parameter | Layer]]  # dotted name, whose attribute it is, it
+    containers: list[tuple[Any, list[Any]]]  # the containers on the way, and what they held
+    others: list[tuple[str, Any]]  # dotted name and value of what was not looked into
+
+    def still_holds(self) -> bool:
+        """Whether all containers hold what they held."""
+        for container, before in self.containers:
+            now = container.values() if isinstance(container, dict) else container
+            if len(now) != len(before) or not all(map(is_, now, before)):
+                return False
+        return True
+
+    def other_names(self) -> list[str]:
+        return [name for name, _ in self.others]
+
+
+class _Kinds(dict[type, Kind]):
+    """What the walk does with each type met; found out once."""
+
+    def __missing__(self, cls: type) -> Kind:
+        bases: list[tuple[Any, Kind]] = [
+            (Parameter, "parameter"),
+            (Tree, "layer"),
+            ((list, tuple), "sequence"),
+            (dict, "mapping"),
+            (_PLAIN, "plain"),
+            (object, "other"),
+        ]
+        self[cls] = next(kind for base, kind in bases if issubclass(cls, base))
+        return self[cls]
+
+
+_KIND_OF = _Kinds()
+
+
+def walk(root: Tree) -> Walk:
+    """Go through a layer and what is in it, depth first, each once."""
+    result = Walk([], [], [])
+    # By id, as users may give a layer or a list an equality; all of them live as long as the root.
+    seen: set[int] = set()
+    todo: list[tuple[str, Any, Any]] = [("", root, root)]
+    while todo:
+        name, owner, value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        kind = _KIND_OF[type(value)]
+        if kind == "other":
+            result.others.append((name, value))
+        elif kind == "parameter":
+            result.found.append((name, owner, value))
+        elif kind == "layer":
+            result.found.append((name, owner, value))
+            state = value.carried
+            held = vars(value)
+            result.containers.append((held, list(held.values())))
+            todo += _named(name, value, [item for item in held.items() if item[0] not in state])
+        elif kind == "mapping":
+            result.containers.append((value, list(value.values())))
+            todo += _named(name, owner, value.items())
+        else:
+            result.containers.append((value, list(value)))
+            todo += _named(name, owner, enumerate(value))
+    return result
+
+
+def _named(name: str, owner: Tree, parts: Iterable[tuple[Any, Any]]) -> list[tuple[str, Tree, Any]]:
+    """(dotted name, owner, part) of the parts that are to be looked at, the last one first."""
+    start = f"{name}." if name else ""
+    named = [(f"{start}{key}", owner, x) for key, x in parts if _KIND_OF[type(x)] != "plain"]
+    named.reverse()
+    return named
+
+
+# ---- what the walk would miss --------------------------------------------------------------------------------
+
+
+def _missed(root: Tree, new: Walk) -> Iterator[str]:
+    """A sentence for each attribute in which something trainable is not found."""
+    known = {id(value) for _, _, value in new.found}
+    held = [*new.others]
+    for name, _, layer in new.found:
+        if isinstance(layer, Tree):
+            start = f"{name}." if name else ""
+            held += [(f"{start}{key}", value) for key, value in _outside_dict(layer)]
+    for name, value in held:
+        thing = _trainable_in(value, known)
+        if thing is None:
+            continue
+        where = f"{type(root).__name__}: {name!r}"
+        if thing is value and type(thing) is Variable:
+            yield (
+                f"{where} is a Variable, which is not trained, saved or cleared with the layer: "
+                "make it a minidl.Parameter, or say requires_grad=False if it is constant"
+            )
+        else:
+            yield (
+                f"{where} ({type(value).__name__}) holds a {type(thing).__name__} that is not "
+                "trained, saved or cleared with the layer: parameters and layers are looked for in "
+                "a layer's attributes and in lists, tuples and dicts there"
+            )
+
+
+def _outside_dict(layer: Tree) -> Iterator[tuple[str, Any]]:
+    """The attributes of a layer that are in slots, or are its class's."""
+    for cls in type(layer).__mro__:
+        if cls is Tree:
+            return
+        if cls.__module__.startswith("minidl."):
+            continue
+        for name, value in vars(cls).items():
+            if isinstance(value, (Variable, Tree, list, tuple, dict)) and name != "carried":
+                yield name, value
+        yield from _in_slots(cls, layer)
+
+
+def _in_slots(cls: type, thing: Any) -> Iterator[tuple[str, Any]]:
+    slots = vars(cls).get("__slots__", ())
+    for name in [slots] if isinstance(slots, str) else slots:
+        if not name.startswith("__") and hasattr(thing, name):
+            yield name, getattr(thing, name)
+
+
+def _trainable_in(value: Any, known: set[int]) -> Any:
+    """The first trainable Variable or layer in a value that the walk does not know, or None."""
+    seen = set(known)
+    todo = deque([(value, 0)])
+    while todo and len(seen) < _MOST:
+        thing, depth = todo.popleft()
+        if id(thing) in seen or isinstance(thing, _PLAIN):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, Tree):
+            if any(p.requires_grad for p in thing.parameters()):
+                return thing
+        elif isinstance(thing, Variable):
+            if thing.requires_grad and thing.creator is None:
+                return thing
+        elif depth < _DEEPEST:
+            todo += [(part, depth + 1) for part in _parts(thing)]
+    return None
+
+
+def _parts(value: Any) -> list[Any]:
+    """What an object that is no layer holds, as far as that can be seen without running its code."""
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return list(value)
+    if isinstance(value, (dict, MappingProxyType)):
+        return list(value.values())
+    if isinstance(value, np.ndarray):
+        return list(value.flat) if value.dtype == object else []
+    if isinstance(value, MethodType):
+        return [value.__self__]
+    if isinstance(value, partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, FunctionType):
+        return [*_cells(value), *(value.__defaults__ or ())]
+    slots = [part for cls in type(value).__mro__ for _, part in _in_slots(cls, value)]
+    return [*getattr(value, "__dict__", {}).values(), *slots]
+
+
+def _cells(function: FunctionType) -> Iterator[Any]:
+    """What a function refers to in the functions around it."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # nothing has been assigned yet
+            continue

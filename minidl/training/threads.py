@@ -1,0 +1,59 @@
+"""How many BLAS threads a fit uses: one, unless the products of its model are large. The mechanism is in `common`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidl.autograd.variable import Parameter
+from minidl.common.threads import LARGE_PRODUCT, hold_one_thread, release_one_thread
+from minidl.training.callbacks import Callback
+
+
+def largest_product(model: Any, optimizer: Any, samples: int) -> int | None:
+    """The multiplications of the largest product of a batch with a weight; None while a weight has no shape yet."""
+    found = list(getattr(optimizer, "params", ()))
+    if hasattr(model, "parameters"):
+        found += model.parameters()
+    if any(isinstance(p, Parameter) and p.lazy for p in found):
+        return None
+    return samples * max((p.size for p in found if p.ndim > 1), default=0)
+
+
+class FitThreads(Callback):
+    """Choose once in a fit, from the shapes alone, so that a resumed one computes the same bits.
+
+    Where weights are made at first use, the first update runs on one thread, and the choice follows it.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+
+    def on_train_begin(self) -> None:
+        self.chosen = self.holding = False
+        self._choose()
+        if not self.chosen:
+            self._hold()
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        if not self.chosen:
+            self._choose()
+
+    def on_train_end(self) -> None:
+        if self.holding:
+            release_one_thread()
+
+    def _choose(self) -> None:
+        product = largest_product(self.trainer.model, self.trainer.optimizer, self.samples)
+        if product is None:
+            return
+        self.chosen = True
+        if product < LARGE_PRODUCT:
+            self._hold()
+        elif self.holding:
+            self.holding = False
+            release_one_thread()
+
+    def _hold(self) -> None:
+        if not self.holding:
+            self.holding = True
+            hold_one_thread()
