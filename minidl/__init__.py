@@ -27,7 +27,7 @@ from minidl.autograd import (
 )
 from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
-from minidl.files.npz import load, save
+from minidl.files.state import load, save
 from minidl.random import seed
 from minidl.training import History, Trainer
 

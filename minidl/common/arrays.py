@@ -1,7 +1,8 @@
 """What an array is, here: NumPy's, one of another library that speaks NumPy's protocols, or one made of a value.
 
 ``as_array`` alone decides it, and all that users give goes through it. The rest is what NumPy's protocols
-do not reach for arrays of other libraries (CuPy's above all), and is not needed where all are NumPy's.
+do not reach for arrays of other libraries, such as CuPy's. That part is experimental, and untried on a
+GPU: it has run with an array class of the tests only.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidl import functions as F
+from minidl.autograd.engine import ROWS_AT_ONCE
 from minidl.autograd.function import identity
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.compiler.tracer import constant, sum_rows
@@ -162,7 +163,7 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
                 f"{names(np.dot)}({rows}, {w}, {o}{flat})",
                 *[f"{names(f)}({o}, {b}, {o})" for f, b in add],
             ]
-    if step.applies(sum_rows) and out.dtype == x.dtype:
+    if step.applies(sum_rows) and out.dtype == x.dtype and x.shape[0] <= ROWS_AT_ONCE:
         ones = names(np.ones(x.shape[0], x.dtype))
         return lambda o: [f"{names(np.dot)}({ones}, {x}, {o})"]
     if step.applies(F.sum) and x.dtype == out.dtype != np.float16:  # which is summed wide

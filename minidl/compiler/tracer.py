@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from minidl.autograd import engine
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import Switch, current
@@ -23,9 +24,7 @@ from minidl.functions import indexing, loss
 
 # detach(): the value, without a derivative
 constant = differentiable(lambda x: x, name="constant", view=True)
-sum_rows = differentiable(
-    lambda g: np.dot(np.ones(len(g), g.dtype), g), name="sum_rows"
-)  # as the engine sums them
+sum_rows = differentiable(engine.sum_rows)  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
 OPENED = (loss._squared,)
 _INDEXED = (indexing._pick, indexing._put)

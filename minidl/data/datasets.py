@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minidl.common.checks import count, number
 from minidl.data.loader import as_numbers
 
-Pair = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Pair = tuple[Array, Array]
 # Not by importlib.resources, which takes 25 ms to import.
-_FILES = os.path.join(os.path.dirname(__file__), "files")
+_HERE = os.path.dirname(__file__)
+_FILES = os.path.join(_HERE, "files")
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
@@ -32,13 +35,19 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
     ((1438, 64), (1438,), (359, 64), (359,))
     """
     test = number("digits: test", test, below=1)
-    generator = np.random.default_rng(count("digits: seed", seed, least=0))
-    with np.load(os.path.join(_FILES, "digits.npz"), allow_pickle=False) as stored:
+    generator = _generator("digits", seed)
+    path = os.path.join(_FILES, "digits.npz")
+    with np.load(path, allow_pickle=False) as stored:
         x = stored["x"].astype(np.float32) / 16
         t = stored["t"].astype(np.int64)
-    order = generator.permutation(len(x))
-    train, held_out = np.split(order, [len(x) - round(test * len(x))])
-    return (x[train], t[train]), (x[held_out], t[held_out])
+    samples = len(x)
+    order = generator.permutation(samples)
+    x = x[order]
+    t = t[order]
+    rest = samples - round(test * samples)
+    train = x[:rest], t[:rest]
+    held_out = x[rest:], t[rest:]
+    return train, held_out
 
 
 def sunspots() -> Pair:
@@ -51,7 +60,8 @@ def sunspots() -> Pair:
     """
     path = os.path.join(_FILES, "sunspots.csv")
     table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float32)
-    return table[:, 0].copy(), table[:, 1].copy()
+    years, values = table.T.copy()
+    return years, values
 
 
 def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) -> Pair:
@@ -69,11 +79,16 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
     n = count("spiral: n", n)
     classes = count("spiral: classes", classes)
     noise = number("spiral: noise", noise)
-    generator = np.random.default_rng(count("spiral: seed", seed, least=0))
-    t = np.repeat(np.arange(classes, dtype=np.int64), n)
-    radius = np.tile(np.arange(n) / n, classes)
-    angle = 2 * np.pi * t / classes + 4 * radius + noise * generator.standard_normal(len(t))
-    x = np.stack([radius * np.sin(angle), radius * np.cos(angle)], axis=1).astype(np.float32)
+    generator = _generator("spiral", seed)
+    labels = np.arange(classes, dtype=np.int64)
+    t = np.repeat(labels, n)
+    one_arm = np.arange(n) / n
+    radius = np.tile(one_arm, classes)
+    angle = 2 * np.pi * t / classes + 4 * radius
+    angle += noise * generator.standard_normal(len(t))
+    x = np.empty((len(t), 2), np.float32)
+    x[:, 0] = radius * np.sin(angle)
+    x[:, 1] = radius * np.cos(angle)
     order = generator.permutation(len(t))
     return x[order], t[order]
 
@@ -90,11 +105,14 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
     """
     n = count("sine: n", n)
     noise = number("sine: noise", noise)
-    generator = np.random.default_rng(count("sine: seed", seed, least=0))
+    generator = _generator("sine", seed)
     angles = np.linspace(0, 2 * np.pi, n)
     wave = np.cos if cosine else np.sin
-    values = wave(angles) + generator.uniform(-noise, noise, n)
-    return angles.astype(np.float32), values.astype(np.float32)
+    values = wave(angles)
+    values += generator.uniform(-noise, noise, n)
+    both = np.stack([angles, values]).astype(np.float32)
+    angles, values = both
+    return angles, values
 
 
 def windows(series: npt.ArrayLike, length: int) -> Pair:
@@ -114,5 +132,12 @@ def windows(series: npt.ArrayLike, length: int) -> Pair:
     if values.ndim != 1 or length >= len(values):
         want = "a series (m,) and a length from 1 to m - 1"
         raise ValueError(f"windows: want {want}, got {values.shape} and length={length}")
-    x = np.lib.stride_tricks.sliding_window_view(values[:-1], length)
-    return x[..., None].copy(), values[length:, None].copy()
+    x = sliding_window_view(values[:-1], length)
+    t = values[length:]
+    x = np.expand_dims(x, -1)
+    t = np.expand_dims(t, -1)
+    return x.copy(), t.copy()
+
+
+def _generator(function: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng(count(f"{function}: seed", seed, least=0))

@@ -18,6 +18,8 @@ from minidl.common.arrays import as_array, to_kind_of
 from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
 
+Array = npt.NDArray[Any]
+Batch = tuple[Array, ...]
 _SETTINGS = ("size", "batch_size", "shuffle", "drop_last")
 
 
@@ -92,7 +94,9 @@ class DataLoader:
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         complete, rest = divmod(self.size, self.batch_size)
-        return complete + (rest > 0 and not self.drop_last)
+        if rest and not self.drop_last:
+            return complete + 1
+        return complete
 
     def samples(self, batch: int) -> int:
         """How many samples of a batch, counted from 0 in each epoch, are this shard's.
@@ -108,9 +112,11 @@ class DataLoader:
         start = batch * self.batch_size
         rank, ranks = self.shard
         length = min(self.batch_size, self.size - start)
-        return start + length * rank // ranks, start + length * (rank + 1) // ranks
+        begin = start + length * rank // ranks
+        end = start + length * (rank + 1) // ranks
+        return begin, end
 
-    def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Start an epoch.
 
         The order is drawn here, not at the first batch, so that an abandoned epoch still consumes one draw.
@@ -140,31 +146,33 @@ class DataLoader:
     def __copy__(self) -> DataLoader:
         """A loader of the same arrays at the same place, with a generator of its own."""
         twin = object.__new__(type(self))
-        vars(twin).update(vars(self), _generator=copy.deepcopy(self._generator))
+        vars(twin).update(vars(self))
+        twin._generator = copy.deepcopy(self._generator)
         return twin
 
-    def _order(self) -> npt.NDArray[Any] | None:
-        return self._generator.permutation(self.size) if self.shuffle else None
+    def _order(self) -> Array | None:
+        if not self.shuffle:
+            return None
+        return self._generator.permutation(self.size)
 
-    def _batches(
-        self, order: npt.NDArray[Any] | None, first: int, epoch: int
-    ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
         for i in range(first, len(self)):
             start, end = self._part(i)
-            part = slice(start, max(end, start + 1))
+            end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
             if order is None:
-                yield tuple([array[part] for array in self.arrays])
-            else:
-                yield tuple([array[to_kind_of(order[part], array)] for array in self.arrays])
+                yield tuple([array[start:end] for array in self.arrays])
+                continue
+            rows = order[start:end]
+            yield tuple([array[to_kind_of(rows, array)] for array in self.arrays])
         if epoch == self._epoch:
             self._given = None
 
     def state_dict(self) -> dict[str, Any]:
         """The settings, the generator's states, and ``given``: batches of the latest epoch so far, None at its end."""
         state = {name: getattr(self, name) for name in _SETTINGS}
-        state["arrays"] = [[array.dtype.str, *array.shape[1:]] for array in self.arrays]
+        state["arrays"] = [_form(array) for array in self.arrays]
         state["generator"] = self._generator.bit_generator.state
         state["before"] = self._before
         state["given"] = self._given
@@ -211,6 +219,11 @@ class DataLoader:
     def __repr__(self) -> str:
         settings = [f"{name}={getattr(self, name)}" for name in _SETTINGS[1:]]
         return f"DataLoader({self.size} samples, {', '.join(settings)})"
+
+
+def _form(samples: Array) -> list[Any]:
+    """The dtype and the shape of one sample, as JSON has them."""
+    return [samples.dtype.str, *samples.shape[1:]]
 
 
 def as_numbers(value: Any, where: str) -> Any:

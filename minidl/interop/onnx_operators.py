@@ -269,7 +269,7 @@ RULES: dict[Function, Rule] = {
     F.square: lambda r, node, args: r.add("Mul", args[0], args[0]),
     F.leaky_relu: _leaky_relu,
     F.gelu: _gelu,
-    F.clip: _clip,
+    elementwise._clip: _clip,
     F.softmax: _along_axis("Softmax"),
     F.log_softmax: _along_axis("LogSoftmax"),
     F.sum: _reduction("ReduceSum"),

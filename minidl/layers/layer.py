@@ -6,6 +6,7 @@ file; weights whose input size is learned at first use are in linear.py.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
@@ -118,7 +119,7 @@ class Layer(Tree):
 
         Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no mapping;
         ValueError if names are missing or unknown or values of another shape or kind: it lists all, and
-        nothing has been changed.
+        nothing has been changed. Of what ``minidl.load`` gives of a checkpoint, the model's weights are taken.
 
         >>> from minidl import layers
         >>> layer = layers.Linear(2)
@@ -129,6 +130,9 @@ class Layer(Tree):
         if not isinstance(state, Mapping):
             got = type(state).__name__
             raise TypeError(f"load_state_dict: want a dict of names and arrays, got {got}")
+        from minidl.files.state import weights_in
+
+        state = weights_in(state)
         own = dict(self.named_parameters())
         owners = {name: owner for name, owner, _ in walk(self).found}
         wrong = [f"missing: {name}" for name in own if name not in state]
@@ -152,6 +156,36 @@ class Layer(Tree):
                 p.data = value
             else:
                 p.data = to_kind_of(value, p)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``state_dict()`` to a file, as ``minidl.save`` does, and raise what it raises."""
+        from minidl.files.state import save
+
+        save(self, path)
+
+    def load(self, path: str | os.PathLike[str], strict: bool = True) -> None:
+        """Take the weights that ``save`` wrote, or that are in a checkpoint of ``Trainer.save``.
+
+        If not ``strict``, names that only one of the two has are passed over. Raises what ``minidl.load`` and
+        ``load_state_dict`` raise, and then nothing has been changed.
+
+        >>> import tempfile
+        >>> from minidl import layers
+        >>> first, second = layers.Linear(3, 2), layers.Linear(3, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first.save(f"{folder}/model.npz")
+        ...     second.load(f"{folder}/model.npz")
+        >>> np.array_equal(first.w.data, second.w.data)
+        True
+        """
+        from minidl.files.state import load, weights_in
+
+        state = dict(weights_in(load(path)))
+        if not strict:
+            own = dict(self.named_parameters())
+            missing = {name: p for name, p in own.items() if name not in state and not p.lazy}
+            state = {name: value for name, value in state.items() if name in own} | missing
+        self.load_state_dict(state)
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.

@@ -1,7 +1,7 @@
 """Adam: steps scaled by moments of the gradient. Who takes part, and memory, is in optimizer.py and group.py."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Adam(Optimizer):
     """
 
     slots, fixed = ("m", "v"), ("betas",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("betas", "eps")
 
     @refuse_unexpected
     def __init__(

@@ -1,6 +1,6 @@
 """AdamW: Adam with weight decay beside the moments. Decay as a part of the gradient is the hook WeightDecay."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
@@ -21,6 +21,8 @@ class AdamW(Adam):
     >>> x
     Variable([95.])
     """
+
+    hyperparameters: ClassVar[tuple[str, ...]] = (*Adam.hyperparameters, "weight_decay")
 
     @refuse_unexpected
     def __init__(

@@ -25,6 +25,9 @@ class WeightDecay:
     def __init__(self, rate: float) -> None:
         self.rate = number("WeightDecay: rate", rate)
 
+    def __repr__(self) -> str:
+        return f"WeightDecay({self.rate})"
+
     def __call__(self, gradients: Gradients) -> None:
         for p, g in zip(gradients.params, gradients.grads, strict=True):
             g += self.rate * p._raw.astype(g.dtype, copy=False)
@@ -51,6 +54,9 @@ class ClipGrad:
     def __init__(self, max_norm: float) -> None:
         self.max_norm = number("ClipGrad: max_norm", max_norm, positive=True)
         self.last_norm = 0.0
+
+    def __repr__(self) -> str:
+        return f"ClipGrad({self.max_norm})"
 
     def __call__(self, gradients: Gradients) -> None:
         flat = gradients.flat

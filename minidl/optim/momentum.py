@@ -1,6 +1,6 @@
 """Momentum, plain and Nesterov's. Who takes part, and memory, is in optimizer.py and group.py."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Momentum(Optimizer):
     """
 
     slots = ("v",)
+    hyperparameters: ClassVar[tuple[str, ...]] = ("momentum", "nesterov")
 
     @refuse_unexpected
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any, ClassVar, TypeAlias
@@ -53,6 +54,7 @@ class Optimizer(HintsMixin):
     _words = OPTIMIZER_WORDS
     slots: ClassVar[tuple[str, ...]] = ()  # the names of the state arrays, which are zero at first
     fixed: ClassVar[tuple[str, ...]] = ()  # the settings that a state goes with
+    hyperparameters: ClassVar[tuple[str, ...]] = ()  # all settings but the rate and the hooks
 
     @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
@@ -69,6 +71,7 @@ class Optimizer(HintsMixin):
         self.hooks: list[Hook] = [hooks] if callable(hooks) else list(hooks)
         if not all(callable(hook) for hook in self.hooks):
             raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
+        self._idle = False  # whether it was said that an update changed nothing
         self._groups: list[Group] = []
         self._active: list[Group] = []  # those of the last update
         self._ready: list[Variable] = []  # their parameters, in the order of ``params``
@@ -122,7 +125,9 @@ class Optimizer(HintsMixin):
         else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
             found = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # all of these have one
             grads = [g if getattr(g, "base", g) is None else g.copy() for g in found]
-        if not (_same(ready, self._ready) and all(group.take() for group in self._active)):
+        if not (
+            ready and _same(ready, self._ready) and all(group.take() for group in self._active)
+        ):
             self._regroup(ready)
         for group, places in zip(self._active, self._places):
             group.step(self.apply, lr, [grads[i] for i in places])
@@ -131,11 +136,12 @@ class Optimizer(HintsMixin):
     def _hooked(
         self, params: list[Variable], ready: list[Variable]
     ) -> tuple[list[Variable], list[Array]]:
-        """Who takes part after the hooks, and with which gradients; a hook that is ``whole`` wants all, and may choose.
+        """Who takes part after the hooks, and with which gradients.
 
-        It is ``minidl.distributed.AllReduce``: which parameters have a gradient may differ between processes.
+        A hook with ``needs_all_parameters`` is given all, and chooses. It is ``minidl.distributed.AllReduce``: which
+        parameters have a gradient may differ between processes.
         """
-        if any(getattr(hook, "whole", False) for hook in self.hooks):
+        if any(getattr(hook, "needs_all_parameters", False) for hook in self.hooks):
             ready = [p for p in params if p._node is not None and p._raw is not None]
         if not ready:
             return ready, []
@@ -152,6 +158,8 @@ class Optimizer(HintsMixin):
 
     def _regroup(self, ready: list[Variable]) -> None:
         """Part groups whose members part ways, and make groups of parameters that are new."""
+        if not ready:
+            self._warn_idle()
         active, groups = set(ready), list[Group]()
         for group in self._groups:
             found = group.members()
@@ -168,6 +176,25 @@ class Optimizer(HintsMixin):
         self._places = [[place[p] for p in group.params] for group in self._active]
         for group in self._active:
             group.take()
+
+    def _warn_idle(self) -> None:
+        """Say, once, that an update changes nothing."""
+        if not self._idle:
+            self._idle = True
+            warnings.warn(
+                f"{self._name}.update: no parameter has a gradient, so nothing was changed: call cleargrads(), then "
+                "loss.backward(), then update(); frozen parameters have none",
+                stacklevel=4,
+            )
+
+    def __repr__(self) -> str:
+        settings = {name: getattr(self, name) for name in self.hyperparameters}
+        if self.hooks:
+            settings["hooks"] = self.hooks
+        rate = getattr(self.lr, "__qualname__", self.lr) if callable(self.lr) else self.lr
+        rate = str(rate).partition(".<locals>")[0]
+        text = ", ".join([f"lr={rate}", *(f"{name}={value!r}" for name, value in settings.items())])
+        return f"{self._name}({text}; parameters: {len(self._current())}, updates: {self.t})"
 
     def state_dict(self) -> dict[str, Any]:
         """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t`` and its slots, ``0.m``."""

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import pairwise
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.common.checks import count, number
-from minidl.files.npz import located
-from minidl.training import checkpoint
+from minidl.files import atomic
+from minidl.training import snapshot
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -91,6 +92,7 @@ class Best:
             least,
         )
         self.value = math.inf
+        self.told = False  # of nan
 
     def improves(self, logs: Mapping[str, float]) -> bool:
         """Whether an epoch's figure is better than all before by more than ``least``, and note it then."""
@@ -99,6 +101,12 @@ class Best:
                 f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}"
             )
         value = self.sign * logs[self.name]
+        if math.isnan(value) and not self.told:
+            self.told = True
+            warnings.warn(
+                f"{self.where}: {self.name} is nan, which counts as no better than any other figure",
+                stacklevel=3,
+            )
         better = value < self.value - self.least or (self.value == math.inf and value < math.inf)
         self.value = value if better else self.value
         return better
@@ -145,25 +153,31 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self.best.improves(logs):
             self.best_epoch, self.waited = epoch, 0
-            self.weights = checkpoint.model_state(self.trainer) if self.restore_best else None
+            self.weights = (
+                snapshot.model_part(self.trainer).state_dict() if self.restore_best else None
+            )
         else:
             self.waited += 1
             self.trainer.stop |= self.waited >= self.patience
 
     def on_train_end(self) -> None:
         if self.weights is not None:
-            checkpoint.load_model_state(self.trainer, self.weights)
+            snapshot.model_part(self.trainer).load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
         place = {"best": self.best.value, "best_epoch": self.best_epoch, "waited": self.waited}
         return place | {"weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best.value, self.best_epoch, self.waited = (
-            state["best"],
-            state["best_epoch"],
-            state["waited"],
-        )
+        best, best_epoch, waited = (state[name] for name in ("best", "best_epoch", "waited"))
+        counts = isinstance(best_epoch, int) and isinstance(waited, int)
+        if not counts or best_epoch < -1 or waited < 0 or not isinstance(best, int | float):
+            raise ValueError(
+                f"EarlyStopping: got best={best}, best_epoch={best_epoch}, waited={waited}, want numbers"
+            )
+        if state["weights"] is not None:
+            snapshot.model_part(self.trainer).check(state["weights"])
+        self.best.value, self.best_epoch, self.waited = best, best_epoch, waited
         self.weights = state["weights"]
         self.trainer.stop |= self.waited >= self.patience
 
@@ -195,7 +209,8 @@ class Checkpoint(Callback):
         best: str | None = None,
         mode: str | None = None,
     ) -> None:
-        self.path, self.keep = located(path, "Checkpoint", ".npz"), count("Checkpoint: keep", keep)
+        self.path = atomic.check_suffix(path, "Checkpoint", ".npz")
+        self.keep = count("Checkpoint: keep", keep)
         if every != "epoch" and isinstance(every, str):
             raise ValueError(
                 f"Checkpoint: got every={every!r}, wanted 'epoch' or a number of updates"
@@ -212,11 +227,11 @@ class Checkpoint(Callback):
     def request(self) -> None:
         """Have a checkpoint written as soon as the state is whole."""
         self.written = self.trainer.steps
-        self.trainer.save(self.path, aside=self._rotate)
+        self.trainer.save(self.path, before_replace=self._rotate)
 
     def on_train_begin(self) -> None:
-        if not self.path.parent.is_dir():  # said now, not after an epoch
-            raise FileNotFoundError(f"Checkpoint: there is no folder {self.path.parent}")
+        for path in [*self.versions(), self.best_path]:  # said now, not after an epoch
+            atomic.check_writable(path, "Checkpoint")
         self.written = self.trainer.steps
         if self.monitor is not None:
             self.best = Best("Checkpoint", self.monitor, self.mode)
@@ -237,6 +252,8 @@ class Checkpoint(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if self.best is not None:
+            if not isinstance(state["best"], int | float):
+                raise ValueError(f"Checkpoint: got a state with best={state['best']!r}")
             self.best.value = state["best"]
 
     def _rotate(self) -> None:
@@ -245,15 +262,9 @@ class Checkpoint(Callback):
         for old, new in reversed(list(pairwise(older))):
             with suppress(FileNotFoundError):
                 os.replace(old, new)
-        if older and newest.exists():
+        if older:
             with suppress(FileNotFoundError):
-                older[0].unlink()
-            try:
-                os.link(newest, older[0])
-            except OSError:  # a file system without links
-                import shutil
-
-                shutil.copy2(newest, older[0])
+                atomic.duplicate(newest, older[0])
 
 
 class Logger(Callback):
@@ -268,7 +279,7 @@ class Logger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = located(path, "Logger", ".csv", ".jsonl")
+        self.path = atomic.check_suffix(path, "Logger", ".csv", ".jsonl")
         self.rows: list[dict[str, float]] = []
 
     def on_train_begin(self) -> None:

@@ -11,8 +11,27 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from minidl.common.arrays import array_of
 from minidl.common.extras import install
 from minidl.common.html import card, table
+
+
+def check_row(row: dict[str, Any], who: str) -> None:
+    """Make floats of an epoch's figures; TypeError, naming the callback that wrote it, for what is no number."""
+    for name, value in row.items():
+        if type(value) is float:
+            continue
+        if callable(value):
+            raise TypeError(
+                f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is optimizer.current_lr"
+            )
+        if np.ndim(value) or not isinstance(
+            array_of(value), int | float | np.number | np.bool | np.ndarray
+        ):
+            raise TypeError(f"{who}: logs[{name!r}]: want a number, got {value!r}")
+        row[name] = float(array_of(value))
 
 
 class History(Mapping[str, list[float]]):

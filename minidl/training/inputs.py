@@ -5,13 +5,18 @@ What is done with it is in `trainer.py`; what a batch is, in `data`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl.common.arrays import array_of, host
 from minidl.data.loader import DataLoader
+from minidl.functions.loss import cross_entropy
 from minidl.training.callbacks import Callback
+
+IGNORED = -100  # what cross_entropy ignores unless it is told another label
 
 Metric = Callable[[Any, Any], Any]
 Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric] | None
@@ -25,8 +30,8 @@ def named(metrics: Metrics) -> dict[str, Metric]:
         metrics = [metrics] if callable(metrics) else metrics
         pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics or ()]
     for i, (name, metric) in enumerate(pairs):
-        if not callable(metric):
-            raise TypeError(f"Trainer: the metric {metric!r} cannot be called")
+        if not callable(metric) or isinstance(metric, type):
+            raise _wrong("metrics", metric, "functions of prediction and t")
         if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith(
             "val_"
         ):
@@ -38,17 +43,15 @@ def named(metrics: Metrics) -> dict[str, Metric]:
 
 def check(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
     """Raise TypeError or ValueError for what a Trainer cannot be made of."""
-    for name, value, right, wanted in (
-        ("model", model, callable(model), "something to call"),
-        ("loss", loss, callable(loss), "something to call"),
-        ("optimizer", optimizer, hasattr(optimizer, "update"), "one of minidl.optim"),
-        *(
-            ("a callback", c, isinstance(c, Callback), "an instance of callbacks.Callback")
-            for c in callbacks
-        ),
-    ):
-        if not right:
-            raise TypeError(f"Trainer: {name} is a {type(value).__name__}, wanted {wanted}")
+    check_model(model)
+    if isinstance(optimizer, type):
+        raise _wrong("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
+    if not hasattr(optimizer, "update"):
+        raise _wrong("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
+    check_loss(loss)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise _wrong("callbacks", callback, "instances of callbacks.Callback")
     own = model.parameters() if hasattr(model, "parameters") else []
     if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
         raise ValueError(
@@ -56,17 +59,57 @@ def check(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
         )
 
 
+def check_model(model: Any) -> None:
+    """Raise TypeError for what is no model."""
+    if isinstance(model, type):
+        raise _wrong("model", model, f"an instance, as {model.__name__}(..)")
+    if isinstance(model, list | tuple):
+        raise _wrong("model", model, "a layer or function: layers.Sequential(..) of these")
+    if not callable(model):
+        raise _wrong("model", model, "a layer, or a function of a batch")
+
+
+def check_loss(loss: Any) -> None:
+    """Raise TypeError for what is no loss."""
+    if isinstance(loss, type) or not callable(loss):
+        raise _wrong("loss", loss, "a function of prediction and t, as F.mean_squared_error")
+
+
+def _wrong(name: str, value: Any, wanted: str) -> TypeError:
+    if isinstance(value, type):
+        got = f"the class {value.__name__}"
+    else:
+        got = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
+    return TypeError(f"Trainer: {name}: want {wanted}, got {got}")
+
+
+def warn_of_ignored_samples(loss: Any, t: Any, why: str) -> None:
+    """Warn if ``cross_entropy`` leaves out some of these labels, where means over all samples are put together."""
+    if loss is cross_entropy and np.any(np.asarray(host(t)) == IGNORED):
+        warnings.warn(
+            f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part counts with all of "
+            "its samples, so the result differs from that of one batch; leave such samples out of the data",
+            stacklevel=3,
+        )
+
+
 def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -> dict[str, float]:
     """The loss and the metrics of a batch, by name."""
-    found = {"loss": loss} | {name: metric(prediction, t) for name, metric in metrics.items()}
-    for name, value in found.items():
-        if np.ndim(value):
-            raise ValueError(
-                f"{name} has shape {np.shape(value)}, wanted one number: take its mean"
-            )
-    return {
-        name: float(getattr(value, "item", lambda v=value: v)()) for name, value in found.items()
-    }
+    numbers = {"loss": figure("loss", loss)}
+    for name, metric in metrics.items():
+        numbers[name] = figure(name, metric(prediction, t))
+    return numbers
+
+
+def figure(name: str, value: Any) -> float:
+    """What a loss or metric gave, as a float."""
+    value = array_of(value)
+    if np.ndim(value):
+        raise ValueError(f"{name}: want one number, got shape {np.shape(value)}: take its mean")
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: want a number, got {value!r}") from error
 
 
 def loader(

@@ -5,6 +5,8 @@ Each is a callback; what is measured is decided in `trainer.py`.
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from typing import Any
@@ -14,6 +16,7 @@ from minidl.training.callbacks import Callback
 EVERY = (
     0.1  # seconds between two looks of a bar: composing it costs as much as a small model's step
 )
+BAR = 10  # characters
 
 
 def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
@@ -24,9 +27,8 @@ def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
         )
     if verbose == "auto":
         verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
-    return (
-        [Bar(epochs, batches)] if verbose == 1 else [Lines(epochs, batches)] if verbose == 2 else []
-    )
+    kinds: dict[Any, type[Clock]] = {1: Bar, 2: Lines}
+    return [kinds[verbose](epochs, batches)] if verbose else []
 
 
 def in_notebook() -> bool:
@@ -40,13 +42,30 @@ def title(epoch: int, epochs: int) -> str:
     return f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
 
 
-def figures(logs: dict[str, float], separator: str = "  ") -> str:
+def figures(logs: dict[str, float], separator: str = "  ", digits: int = 4) -> str:
     """The figures in a width that stays, as in "loss 0.1234  accuracy 0.9700  lr 0.001"."""
+    return separator.join(f"{name} {shown(name, v, digits)}" for name, v in logs.items())
 
-    def form(name: str, value: float) -> str:
-        return ".3g" if name == "lr" else ".4f" if 1e-3 <= abs(value) < 1e4 or value == 0 else ".3e"
 
-    return separator.join(f"{name} {value:{form(name, value)}}" for name, value in logs.items())
+def shown(name: str, value: float, digits: int = 4) -> str:
+    """A figure in a width that stays: 0.1234, 1.234e-05, and a rate as it was given."""
+    if name == "lr":
+        return f"{value:.3g}"
+    kind = "f" if 1e-3 <= abs(value) < 1e4 or value == 0 else "e"
+    return f"{value:.{digits if kind == 'f' else 3}{kind}}"
+
+
+def paired_figures(logs: dict[str, float]) -> str:
+    """The figures in less room, validation beside training: "loss 0.123 val 0.235, accuracy 0.970 val 0.960"."""
+    parts = []
+    for name, value in logs.items():
+        if name.startswith("val_") and name[4:] in logs:
+            continue
+        part = f"{name} {shown(name, value, 3)}"
+        if f"val_{name}" in logs:
+            part += f" val {shown(name, logs[f'val_{name}'], 3)}"
+        parts.append(part)
+    return ", ".join(parts)
 
 
 def left(seconds: float) -> str:
@@ -68,6 +87,11 @@ class Clock(Callback):
             done = self.trainer.run.batches if self.trainer.run else 0
             self.first, self.begun = epoch + done / self.batches, self.started
 
+    def speed(self) -> str:
+        """The batches a second in this epoch."""
+        rate = self.done / max(time.perf_counter() - self.started, 1e-9)
+        return f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s"
+
     def to_go(self, batches: int) -> str:
         """The time left after so many batches of an epoch; nothing at the end, or where it is not known."""
         at = self.epoch + batches / self.batches
@@ -87,13 +111,15 @@ class Lines(Clock):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.perf_counter() - self.started
-        rate = f"{seconds:.2f} s  {self.done / max(seconds, 1e-9):,.0f} it/s"
-        parts = [title(epoch, self.epochs), figures(logs), rate, self.to_go(self.batches)]
-        print("  ".join(filter(None, parts)), flush=True)
+        parts = [title(epoch, self.epochs), figures(logs), f"{seconds:.2f} s", self.speed()]
+        print("  ".join(filter(None, [*parts, self.to_go(self.batches)])), flush=True)
 
 
 class Bar(Clock):
-    """A tqdm bar per epoch on standard error, which stays with the epoch's figures; a widget in a notebook."""
+    """A tqdm bar per epoch on standard error, which stays with the epoch's figures; a widget in a notebook.
+
+    What does not fit on the terminal's line is left out, the least needed first (``lines_by_length``).
+    """
 
     bar: Any = None
 
@@ -101,30 +127,69 @@ class Bar(Clock):
         super().on_epoch_begin(epoch)
         from tqdm.auto import tqdm
 
-        self.bar = tqdm(  # shown at every update, as on_batch_end decides when
-            total=self.batches,
-            desc=title(epoch, self.epochs),
-            dynamic_ncols=True,
-            mininterval=0,
-            miniters=1,
-            bar_format="{desc} |{bar:10}| {n_fmt}/{total_fmt} {elapsed}<{remaining} {rate_fmt}{postfix}",
-        )
+        self.bar = tqdm(total=self.batches, ncols=9999, bar_format=self._form(True))
         self.shown = time.perf_counter()
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.done += 1
         if time.perf_counter() - self.shown >= EVERY:
             self._show(batch + 1, logs)
             self.shown = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        self._show(self.batches, logs)
-        self.bar.close()
+        self._write(self.batches, logs)
+        self.bar.close()  # shows it; a line that is too long even so goes on in the next
 
     def on_train_end(self) -> None:
         if self.bar is not None:  # an interrupted one stays as it is
             self.bar.close()
 
     def _show(self, done: int, logs: dict[str, float]) -> None:
-        postfix = ", ".join(filter(None, [figures(logs, ", "), self.to_go(done)]))
-        self.bar.set_postfix_str(postfix, refresh=False)
-        self.bar.update(done - self.bar.n)
+        room = self._write(done, logs)
+        self.bar.set_description_str(self.bar.desc[:room])
+
+    def _write(self, done: int, logs: dict[str, float]) -> int:
+        """Put into the bar what fits beside the title; return how many characters do."""
+        room = columns() - len(title(self.epoch, self.epochs)) - 2
+        lines = lines_by_length(logs, f"{done}/{self.batches}", self.speed(), self.to_go(done))
+        for with_bar, text in lines:
+            if len(text) + with_bar * (BAR + len("||")) <= room or in_notebook():
+                break
+        self.bar.bar_format = self._form(with_bar)
+        self.bar.n = done
+        self.bar.set_description_str(text, refresh=False)
+        return room
+
+    def _form(self, with_bar: bool) -> str:
+        bar = "{bar}" if in_notebook() else f"{{bar:{BAR}}}"
+        return title(self.epoch, self.epochs) + (f" |{bar}| " if with_bar else " ") + "{desc}"
+
+
+def lines_by_length(
+    logs: dict[str, float], count: str, speed: str, to_go: str
+) -> list[tuple[bool, str]]:
+    """What a line may say, the longest first, each with whether a bar stands before it.
+
+    The learning rate goes first, then the time left, the bar, the number of batches, a digit.
+    The loss, the metrics, their validation and the speed stay.
+    """
+    measured = {name: value for name, value in logs.items() if name != "lr"}
+    text = figures(measured, ", ")
+    choices = [
+        (True, [count, figures(measured | logs, ", "), speed, to_go]),
+        (True, [count, text, speed, to_go]),
+        (True, [count, text, speed]),
+        (False, [count, text, speed]),
+        (False, [text, speed]),
+        (False, [figures(measured, " ", 3) + " " + speed]),
+        (False, [paired_figures(measured), speed]),
+    ]
+    return [(with_bar, ", ".join(filter(None, parts))) for with_bar, parts in choices]
+
+
+def columns() -> int:
+    """The width of the terminal that standard error is, or else of any, or 80."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (AttributeError, OSError, ValueError):
+        return shutil.get_terminal_size().columns

@@ -17,7 +17,7 @@ from minidl.common.checks import count, number
 from minidl.common.extras import install
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
-from minidl.training import checkpoint, inputs
+from minidl.training import inputs, snapshot
 from minidl.training.states import States
 from minidl.training.threads import largest_product
 
@@ -114,7 +114,7 @@ def find_rates(
         )
     states.check(loader, "find_lr")
     product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
-    with threads_for(product or 0), checkpoint.untouched(trainer, states, loader, drawn):
+    with threads_for(product or 0), snapshot.restoring(trainer, states, loader, drawn):
         return _found(
             trainer,
             states,

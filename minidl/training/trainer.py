@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from minidl.autograd.modes import current
 from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
@@ -25,11 +27,11 @@ from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
-from minidl.files.npz import located
+from minidl.files.atomic import check_suffix
 from minidl.optim.optimizer import Optimizer
-from minidl.training import checkpoint, faults, inputs
+from minidl.training import checkpoint, faults, inputs, snapshot
 from minidl.training.callbacks import Callback, Checkpoint
-from minidl.training.history import History
+from minidl.training.history import History, check_row
 from minidl.training.progress import progress
 from minidl.training.rates import Rates, find_rates
 from minidl.training.run import Means, Run, signals
@@ -49,7 +51,7 @@ class Trainer:
         metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict by name;
             ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
-        compile: whether model and loss are learned from by ``minidl.compile``.
+        compile: run forward and backward through ``minidl.compile``.
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md); or a communicator.
 
     ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the name of the signal
@@ -82,16 +84,63 @@ class Trainer:
         distributed: Any = False,
     ) -> None:
         inputs.check(model, optimizer, loss, callbacks := list(callbacks))
-        self.model, self.optimizer, self.loss = model, optimizer, loss
-        self.compile: Any = compiled(model, loss) if compile else None
-        self.metrics, self.callbacks = inputs.named(metrics), callbacks
+        self._compiling, self._model, self._loss = bool(compile), model, loss
+        self._compile()
+        self.optimizer, self.callbacks = optimizer, callbacks
+        self._metrics = inputs.named(metrics)
         self.ranks = ranks(distributed, optimizer)
         self.stop, self._looping, self.history = False, False, History()
         self.interrupted: str | None = None
+        self._settings: snapshot.Settings | None = None  # what it was made with, in the latest fit
         self.dry_run, self.run = False, None  # type: bool, Run | None
         self._requests: list[
             tuple[Path, Any]
         ] = []  # checkpoints to be written when the state is whole
+
+    def _compile(self) -> None:
+        self.compile = compiled(self._model, self._loss) if self._compiling else None
+
+    @property
+    def model(self) -> Any:
+        """What is trained. Can be assigned, with an optimizer of its parameters."""
+        return self._model
+
+    @model.setter
+    def model(self, model: Any) -> None:
+        inputs.check_model(model)
+        self._model = model
+        self._compile()
+
+    @property
+    def loss(self) -> inputs.Metric:
+        """The function that is made small. Can be assigned."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: inputs.Metric) -> None:
+        inputs.check_loss(loss)
+        self._loss = loss
+        self._compile()
+
+    @property
+    def metrics(self) -> dict[str, inputs.Metric]:
+        """The metrics by name. Can be assigned, as a list too."""
+        return self._metrics
+
+    @metrics.setter
+    def metrics(self, metrics: inputs.Metrics) -> None:
+        self._metrics = inputs.named(metrics)
+
+    def __repr__(self) -> str:
+        loss = getattr(self.loss, "__name__", repr(self.loss))
+        settings = [repr(self.model), repr(self.optimizer), f"loss={loss}"]
+        if self.metrics:
+            settings.append(f"metrics={list(self.metrics)}")
+        if self.callbacks:
+            settings.append(f"callbacks={[type(callback).__name__ for callback in self.callbacks]}")
+        if self._compiling:
+            settings.append("compile=True")
+        return f"Trainer({', '.join(settings)})"
 
     @property
     def steps(self) -> int:
@@ -145,7 +194,8 @@ class Trainer:
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as the model learns,
         before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
         A loss that leaves samples out (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's,
-        in these means and with ``accumulate``.
+        in these means, with ``accumulate`` and with several ranks; where these would differ from one batch, labels of
+        -100 are warned of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
         one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable, a checkpoint that
@@ -179,13 +229,21 @@ class Trainer:
             states.check(validation, "fit: validation")
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
+        if current().testing:
+            warnings.warn(
+                "fit: called inside test_mode(), so that layers such as Dropout act as in evaluation",
+                stacklevel=2,
+            )
+        if window > 1 or self.ranks.size > 1:
+            why = "batches make up one update" if window > 1 else "ranks share a batch"
+            inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
         self.ranks.split(loader, validation)
         shown = [
             FitThreads(loader.batch_size),
             *progress(verbose if self.ranks.first else 0, epochs, len(loader)),
         ]
-        files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
-        found = self.ranks.share(lambda: checkpoint.found(resume, files, "fit: resume"))
+        files = [c.versions() for c in self.callbacks if isinstance(c, Checkpoint)]
+        found = self.ranks.share(lambda: checkpoint.find_checkpoint(resume, files, "fit: resume"))
 
         run = Run(
             loader,
@@ -197,30 +255,37 @@ class Trainer:
             found[0] if found else None,
         )
         run.distributed = self.ranks.size > 1
-        before, self.run = self.run, run
+        previous, self.run = (self.run, self._settings, self.history), run
+        before: dict[str, Any] = {}
         try:
+            self._settings = snapshot.Settings(self, None if found is None else self._settings)
             if found is not None:
-                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-        except Exception:
-            self.run = before
+                before = snapshot.restore(self, found[1], f"fit: resume: {found[0]}")
+        except BaseException:
+            self.run, self._settings, _ = previous
             raise
         self.stop, self.interrupted, self.dry_run = False, None, fast_dev_run
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
         try:
             with (
-                checkpoint.untouched(self, states, loader, drawn)
-                if fast_dev_run
-                else nullcontext(),
+                snapshot.restoring(self, states, loader, drawn) if fast_dev_run else nullcontext(),
                 signals(run),
             ):
-                self._loop(run, states, shown, validation, found)
+                self._loop(run, states, shown, validation, found, before)
                 self._write()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
+            previous = None if fast_dev_run else run, self._settings, self.history
+        except snapshot.Refused:
+            raise
+        except BaseException:
+            previous = None if fast_dev_run else run, self._settings, self.history
+            raise
         finally:
             self.ranks.left()
             self._looping, self._requests, self.interrupted = False, [], run.interrupted
-            self.run = None if fast_dev_run else run
+            self._settings.end(self)
+            self.run, self._settings, self.history = previous
         return self.history
 
     def _loop(
@@ -230,6 +295,7 @@ class Trainer:
         shown: list[Callback],
         validation: DataLoader | None,
         found: tuple[Path, dict[str, Any]] | None,
+        before: dict[str, Any],
     ) -> None:
         """Train epoch by epoch, from wherever the run is, and tell the callbacks."""
         callbacks, begun = [*shown, *self.callbacks], list[Callback]()
@@ -241,10 +307,9 @@ class Trainer:
             if (
                 found is not None
             ):  # again, as a callback may have drawn random numbers, or changed the model
-                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-                checkpoint.load_callback_states(self, found[1])
+                snapshot.restore(self, found[1], f"fit: resume: {found[0]}", before)
                 self.ranks.agree(self, run)
-            checkpoint.alike(self, states, run)
+            snapshot.broadcast_state(self, states, run)
             while run.epoch < run.epochs and not self.stop:
                 for callback in (
                     callbacks if run.fresh else shown
@@ -273,6 +338,7 @@ class Trainer:
                 self.history.rows.append(row)
                 for callback in callbacks:
                     callback.on_epoch_end(run.epoch, row)
+                    check_row(row, type(callback).__name__)
                 if run.cut is None:
                     run.next_epoch()
                 self._write()
@@ -326,7 +392,7 @@ class Trainer:
     def _break_off(self, run: Run) -> None:
         """Note, and write where it is wanted, the state within an epoch that goes on only when it is resumed."""
         history = [dict(row) for row in self.history.rows]
-        run.cut = {"callbacks": checkpoint.callback_states(self), "history": history}
+        run.cut = {"callbacks": snapshot.callback_states(self), "history": history}
         self._request(run)
         self._write()
 
@@ -348,20 +414,20 @@ class Trainer:
                 print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
 
     def save(
-        self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None
+        self, path: str | os.PathLike[str], *, before_replace: Callable[[], None] | None = None
     ) -> None:
         """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
 
         It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and rate, the states of
         callbacks, hooks and schedules that have a ``state_dict()``, the history, the loader's order and position, and
         every random generator in the model, the loss, the metrics, the hooks and the callbacks. Called during a fit, by
-        a callback, it writes when the update in progress is made and all callbacks were told; ``aside`` is called
-        before the new file takes the old one's place.
+        a callback, it writes when the update in progress is made and all callbacks were told; ``before_replace`` is
+        called before the new file takes the old one's place.
 
         Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
         TypeError for a state that is more than numbers, text and arrays.
         """
-        self._requests.append((located(path, "Trainer.save", ".npz"), aside))
+        self._requests.append((check_suffix(path, "Trainer.save", ".npz"), before_replace))
         if not self._looping:
             self._write()
 
@@ -375,18 +441,23 @@ class Trainer:
             raise RuntimeError(
                 "Trainer.load: a fit is in progress; load before, or fit with resume="
             )
-        found = checkpoint.found(path, [], "Trainer.load")
-        self.run, tree = None, found[1] if found else {}
-        checkpoint.restore(self, tree, f"Trainer.load: {path}")
+        file = check_suffix(path, "Trainer.load", ".npz")
+        tree = checkpoint.read(file, "Trainer.load")
+        run, self.run = self.run, None
+        try:
+            snapshot.restore(self, tree, f"Trainer.load: {path}")
+        except BaseException:
+            self.run = run
+            raise
         self.history = History(tree["history"])
 
     def _write(self) -> None:
         """Write the checkpoints asked for, now that the state is whole."""
         wanted, self._requests = self._requests, []
         if wanted and self.writes:
-            tree = checkpoint.capture(self)
-            for path, aside in dict(wanted).items():
-                checkpoint.save(tree, path, aside)
+            tree = snapshot.capture(self)
+            for path, before_replace in dict(wanted).items():
+                checkpoint.save(tree, path, before_replace)
 
     def find_lr(
         self,
@@ -489,6 +560,13 @@ class Trainer:
         """
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with self._threads(loader.batch_size), states.evaluation("predict", loader):
-            return np.concatenate(
-                [array_of(states.forward(batch, "predict: ")) for (batch,) in loader]
-            )
+            try:
+                parts = [array_of(states.forward(batch, "predict: ")) for (batch,) in loader]
+                if loader.arrays[0].ndim == 1 and sum(map(np.size, parts)) % loader.size:
+                    raise ValueError(f"the model gave an output of shape {np.shape(parts[0])}")
+            except (ValueError, TypeError) as error:
+                raise type(error)(
+                    f"{error}; predict took x of shape {np.shape(x)} for a batch of {loader.size} samples; of one "
+                    "sample make a batch: x[None]"
+                ) from error
+            return np.concatenate(parts)

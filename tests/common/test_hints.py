@@ -72,6 +72,7 @@ def namespace() -> dict[str, Any]:
     model = layers.Linear(3, 10)
     labels = np.array([1, 0, 2, 1])
     x = np.full((4, 3), 0.5, np.float32)
+    model(x).sum().backward()
     return {
         "np": np,
         "minidl": minidl,

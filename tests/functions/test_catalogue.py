@@ -17,6 +17,8 @@ from tests.functions.catalogue import PAIRS, PLAIN, ROWS, Row, as_variables, awa
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r.name}-{r.label}")
 DERIVED = [r for r in ROWS if r.derived]
 every_rule = pytest.mark.parametrize("row", DERIVED, ids=lambda r: f"{r.name}-{r.label}")
+TYPICAL = [r for r in DERIVED if not r.brief]
+typical = pytest.mark.parametrize("row", TYPICAL, ids=lambda r: f"{r.name}-{r.label}")
 ELEMENTWISE = {
     r.function: r for r in ROWS if r.elementwise and len(r.places) == len(r.samples) and r.samples
 }
@@ -38,11 +40,11 @@ def total(y: Any) -> Any:
 
 
 def gradients_of(
-    row: Row, samples: list[Any], *, create_graph: bool = False, run: Any = None
+    row: Row, samples: list[Any], *, create_graph: bool = False
 ) -> tuple[Any, list[Any]]:
     """The total and its gradients, by ``backward``."""
     xs = [Variable(s) for s in samples]
-    loss = (run or (lambda f: f))(lambda *v: total(row(*v)))(*xs)
+    loss = total(row(*xs))
     if loss.requires_grad:
         loss.backward(create_graph=create_graph)
     return loss, [np.zeros_like(x.data) if x.grad is None else x.grad.data for x in xs]
@@ -83,23 +85,24 @@ def assert_same(got: Any, want: Any, rtol: float = 1e-12) -> None:
         np.testing.assert_allclose(g, w, rtol=rtol, atol=1e-14)
 
 
+def assert_variables(ys: Any, row: Row) -> None:
+    assert all(type(y) is Variable for y in ys)
+    assert all(y.requires_grad == bool(row.samples) for y in ys)
+
+
 @every_row
-def test_value_of_arrays(row: Row) -> None:
+def test_values(row: Row) -> None:
+    """Of arrays, of Variables, and of Variables through NumPy's own name."""
+    want = row.expected(*row.samples)
     y = row(*row.samples)
     assert all(isinstance(o, (np.ndarray, np.generic)) for o in outputs(y))
-    assert_same(y, row.expected(*row.samples))
-
-
-@every_row
-def test_value_of_variables(row: Row) -> None:
-    y = (
-        outputs(row(*map(Variable, row.samples)))
-        if row.derived
-        else outputs(row.apply(row.function, wrapped(row)))
-    )
-    assert all(type(o) is Variable for o in y)
-    assert all(o.requires_grad == bool(row.samples) for o in y)
-    assert_same([o.data for o in y], row.expected(*row.samples))
+    assert_same(y, want)
+    args = wrapped(row)
+    for function in (row.function, *row.originals):
+        if any(isinstance(a, Variable) for a in args) or function is row.function:
+            ys = outputs(row.apply(function, args))
+            assert_variables(ys, row)
+            assert_same([o.data for o in ys], want)
 
 
 def wrapped(row: Row) -> list[Any]:
@@ -108,21 +111,6 @@ def wrapped(row: Row) -> list[Any]:
         Variable(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else as_variables(a)
         for a in row.args
     ]
-
-
-@pytest.mark.parametrize(
-    "row", [r for r in ROWS if r.originals], ids=lambda r: f"{r.name}-{r.label}"
-)
-def test_through_numpys_own_name(row: Row) -> None:
-    want = row.expected(*row.samples)
-    for original in row.originals:
-        args = wrapped(row)
-        if not any(isinstance(a, Variable) for a in args):
-            continue
-        y = outputs(row.apply(original, args))
-        assert all(type(o) is Variable for o in y)
-        assert_same([o.data for o in y], want)
-        assert all(o.requires_grad == bool(row.samples) for o in y)
 
 
 @pytest.mark.parametrize(("original", "args"), PLAIN)
@@ -141,6 +129,9 @@ def test_operators_and_methods_are_numpys() -> None:
             continue
         logical = name.strip("_").lstrip("ri") in ("and", "or", "xor", "nvert")
         x, y = (a > 0, b > 1) if logical else (b, b + 1) if "pow" in name else (a, b)
+        if name == "__divmod__":  # two results
+            assert_same([v.data for v in divmod(Variable(x), y)], divmod(x, y))
+            continue
         if "matmul" in name:
             y = b.T
         if how in ("binary", "reflected"):
@@ -185,7 +176,7 @@ def test_gradients_to_second_order_and_beyond(row: Row) -> None:
     gradcheck(f, *row.samples, order=row.order, eps=3e-6, rtol=1e-6, atol=2e-8, directions=1)
 
 
-@every_rule
+@typical
 def test_create_graph_on_and_off_agree(row: Row) -> None:
     loss, off = gradients_of(row, row.samples)
     again, on = gradients_of(row, row.samples, create_graph=True)
@@ -194,7 +185,7 @@ def test_create_graph_on_and_off_agree(row: Row) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
-@every_rule
+@typical
 def test_float32_stays(row: Row) -> None:
     small = row.narrowed()
     if row.function is not F.astype:
@@ -209,7 +200,7 @@ def test_float32_stays(row: Row) -> None:
         np.testing.assert_allclose(h, w, rtol=1e-4, atol=1e-4)
 
 
-@every_rule
+@typical
 def test_memory_layout_does_not_matter(row: Row) -> None:
     def strided(a: Any) -> Any:
         """The same values, every second element of a larger array, axes in reverse order, backwards."""
@@ -226,45 +217,60 @@ def test_memory_layout_does_not_matter(row: Row) -> None:
         np.testing.assert_allclose(g, w, rtol=1e-12, atol=1e-14)
 
 
-# Ways to run a function that must all give the same, on the first batch and on a second: a compiler is one more.
-WAYS: dict[str, Any] = {"eager": lambda f: f, "compiled": minidl.compile}
-
-
-@pytest.fixture(params=WAYS)
-def run(request: pytest.FixtureRequest) -> Any:
-    return WAYS[request.param]
-
-
-@every_rule
-def test_every_way_to_run_agrees_on_a_second_batch(row: Row, run: Any) -> None:
-    if row.name == "dropout":
-        return  # makes its generator, or seeds minidl's, inside the function, which a program does once
-    function = run(lambda *xs: total(row(*xs)))
+def assert_compiled(row: Row, function: Any) -> None:
+    """A program gives the same as the function eagerly, on the first batch and on a second."""
+    program = minidl.compile(lambda *xs: total(row(*xs, function=function)))
     for samples in (row.samples, row.another(), row.samples):
         want = total([np.asarray(y) for y in outputs(row.expected(*samples))])
         xs = [Variable(s) for s in samples]
-        loss = function(*xs)
+        loss = program(*xs)
         loss.backward()
         np.testing.assert_allclose(loss.data, want, rtol=1e-11, atol=1e-13)
         for x, g in zip(xs, gradients_of(row, samples)[1], strict=True):
             np.testing.assert_allclose(x.grad.data, g, rtol=1e-12, atol=1e-14)
 
 
-@every_rule
+# Dropout makes its generator, or seeds minidl's, inside the function, which a program does once.
+REPEATABLE = [r for r in TYPICAL if r.name != "dropout"]
+repeatable = pytest.mark.parametrize("row", REPEATABLE, ids=lambda r: f"{r.name}-{r.label}")
+
+
+@repeatable
+def test_compiled_agrees_on_a_second_batch(row: Row) -> None:
+    assert_compiled(row, row.function)
+
+
+# Other names, all of functions that a compiler knows, each for the rows of one function.
+FUNCTIONS = list({r.function: None for r in DERIVED if isinstance(r.function, Function)})
+NAMES = {f: FUNCTIONS[i - 7].name for i, f in enumerate(FUNCTIONS)}
+NAMED = [r for r in REPEATABLE if r.function in NAMES]
+
+
+@pytest.mark.parametrize("row", NAMED, ids=lambda r: f"{r.name}-{r.label}")
+def test_compiled_under_the_name_of_another_function(row: Row) -> None:
+    """What a function is, is decided by the object: a user's may bear the name of any built-in."""
+    function = object.__new__(type(row.function))  # a copy, as copy() gives the function itself
+    vars(function).update(vars(row.function), name=NAMES[row.function])
+    assert function.name != row.name
+    assert_compiled(row, function)
+
+
+SEVERAL_OUTPUTS = [r for r in DERIVED if isinstance(r(*r.samples), (tuple, list))]
+
+
+@pytest.mark.parametrize("row", SEVERAL_OUTPUTS, ids=lambda r: f"{r.name}-{r.label}")
 def test_outputs_that_nobody_used(row: Row) -> None:
     """Each output of several on its own: the gradient is its share, the others count as zero."""
-    ys = outputs(row(*map(Variable, row.samples)))
-    if len(ys) == 1:
-        return
+    count = len(outputs(row(*row.samples)))
     shares = []
     for create_graph in (False, True):
-        for i in range(len(ys)):
+        for i in range(count):
             xs = [Variable(s) for s in row.samples]
             y = outputs(row(*xs))[i]
             (y * weights(y, i)).sum().backward(create_graph=create_graph)
             shares.append(xs[0].grad.data)
     _, [whole] = gradients_of(row, row.samples)
-    for half in (shares[: len(ys)], shares[len(ys) :]):
+    for half in (shares[:count], shares[count:]):
         np.testing.assert_allclose(sum(half), whole, rtol=1e-12)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidl import Trainer, callbacks, layers, optim
+from minidl import Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
 
 X = np.random.default_rng(0).standard_normal((10, 3))
@@ -136,7 +136,13 @@ class Score(callbacks.Callback):
         ((3, 2, 2.5, 2.5, 1), {"mode": "min", "patience": 2}, 4, 1),
         ((1, 2, 3, 2, 2), {"mode": "max", "patience": 2}, 5, 2),
         ((3, 2.9, 2.8, 2.7, 2.6), {"mode": "min", "patience": 2, "min_delta": 0.5}, 3, 0),
-        ((float("nan"), 2, float("nan"), 3, 1), {"mode": "min", "patience": 2}, 4, 1),
+        pytest.param(
+            (float("nan"), 2, float("nan"), 3, 1),
+            {"mode": "min", "patience": 2},
+            4,
+            1,
+            marks=pytest.mark.filterwarnings("ignore:EarlyStopping. score is nan"),
+        ),
         ((float("inf"), 2, 1, 0, -1), {"mode": "min", "patience": 2}, 5, 4),
     ],
 )
@@ -239,3 +245,41 @@ def test_a_log_as_json_lines(tmp_path: Any) -> None:
     ]
     with pytest.raises(ValueError, match=r"Logger: want a path that ends in \.csv or \.jsonl"):
         callbacks.Logger("log.txt")
+
+
+def test_a_figure_that_is_nan_is_told_once() -> None:
+    early = callbacks.EarlyStopping("score", mode="min", patience=3)
+    learner = trainer(Score(*[float("nan")] * 5), early)
+    with pytest.warns(UserWarning, match="EarlyStopping: score is nan") as told:
+        history = learner.fit(X, T, epochs=5, verbose=0)
+    assert len(told) == 1 and len(history.rows) == 3 and early.best_epoch == -1
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("text", "want a number, got 'text'"),
+        (None, "want a number, got None"),
+        ([1.0], r"want a number, got \[1.0\]"),
+        (np.ones(2), "want a number, got array"),
+        (lambda t: 0.1, r"the rate is optimizer\.current_lr"),
+    ],
+)
+def test_logs_hold_numbers(value: Any, words: str) -> None:
+    class Writes(callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            logs["note"] = value
+
+    with pytest.raises(TypeError, match=rf"Writes: logs\['note'\]: .*{words}"):
+        trainer(Writes()).fit(X, T, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("value", [3, np.float32(3), np.array(3.0), Variable(3.0), np.int64(3)])
+def test_numbers_in_logs_become_floats(value: Any) -> None:
+    class Writes(callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
+            logs["note"] = value
+
+    history = trainer(Writes()).fit(X, T, epochs=1, verbose=0)
+    assert history["note"] == [3.0] and type(history["note"][0]) is float
+    assert '"note": [3.0]' in history.to_json()

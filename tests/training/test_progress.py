@@ -66,11 +66,72 @@ def test_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     fit(verbose=1)
     out, err = capsys.readouterr()
     assert out == "" and err.count("epoch ") > 40  # shown at every batch
-    rows = [
-        line for line in err.replace("\r", "\n").splitlines() if "3/3" in line and "lr 0.1" in line
-    ]
+    rows = [line for line in err.replace("\r", "\n").splitlines() if "3/3" in line]
     assert rows[-1].startswith("epoch 10/10 |") and "it/s" in rows[-1]
     assert "loss " in rows[-1] and "error " in rows[-1]
+
+
+LOGS = {
+    "loss": 1.70231,
+    "accuracy": 0.61131,
+    "val_loss": 0.96471,
+    "val_accuracy": 0.87191,
+    "lr": 0.001,
+}
+MORE = LOGS | {"a_longer_name": 0.5, "val_a_longer_name": 0.25}
+FULL = "loss 1.7023, accuracy 0.6113, val_loss 0.9647, val_accuracy 0.8719"
+
+
+@pytest.mark.parametrize(
+    ("width", "logs", "line"),
+    [
+        (140, LOGS, f"epoch 1/4 |#####     | 3/6, {FULL}, lr 0.001, 50 it/s, 0:07 left"),
+        (110, LOGS, f"epoch 1/4 |#####     | 3/6, {FULL}, 50 it/s"),
+        (100, LOGS, f"epoch 1/4 3/6, {FULL}, 50 it/s"),
+        (
+            80,
+            LOGS,
+            "epoch 1/4 loss 1.702 accuracy 0.611 val_loss 0.965 val_accuracy 0.872 50 it/s",
+        ),
+        (77, LOGS, "epoch 1/4 loss 1.702 val 0.965, accuracy 0.611 val 0.872, 50 it/s"),
+        (
+            100,
+            MORE,
+            "epoch 1/4 loss 1.702 val 0.965, accuracy 0.611 val 0.872, a_longer_name 0.500 val 0.250, "
+            "50 it/s",
+        ),
+    ],
+)
+def test_a_bar_fits_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int, logs: dict[str, float], line: str
+) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(module, "columns", lambda: width)
+    monkeypatch.setattr(module.Bar, "speed", lambda self: "50 it/s")
+    monkeypatch.setattr(module.Bar, "to_go", lambda self, done: "0:07 left")
+    bar = module.Bar(4, 6)
+    bar.trainer = types.SimpleNamespace(run=None)  # type: ignore[assignment]
+    bar.on_epoch_begin(0)
+    bar._show(3, logs)
+    assert len(line) < width
+    assert terminal.getvalue().split("\r")[-1].rstrip().replace("█", "#") == line
+    bar.on_train_end()
+
+
+def test_what_does_not_fit_is_whole_at_the_end_of_the_epoch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "columns", lambda: 40)
+    fit(verbose=1, validation=(X, T))
+    last = capsys.readouterr().err.split("\r")[-1]
+    assert re.fullmatch(r"epoch 10/10 loss \S+ val \S+, error \S+ val \S+, .* it/s\s*", last)
+
+
+def test_the_width_of_a_terminal_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setenv("COLUMNS", "123")
+    assert module.columns() == 123
 
 
 def test_a_bar_that_is_interrupted_is_closed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -313,10 +313,22 @@ def test_bad_arguments(arguments: Any, keywords: Any, error: type[Exception], me
 @pytest.mark.parametrize(
     ("keywords", "error", "message"),
     [
-        ({"model": 3}, TypeError, "model is a int"),
-        ({"optimizer": F.mean_squared_error}, TypeError, "optimizer is a function"),
-        ({"loss": "mse"}, TypeError, "loss is a str"),
-        ({"metrics": ["accuracy"]}, TypeError, "cannot be called"),
+        ({"model": 3}, TypeError, "Trainer: model: want a layer, .*got a int"),
+        ({"model": layers.MLP}, TypeError, "model: want an instance, .*got the class MLP"),
+        ({"model": [layers.Linear(1)]}, TypeError, r"model: want .*Sequential\(.*got a list"),
+        ({"optimizer": F.mean_squared_error}, TypeError, "optimizer: want .*got a function"),
+        (
+            {"optimizer": optim.Adam},
+            TypeError,
+            r"want an instance, as Adam\(model\), got the class",
+        ),
+        ({"optimizer": "adam"}, TypeError, "optimizer: want .*got 'adam'"),
+        ({"loss": "mse"}, TypeError, "loss: want a function .*got 'mse'"),
+        ({"loss": Callback}, TypeError, "loss: want a function .*got the class Callback"),
+        ({"loss": Variable(1.0)}, TypeError, "loss: want a function .*got a Variable"),
+        ({"metrics": ["accuracy"]}, TypeError, "metrics: want functions .*got 'accuracy'"),
+        ({"metrics": [Callback]}, TypeError, "metrics: want functions .*got the class"),
+        ({"callbacks": [Callback]}, TypeError, "callbacks: want instances .*got the class"),
         ({"metrics": [F.accuracy, F.accuracy]}, ValueError, "'accuracy'"),
         ({"metrics": {"loss": F.accuracy}}, ValueError, "'loss'"),
         ({"metrics": {"val_x": F.accuracy}}, ValueError, "'val_x'"),
@@ -362,8 +374,92 @@ def test_evaluation_of_bad_data() -> None:
     with pytest.raises(ValueError, match="predict: want arrays"):
         learner.predict(X[:0])
     learner.metrics = {"odd": lambda y, t: y}
-    with pytest.raises(ValueError, match="odd has shape"):
+    with pytest.raises(ValueError, match="odd: want one number, got shape"):
         learner.evaluate(X, T)
+    learner.metrics = {"odd": lambda y, t: "good"}
+    with pytest.raises(TypeError, match="odd: want a number, got 'good'"):
+        learner.evaluate(X, T)
+
+
+@pytest.mark.parametrize("sample", [X[0], X.astype(np.float32)[0]])
+def test_a_sample_is_no_batch(sample: Array) -> None:
+    with pytest.raises(
+        ValueError, match=r"shape \(4,\) for a batch of 4 .*make a batch: x\[None\]"
+    ):
+        trainer().predict(sample)
+
+
+def test_images_want_flattening() -> None:
+    model = layers.MLP([16, 10])
+    learner = Trainer(model, optim.SGD(model), F.cross_entropy)
+    with pytest.raises(ValueError, match=r"logits \(20, 8, 10\) .*shape \(20, 10\): flatten"):
+        learner.fit(np.ones((20, 8, 8), np.float32), np.zeros(20, int), epochs=1, verbose=0)
+
+
+# ---- what would do nothing, or another thing ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_parts_assigned_later_are_used(compile: bool) -> None:
+    learner = trainer(compile=compile)
+    learner.fit(X, T, epochs=1, verbose=0)
+    learner.loss = lambda y, t: F.mean_squared_error(y, t) * 0.0 + 7.0
+    assert learner.fit(X, T, epochs=1, verbose=0)["loss"] == [7.0]
+    learner.loss = F.mean_squared_error
+    learner.model = layers.Linear(4, 1, dtype=np.float64)
+    learner.optimizer = optim.SGD(learner.model, lr=0.1)
+    before = weights(learner.model)
+    learner.fit(X, T, epochs=1, verbose=0)
+    assert not np.array_equal(weights(learner.model)[0], before[0])
+    learner.metrics = [F.mean_squared_error]
+    assert "mean_squared_error" in learner.evaluate(X, T)
+    with pytest.raises(TypeError, match="loss: want a function"):
+        learner.loss = "mse"  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="model: want an instance"):
+        learner.model = layers.MLP
+
+
+def test_a_trainer_shows_what_it_is_made_of() -> None:
+    text = repr(trainer(metrics=[F.mean_squared_error], callbacks=[Callback()]))
+    assert text == (
+        "Trainer(MLP(4→16→1), SGD(lr=0.1; parameters: 4, updates: 0), loss=mean_squared_error, "
+        "metrics=['mean_squared_error'], callbacks=['Callback'])"
+    )
+
+
+class Scaled(layers.Layer):
+    """Has a scale that no layer collects."""
+
+    def __init__(self) -> None:
+        self.linear = layers.Linear(4, 1, dtype=np.float64)
+        self.scale = Variable(np.ones(1))
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x) * self.scale
+
+
+@pytest.mark.parametrize("given", [lambda m: m, lambda m: m.parameters()])
+def test_parameters_that_are_not_found_are_told(given: Any) -> None:
+    model = Scaled()
+    with pytest.warns(UserWarning, match=r"Scaled: .scale. is a Variable, which is not trained"):  # noqa: PT031  # both warn
+        learner = Trainer(model, optim.SGD(given(model)), F.mean_squared_error)
+        learner.fit(X, T, epochs=1, verbose=0)
+
+
+def test_a_fit_inside_test_mode_is_told() -> None:
+    with minidl.test_mode(), pytest.warns(UserWarning, match=r"fit: called inside test_mode"):
+        trainer().fit(X, T, epochs=1, verbose=0)
+
+
+def test_ignored_labels_and_accumulation_are_told() -> None:
+    model = layers.Linear(4, 3, dtype=np.float64)
+    learner = Trainer(model, optim.SGD(model), F.cross_entropy)
+    labels = np.zeros(len(X), int)
+    learner.fit(X, labels, epochs=1, accumulate=2, verbose=0)
+    labels[3] = -100
+    learner.fit(X, labels, epochs=1, verbose=0)
+    with pytest.warns(UserWarning, match=r"-100, which cross_entropy ignores, but batches"):
+        learner.fit(X, labels, epochs=1, accumulate=2, verbose=0)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
