@@ -248,32 +248,8 @@ class _MLP(BaseEstimator):
         self.validation_scores_: list[float] | None = None if held is None else []
         best = Best(self.tol)
         for epoch in range(1, epochs + 1):
-<<<<<<< HEAD
-            total = 0.0
-            if self.shuffle and size < n:
-                order = rng.permutation(n)
-                x, t, weight = x[order], t[order], None if weight is None else weight[order]
-            for i in range(0, n, size):
-                batch = slice(i, i + size)
-                if weight is None:
-                    loss = loss_of(model(x[batch]), t[batch])
-                elif weight[batch].any():
-                    loss = loss_of_weighted(model(x[batch]), t[batch], weight[batch])
-                else:
-                    continue
-                optimizer.cleargrads()
-                loss.backward(retain_graph=False)
-                for w in weights:  # not as a hook, which would take a sixth of the step
-                    if w.grad is not None:
-                        w.grad.data[...] += decay * w.data
-                optimizer.update()
-                total += loss.item() * min(size, n - i)
-            if not math.isfinite(total):
-                hint = "lower learning_rate_init, or scale X, as by make_pipeline(StandardScaler(), ..)"
-=======
             samples, loss = learner.epoch(samples, size)
             if not math.isfinite(loss):
->>>>>>> main
                 raise ValueError(
                     f"{type(self).__name__}: the loss is {loss} in epoch {epoch}, the steps were "
                     "too long: lower learning_rate_init, or scale X, as by "
