@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from minidl.autograd import Function, Parameter, Variable
+from minidl.common.callers import warn_user
 from minidl.common.hints import LAYER_WORDS, HintsMixin
-from minidl.common.warn import warn_user
 
 if TYPE_CHECKING:
     from minidl.layers.layer import Layer
