@@ -95,47 +95,8 @@ class AllReduce:
             gradients.grads = [g for g, some in zip(gradients.grads, given) if some]
 
 
-class Alone:
-    """The one process of a Trainer that is not distributed: it is the first, and agrees with itself."""
-
-    rank, size, first = 0, 1, True
-
-    def split(self, *loaders: Any) -> None:
-        """Let loaders give this rank's part of each batch."""
-
-    def begin(self, run: Any) -> None:
-        """Note that a run goes on from here."""
-
-    def share(self, what: Callable[[], T]) -> T:
-        """What a function gives, or raises, in the first rank."""
-        return what()
-
-    def update(self, trainer: Any, run: Any, samples: int) -> None:
-        """Make an update, from gradients that are means over so many samples here; sum the run's means."""
-        trainer.optimizer.update()
-
-    def ends(self, trainer: Any, run: Any) -> bool:
-        """Whether the run ends after this update."""
-        trainer.stop |= run.over
-        return bool(trainer.stop)
-
-    def agree(self, trainer: Any, run: Any) -> None:
-        """Have the same answer to that, and the same signal, everywhere: between epochs."""
-        trainer.stop |= run.over
-
-    def any(self, flag: bool) -> bool:
-        """Whether it is true in some rank."""
-        return flag
-
-    def total(self, means: Any, run: Any) -> None:
-        """Sum means that in a run each rank has of its own part."""
-
-    def left(self) -> None:
-        """Note that a fit is left, and how."""
-
-
-class Ranks(Alone):
-    """The processes of a Trainer that is distributed."""
+class MPIRanks:
+    """The processes of a Trainer that is distributed (``training.processes.Ranks``)."""
 
     def __init__(self, comm: Any, optimizer: Any) -> None:
         self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
@@ -219,7 +180,7 @@ class Ranks(Alone):
             self.comm.Allreduce(mine, sums := np.empty_like(mine))
             self._put(means, sums.tolist())
 
-    def left(self) -> None:
+    def leave(self) -> None:
         if isinstance(
             sys.exception(), SystemExit
         ):  # which tells no excepthook; the others would wait for ever
@@ -228,14 +189,6 @@ class Ranks(Alone):
     @staticmethod
     def _put(means: Any, numbers: list[float]) -> None:
         means.samples, means.sums = round(numbers[0]), dict(zip(means.sums, numbers[1:]))
-
-
-def ranks(distributed: Any, optimizer: Any) -> Alone:
-    """The ranks of a Trainer: False, True for all of MPI's, or a communicator."""
-    if distributed is False:
-        return Alone()
-    comm = world() if distributed is True else distributed
-    return Ranks(comm, optimizer) if comm.Get_size() > 1 else Alone()
 
 
 def broadcast(params: Iterable[Variable], comm: Any = None) -> None:
