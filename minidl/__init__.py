@@ -1,7 +1,8 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and made to be read.
 
-Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six folders that
-most users need: autograd, functions, layers, optim, data, training. What stands around them is optional.
+Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six
+folders that most users need: autograd, functions, layers, optim, data, training. What stands around
+them is optional.
 """
 
 from importlib import import_module
@@ -34,7 +35,8 @@ from minidl.training import History, Trainer
 if TYPE_CHECKING:
     from minidl import distributed, graph, initializers, onnx, sklearn  # noqa: F401
     from minidl.compiler import compile
-    from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
+    from minidl.interop.dlpack import from_dlpack
+    from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
 __version__ = "0.1.0"  # the one place; pyproject.toml reads it here
 
@@ -76,18 +78,19 @@ __all__ = [
     "vjp",
 ]
 
-# What few programs need is imported when it is asked for: these modules, and the functions of others.
+# What few programs need is imported when it is asked for: these modules, and the functions of
+# others.
 _MODULES = ("distributed", "graph", "initializers", "onnx", "sklearn")
 _HOMES = {
     "compile": "minidl.compiler",
-    "from_dlpack": "minidl.interop.torch",
+    "from_dlpack": "minidl.interop.dlpack",
     "load_torch_state_dict": "minidl.interop.torch",
     "torch_state_dict": "minidl.interop.torch",
 }
 
 
 def __dir__() -> list[str]:
-    """What completion shows: the public names; `import *` leaves out scikit-learn, which takes a second."""
+    """What completion shows: the public names. `import *` does without scikit-learn's second."""
     return [*__all__, "sklearn", "__version__"]
 
 

@@ -195,6 +195,20 @@ def _ones(n: int, dtype: np.dtype[Any]) -> Any:
     return np.ones(n, dtype)
 
 
+ROWS_AT_ONCE = 1024
+
+
+def sum_rows(g: Any) -> Any:
+    """The sum of a matrix over its rows, by products with ones: half of the time of ``g.sum(0)``.
+
+    By blocks, as a product adds one row after the other, and its error grows with their number.
+    """
+    if len(g) <= ROWS_AT_ONCE:
+        return np.dot(_ones(len(g), g.dtype), g)
+    blocks = [sum_rows(g[start : start + ROWS_AT_ONCE]) for start in range(0, len(g), ROWS_AT_ONCE)]
+    return sum_rows(np.stack(blocks))
+
+
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
@@ -203,7 +217,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
             if (
                 type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
             ):  # half of the time of a sum
-                g = np.dot(_ones(len(g), g.dtype), g)
+                g = sum_rows(g)
             else:
                 g = g.sum(tuple(range(lead)))
         if g.shape != shape and g.ndim == len(shape):

@@ -381,11 +381,12 @@ def _plain(function: Function, x: Any, *others: Any) -> Any:
 def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:
     """The same kind of error, with the function's name and what it was given in front."""
     got = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a)[:40] for a in args)
-    for kind in (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError):
+    kinds = (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError, ValueError)
+    for kind in (*kinds, ZeroDivisionError):
         if isinstance(error, kind):
             return kind(f"{function.name}: {error} (got {got})")
     if isinstance(error, (AttributeError, KeyError)) and not all(
-        hasattr(a, "dtype") for a in args[: function.arity]
+        getattr(a, "dtype", np.dtype(object)).kind != "O" for a in args[: function.arity]
     ):
         return TypeError(f"{function.name}: want arrays (got {got})")
     error.add_note(f"in {function.name}, which got {got}")

@@ -1,4 +1,6 @@
-"""Arrays that are not NumPy's, CuPy's above all: the few things that NumPy's two protocols do not reach.
+"""Arrays that are not NumPy's, such as CuPy's: the few things that NumPy's two protocols do not reach.
+
+Experimental, and untried on a GPU: it has run with an array class of the tests only.
 
 Creation, adding at indices, and moves from one kind to another. Everything else simply calls NumPy's functions and
 methods, which find an array's own by themselves; nothing here is needed where all arrays are NumPy's.

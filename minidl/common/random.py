@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidl.common.checks import count
+
 _generator: np.random.Generator | None = (
     None  # made at first use: numpy.random is a third of NumPy's import time
 )
 
 
 def seed(value: int) -> None:
-    """Start the default generator anew from a non-negative integer, so that what follows repeats exactly.
+    """Start the default generator anew from a non-negative integer, so that what follows repeats
+    exactly.
+
+    Raises TypeError for what is no int, ValueError for a negative one.
 
     >>> seed(0)
     >>> round(generator().random(), 6)
     0.636962
     """
     global _generator
-    _generator = np.random.default_rng(value)
+    _generator = np.random.default_rng(count("seed", value, least=0))
 
 
 def generator() -> np.random.Generator:

@@ -1,6 +1,6 @@
 """Several processes that train one model over MPI. Experimental."""
 
-from minidl.distributed.ranks import AllReduce, broadcast
+from minidl.distributed.allreduce import AllReduce, broadcast
 
 __all__ = ["AllReduce", "broadcast"]
 

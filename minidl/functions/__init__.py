@@ -9,20 +9,24 @@ from typing import TYPE_CHECKING, Any
 from minidl.functions import (
     activation,
     comparison,
+    decompositions,
     elementwise,
     indexing,
     linalg,
     loss,
+    products,
     recurrent,
     reduction,
     shape,
 )
 from minidl.functions.activation import *
 from minidl.functions.comparison import *
+from minidl.functions.decompositions import *
 from minidl.functions.elementwise import *
 from minidl.functions.indexing import *
 from minidl.functions.linalg import *
 from minidl.functions.loss import *
+from minidl.functions.products import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
@@ -30,10 +34,12 @@ from minidl.functions.shape import *
 __all__ = [
     *activation.__all__,
     *comparison.__all__,
+    *decompositions.__all__,
     *elementwise.__all__,
     *indexing.__all__,
     *linalg.__all__,
     *loss.__all__,
+    *products.__all__,
     *recurrent.__all__,
     *reduction.__all__,
     *shape.__all__,

@@ -15,7 +15,14 @@ from minidl.autograd.modes import MODE
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import asarray, foreign
 from minidl.common.random import generator
-from minidl.functions.elementwise import erf, kept
+from minidl.functions.elementwise import (
+    erfc,
+    floating,
+    narrowed,
+    sigmoid_slope,
+    where_positive,
+    widened,
+)
 
 # fmt: off
 __all__ = [
@@ -23,16 +30,6 @@ __all__ = [
     "softplus",
 ]
 # fmt: on
-
-
-def _floating(x: Any) -> Any:
-    """``x``, if of integers or bools as floats: the negative of an unsigned number, or of -128, is none."""
-    kind = x.dtype.kind if hasattr(x, "dtype") else "i"
-    if kind == "f":
-        return x
-    if kind not in "iub":
-        raise TypeError(f"want real numbers, got {x.dtype}")
-    return x + 0.0
 
 
 def _relu(x: Any) -> Any:
@@ -44,13 +41,18 @@ def _relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
+def _weak(number: Any) -> Any:
+    """A number of NumPy's as Python's, which does not widen float32."""
+    return float(number) if isinstance(number, np.generic) else number
+
+
 def _leaky_relu(x: Any, slope: float = 0.01) -> Any:
     """``x`` where positive, else ``slope * x``.
 
     >>> leaky_relu(np.array([-1.0, 2.0]), 0.1)
     array([-0.1,  2. ])
     """
-    return np.where(x > 0, x, slope * x)
+    return np.where(x > 0, x, _weak(slope) * x)
 
 
 def _sigmoid(x: Any) -> Any:
@@ -62,7 +64,7 @@ def _sigmoid(x: Any) -> Any:
     with np.errstate(
         over="ignore"
     ):  # 1 / inf is right; exp(-abs(x)) needs np.where, three times as slow
-        return 1 / (1 + np.exp(-_floating(x)))
+        return 1 / (1 + np.exp(-floating(x)))
 
 
 def _softplus(x: Any) -> Any:
@@ -71,13 +73,13 @@ def _softplus(x: Any) -> Any:
     >>> softplus(np.array([0.0, 1000.0]))
     array([6.93147181e-01, 1.00000000e+03])
     """
-    x = _floating(x)
+    x = floating(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
 def _shifted(x: Any, axis: Any) -> Any:
     """``x`` minus its maximum along the axis, so that no exponential overflows; -inf rows stay."""
-    x = _floating(x)
+    x = widened(x)
     m = x.max(axis, keepdims=True)
     return x - np.where(m == -np.inf, 0, m)
 
@@ -90,7 +92,7 @@ def _softmax(x: Any, axis: Any = -1) -> Any:
     """
     e = np.exp(_shifted(x, axis))
     s = e.sum(axis, keepdims=True)
-    return e / np.where(s == 0, 1, s)
+    return narrowed(e / np.where(s == 0, 1, s), x)
 
 
 def _log_softmax(x: Any, axis: Any = -1) -> Any:
@@ -101,7 +103,7 @@ def _log_softmax(x: Any, axis: Any = -1) -> Any:
     """
     z = _shifted(x, axis)
     s = np.exp(z).sum(axis, keepdims=True)
-    return z - np.log(np.where(s == 0, 1, s))
+    return narrowed(z - np.log(np.where(s == 0, 1, s)), x)
 
 
 def _gelu(x: Any, approximate: bool = False) -> Any:
@@ -112,35 +114,44 @@ def _gelu(x: Any, approximate: bool = False) -> Any:
     >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
-    return x * _normal(x, approximate)
+    wide = np.maximum(widened(x), -_FAR)  # -inf times a probability of 0 is none
+    return narrowed(wide * _normal(np.minimum(wide, _FAR), approximate), x)
 
 
-_A, _B = math.sqrt(2 / math.pi), 0.044715
+_A = math.sqrt(2 / math.pi)
+_B = 0.044715
+_FAR = 40.0  # where the normal density, and its approximation, have long been 0
 
 
 def _normal(x: Any, approximate: bool) -> Any:
-    """The normal distribution function, or its approximation."""
-    inner = np.tanh(x * (_A + _A * _B * x * x)) if approximate else erf(x * math.sqrt(0.5))
-    return 0.5 + 0.5 * inner
+    """The normal distribution function, or its approximation: tanh as a sigmoid, which has digits below 0."""
+    if approximate:
+        return sigmoid(x * (2 * _A + 2 * _A * _B * x * x))
+    return 0.5 * erfc(x * -math.sqrt(0.5))
 
 
 def _density(x: Any, approximate: bool) -> Any:
     """The derivative of ``_normal``."""
     if not approximate:
         return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-    t = np.tanh(x * (_A + _A * _B * x * x))
-    return 0.5 * (1 - t * t) * (_A + 3 * _A * _B * x * x)
+    inner = 2 * _A + 2 * _A * _B * x * x
+    return sigmoid_slope(x * inner, _normal(x, True), 1) * (2 * _A + 6 * _A * _B * x * x)
+
+
+def _gelu_rule(g: Any, y: Any, x: Any, approximate: bool = False) -> Any:
+    x = np.clip(x, -_FAR, _FAR)
+    return g * (_normal(x, approximate) + x * _density(x, approximate))
 
 
 # fmt: off
-relu        = differentiable(_relu, lambda g, y, x: kept(g, x > 0))
-leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01: np.where(x > 0, g, slope * g))
-sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * y * (1 - y))
+relu        = differentiable(_relu, lambda g, y, x: where_positive(g, x))
+leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01:
+                             np.where(y == y, np.where(x > 0, g, _weak(slope) * g), y))
+sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1))
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True))
-gelu        = differentiable(_gelu, lambda g, y, x, approximate=False:
-                             g * (_normal(x, approximate) + x * _density(x, approximate)))
+gelu        = differentiable(_gelu, _gelu_rule)
 # fmt: on
 
 

@@ -12,9 +12,9 @@ from minidl.autograd.function import differentiable, implements
 # fmt: off
 __all__ = [
     "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "ceil", "equal", "floor", "greater", "greater_equal", "invert", "isfinite", "isinf",
-    "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "nonzero",
-    "not_equal", "ones_like", "rint", "sign", "zeros_like",
+    "ceil", "equal", "floor", "floor_divide", "greater", "greater_equal", "invert", "isfinite",
+    "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "nonzero",
+    "not_equal", "ones_like", "rint", "round", "sign", "trunc", "zeros_like",
 ]
 # fmt: on
 
@@ -39,6 +39,9 @@ sign          = differentiable(np.sign)
 floor         = differentiable(np.floor)
 ceil          = differentiable(np.ceil)
 rint          = differentiable(np.rint)
+trunc         = differentiable(np.trunc)
+round         = differentiable(np.round, replaces=(np.round, np.around))
+floor_divide  = differentiable(np.floor_divide)
 argmax        = differentiable(np.argmax, replaces=(np.argmax,))
 argmin        = differentiable(np.argmin, replaces=(np.argmin,))
 argsort       = differentiable(np.argsort, replaces=(np.argsort,))

@@ -63,17 +63,20 @@ matmul = differentiable(_matmul, _matmul_a, _matmul_b, replaces=(np.matmul,))
 
 @implements(np.dot)
 def dot(a: Any, b: Any) -> Any:
-    """NumPy's ``dot`` for numbers, vectors and matrices (for more axes say ``matmul``).
+    """NumPy's ``dot``: the last axis of ``a`` against the last but one of ``b``, for all pairs of the other axes.
 
     >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     np.float64(11.0)
     """
-    axes = as_array(a).ndim, as_array(b).ndim
-    if 0 in axes:
+    if 0 in (as_array(a).ndim, as_array(b).ndim):
         return multiply(a, b)
-    if max(axes) > 2:
-        raise TypeError("dot: for arrays of more than two axes use np.matmul")
-    return matmul(a, b)
+    b = as_array(b)
+    if b.ndim < 3:
+        return matmul(a, b)
+    *lead, inner, last = range(b.ndim)
+    others = [b.shape[i] for i in (*lead, last)]
+    columns = b.transpose((inner, *lead, last)).reshape(b.shape[inner], math.prod(others))
+    return matmul(a, columns).reshape((*as_array(a).shape[:-1], *others))
 
 
 def _linear(x: Any, w: Any, b: Any = None) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from minidl.autograd.function import differentiable
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import array_of, asarray, foreign
-from minidl.functions.activation import log_softmax, softmax, softplus
+from minidl.functions.activation import log_softmax, sigmoid, softmax
 
 # fmt: off
 __all__ = [
@@ -43,9 +43,22 @@ def _number(what: str, value: Any) -> float:
         raise TypeError(f"{what} must be a number, got {value!r}") from None
 
 
+_HALF = np.dtype(np.float16)
+
+
+def _in_range(loss: Any, y: Any, *args: Any) -> Any:
+    """``loss(y, *args)``; of float16 in float32, as squares of errors and sums over a batch leave float16's range."""
+    if y.dtype != _HALF:
+        return loss(y, *args)
+    wide = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in args]
+    return loss(y.astype(np.float32), *wide).astype(np.float16)
+
+
 def _mse(y: Any, t: Any) -> Any:
     d = (y - t).reshape(-1)
-    return (d @ d) / max(d.size, 1)
+    # BLAS takes half of the time, but adds up one after the other: its error grows with the length.
+    total = d @ d if d.size <= 1000 else (d * d).sum()
+    return total / max(d.size, 1)
 
 
 # fmt: off
@@ -68,7 +81,7 @@ def mean_squared_error(y: Any, t: Any) -> Any:
     >>> mean_squared_error(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
     np.float64(2.0)
     """
-    return _squared(*_pair("mean_squared_error", y, t))
+    return _in_range(_squared, *_pair("mean_squared_error", y, t))
 
 
 def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
@@ -183,16 +196,62 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
             UserWarning,
             stacklevel=2,
         )
-    return (_plain_cross_entropy if foreign(x) else _fused_cross_entropy)(x, t, ignore_index)
+    loss = _plain_cross_entropy if foreign(x) else _fused_cross_entropy
+    return _in_range(loss, x, t, ignore_index)
+
+
+def _check_unit(what: str, values: Any, hint: str = "") -> None:
+    """An error unless all values are in [0, 1] (or NaN, which the loss shows)."""
+    if values.size:
+        low = values.min()
+        high = values.max()
+        if low < 0 or high > 1:
+            raise ValueError(f"want {what} in [0, 1], got {low if low < 0 else high}{hint}")
+
+
+def _probabilities(y: Any, t: Any, eps: float) -> Any:
+    """``y`` kept off 0 and 1, whose logarithms are infinite. The gradient passes as if it were not."""
+    hint = "; for logits use binary_cross_entropy_with_logits"
+    _check_unit("probabilities", y, hint)
+    _check_unit("targets", t)
+    limits = np.finfo(y.dtype)
+    return np.clip(y, max(eps, float(limits.smallest_normal)), 1 - max(eps, float(limits.epsneg)))
+
+
+def _logistic(x: Any, t: Any) -> Any:
+    """``-(t log(sigmoid(x)) + (1 - t) log(sigmoid(-x)))`` of each: |x| times the weight of the side it is not on,
+    plus what either side leaves. No difference of large numbers, no 0 times infinity.
+    """
+    _check_unit("targets", t)
+    size = np.absolute(x)
+    wrong = np.where(x > 0, 1 - t, t)
+    return wrong * np.where(wrong == 0, 0, size) + np.log1p(np.exp(-size))
+
+
+# fmt: off
+_inside = differentiable(_probabilities, lambda g, out, y, t, eps: g, None, name="binary_cross_entropy")
+_logistic_losses = differentiable(_logistic, lambda g, y, x, t: g * ((1 - t) * sigmoid(x) - t * sigmoid(-x)),
+                                             lambda g, y, x, t: -g * x, name="binary_cross_entropy_with_logits")
+# fmt: on
+
+
+def _log_loss(y: Any, t: Any, eps: float) -> Any:
+    y = _inside(y, t, eps)
+    return -(t * np.log(y) + (1 - t) * np.log1p(-y)).mean()
 
 
 def binary_cross_entropy(y: Any, t: Any, *, eps: float = 1e-12) -> Any:
     """The mean of ``-(t log(y) + (1 - t) log(1 - y))``; for logits use ``binary_cross_entropy_with_logits``.
 
     Args:
-        y: probabilities, floating, any shape; kept ``eps`` away from 0 and 1 (float32: its own smallest step).
+        y: probabilities in [0, 1], floating, any shape.
         t: targets in [0, 1], floating, the same shape; cast to y's dtype.
-        eps: as said.
+        eps: how far y is kept away from 0 and 1 (from 1 at least the smallest step of its dtype). The gradient is
+            that at the value so moved: large, never 0, where a prediction is wrong and sure.
+
+    Raises:
+        ValueError: the shapes differ; probabilities or targets are not in [0, 1].
+        TypeError: integers.
 
     >>> binary_cross_entropy(np.array([0.5]), np.array([1.0]))
     np.float64(0.6931471805599453)
@@ -201,21 +260,23 @@ def binary_cross_entropy(y: Any, t: Any, *, eps: float = 1e-12) -> Any:
     eps = _number("binary_cross_entropy: eps", eps)
     if not 0 <= eps < 0.5:
         raise ValueError(f"binary_cross_entropy: eps must be in [0, 0.5), got {eps}")
-    eps = max(eps, float(np.finfo(y.dtype).epsneg))
-    y = np.clip(y, eps, 1 - eps)
-    return -(t * np.log(y) + (1 - t) * np.log1p(-y)).mean()
+    return _in_range(_log_loss, y, t, eps)
 
 
 def binary_cross_entropy_with_logits(x: Any, t: Any) -> Any:
-    """``binary_cross_entropy(sigmoid(x), t)``, computed as the mean of ``softplus(x) - t x``: stable for any x.
+    """``binary_cross_entropy(sigmoid(x), t)``, to full precision for any x.
 
-    Args and raises as ``mean_squared_error``.
+    Args:
+        x: logits, floating, any shape.
+        t: targets in [0, 1], floating, the same shape; cast to x's dtype.
+
+    Raises as ``binary_cross_entropy``.
 
     >>> binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 1.0])).round(4)
     np.float64(0.3466)
     """
     x, t = _pair("binary_cross_entropy_with_logits", x, t)
-    return (softplus(x) - t * x).mean()
+    return _in_range(lambda x, t: _logistic_losses(x, t).mean(), x, t)
 
 
 def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
@@ -230,6 +291,10 @@ def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
     delta = _number("huber: delta", delta)  # a NumPy number would widen float32
     if not delta > 0:
         raise ValueError(f"huber: delta must be positive, got {delta}")
+    return _in_range(_huber, y, t, delta)
+
+
+def _huber(y: Any, t: Any, delta: float) -> Any:
     d = y - t
     near = np.clip(d, -delta, delta)  # not abs(d), whose second derivative at 0 would be lost
     return (near * (d - 0.5 * near)).mean()

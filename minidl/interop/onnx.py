@@ -1,6 +1,7 @@
 """Export to ONNX: what a model computes for an example, written as a file that other runtimes run.
 
-Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra ``onnx``).
+Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra
+``onnx``).
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from minidl.layers.layer import Layer
 __all__ = ["export"]
 
 Array = npt.NDArray[Any]
-# The first opset with Gelu, and the file version of its time: runtimes since the end of 2023 read them.
+# The first opset with Gelu, and the file version of its time: runtimes read them since 2023.
 OPSET = 20
 IR_VERSION = 9
-# How far the file's numbers may be from the model's, of the largest: rounding, not another function.
+# How far the file's numbers may be from the model's, relative to the largest: rounding, no more.
 TOLERANCE = {np.dtype(np.float16): 3e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
 
 
@@ -37,21 +38,21 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
 
     The model is run on the example as for evaluation (without dropout, from zero recurrent states)
     and what it does is recorded, whatever its ``forward`` looks like: linear and recurrent layers,
-    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may have
-    another length later, the batch above all, where the model computes the same for another length;
-    this is tried, not assumed. Then the file is run by onnx's own reference implementation, and its
-    numbers are compared with the model's. The input is named ``input``, of the model's dtype, the
-    outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
+    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may
+    have another length later, the batch above all, where the model computes the same for another
+    length; this is tried, not assumed. Then the file is run by onnx's own reference implementation,
+    and its numbers are compared with the model's. The input is named ``input``, of the model's
+    dtype, the outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
 
     Args:
         model: a layer whose parameters all have data.
         path: of the file, ending in ``.onnx``.
         example_input: floating, of a shape the model takes; sequences as (batch, time, in).
 
-    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError if
-    the path has another ending, a parameter is still lazy, a function has no ONNX form here, or what
-    is computed depends on the input's values in a way that was not recorded, such as
-    ``if x.sum() > 0``.
+    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError
+    if the path has another ending, a parameter is still lazy, a function has no ONNX form here, or
+    what is computed depends on the input's values in a way that was not recorded, such as ``if
+    x.sum() > 0``.
 
     >>> from minidl import layers
     >>> model = layers.Sequential(layers.LSTM(3, 16), layers.Linear(16, 1))
@@ -151,7 +152,7 @@ class Recording:
         pairs = zip(self.constants.values(), other.constants.values())
         return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
-    # ---- for the rules of onnx_operators.py ---------------------------------------------------------
+    # ---- for the rules of onnx_operators.py ------------------------------------------------------
 
     def add(
         self, operator: str, *inputs: Any, outputs: int = 1, like: Any = None, **attributes: Any
@@ -173,7 +174,7 @@ class Recording:
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    # ---- the recording --------------------------------------------------------------------------------
+    # ---- the recording ---------------------------------------------------------------------------
 
     def _record(self, model: Layer, start: Variable, results: list[Variable]) -> None:
         self.outputs = ["output"]
@@ -270,8 +271,8 @@ def _run(model: Layer, start: Variable) -> list[Variable]:
     result = model(start)
     if any(getattr(layer, "steps", 0) for layer in model.sublayers()):
         raise ValueError(
-            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state to "
-            "the next call, which ONNX cannot: give it sequences, (batch, time, in)"
+            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state "
+            "to the next call, which ONNX cannot: give it sequences, (batch, time, in)"
         )
     results = list(result) if isinstance(result, tuple | list) else [result]
     for y in results:
@@ -292,13 +293,14 @@ def _refusal(node: Application) -> str:
         return f"{name} with such arguments ({given}) has no ONNX form here"
     if name in known:
         return (
-            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of your "
-            "own; compose it of minidl's functions, or give differentiable their composition as equals="
+            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of "
+            "your own; compose it of minidl's functions, or give differentiable their composition "
+            "as equals="
         )
     return f"{name} has no ONNX form here; there are {', '.join(sorted(known))}"
 
 
-# ---- the file ----------------------------------------------------------------------------------------------
+# ---- the file ------------------------------------------------------------------------------------
 
 
 def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:

@@ -123,7 +123,7 @@ def _linear(r: Recording, node: Application, args: list[Any]) -> Any:
     return r.add("Add", product, b, like=node.output.dtype)
 
 
-# ---- shapes ------------------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------------------
 
 
 def _reshape(r: Recording, node: Application, args: list[Any]) -> Any:
@@ -218,7 +218,7 @@ def _bounds(i: slice) -> tuple[int, int, int]:
     return start, stop, step
 
 
-# ---- recurrent networks --------------------------------------------------------------------------------------
+# ---- recurrent networks --------------------------------------------------------------------------
 
 
 def _recurrent(operator: str, gates: Sequence[int], states: int) -> Rule:
@@ -269,7 +269,7 @@ RULES: dict[Function, Rule] = {
     F.square: lambda r, node, args: r.add("Mul", args[0], args[0]),
     F.leaky_relu: _leaky_relu,
     F.gelu: _gelu,
-    F.clip: _clip,
+    elementwise._clip: _clip,
     F.softmax: _along_axis("Softmax"),
     F.log_softmax: _along_axis("LogSoftmax"),
     F.sum: _reduction("ReduceSum"),

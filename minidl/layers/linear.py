@@ -1,4 +1,5 @@
-"""Linear, and Weighted: what layers with weights on input features share: sizes, drawing at first use, checks.
+"""Linear, and Weighted: what layers with weights on input features share: sizes, drawing at first
+use, checks.
 
 The recurrent ones are in recurrent.py, several linear ones with activations between in mlp.py.
 """
@@ -23,7 +24,8 @@ from minidl.layers.layer import Layer, Shape, floating
 
 
 class Weighted(Layer):
-    """A layer whose weights exist from construction and have data once the number of input features is known.
+    """A layer whose weights exist from construction and have data once the number of input features
+    is known.
 
     ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
     """
@@ -61,7 +63,7 @@ class Weighted(Layer):
         return dict(zip(self._weights, [(None, width), (self.out_features, width)]))
 
     def _draw_weights(self, in_features: int, like: Any = None) -> None:
-        """Give the lazy weights their first values, and all parameters the kind of array that ``like`` is."""
+        """Give the lazy weights their first values, as arrays of the kind of ``like``."""
         for name, shape in self._lazy_shapes.items():
             weight = getattr(self, name)
             if _is_lazy(weight):
@@ -79,7 +81,7 @@ class Weighted(Layer):
         return None if _is_lazy(weight) else weight.shape[0]
 
     def _as_input(self, x: Any, weight: Variable) -> Any:
-        """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
+        """The input in the dtype of the weight it meets first; draws weights that are lazy."""
         x = as_array(x)
         if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
@@ -145,8 +147,9 @@ class Linear(Weighted):
         dtype: floating, of the parameters; floating input is cast to it.
         rng: what weights are drawn from; default minidl's seeded generator.
 
-    Raises ValueError if the sizes are no one or two positive integers or the input has another number of features;
-    TypeError if the dtype or the input is not floating, or ``rng`` is no generator.
+    Raises ValueError if the sizes are no one or two positive integers or the input has another
+    number of features; TypeError if the dtype or the input is not floating, or ``rng`` is no
+    generator.
 
     >>> layer = Linear(10)  # prints as Linear(?→10)
     >>> layer(np.ones((32, 64), np.float32)).shape, layer

@@ -1,4 +1,7 @@
-"""The table of a layer's parts: ``Layer.summary()`` as text, and what a notebook shows. The walk is in tree.py."""
+"""The table of a layer's parts: as text for ``Layer.summary()``, as HTML for notebooks.
+
+The walk over the parts is in tree.py.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,7 @@ def _part(part: Any) -> str:
 
 
 def _run_copy(model: Layer, inputs: tuple[Any, ...], outputs: dict[int, str]) -> Layer:
-    """Run a copy of the model on inputs, note the shape of each layer's output under its id, return it."""
+    """A copy of the model, run on the inputs; output shapes are noted by the layers' ids."""
     model = copy.deepcopy(model)
     model.reset_state()  # which may be of another batch size
     for layer in model.sublayers():

@@ -1,4 +1,5 @@
-"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would miss.
+"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would
+miss.
 
 What a layer does with them is in layer.py; the table of them is in summary.py.
 """
@@ -6,11 +7,11 @@ What a layer does with them is in layer.py; the table of them is in summary.py.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import partial
 from operator import is_
 from types import FunctionType, MappingProxyType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -29,15 +30,17 @@ _MOST = 10_000  # at how many things it is looked, where they are no layers
 
 
 class Tree(HintsMixin):
-    """An object whose attributes are searched for parameters and layers, also in lists, tuples and dicts.
+    """An object whose attributes are searched for parameters and layers, also in lists, tuples and
+    dicts.
 
-    The class attribute ``carried`` names the attributes that a call leaves for the next one: they are state.
+    The class attribute ``carried`` names the attributes that a call leaves for the next one: they
+    are state.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_searched")
+    __slots__ = ("__dict__", "__weakref__", "_latest")
     _words = LAYER_WORDS
     carried: ClassVar[Mapping[str, Any]] = {}
-    _searched: tuple[Walk, list[Parameter]]  # the latest walk, and the parameters it found
+    _latest: Walk  # the walk whose parameters were given out
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used.
@@ -46,51 +49,57 @@ class Tree(HintsMixin):
         """
         # Optimizers ask twice a step: it is walked anew only if a container holds something else.
         try:
-            before, parameters = self._searched
-            if before.still_holds():
-                return list(parameters)
-        except AttributeError:
+            if self._latest.still_holds():
+                return list(self._latest.parameters)
+        except AttributeError:  # the first time
             pass
-        parameters = [value for _, _, value in self._walk().found if isinstance(value, Parameter)]
-        return list(parameters)
+        return list(self._walk().parameters)
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
 
-        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a dict.
+        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a
+        dict.
         """
         found = self._walk().found
         pairs = [(name, value) for name, _, value in found if isinstance(value, Parameter)]
         counts = Counter(name for name, _ in pairs)
-        if twice := [name for name, n in counts.items() if n > 1]:
+        twice = [name for name, n in counts.items() if n > 1]
+        if twice:
             names = ", ".join(twice)
             raise ValueError(f"{type(self).__name__}: more than one parameter is named {names}")
         return pairs
 
     def sublayers(self) -> list[Layer]:
         """This layer and all layers in it, depth first, each once."""
-        return [value for _, _, value in walk(self).found if isinstance(value, Tree)]
+        return walk(self).layers
 
     def _walk(self) -> Walk:
         """Walk anew, remember it, and warn if there are new attributes that may hide something."""
         new = walk(self)
         try:
-            known = self._searched[0].other_names()
-        except AttributeError:
+            known = self._latest.other_names()
+        except AttributeError:  # the first time
             known = None
         if new.other_names() != known:
             for message in _missed(self, new):
                 warn_user(message)
-        self._searched = new, [value for _, _, value in new.found if isinstance(value, Parameter)]
+        self._latest = new
         return new
 
 
-class Walk(NamedTuple):
+class Walk:
     """What one walk over a tree found."""
 
-    found: list[tuple[str, Layer, Parameter | Layer]]  # dotted name, whose attribute it is, it
-    containers: list[tuple[Any, list[Any]]]  # the containers on the way, and what they held
-    others: list[tuple[str, Any]]  # dotted name and value of what was not looked into
+    __slots__ = ("containers", "found", "layers", "others", "parameters")
+
+    def __init__(self) -> None:
+        self.parameters: list[Parameter] = []
+        self.layers: list[Layer] = []
+        # (dotted name, whose attribute it is, it) of both, in order
+        self.found: list[tuple[str, Layer, Parameter | Layer]] = []
+        self.containers: list[tuple[Any, list[Any]]] = []  # those on the way, and what they held
+        self.others: list[tuple[str, Any]] = []  # name and value of what was not looked into
 
     def still_holds(self) -> bool:
         """Whether all containers hold what they held."""
@@ -100,7 +109,12 @@ class Walk(NamedTuple):
                 return False
         return True
 
+    def open(self, container: Any, parts: Iterable[Any]) -> None:
+        """Note what a container holds."""
+        self.containers.append((container, list(parts)))
+
     def other_names(self) -> list[str]:
+        """The names of what was not looked into."""
         return [name for name, _ in self.others]
 
 
@@ -125,7 +139,7 @@ _KIND_OF = _Kinds()
 
 def walk(root: Tree) -> Walk:
     """Go through a layer and what is in it, depth first, each once."""
-    result = Walk([], [], [])
+    result = Walk()
     # By id, as users may give a layer or a list an equality; all of them live as long as the root.
     seen: set[int] = set()
     todo: list[tuple[str, Any, Any]] = [("", root, root)]
@@ -138,31 +152,37 @@ def walk(root: Tree) -> Walk:
         if kind == "other":
             result.others.append((name, value))
         elif kind == "parameter":
+            result.parameters.append(value)
             result.found.append((name, owner, value))
         elif kind == "layer":
+            result.layers.append(value)
             result.found.append((name, owner, value))
-            state = value.carried
             held = vars(value)
-            result.containers.append((held, list(held.values())))
-            todo += _named(name, value, [item for item in held.items() if item[0] not in state])
+            result.open(held, held.values())
+            todo += _named(name, value, held.items(), value.carried)
         elif kind == "mapping":
-            result.containers.append((value, list(value.values())))
+            result.open(value, value.values())
             todo += _named(name, owner, value.items())
         else:
-            result.containers.append((value, list(value)))
+            result.open(value, value)
             todo += _named(name, owner, enumerate(value))
     return result
 
 
-def _named(name: str, owner: Tree, parts: Iterable[tuple[Any, Any]]) -> list[tuple[str, Tree, Any]]:
+def _named(
+    name: str, owner: Tree, parts: Iterable[tuple[Any, Any]], without: Container[Any] = ()
+) -> list[tuple[str, Any, Any]]:
     """(dotted name, owner, part) of the parts that are to be looked at, the last one first."""
     start = f"{name}." if name else ""
-    named = [(f"{start}{key}", owner, x) for key, x in parts if _KIND_OF[type(x)] != "plain"]
+    named: list[tuple[str, Any, Any]] = []
+    for key, part in parts:
+        if _KIND_OF[type(part)] != "plain" and key not in without:
+            named.append((f"{start}{key}", owner, part))
     named.reverse()
     return named
 
 
-# ---- what the walk would miss --------------------------------------------------------------------------------
+# ---- what the walk would miss ------------------------------------------------------------------
 
 
 def _missed(root: Tree, new: Walk) -> Iterator[str]:
@@ -232,7 +252,7 @@ def _trainable_in(value: Any, known: set[int]) -> Any:
 
 
 def _parts(value: Any) -> list[Any]:
-    """What an object that is no layer holds, as far as that can be seen without running its code."""
+    """What an object that is no layer holds, as far as can be seen without running its code."""
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return list(value)
     if isinstance(value, (dict, MappingProxyType)):

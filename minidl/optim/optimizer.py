@@ -137,11 +137,12 @@ class Optimizer(HintsMixin):
     def _hooked(
         self, params: list[Variable], ready: list[Variable]
     ) -> tuple[list[Variable], list[Array]]:
-        """Who takes part after the hooks, and with which gradients; a hook that is ``whole`` wants all, and may choose.
+        """Who takes part after the hooks, and with which gradients.
 
-        It is ``minidl.distributed.AllReduce``: which parameters have a gradient may differ between processes.
+        A hook with ``needs_all_parameters`` is given all, and chooses. It is ``minidl.distributed.AllReduce``: which
+        parameters have a gradient may differ between processes.
         """
-        if any(getattr(hook, "whole", False) for hook in self.hooks):
+        if any(getattr(hook, "needs_all_parameters", False) for hook in self.hooks):
             ready = [p for p in params if p._node is not None and p._raw is not None]
         if not ready:
             return ready, []

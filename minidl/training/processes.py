@@ -89,7 +89,8 @@ def processes(distributed: Any, optimizer: Any) -> Ranks:
     """The ranks of a Trainer: False for this process alone, True for all of MPI's, or a communicator."""
     if distributed is False:
         return SingleProcess()
-    from minidl.distributed.ranks import MPIRanks, world
+    from minidl.distributed.mpi import world
+    from minidl.distributed.ranks import MPIRanks
 
     comm = world() if distributed is True else distributed
     return MPIRanks(comm, optimizer) if comm.Get_size() > 1 else SingleProcess()

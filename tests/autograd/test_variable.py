@@ -243,7 +243,7 @@ def test_numpy_functions_without_a_rule_are_named():
     x = Variable([1.0, 2.0])
     for call, name in [
         (np.arccosh, "arccosh"),
-        (np.linalg.norm, "norm"),
+        (np.linalg.eigvals, "eigvals"),
         (np.fft.fft, "fft"),
         (np.add.reduce, "add.reduce"),
         (np.nansum, "nansum"),

@@ -251,3 +251,11 @@ def test_tensors_are_taken_as_arrays() -> None:
     assert type(x) is np.ndarray and x.dtype == np.float32
     with pytest.raises(TypeError, match=r"DataLoader: array 0 .*requires grad"):
         DataLoader(torch.ones(3, requires_grad=True))
+
+
+@pytest.mark.parametrize("value", ["a", None, 1.5, True])
+def test_the_seed_is_an_int(value) -> None:
+    with pytest.raises(TypeError, match="seed must be an int"):
+        minidl.seed(value)
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        minidl.seed(-1)

@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
+from minidl import DataLoader, Trainer, Variable, callbacks, distributed, layers, optim
 from minidl import functions as F
 from minidl.common import threads
-from minidl.distributed import ranks as distributed
-from minidl.distributed.ranks import AllReduce
+from minidl.distributed import AllReduce, mpi
 from tests.distributed.ranks import World
 from tests.foreign import foreign, inner
 
@@ -385,9 +384,9 @@ def test_shards_are_checked():
 
 @pytest.fixture
 def fresh():
-    distributed.world.cache_clear()
+    mpi.world.cache_clear()
     yield
-    distributed.world.cache_clear()
+    mpi.world.cache_clear()
 
 
 def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
@@ -412,8 +411,8 @@ def test_without_mpi_the_extra_is_named(monkeypatch, fresh):
 )
 def test_ranks_and_threads_beyond_the_cores_are_warned_of(ranks, said, words, monkeypatch):
     state = [2]
-    monkeypatch.setattr(distributed, "blas_threads", lambda: state[0])
-    monkeypatch.setattr(distributed, "set_usual_threads", lambda n: state.__setitem__(0, n))
+    monkeypatch.setattr(mpi, "blas_threads", lambda: state[0])
+    monkeypatch.setattr(mpi, "set_usual_threads", lambda n: state.__setitem__(0, n))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -430,11 +429,11 @@ def test_ranks_and_threads_beyond_the_cores_are_warned_of(ranks, said, words, mo
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        distributed.share_cores(Node())
+        mpi.share_cores(Node())
     assert [bool(words)] == [len(caught) == 1]
     if words:
         with pytest.warns(UserWarning, match=words):
-            distributed.share_cores(Node())
+            mpi.share_cores(Node())
     if not said:
         assert state == [4 // ranks]
 

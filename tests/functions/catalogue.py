@@ -213,6 +213,7 @@ for unary in (F.sqrt, F.log, F.log1p):
 for shape in SHAPES:
     row(F.abs, away(*shape), elementwise=True)
     row(F.erf, normal(*shape) * 2, like=erf, elementwise=True, order=3)
+    row(F.erfc, normal(*shape) * 2, like=lambda x: 1 - erf(x), elementwise=True, order=3)
     row(F.relu, away(*shape), like=lambda x: x * (x > 0), elementwise=True)
     row(F.leaky_relu, away(*shape), like=lambda x: x * ((x > 0) + 0.01 * (x < 0)), elementwise=True)
     row(
@@ -277,6 +278,9 @@ for a, b in PAIRS:
     for binary in (F.add, F.subtract, F.multiply):
         row(binary, normal(*a), normal(*b), elementwise=True)
     row(F.divide, normal(*a), away(*b), elementwise=True, order=3)
+    row(F.hypot, normal(*a), away(*b), elementwise=True, order=3)
+    for remainder in (F.mod, F.fmod):
+        row(remainder, 7.3 + 0.1 * positive(*a), 2.9 + 0.05 * positive(*b), elementwise=True)
     row(F.power, positive(*a), normal(*b), elementwise=True, order=3)
     for binary in (F.maximum, F.minimum):
         row(binary, normal(*a), normal(*b), elementwise=True)
@@ -308,6 +312,14 @@ for reduction in (F.max, F.min):
         order=1,
         label="ties",
     )
+for a, b in ((-7.3, 2.9), (7.3, -2.9), (-7.3, -2.9), (1e-3, 2.0)):
+    for remainder in (F.mod, F.fmod):
+        row(remainder, np.array(a), np.array(b))
+row(F.mod, normal(3), 2)
+row(F.mod, 7, 1 + positive(3) / 10)
+row(F.divmod, 7.3 + normal(3) / 10, 2.9)
+row(F.divmod, 7.3 + normal(3) / 10, np.array(2.9), via=lambda f, a, b: f(a, b)[1])
+row(F.hypot, np.array([0.0, 3.0]), 4.0)
 row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
 row(F.power, positive(4), np.array([0.0, 1.0, 2.0, -1.0]), order=3, label="exponents 0 and 1")
 row(F.power, 0, positive(3), label="base 0")
@@ -340,6 +352,16 @@ row(
 )
 row(F.mask_fill, normal(), np.array(False), 3.0, like=lambda x, m, v: x)
 row(F.mask_fill, normal(0, 3), np.array(True), 3.0, like=lambda x, m, v: x)
+
+
+def solve_triangular(
+    a: Any, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False
+) -> Any:
+    """By the full matrix that is meant."""
+    a = np.tril(a) if lower else np.triu(a)
+    if unit_diagonal:
+        np.einsum("...ii->...i", a)[...] = 1
+    return np.linalg.solve(a.swapaxes(-1, -2) if trans else a, b)
 
 
 def dropout(shape: tuple[int, ...], rate: float) -> None:
@@ -706,6 +728,12 @@ for a, b in [
     ((), (2, 3)),
     ((2, 3), ()),
     ((), ()),
+    ((4, 2, 3), (3,)),
+    ((4, 2, 3), (3, 5)),
+    ((3,), (4, 3, 2)),
+    ((2, 3), (4, 3, 2)),
+    ((2, 1, 3), (5, 4, 3, 2)),
+    ((2, 0), (4, 0, 2)),
 ]:
     row(F.dot, normal(*a), normal(*b))
 row(F.dot, normal(2, 3), 3)
@@ -750,6 +778,188 @@ row(
     np.array([1, 2]),
     like=lambda x, w, b: np.einsum("bi,io->bo", x, w) + b,
 )
+
+for subscripts, *shapes in [
+    ("ij,jk->ik", (2, 3), (3, 2)),
+    ("ij,jk", (2, 3), (3, 2)),
+    ("ba", (2, 3)),
+    ("ii", (3, 3)),
+    ("ii->i", (3, 3)),
+    ("iji->j", (2, 3, 2)),
+    ("iijj->ij", (2, 2, 3, 3)),
+    ("ij->", (2, 3)),
+    ("ij->i", (2, 3)),
+    ("i,j", (2,), (3,)),
+    (" , i -> i ", (), (3,)),
+    ("ij,ij->ij", (1, 3), (2, 3)),
+    ("i,i->", (3,), (1,)),
+    ("...i,...i->...", (4, 1, 3), (2, 3)),
+    ("...i,...i", (2, 3), (2, 3)),
+    ("a...b,b...->a...", (2, 4, 3), (3, 4)),
+    ("ij,jk,kl->il", (2, 3), (3, 2), (2, 2)),
+    ("ij,jk->ik", (0, 3), (3, 2)),
+]:
+    for optimize in (False, True):
+        row(
+            F.einsum,
+            *(normal(*s) for s in shapes),
+            via=lambda f, *a, s=subscripts, o=optimize, **more: f(s, *a, optimize=o, **more),
+            label=f"{subscripts} {shapes} {optimize}",
+        )
+for lists in [
+    ([0, 1], [1, 2], [0, 2]),
+    ([0, 1], [1, 2]),
+    ([30, 1], [1, 2]),
+    ([..., 1], [1, 2], [..., 2]),
+]:
+    row(
+        F.einsum,
+        normal(2, 3),
+        normal(3, 2),
+        via=lambda f, a, b, n=lists, **more: f(a, n[0], b, *n[1:], **more),
+        label=f"lists {lists}",
+    )
+row(F.einsum, normal(2, 3), via=lambda f, a, **more: f(a, [30, 1], **more), label="one list")
+row(F.einsum, normal(2), integers(3, 2), via=lambda f, *a: f("i,i", *a), label="integers")
+row(
+    F.einsum,
+    normal(2, 3),
+    normal(3),
+    via=lambda f, *a: f("ij,j", *a, optimize=["einsum_path", (0, 1)]),
+)
+for axes in (0, 1, 2, (1, 0), ([0, 1], [0, 1]), ([-1], [-2]), (-1, 0)):
+    row(F.tensordot, normal(2, 2, 2), normal(2, 2, 2), axes=axes)
+row(F.tensordot, normal(2, 3, 4), normal(3, 4, 2))
+for a, b in [((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 2, 3)), ((), (3,)), ((), ())]:
+    row(F.inner, normal(*a), normal(*b))
+for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((0,), (2,))]:
+    row(F.outer, normal(*a), normal(*b))
+for a, b in [((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), (3, 2)), ((), ())]:
+    row(F.vdot, normal(*a), normal(*b))
+for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((2, 3), (2, 2)), ((2, 2), (1, 2, 3))]:
+    row(F.kron, normal(*a), normal(*b))
+for a, b in [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,))]:
+    row(F.vecdot, normal(*a), normal(*b))
+for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
+    row(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
+for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
+    row(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
+for m, n in [(5, 3), (3, 5), (4, 4), (5, 2), (2, 5), (1, 1), (6, 4)]:
+    for mode in ("full", "same", "valid"):
+        row(F.convolve, normal(m), normal(n), mode=mode)
+        row(F.correlate, normal(m), normal(n), mode=mode)
+row(F.convolve, normal(4), normal(2))
+row(F.correlate, normal(4), normal(2), "same")
+
+# ---- matrices -----------------------------------------------------------------------------------
+
+
+def regular(*shape: int) -> Any:
+    """Square matrices far from singular, eigenvalues and singular values apart."""
+    return normal(*shape) * 0.4 + np.eye(*shape[-2:]) * np.arange(1.0, shape[-1] + 1)
+
+
+def definite(*shape: int) -> Any:
+    x = regular(*shape)
+    return x @ x.swapaxes(-1, -2)
+
+
+def symmetric(f: Any, x: Any, **settings: Any) -> Any:
+    """Of the symmetric part: by changes that keep symmetry, the derivative is what both triangles say."""
+    return f((x + x.swapaxes(-1, -2)) * 0.5, **settings)
+
+
+def part(k: int) -> Any:
+    return lambda f, *args, **settings: f(*args, **settings)[k]
+
+
+for shape in ((3, 3), (2, 3, 3), (1, 1), (2, 1, 2, 2)):
+    for f in (F.inv, F.det, F.slogdet, F.pinv, F.cond):
+        row(f, regular(*shape))
+    for f in (F.eigh, F.eigvalsh):
+        row(f, definite(*shape), via=symmetric)
+        row(f, definite(*shape), via=symmetric, UPLO="U")
+    row(F.cholesky, definite(*shape), via=symmetric)
+    row(F.cholesky, definite(*shape), via=symmetric, upper=True)
+    for n in (-2, -1, 1, 2, 3):
+        row(F.matrix_power, regular(*shape), n)
+    row(F.matrix_rank, regular(*shape), derived=False)
+row(F.slogdet, -regular(3, 3), label="negative")
+for a, b in [
+    ((3, 3), (3,)),
+    ((3, 3), (3, 2)),
+    ((2, 3, 3), (3,)),
+    ((2, 3, 3), (3, 2)),
+    ((3, 3), (2, 3, 2)),
+    ((2, 1, 3, 3), (4, 3, 1)),
+]:
+    row(F.solve, regular(*a), normal(*b))
+row(F.tensorsolve, regular(6, 6).reshape(2, 3, 6), normal(2, 3))
+row(F.tensorsolve, regular(6, 6).reshape(2, 3, 6).swapaxes(1, 2), normal(2, 3), axes=(1,))
+row(F.tensorinv, regular(6, 6).reshape(2, 3, 6))
+row(F.tensorinv, regular(6, 6).reshape(6, 2, 3), ind=1)
+for shape in ((4, 3), (3, 4), (2, 3, 3), (2, 4, 2), (2, 2, 4)):
+    x = normal(*shape) + np.eye(*shape[-2:]) * np.arange(2.0, 2 + shape[-1])
+    row(F.pinv, x)
+    row(F.svd, x, full_matrices=False)
+    row(F.svd, x, compute_uv=False)
+    row(F.svdvals, x)
+    row(F.qr, x)
+    row(F.qr, x, "r")
+row(F.svd, regular(3, 3))
+row(F.qr, regular(2, 3), mode="complete")
+row(F.pinv, normal(4, 3), rcond=1e-10)
+for a, b in [((4, 3), (4,)), ((4, 3), (4, 2)), ((3, 4), (3,)), ((3, 3), (3, 2))]:
+    a, b = normal(*a), normal(*b)
+    for k in (0, 3):
+        row(F.lstsq, a, b, via=part(k), fixed=(1,) if k else (), label=f"{a.shape} {b.shape}[{k}]")
+row(F.lstsq, normal(4, 2), normal(4, 3), None, via=part(1), label="residuals")
+for shapes in [
+    ((2, 3), (3, 4)),
+    ((2, 3), (3, 4), (4, 2)),
+    ((3,), (3, 4), (4, 2)),
+    ((2, 3), (3, 4), (4,)),
+    ((3,), (3,)),
+    ((2, 3), (3, 4), (4, 2), (2, 5)),
+]:
+    row(
+        F.multi_dot,
+        *(normal(*s) for s in shapes),
+        via=lambda f, *arrays, **more: f(arrays, **more),
+        label=f"{shapes}",
+    )
+for b in ((3,), (3, 2)):
+    for lower in (False, True):
+        for trans in (0, "T"):
+            for unit in (False, True):
+                row(
+                    F.solve_triangular,
+                    regular(3, 3),
+                    normal(*b),
+                    trans,
+                    lower,
+                    unit,
+                    like=solve_triangular,
+                )
+row(F.solve_triangular, regular(2, 3, 3), normal(2, 3, 2), lower=True, like=solve_triangular)
+for p in (3, None, 0, 1, 2, -1, -2, 0.5, 2.5, np.inf, -np.inf):
+    for keepdims in (False, True):
+        order = {"derived": False} if p == 0 else {}
+        row(F.norm, away(4), p, keepdims=keepdims, **order)
+        row(F.norm, away(4, 3), p, 1, keepdims=keepdims, **order)
+        if p is not None:
+            row(F.vector_norm, away(4, 3), ord=p, keepdims=keepdims, **order)
+            row(F.vector_norm, away(2, 3, 2), ord=p, axis=(0, 2), keepdims=keepdims, **order)
+for p in (None, "fro", "nuc", 1, 2, -1, -2, np.inf, -np.inf):
+    for keepdims in (False, True):
+        row(F.norm, regular(3, 3), p, keepdims=keepdims)
+        row(F.norm, away(3, 2, 4), p, (2, 0), keepdims=keepdims)
+        if p is not None:
+            row(F.matrix_norm, away(2, 3, 4), ord=p, keepdims=keepdims)
+row(F.norm, normal(2, 3, 2))
+row(F.norm, normal())
+for p in (2, -2, 1, -1, np.inf, -np.inf, "fro"):
+    row(F.cond, regular(3, 3), p)
 
 # ---- normalized along an axis, and losses -----------------------------------------------------------------------
 
@@ -929,6 +1139,8 @@ for f in (
     F.floor,
     F.ceil,
     F.rint,
+    F.trunc,
+    F.round,
     F.logical_not,
     F.zeros_like,
     F.ones_like,
@@ -946,6 +1158,13 @@ for f in (F.any, F.all):
     row(f, normal(2, 3) > 0, derived=False)
     row(f, normal(2, 3) > 0, axis=1, keepdims=True, derived=False)
 row(F.nonzero, np.round(normal(3, 4)), derived=False)
+row(F.where, np.round(normal(3, 4)) > 0, derived=False, label="condition alone")
+row(F.round, normal(3), 2, derived=False)
+row(F.round, normal(3), decimals=1, derived=False)
+row(F.floor_divide, normal(2, 3) * 5, away(3), derived=False)
+row(F.floor_divide, integers(9, 3), 2, derived=False)
+row(F.clip, normal(3, 4), min=-0.5, max=0.5)
+row(F.clip, normal(3, 4), max=normal(4))
 
 # NumPy's questions whose answers are plain Python values, never Variables: (NumPy's function, arguments).
 PLAIN: list[tuple[Any, tuple[Any, ...]]] = [

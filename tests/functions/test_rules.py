@@ -116,7 +116,8 @@ def test_every_rule_is_met_by_some_row() -> None:
     met: set[Any] = set()
     for row in {r.function: r for r in reversed(DERIVED)}.values():
         met |= {n.function for n in applications(row, create_graph=True)}
-    assert [f.name for f in RULES if f not in met] == []
+    refusing = ["full_svd"]  # its last output has no derivative: see test_decompositions.py
+    assert [f.name for f in RULES if f not in met] == refusing
 
 
 @typical

@@ -276,6 +276,233 @@ def test_masking_with_where_stops_infinities() -> None:
         assert v.grad.data.tolist() == [0, INF]
 
 
+# ---- slopes against exact values --------------------------------------------------------------------------------
+
+
+def logistic(x: float) -> float:
+    """The slope of the sigmoid, by the form that has no difference."""
+    return 1 / (math.exp(x / 2) + math.exp(-x / 2)) ** 2
+
+
+# By formulas in which nothing cancels, in double precision: (function, slope, points).
+SLOPES: list[tuple[Any, Any, list[float]]] = [
+    (np.expm1, math.exp, [-600, -40, -17, -1e-9, 0, 3]),
+    (np.tanh, lambda x: math.cosh(x) ** -2, [-300, -20, -9.5, -1e-3, 0, 3, 9.5, 20, 300]),
+    (F.sigmoid, logistic, [-700, -40, -17, -1, 0, 1, 17, 40, 700]),
+    (F.softplus, lambda x: 1 / (1 + math.exp(-x)), [-700, -40, 0, 40, 700]),
+    (np.arctan, lambda x: 1 / math.hypot(1, x) ** 2, [-1e150, -300, 0, 1e-9, 1, 1e10]),
+    (np.log1p, lambda x: 1 / (1 + x), [-1 + 2.0**-9, -1e-9, 0, 1, 1e10]),
+    (np.sqrt, lambda x: 0.5 / math.sqrt(x), [1e-300, 1e-40, 1, 1e10]),
+    (np.tan, lambda x: math.cos(x) ** -2, [-1.5, 0, 1.57, 1.5707]),
+    (F.erf, lambda x: 2 / math.sqrt(math.pi) * math.exp(-x * x), [-9, -5, 0, 1, 5, 9]),
+    (F.erfc, lambda x: -2 / math.sqrt(math.pi) * math.exp(-x * x), [-9, -5, 0, 1, 5, 9]),
+]
+
+
+@pytest.mark.parametrize(("f", "slope", "points"), SLOPES, ids=lambda f: getattr(f, "__name__", ""))
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_slopes_have_their_digits_at_both_ends(f: Any, slope: Any, points: Any, dtype: Any) -> None:
+    limits = np.finfo(dtype)
+    tiny, large = float(limits.tiny), float(limits.max)
+    x = np.array([p for p in points if p == 0 or tiny < abs(p) < large], dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        values = f(x)
+        x = x[np.isfinite(values)]
+        want = np.array([slope(float(a)) for a in x])
+        got = both_ways(f, x)
+    near = 1e-12 if dtype == np.float64 else 2000 * limits.eps
+    representable = np.abs(want) < large
+    np.testing.assert_allclose(got[representable], want[representable], rtol=near, atol=tiny)
+
+
+def test_curvature_of_saturated_activations() -> None:
+    """Second and third derivatives too: of tanh at 0 (0 and -2), and relative to their size far out."""
+    for x in (-20.0, -3.0, 3.0, 20.0):
+        curvature = -2 * math.tanh(x) / math.cosh(x) ** 2
+        np.testing.assert_allclose(gradient(np.tanh, x, 2), curvature, rtol=1e-12)
+        np.testing.assert_allclose(
+            gradient(F.sigmoid, 2 * x, 2), -math.tanh(x) * logistic(2 * x), rtol=1e-12
+        )
+    assert gradient(np.tanh, 0.0, 2) == 0 and gradient(np.tanh, 0.0, 3) == -2
+
+
+# x Phi(x) and its slope Phi(x) + x phi(x), computed with mpmath 1.3 to 40 digits.
+GELU = {
+    -30.0: (-1.472014178144456e-196, -4.416031690708494e-195),
+    -10.0: (-7.619853024160526e-23, -7.618400096464814e-22),
+    -5.0: (-1.43325785939597e-6, -7.146946001792295e-6),
+    -1.0: (-0.1586552539314571, -0.0833154705876863),
+}
+
+
+def test_gelu_in_its_tail() -> None:
+    for x, (value, slope) in GELU.items():
+        np.testing.assert_allclose(F.gelu(np.array([x])), value, rtol=1e-12)
+        np.testing.assert_allclose(both_ways(F.gelu, [x]), slope, rtol=1e-12)
+    for approximate in (False, True):
+        y = F.gelu(np.array([-INF, -1e200, 1e200, INF]), approximate)
+        assert y.tolist() == [0, 0, 1e200, INF]
+        g = both_ways(lambda v, a=approximate: F.gelu(v, a), [-INF, -1e200, 1e200, INF])
+        assert g.tolist() == [0, 0, 1, 1]
+        half = gradient(lambda v, a=approximate: F.gelu(v, a), np.array([-300, 0, 300], np.float16))
+        assert half.tolist() == [0, 0.5, 1]
+
+
+def test_erfc_keeps_its_digits() -> None:
+    x = np.concatenate([np.linspace(-6, 26, 3201), 10.0 ** np.linspace(-300, 0, 301)])
+    want = np.array([math.erfc(a) for a in x])
+    np.testing.assert_allclose(F.erfc(x), want, rtol=2e-13, atol=0)
+    assert F.erfc(np.array([-INF, INF, 1000.0])).tolist() == [2, 0, 0]
+    assert F.erfc(x.astype(np.float32)).dtype == np.float32
+
+
+# ---- NaN and infinity -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        F.relu,
+        F.leaky_relu,
+        F.sigmoid,
+        F.softplus,
+        F.gelu,
+        np.abs,
+        np.tanh,
+        lambda x: np.maximum(x, 1.0),
+        lambda x: np.minimum(1.0, x),
+        lambda x: np.clip(x, -1, 1),
+        lambda x: np.clip(0.0, x, None),
+        lambda x: np.clip(0.0, None, x),
+        lambda x: x**2,
+        lambda x: F.huber(x, np.zeros(3)),
+        lambda x: F.mean_squared_error(x, np.zeros(3)),
+        lambda x: F.binary_cross_entropy_with_logits(x, np.zeros(3)),
+    ],
+    ids=str,
+)
+def test_the_gradient_is_nan_where_the_value_is(f: Any) -> None:
+    g = both_ways(f, [0.5, np.nan, -2.0])
+    assert np.isnan(g).tolist() == [False, True, False]
+
+
+def test_powers_at_infinity_and_at_zero() -> None:
+    with np.errstate(divide="ignore"):
+        for p in (0, np.zeros(4), 0.0):
+            assert gradient(lambda x, p=p: x**p, [INF, -INF, 0.0, np.nan]).tolist() == [0, 0, 0, 0]
+        assert gradient(lambda x: x**1, [INF, 0.0], 2).tolist() == [0, 0]
+        assert gradient(lambda x: x**2, [INF, -INF]).tolist() == [INF, -INF]
+        for base in (0.0, 0, np.zeros(3), np.float32(0)):
+            assert gradient(lambda p, b=base: b**p, [-1.0, 0.0, 2.0]).tolist() == [-INF, 0, 0]
+        assert gradient(lambda p: np.full(2, INF) ** p, [-1.0, 2.0]).tolist() == [0, INF]
+
+
+def test_hypot_at_zero_has_the_slope_zero() -> None:
+    assert both_ways(lambda x: np.hypot(x, 0.0), [0.0, 3.0, -3.0]).tolist() == [0, 1, -1]
+
+
+# ---- sums of many, and of 16 bits -------------------------------------------------------------------------------
+
+
+def test_losses_of_many_equal_errors_are_as_exact_as_the_mean() -> None:
+    d = np.full(10**7, 0.1, np.float32)
+    np.testing.assert_allclose(F.mean_squared_error(d, np.zeros_like(d)), np.mean(d * d), rtol=2e-7)
+
+
+def test_a_bias_gradient_over_many_rows() -> None:
+    b = Variable(np.zeros(2, np.float32))
+    y = F.linear(np.zeros((10**6, 1), np.float32), np.zeros((1, 2), np.float32), b)
+    y.backward(np.full(y.shape, 0.1, np.float32))
+    np.testing.assert_allclose(b.grad.data, 1e5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        F.mean_squared_error,
+        F.huber,
+        F.binary_cross_entropy_with_logits,
+        F.binary_cross_entropy,
+    ],
+)
+def test_float16_losses_are_those_of_float32(loss: Any) -> None:
+    scale = 1 if "binary" in loss.__name__ else 300
+    y = np.linspace(scale / 8, scale, 70_000, endpoint=False).astype(np.float16)
+    t = (y[::-1] > scale / 2).astype(np.float16)
+    wide = Variable(y.astype(np.float32))
+    half = Variable(y)
+    want, got = loss(wide, t), loss(half, t)
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got.data, want.data, rtol=1e-3)
+    got.backward(np.float16(100))  # as loss scaling does
+    want.backward(np.float32(100))
+    np.testing.assert_allclose(half.grad.data, wide.grad.data, rtol=2e-3, atol=1e-7)
+
+
+def test_float16_cross_entropy_over_many_rows_and_classes() -> None:
+    x, t = np.zeros((70_000, 2), np.float16), np.zeros(70_000, int)
+    np.testing.assert_allclose(F.cross_entropy(x, t), math.log(2), rtol=1e-3)
+    y = F.log_softmax(np.zeros(70_000, np.float16))
+    assert y.dtype == np.float16
+    np.testing.assert_allclose(y, -math.log(70_000), rtol=1e-3)
+    assert F.softmax(np.zeros(70_000, np.float16)).sum(dtype=np.float32) == pytest.approx(
+        1, rel=0.01
+    )
+
+
+# ---- binary losses ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("t", [0.0, 0.3, 1.0])
+def test_logit_losses_have_their_digits_for_both_labels(dtype: Any, t: float) -> None:
+    near = 10 * np.finfo(dtype).eps
+    for x in (-80.0, -17.0, -1.0, 0.0, 1.0, 10.0, 17.0, 80.0):
+        tail = math.log1p(math.exp(-abs(x)))
+        wrong = 1 - t if x > 0 else t
+        loss = F.binary_cross_entropy_with_logits(np.array([x], dtype), np.array([t], dtype))
+        np.testing.assert_allclose(loss, wrong * abs(x) + tail, rtol=near)
+        g = both_ways(
+            lambda v, t=t: F.binary_cross_entropy_with_logits(v, np.array([t], dtype)),
+            np.array([x], dtype),
+        )
+        p, q = 1 / (1 + math.exp(-x)), 1 / (1 + math.exp(x))
+        want = (1 - t) * p - t * q
+        np.testing.assert_allclose(g, want, rtol=near, atol=near * t * (1 - t))
+
+
+def test_logit_losses_at_infinity() -> None:
+    x = np.array([INF, INF, -INF, -INF, INF])
+    t = np.array([1.0, 0.0, 1.0, 0.0, 0.5])
+    losses = [F.binary_cross_entropy_with_logits(x[i : i + 1], t[i : i + 1]) for i in range(5)]
+    assert losses == [0, INF, INF, 0, INF]
+    g = both_ways(lambda v: F.binary_cross_entropy_with_logits(v, t), x)
+    assert (5 * g).tolist() == [0, 1, -1, 0, 0.5]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_prediction_that_is_surely_wrong_gets_a_large_gradient(dtype: Any) -> None:
+    y, t = np.array([1.0, 0.0], dtype), np.array([0.0, 1.0], dtype)
+    g = both_ways(lambda v: F.binary_cross_entropy(v, t), y)
+    assert g[0] > 1e6 and g[1] < -1e6 and np.isfinite(g).all()
+    assert F.binary_cross_entropy(np.array([1e-10], dtype), np.ones(1, dtype)) == pytest.approx(
+        10 * math.log(10), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("t", [-1.0, 1.5, 255.0])
+def test_targets_and_probabilities_are_in_0_to_1(t: float) -> None:
+    good, bad = np.array([0.2, 0.7]), np.array([0.5, t])
+    with pytest.raises(
+        ValueError, match=rf"binary_cross_entropy: want targets in \[0, 1\], got {t}"
+    ):
+        F.binary_cross_entropy(Variable(good), bad)
+    with pytest.raises(ValueError, match=rf"with_logits: want targets in \[0, 1\], got {t}"):
+        F.binary_cross_entropy_with_logits(Variable(good), bad)
+    with pytest.raises(ValueError, match=rf"probabilities in \[0, 1\], got {t}; for logits use"):
+        F.binary_cross_entropy(Variable(bad), good)
+
+
 # ---- ties and bounds, as documented -----------------------------------------------------------------------------
 
 

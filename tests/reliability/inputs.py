@@ -78,7 +78,11 @@ def objects(a: Any) -> Any:
     return a.astype(object)
 
 
-MADE_OF = {"dot": ("matmul", "multiply"), "stack": ("concatenate",)}  # whose errors name these
+MADE_OF = {
+    "dot": ("matmul", "multiply"),
+    "stack": ("concatenate",),
+    "where": ("nonzero",),
+}  # whose errors name these
 
 VALUES: dict[str, Callable[[Any], Any]] = {
     "NaN": put(np.nan),
@@ -187,7 +191,7 @@ def gelu(x: Any, approximate: Any = False) -> Any:
         if approximate
         else erf(x / math.sqrt(2))
     )
-    return x * (1 + inner) / 2
+    return np.where(np.isneginf(x), 0, x * (1 + inner) / 2)
 
 
 def binary_cross_entropy(y: Any, t: Any, eps: float = 1e-12) -> Any:
@@ -205,7 +209,9 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * np.asarray(x)),
     "linear": lambda x, w, b=None: np.matmul(x, w) + (0 if b is None else b),
     "mask_fill": lambda x, mask, value: np.where(mask, value, x),
-    "binary_cross_entropy_with_logits": lambda x, t: (np.logaddexp(0, x) - t * x).mean(),
+    "binary_cross_entropy_with_logits": lambda x, t: (
+        np.where(x > 0, 1 - t, t) * np.abs(x) + np.log1p(np.exp(-np.abs(x)))
+    ).mean(),
     "accuracy": lambda x, t: np.asarray(x.argmax(-1) == t).mean(),
 }
 

@@ -1,0 +1,260 @@
+"""Products beyond the matrix product: einsum, tensordot, inner, outer, kron, cross, convolution.
+
+matmul, dot and linear live in linalg.py; these are compositions of them, or linear maps with
+their adjoints.
+"""
+
+from __future__ import annotations
+
+import operator
+import string
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import Function, differentiable, implements
+from minidl.autograd.protocols import as_array
+from minidl.functions.linalg import matmul
+
+# fmt: off
+__all__ = [
+    "convolve", "correlate", "einsum", "inner", "kron", "matvec", "outer",
+     "tensordot", "vdot", "vecdot", "vecmat",
+]
+# fmt: on
+
+# ---- einsum -------------------------------------------------------------------------------------
+
+
+def _labels(subscripts: str, arrays: Sequence[Any]) -> tuple[list[str], str]:
+    """Labels of each operand and of the output, one letter an axis: no ellipsis, no implicit output."""
+    inputs, arrow, output = subscripts.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    free = [c for c in string.ascii_letters if c not in subscripts]
+    spans = [a.ndim - len(t) + 3 if "..." in t else 0 for t, a in zip(terms, arrays, strict=True)]
+    wide = "".join(free[: max(spans)])
+    terms = [t.replace("...", wide[len(wide) - n :]) for t, n in zip(terms, spans, strict=True)]
+    if arrow:
+        return terms, output.replace("...", wide)
+    letters = inputs.replace(",", "").replace(".", "")
+    return terms, wide + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+
+
+def _einsum_rule(
+    g: Any, y: Any, wanted: list[bool], *arrays: Any, subscripts: str = "", optimize: Any = False
+) -> list[Any]:
+    """The derivative of an einsum is an einsum of the gradient and the other operands."""
+    terms, output = _labels(subscripts, arrays)
+    optimize = optimize is not False
+    gradients = []
+    for i, (term, want) in enumerate(zip(terms, wanted, strict=True)):
+        factors = [(output, g), *((t, a) for k, (t, a) in enumerate(zip(terms, arrays)) if k != i)]
+        gradients.append(_einsum_of(factors, term, arrays[i], optimize) if want else None)
+    return gradients
+
+
+def _einsum_of(factors: list[tuple[str, Any]], term: str, like: Any, optimize: bool) -> Any:
+    """The product of the factors over the axes of ``term``, of which some may be repeated or in no factor."""
+    free = iter(
+        [c for c in string.ascii_letters if all(c not in t for t in (term, *_terms(factors)))]
+    )
+    axes = ""
+    for c, n in zip(term, like.shape, strict=True):
+        if c in axes:  # a diagonal was taken: the gradient is zero beside it
+            copy = next(free)
+            factors.append((c + copy, np.eye(n, dtype=like.dtype)))
+            c = copy
+        axes += c
+    known = [c for c in axes if any(c in t for t in _terms(factors))]
+    subscripts = f"{','.join(_terms(factors))}->{''.join(known)}"
+    result = np.einsum(subscripts, *(a for _, a in factors), optimize=optimize)
+    lengths = iter(result.shape)
+    return result.reshape(tuple([next(lengths) if c in known else 1 for c in axes]))
+
+
+def _terms(factors: list[tuple[str, Any]]) -> list[str]:
+    return [term for term, _ in factors]
+
+
+# fmt: off
+_einsum: Function = differentiable(
+    lambda *arrays, subscripts="", optimize=False: np.einsum(subscripts, *arrays, optimize=optimize),
+    joint=_einsum_rule, name="einsum")
+# fmt: on
+
+
+def _subscripts_of_lists(operands: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The form ``einsum(a, [0, 1], b, [1, 2], [0, 2])`` as subscripts and arrays."""
+    arrays = operands[: len(operands) // 2 * 2 : 2]
+    lists = [*operands[1::2], *operands[len(arrays) * 2 :]]
+    labels = sorted({n for places in lists for n in places if n is not Ellipsis})
+    letter = dict(zip(labels, sorted(string.ascii_letters)))
+    terms = ["".join("..." if n is Ellipsis else letter[n] for n in places) for places in lists]
+    inputs = ",".join(terms[: len(arrays)])
+    return (f"{inputs}->{terms[-1]}" if len(terms) > len(arrays) else inputs), arrays
+
+
+@implements(np.einsum)
+def einsum(*operands: Any, optimize: Any = False, **settings: Any) -> Any:
+    """Sums of products of named axes: NumPy's ``einsum``, in all of its forms.
+
+    >>> einsum("ij,j->i", np.eye(2), np.array([1.0, 2.0]))
+    array([1., 2.])
+    """
+    subscripts, arrays = operands[0], operands[1:]
+    if not isinstance(subscripts, str):
+        subscripts, arrays = _subscripts_of_lists(operands)
+    arrays = tuple([as_array(a) for a in arrays])
+    return _einsum(*arrays, subscripts=subscripts, optimize=optimize, **settings)
+
+
+# ---- contractions, all of them einsums ----------------------------------------------------------
+
+
+def _places(axes: Any, ndim: int) -> list[int]:
+    return [operator.index(i) % ndim for i in (axes if np.iterable(axes) else (axes,))]
+
+
+@implements(np.tensordot)
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """The sum of products over axes of ``a`` and axes of ``b``: NumPy's ``tensordot``.
+
+    >>> tensordot(np.ones((2, 3)), np.ones((3, 2)), axes=([0, 1], [1, 0]))
+    array(6.)
+    """
+    a, b = as_array(a), as_array(b)
+    if isinstance(axes, (int, np.integer)):
+        axes = range(a.ndim - axes, a.ndim), range(axes)
+    summed, paired = _places(axes[0], a.ndim), _places(axes[1], b.ndim)
+    if [a.shape[i] for i in summed] != [b.shape[i] for i in paired]:
+        raise ValueError(f"tensordot: shapes {a.shape} and {b.shape} differ along axes {axes}")
+    left = list(range(a.ndim))
+    right = [summed[paired.index(i)] if i in paired else a.ndim + i for i in range(b.ndim)]
+    free = [i for i in left if i not in summed] + [i for i in right if i >= a.ndim]
+    return einsum(a, left, b, right, free, optimize=True)
+
+
+@implements(np.inner)
+def inner(a: Any, b: Any) -> Any:
+    """The sum of products over the last axes: NumPy's ``inner``.
+
+    >>> inner(np.array([1.0, 2.0]), np.eye(2))
+    array([1., 2.])
+    """
+    a, b = as_array(a), as_array(b)
+    return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else a * b
+
+
+@implements(np.outer)
+def outer(a: Any, b: Any) -> Any:
+    """All products of an element of ``a`` and one of ``b``, as a matrix: NumPy's ``outer``.
+
+    >>> outer([1.0, 2.0], [3.0, 4.0])
+    array([[3., 4.],
+           [6., 8.]])
+    """
+    return as_array(a).reshape(-1, 1) * as_array(b).reshape(-1)
+
+
+@implements(np.vdot)
+def vdot(a: Any, b: Any) -> Any:
+    """The sum of products of all elements: NumPy's ``vdot``.
+
+    >>> vdot(np.eye(2), np.ones((2, 2)))
+    np.float64(2.0)
+    """
+    return matmul(as_array(a).reshape(-1), as_array(b).reshape(-1))
+
+
+@implements(np.kron)
+def kron(a: Any, b: Any) -> Any:
+    """Each element of ``a`` times the whole of ``b``, as blocks: NumPy's ``kron``.
+
+    >>> kron(np.array([1.0, 10.0]), np.array([1.0, 2.0]))
+    array([ 1.,  2., 10., 20.])
+    """
+    a, b = as_array(a), as_array(b)
+    ndim = max(a.ndim, b.ndim)
+    rows = (1,) * (ndim - a.ndim) + a.shape
+    columns = (1,) * (ndim - b.ndim) + b.shape
+    product = a.reshape([k for n in rows for k in (n, 1)]) * b.reshape(
+        [k for n in columns for k in (1, n)]
+    )
+    return product.reshape([m * n for m, n in zip(rows, columns)])
+
+
+@implements(np.vecdot)
+@implements(np.linalg.vecdot)
+def vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
+    """The sum of products along one axis: NumPy's ``vecdot``.
+
+    >>> vecdot(np.eye(2), np.array([1.0, 2.0]))
+    array([1., 2.])
+    """
+    return (as_array(x1) * as_array(x2)).sum(axis)
+
+
+def _numpys(name: str) -> list[Any]:
+    """NumPy's function of that name, if its version has it (matvec and vecmat: from 2.2 on)."""
+    return [getattr(np, name)] if hasattr(np, name) else []
+
+
+# fmt: off
+matvec: Function = differentiable(
+    lambda x1, x2: (x1 @ np.expand_dims(x2, -1))[..., 0],
+    lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
+    lambda g, y, x1, x2: vecmat(g, x1), name="matvec", replaces=_numpys("matvec"))
+vecmat: Function = differentiable(
+    lambda x1, x2: (np.expand_dims(x1, -2) @ x2)[..., 0, :],
+    lambda g, y, x1, x2: matvec(x2, g),
+    lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2), name="vecmat", replaces=_numpys("vecmat"))
+# fmt: on
+
+
+# ---- convolution --------------------------------------------------------------------------------
+
+# Two linear maps, each in both arguments, that are one another's adjoints.
+# fmt: off
+_spread: Function = differentiable(lambda a, v: np.convolve(a, v, "full"),
+                                   lambda g, y, a, v: _slide(g, v),
+                                   lambda g, y, a, v: _slide(g, a), name="convolve")
+_slide: Function = differentiable(lambda a, v: np.correlate(a, v, "valid"),  # v not longer than a
+                                  lambda g, y, a, v: _spread(g, v),
+                                  lambda g, y, a, v: _slide(a, g), name="correlate")
+# fmt: on
+
+
+@implements(np.convolve)
+def convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    """The discrete convolution of two sequences: NumPy's ``convolve``.
+
+    >>> convolve([1.0, 2.0, 3.0], [0.0, 1.0])
+    array([0., 1., 2., 3.])
+    """
+    a, v = as_array(a).reshape(-1), as_array(v).reshape(-1)
+    if a.size < v.size:
+        a, v = v, a
+    if not v.size:
+        raise ValueError(f"convolve: want sequences that are not empty, got {a.shape}, {v.shape}")
+    if mode == "valid":
+        return _slide(a, v[::-1])
+    if mode == "same":
+        start = (v.size - 1) // 2
+        return _spread(a, v)[start : start + a.size]
+    if mode != "full":
+        raise ValueError(f"convolve: want mode 'full', 'same' or 'valid', got {mode!r}")
+    return _spread(a, v)
+
+
+@implements(np.correlate)
+def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    """The cross-correlation of two sequences: NumPy's ``correlate``.
+
+    >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0])
+    array([2., 3.])
+    """
+    a, v = as_array(a), as_array(v)
+    if a.size < v.size:
+        return convolve(v, a[::-1], mode)[::-1]
+    return convolve(a, v[::-1], mode)
