@@ -172,7 +172,7 @@ def test_what_layers_losses_hooks_and_schedules_keep(path: Path) -> None:
         def __init__(self) -> None:
             self.rng = np.random.default_rng(5)
 
-        def __call__(self, gradients: optim.Gradients) -> None:
+        def __call__(self, gradients: optim.StepGradients) -> None:
             gradients.flat += self.rng.standard_normal(gradients.flat.shape)
 
     def make() -> Trainer:
@@ -312,7 +312,7 @@ def test_bad_arguments(path: Path) -> None:
         trainer(callbacks.Checkpoint(path.parent / "none" / "run.npz")).fit(
             X, T, epochs=1, verbose=0
         )
-    with pytest.raises(ValueError, match="every: want .*got 'day'"):
+    with pytest.raises(ValueError, match=r"every: want .*got 'day'"):
         callbacks.Checkpoint(path, every="day")
     with pytest.raises(ValueError, match="'val_loss' was not measured; there is loss, lr"):
         trainer(callbacks.Checkpoint(path, best="val_loss")).fit(X, T, epochs=1, verbose=0)
