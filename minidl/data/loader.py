@@ -199,16 +199,18 @@ class DataLoader:
         True
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {type(state).__name__}")
+            got = type(state).__name__
+            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {got}")
         own = self.state_dict()
-        wrong = [name for name in own if name not in state]
-        wrong += [
-            name for name in (*_SETTINGS, "arrays") if state.get(name, own[name]) != own[name]
-        ]
+        wrong = []
+        for name, value in own.items():
+            got = state.get(name, "none")
+            fixed = name in _SETTINGS or name == "arrays"
+            if name not in state or (fixed and got != value):
+                wrong.append(f"{name}: got {got}, want {value}")
         if wrong:
-            pairs = [f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong]
             what = "the data or settings are others"
-            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(pairs)}")
+            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(wrong)}")
         given = state["given"]
         if given is not None:
             given = count("DataLoader.load_state_dict: given", given, least=0)
@@ -228,7 +230,8 @@ class DataLoader:
 
     def __repr__(self) -> str:
         settings = [f"{name}={getattr(self, name)}" for name in _SETTINGS[1:]]
-        return f"DataLoader({self.size} samples, {', '.join(settings)})"
+        text = ", ".join(settings)
+        return f"DataLoader({self.size} samples, {text})"
 
 
 def _form(samples: Array) -> list[Any]:

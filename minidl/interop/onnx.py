@@ -20,7 +20,8 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, Output
 from minidl.common import random
 from minidl.common.extras import install
-from minidl.interop.onnx_operators import RULES, SETTINGS
+from minidl.files import atomic
+from minidl.interop.onnx_operators import RULES, SETTINGS, Call
 from minidl.layers.layer import Layer
 
 __all__ = ["export"]
@@ -60,8 +61,8 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     PosixPath('model.onnx')
     """
     onnx = _import_onnx()
-    target = Path(path)
-    x = _check_arguments(model, target, example_input)
+    target = atomic.check_suffix(path, "onnx.export", ".onnx")
+    x = _check_arguments(model, example_input)
     recording = Recording(model, x)
     noise = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
     others = [Recording(model, probe) for probe in (noise, -noise, -x)]
@@ -74,12 +75,13 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     proto = _assemble(onnx, type(model).__name__, recording, longer)
     onnx.checker.check_model(proto, full_check=True)
     _compare(onnx, proto, [recording, others[0], *longer.values()])
-    unfinished = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
-    try:
-        unfinished.write_bytes(proto.SerializeToString())
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    content = proto.SerializeToString()
+    atomic.write(
+        target,
+        "onnx.export",
+        lambda file: file.write(content),
+        check=lambda path: path.read_bytes() == content,
+    )
     return target
 
 
@@ -94,12 +96,10 @@ def _import_onnx() -> Any:
     return onnx
 
 
-def _check_arguments(model: Any, target: Path, example_input: Any) -> Array:
+def _check_arguments(model: Any, example_input: Any) -> Array:
     """The example as an array of the model's dtype."""
     if not isinstance(model, Layer):
         raise TypeError(f"onnx.export: want a layer of minidl, got {type(model).__name__}")
-    if target.suffix != ".onnx":
-        raise ValueError(f"onnx.export: want a path that ends in .onnx, got {str(target)!r}")
     lazy = [name for name, p in model.named_parameters() if p.lazy]
     if lazy:
         raise ValueError(
@@ -211,13 +211,10 @@ class Recording:
         function = node.function
         args = [self._name(p, a) for p, a in zip(node.inputs or (), node.args, strict=True)]
         rule = RULES.get(function)  # by the Function object: a user's may have the same name
-        names = (
-            rule(self, node, args)
-            if rule is not None and node.settings.keys() <= SETTINGS
-            else None
-        )
-        if names is not None:
-            return names
+        if rule is not None and node.settings.keys() <= SETTINGS:
+            names = rule(Call(self, node, args))
+            if names is not None:
+                return names
         if function.equals is not None:
             return self._compose(node, args)
         raise ValueError(f"onnx.export: {_refusal(node)}")

@@ -16,8 +16,8 @@ from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
 from minidl.layers.layer import Layer
-from minidl.layers.linear import Weighted
 from minidl.layers.tree import walk
+from minidl.layers.weighted import Weighted
 
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
 
@@ -184,7 +184,7 @@ def _to_torch(layer: Layer) -> dict[str, Array]:
     """The tensors of one module from our parameters of one layer, as copies."""
     values = {
         name: host(value.data).copy()
-        for name, owner, value in walk(layer).found
+        for name, owner, value in walk(layer).entries
         if owner is layer and isinstance(value, Parameter)
     }
     if not isinstance(layer, Weighted):
