@@ -83,3 +83,8 @@ class ClipGrad:
         p = gradients.params[k]
         name = f"parameter {p.name or k}, {p.shape}"
         return FloatingPointError(f"ClipGrad: the gradient of {name}, is not finite")
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__
