@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import asarray, kind, zeros
+from minidl.common.arrays import kind_of, to_kind_of, zeros
 
 Array = npt.NDArray[Any]
 Member = tuple[
@@ -55,14 +55,14 @@ class Group:
         self.views, *self.state = (split(buffer, self.params) for buffer in buffers)
         for k, (p, state) in enumerate(members):
             for views, value in zip((self.views, *self.state), (p._raw, *state)):
-                views[k][...] = value if isinstance(value, float) else asarray(value, like)
+                views[k][...] = value if isinstance(value, float) else to_kind_of(value, like)
             p._raw = self.views[k]  # the same values, so graphs over them stay valid
 
         small = [p for p in self.params if p.size <= SMALL]
         self._gathered = zeros((sum(p.size for p in small),), wide, like)
         self._places = split(self._gathered, small)
         # Caches, and calls that cost, are the CPU's: other devices take all at once.
-        block = min(BLOCK, total) if kind(like) is np.ndarray else total
+        block = min(BLOCK, total) if kind_of(like) is np.ndarray else total
         self._wide = None if wide == like.dtype else zeros((block,), wide, like)
         sizes = [self._gathered.size, *(p.size for p in self.params[len(small) :])]
         self._blocks = make_blocks(sizes, max(block, 1), zeros((block,), wide, like), buffers)
@@ -78,7 +78,7 @@ class Group:
     def of(self, part: list[Member]) -> list[Group]:
         """This group if the members are all of its own, where they were; else groups of these."""
         pairs = zip(self.params, self.views)
-        if len(part) == len(self.params) and all(kind(p) is kind(view) for p, view in pairs):
+        if len(part) == len(self.params) and all(kind_of(p) is kind_of(view) for p, view in pairs):
             return [self]
         return grouped((p, self.t, state) for p, state in part)
 
@@ -89,7 +89,7 @@ class Group:
         """
         for p, view in zip(self.params, self.views):
             if p._raw is not view:
-                if (p.shape, p.dtype, kind(p)) != (view.shape, view.dtype, kind(view)):
+                if (p.shape, p.dtype, kind_of(p)) != (view.shape, view.dtype, kind_of(view)):
                     return False
                 view[...] = p._raw
                 p._raw = view
@@ -144,7 +144,7 @@ def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Grou
     """Groups of (parameter, its number of steps, its state), alike in dtype, kind and steps."""
     together: dict[Any, list[Member]] = {}
     for p, t, state in members:
-        together.setdefault((p.dtype, kind(p), t), []).append((p, state))
+        together.setdefault((p.dtype, kind_of(p), t), []).append((p, state))
     return [Group(alike, t) for (*_, t), alike in together.items()]
 
 
