@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 from minidl.functions.linalg import matmul
 
 # fmt: off

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from minidl.autograd import Function, Parameter, Variable
+from minidl.common.callers import warn_user
 from minidl.common.hints import LAYER_WORDS, HintsMixin
-from minidl.common.warn import warn_user
 
 if TYPE_CHECKING:
     from minidl.layers.layer import Layer
@@ -62,7 +62,7 @@ class Tree(HintsMixin):
         dict.
         """
         pairs = []
-        for name, _, value in self._walk().found:
+        for name, _, value in self._walk().entries:
             if isinstance(value, Parameter):
                 pairs.append((name, value))
         counts = Counter(name for name, _ in pairs)
@@ -84,7 +84,7 @@ class Tree(HintsMixin):
         except AttributeError:  # the first time
             known = None
         if new.other_names() != known:
-            for message in _missed(self, new):
+            for message in _complaints(self, new):
                 warn_user(message)
         self._latest = new
         return new
@@ -93,13 +93,13 @@ class Tree(HintsMixin):
 class Walk:
     """What one walk over a tree found."""
 
-    __slots__ = ("containers", "found", "layers", "others", "parameters")
+    __slots__ = ("containers", "entries", "layers", "others", "parameters")
 
     def __init__(self) -> None:
         self.parameters: list[Parameter] = []
         self.layers: list[Layer] = []
         # (dotted name, whose attribute it is, it) of both, in order
-        self.found: list[tuple[str, Layer, Parameter | Layer]] = []
+        self.entries: list[tuple[str, Layer, Parameter | Layer]] = []
         self.containers: list[tuple[Any, list[Any]]] = []  # those on the way, and what they held
         self.others: list[tuple[str, Any]] = []  # name and value of what was not looked into
 
@@ -156,23 +156,23 @@ def walk(root: Tree) -> Walk:
             result.others.append((name, value))
         elif kind == "parameter":
             result.parameters.append(value)
-            result.found.append((name, owner, value))
+            result.entries.append((name, owner, value))
         elif kind == "layer":
             result.layers.append(value)
-            result.found.append((name, owner, value))
+            result.entries.append((name, owner, value))
             held = vars(value)
             result.open(held, held.values())
-            todo += _named(name, value, held.items(), value.carried)
+            todo += _name_parts(name, value, held.items(), value.carried)
         elif kind == "mapping":
             result.open(value, value.values())
-            todo += _named(name, owner, value.items())
+            todo += _name_parts(name, owner, value.items())
         else:
             result.open(value, value)
-            todo += _named(name, owner, enumerate(value))
+            todo += _name_parts(name, owner, enumerate(value))
     return result
 
 
-def _named(
+def _name_parts(
     name: str, owner: Tree, parts: Iterable[tuple[Any, Any]], without: Container[Any] = ()
 ) -> list[tuple[str, Any, Any]]:
     """(dotted name, owner, part) of the parts that are to be looked at, the last one first."""
@@ -188,11 +188,11 @@ def _named(
 # ---- what the walk would miss ------------------------------------------------------------------
 
 
-def _missed(root: Tree, new: Walk) -> Iterator[str]:
+def _complaints(root: Tree, new: Walk) -> Iterator[str]:
     """A sentence for each attribute in which something trainable is not found."""
-    known = {id(value) for _, _, value in new.found}
+    known = {id(value) for _, _, value in new.entries}
     held = list(new.others)
-    for name, _, layer in new.found:
+    for name, _, layer in new.entries:
         if isinstance(layer, Tree):
             start = f"{name}." if name else ""
             for key, value in _outside_dict(layer):
@@ -211,18 +211,21 @@ def _missed(root: Tree, new: Walk) -> Iterator[str]:
             yield (
                 f"{where} ({type(value).__name__}) holds a {type(thing).__name__} that is not "
                 "trained, saved or cleared with the layer: parameters and layers are looked for in "
-                "a layer's attributes and in lists, tuples and dicts there"
+                "a layer's attributes and in lists, tuples and dicts there; call freeze() of one "
+                "that is not to be trained"
             )
 
 
 def _outside_dict(layer: Tree) -> Iterator[tuple[str, Any]]:
-    """The attributes of a layer that are in slots, or are its class's."""
+    """The attributes of a layer that are in slots or its class's, and what its forward uses."""
     for cls in type(layer).__mro__:
         if cls is Tree:
             return
         if cls.__module__.startswith("minidl."):
             continue
         for name, value in vars(cls).items():
+            if name == "forward":  # it may use what is no attribute
+                yield name, value
             if isinstance(value, (Variable, Tree, list, tuple, dict)) and name != "carried":
                 yield name, value
         yield from _in_slots(cls, layer)
@@ -268,7 +271,7 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, partial):
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, FunctionType):
-        return [*_cells(value), *(value.__defaults__ or ())]
+        return [*_cells(value), *_globals(value), *(value.__defaults__ or ())]
     parts = list(getattr(value, "__dict__", {}).values())
     for cls in type(value).__mro__:
         parts += [part for _, part in _in_slots(cls, value)]
@@ -282,3 +285,14 @@ def _cells(function: FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
         except ValueError:  # nothing has been assigned yet
             continue
+
+
+def _globals(function: FunctionType) -> Iterator[Any]:
+    """What a function of the user's takes from its module."""
+    if function.__module__.startswith("minidl."):
+        return
+    from dis import get_instructions  # here, as it is for models with functions of the user's only
+
+    for instruction in get_instructions(function):
+        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in function.__globals__:
+            yield function.__globals__[instruction.argval]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import asarray, kind, zeros
+from minidl.common.arrays import kind_of, to_kind_of, zeros
 
 Array = npt.NDArray[Any]
 
@@ -35,14 +35,14 @@ class Group:
         like, dtype, total = self.params[0], self.params[0].dtype, sum(p.size for p in self.params)
         wide = wide_dtype(dtype)
         block = (
-            BLOCK if kind(like) is np.ndarray else max(total, 1)
+            BLOCK if kind_of(like) is np.ndarray else max(total, 1)
         )  # caches, and calls that cost, are the CPU's
         buffers = [zeros((total,), dtype, like)]
         buffers += [zeros((total,), wide, like) for _ in members[0][1]]
         self.views, *self.state = (split(buffer, self.params) for buffer in buffers)
         for k, (p, state) in enumerate(members):
             for views, value in zip((self.views, *self.state), (p._raw, *state)):
-                views[k][...] = value if isinstance(value, float) else asarray(value, like)
+                views[k][...] = value if isinstance(value, float) else to_kind_of(value, like)
             p._raw = self.views[k]  # the same values, so graphs over them stay valid
 
         small = [p for p in self.params if p.size <= SMALL]
@@ -73,7 +73,7 @@ class Group:
     def of(self, part: list[tuple[Variable, list[Array]]]) -> list[Group]:
         """This group if the members are all of its own, where they were; else groups of these."""
         if len(part) == len(self.params) and all(
-            kind(p) is kind(view) for p, view in zip(self.params, self.views)
+            kind_of(p) is kind_of(view) for p, view in zip(self.params, self.views)
         ):
             return [self]
         return grouped((p, self.t, state) for p, state in part)
@@ -82,7 +82,7 @@ class Group:
         """Take in values that others gave to parameters; False if one has another shape, dtype or kind now."""
         for p, view in zip(self.params, self.views):
             if p._raw is not view:
-                if (p.shape, p.dtype, kind(p)) != (view.shape, view.dtype, kind(view)):
+                if (p.shape, p.dtype, kind_of(p)) != (view.shape, view.dtype, kind_of(view)):
                     return False
                 view[...] = p._raw
                 p._raw = view
@@ -121,7 +121,7 @@ def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Grou
     """Groups of (parameter, its number of steps, its state), one for each dtype, kind of array and number."""
     together: dict[Any, list[Any]] = {}
     for p, t, state in members:
-        together.setdefault((p.dtype, kind(p), t), []).append((p, state))
+        together.setdefault((p.dtype, kind_of(p), t), []).append((p, state))
     return [Group(found, t) for (*_, t), found in together.items()]
 
 

@@ -10,9 +10,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
-from minidl.common.arrays import zeros
+from minidl.common.arrays import as_array, zeros
 from minidl.common.checks import number
 from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_unexpected
 from minidl.optim.group import Group, grouped, split

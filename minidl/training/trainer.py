@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.modes import MODE
-from minidl.autograd.variable import Variable, raw
+from minidl.autograd.modes import current
+from minidl.autograd.variable import Variable
 from minidl.common import random
+from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
@@ -228,7 +229,7 @@ class Trainer:
             states.check(validation, "fit: validation")
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
-        if MODE.get().testing:
+        if current().testing:
             warnings.warn(
                 "fit: called inside test_mode(), so that layers such as Dropout act as in evaluation",
                 stacklevel=2,
@@ -540,7 +541,9 @@ class Trainer:
             ):
                 prediction = states.forward(x, f"{where}: ")
                 loss = self.loss(prediction, t)
-                means.add(loader.samples(i), inputs.figures(self.metrics, loss, raw(prediction), t))
+                means.add(
+                    loader.samples(i), inputs.figures(self.metrics, loss, array_of(prediction), t)
+                )
                 if run is not None and run.signalled is not None:
                     break
         self.ranks.total(means, run)
@@ -558,7 +561,7 @@ class Trainer:
         loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
         with self._threads(loader.batch_size), states.evaluation("predict", loader):
             try:
-                parts = [raw(states.forward(batch, "predict: ")) for (batch,) in loader]
+                parts = [array_of(states.forward(batch, "predict: ")) for (batch,) in loader]
                 if loader.arrays[0].ndim == 1 and sum(map(np.size, parts)) % loader.size:
                     raise ValueError(f"the model gave an output of shape {np.shape(parts[0])}")
             except (ValueError, TypeError) as error:

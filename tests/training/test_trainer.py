@@ -441,7 +441,7 @@ class Scaled(layers.Layer):
 @pytest.mark.parametrize("given", [lambda m: m, lambda m: m.parameters()])
 def test_parameters_that_are_not_found_are_told(given: Any) -> None:
     model = Scaled()
-    with pytest.warns(UserWarning, match=r"Scaled: .scale. is a Variable, which is not trained"):
+    with pytest.warns(UserWarning, match=r"Scaled: .scale. is a Variable, which is not trained"):  # noqa: PT031  # both warn
         learner = Trainer(model, optim.SGD(given(model)), F.mean_squared_error)
         learner.fit(X, T, epochs=1, verbose=0)
 
