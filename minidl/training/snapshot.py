@@ -39,7 +39,7 @@ from minidl.training.carriers import (
 
 if TYPE_CHECKING:
     from minidl.training.run import Run
-    from minidl.training.states import States
+    from minidl.training.runner import ModelRunner
     from minidl.training.trainer import Trainer
 
 State = Mapping[str, Any]
@@ -767,9 +767,11 @@ def states_of(trainer: Trainer) -> dict[str, Any]:
 
 
 @contextmanager
-def restoring(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) -> Iterator[None]:
+def restoring(
+    trainer: Trainer, runner: ModelRunner, loader: DataLoader, drawn: Any
+) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
-    lazy, run = initialize_lazy(trainer, states, loader), trainer.run
+    lazy, run = initialize_lazy(trainer, runner, loader), trainer.run
     trainer.run = None
     before: dict[str, Any] = states_of(trainer)
     before["generators"]["minidl"] = drawn
@@ -787,25 +789,25 @@ def restoring(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) 
 
 
 def initialize_lazy(
-    trainer: Trainer, states: States, loader: DataLoader
+    trainer: Trainer, runner: ModelRunner, loader: DataLoader
 ) -> list[tuple[Any, str | None]]:
     """Give parameters without data theirs, by a batch; return them with their names until then."""
     lazy = [(p, p.name) for p in parameters_of(trainer) if is_lazy(p)]
     if lazy:
-        with states.evaluation("fit", loader.in_order()):
-            states.forward(loader.arrays[0][: loader.batch_size], "fit: ")
+        with runner.evaluation("fit", loader.in_order()):
+            runner.forward(loader.arrays[0][: loader.batch_size])
     return lazy
 
 
-def broadcast_state(trainer: Trainer, states: States, run: Run) -> None:
+def broadcast_state(trainer: Trainer, runner: ModelRunner, run: Run) -> None:
     """Broadcast rank 0's state to all ranks; each then draws its own random numbers."""
     if not run.distributed:
         return
-    if states.stateful and not run.fresh:
+    if runner.stateful and not run.fresh:
         raise ValueError(
             "fit: resume: within an epoch, the states that a stateful model carried are one rank's only"
         )
-    initialize_lazy(trainer, states, run.loader)
+    initialize_lazy(trainer, runner, run.loader)
     shared = trainer.ranks.share(lambda: states_of(trainer))
     for name, part in parts_of(trainer, find_carriers(trainer)).items():
         part.load_state_dict(shared[name])
