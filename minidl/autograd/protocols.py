@@ -11,6 +11,7 @@ import numpy as np
 from minidl.common.arrays import unadorned
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
+FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 # What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
 _BINARY = {
@@ -89,7 +90,7 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
-    function = REGISTRY.get(ufunc)
+    function = REGISTRY.get(ufunc) or next(filter(None, (find(ufunc) for find in FINDERS)), None)
     if method == "__call__" and not settings and function is not None:
         return function(*inputs)
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"

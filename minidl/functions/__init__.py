@@ -18,6 +18,8 @@ from minidl.functions import (
     recurrent,
     reduction,
     shape,
+    special,  # noqa: F401  # registers itself; its names are SciPy's
+    ufuncs,
 )
 from minidl.functions.activation import *
 from minidl.functions.comparison import *
@@ -30,6 +32,7 @@ from minidl.functions.products import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
+from minidl.functions.ufuncs import *
 
 __all__ = [
     *activation.__all__,
@@ -43,6 +46,7 @@ __all__ = [
     *recurrent.__all__,
     *reduction.__all__,
     *shape.__all__,
+    *ufuncs.__all__,
 ]
 
 
