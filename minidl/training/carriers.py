@@ -32,7 +32,13 @@ from minidl.layers.layer import Layer
 SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 DICTS = (dict, OrderedDict, defaultdict, Counter)
 CONTAINERS = (list, tuple, deque, set, frozenset, *DICTS)
-GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+GENERATORS = (
+    np.random.Generator,
+    np.random.RandomState,
+    np.random.BitGenerator,
+    np.random.SeedSequence,
+    random.Random,
+)
 CARRIERS = (
     list,
     tuple,
@@ -62,9 +68,10 @@ WALKED = (
     "argparse",
     "collections",
 )  # of Python's own modules; instances of others' classes are not
-LOCKS_AND_LOGS = ("threading", "_thread", "logging")
+LOCKS_AND_LOGS = ("lock", "RLock", "Logger", "RootLogger")
 
 
+MUTABLE = (list, deque, set, np.ndarray, *DICTS)
 IN_CLASSES = (*SCALARS, *CARRIERS, *GENERATORS, set, types.FunctionType, functools.partial)
 METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
 
@@ -79,12 +86,16 @@ class Depth(IntEnum):
 
 @dataclass
 class Slot:
-    """A place that holds a value: an attribute, an entry, a cell. A fixed one cannot be given another value."""
+    """A place that holds a value: an attribute, an entry, a cell. A fixed one cannot be given another value.
+
+    One that is ``shared``, by a global name, is the run's own only if training changes it.
+    """
 
     value: Any
     owner: Any = None
     key: Any = None
     fixed: bool = True
+    shared: bool = False
 
     def set(self, value: Any) -> None:
         if isinstance(self.owner, dict | list):
@@ -145,6 +156,12 @@ class Walk:
         """Look at a value and all that is in it."""
         self._run([(path, Slot(value), depth)])
 
+    def visit_attributes(self, path: str, value: Any, known: Iterable[str]) -> None:
+        """Look at an instance's attributes and its class, but not at ``known`` attributes."""
+        parts = self._attribute_parts(path, value, vars(value), Depth.HOLD)
+        hidden = {f"{path}.{name}" for name in known}
+        self._run([part for part in parts if part[0] not in hidden])
+
     def finish(self) -> Carriers:
         """Look at the classes and functions met on the way; return what was found."""
         while self._later:
@@ -183,9 +200,7 @@ class Walk:
         """Whether a value is numbers, text and arrays, and containers of these: what a file can hold."""
         kind = type(value)
         if kind in DICTS:
-            return all(isinstance(key, str | int | float | None) for key in value) and all(
-                map(self._is_plain, value.values())
-            )
+            return all(map(is_key, value)) and all(map(self._is_plain, value.values()))
         if kind in CONTAINERS or hasattr(kind, "_fields"):
             return all(map(self._is_plain, value))
         if isinstance(value, Variable):
@@ -254,10 +269,16 @@ class Walk:
                 self._refuse(path, value)
             return []
         if attributes is None:
-            if depth > Depth.TRUSTED and kind.__module__ not in LOCKS_AND_LOGS:
+            if depth > Depth.TRUSTED and kind.__name__ not in LOCKS_AND_LOGS:
                 self.found.unknown.append(f"{path} is {article(kind.__name__)}")
             return []
-        for cls in filter(is_of_user, kind.__mro__):
+        return self._attribute_parts(path, value, attributes, depth)
+
+    def _attribute_parts(
+        self, path: str, value: Any, attributes: dict[str, Any], depth: Depth
+    ) -> Parts:
+        """The attributes of an instance; its classes are looked at later."""
+        for cls in filter(is_of_user, type(value).__mro__):
             if id(cls) not in self._seen:
                 self._seen.add(id(cls))
                 self._later += _class_parts(path, cls, depth)
@@ -267,6 +288,13 @@ class Walk:
             (f"{path}.{name}", Slot(part, owner, name, fixed=False), depth)
             for name, part in attributes.items()
         ]
+
+
+def is_key(value: Any) -> bool:
+    """Whether a file can hold a key of a dict: a number, text, or a tuple of them."""
+    return isinstance(value, str | int | float | None) or (
+        type(value) is tuple and all(map(is_key, value))
+    )
 
 
 def copied(value: Any) -> Any:
@@ -373,6 +401,8 @@ def _global_parts(path: str, function: types.FunctionType, depth: Depth) -> Part
             parts.append(("numpy.random", Slot(np.random.rand), depth))
         elif callable(value) and is_walked(value):
             parts.append((f"{path}.{name}", Slot(value), depth))
+        elif isinstance(value, MUTABLE):
+            parts.append((f"{path}.{name}", Slot(value, shared=True), depth))
         elif not callable(value):
             parts.append((f"{path}.{name}", Slot(value), min(depth, Depth.LOOK)))
     return parts

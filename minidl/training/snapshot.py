@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import random as random_numbers
 import warnings
 import zlib
 from collections import Counter, deque
@@ -20,6 +21,7 @@ import numpy as np
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common import random
 from minidl.common.arrays import asarray, foreign, host
+from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
 from minidl.training.carriers import (
     DICTS,
@@ -36,12 +38,12 @@ from minidl.training.carriers import (
 )
 
 if TYPE_CHECKING:
-    from minidl.data.loader import DataLoader
     from minidl.training.run import Run
     from minidl.training.states import States
     from minidl.training.trainer import Trainer
 
 State = Mapping[str, Any]
+SHARED = 2**20  # bytes of an array with a global name that it is watched up to
 DATA = 2**26  # so many bytes of each array are looked at to tell data from other data
 
 
@@ -90,6 +92,8 @@ def find_carriers(trainer: Trainer) -> Carriers:
     walk.visit("loss", trainer.loss)
     for name, metric in trainer.metrics.items():
         walk.visit(f"metrics.{name}", metric)
+    if trainer.run is not None and type(trainer.run.loader) is not DataLoader:
+        walk.visit_attributes("data", trainer.run.loader, vars(DataLoader([0], shuffle=False)))
     if callable(trainer.optimizer.lr):
         walk.visit("schedule", trainer.optimizer.lr)
     for i, hook in enumerate(hooks_of(trainer)):
@@ -98,6 +102,7 @@ def find_carriers(trainer: Trainer) -> Carriers:
         depth = Depth.TRUSTED if has_own_state(callback) else Depth.LOOK
         walk.visit(f"callbacks.{i}", callback, depth)
     found = walk.finish()
+    found.facts["hooks"] = ", ".join(type(hook).__name__ for hook in hooks_of(trainer))
     found.generators = {"minidl": generator, **found.generators}
     return found
 
@@ -219,9 +224,12 @@ class ObjectsPart:
 
     def __init__(self, trainer: Trainer, found: Carriers, given: State | None = None) -> None:
         self.found, self.given, self.model = found, given or {}, trainer.model
+        before = {} if trainer._settings is None else trainer._settings.shared
+        self.unchanged = {p for p, text in shared_values(found).items() if before.get(p) == text}
 
     def state_dict(self) -> dict[str, Any]:
-        return values_of(self.found.objects)
+        objects = self.found.objects
+        return values_of({path: s for path, s in objects.items() if path not in self.unchanged})
 
     def load_state_dict(self, state: State) -> None:
         check_values(self.found.objects, state, self.found)
@@ -389,7 +397,7 @@ def find_slot(path: str, slots: Slots, found: Carriers) -> Slot:
         return slots[path]
     parent, _, name = path.rpartition(".")
     owner = found.namespaces.get(parent)
-    if isinstance(owner, dict):
+    if isinstance(owner, dict) and all(isinstance(key, str) for key in owner):
         return Slot(None, owner, name, fixed=False)
     old = inspect.getattr_static(owner, name, None)
     attribute = owner is not None and name.isidentifier() and not name.startswith("__")
@@ -458,15 +466,18 @@ def generator_state(generator: Any) -> dict[str, Any]:
     """The state of a random generator of NumPy's or Python's, and how many others were made from it."""
     if isinstance(generator, np.random.RandomState):
         return dict(generator.get_state(legacy=False))
-    if not isinstance(generator, np.random.Generator | np.random.BitGenerator):
+    if isinstance(generator, random_numbers.Random):
         return {"bit_generator": type(generator).__name__, "state": generator.getstate()}
+    if isinstance(generator, np.random.SeedSequence):
+        return {"bit_generator": "SeedSequence", **spawned_from(generator)}
     bits: Any = getattr(generator, "bit_generator", generator)
-    spawned = getattr(bits.seed_seq, "n_children_spawned", 0)
-    return dict(bits.state) | ({"spawned": spawned, "seed": seed_of(bits)} if spawned else {})
+    return dict(bits.state) | spawned_from(bits.seed_seq)
 
 
-def seed_of(bits: Any) -> str:
-    return f"{bits.seed_seq.entropy} {bits.seed_seq.spawn_key}"
+def spawned_from(seeds: Any) -> dict[str, Any]:
+    """How many generators were made from a seed sequence, and which it is; nothing if none was."""
+    count = getattr(seeds, "n_children_spawned", 0)
+    return {"spawned": count, "seed": f"{seeds.entropy} {seeds.spawn_key}"} if count else {}
 
 
 def load_generator_state(generator: Any, state: State) -> None:
@@ -475,16 +486,25 @@ def load_generator_state(generator: Any, state: State) -> None:
         check_position(state)
         generator.set_state(dict(state))
         return
-    if not isinstance(generator, np.random.Generator | np.random.BitGenerator):
+    if isinstance(generator, random_numbers.Random):
         generator.setstate(state["state"])
+        return
+    if isinstance(generator, np.random.SeedSequence):
+        spawn_again(generator, state)
         return
     bits: Any = getattr(generator, "bit_generator", generator)
     check_position(state)
     bits.state = {name: value for name, value in state.items() if name not in ("spawned", "seed")}
-    missing = state.get("spawned", 0) - getattr(bits.seed_seq, "n_children_spawned", 0)
+    spawn_again(bits.seed_seq, state)
+
+
+def spawn_again(seeds: Any, state: State) -> None:
+    """Let a seed sequence go on after as many generators as were made from it."""
+    missing = state.get("spawned", 0) - getattr(seeds, "n_children_spawned", 0)
     if missing > 0:
-        expect("the seed of a generator that others were made from", seed_of(bits), state["seed"])
-        bits.seed_seq.spawn(missing)
+        seed = f"{seeds.entropy} {seeds.spawn_key}"
+        expect("the seed of a generator that others were made from", seed, state["seed"])
+        seeds.spawn(missing)
 
 
 def check_position(state: State) -> None:
@@ -515,12 +535,25 @@ def facts_of(trainer: Trainer, found: Carriers) -> dict[str, str]:
     return optimizer | facts
 
 
+def shared_values(found: Carriers) -> dict[str, int]:
+    """A checksum of each value that a global name leads to, but of large arrays."""
+    shared = {path: slot.value for path, slot in found.objects.items() if slot.shared}
+    return {path: sum_of(v) for path, v in shared.items() if getattr(v, "nbytes", 0) <= SHARED}
+
+
+def sum_of(value: Any) -> int:
+    data = value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode()
+    return zlib.crc32(data)
+
+
 class Settings:
     """What a trainer was made with, as a fit begins: ``first``, when the training began that it goes on with."""
 
     def __init__(self, trainer: Trainer, before: Settings | None) -> None:
         found = find_carriers(trainer)
         self.now = self.first = self.last = facts_of(trainer, found)
+        self.shared = shared_values(found)
+        self.places = found.namespaces.keys() | found.generators.keys() | found.parts.keys()
         if before is not None:  # what the user has not changed meanwhile is what it was
             first, last = before.first, before.last
             self.first = {
@@ -572,6 +605,9 @@ def refuse_unheld(trainer: Trainer, found: Carriers) -> None:
             before = settings.now.get(path, text)
             if before != text and path not in held and path != "optimizer.lr":
                 refused.append(f"{path} was {before.split('#')[0]} when the fit began")
+        owners = {path.rpartition(".")[0] for path in held} & found.namespaces.keys()
+        owners |= found.generators.keys() | found.parts.keys()
+        refused += [f"{path} is new since the fit began" for path in owners - settings.places]
     if refused:
         raise TypeError(
             f"Trainer.save: the next batches may depend on what a checkpoint cannot hold: {'; '.join(refused)}. Keep "

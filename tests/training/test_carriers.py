@@ -13,13 +13,13 @@ from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import minidl
-from minidl import Trainer, Variable, callbacks, layers, optim
+from minidl import DataLoader, Trainer, Variable, callbacks, layers, optim
 from minidl import functions as F
 
 X = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
@@ -85,6 +85,11 @@ def first_call(layer: Any) -> float:
 def new_attribute(layer: Any) -> float:
     layer.late = getattr(layer, "late", 0) + 1
     return layer.late
+
+
+def pairs(counts: Any) -> float:
+    counts[1, "a"] = counts.get((1, "a"), 0) + 1
+    return counts[1, "a"]
 
 
 def variable(layer: Any) -> float:
@@ -307,7 +312,87 @@ class Noise:
         gradients.flat += self.scale * self.rng.gauss(0, 1)
 
 
+class Augmented(DataLoader):
+    """Adds noise to the samples, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__(X, T, batch_size=4, seed=3)
+        self.rng, self.n = np.random.default_rng(5), 0
+
+    def __iter__(self) -> Any:
+        for x, t in super().__iter__():
+            self.n += 1
+            yield x + self.rng.standard_normal(x.shape).astype(np.float32) / self.n, t
+
+
+STATS = {"n": 0}
+CONFIG = {"scale": 2.0}
+
+
+def global_dict() -> Any:
+    STATS["n"] = 0
+
+    def loss(y: Any, t: Any) -> Any:
+        STATS["n"] += 1
+        return F.mean_squared_error(y, t) * STATS["n"] * CONFIG["scale"]
+
+    return loss
+
+
+class Cached(layers.Layer):
+    """Keeps something in a dict of its class."""
+
+    cache: ClassVar[dict[tuple[int, int], int]] = {}
+
+    def __init__(self) -> None:
+        self.inner = layers.Linear(3, 1)
+
+    def forward(self, x: Any) -> Any:
+        n = self.cache[len(x), 1] = self.cache.get((len(x), 1), 0) + 1
+        return self.inner(x) * (1 + 0.1 * n)
+
+
+def in_class_dict() -> Trainer:
+    Cached.cache.clear()
+    return trainer(Cached())
+
+
+def two_optimizers() -> Any:
+    w = minidl.Parameter(np.ones((1, 1), np.float32))
+    other = optim.Adam([w], lr=0.1)
+
+    def loss(y: Any, t: Any) -> Any:
+        if y.requires_grad:
+            other.cleargrads()
+            F.mean_squared_error(y.data @ w, t).backward()
+            other.update()
+        return F.mean_squared_error(y @ w.data, t)
+
+    return loss
+
+
+class Chain:
+    """A function in a Sequential, with a generator and a number."""
+
+    def __init__(self) -> None:
+        self.rng, self.n = np.random.default_rng(3), 0
+
+    def __call__(self, x: Any) -> Any:
+        self.n += 1
+        return x * (1 + float(self.rng.random()) / self.n)
+
+
 MAKERS = {
+    "a global dict": with_loss(global_dict),
+    "a dict of a class": in_class_dict,
+    "two optimizers": with_loss(two_optimizers),
+    "a function in a chain": lambda: trainer(layers.Sequential(layers.Linear(3, 1), Chain())),
+    "a seed sequence": attribute(
+        lambda: np.random.SeedSequence(1),
+        lambda s: np.random.default_rng(s.kept.spawn(1)[0]).random(),
+    ),
+    "a dict by pairs": attribute(dict, lambda s: pairs(s.kept)),
+    "a sampler of samples": lambda: trainer(layers.Linear(3, 1)),
     "a number": attribute(int, number),
     "NumPy's number": attribute(lambda: np.float32(0), number),
     "a dict": attribute(dict, entry),
@@ -389,17 +474,22 @@ def test_resumed_exactly(name: str, tmp_path: Path) -> None:
         minidl.seed(seed)
         return MAKERS[name]()
 
+    def fit(of: Trainer, **more: Any) -> None:
+        data = (Augmented(),) if name == "a sampler of samples" else (X, T)
+        settings = {} if len(data) == 1 else {"batch_size": 4}
+        of.fit(*data, epochs=3, verbose=0, **settings | more)
+
     path = tmp_path / "run.npz"
     whole = make(1)
-    whole.fit(X, T, epochs=3, batch_size=4, verbose=0)
+    fit(whole)
     again = make(1)
-    again.fit(X, T, epochs=3, batch_size=4, verbose=0)
+    fit(again)
     assert end(again) == end(whole)
     first = make(1)
     first.callbacks.append(Stop(path))
-    first.fit(X, T, epochs=3, batch_size=4, verbose=0)
-    resumed = make(1 if name == "one that spawns others" else 2)
-    resumed.fit(X, T, epochs=3, batch_size=4, verbose=0, resume=path)
+    fit(first)
+    resumed = make(2)
+    fit(resumed, resume=path)
     assert end(resumed) == end(whole)
 
 
@@ -420,6 +510,29 @@ def swap(layer: Any) -> float:
 def late_object(layer: Any) -> float:
     layer.kept = layer.kept or Object()
     return 0.0
+
+
+def late_attribute(layer: Any) -> float:
+    layer.late = vars(layer).get("late") or Object()
+    return 0.0
+
+
+def late_generator(layer: Any) -> float:
+    layer.kept = layer.kept or np.random.default_rng(1)
+    return layer.kept.random()
+
+
+class Change(callbacks.Callback):
+    def __init__(self, change: Any) -> None:
+        self.change = change
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.change(self.trainer)
+
+
+def changing(change: Any) -> Trainer:
+    model = layers.Linear(3, 1)
+    return Trainer(model, optim.AdamW(model), F.mean_squared_error, callbacks=[Change(change)])
 
 
 def lists(*parts: Any) -> Any:
@@ -451,6 +564,21 @@ REFUSED = {
     ),
     "an enum that changed": (attribute(lambda: Phase.WARM, next_phase), "was Phase.WARM when"),
     "a function that changed": (attribute(lambda: F.relu, swap), "was relu when"),
+    "an object made later": (attribute(lambda: None, late_object), r"model\.kept"),
+    "an attribute with an object made later": (
+        attribute(lambda: None, late_attribute),
+        r"model\.late is new",
+    ),
+    "a generator made later": (attribute(lambda: None, late_generator), r"model\.kept is new"),
+    "weight decay that changes": (
+        lambda: changing(lambda of: setattr(of.optimizer, "weight_decay", 0.5)),
+        r"optimizer\.weight_decay was 0\.01 when",
+    ),
+    "a hook that is added": (
+        lambda: changing(lambda of: of.optimizer.hooks.append(Noise())),
+        "hooks was ",
+    ),
+    "another loss": (lambda: changing(lambda of: setattr(of, "loss", F.huber)), "loss was mean_"),
     "in a callback": (
         lambda: with_callback(itertools.count()),
         r"callbacks\.0\.kept is a count",

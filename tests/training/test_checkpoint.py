@@ -548,7 +548,7 @@ STATE = ("model", "layers", 0, "state")
 HOSTILE = [
     *[
         put(*STATE, name, value)
-        for name in ("layers", "__dict__", "__class__", "forward", "parameters", "_searched", "a b")
+        for name in ("layers", "__dict__", "__class__", "forward", "parameters", "sublayers", "a b")
         for value in (0, np.zeros(2), [], "x")
     ],
     put(*STATE, "layers.0", 3),
