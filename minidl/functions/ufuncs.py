@@ -15,7 +15,7 @@ from minidl.functions.elementwise import floating, kept, power
 
 # fmt: off
 __all__ = [
-    "arccos", "arccosh", "arcsin", "arcsinh", "arctan2", "arctanh", "cbrt", "copysign", "deg2rad",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan2", "arctanh", "cbrt", "conjugate", "copysign", "deg2rad",
     "degrees", "exp2", "fabs", "float_power", "fmax", "fmin", "frexp", "heaviside", "ldexp", "log10",
     "log2", "logaddexp", "logaddexp2", "modf", "nan_to_num", "nextafter", "rad2deg", "radians",
     "reciprocal", "sinc",
@@ -52,6 +52,7 @@ deg2rad    = differentiable(np.deg2rad,    lambda g, y, x: g * _DEGREE)
 radians    = differentiable(np.radians,    lambda g, y, x: g * _DEGREE)
 rad2deg    = differentiable(np.rad2deg,    lambda g, y, x: g / _DEGREE)
 degrees    = differentiable(np.degrees,    lambda g, y, x: g / _DEGREE)
+conjugate  = differentiable(np.conjugate,  lambda g, y, x: g)
 fabs       = differentiable(np.fabs,       lambda g, y, x: g * np.sign(x))
 arctan2    = differentiable(np.arctan2,    lambda g, y, a, b: g * (b / _radius(a, b)) / _radius(a, b),
                                            lambda g, y, a, b: g * (-a / _radius(a, b)) / _radius(a, b))

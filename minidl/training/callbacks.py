@@ -65,6 +65,13 @@ class Callback:
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         """After a batch, and the update if one was due."""
 
+    def on_interrupt(self) -> None:
+        """When a signal or a limit ends a fit: what is to be saved can be, by ``self.trainer.save(path)``."""
+
+    def resume_files(self) -> list[Path]:
+        """The files that ``fit(.., resume="auto")`` may go on from, the newest first."""
+        return []
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: numbers, text, arrays, and lists, tuples and dicts of these; nothing by default."""
         return {}
@@ -83,7 +90,7 @@ class Best:
         mode = "min" if mode is None and name in ("loss", "val_loss") else mode
         if mode not in ("min", "max"):
             raise ValueError(
-                f"{where}: got mode={mode!r} for {name!r}, wanted 'min' or 'max', whichever is better"
+                f"{where}: mode: want 'min' or 'max', whichever is better for {name!r}, got {mode!r}"
             )
         self.where, self.name, self.sign, self.least = (
             where,
@@ -213,7 +220,7 @@ class Checkpoint(Callback):
         self.keep = count("Checkpoint: keep", keep)
         if every != "epoch" and isinstance(every, str):
             raise ValueError(
-                f"Checkpoint: got every={every!r}, wanted 'epoch' or a number of updates"
+                f"Checkpoint: every: want 'epoch' or a number of updates, got {every!r}"
             )
         self.every = None if isinstance(every, str) else count("Checkpoint: every", every)
         self.best_path = self.path.with_suffix(".best.npz")
@@ -223,6 +230,12 @@ class Checkpoint(Callback):
     def versions(self) -> list[Path]:
         """The files, newest first, whether or not they are there yet."""
         return [self.path, *(self.path.with_suffix(f".{i}.npz") for i in range(1, self.keep))]
+
+    def resume_files(self) -> list[Path]:
+        return self.versions()
+
+    def on_interrupt(self) -> None:
+        self.request()
 
     def request(self) -> None:
         """Have a checkpoint written as soon as the state is whole."""

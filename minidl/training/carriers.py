@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import foreign
+from minidl.common.arrays import is_foreign
 from minidl.layers.layer import Layer
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
@@ -207,7 +207,7 @@ class Walk:
             return id(value) not in self._seen
         if isinstance(value, np.ndarray):
             return kind in (np.ndarray, np.memmap) and value.dtype.kind not in "OV"
-        return (isinstance(value, SCALARS) and not isinstance(value, Enum)) or foreign(value)
+        return (isinstance(value, SCALARS) and not isinstance(value, Enum)) or is_foreign(value)
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""
@@ -301,7 +301,7 @@ def copied(value: Any) -> Any:
     """A copy of a plain value, its Variables cut off from their graphs; None for one without data."""
     if isinstance(value, Variable):
         return None if value._raw is None else Variable(value._raw.copy(), requires_grad=False)
-    if isinstance(value, np.ndarray) or foreign(value):
+    if isinstance(value, np.ndarray) or is_foreign(value):
         return value.copy()
     if isinstance(value, DICTS):
         twin = copy(value)

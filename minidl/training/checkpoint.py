@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.variable import Variable, raw
-from minidl.common.arrays import foreign, host
+from minidl.autograd.variable import Variable
+from minidl.common.arrays import array_of, host, is_foreign
 from minidl.files.atomic import check_suffix
 from minidl.files.npz import load_npz, save_npz
 
@@ -106,7 +106,7 @@ def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
         return {"scalar": store(value, name, arrays)}
     if isinstance(value, Variable):
         return {"variable": store(value, name, arrays)}
-    if isinstance(value, np.ndarray) or foreign(value):
+    if isinstance(value, np.ndarray) or is_foreign(value):
         return {"array": store(value, name, arrays)}
     if isinstance(value, complex):
         return {"complex": [value.real, value.imag]}
@@ -140,7 +140,7 @@ def store(value: Any, name: str, arrays: dict[str, Array]) -> str:
     """Put an array among the arrays, under its name or one that is free; return that."""
     while name in arrays:
         name += "'"
-    arrays[name] = np.asarray(host(raw(value)))
+    arrays[name] = np.asarray(host(array_of(value)))
     if arrays[name].dtype.kind in "OV":
         raise TypeError(f"Trainer.save: {name} is an array of objects, wanted numbers")
     return name

@@ -20,7 +20,7 @@ import numpy as np
 
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common import random
-from minidl.common.arrays import asarray, foreign, host
+from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
 from minidl.training.carriers import (
@@ -39,7 +39,7 @@ from minidl.training.carriers import (
 
 if TYPE_CHECKING:
     from minidl.training.run import Run
-    from minidl.training.states import States
+    from minidl.training.runner import ModelRunner
     from minidl.training.trainer import Trainer
 
 State = Mapping[str, Any]
@@ -362,7 +362,7 @@ def load_weight(p: Variable, value: Any) -> None:
     if value is None:
         p._raw = None
     else:
-        p.data = asarray(value.copy(), p)
+        p.data = to_kind_of(value.copy(), p)
 
 
 def shape_of(value: Any) -> Any:
@@ -388,7 +388,7 @@ def load_values(slots: Slots, values: State, found: Carriers, given: State, mode
     """Put values into their slots, but settings that are given and that training had not changed."""
     for path, value in values.items():
         if path not in given or given[path] != describe_plain(value):
-            put(find_slot(path, slots, found), to_kind_of(value, model))
+            put(find_slot(path, slots, found), like_parameters(value, model))
 
 
 def find_slot(path: str, slots: Slots, found: Carriers) -> Slot:
@@ -431,8 +431,8 @@ def put(slot: Slot, value: Any) -> None:
 
 def in_place(old: Any, value: Any) -> Any:
     """The old list, dict, set or array with the new content, if it can have that; else the value."""
-    if foreign(old) and isinstance(value, np.ndarray):
-        value = asarray(value, old)
+    if is_foreign(old) and isinstance(value, np.ndarray):
+        value = to_kind_of(value, old)
     if isinstance(old, np.ndarray) and isinstance(value, np.ndarray):
         if shape_of(old) != shape_of(value) or not old.flags.writeable:
             return value
@@ -451,15 +451,15 @@ def in_place(old: Any, value: Any) -> Any:
     return old
 
 
-def to_kind_of(value: Any, model: Any) -> Any:
+def like_parameters(value: Any, model: Any) -> Any:
     """A Variable, or those in a tuple, as arrays of the kind of the model's parameters; others as they are."""
     if type(value) is tuple:
-        return tuple([to_kind_of(part, model) for part in value])
+        return tuple([like_parameters(part, model) for part in value])
     parameters = [p for p in model.parameters() if not p.lazy] if isinstance(model, Layer) else []
-    like = next(filter(foreign, parameters), None)
+    like = next(filter(is_foreign, parameters), None)
     if not isinstance(value, Variable) or like is None:
         return value
-    return Variable(asarray(value, like), requires_grad=False)
+    return Variable(to_kind_of(value, like), requires_grad=False)
 
 
 def generator_state(generator: Any) -> dict[str, Any]:
@@ -767,9 +767,11 @@ def states_of(trainer: Trainer) -> dict[str, Any]:
 
 
 @contextmanager
-def restoring(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) -> Iterator[None]:
+def restoring(
+    trainer: Trainer, runner: ModelRunner, loader: DataLoader, drawn: Any
+) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
-    lazy, run = initialize_lazy(trainer, states, loader), trainer.run
+    lazy, run = initialize_lazy(trainer, runner, loader), trainer.run
     trainer.run = None
     before: dict[str, Any] = states_of(trainer)
     before["generators"]["minidl"] = drawn
@@ -787,25 +789,25 @@ def restoring(trainer: Trainer, states: States, loader: DataLoader, drawn: Any) 
 
 
 def initialize_lazy(
-    trainer: Trainer, states: States, loader: DataLoader
+    trainer: Trainer, runner: ModelRunner, loader: DataLoader
 ) -> list[tuple[Any, str | None]]:
     """Give parameters without data theirs, by a batch; return them with their names until then."""
     lazy = [(p, p.name) for p in parameters_of(trainer) if is_lazy(p)]
     if lazy:
-        with states.evaluation("fit", loader.in_order()):
-            states.forward(loader.arrays[0][: loader.batch_size], "fit: ")
+        with runner.evaluation("fit", loader.in_order()):
+            runner.forward(loader.arrays[0][: loader.batch_size])
     return lazy
 
 
-def broadcast_state(trainer: Trainer, states: States, run: Run) -> None:
+def broadcast_state(trainer: Trainer, runner: ModelRunner, run: Run) -> None:
     """Broadcast rank 0's state to all ranks; each then draws its own random numbers."""
     if not run.distributed:
         return
-    if states.stateful and not run.fresh:
+    if runner.stateful and not run.fresh:
         raise ValueError(
             "fit: resume: within an epoch, the states that a stateful model carried are one rank's only"
         )
-    initialize_lazy(trainer, states, run.loader)
+    initialize_lazy(trainer, runner, run.loader)
     shared = trainer.ranks.share(lambda: states_of(trainer))
     for name, part in parts_of(trainer, find_carriers(trainer)).items():
         part.load_state_dict(shared[name])
