@@ -16,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minidl.checkpoints import snapshot
 from minidl.common.checks import count, number
 from minidl.files import atomic
-from minidl.training import snapshot
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer

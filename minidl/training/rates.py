@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.checkpoints import snapshot
 from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.extras import install
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
-from minidl.training import inputs, snapshot
+from minidl.training import inputs
 from minidl.training.states import States
 from minidl.training.threads import largest_product
 

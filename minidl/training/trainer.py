@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from minidl.autograd.modes import MODE
 from minidl.autograd.variable import Variable, raw
+from minidl.checkpoints import file as checkpoint
+from minidl.checkpoints import snapshot
 from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
@@ -28,7 +30,7 @@ from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
 from minidl.files.atomic import check_suffix
 from minidl.optim.optimizer import Optimizer
-from minidl.training import checkpoint, faults, inputs, snapshot
+from minidl.training import faults, inputs
 from minidl.training.callbacks import Callback, Checkpoint
 from minidl.training.history import History, check_row
 from minidl.training.progress import progress
