@@ -1,7 +1,8 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and made to be read.
 
-Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six folders that
-most users need: autograd, functions, layers, optim, data, training. What stands around them is optional.
+Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six
+folders that most users need: autograd, functions, layers, optim, data, training. What stands around
+them is optional.
 """
 
 from importlib import import_module
@@ -21,6 +22,7 @@ from minidl.autograd import (
     jacobian,
     jvp,
     no_grad,
+    recompute,
     test_mode,
     value_and_grad,
     vjp,
@@ -68,6 +70,7 @@ __all__ = [
     "no_grad",
     "onnx",
     "optim",
+    "recompute",
     "save",
     "seed",
     "set_num_threads",
@@ -77,7 +80,8 @@ __all__ = [
     "vjp",
 ]
 
-# What few programs need is imported when it is asked for: these modules, and the functions of others.
+# What few programs need is imported when it is asked for: these modules, and the functions of
+# others.
 _MODULES = ("distributed", "graph", "initializers", "onnx", "sklearn")
 _HOMES = {
     "compile": "minidl.compiler",
@@ -88,7 +92,7 @@ _HOMES = {
 
 
 def __dir__() -> list[str]:
-    """What completion shows: the public names; `import *` leaves out scikit-learn, which takes a second."""
+    """What completion shows: the public names. `import *` does without scikit-learn's second."""
     return [*__all__, "sklearn", "__version__"]
 
 

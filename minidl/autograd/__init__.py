@@ -7,6 +7,7 @@ import minidl.common.memory  # noqa: F401  # lets freed memory be kept, for the 
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.autograd.gradcheck import gradcheck
 from minidl.autograd.modes import detect_anomaly, no_grad, test_mode
+from minidl.autograd.recompute import recompute
 from minidl.autograd.transforms import (
     grad,
     gradients,
@@ -34,6 +35,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "no_grad",
+    "recompute",
     "test_mode",
     "value_and_grad",
     "vjp",

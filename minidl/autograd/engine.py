@@ -81,11 +81,13 @@ def walk(
         if node.inputs and (alive is None or node in alive):
             if type(g) is not list and (keep or (targets is not None and node in targets)):
                 found[node] = _private(g, box)
+            if node.number < since:
+                continue  # a target: the walk ends there
             if type(node) is Output:
                 _collect(pending, queue, node, g)
             else:
                 try:
-                    _step(node, g, pending, queue, ours, alive, box, since)
+                    _step(node, g, pending, queue, ours, alive, box)
                 except Exception as error:
                     at = node.trace or "a line that detect_anomaly() names"
                     error.add_note(f"in the derivative of {node.name}, applied at {at}")
@@ -106,7 +108,6 @@ def _step(
     ours: set[Node],
     alive: AbstractSet[Node] | None,
     box: Any,
-    since: int,
 ) -> None:
     """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
     args: Sequence[Any] = node.args
@@ -122,11 +123,8 @@ def _step(
     for i, parent in enumerate(node.inputs or ()):
         if parent is None:
             continue
-        if type(parent) is Leaf:
-            if parent.stale:
-                raise RuntimeError(_stale(parent))
-        elif parent.number < since:
-            continue
+        if type(parent) is Leaf and parent.stale:
+            raise RuntimeError(_stale(parent))
         if alive is not None and parent not in alive:
             continue
         if joined is not None:

@@ -19,6 +19,9 @@ class Mode(NamedTuple):
     testing: bool = False
     anomaly: bool = False
     transforming: bool = False
+    replaying: bool = (
+        False  # the function was called before: states and counters are as they should be
+    )
     watcher: Any = None  # is given every application of a function instead of the recorder, and gives its result
     outer: Any = None  # a Mode or None
 

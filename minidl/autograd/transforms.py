@@ -29,6 +29,7 @@ from minidl.common.pytree import (
     Structure,
     describe,
     flatten,
+    is_numbers,
     leaves_like,
     map_leaves,
     paths,
@@ -42,13 +43,6 @@ def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
     """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
     watcher = MODE.get().watcher
     return watcher.box if watcher is not None else box if graph else None
-
-
-def _is_numbers(value: Any) -> bool:
-    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in NumPy."""
-    if type(value) is not list or not value:
-        return False
-    return all(isinstance(x, (int, float, np.number)) or _is_numbers(x) for x in value)
 
 
 def _is_boxed(value: Any) -> bool:
@@ -96,7 +90,7 @@ class Call:
         return n % count
 
     def _copy_tree(self, tree: Any, n: int) -> Any:
-        leaves, structure = flatten(tree, is_leaf=_is_numbers)
+        leaves, structure = flatten(tree, is_leaf=is_numbers)
         copies = []
         for i, leaf in enumerate(leaves):
             if not isinstance(leaf, Variable) or not leaf.requires_grad:
@@ -363,7 +357,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def product(x: Any, v: Any, *args: Any) -> Any:
-        leaves, structure = flatten(x, is_leaf=_is_numbers)
+        leaves, structure = flatten(x, is_leaf=is_numbers)
         shapes = [as_array(leaf).shape for leaf in leaves]
         vs = _tree_like("hvp: the vector", structure, v, shapes)
 

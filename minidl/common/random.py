@@ -5,6 +5,11 @@ NumPy's global state is never read or changed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 import numpy as np
 
 from minidl.common.checks import count
@@ -15,7 +20,8 @@ _generator: np.random.Generator | None = (
 
 
 def seed(value: int) -> None:
-    """Start the default generator anew from a non-negative integer, so that what follows repeats exactly.
+    """Start the default generator anew from a non-negative integer, so that what follows repeats
+    exactly.
 
     Raises TypeError for what is no int, ValueError for a negative one.
 
@@ -33,3 +39,43 @@ def generator() -> np.random.Generator:
     if _generator is None:
         _generator = np.random.default_rng()
     return _generator
+
+
+Draws = dict[np.random.Generator, Any]  # generators, and the state each was in at its first draw
+_noted: ContextVar[Draws | None] = ContextVar("minidl_draws", default=None)
+
+
+def source(rng: np.random.Generator | None) -> np.random.Generator:
+    """The generator to draw from now: the given one or minidl's own."""
+    rng = rng or generator()
+    draws = _noted.get()
+    if draws is not None and rng not in draws:
+        draws[rng] = rng.bit_generator.state
+    return rng
+
+
+@contextmanager
+def noting_draws() -> Iterator[Draws]:
+    """Inside, what is drawn from a ``source`` is noted, so that it can be repeated."""
+    outer = _noted.get()
+    draws: Draws = {}
+    token = _noted.set(draws)
+    try:
+        yield draws
+    finally:
+        _noted.reset(token)
+        if outer is not None:
+            outer.update({rng: state for rng, state in draws.items() if rng not in outer})
+
+
+@contextmanager
+def repeating_draws(draws: Draws) -> Iterator[None]:
+    """Inside, the noted generators give the same numbers as then; afterwards they go on where they were."""
+    now = {rng: rng.bit_generator.state for rng in draws}
+    try:
+        for rng, state in draws.items():
+            rng.bit_generator.state = state
+        yield
+    finally:
+        for rng, state in now.items():
+            rng.bit_generator.state = state

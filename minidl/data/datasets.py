@@ -1,6 +1,7 @@
 """Small datasets: two that ship with the package, and some made on the spot.
 
-Nothing is downloaded; batches are made in `loader.py`. The same call, with its `seed`, gives the same arrays.
+Nothing is downloaded; batches are made in `loader.py`. The same call, with its `seed`, gives the
+same arrays.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from minidl.common.checks import count, number
 from minidl.data.loader import as_numbers
 
+__all__ = ["digits", "sine", "spiral", "sunspots", "windows"]
+
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
 # Not by importlib.resources, which takes 25 ms to import.
@@ -23,12 +26,14 @@ _FILES = os.path.join(_HERE, "files")
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
-    """Return 1,797 handwritten digits of 8 x 8 pixels, shuffled by `seed` and split: `(x, t), (xt, tt)`.
+    """Return 1,797 handwritten digits of 8 x 8 pixels, shuffled by `seed` and split: `(x, t), (xt,
+    tt)`.
 
-    Images `x (n, 64)` are float32 in [0, 1], labels `t (n,)` int64 from 0 to 9; `xt` and `tt` are the part `test`, a
-    fraction in [0, 1), that is kept for testing. Raises ValueError for another fraction.
-    Source: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine Learning
-    Repository, https://doi.org/10.24432/C50P49, CC BY 4.0.
+    Images `x (n, 64)` are float32 in [0, 1], labels `t (n,)` int64 from 0 to 9; `xt` and `tt` are
+    the part `test`, a fraction in [0, 1), that is kept for testing. Raises ValueError for another
+    fraction.
+    Source: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits, UCI Machine
+    Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0.
 
     >>> (x, t), (xt, tt) = digits()
     >>> x.shape, t.shape, xt.shape, tt.shape
@@ -51,8 +56,10 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
 
 
 def sunspots() -> Pair:
-    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`, float32 `(309,)`, 0.0 to 190.2.
-    Source: NOAA National Geophysical Data Center, public domain (as counted before 2015's recalibration).
+    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`, float32 `(309,)`,
+    0.0 to 190.2.
+    Source: NOAA National Geophysical Data Center, public domain (as counted before 2015's
+    recalibration).
 
     >>> years, values = sunspots()
     >>> float(years[0]), float(values[0]), float(values.max())
@@ -67,9 +74,11 @@ def sunspots() -> Pair:
 def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) -> Pair:
     """Return points on interleaved spiral arms, one arm of n points per class, shuffled: `(x, t)`.
 
-    Point i of class k has radius r = i / n and angle 2 pi k / classes + 4 r + noise * N(0, 1), in radians.
-    `x (n * classes, 2)` is float32 inside the unit circle, `t (n * classes,)` int64 from 0 to classes - 1.
-    Raises ValueError if n or classes is below 1 or noise is negative, TypeError for what is no number.
+    Point i of class k has radius r = i / n and angle 2 pi k / classes + 4 r + noise * N(0, 1), in
+    radians. `x (n * classes, 2)` is float32 inside the unit circle, `t (n * classes,)` int64 from 0
+    to classes - 1.
+    Raises ValueError if n or classes is below 1 or noise is negative, TypeError for what is no
+    number.
     Source: Stanford CS231n, "Putting it together: a minimal neural network case study".
 
     >>> x, t = spiral(n=50)
@@ -94,7 +103,8 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
 
 
 def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = False) -> Pair:
-    """Return one period of a noisy sine, or cosine, in order: `(angles, values)`, both float32 `(n,)`.
+    """Return one period of a noisy sine, or cosine, in order: `(angles, values)`, both float32
+    `(n,)`.
 
     values = sin(angles) + U(-noise, noise), the angles in radians from 0 to 2 pi, both included.
     Raises ValueError if n is below 1 or noise is negative, TypeError for what is no number.
@@ -116,12 +126,14 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
 
 
 def windows(series: npt.ArrayLike, length: int) -> Pair:
-    """Return every window of a series and the value that follows it, to learn a one-step forecast: `(x, t)`.
+    """Return every window of a series and the value that follows it, to learn a one-step forecast:
+    `(x, t)`.
 
-    x[i] = series[i : i + length], t[i] = series[i + length]: for a series `(m,)`, `x (m - length, length, 1)` are
-    sequences as recurrent layers take them and `t (m - length, 1)`, copies with the dtype of the series.
-    Raises ValueError if the series has not exactly one axis or is too short for a window and its successor,
-    TypeError if it is no series of numbers or the length no int.
+    x[i] = series[i : i + length], t[i] = series[i + length]: for a series `(m,)`, `x (m - length,
+    length, 1)` are sequences as recurrent layers take them and `t (m - length, 1)`, copies with the
+    dtype of the series.
+    Raises ValueError if the series has not exactly one axis or is too short for a window and its
+    successor, TypeError if it is no series of numbers or the length no int.
 
     >>> x, t = windows([1.0, 2.0, 3.0, 4.0], length=2)
     >>> x[:, :, 0].tolist(), t[:, 0].tolist()

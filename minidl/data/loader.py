@@ -27,24 +27,27 @@ _SETTINGS = ("size", "batch_size", "shuffle", "drop_last")
 class DataLoader:
     """Iterate over batches of equally long arrays, each batch a tuple with one array per argument.
 
-    An epoch is one `for` loop over the loader. Shuffled, every epoch draws a new permutation from the loader's own
-    generator and a batch is a copy; in order, a batch is a view, so do not write into it. ``state_dict()`` says how far
-    the latest epoch is; after ``load_state_dict`` of it, the next loop goes through the rest of that epoch.
+    An epoch is one `for` loop over the loader. Shuffled, every epoch draws a new permutation from
+    the loader's own generator and a batch is a copy; in order, a batch is a view, so do not write
+    into it. ``state_dict()`` says how far the latest epoch is; after ``load_state_dict`` of it, the
+    next loop goes through the rest of that epoch.
 
     Args:
-        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0. Series and tensors of
-            other libraries are taken by position.
+        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0.
+            Series and tensors of other libraries are taken by position.
         batch_size: samples in a batch; the last one of an epoch may have fewer.
         shuffle: whether every epoch has an order of its own.
         drop_last: whether an incomplete last batch is left out.
-        seed: of the generator that shuffles; None draws one from minidl's generator (`minidl.seed`).
-        shard: (rank, size): yield only this rank's part of each batch, `samples(i)` samples; an empty part yields
-            one sample, to be weighted by zero. All ranks need the same seed.
+        seed: of the generator that shuffles; None draws one from minidl's generator
+            (`minidl.seed`).
+        shard: (rank, size): yield only this rank's part of each batch, `samples(i)` samples; an
+            empty part yields one sample, to be weighted by zero. All ranks need the same seed.
 
     Raises TypeError for Variables, for objects, and for settings of another type; ValueError for
     lengths that differ or are 0, settings out of range, and drop_last without a complete batch.
 
-    >>> loader = DataLoader(np.arange(10.0).reshape(5, 2), np.arange(5), batch_size=2, shuffle=False)
+    >>> x = np.arange(10.0).reshape(5, 2)
+    >>> loader = DataLoader(x, np.arange(5), batch_size=2, shuffle=False)
     >>> [(x.shape, t.tolist()) for x, t in loader]
     [((2, 2), [0, 1]), ((2, 2), [2, 3]), ((1, 2), [4])]
     """
@@ -102,8 +105,9 @@ class DataLoader:
     def samples(self, batch: int) -> int:
         """How many samples of a batch, counted from 0 in each epoch, are this shard's.
 
-        >>> [[DataLoader(range(7), batch_size=4, shard=(rank, 2)).samples(i) for i in (0, 1)] for rank in (0, 1)]
-        [[2, 1], [2, 2]]
+        >>> second = DataLoader(range(7), batch_size=4, shard=(1, 2))
+        >>> second.samples(0), second.samples(1)
+        (2, 2)
         """
         start, end = self._part(batch)
         return end - start
@@ -120,7 +124,8 @@ class DataLoader:
     def __iter__(self) -> Iterator[Batch]:
         """Start an epoch.
 
-        The order is drawn here, not at the first batch, so that an abandoned epoch still consumes one draw.
+        The order is drawn here, not at the first batch, so that an abandoned epoch still consumes
+        one draw.
         """
         bits = self._generator.bit_generator
         if self._resumes and self._given is not None:
@@ -139,7 +144,7 @@ class DataLoader:
         return self._batches(order, first, self._epoch)
 
     def in_order(self) -> DataLoader:
-        """A loader of the same batches without shuffling; the orders of this one stay what they are."""
+        """A loader of the same batches without shuffling; it draws nothing from this one."""
         twin = copy.copy(self)
         twin.shuffle = twin._resumes = False
         return twin
@@ -171,7 +176,9 @@ class DataLoader:
             self._given = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings, the generator's states, and ``given``: batches of the latest epoch so far, None at its end."""
+        """The settings, the generator's states, and ``given``: how many batches of the latest
+        epoch were given out, None when it is over.
+        """
         state = {name: getattr(self, name) for name in _SETTINGS}
         state["arrays"] = [_form(array) for array in self.arrays]
         state["generator"] = self._generator.bit_generator.state
@@ -180,9 +187,11 @@ class DataLoader:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data or settings differ.
+        """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data
+        or settings differ.
 
-        >>> loader, twin = DataLoader(range(6), batch_size=2, seed=1), DataLoader(range(6), batch_size=2, seed=2)
+        >>> loader = DataLoader(range(6), batch_size=2, seed=1)
+        >>> twin = DataLoader(range(6), batch_size=2, seed=2)
         >>> batches = iter(loader)
         >>> first = next(batches)
         >>> twin.load_state_dict(loader.state_dict())
@@ -190,16 +199,18 @@ class DataLoader:
         True
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {type(state).__name__}")
+            got = type(state).__name__
+            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {got}")
         own = self.state_dict()
-        wrong = [name for name in own if name not in state]
-        wrong += [
-            name for name in (*_SETTINGS, "arrays") if state.get(name, own[name]) != own[name]
-        ]
+        wrong = []
+        for name, value in own.items():
+            got = state.get(name, "none")
+            fixed = name in _SETTINGS or name == "arrays"
+            if name not in state or (fixed and got != value):
+                wrong.append(f"{name}: got {got}, want {value}")
         if wrong:
-            pairs = [f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong]
             what = "the data or settings are others"
-            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(pairs)}")
+            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(wrong)}")
         given = state["given"]
         if given is not None:
             given = count("DataLoader.load_state_dict: given", given, least=0)
@@ -219,7 +230,8 @@ class DataLoader:
 
     def __repr__(self) -> str:
         settings = [f"{name}={getattr(self, name)}" for name in _SETTINGS[1:]]
-        return f"DataLoader({self.size} samples, {', '.join(settings)})"
+        text = ", ".join(settings)
+        return f"DataLoader({self.size} samples, {text})"
 
 
 def _form(samples: Array) -> list[Any]:
@@ -228,7 +240,7 @@ def _form(samples: Array) -> list[Any]:
 
 
 def as_numbers(value: Any, where: str) -> Any:
-    """The value as an array of numbers, by position; an error that begins with ``where`` if it is none."""
+    """The value as an array of numbers, by position; errors begin with ``where``."""
     array = _as_data(value, where)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")

@@ -1,7 +1,7 @@
 """What the processes (ranks) of a Trainer agree on: one rank alone, or those of MPI.
 
-When to agree is the Trainer's; averaging gradients is in allreduce.py, MPI itself in mpi.py. Which samples are a
-rank's is the DataLoader's (``shard``).
+When to agree is the Trainer's; averaging gradients is in allreduce.py, MPI itself in mpi.py. Which
+samples are a rank's is the DataLoader's (``shard``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Ranks(ABC):
 
     @abstractmethod
     def update(self, trainer: Any, run: Any, samples: int) -> None:
-        """Make an update, from gradients that are means over so many samples here; sum the run's means."""
+        """Update, from gradients that are means over so many samples here; sum the run's means."""
 
     @abstractmethod
     def ends(self, trainer: Any, run: Any) -> bool:

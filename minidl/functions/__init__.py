@@ -13,6 +13,7 @@ from minidl.functions import (
     elementwise,
     indexing,
     linalg,
+    loops,
     loss,
     products,
     recurrent,
@@ -25,6 +26,7 @@ from minidl.functions.decompositions import *
 from minidl.functions.elementwise import *
 from minidl.functions.indexing import *
 from minidl.functions.linalg import *
+from minidl.functions.loops import *
 from minidl.functions.loss import *
 from minidl.functions.products import *
 from minidl.functions.recurrent import *
@@ -38,6 +40,7 @@ __all__ = [
     *elementwise.__all__,
     *indexing.__all__,
     *linalg.__all__,
+    *loops.__all__,
     *loss.__all__,
     *products.__all__,
     *recurrent.__all__,

@@ -14,7 +14,7 @@ from minidl.autograd.function import differentiable
 from minidl.autograd.modes import MODE
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import asarray, foreign
-from minidl.common.random import generator
+from minidl.common.random import source
 from minidl.functions.elementwise import (
     erfc,
     floating,
@@ -174,7 +174,7 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
 # fmt: off
 mask_fill = differentiable(_mask_fill, lambda g, y, x, mask, value: np.where(mask, 0, g), None)
 
-_uniform = differentiable(lambda shape, rng: (rng or generator()).random(shape, dtype=np.float32), name="uniform")
+_uniform = differentiable(lambda shape, rng: source(rng).random(shape, dtype=np.float32), name="uniform")
 # fmt: on
 _uniform.draws = True
 # fmt: off

@@ -23,7 +23,8 @@ __all__ = ["dot", "render"]
 
 _HEADER = """\
   graph [fontname="Helvetica", fontsize=13, labelloc=t, nodesep=0.3, ranksep=0.35, ordering=in]
-  node [fontname="Helvetica", fontsize=11, shape=box, style="rounded,filled", height=0.3, margin="0.14,0.06"]
+  node [fontname="Helvetica", fontsize=11, height=0.3, margin="0.14,0.06"]
+  node [shape=box, style="rounded,filled"]
   edge [fontname="Helvetica", fontsize=9, color="#64748b", fontcolor="#64748b", arrowsize=0.6]
 """
 _LEAF = 'fillcolor="#dbeafe", color="#3b82f6"'
@@ -43,14 +44,14 @@ def dot(
 ) -> str:
     """The computation graph behind recorded results, as text in Graphviz's DOT language.
 
-    Blue: the Variables it starts from; grey: constants; amber: the functions applied, with the shape
-    and dtype they gave; green: the results; dashed: where it was cut or freed, or a Variable with a
-    newer value. Equal programs give equal text.
+    Blue: the Variables it starts from; grey: constants; amber: the functions applied, with the
+    shape and dtype they gave; green: the results; dashed: where it was cut or freed, or a Variable
+    with a newer value. Equal programs give equal text.
 
     Args:
         results: Variables with a graph; gradients too, if computed with ``create_graph=True``.
-        model: whose parameters are shown by their dotted names, such as ``layers.0.w``; or a dict of
-            names and Variables. Without it a Variable is shown by its own name.
+        model: whose parameters are shown by their dotted names, such as ``layers.0.w``; or a dict
+            of names and Variables. Without it a Variable is shown by its own name.
         values: show the numbers, or their range where there are many.
         gradients: show those that Variables hold in ``.grad``.
 
@@ -79,15 +80,16 @@ def render(
     values: bool = False,
     gradients: bool = False,
 ) -> Path:
-    """Draw the computation graph behind the results, as ``dot`` describes it; return the file's path.
+    """Draw the computation graph that ``dot`` describes into a file; return its path.
 
     Args:
         results, model, values, gradients: as for ``dot``.
-        path: its ending is a format of Graphviz: ``.svg``, ``.png``, ``.pdf``.., or ``.dot`` for the
-            text alone.
+        path: its ending is a format of Graphviz: ``.svg``, ``.png``, ``.pdf``.., or ``.dot`` for
+            the text alone.
 
     Raises:
-        RuntimeError: Graphviz is not installed, or it failed, as on an ending that it does not know.
+        RuntimeError: Graphviz is not installed, or it failed, as on an ending that it does not
+        know.
         TypeError, ValueError: as ``dot``.
 
     >>> import tempfile
@@ -119,7 +121,7 @@ def _draw(text: bytes, path: Path) -> bytes:
 
 
 def notebook_drawing(result: Variable) -> str:
-    """SVG of the graph behind a result for a notebook; nothing if it is large, or cannot be drawn."""
+    """SVG of a result's graph for a notebook; "" if it is large, or cannot be drawn."""
     node = result._node
     if node is None or not node.inputs or len(engine.reach([node])[0]) > _LARGEST:
         return ""
@@ -132,7 +134,7 @@ def notebook_drawing(result: Variable) -> str:
 
 
 class _Picture:
-    """The boxes and arrows of one graph. In the text, leaves are x0.., constants c0.., functions f0.."""
+    """Boxes and arrows. Leaves are called x0.., constants c0.., functions f0.., results y0.."""
 
     def __init__(
         self,
@@ -252,7 +254,7 @@ class _Picture:
 
 
 def _names_of(model: Layer | Mapping[str, Variable] | None) -> dict[int, str]:
-    """A model's names by the id of leaf and of array: a frozen parameter is a constant, with no leaf."""
+    """A model's names by the id of leaf and of array: a frozen parameter has no leaf."""
     if model is None:
         return {}
     items = model.items() if isinstance(model, Mapping) else model.named_parameters()
@@ -279,8 +281,8 @@ def _check(result: Any, i: int) -> Node:
         raise TypeError(f"graph.dot: result {i} is not a Variable but {type(result).__name__}")
     if result._node is None or result._node.inputs is None:
         raise ValueError(
-            f"graph.dot: result {i} of shape {result.shape} has no graph: it needs no gradient, was "
-            "cut off or freed (no_grad, detach, unchain, retain_graph=False), or lacks "
+            f"graph.dot: result {i} of shape {result.shape} has no graph: it needs no gradient, "
+            "was cut off or freed (no_grad, detach, unchain, retain_graph=False), or lacks "
             "create_graph=True"
         )
     return result._node

@@ -1,6 +1,7 @@
 """Export to ONNX: what a model computes for an example, written as a file that other runtimes run.
 
-Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra ``onnx``).
+Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra
+``onnx``).
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, Output
 from minidl.common import random
 from minidl.common.extras import install
-from minidl.interop.onnx_operators import RULES, SETTINGS
+from minidl.files import atomic
+from minidl.interop.onnx_operators import RULES, SETTINGS, Call
 from minidl.layers.layer import Layer
 
 __all__ = ["export"]
 
 Array = npt.NDArray[Any]
-# The first opset with Gelu, and the file version of its time: runtimes since the end of 2023 read them.
+# The first opset with Gelu, and the file version of its time: runtimes read them since 2023.
 OPSET = 20
 IR_VERSION = 9
-# How far the file's numbers may be from the model's, of the largest: rounding, not another function.
+# How far the file's numbers may be from the model's, relative to the largest: rounding, no more.
 TOLERANCE = {np.dtype(np.float16): 3e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
 
 
@@ -37,21 +39,21 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
 
     The model is run on the example as for evaluation (without dropout, from zero recurrent states)
     and what it does is recorded, whatever its ``forward`` looks like: linear and recurrent layers,
-    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may have
-    another length later, the batch above all, where the model computes the same for another length;
-    this is tried, not assumed. Then the file is run by onnx's own reference implementation, and its
-    numbers are compared with the model's. The input is named ``input``, of the model's dtype, the
-    outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
+    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may
+    have another length later, the batch above all, where the model computes the same for another
+    length; this is tried, not assumed. Then the file is run by onnx's own reference implementation,
+    and its numbers are compared with the model's. The input is named ``input``, of the model's
+    dtype, the outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
 
     Args:
         model: a layer whose parameters all have data.
         path: of the file, ending in ``.onnx``.
         example_input: floating, of a shape the model takes; sequences as (batch, time, in).
 
-    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError if
-    the path has another ending, a parameter is still lazy, a function has no ONNX form here, or what
-    is computed depends on the input's values in a way that was not recorded, such as
-    ``if x.sum() > 0``.
+    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError
+    if the path has another ending, a parameter is still lazy, a function has no ONNX form here, or
+    what is computed depends on the input's values in a way that was not recorded, such as ``if
+    x.sum() > 0``.
 
     >>> from minidl import layers
     >>> model = layers.Sequential(layers.LSTM(3, 16), layers.Linear(16, 1))
@@ -59,8 +61,8 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     PosixPath('model.onnx')
     """
     onnx = _import_onnx()
-    target = Path(path)
-    x = _check_arguments(model, target, example_input)
+    target = atomic.check_suffix(path, "onnx.export", ".onnx")
+    x = _check_arguments(model, example_input)
     recording = Recording(model, x)
     noise = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
     others = [Recording(model, probe) for probe in (noise, -noise, -x)]
@@ -73,12 +75,13 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     proto = _assemble(onnx, type(model).__name__, recording, longer)
     onnx.checker.check_model(proto, full_check=True)
     _compare(onnx, proto, [recording, others[0], *longer.values()])
-    unfinished = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
-    try:
-        unfinished.write_bytes(proto.SerializeToString())
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    content = proto.SerializeToString()
+    atomic.write(
+        target,
+        "onnx.export",
+        lambda file: file.write(content),
+        check=lambda path: path.read_bytes() == content,
+    )
     return target
 
 
@@ -93,12 +96,10 @@ def _import_onnx() -> Any:
     return onnx
 
 
-def _check_arguments(model: Any, target: Path, example_input: Any) -> Array:
+def _check_arguments(model: Any, example_input: Any) -> Array:
     """The example as an array of the model's dtype."""
     if not isinstance(model, Layer):
         raise TypeError(f"onnx.export: want a layer of minidl, got {type(model).__name__}")
-    if target.suffix != ".onnx":
-        raise ValueError(f"onnx.export: want a path that ends in .onnx, got {str(target)!r}")
     lazy = [name for name, p in model.named_parameters() if p.lazy]
     if lazy:
         raise ValueError(
@@ -151,7 +152,7 @@ class Recording:
         pairs = zip(self.constants.values(), other.constants.values())
         return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
-    # ---- for the rules of onnx_operators.py ---------------------------------------------------------
+    # ---- for the rules of onnx_operators.py ------------------------------------------------------
 
     def add(
         self, operator: str, *inputs: Any, outputs: int = 1, like: Any = None, **attributes: Any
@@ -173,7 +174,7 @@ class Recording:
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    # ---- the recording --------------------------------------------------------------------------------
+    # ---- the recording ---------------------------------------------------------------------------
 
     def _record(self, model: Layer, start: Variable, results: list[Variable]) -> None:
         self.outputs = ["output"]
@@ -210,13 +211,10 @@ class Recording:
         function = node.function
         args = [self._name(p, a) for p, a in zip(node.inputs or (), node.args, strict=True)]
         rule = RULES.get(function)  # by the Function object: a user's may have the same name
-        names = (
-            rule(self, node, args)
-            if rule is not None and node.settings.keys() <= SETTINGS
-            else None
-        )
-        if names is not None:
-            return names
+        if rule is not None and node.settings.keys() <= SETTINGS:
+            names = rule(Call(self, node, args))
+            if names is not None:
+                return names
         if function.equals is not None:
             return self._compose(node, args)
         raise ValueError(f"onnx.export: {_refusal(node)}")
@@ -270,8 +268,8 @@ def _run(model: Layer, start: Variable) -> list[Variable]:
     result = model(start)
     if any(getattr(layer, "steps", 0) for layer in model.sublayers()):
         raise ValueError(
-            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state to "
-            "the next call, which ONNX cannot: give it sequences, (batch, time, in)"
+            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state "
+            "to the next call, which ONNX cannot: give it sequences, (batch, time, in)"
         )
     results = list(result) if isinstance(result, tuple | list) else [result]
     for y in results:
@@ -292,13 +290,14 @@ def _refusal(node: Application) -> str:
         return f"{name} with such arguments ({given}) has no ONNX form here"
     if name in known:
         return (
-            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of your "
-            "own; compose it of minidl's functions, or give differentiable their composition as equals="
+            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of "
+            "your own; compose it of minidl's functions, or give differentiable their composition "
+            "as equals="
         )
     return f"{name} has no ONNX form here; there are {', '.join(sorted(known))}"
 
 
-# ---- the file ----------------------------------------------------------------------------------------------
+# ---- the file ------------------------------------------------------------------------------------
 
 
 def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:

@@ -1,6 +1,7 @@
 """scikit-learn's way to train an MLP of minidl's: MLPClassifier and MLPRegressor, for pipelines and grid search.
 
-The layers, losses and steps are minidl's own; a training loop to build upon is training's. Needs the extra ``sklearn``.
+The layers, losses and steps are minidl's own; a training loop to build upon is training's. Needs
+the extra ``sklearn``.
 """
 
 from __future__ import annotations
@@ -278,23 +279,26 @@ def _weighted_squared_error(y: Any, t: Array, w: Array) -> Any:
 class MLPClassifier(ClassifierMixin, _MLP):
     """A multi-layer perceptron that tells classes apart, trained by Adam on the cross-entropy.
 
-    Settings are called as in ``sklearn.neural_network.MLPClassifier``, with defaults that train in fewer, larger steps.
-    It computes in float32; up to 64 samples in float64, where one step sees them all and a sample's weight of 2 is the
-    same as the sample twice. ``model_`` is the trained ``minidl.layers.MLP``.
+    Settings are called as in ``sklearn.neural_network.MLPClassifier``, with defaults that train in
+    fewer, larger steps. It computes in float32; up to 64 samples in float64, where one step sees
+    them all and a sample's weight of 2 is the same as the sample twice. ``model_`` is the trained
+    ``minidl.layers.MLP``.
 
     Args:
         hidden_layer_sizes: an integer for each hidden layer, or one.
         activation: "relu", "tanh", "logistic", "identity", "gelu", or a function of minidl's.
-        alpha: strength of the L2 penalty, ``alpha / 2 * sum(w**2)`` over the number of samples a step.
+        alpha: strength of the L2 penalty, ``alpha / 2 * sum(w**2)`` over the number of samples a
+        step.
         batch_size: samples a step; "auto" is 64, or all if there are fewer.
-        learning_rate_init: Adam's rate at its highest: it rises for a tenth of the steps, then falls to 0 on a cosine.
+        learning_rate_init: Adam's rate at its highest: it rises for a tenth of the steps, then
+        falls to 0 on a cosine.
         max_iter: epochs; "auto" is 20, or more if that were fewer than 200 steps.
         shuffle: whether each epoch has another order.
         random_state: a seed, or a generator as scikit-learn wants it.
-        early_stopping, validation_fraction: whether to hold back samples, and which share, and to keep the weights
-            that do best on them.
-        tol, n_iter_no_change: with ``early_stopping``, training ends when so many epochs in a row have not improved
-            the score on those samples by so much.
+        early_stopping, validation_fraction: whether to hold back samples, and which share, and to
+            keep the weights that do best on them.
+        tol, n_iter_no_change: with ``early_stopping``, training ends when so many epochs in a row
+            have not improved the score on those samples by so much.
         verbose: print every epoch.
 
     ``fit`` raises ValueError for settings out of range, and if the loss becomes infinite or nan.
@@ -342,8 +346,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
 class MLPRegressor(RegressorMixin, _MLP):
     """A multi-layer perceptron that estimates one number a sample, or several, trained by Adam on the squared error.
 
-    Settings and attributes are those of ``MLPClassifier``. The targets are brought to mean 0 and deviation 1 for the
-    training, and predictions back, so that their unit does not matter; ``loss_curve_`` is in those terms.
+    Settings and attributes are those of ``MLPClassifier``. The targets are brought to mean 0 and
+    deviation 1 for the training, and predictions back, so that their unit does not matter;
+    ``loss_curve_`` is in those terms.
 
     >>> x = np.linspace(-2, 2, 200)[:, None]
     >>> model = MLPRegressor(random_state=0, max_iter=200).fit(x, 1000 * np.sin(x[:, 0]))

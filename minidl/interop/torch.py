@@ -16,8 +16,8 @@ from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
 from minidl.layers.layer import Layer
-from minidl.layers.linear import Weighted
 from minidl.layers.tree import walk
+from minidl.layers.weighted import Weighted
 
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
 
@@ -31,21 +31,26 @@ _CELLS = {1: "RNN", 3: "GRU", 4: "LSTM"}  # by the number of gates
 def load_torch_state_dict(
     model: Layer, state: Mapping[str, Any], names: Mapping[str, str] | None = None
 ) -> None:
-    """Give a model the weights of a PyTorch model of the same structure; then equal inputs give equal outputs.
+    """Give a model the weights of a PyTorch model of the same structure.
+
+    Then equal inputs give equal outputs, up to rounding.
 
     ``Linear``: ``w = weight.T``, ``b = bias``. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
-    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. Modules are matched by name; in lists
-    (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that activations may be modules there and functions
-    here; prefixes that all names share are left out. A recurrent module of several layers counts as a list of them.
-    Lazy parameters get their shape; values are cast to the parameters' dtype.
+    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. Modules are
+    matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
+    activations may be modules there and functions here; prefixes that all names share are left out.
+    A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
+    values are cast to the parameters' dtype.
 
     Args:
         model: a layer of minidl.
-        state: what PyTorch's ``state_dict()`` gives: names to tensors (on any device), or to arrays.
-        names: our layer's name to their module's, where they differ, such as ``{"layers.0": "fc1"}``.
+        state: what PyTorch's ``state_dict()`` gives: names to tensors (on any device), or to
+        arrays.
+        names: our layer's name to their module's, where they differ, such as ``{"layers.0":
+        "fc1"}``.
 
-    Raises TypeError if ``state`` is no mapping; ValueError, listing all that differs and changing nothing, if modules
-    are missing on either side or shapes differ.
+    Raises TypeError if ``state`` is no mapping; ValueError, listing all that differs and changing
+    nothing, if modules are missing on either side or shapes differ.
 
     >>> from minidl import layers
     >>> model = layers.MLP([5, 1])
@@ -57,7 +62,8 @@ def load_torch_state_dict(
     if not isinstance(state, Mapping):
         got = type(state).__name__
         raise TypeError(
-            f"load_torch_state_dict: want a dict, such as PyTorch's model.state_dict() gives, got {got}"
+            "load_torch_state_dict: want a dict, such as PyTorch's model.state_dict() gives, "
+            f"got {got}"
         )
     theirs = torch_modules.theirs(state)
     pairs, wrong = torch_modules.pair(torch_modules.ours(model), theirs, dict(names or {}))
@@ -72,18 +78,20 @@ def load_torch_state_dict(
             new |= {_join(module.name, key): value for key, value in values.items()}
     if wrong:
         raise ValueError(
-            f"load_torch_state_dict of {type(model).__name__}; nothing was changed; {'; '.join(wrong)}"
+            f"load_torch_state_dict of {type(model).__name__}; nothing was changed; "
+            + "; ".join(wrong)
         )
     model.load_state_dict(new)
 
 
 def torch_state_dict(model: Layer) -> dict[str, Array]:
-    """The model's weights under PyTorch's names and in its shapes: the way back of ``load_torch_state_dict``.
+    """The model's weights under PyTorch's names and in its shapes.
 
-    The names are those of the model written with ``torch.nn.Sequential`` where minidl has ``Sequential``, and for an
-    ``MLP`` with its activations between: ``0.weight``, ``2.weight``. ``bias_ih`` is ``b`` and ``bias_hh`` zero. Make
-    tensors of the arrays, which are copies, for PyTorch's own ``load_state_dict``:
-    ``{name: torch.from_numpy(a) for name, a in torch_state_dict(model).items()}``.
+    The names are those of the model written with ``torch.nn.Sequential`` where minidl has
+    ``Sequential``, and for an ``MLP`` with its activations between: ``0.weight``, ``2.weight``.
+    ``bias_ih`` is ``b`` and ``bias_hh`` zero. Make tensors of the arrays, which are copies, for
+    PyTorch's own ``load_state_dict``: ``{name: torch.from_numpy(a) for name, a in
+    torch_state_dict(model).items()}``.
 
     Raises RuntimeError while a lazy parameter has no value yet.
 
@@ -103,7 +111,7 @@ def _join(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
-# ---- what their tensors are here -----------------------------------------------------------------------
+# ---- what their tensors are here -----------------------------------------------------------------
 
 
 def _array(value: Any) -> Array:

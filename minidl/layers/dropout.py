@@ -14,15 +14,18 @@ from minidl.layers.layer import Layer
 
 
 class Dropout(Layer):
-    """Zeros each element with probability ``rate`` while training; under ``test_mode`` passes its input on.
+    """Zeros each element with probability ``rate`` while training; under ``test_mode`` passes its
+    input on.
 
-    ``y = x * mask / (1 - rate)``, the mask being 0 with probability ``rate`` and else 1; any floating x.
+    ``y = x * mask / (1 - rate)``, the mask being 0 with probability ``rate`` and else 1; any
+    floating x.
 
     Args:
         rate: a number in [0, 1), else a ValueError or TypeError.
         rng: what masks are drawn from; default minidl's seeded generator.
 
-    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+    2014.
 
     >>> Dropout(0.5, np.random.default_rng(2))(np.ones(5))
     array([2., 0., 0., 0., 0.])

@@ -1,7 +1,8 @@
-"""Layer: the base of everything that owns parameters: calls, modes of training, dtype and device, state.
+"""Layer: the base of everything that owns parameters: calls, modes of training, dtype and device,
+state.
 
-How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in its own
-file; weights whose input size is learned at first use are in linear.py.
+How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in
+its own file; weights whose input size is learned at first use are in weighted.py.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ Shape = tuple[int | None, ...]  # None is a length still unknown
 
 
 class Layer(Tree):
-    """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses them.
+    """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses
+    them.
 
-    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order in
-    which they were assigned. ``super().__init__()`` is not needed. The class attribute ``carried`` names the
-    attributes that a call leaves for the next one, with their values after ``reset_state()``.
+    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order
+    in which they were assigned. ``super().__init__()`` is not needed. The class attribute
+    ``carried`` names the attributes that a call leaves for the next one, with their values after
+    ``reset_state()``.
 
     >>> from minidl import functions as F, layers
     >>> class Net(Layer):
@@ -82,10 +85,11 @@ class Layer(Tree):
     def to(self, device: Any = None, dtype: npt.DTypeLike | None = None) -> Self:
         """Compute elsewhere or in another floating dtype from now on: in place; returns the layer.
 
-        ``device`` is "cpu", "cuda" (CuPy's arrays, on its current GPU), or an array, for where that is.
-        Drops gradients and carried state. Parameters without data yet go where their first input is.
-        Raises ValueError for another name, ImportError without CuPy, TypeError for a dtype that is not
-        floating.
+        ``device`` is "cpu", "cuda" (CuPy's arrays, on its current GPU), or an array, for where that
+        is. Drops gradients and carried state. Parameters without data yet go where their first
+        input is.
+        Raises ValueError for another name, ImportError without CuPy, TypeError for a dtype that is
+        not floating.
 
         >>> from minidl import layers
         >>> layers.Linear(3, 2).to("cpu", dtype=np.float64).w.dtype
@@ -111,15 +115,19 @@ class Layer(Tree):
         return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """A copy of each parameter's value under its dotted name; RuntimeError while a lazy one has no value yet."""
+        """A copy of each parameter's value under its dotted name.
+
+        Raises RuntimeError while a parameter has no value yet.
+        """
         return {name: p.data.copy() for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy in the values that ``state_dict`` gave; lazy parameters get their shape from them.
 
-        Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no mapping;
-        ValueError if names are missing or unknown or values of another shape or kind: it lists all, and
-        nothing has been changed. Of what ``minidl.load`` gives of a checkpoint, the model's weights are taken.
+        Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no
+        mapping; ValueError if names are missing or unknown or values of another shape or kind: it
+        lists all, and nothing has been changed. Of what ``minidl.load`` gives of a checkpoint, the
+        model's weights are taken.
 
         >>> from minidl import layers
         >>> layer = layers.Linear(2)
@@ -166,8 +174,8 @@ class Layer(Tree):
     def load(self, path: str | os.PathLike[str], strict: bool = True) -> None:
         """Take the weights that ``save`` wrote, or that are in a checkpoint of ``Trainer.save``.
 
-        If not ``strict``, names that only one of the two has are passed over. Raises what ``minidl.load`` and
-        ``load_state_dict`` raise, and then nothing has been changed.
+        If not ``strict``, names that only one of the two has are passed over. Raises what
+        ``minidl.load`` and ``load_state_dict`` raise, and then nothing has been changed.
 
         >>> import tempfile
         >>> from minidl import layers
@@ -190,8 +198,8 @@ class Layer(Tree):
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.
 
-        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed, no random
-        numbers are used up, and lazy parameters stay lazy.
+        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed,
+        no random numbers are used up, and lazy parameters stay lazy.
 
         >>> from minidl import layers
         >>> print(layers.MLP([16, 1], in_features=3).summary(np.ones((5, 3))))
@@ -207,9 +215,11 @@ class Layer(Tree):
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        found = walk(self).found
-        own = [(name, value) for name, owner, value in found if owner is self is not value]
-        return nested(self, own)
+        parts = []
+        for name, owner, value in walk(self).found:
+            if owner is self and value is not self:
+                parts.append((name, value))
+        return nested(self, parts)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of ``summary()``."""
@@ -224,12 +234,14 @@ def detached(value: Any) -> Any:
     """A result, or each of a tuple of them, cut off from its graph; anything else as it is."""
     if isinstance(value, Variable) and value.creator is not None:
         return value.detach()
-    return tuple([detached(v) for v in value]) if type(value) is tuple else value
+    if type(value) is tuple:
+        return tuple([detached(part) for part in value])
+    return value
 
 
 def _place(device: Any, where: str) -> Any:
     """An array that stands for a device, which may be an array itself."""
-    if isinstance(device, str) or foreign(device) or isinstance(device, np.ndarray):
+    if isinstance(device, str | np.ndarray) or foreign(device):
         try:
             return home(device)
         except ValueError as error:
@@ -264,9 +276,9 @@ def _fitting(
     value: npt.NDArray[Any], shape: Shape | None, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """The value in the dtype wanted; ValueError for another shape, another kind or overflow."""
-    right_shape = shape is None or (
-        len(shape) == value.ndim and all(k in (None, n) for k, n in zip(shape, value.shape))
-    )
+    right_shape = shape is None or len(shape) == value.ndim
+    for wanted, n in zip(shape or (), value.shape):
+        right_shape = right_shape and wanted in (None, n)
     both_floating = value.dtype.kind == dtype.kind == "f"
     if not right_shape or not (value.dtype == dtype or both_floating):
         want = str(shape).replace("None", "?")

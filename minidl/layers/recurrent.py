@@ -1,4 +1,5 @@
-"""RNN and LSTM: one step with carried state, or a whole sequence at once. The formulas are in functions/recurrent.py.
+"""RNN and LSTM: one step with carried state, or a whole sequence at once. The formulas are in
+functions/recurrent.py.
 
 Cutting the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
 """
@@ -18,11 +19,11 @@ from minidl.common.arrays import zeros
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detached
-from minidl.layers.linear import Weighted
+from minidl.layers.weighted import Weighted
 
 
 class Recurrent(Weighted):
-    """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
+    """What RNN and LSTM share: all but one step and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
     _counted: ClassVar[tuple[str, ...]] = ("steps",)  # carried, but nothing computed depends on it
@@ -99,14 +100,15 @@ class Recurrent(Weighted):
 class RNN(Recurrent):
     """A recurrent layer: what it gives at one step enters the next.
 
-    ``h = tanh(x @ w_x + h @ w_h + b)``, with ``w_x`` (in, H) and ``w_h`` (H, H) drawn as N(0, 1)/sqrt of their first
-    length and ``b`` (H) zero.
+    ``h = tanh(x @ w_x + h @ w_h + b)``, with ``w_x`` (in, H) and ``w_h`` (H, H) drawn as N(0,
+    1)/sqrt of their first length and ``b`` (H) zero.
 
-    2-D input ``(batch, in)`` is one step and gives ``(batch, H)``; the state is carried, with its graph, to the next
-    call, until ``reset_state()``. 3-D input ``(batch, time, in)`` is a sequence and gives ``(batch, time, H)``; it runs
-    from a zero state and neither reads nor changes the carried one, or, if ``stateful``, begins at the carried one and
-    carries its last, both without a graph. ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step
-    calls since ``reset_state()``.
+    2-D input ``(batch, in)`` is one step and gives ``(batch, H)``; the state is carried, with its
+    graph, to the next call, until ``reset_state()``. 3-D input ``(batch, time, in)`` is a sequence
+    and gives ``(batch, time, H)``; it runs from a zero state and neither reads nor changes the
+    carried one, or, if ``stateful``, begins at the carried one and carries its last, both without a
+    graph. ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step calls since
+    ``reset_state()``.
 
     Args:
         features: ``H``, or ``in, H``; with ``H`` alone the layer learns ``in`` at first use.
@@ -115,8 +117,8 @@ class RNN(Recurrent):
         stateful: whether a sequence begins where the one before ended.
         dtype, rng: as for ``Linear``.
 
-    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps, and a carried state of
-    another batch size.
+    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps,
+    and a carried state of another batch size.
 
     Source: Elman, "Finding structure in time", 1990.
 
@@ -139,11 +141,12 @@ class LSTM(Recurrent):
     """Long short-term memory: a recurrent layer with a cell that gates fill, keep and show.
 
     ``f, i, o, u = split(x @ w_x + h @ w_h + b)``, ``c = sigmoid(f) * c + sigmoid(i) * tanh(u)``,
-    ``h = sigmoid(o) * tanh(c)``, with ``w_x`` (in, 4H) and ``w_h`` (H, 4H) drawn as N(0, 1)/sqrt of their first length
-    and ``b`` (4H) zero. Input, arguments and errors are as for ``RNN``; ``.state`` is the carried ``(h, c)``, or None.
+    ``h = sigmoid(o) * tanh(c)``, with ``w_x`` (in, 4H) and ``w_h`` (H, 4H) drawn as N(0, 1)/sqrt of
+    their first length and ``b`` (4H) zero. Input, arguments and errors are as for ``RNN``;
+    ``.state`` is the carried ``(h, c)``, or None.
 
-    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber,
-    Cummins, "Learning to forget", 2000.
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of
+    Gers, Schmidhuber, Cummins, "Learning to forget", 2000.
 
     >>> lstm = LSTM(5, return_sequences=False)
     >>> lstm(np.ones((2, 7, 3))).shape, lstm

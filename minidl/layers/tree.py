@@ -1,4 +1,5 @@
-"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would miss.
+"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would
+miss.
 
 What a layer does with them is in layer.py; the table of them is in summary.py.
 """
@@ -29,9 +30,11 @@ _MOST = 10_000  # at how many things it is looked, where they are no layers
 
 
 class Tree(HintsMixin):
-    """An object whose attributes are searched for parameters and layers, also in lists, tuples and dicts.
+    """An object whose attributes are searched for parameters and layers, also in lists, tuples and
+    dicts.
 
-    The class attribute ``carried`` names the attributes that a call leaves for the next one: they are state.
+    The class attribute ``carried`` names the attributes that a call leaves for the next one: they
+    are state.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_latest")
@@ -55,10 +58,13 @@ class Tree(HintsMixin):
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
 
-        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a dict.
+        Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a
+        dict.
         """
-        found = self._walk().found
-        pairs = [(name, value) for name, _, value in found if isinstance(value, Parameter)]
+        pairs = []
+        for name, _, value in self._walk().found:
+            if isinstance(value, Parameter):
+                pairs.append((name, value))
         counts = Counter(name for name, _ in pairs)
         twice = [name for name, n in counts.items() if n > 1]
         if twice:
@@ -101,7 +107,8 @@ class Walk:
         """Whether all containers hold what they held."""
         for container, before in self.containers:
             now = container.values() if isinstance(container, dict) else container
-            if len(now) != len(before) or not all(map(is_, now, before)):
+            same = map(is_, now, before)
+            if len(now) != len(before) or not all(same):
                 return False
         return True
 
@@ -178,17 +185,18 @@ def _named(
     return named
 
 
-# ---- what the walk would miss --------------------------------------------------------------------------------
+# ---- what the walk would miss ------------------------------------------------------------------
 
 
 def _missed(root: Tree, new: Walk) -> Iterator[str]:
     """A sentence for each attribute in which something trainable is not found."""
     known = {id(value) for _, _, value in new.found}
-    held = [*new.others]
+    held = list(new.others)
     for name, _, layer in new.found:
         if isinstance(layer, Tree):
             start = f"{name}." if name else ""
-            held += [(f"{start}{key}", value) for key, value in _outside_dict(layer)]
+            for key, value in _outside_dict(layer):
+                held.append((f"{start}{key}", value))
     for name, value in held:
         thing = _trainable_in(value, known)
         if thing is None:
@@ -248,7 +256,7 @@ def _trainable_in(value: Any, known: set[int]) -> Any:
 
 
 def _parts(value: Any) -> list[Any]:
-    """What an object that is no layer holds, as far as that can be seen without running its code."""
+    """What an object that is no layer holds, as far as can be seen without running its code."""
     if isinstance(value, (list, tuple, set, frozenset, deque)):
         return list(value)
     if isinstance(value, (dict, MappingProxyType)):
@@ -261,8 +269,10 @@ def _parts(value: Any) -> list[Any]:
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, FunctionType):
         return [*_cells(value), *(value.__defaults__ or ())]
-    slots = [part for cls in type(value).__mro__ for _, part in _in_slots(cls, value)]
-    return [*getattr(value, "__dict__", {}).values(), *slots]
+    parts = list(getattr(value, "__dict__", {}).values())
+    for cls in type(value).__mro__:
+        parts += [part for _, part in _in_slots(cls, value)]
+    return parts
 
 
 def _cells(function: FunctionType) -> Iterator[Any]:

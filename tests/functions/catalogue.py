@@ -1120,6 +1120,27 @@ for batch, time, hidden, features in ((2, 3, 2, 1), (1, 1, 3, 2), (0, 2, 2, 2)):
                 **settings,
             )
 
+
+def loop(step: Any, state: Any, xs: Any) -> Any:
+    outputs = []
+    for x in xs:
+        state, y = step(state, x)
+        outputs.append(y)
+    return state, np.stack(outputs)
+
+
+for shape in ((3,), (2, 2), (1, 3)):
+    for k in (0, 1):
+        row(
+            F.scan,
+            lambda h, x: (np.sin(h) * x, h + x),
+            normal(*shape[1:]),
+            normal(*shape),
+            like=lambda *args, k=k: loop(*args)[k],
+            via=part(k),
+            label=f"{shape}[{k}]",
+        )
+
 # ---- without a derivative ---------------------------------------------------------------------------------------
 
 COMPARISONS = (F.equal, F.not_equal, F.less, F.less_equal, F.greater, F.greater_equal)
