@@ -6,6 +6,7 @@ What is in a snapshot is in `snapshot.py`; how a file is written safely, in `fil
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,8 +40,9 @@ def save(
     save_npz(arrays, path, "Trainer.save", before_replace)
 
 
-def read(path: Path, where: str) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     """The snapshot in a file; ValueError for a file that is no checkpoint, or damaged."""
+    path = check_suffix(path, where, ".npz")
     arrays, _ = load_npz(path, where, PROBLEM, signed=True)
     try:
         content = json.loads(arrays["checkpoint"].tobytes())

@@ -154,7 +154,7 @@ def initialize_lazy(trainer: Trained, runner: Any, loader: Any) -> list[tuple[An
     lazy = [(p, p.name) for p in parameters_of(trainer) if is_lazy(p)]
     if lazy:
         with runner.evaluation("fit", loader.in_order()):
-            runner.forward(loader.arrays[0][: loader.batch_size], "fit: ")
+            runner.forward(loader.arrays[0][: loader.batch_size])
     return lazy
 
 
