@@ -184,7 +184,7 @@ def _to_torch(layer: Layer) -> dict[str, Array]:
     """The tensors of one module from our parameters of one layer, as copies."""
     values = {
         name: host(value.data).copy()
-        for name, owner, value in walk(layer).found
+        for name, owner, value in walk(layer).entries
         if owner is layer and isinstance(value, Parameter)
     }
     if not isinstance(layer, Weighted):

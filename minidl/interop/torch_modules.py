@@ -30,7 +30,7 @@ def ours(model: Layer) -> list[Module]:
     names: dict[int, str] = {}
     owners: dict[int, Layer] = {}
     mlps: set[str] = set()
-    for name, owner, value in walk(model).found:
+    for name, owner, value in walk(model).entries:
         if isinstance(value, MLP):
             mlps.add(name)
         if isinstance(value, Layer):

@@ -9,7 +9,7 @@ import numpy as np
 from minidl import functions as F
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
-from minidl.layers.initializers import checked_rng
+from minidl.layers.initializers import check_rng
 from minidl.layers.layer import Layer
 
 
@@ -34,7 +34,7 @@ class Dropout(Layer):
     @refuse_unexpected
     def __init__(self, rate: float = 0.5, rng: np.random.Generator | None = None) -> None:
         self.rate = number("Dropout: rate", rate, below=1)
-        self.rng = checked_rng(rng, "Dropout")
+        self.rng = check_rng(rng, "Dropout")
 
     def forward(self, x: Any) -> Any:
         return F.dropout(x, self.rate, rng=self.rng)

@@ -25,11 +25,11 @@ def normal_over_sqrt_in(
     """
     if not shape:
         raise ValueError("normal_over_sqrt_in: want a shape (in, ..), got ()")
-    rng = checked_rng(rng, "normal_over_sqrt_in") or random.generator()
+    rng = check_rng(rng, "normal_over_sqrt_in") or random.generator()
     return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
 
 
-def checked_rng(rng: Any, where: str) -> np.random.Generator | None:
+def check_rng(rng: Any, where: str) -> np.random.Generator | None:
     """The generator, or None for minidl's; a TypeError for anything else."""
     if rng is not None and not isinstance(rng, np.random.Generator):
         want = "a generator such as np.random.default_rng(0)"

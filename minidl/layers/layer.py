@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import asarray, foreign, home, host
-from minidl.layers.summary import html_table, nested, text_table
+from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 
 Shape = tuple[int | None, ...]  # None is a length still unknown
@@ -96,7 +96,7 @@ class Layer(Tree):
         dtype('float64')
         """
         name = f"{type(self).__name__}.to"
-        wanted = None if dtype is None else floating(dtype, name)
+        wanted = None if dtype is None else floating_dtype(dtype, name)
         like = None if device is None else _place(device, name)
         self.reset_state()
         if wanted is not None:
@@ -142,7 +142,7 @@ class Layer(Tree):
 
         state = weights_in(state)
         own = dict(self.named_parameters())
-        owners = {name: owner for name, owner, _ in walk(self).found}
+        owners = {name: owner for name, owner, _ in walk(self).entries}
         wrong = [f"missing: {name}" for name in own if name not in state]
         wrong += [f"unknown: {name}" for name in state if name not in own]
         new = {}
@@ -151,7 +151,7 @@ class Layer(Tree):
                 value = state[name]
                 array = np.asarray(host(value.data if isinstance(value, Variable) else value))
                 try:
-                    new[name] = _fitting(array, *_target(name, owners[name], p))
+                    new[name] = _convert(array, *_target(name, owners[name], p))
                 except ValueError as error:
                     wrong.append(f"{name}: {error}")
         if wrong:
@@ -216,10 +216,10 @@ class Layer(Tree):
     @recursive_repr("...")
     def __repr__(self) -> str:
         parts = []
-        for name, owner, value in walk(self).found:
+        for name, owner, value in walk(self).entries:
             if owner is self and value is not self:
                 parts.append((name, value))
-        return nested(self, parts)
+        return nested_repr(self, parts)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of ``summary()``."""
@@ -227,15 +227,15 @@ class Layer(Tree):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: everything, but recorded results without their graph."""
-        return {name: detached(value) for name, value in vars(self).items()}
+        return {name: detach(value) for name, value in vars(self).items()}
 
 
-def detached(value: Any) -> Any:
+def detach(value: Any) -> Any:
     """A result, or each of a tuple of them, cut off from its graph; anything else as it is."""
     if isinstance(value, Variable) and value.creator is not None:
         return value.detach()
     if type(value) is tuple:
-        return tuple([detached(part) for part in value])
+        return tuple([detach(part) for part in value])
     return value
 
 
@@ -250,7 +250,7 @@ def _place(device: Any, where: str) -> Any:
     raise TypeError(f"{where}: want the device 'cpu', 'cuda' or an array, {got}")
 
 
-def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
+def floating_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     """The dtype, if it is a floating one; TypeError, which begins with ``where``, if not."""
     try:
         wanted = np.dtype(
@@ -272,7 +272,7 @@ def _target(name: str, owner: Layer, p: Parameter) -> tuple[Shape | None, np.dty
     return shapes.get(name.rpartition(".")[2]), dtype
 
 
-def _fitting(
+def _convert(
     value: npt.NDArray[Any], shape: Shape | None, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """The value in the dtype wanted; ValueError for another shape, another kind or overflow."""

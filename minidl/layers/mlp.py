@@ -18,7 +18,7 @@ from minidl import functions as F
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
-from minidl.layers.summary import nested
+from minidl.layers.summary import nested_repr
 
 
 class MLP(Layer):
@@ -118,7 +118,7 @@ class Sequential(Layer):
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        return nested(self, [(str(i), layer) for i, layer in enumerate(self.layers)])
+        return nested_repr(self, [(str(i), layer) for i, layer in enumerate(self.layers)])
 
 
 def check_step(owner: str, place: str, step: Any) -> None:

@@ -18,7 +18,7 @@ from minidl.autograd.protocols import as_array
 from minidl.common.arrays import zeros
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
-from minidl.layers.layer import detached
+from minidl.layers.layer import detach
 from minidl.layers.weighted import Weighted
 
 
@@ -78,8 +78,8 @@ class Recurrent(Weighted):
     def _sequence(self, x: Any) -> Any:
         if not self.stateful:
             return self._run(x, self._zero_state(x.shape[0]))[0]
-        y, state = self._run(x, detached(self._carried_or_zero(x.shape[0])))
-        self.state = detached(state)
+        y, state = self._run(x, detach(self._carried_or_zero(x.shape[0])))
+        self.state = detach(state)
         return y
 
     def _carried_or_zero(self, batch: int) -> Any:

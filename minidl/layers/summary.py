@@ -49,7 +49,7 @@ def html_table(model: Layer) -> str:
     return card(first.layer, total, body)
 
 
-def nested(layer: Tree, parts: list[tuple[str, Any]]) -> str:
+def nested_repr(layer: Tree, parts: list[tuple[str, Any]]) -> str:
     """The layer's type, and under it a line or more for each part."""
     name = type(layer).__name__
     if not parts:
@@ -101,7 +101,7 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
 
 def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
     """A row for each layer, and a line about all parameters."""
-    found = walk(model).found
+    found = walk(model).entries
     owned = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
     rows = []
     for name, _, layer in found:

@@ -62,7 +62,7 @@ class Tree(HintsMixin):
         dict.
         """
         pairs = []
-        for name, _, value in self._walk().found:
+        for name, _, value in self._walk().entries:
             if isinstance(value, Parameter):
                 pairs.append((name, value))
         counts = Counter(name for name, _ in pairs)
@@ -84,7 +84,7 @@ class Tree(HintsMixin):
         except AttributeError:  # the first time
             known = None
         if new.other_names() != known:
-            for message in _missed(self, new):
+            for message in _complaints(self, new):
                 warn_user(message)
         self._latest = new
         return new
@@ -93,13 +93,13 @@ class Tree(HintsMixin):
 class Walk:
     """What one walk over a tree found."""
 
-    __slots__ = ("containers", "found", "layers", "others", "parameters")
+    __slots__ = ("containers", "entries", "layers", "others", "parameters")
 
     def __init__(self) -> None:
         self.parameters: list[Parameter] = []
         self.layers: list[Layer] = []
         # (dotted name, whose attribute it is, it) of both, in order
-        self.found: list[tuple[str, Layer, Parameter | Layer]] = []
+        self.entries: list[tuple[str, Layer, Parameter | Layer]] = []
         self.containers: list[tuple[Any, list[Any]]] = []  # those on the way, and what they held
         self.others: list[tuple[str, Any]] = []  # name and value of what was not looked into
 
@@ -156,23 +156,23 @@ def walk(root: Tree) -> Walk:
             result.others.append((name, value))
         elif kind == "parameter":
             result.parameters.append(value)
-            result.found.append((name, owner, value))
+            result.entries.append((name, owner, value))
         elif kind == "layer":
             result.layers.append(value)
-            result.found.append((name, owner, value))
+            result.entries.append((name, owner, value))
             held = vars(value)
             result.open(held, held.values())
-            todo += _named(name, value, held.items(), value.carried)
+            todo += _name_parts(name, value, held.items(), value.carried)
         elif kind == "mapping":
             result.open(value, value.values())
-            todo += _named(name, owner, value.items())
+            todo += _name_parts(name, owner, value.items())
         else:
             result.open(value, value)
-            todo += _named(name, owner, enumerate(value))
+            todo += _name_parts(name, owner, enumerate(value))
     return result
 
 
-def _named(
+def _name_parts(
     name: str, owner: Tree, parts: Iterable[tuple[Any, Any]], without: Container[Any] = ()
 ) -> list[tuple[str, Any, Any]]:
     """(dotted name, owner, part) of the parts that are to be looked at, the last one first."""
@@ -188,11 +188,11 @@ def _named(
 # ---- what the walk would miss ------------------------------------------------------------------
 
 
-def _missed(root: Tree, new: Walk) -> Iterator[str]:
+def _complaints(root: Tree, new: Walk) -> Iterator[str]:
     """A sentence for each attribute in which something trainable is not found."""
-    known = {id(value) for _, _, value in new.found}
+    known = {id(value) for _, _, value in new.entries}
     held = list(new.others)
-    for name, _, layer in new.found:
+    for name, _, layer in new.entries:
         if isinstance(layer, Tree):
             start = f"{name}." if name else ""
             for key, value in _outside_dict(layer):

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from minidl.autograd import Parameter, Variable
 from minidl.autograd.protocols import as_array
 from minidl.common.arrays import asarray, foreign
-from minidl.layers.initializers import checked_rng, normal_over_sqrt_in
-from minidl.layers.layer import Layer, Shape, floating
+from minidl.layers.initializers import check_rng, normal_over_sqrt_in
+from minidl.layers.layer import Layer, Shape, floating_dtype
 
 
 class Weighted(Layer):
@@ -45,8 +45,8 @@ class Weighted(Layer):
         name = type(self).__name__
         in_features, out = _sizes(name, features, in_features, out_features)
         self.out_features = out
-        self.dtype = floating(dtype, name)
-        self.rng = checked_rng(rng, name)
+        self.dtype = floating_dtype(dtype, name)
+        self.rng = check_rng(rng, name)
         for weight in self._weights:  # reading one that is lazy raises with this name
             lazy = Parameter(None, name=f"{weight} of {name}(?→{out})")
             setattr(self, weight, lazy)
