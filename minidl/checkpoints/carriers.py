@@ -32,7 +32,7 @@ from minidl.checkpoints.reach import (
     reached_by_function,
 )
 from minidl.checkpoints.values import CONTAINERS, DICTS, SETS, Slot, Slots
-from minidl.common.arrays import foreign
+from minidl.common.arrays import is_foreign
 from minidl.layers.layer import Layer
 
 CARRIERS = (list, tuple, dict, deque, np.ndarray, array, bytearray, memoryview, random.SystemRandom)
@@ -142,7 +142,7 @@ class Walk:
             return id(value) not in self._seen
         if isinstance(value, np.ndarray):
             return kind in (np.ndarray, np.memmap) and value.dtype.kind not in "OV"
-        return foreign(value) or (isinstance(value, SCALARS) and not isinstance(value, Enum))
+        return is_foreign(value) or (isinstance(value, SCALARS) and not isinstance(value, Enum))
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""

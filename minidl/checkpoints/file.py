@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.variable import Variable, raw
-from minidl.common.arrays import foreign, host
+from minidl.autograd.variable import Variable
+from minidl.common.arrays import array_of, host, is_foreign
 from minidl.files.atomic import check_suffix
 from minidl.files.npz import load_npz, save_npz
 
@@ -120,7 +120,7 @@ def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
 ARRAYS: dict[str, Callable[[Any], bool]] = {
     "scalar": lambda value: isinstance(value, np.generic),
     "variable": lambda value: isinstance(value, Variable),
-    "array": lambda value: isinstance(value, np.ndarray) or foreign(value),
+    "array": lambda value: isinstance(value, np.ndarray) or is_foreign(value),
 }
 
 
@@ -144,7 +144,7 @@ def _store(value: Any, name: str, arrays: dict[str, Array]) -> str:
     """Put an array among the arrays, under its name or one that is free; return that."""
     while name in arrays:
         name += "'"
-    arrays[name] = np.asarray(host(raw(value)))
+    arrays[name] = np.asarray(host(array_of(value)))
     if arrays[name].dtype.kind in "OV":
         raise TypeError(f"Trainer.save: {name} is an array of objects, wanted numbers")
     return name

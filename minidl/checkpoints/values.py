@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl.autograd.variable import Variable
 from minidl.checkpoints.describe import SCALARS, article, describe_plain
-from minidl.common.arrays import asarray, foreign
+from minidl.common.arrays import is_foreign, to_kind_of
 from minidl.layers.layer import Layer
 
 DICTS = (dict, OrderedDict, defaultdict, Counter)
@@ -55,7 +55,7 @@ def copied(value: Any) -> Any:
     """A copy of a plain value, its Variables cut off from their graphs; None for one without data."""
     if isinstance(value, Variable):
         return None if value._raw is None else Variable(value._raw.copy(), requires_grad=False)
-    if isinstance(value, np.ndarray) or foreign(value):
+    if isinstance(value, np.ndarray) or is_foreign(value):
         return value.copy()
     if isinstance(value, DICTS):
         twin = copy(value)
@@ -81,7 +81,7 @@ class Places:
         self.slots, self.namespaces = slots, namespaces
         parameters = model.parameters() if isinstance(model, Layer) else []
         held = [p for p in parameters if not p.lazy]
-        self.like = next(filter(foreign, held), None)  # an array of the kind of the model's
+        self.like = next(filter(is_foreign, held), None)  # an array of the kind of the model's
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raise ValueError if values have no place, or one that holds something of another kind."""
@@ -114,7 +114,7 @@ class Places:
         if type(value) is tuple:
             return tuple(map(self.to_kind, value))
         if isinstance(value, Variable) and self.like is not None:
-            return Variable(asarray(value, self.like), requires_grad=False)
+            return Variable(to_kind_of(value, self.like), requires_grad=False)
         return value
 
 
@@ -154,13 +154,13 @@ def load_weight(p: Variable, value: Any) -> None:
     if value is None:
         p._raw = None
     else:
-        p.data = asarray(value.copy(), p)
+        p.data = to_kind_of(value.copy(), p)
 
 
 def _in_place(old: Any, value: Any) -> Any:
     """The old list, dict, set or array with the new content, if it can have that; else the value."""
-    if foreign(old) and isinstance(value, np.ndarray):
-        value = asarray(value, old)
+    if is_foreign(old) and isinstance(value, np.ndarray):
+        value = to_kind_of(value, old)
     if isinstance(old, np.ndarray):
         return _fill(old, value)
     if isinstance(old, tuple) and hasattr(old, "_fields") and value is not None:

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable
-from minidl.autograd.modes import MODE
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import asarray, foreign
+from minidl.autograd.modes import current
+from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.common.random import source
 from minidl.functions.elementwise import (
     erfc,
@@ -161,14 +160,16 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
     >>> mask_fill(np.array([1.0, 2.0]), np.array([True, False]), -np.inf)
     array([-inf,   2.])
     """
-    if as_array(value).shape != ():
+    if as_array(value, "mask_fill").shape != ():
         raise ValueError("the value must be one number")
     if (
-        as_array(mask).dtype != np.bool_
-        or np.broadcast_shapes(as_array(mask).shape, x.shape) != x.shape
+        as_array(mask, "mask_fill").dtype != np.bool_
+        or np.broadcast_shapes(as_array(mask, "mask_fill").shape, x.shape) != x.shape
     ):
         raise ValueError("the mask must be of bools and broadcast to x")
-    return np.where(mask, as_array(value).item(), x)  # a Python number takes the dtype of x
+    return np.where(
+        mask, as_array(value, "mask_fill").item(), x
+    )  # a Python number takes the dtype of x
 
 
 # fmt: off
@@ -202,12 +203,12 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     """
     if not 0 <= rate < 1:
         raise ValueError(f"dropout: the rate must be in [0, 1), got {rate}")
-    x = as_array(x)
+    x = as_array(x, "dropout")
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: want floating data, got {x.dtype}")
-    if MODE.get().testing or rate == 0:
+    if current().testing or rate == 0:
         return x
     kept = _uniform(x.shape, rng) >= rate
-    if foreign(x):  # drawn as ever, so that a seed gives the same numbers everywhere
-        kept = asarray(kept, x)
+    if is_foreign(x):  # drawn as ever, so that a seed gives the same numbers everywhere
+        kept = to_kind_of(kept, x)
     return _dropped(x, kept.astype(x.dtype) * (1 / (1 - float(rate))))

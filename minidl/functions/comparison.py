@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
+from minidl.common.arrays import array_of
 
 # fmt: off
 __all__ = [
@@ -54,7 +55,7 @@ ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
 
 
 def _plain(value: Any) -> Any:
-    return value.data if hasattr(value, "cleargrad") else value
+    return array_of(value)
 
 
 # Questions whose answers are plain Python values.

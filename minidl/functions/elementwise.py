@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function, differentiable, implements
+from minidl.common.arrays import BaseVariable
 
 # fmt: off
 __all__ = [
@@ -326,7 +327,7 @@ def astype(x: Any, dtype: Any) -> Any:
     dtype('float32')
     """
     try:
-        if hasattr(dtype, "cleargrad"):
+        if isinstance(dtype, BaseVariable):
             raise TypeError("got a Variable: say its .dtype")
         dtype = np.dtype(dtype)
     except TypeError as error:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import array_of, asarray, foreign
+from minidl.common.arrays import array_of, as_array, is_foreign, to_kind_of
 from minidl.functions.activation import log_softmax, sigmoid, softmax
 
 # fmt: off
@@ -24,7 +23,7 @@ __all__ = [
 
 def _pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
     """Prediction and target: both floating, of one shape, the target in the prediction's dtype."""
-    y, t = as_array(y), as_array(t)
+    y, t = as_array(y, name), as_array(t, name)
     if y.shape != t.shape:
         raise ValueError(
             f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}"
@@ -86,7 +85,7 @@ def mean_squared_error(y: Any, t: Any) -> Any:
 
 def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     """Logits and labels of fitting kinds and shapes; what the labels are, the functions look at."""
-    x, t = as_array(x), as_array(t)
+    x, t = as_array(x, "cross_entropy"), as_array(t, "cross_entropy")
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
     if x.dtype.kind != "f":
@@ -161,7 +160,7 @@ def _cross_entropy_joint(
 
 def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
     """The same without indices, for arrays that are not NumPy's: the gradient comes from the rules."""
-    t, classes = array_of(t), asarray(np.arange(x.shape[-1]), x)
+    t, classes = array_of(t), to_kind_of(np.arange(x.shape[-1]), x)
     counted = t != ignore_index
     _check_classes(np.where(counted, t, 0), x.shape[-1])
     picked = np.where((t[..., None] == classes) & counted[..., None], log_softmax(x), 0)
@@ -196,7 +195,7 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
             UserWarning,
             stacklevel=2,
         )
-    loss = _plain_cross_entropy if foreign(x) else _fused_cross_entropy
+    loss = _plain_cross_entropy if is_foreign(x) else _fused_cross_entropy
     return _in_range(loss, x, t, ignore_index)
 
 

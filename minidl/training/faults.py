@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.autograd.modes import detect_anomaly
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 
 if TYPE_CHECKING:
     from minidl.training.runner import ModelRunner

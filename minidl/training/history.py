@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.variable import raw
+from minidl.common.arrays import array_of
 from minidl.common.html import card, table
 from minidl.training.plots import BLUE, ORANGE, finish_axes, new_figure, save_figure
 
@@ -28,10 +28,10 @@ def check_row(row: dict[str, Any], who: str) -> None:
                 f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is optimizer.current_lr"
             )
         if np.ndim(value) or not isinstance(
-            raw(value), int | float | np.number | np.bool | np.ndarray
+            array_of(value), int | float | np.number | np.bool | np.ndarray
         ):
             raise TypeError(f"{who}: logs[{name!r}]: want a number, got {value!r}")
-        row[name] = float(raw(value))
+        row[name] = float(array_of(value))
 
 
 class History(Mapping[str, list[float]]):

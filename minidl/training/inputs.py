@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.autograd.variable import Variable, raw
-from minidl.common.arrays import host
+from minidl.autograd.variable import Variable
+from minidl.common.arrays import array_of, host
 from minidl.data.loader import DataLoader
 from minidl.functions.loss import cross_entropy
 from minidl.training.callbacks import Callback
@@ -132,7 +132,7 @@ def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -
 
 def figure(name: str, value: Any) -> float:
     """What a loss or metric gave, as a float."""
-    value = raw(value)
+    value = array_of(value)
     if np.ndim(value):
         raise ValueError(f"{name}: want one number, got shape {np.shape(value)}: take its mean")
     try:

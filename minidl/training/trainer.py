@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.modes import MODE
-from minidl.autograd.variable import Variable, raw
+from minidl.autograd.modes import current
+from minidl.autograd.variable import Variable
 from minidl.common import random
+from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
@@ -252,7 +253,7 @@ class Trainer:
 
     def _warn(self, loader: DataLoader, window: int) -> None:
         """Say what would go on silently and is hardly meant."""
-        if MODE.get().testing:
+        if current().testing:
             warnings.warn(
                 "fit: called inside test_mode(), so that layers such as Dropout act as in evaluation",
                 stacklevel=3,
@@ -429,7 +430,7 @@ class Trainer:
             for i, (x, t) in enumerate(islice(loader, most)):
                 prediction = runner.forward(x)
                 loss = self.loss(prediction, t)
-                figures = inputs.figures(self.metrics, loss, raw(prediction), t)
+                figures = inputs.figures(self.metrics, loss, array_of(prediction), t)
                 means.add(loader.samples(i), figures)
                 if run is not None and run.signalled is not None:
                     break
@@ -447,7 +448,7 @@ class Trainer:
         )
         with self._threads(loader.batch_size), runner.evaluation("predict", loader):
             try:
-                parts = [raw(runner.forward(batch)) for (batch,) in loader]
+                parts = [array_of(runner.forward(batch)) for (batch,) in loader]
                 if loader.arrays[0].ndim == 1 and sum(map(np.size, parts)) % loader.size:
                     raise ValueError(f"the model gave an output of shape {np.shape(parts[0])}")
             except (ValueError, TypeError) as error:

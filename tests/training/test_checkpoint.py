@@ -173,7 +173,7 @@ def test_what_layers_losses_hooks_and_schedules_keep(path: Path) -> None:
         def __init__(self) -> None:
             self.rng = np.random.default_rng(5)
 
-        def __call__(self, gradients: optim.Gradients) -> None:
+        def __call__(self, gradients: optim.StepGradients) -> None:
             gradients.flat += self.rng.standard_normal(gradients.flat.shape)
 
     def make() -> Trainer:

@@ -39,8 +39,8 @@ def test_a_gradient_that_is_not_finite(accumulate: int) -> None:
     of.model.inner.b.requires_grad = False
     message = (
         r"the gradient of parameter inner\.w \(3, 1\) is not finite at "
-        rf"update {4 - accumulate}; nothing was updated with it\. In it, derivative of sqrt for argument 0, applied "
-        r"at .*test_faults\.py:\d+: not finite\. Try a smaller rate.*\nfit: epoch 1 of 1, batch 3 of 3"
+        rf"update {4 - accumulate}; nothing was updated with it\. In it, the derivative of sqrt for argument 0, "
+        r"applied at .*test_faults\.py:\d+, gave an infinity\. Try a smaller rate.*\nfit: epoch 1 of 1, batch 3 of 3"
     )
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
         of.fit(x, T, epochs=1, batch_size=4, shuffle=False, accumulate=accumulate, verbose=0)
@@ -56,9 +56,7 @@ def test_a_gradient_that_is_not_finite(accumulate: int) -> None:
 
 def test_a_function_that_gives_what_is_not_finite() -> None:
     of = trainer(layers.Linear(3, 1, dtype=np.float64), lambda y, t: np.log(y * 0).mean())
-    message = (
-        r"the loss is -inf at update 1; .* In it, log gave a non-finite value at .*test_faults"
-    )
+    message = r"the loss is -inf at update 1; .* In it, log gave an infinity at .*test_faults"
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
         of.fit(X, T, epochs=1, verbose=0)
 
