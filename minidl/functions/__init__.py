@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.functions import (
     activation,
+    classification,
     comparison,
     decompositions,
     elementwise,
+    error_function,
     indexing,
     linalg,
     loops,
@@ -23,9 +25,11 @@ from minidl.functions import (
     ufuncs,
 )
 from minidl.functions.activation import *
+from minidl.functions.classification import *
 from minidl.functions.comparison import *
 from minidl.functions.decompositions import *
 from minidl.functions.elementwise import *
+from minidl.functions.error_function import *
 from minidl.functions.indexing import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
@@ -38,9 +42,11 @@ from minidl.functions.ufuncs import *
 
 __all__ = [
     *activation.__all__,
+    *classification.__all__,
     *comparison.__all__,
     *decompositions.__all__,
     *elementwise.__all__,
+    *error_function.__all__,
     *indexing.__all__,
     *linalg.__all__,
     *loops.__all__,

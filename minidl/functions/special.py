@@ -1,7 +1,7 @@
 """SciPy's special functions on Variables: the derivatives of its ufuncs.
 
 SciPy is never imported here: who calls its functions on a Variable has imported it. The error
-function, which needs no SciPy, lives in elementwise.py.
+function, which needs no SciPy, lives in error_function.py.
 """
 
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from minidl.autograd import protocols
 from minidl.autograd.function import Function, Rule
 from minidl.functions.activation import sigmoid
-from minidl.functions.elementwise import sigmoid_slope
+from minidl.functions.masks import sigmoid_slope
 
 __all__: list[str] = []
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.functions.activation import sigmoid
-from minidl.functions.elementwise import floating, kept, power
+from minidl.functions.elementwise import power
+from minidl.functions.masks import floating, kept
 
 # fmt: off
 __all__ = [

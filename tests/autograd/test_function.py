@@ -9,6 +9,7 @@ import pytest
 import minidl
 from minidl import Variable, differentiable
 from minidl import functions as F
+from minidl.autograd.protocols import REGISTRY
 
 
 def test_a_function_of_ones_own():
