@@ -14,7 +14,7 @@ import numpy as np
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import array_of, host
 from minidl.data.loader import DataLoader
-from minidl.functions.loss import cross_entropy
+from minidl.functions.classification import cross_entropy
 from minidl.training.callbacks import Callback
 
 IGNORED = -100  # what cross_entropy ignores unless it is told another label
