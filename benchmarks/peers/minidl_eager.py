@@ -125,7 +125,7 @@ def w8(d: Data) -> Step:
             x.cleargrad()
             slope.backward()
             x.data -= slope.data / x.grad.data
-            way.append(float(x))
+            way.append(x.item())
         return way
 
     return step

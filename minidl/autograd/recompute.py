@@ -13,9 +13,10 @@ import numpy as np
 
 from minidl.autograd import engine
 from minidl.autograd.function import differentiable, identity, record
-from minidl.autograd.modes import MODE, Switch
+from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Node, next_number
-from minidl.autograd.variable import Variable, box, raw
+from minidl.autograd.variable import Variable, box
+from minidl.common.arrays import array_of
 from minidl.common.pytree import flatten, unflatten
 from minidl.common.random import Draws, noting_draws, repeating_draws
 
@@ -26,7 +27,7 @@ class Segment:
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self.f = f
         self.name = getattr(f, "__name__", type(f).__name__)
-        self.testing = MODE.get().testing
+        self.testing = current().testing
         self.leaves, self.structure = flatten([list(args), kwargs])
         # Places of the differentiated arguments; the nodes of what else the function uses.
         self.moving = [i for i, x in enumerate(self.leaves) if _is_differentiated(x)]
@@ -58,7 +59,7 @@ class Segment:
         inputs += [_variable_of(node) for node in self.closed]
         for i in self.moving:
             self.leaves[i] = None  # from now on the application's own arguments
-        self.outputs = tuple([raw(y) for y in ys])
+        self.outputs = tuple([array_of(y) for y in ys])
         for i, y in zip(moving, record(_recompute, tuple(inputs), {"segment": self}), strict=True):
             results[i] = y
         return unflatten(structure, results)
@@ -70,7 +71,7 @@ class Segment:
             results, _, places = self.call(moving)
         ys = [results[i] for i in places]
         same = len(ys) == len(self.outputs) and all(
-            np.array_equal(raw(y), old, equal_nan=True)
+            np.array_equal(array_of(y), old, equal_nan=True)
             for y, old in zip(ys, self.outputs, strict=True)
         )
         if not same:
@@ -115,7 +116,7 @@ def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Seg
     targets = {node for node, want in zip(nodes, wanted, strict=True) if want and node}
     found = engine.walk(seeds, boxing, targets=targets, since=since)
     return [
-        found[node] if node in found else np.zeros_like(raw(a))
+        found[node] if node in found else np.zeros_like(array_of(a))
         for node, a in zip(nodes, args, strict=True)
     ]
 
@@ -144,8 +145,8 @@ def recompute(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def recomputed(*args: Any, **kwargs: Any) -> Any:
-        mode = MODE.get()
-        if not mode.recording or mode.watcher is not None:
+        mode = current()
+        if not mode.recording or mode.tracer is not None:
             return f(*args, **kwargs)
         return Segment(f, args, kwargs).first()
 

@@ -5,6 +5,7 @@ NumPy's global state is never read or changed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,14 +15,17 @@ import numpy as np
 
 from minidl.common.checks import count
 
-_generator: np.random.Generator | None = (
-    None  # made at first use: numpy.random is a third of NumPy's import time
-)
+# Made at first use: numpy.random is a third of NumPy's import time.
+_generator: np.random.Generator | None = None
+_seeded = False
 
 
 def seed(value: int) -> None:
-    """Start the default generator anew from a non-negative integer, so that what follows repeats
-    exactly.
+    """Start the default generator anew from a non-negative integer, so that what follows repeats.
+
+    A process that is forked goes on from the seed's state, so that it repeats, too: workers that
+    shall differ each call ``seed`` with a number of their own. Without a seed, every forked
+    process draws numbers of its own.
 
     Raises TypeError for what is no int, ValueError for a negative one.
 
@@ -29,8 +33,9 @@ def seed(value: int) -> None:
     >>> round(generator().random(), 6)
     0.636962
     """
-    global _generator
+    global _generator, _seeded
     _generator = np.random.default_rng(count("seed", value, least=0))
+    _seeded = True
 
 
 def generator() -> np.random.Generator:
@@ -40,6 +45,16 @@ def generator() -> np.random.Generator:
         _generator = np.random.default_rng()
     return _generator
 
+
+def _renew() -> None:
+    """Forget, in a forked process, a generator that nobody seeded: the parent goes on with it."""
+    global _generator
+    if not _seeded:
+        _generator = None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_renew)
 
 Draws = dict[np.random.Generator, Any]  # generators, and the state each was in at its first draw
 _noted: ContextVar[Draws | None] = ContextVar("minidl_draws", default=None)

@@ -14,7 +14,7 @@ from functools import update_wrapper
 from operator import is_
 from typing import Any
 
-from minidl.autograd.modes import MODE, Mode
+from minidl.autograd.modes import Mode, current
 from minidl.common import random
 from minidl.compiler.guards import form
 from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
@@ -39,8 +39,8 @@ class Compiled:
         update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        mode = MODE.get()
-        if self.eager or mode.watcher is not None or mode.anomaly or mode.transforming:
+        mode = current()
+        if self.eager or mode.tracer is not None or mode.anomaly or mode.transforming:
             return self.function(*args, **kwargs)
         last = self.last
         if (
@@ -122,7 +122,7 @@ class Compiled:
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, to print; the function runs once if there is none."""
         leaves: list[Any] = []
-        mode = MODE.get()
+        mode = current()
         key = key_of(mode, args, kwargs, leaves)
         for recording in self.recordings.get(key, ()):
             if recording.serves():

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.autograd import engine
 from minidl.autograd.function import Function, identity, record
-from minidl.autograd.modes import MODE, Mode, Switch
+from minidl.autograd.modes import Mode, Switch, current
 from minidl.autograd.variable import Variable
 from minidl.compiler.buffers import Code
 from minidl.compiler.guards import Guard
@@ -63,7 +63,7 @@ class Recording:
             begin = [mapped(state, argument) for state in before]
             for (layer, name), value in zip(self.guard.states, begin):
                 setattr(layer, name, value)
-            with Switch(watcher=tracer):
+            with Switch(tracer=tracer):
                 result = function(*args, **kwargs)
             after = self._states()
         finally:
@@ -349,7 +349,7 @@ class Recording:
         known: dict[Value, Any] = dict(zip(self.values, inputs))
         for entry in self.tape:
             args = tuple(known[v] if isinstance(v, Value) else v for v in entry.operands)
-            with Switch(recording=entry.recorded and MODE.get().recording):
+            with Switch(recording=entry.recorded and current().recording):
                 y = record(entry.function, args, entry.settings)
             known.update(zip(entry.out, y) if type(entry.out) is tuple else [(entry.out, y)])
         ys = [known[v] for v in self.real]

@@ -15,11 +15,11 @@ import numpy as np
 from minidl.autograd import engine
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
-from minidl.autograd.modes import MODE, Switch
+from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Output
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import foreign
+from minidl.common.arrays import is_foreign
 from minidl.compiler.program import Step, Value
 from minidl.functions import indexing, loss
 
@@ -138,7 +138,7 @@ class Entry:
         self.function, self.operands, self.settings, self.out = function, operands, settings, out
         self.saved: Value | None = None
         self.recorded = (
-            MODE.get().recording and function.derived
+            current().recording and function.derived
         )  # else a constant, as under no_grad()
 
 
@@ -147,7 +147,7 @@ class NotNumPy(Exception):
 
 
 class Tracer:
-    """Notes what is computed while it is the watcher of the mode."""
+    """Notes what is computed while it is the tracer of the mode."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -170,7 +170,7 @@ class Tracer:
 
     def new_input(self, source: Any, like: Any, plain: bool) -> Value:
         """A value read from ``source`` at each call: an argument's place, a Variable, an array."""
-        if foreign(like):
+        if is_foreign(like):
             raise NotNumPy
         value = Value("input", like, plain)
         self.inputs.append((value, source))
@@ -203,7 +203,7 @@ class Tracer:
             return self.by_node[node]
         if id(x) in self.literals:
             return x
-        if isinstance(x, np.ndarray) or foreign(x):
+        if isinstance(x, np.ndarray) or is_foreign(x):
             if id(x) not in self.by_id:
                 self.by_id[id(x)] = self.new_input(x, x, plain=True)
                 self.kept.append(x)
@@ -224,7 +224,7 @@ class Tracer:
             operands = tuple(self._fixed_mask(x, v) for x, v in zip(inputs, operands))
         if _has_a_shape_by_values(function, operands):
             refuse(inputs[0], f"{function.name}, whose result has a shape that depends on values,")
-        with Switch(watcher=None):
+        with Switch(tracer=None):
             y = record(function, inputs, settings)
         node = (
             y[0]._node
@@ -341,7 +341,7 @@ class Tracer:
         self.deriving = True
         for y, g in seeds.items():
             gradients[y] = self.traced(np.ones(y.shape, y.dtype)[()], g)
-        with Switch(watcher=self, recording=False), np.errstate(all="ignore"):
+        with Switch(tracer=self, recording=False), np.errstate(all="ignore"):
             for entry in reversed(self.tape.copy()):
                 outs = entry.out if type(entry.out) is tuple else (entry.out,)
                 gs = [gradients.pop(v, None) if v in needed else None for v in outs]

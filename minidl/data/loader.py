@@ -13,9 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable
-from minidl.autograd.protocols import as_array
 from minidl.common import random
-from minidl.common.arrays import asarray, foreign
+from minidl.common.arrays import as_array, to_kind_of
 from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
 
@@ -171,7 +170,7 @@ class DataLoader:
                 yield tuple([array[start:end] for array in self.arrays])
                 continue
             rows = order[start:end]
-            yield tuple([array[asarray(rows, array)] for array in self.arrays])
+            yield tuple([array[to_kind_of(rows, array)] for array in self.arrays])
         if epoch == self._epoch:
             self._given = None
 
@@ -264,9 +263,7 @@ def _as_data(value: Any, where: str) -> Any:
         want = "a plain array, as data are constants: pass its .data"
         raise TypeError(f"{where}: want {want}, got a Variable")
     try:
-        return as_array(
-            value if isinstance(value, np.ndarray) or foreign(value) else np.asarray(value)
-        )
+        return as_array(value)
     except (TypeError, ValueError, RuntimeError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"{where} is no array: {error}") from error

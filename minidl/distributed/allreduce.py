@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import asarray, foreign, host
+from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.common.checks import count
 from minidl.distributed.mpi import world
-from minidl.optim.optimizer import Gradients
+from minidl.optim.optimizer import StepGradients
 
 
 class AllReduce:
@@ -65,7 +65,7 @@ class AllReduce:
         """Whether the buffer must hold all parameters, so that those of all processes are alike."""
         return bool(self.comm.Get_size() > 1 and not self.paused)
 
-    def __call__(self, gradients: Gradients) -> None:
+    def __call__(self, gradients: StepGradients) -> None:
         if not self.needs_all_parameters:
             return
         if self.updates % self.every == 0:
@@ -77,8 +77,8 @@ class AllReduce:
         has_gradient = [p._grad is not None for p in gradients.params]
         sums = self._sum(host(flat), [self.samples, *self.extra, *has_gradient])
         samples, *numbers = sums[n:].real.tolist()
-        if foreign(flat):
-            flat[...] = asarray(sums[:n] / samples, flat)
+        if is_foreign(flat):
+            flat[...] = to_kind_of(sums[:n] / samples, flat)
         else:
             np.divide(sums[:n], samples, out=flat, casting="same_kind")
         self.extra = numbers[: len(self.extra)]
@@ -109,7 +109,7 @@ def broadcast(params: Iterable[Variable], comm: Any = None) -> None:
     params = list(params)
     values = comm.bcast([host(p.data) for p in params])
     for p, value in zip(params, values):
-        p.data = asarray(value.copy(), p)
+        p.data = to_kind_of(value.copy(), p)
 
 
 def checksum(params: Iterable[Variable]) -> tuple[int, int]:

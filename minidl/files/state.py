@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.variable import raw
-from minidl.common.arrays import host
+from minidl.common.arrays import array_of, host
 from minidl.files.atomic import check_suffix
 from minidl.files.npz import Array, load_npz, save_npz
 from minidl.files.safetensors import load_safetensors, save_safetensors
@@ -45,7 +44,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
         raise TypeError(
             f"save: want a layer, an optimizer or a dict of arrays, got {type(obj).__name__}"
         )
-    arrays = {name: np.asarray(host(raw(value))) for name, value in state.items()}
+    arrays = {name: np.asarray(host(array_of(value))) for name, value in state.items()}
     for name, array in arrays.items():
         if not isinstance(name, str) or array.dtype.kind not in "biufcSUmM":
             raise TypeError(

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 from minidl.functions.linalg import matmul
 from minidl.functions.products import einsum
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.common.arrays import add_at, asarray
+from minidl.common.arrays import add_at, to_kind_of
 
 # fmt: off
 __all__ = [
@@ -64,7 +64,7 @@ def getitem(x: Any, index: Any) -> Any:
     """
     index = index if isinstance(index, tuple) else (index,)
     return _pick(
-        x, *(asarray(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in index)
+        x, *(to_kind_of(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in index)
     )
 
 

@@ -13,7 +13,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 
 # fmt: off
 __all__ = [
@@ -131,8 +131,8 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     array([1., 1., 0.])
     """
     if axis is None:
-        return _concatenate(*(np.ravel(as_array(a)) for a in arrays), axis=0)
-    return _concatenate(*map(as_array, arrays), axis=axis)
+        return _concatenate(*(np.ravel(as_array(a, "concatenate")) for a in arrays), axis=0)
+    return _concatenate(*(as_array(a, "concatenate") for a in arrays), axis=axis)
 
 
 @implements(np.stack)
@@ -143,7 +143,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     array([[0., 1.],
            [0., 1.]])
     """
-    arrays = [as_array(a) for a in arrays]
+    arrays = [as_array(a, "stack") for a in arrays]
     if len({a.shape for a in arrays}) != 1:
         raise ValueError(
             f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
-from minidl.common.arrays import asarray, foreign, home, host
+from minidl.common.arrays import home, host, is_foreign, to_kind_of
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 
@@ -111,7 +111,7 @@ class Layer(Tree):
                 p._raw = p._raw.astype(wanted)  # not .data, which rightly keeps the dtype
                 p._stamp()
             if like is not None:
-                p.data = asarray(p.data, like)
+                p.data = to_kind_of(p.data, like)
         return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
@@ -163,7 +163,7 @@ class Layer(Tree):
                 p.name = name.rpartition(".")[2]
                 p.data = value
             else:
-                p.data = asarray(value, p)
+                p.data = to_kind_of(value, p)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``state_dict()`` to a file, as ``minidl.save`` does, and raise what it raises."""
@@ -241,7 +241,7 @@ def detach(value: Any) -> Any:
 
 def _place(device: Any, where: str) -> Any:
     """An array that stands for a device, which may be an array itself."""
-    if isinstance(device, str | np.ndarray) or foreign(device):
+    if isinstance(device, str | np.ndarray) or is_foreign(device):
         try:
             return home(device)
         except ValueError as error:

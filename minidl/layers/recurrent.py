@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import zeros
+from minidl.common.arrays import as_array, zeros
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
 from minidl.layers.layer import detach
@@ -62,7 +61,7 @@ class Recurrent(Weighted):
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:
-        x = as_array(x)
+        x = as_array(x, self)
         shape = x.shape
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
             want = "input (batch, in) or (batch, time, in), time > 0"

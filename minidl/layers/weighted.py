@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import asarray, foreign
+from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.layers.initializers import check_rng, normal_over_sqrt_in
 from minidl.layers.layer import Layer, Shape, floating_dtype
 
@@ -72,9 +71,9 @@ class Weighted(Layer):
                 known = tuple(n or in_features for n in shape)
                 drawn = normal_over_sqrt_in(known, self.dtype, self.rng)
                 weight.name = name
-                weight.data = asarray(drawn, like)
-        if self.b is not None and foreign(like) and not foreign(self.b):
-            self.b.data = asarray(self.b.data, like)
+                weight.data = to_kind_of(drawn, like)
+        if self.b is not None and is_foreign(like) and not is_foreign(self.b):
+            self.b.data = to_kind_of(self.b.data, like)
 
     @property
     def in_features(self) -> int | None:
@@ -84,7 +83,7 @@ class Weighted(Layer):
 
     def _as_input(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; draws weights that are lazy."""
-        x = as_array(x)
+        x = as_array(x, self)
         if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":

@@ -76,7 +76,7 @@ def test_grad_is_never_touched():
     w, x = Variable(2.0), Variable(3.0)
     x.grad = np.array(7.0)
     grad(lambda x: w * x**2)(x), hessian(lambda x: w * x**2)(x), jvp(lambda x: w * x, x, 1.0)
-    assert w.grad is None and float(x.grad) == 7.0
+    assert w.grad is None and x.grad.item() == 7.0
 
 
 def test_work_inside_no_grad():
@@ -100,7 +100,7 @@ def test_leaving_the_graph_inside_a_transform_raises():
         with pytest.raises((RuntimeError, TypeError), match=r"graph"):
             grad(lambda x, leave=leave: leave(x * x))(3.0)
     assert grad(lambda x: x * 2 if x > 0 else x)(3.0) == 2.0
-    assert float(Variable(3.0) * 2) == 6.0
+    assert (Variable(3.0) * 2).item() == 6.0
 
 
 def test_scalar_results_only():
@@ -142,7 +142,7 @@ def test_jvp_nests_and_keeps_the_graph():
     _, dy = jvp(lambda x: w * x * x, 3.0, 1.0)
     assert isinstance(dy, Variable)
     dy.backward()
-    assert float(w.grad) == 6.0
+    assert w.grad.item() == 6.0
 
 
 def test_jacobians_have_both_shapes():
@@ -185,10 +185,10 @@ def test_gradients_of_leaves_and_results():
     h = x * x
     y = h * h + x
     gx, gh = gradients(y, [x, h])
-    assert (float(gx), float(gh)) == (33.0, 8.0) and x.grad is None and not gx.requires_grad
+    assert (gx.item(), gh.item()) == (33.0, 8.0) and x.grad is None and not gx.requires_grad
     [g] = gradients(y, [x], create_graph=True)
     [gg] = gradients(g, [x])
-    assert float(gg) == 48.0
+    assert gg.item() == 48.0
     assert float(gradients(y, [Variable(1.0)])[0]) == 0.0
     assert float(gradients(y, [x], 2.0)[0]) == 66.0
     for bad in (x, [Variable(1)], [np.ones(1)]):
@@ -212,8 +212,8 @@ def test_only_what_leads_to_the_targets_is_computed():
     guarded = minidl.differentiable(lambda x: x * 1.0, never, name="guarded")
     w, x = Variable(2.0), Variable(3.0)
     [g] = gradients(guarded(w) * x, [x])
-    assert float(g) == 2.0
-    assert float(grad(lambda z: guarded(w) * z)(3.0)) == 2.0
+    assert g.item() == 2.0
+    assert grad(lambda z: guarded(w) * z)(3.0).item() == 2.0
 
 
 def test_gradcheck_finds_mistakes():
@@ -281,7 +281,9 @@ def test_gradients_without_a_graph_inside_a_transform():
         with pytest.raises(RuntimeError, match="create_graph=True"):
             grad(f)(2.0)
     assert grad(lambda x: gradients(x**3, [x], create_graph=True)[0])(2.0) == 12.0
-    with pytest.raises(TypeError, match="floating Variable"):
+    with pytest.raises(
+        TypeError, match="floating result, got the function's result, Variable of dtype int64"
+    ):
         grad(lambda x: x.argmax())(np.ones(3))
     with pytest.raises(TypeError, match="argnum"):
         jacobian(lambda x: x, (0, 1))(1.0)
@@ -408,8 +410,8 @@ def test_errors_name_the_place_in_the_tree():
 
     with pytest.raises(TypeError, match=r"grad\(f\): argument 1\['n'\]\[0\].* int64"):
         grad(f, 1)(1.0, {"w": 1.0, "n": [np.array(3)]})
-    with pytest.raises(TypeError, match=r"result\['a'\]\[1\] is ndarray"):
-        vjp(lambda x: {"a": [x, np.ones(2)]}, 1.0)
+    with pytest.raises(TypeError, match=r"result\['a'\]\[1\], ndarray of dtype int"):
+        vjp(lambda x: {"a": [x, np.arange(2)]}, 1.0)
     with pytest.raises(ValueError, match=r"tangent\[0\]\['a'\] has shape \(2,\), want \(\)"):
         jvp(lambda p: p["a"], ({"a": 1.0},), ({"a": np.ones(2)},))
     with pytest.raises(ValueError, match=r"vector: want {'a': \*}, got \*"):
