@@ -5,6 +5,7 @@ NumPy's global state is never read or changed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,14 +15,18 @@ import numpy as np
 
 from minidl.common.checks import count
 
-_generator: np.random.Generator | None = (
-    None  # made at first use: numpy.random is a third of NumPy's import time
-)
+# Made at first use: numpy.random is a third of NumPy's import time.
+_generator: np.random.Generator | None = None
+_seed: int | None = None
+_forks: tuple[int, ...] = ()  # which fork of which process this one is; the last counts its own
 
 
 def seed(value: int) -> None:
     """Start the default generator anew from a non-negative integer, so that what follows repeats
     exactly.
+
+    A process that is forked draws numbers of its own: without a seed fresh ones, with a seed those
+    that follow from the seed and from how many processes were forked before it, which repeat too.
 
     Raises TypeError for what is no int, ValueError for a negative one.
 
@@ -29,8 +34,30 @@ def seed(value: int) -> None:
     >>> round(generator().random(), 6)
     0.636962
     """
-    global _generator
-    _generator = np.random.default_rng(count("seed", value, least=0))
+    global _generator, _seed, _forks
+    _seed = count("seed", value, least=0)
+    _forks = (0,)
+    _generator = np.random.default_rng(_seed)
+
+
+def _count_fork() -> None:
+    global _forks
+    if _forks:
+        _forks = (*_forks[:-1], _forks[-1] + 1)
+
+
+def _draw_own_numbers() -> None:
+    """In a forked process: draw others than the parent, and than the parent's other children."""
+    global _generator, _forks
+    if _seed is None:
+        _generator = None
+    else:
+        _generator = np.random.default_rng(np.random.SeedSequence(_seed, spawn_key=_forks))
+        _forks = (*_forks, 0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_count_fork, after_in_child=_draw_own_numbers)
 
 
 def generator() -> np.random.Generator:

@@ -15,6 +15,7 @@ import numpy as np
 from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.extras import install
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.training import inputs, snapshot
@@ -113,6 +114,7 @@ def find_rates(
             f"find_lr: got start={start}, end={end}, steps={steps}, wanted start < end and 3 steps"
         )
     states.check(loader, "find_lr")
+    keep_freed_memory()
     product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
     with threads_for(product or 0), snapshot.restoring(trainer, states, loader, drawn):
         return _found(

@@ -24,6 +24,7 @@ from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.distributed.ranks import ranks
@@ -237,6 +238,7 @@ class Trainer:
         if window > 1 or self.ranks.size > 1:
             why = "batches make up one update" if window > 1 else "ranks share a batch"
             inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
+        keep_freed_memory()
         self.ranks.split(loader, validation)
         shown = [
             FitThreads(loader.batch_size),
