@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 from minidl import functions as F
 from minidl import value_and_grad
 
-START = np.log([2.5, 1.0, 0.5])  # length, size, noise
+START = np.log([0.3, 1.0, 0.5])  # length, size, noise
 
 
 def kernel(a, b, length, size):

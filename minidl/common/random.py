@@ -17,16 +17,15 @@ from minidl.common.checks import count
 
 # Made at first use: numpy.random is a third of NumPy's import time.
 _generator: np.random.Generator | None = None
-_seed: int | None = None
-_forks: tuple[int, ...] = ()  # which fork of which process this one is; the last counts its own
+_seeded = False
 
 
 def seed(value: int) -> None:
-    """Start the default generator anew from a non-negative integer, so that what follows repeats
-    exactly.
+    """Start the default generator anew from a non-negative integer, so that what follows repeats.
 
-    A process that is forked draws numbers of its own: without a seed fresh ones, with a seed those
-    that follow from the seed and from how many processes were forked before it, which repeat too.
+    A process that is forked goes on from the seed's state, so that it repeats, too: workers that
+    shall differ each call ``seed`` with a number of their own. Without a seed, every forked
+    process draws numbers of its own.
 
     Raises TypeError for what is no int, ValueError for a negative one.
 
@@ -34,30 +33,9 @@ def seed(value: int) -> None:
     >>> round(generator().random(), 6)
     0.636962
     """
-    global _generator, _seed, _forks
-    _seed = count("seed", value, least=0)
-    _forks = (0,)
-    _generator = np.random.default_rng(_seed)
-
-
-def _count_fork() -> None:
-    global _forks
-    if _forks:
-        _forks = (*_forks[:-1], _forks[-1] + 1)
-
-
-def _draw_own_numbers() -> None:
-    """In a forked process: draw others than the parent, and than the parent's other children."""
-    global _generator, _forks
-    if _seed is None:
-        _generator = None
-    else:
-        _generator = np.random.default_rng(np.random.SeedSequence(_seed, spawn_key=_forks))
-        _forks = (*_forks, 0)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_count_fork, after_in_child=_draw_own_numbers)
+    global _generator, _seeded
+    _generator = np.random.default_rng(count("seed", value, least=0))
+    _seeded = True
 
 
 def generator() -> np.random.Generator:
@@ -67,6 +45,16 @@ def generator() -> np.random.Generator:
         _generator = np.random.default_rng()
     return _generator
 
+
+def _renew() -> None:
+    """Forget, in a forked process, a generator that nobody seeded: the parent goes on with it."""
+    global _generator
+    if not _seeded:
+        _generator = None
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_renew)
 
 Draws = dict[np.random.Generator, Any]  # generators, and the state each was in at its first draw
 _noted: ContextVar[Draws | None] = ContextVar("minidl_draws", default=None)

@@ -16,7 +16,7 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.common.checks import count
 from minidl.distributed.mpi import world
-from minidl.optim.optimizer import Gradients
+from minidl.optim.optimizer import StepGradients
 
 
 class AllReduce:
@@ -65,7 +65,7 @@ class AllReduce:
         """Whether the buffer must hold all parameters, so that those of all processes are alike."""
         return bool(self.comm.Get_size() > 1 and not self.paused)
 
-    def __call__(self, gradients: Gradients) -> None:
+    def __call__(self, gradients: StepGradients) -> None:
         if not self.needs_all_parameters:
             return
         if self.updates % self.every == 0:

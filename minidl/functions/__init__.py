@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.functions import (
     activation,
+    classification,
     comparison,
     decompositions,
     elementwise,
+    error_function,
     indexing,
     linalg,
     loops,
@@ -21,9 +23,11 @@ from minidl.functions import (
     shape,
 )
 from minidl.functions.activation import *
+from minidl.functions.classification import *
 from minidl.functions.comparison import *
 from minidl.functions.decompositions import *
 from minidl.functions.elementwise import *
+from minidl.functions.error_function import *
 from minidl.functions.indexing import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
@@ -35,9 +39,11 @@ from minidl.functions.shape import *
 
 __all__ = [
     *activation.__all__,
+    *classification.__all__,
     *comparison.__all__,
     *decompositions.__all__,
     *elementwise.__all__,
+    *error_function.__all__,
     *indexing.__all__,
     *linalg.__all__,
     *loops.__all__,

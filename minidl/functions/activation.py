@@ -14,14 +14,8 @@ from minidl.autograd.function import differentiable
 from minidl.autograd.modes import current
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.common.random import source
-from minidl.functions.elementwise import (
-    erfc,
-    floating,
-    narrowed,
-    sigmoid_slope,
-    where_positive,
-    widened,
-)
+from minidl.functions.error_function import erfc
+from minidl.functions.masks import floating, narrowed, sigmoid_slope, where_positive, widened
 
 # fmt: off
 __all__ = [

@@ -211,18 +211,21 @@ def _complaints(root: Tree, new: Walk) -> Iterator[str]:
             yield (
                 f"{where} ({type(value).__name__}) holds a {type(thing).__name__} that is not "
                 "trained, saved or cleared with the layer: parameters and layers are looked for in "
-                "a layer's attributes and in lists, tuples and dicts there"
+                "a layer's attributes and in lists, tuples and dicts there; call freeze() of one "
+                "that is not to be trained"
             )
 
 
 def _outside_dict(layer: Tree) -> Iterator[tuple[str, Any]]:
-    """The attributes of a layer that are in slots, or are its class's."""
+    """The attributes of a layer that are in slots or its class's, and what its forward uses."""
     for cls in type(layer).__mro__:
         if cls is Tree:
             return
         if cls.__module__.startswith("minidl."):
             continue
         for name, value in vars(cls).items():
+            if name == "forward":  # it may use what is no attribute
+                yield name, value
             if isinstance(value, (Variable, Tree, list, tuple, dict)) and name != "carried":
                 yield name, value
         yield from _in_slots(cls, layer)
@@ -268,7 +271,7 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, partial):
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, FunctionType):
-        return [*_cells(value), *(value.__defaults__ or ())]
+        return [*_cells(value), *_globals(value), *(value.__defaults__ or ())]
     parts = list(getattr(value, "__dict__", {}).values())
     for cls in type(value).__mro__:
         parts += [part for _, part in _in_slots(cls, value)]
@@ -282,3 +285,14 @@ def _cells(function: FunctionType) -> Iterator[Any]:
             yield cell.cell_contents
         except ValueError:  # nothing has been assigned yet
             continue
+
+
+def _globals(function: FunctionType) -> Iterator[Any]:
+    """What a function of the user's takes from its module."""
+    if function.__module__.startswith("minidl."):
+        return
+    from dis import get_instructions  # here, as it is for models with functions of the user's only
+
+    for instruction in get_instructions(function):
+        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in function.__globals__:
+            yield function.__globals__[instruction.argval]

@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -779,6 +780,8 @@ row(
     like=lambda x, w, b: np.einsum("bi,io->bo", x, w) + b,
 )
 
+numpys = partial(row, foreign=False)  # what other libraries need not have
+
 for subscripts, *shapes in [
     ("ij,jk->ik", (2, 3), (3, 2)),
     ("ij,jk", (2, 3), (3, 2)),
@@ -800,7 +803,7 @@ for subscripts, *shapes in [
     ("ij,jk->ik", (0, 3), (3, 2)),
 ]:
     for optimize in (False, True):
-        row(
+        numpys(
             F.einsum,
             *(normal(*s) for s in shapes),
             via=lambda f, *a, s=subscripts, o=optimize, **more: f(s, *a, optimize=o, **more),
@@ -812,44 +815,44 @@ for lists in [
     ([30, 1], [1, 2]),
     ([..., 1], [1, 2], [..., 2]),
 ]:
-    row(
+    numpys(
         F.einsum,
         normal(2, 3),
         normal(3, 2),
         via=lambda f, a, b, n=lists, **more: f(a, n[0], b, *n[1:], **more),
         label=f"lists {lists}",
     )
-row(F.einsum, normal(2, 3), via=lambda f, a, **more: f(a, [30, 1], **more), label="one list")
-row(F.einsum, normal(2), integers(3, 2), via=lambda f, *a: f("i,i", *a), label="integers")
-row(
+numpys(F.einsum, normal(2, 3), via=lambda f, a, **more: f(a, [30, 1], **more), label="one list")
+numpys(F.einsum, normal(2), integers(3, 2), via=lambda f, *a: f("i,i", *a), label="integers")
+numpys(
     F.einsum,
     normal(2, 3),
     normal(3),
     via=lambda f, *a: f("ij,j", *a, optimize=["einsum_path", (0, 1)]),
 )
 for axes in (0, 1, 2, (1, 0), ([0, 1], [0, 1]), ([-1], [-2]), (-1, 0)):
-    row(F.tensordot, normal(2, 2, 2), normal(2, 2, 2), axes=axes)
-row(F.tensordot, normal(2, 3, 4), normal(3, 4, 2))
+    numpys(F.tensordot, normal(2, 2, 2), normal(2, 2, 2), axes=axes)
+numpys(F.tensordot, normal(2, 3, 4), normal(3, 4, 2))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 2, 3)), ((), (3,)), ((), ())]:
-    row(F.inner, normal(*a), normal(*b))
+    numpys(F.inner, normal(*a), normal(*b))
 for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((0,), (2,))]:
-    row(F.outer, normal(*a), normal(*b))
+    numpys(F.outer, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), (3, 2)), ((), ())]:
-    row(F.vdot, normal(*a), normal(*b))
+    numpys(F.vdot, normal(*a), normal(*b))
 for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((2, 3), (2, 2)), ((2, 2), (1, 2, 3))]:
-    row(F.kron, normal(*a), normal(*b))
+    numpys(F.kron, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,))]:
-    row(F.vecdot, normal(*a), normal(*b))
+    numpys(F.vecdot, normal(*a), normal(*b))
 for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
-    row(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
+    numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
-    row(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
+    numpys(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
 for m, n in [(5, 3), (3, 5), (4, 4), (5, 2), (2, 5), (1, 1), (6, 4)]:
     for mode in ("full", "same", "valid"):
-        row(F.convolve, normal(m), normal(n), mode=mode)
-        row(F.correlate, normal(m), normal(n), mode=mode)
-row(F.convolve, normal(4), normal(2))
-row(F.correlate, normal(4), normal(2), "same")
+        numpys(F.convolve, normal(m), normal(n), mode=mode)
+        numpys(F.correlate, normal(m), normal(n), mode=mode)
+numpys(F.convolve, normal(4), normal(2))
+numpys(F.correlate, normal(4), normal(2), "same")
 
 # ---- matrices -----------------------------------------------------------------------------------
 
@@ -875,16 +878,16 @@ def part(k: int) -> Any:
 
 for shape in ((3, 3), (2, 3, 3), (1, 1), (2, 1, 2, 2)):
     for f in (F.inv, F.det, F.slogdet, F.pinv, F.cond):
-        row(f, regular(*shape))
+        numpys(f, regular(*shape))
     for f in (F.eigh, F.eigvalsh):
-        row(f, definite(*shape), via=symmetric)
-        row(f, definite(*shape), via=symmetric, UPLO="U")
-    row(F.cholesky, definite(*shape), via=symmetric)
-    row(F.cholesky, definite(*shape), via=symmetric, upper=True)
+        numpys(f, definite(*shape), via=symmetric)
+        numpys(f, definite(*shape), via=symmetric, UPLO="U")
+    numpys(F.cholesky, definite(*shape), via=symmetric)
+    numpys(F.cholesky, definite(*shape), via=symmetric, upper=True)
     for n in (-2, -1, 1, 2, 3):
-        row(F.matrix_power, regular(*shape), n)
-    row(F.matrix_rank, regular(*shape), derived=False)
-row(F.slogdet, -regular(3, 3), label="negative")
+        numpys(F.matrix_power, regular(*shape), n)
+    numpys(F.matrix_rank, regular(*shape), derived=False)
+numpys(F.slogdet, -regular(3, 3), label="negative")
 for a, b in [
     ((3, 3), (3,)),
     ((3, 3), (3, 2)),
@@ -893,27 +896,29 @@ for a, b in [
     ((3, 3), (2, 3, 2)),
     ((2, 1, 3, 3), (4, 3, 1)),
 ]:
-    row(F.solve, regular(*a), normal(*b))
-row(F.tensorsolve, regular(6, 6).reshape(2, 3, 6), normal(2, 3))
-row(F.tensorsolve, regular(6, 6).reshape(2, 3, 6).swapaxes(1, 2), normal(2, 3), axes=(1,))
-row(F.tensorinv, regular(6, 6).reshape(2, 3, 6))
-row(F.tensorinv, regular(6, 6).reshape(6, 2, 3), ind=1)
+    numpys(F.solve, regular(*a), normal(*b))
+numpys(F.tensorsolve, regular(6, 6).reshape(2, 3, 6), normal(2, 3))
+numpys(F.tensorsolve, regular(6, 6).reshape(2, 3, 6).swapaxes(1, 2), normal(2, 3), axes=(1,))
+numpys(F.tensorinv, regular(6, 6).reshape(2, 3, 6))
+numpys(F.tensorinv, regular(6, 6).reshape(6, 2, 3), ind=1)
 for shape in ((4, 3), (3, 4), (2, 3, 3), (2, 4, 2), (2, 2, 4)):
     x = normal(*shape) + np.eye(*shape[-2:]) * np.arange(2.0, 2 + shape[-1])
-    row(F.pinv, x)
-    row(F.svd, x, full_matrices=False)
-    row(F.svd, x, compute_uv=False)
-    row(F.svdvals, x)
-    row(F.qr, x)
-    row(F.qr, x, "r")
-row(F.svd, regular(3, 3))
-row(F.qr, regular(2, 3), mode="complete")
-row(F.pinv, normal(4, 3), rcond=1e-10)
+    numpys(F.pinv, x)
+    numpys(F.svd, x, full_matrices=False)
+    numpys(F.svd, x, compute_uv=False)
+    numpys(F.svdvals, x)
+    numpys(F.qr, x)
+    numpys(F.qr, x, "r")
+numpys(F.svd, regular(3, 3))
+numpys(F.qr, regular(2, 3), mode="complete")
+numpys(F.pinv, normal(4, 3), rcond=1e-10)
 for a, b in [((4, 3), (4,)), ((4, 3), (4, 2)), ((3, 4), (3,)), ((3, 3), (3, 2))]:
     a, b = normal(*a), normal(*b)
     for k in (0, 3):
-        row(F.lstsq, a, b, via=part(k), fixed=(1,) if k else (), label=f"{a.shape} {b.shape}[{k}]")
-row(F.lstsq, normal(4, 2), normal(4, 3), None, via=part(1), label="residuals")
+        numpys(
+            F.lstsq, a, b, via=part(k), fixed=(1,) if k else (), label=f"{a.shape} {b.shape}[{k}]"
+        )
+numpys(F.lstsq, normal(4, 2), normal(4, 3), None, via=part(1), label="residuals")
 for shapes in [
     ((2, 3), (3, 4)),
     ((2, 3), (3, 4), (4, 2)),
@@ -922,7 +927,7 @@ for shapes in [
     ((3,), (3,)),
     ((2, 3), (3, 4), (4, 2), (2, 5)),
 ]:
-    row(
+    numpys(
         F.multi_dot,
         *(normal(*s) for s in shapes),
         via=lambda f, *arrays, **more: f(arrays, **more),
@@ -932,7 +937,7 @@ for b in ((3,), (3, 2)):
     for lower in (False, True):
         for trans in (0, "T"):
             for unit in (False, True):
-                row(
+                numpys(
                     F.solve_triangular,
                     regular(3, 3),
                     normal(*b),
@@ -941,25 +946,25 @@ for b in ((3,), (3, 2)):
                     unit,
                     like=solve_triangular,
                 )
-row(F.solve_triangular, regular(2, 3, 3), normal(2, 3, 2), lower=True, like=solve_triangular)
+numpys(F.solve_triangular, regular(2, 3, 3), normal(2, 3, 2), lower=True, like=solve_triangular)
 for p in (3, None, 0, 1, 2, -1, -2, 0.5, 2.5, np.inf, -np.inf):
     for keepdims in (False, True):
         order = {"derived": False} if p == 0 else {}
-        row(F.norm, away(4), p, keepdims=keepdims, **order)
-        row(F.norm, away(4, 3), p, 1, keepdims=keepdims, **order)
+        numpys(F.norm, away(4), p, keepdims=keepdims, **order)
+        numpys(F.norm, away(4, 3), p, 1, keepdims=keepdims, **order)
         if p is not None:
-            row(F.vector_norm, away(4, 3), ord=p, keepdims=keepdims, **order)
-            row(F.vector_norm, away(2, 3, 2), ord=p, axis=(0, 2), keepdims=keepdims, **order)
+            numpys(F.vector_norm, away(4, 3), ord=p, keepdims=keepdims, **order)
+            numpys(F.vector_norm, away(2, 3, 2), ord=p, axis=(0, 2), keepdims=keepdims, **order)
 for p in (None, "fro", "nuc", 1, 2, -1, -2, np.inf, -np.inf):
     for keepdims in (False, True):
-        row(F.norm, regular(3, 3), p, keepdims=keepdims)
-        row(F.norm, away(3, 2, 4), p, (2, 0), keepdims=keepdims)
+        numpys(F.norm, regular(3, 3), p, keepdims=keepdims)
+        numpys(F.norm, away(3, 2, 4), p, (2, 0), keepdims=keepdims)
         if p is not None:
-            row(F.matrix_norm, away(2, 3, 4), ord=p, keepdims=keepdims)
-row(F.norm, normal(2, 3, 2))
-row(F.norm, normal())
+            numpys(F.matrix_norm, away(2, 3, 4), ord=p, keepdims=keepdims)
+numpys(F.norm, normal(2, 3, 2))
+numpys(F.norm, normal())
 for p in (2, -2, 1, -1, np.inf, -np.inf, "fro"):
-    row(F.cond, regular(3, 3), p)
+    numpys(F.cond, regular(3, 3), p)
 
 # ---- normalized along an axis, and losses -----------------------------------------------------------------------
 
@@ -1131,7 +1136,7 @@ def loop(step: Any, state: Any, xs: Any) -> Any:
 
 for shape in ((3,), (2, 2), (1, 3)):
     for k in (0, 1):
-        row(
+        numpys(
             F.scan,
             lambda h, x: (np.sin(h) * x, h + x),
             normal(*shape[1:]),
