@@ -234,6 +234,7 @@ class Trainer:
             runner.check(validation, "fit: validation")
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY_RUN, None, copy(loader)
+        keep_freed_memory()
         self._warn(loader, window)
         self.ranks.split(loader, validation)
         shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
@@ -262,7 +263,6 @@ class Trainer:
         if window > 1 or self.ranks.size > 1:
             why = "batches make up one update" if window > 1 else "ranks share a batch"
             inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
-        keep_freed_memory()
 
     @contextmanager
     def _fitting(self, run: Run, found: Found | None, dry_run: bool) -> Iterator[dict[str, Any]]:
