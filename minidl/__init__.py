@@ -32,6 +32,7 @@ from minidl.autograd import (
     value_and_grad,
     vjp,
 )
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
 from minidl.files.state import load, save
@@ -69,6 +70,7 @@ __all__ = [
     "initializers",
     "jacobian",
     "jvp",
+    "keep_freed_memory",
     "layers",
     "load",
     "load_torch_state_dict",
