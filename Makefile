@@ -16,9 +16,9 @@ check: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_layering.py
+	$(BIN)/python -m pytest -q tests/test_layering.py tests/test_measures.py
 
-examples: .venv/.demo
+examples: .venv/.examples
 	@for example in examples/*.py; do \
 		echo "$$example --short"; $(BIN)/python "$$example" --short || exit 1; \
 	done
@@ -36,9 +36,10 @@ clean:
 
 # A stamp file per set of extras, so that the installation is done once and again when the needs change.
 .venv/.demo: EXTRAS = plot
+.venv/.examples: EXTRAS = plot,examples
 .venv/.test: EXTRAS = plot,test
 .venv/.dev: EXTRAS = plot,dev
-.venv/.demo .venv/.test .venv/.dev: pyproject.toml
+.venv/.demo .venv/.examples .venv/.test .venv/.dev: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minidl needs Python 3.11 or later: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'

@@ -1,7 +1,14 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and made to be read.
 
-Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six folders that
-most users need: autograd, functions, layers, optim, data, training. What stands around them is optional.
+Read in this order the kernel:
+
+    autograd/node.py  autograd/function.py  autograd/engine.py  autograd/variable.py
+    functions/elementwise.py  functions/linalg.py  functions/loss.py
+    layers/linear.py  optim/sgd.py  optim/adam.py
+
+then the rest of the six folders that most users need: autograd, functions, layers, optim, data,
+training. What stands around them, checkpoints, compiler, distributed, interop and files, is
+optional.
 """
 
 from importlib import import_module
@@ -21,20 +28,23 @@ from minidl.autograd import (
     jacobian,
     jvp,
     no_grad,
+    recompute,
     test_mode,
     value_and_grad,
     vjp,
 )
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
-from minidl.files.npz import load, save
+from minidl.files.state import load, save
 from minidl.random import seed
 from minidl.training import History, Trainer
 
 if TYPE_CHECKING:
     from minidl import distributed, graph, initializers, onnx, sklearn  # noqa: F401
     from minidl.compiler import compile
-    from minidl.interop.torch import from_dlpack, load_torch_state_dict, torch_state_dict
+    from minidl.interop.dlpack import from_dlpack
+    from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
 __version__ = "0.1.0"  # the one place; pyproject.toml reads it here
 
@@ -61,12 +71,14 @@ __all__ = [
     "initializers",
     "jacobian",
     "jvp",
+    "keep_freed_memory",
     "layers",
     "load",
     "load_torch_state_dict",
     "no_grad",
     "onnx",
     "optim",
+    "recompute",
     "save",
     "seed",
     "set_num_threads",
@@ -76,18 +88,19 @@ __all__ = [
     "vjp",
 ]
 
-# What few programs need is imported when it is asked for: these modules, and the functions of others.
+# What few programs need is imported when it is asked for: these modules, and the functions of
+# others.
 _MODULES = ("distributed", "graph", "initializers", "onnx", "sklearn")
 _HOMES = {
     "compile": "minidl.compiler",
-    "from_dlpack": "minidl.interop.torch",
+    "from_dlpack": "minidl.interop.dlpack",
     "load_torch_state_dict": "minidl.interop.torch",
     "torch_state_dict": "minidl.interop.torch",
 }
 
 
 def __dir__() -> list[str]:
-    """What completion shows: the public names; `import *` leaves out scikit-learn, which takes a second."""
+    """What completion shows: the public names. `import *` does without scikit-learn's second."""
     return [*__all__, "sklearn", "__version__"]
 
 

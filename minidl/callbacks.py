@@ -1,5 +1,4 @@
 """What is to happen at the events of training."""
 
-from minidl.training.callbacks import Callback, Checkpoint, EarlyStopping, Logger
-
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "Logger"]
+from minidl.training.callbacks import *
+from minidl.training.callbacks import __all__ as __all__

@@ -40,6 +40,30 @@ def test_closed_forms_of_higher_orders():
             np.testing.assert_allclose(y.data, formula(x), atol=1e-13)
 
 
+def test_the_fit_is_scipys_and_its_errors_cover_the_truth(capsys):
+    from scipy.optimize import curve_fit
+
+    example = load("fit_curve")
+    x, y = example.measured(80, 0.25, seed=0)
+    p, covariance = example.fit(x, y)
+    found, by_gauss_newton = curve_fit(lambda x, *p: example.model(p, x), x, y, p0=example.START)
+    np.testing.assert_allclose(p, found, rtol=1e-5)
+    np.testing.assert_allclose(covariance, by_gauss_newton, rtol=0.3, atol=1e-3)
+    assert (abs(p - example.TRUE) < 3 * np.sqrt(np.diag(covariance))).all()
+
+
+def test_the_marginal_likelihood_is_that_of_a_normal_distribution():
+    from scipy.stats import multivariate_normal
+
+    example = load("gaussian_process")
+    x, y = np.linspace(-2, 2, 6), np.cos(np.arange(6.0))
+    L = example.factor(example.START, x)
+    want = -multivariate_normal(np.zeros(6), L @ L.T).logpdf(y)
+    np.testing.assert_allclose(example.minus_log_likelihood(example.START, x, y), want)
+    p, values = example.learn(x, y)
+    assert values[-1] < values[0] and values[-1] == min(values)
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
 def test_examples_are_short(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) < 100

@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "compiler": FUNCTIONS,
     "distributed": FUNCTIONS
     | {"optim"},  # below training: it knows gradients and values, not epochs
-    "training": HOUSE | {"compiler", "distributed"},
+    "checkpoints": HOUSE | {"distributed"},  # what a trainer is, it is told by a Protocol
+    "training": HOUSE | {"compiler", "distributed", "checkpoints"},
     "interop": HOUSE | {"training"},
 }
 AT_IMPORT = {
@@ -74,31 +75,35 @@ def violations(path: str, source: str) -> list[str]:
     """Return what is wrong with one file, `path` being relative to minidl/, as "path:line: what" strings."""
     if "/" not in path:
         return []
-    tree, found = ast.parse(source), []
     parts = Path(path).with_suffix("").parts
-    is_package = parts[-1] == "__init__"
-    module = ".".join(["minidl", *(parts[:-1] if is_package else parts)])
-    part = part_of(module)
+    part = parts[0]
     if part not in MAY_IMPORT:
         return [f"{path}:1: {part} is no part of the design; say in MAY_IMPORT what it may import"]
+    tree = ast.parse(source)
+    is_package = parts[-1] == "__init__"
+    module = ".".join(["minidl", *(parts[:-1] if is_package else parts)])
+    wrong = []
     if not (source.startswith("#") or ast.get_docstring(tree)):
-        found.append(f"{path}:1: opens without the lines that say what lives here")
+        wrong.append((1, "opens without the lines that say what lives here"))
     for line, imported, names in imports(tree, module, is_package):
-        target = part_of(imported)
-        if imported == "minidl":
-            found.append(
-                f"{path}:{line}: imports minidl itself, so all of it; wanted the module of the name"
-            )
-        elif imported.startswith("minidl.") and target != part and target not in MAY_IMPORT[part]:
-            found.append(f"{path}:{line}: {part} imports {target}")
-        if part == "functions" and {"Variable", "variable"} & {*names, *imported.split(".")}:
-            found.append(f"{path}:{line}: a rule file knows Variable")
+        wrong += [(line, what) for what in complaints(part, imported, names)]
     for statement in tree.body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             for line, imported, _ in imports(ast.Module([statement], []), module, is_package):
                 if imported.partition(".")[0] not in AT_IMPORT:
-                    found.append(f"{path}:{line}: imports {imported} when minidl is imported")
-    return found
+                    wrong.append((line, f"imports {imported} when minidl is imported"))
+    return [f"{path}:{line}: {what}" for line, what in wrong]
+
+
+def complaints(part: str, imported: str, names: list[str]) -> Iterator[str]:
+    """Yield what is wrong with one import, wherever it stands."""
+    target = part_of(imported)
+    if imported == "minidl":
+        yield "imports minidl itself, so all of it; wanted the module of the name"
+    elif imported.startswith("minidl.") and target != part and target not in MAY_IMPORT[part]:
+        yield f"{part} imports {target}"
+    if part == "functions" and {"Variable", "variable"} & {*names, *imported.split(".")}:
+        yield "a rule file knows Variable"
 
 
 FILES = sorted(ROOT.rglob("*.py"))

@@ -3,10 +3,10 @@
 The derivative rules themselves live in ``minidl.functions``; layers and optimizers live above.
 """
 
-import minidl.common.memory  # noqa: F401  # lets freed memory be kept, for the whole process
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.autograd.gradcheck import gradcheck
 from minidl.autograd.modes import detect_anomaly, no_grad, test_mode
+from minidl.autograd.recompute import recompute
 from minidl.autograd.transforms import (
     grad,
     gradients,
@@ -34,6 +34,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "no_grad",
+    "recompute",
     "test_mode",
     "value_and_grad",
     "vjp",

@@ -5,18 +5,17 @@ The switch itself lives in modes.py.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidl.autograd.node import Application
+from minidl.common.arrays import array_of
+from minidl.common.callers import users_line
 
 if TYPE_CHECKING:
     from minidl.autograd.function import Function
-
-_PACKAGE = __file__.rpartition("autograd")[0]
 
 
 class TracedApplication(Application):
@@ -43,34 +42,40 @@ class Trace:
                 changed = "was changed in place between forward and backward; the gradient would mix old and new values"
                 raise RuntimeError(f"{what} of {node.name}, applied at {self.place}, {changed}")
 
-    def check_gradient(self, node: Application, i: int, g: Any) -> None:
-        """Raise FloatingPointError at a non-finite gradient."""
-        if not np.isfinite(getattr(g, "_raw", g)).all():
+    def check_gradient(self, node: Application, i: int, incoming: Any, g: Any) -> None:
+        """Raise FloatingPointError at a gradient that is not finite, unless an infinity was given."""
+        what = _fault((incoming, node.output, *node.args), g)
+        if what:
             raise FloatingPointError(
-                f"derivative of {node.name} for argument {i}, applied at {self.place}: not finite"
+                f"the derivative of {node.name} for argument {i}, applied at {self.place}, {what}"
             )
 
 
 def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
-    """Raise FloatingPointError at a non-finite result, unless a constant like -inf was put in on purpose."""
-    if any(isinstance(a, float) and not np.isfinite(a) for a in args):
-        return
-    for o in y if type(y) is tuple else (y,):
-        if o.dtype.kind == "f" and not np.isfinite(o).all():
-            raise FloatingPointError(f"{function.name} gave a non-finite value at {users_line()}")
+    """Raise FloatingPointError at a result that is not finite, unless an infinity was given."""
+    for output in y if type(y) is tuple else (y,):
+        what = _fault(args, output)
+        if what:
+            raise FloatingPointError(f"{function.name} {what} at {users_line()}")
 
 
-def users_line() -> str:
-    """File and line of the innermost caller outside minidl and NumPy."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        inside = frame.f_code.co_filename.startswith(_PACKAGE) or "numpy" in frame.f_globals.get(
-            "__name__", ""
-        )
-        if not inside:
-            break
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+def _fault(sources: Sequence[Any], result: Any) -> str:
+    """What is wrong with a result that was computed from the sources, or nothing."""
+    if _any(np.isnan, result):
+        return "was given a NaN" if any(_any(np.isnan, a) for a in sources) else "gave a NaN"
+    if _any(np.isinf, result) and not any(_any(np.isinf, a) for a in sources):
+        return "gave an infinity"
+    return ""
+
+
+def _any(test: Callable[[Any], Any], value: Any) -> bool:
+    """Whether a value has a number of that kind; what is not floating has none."""
+    if isinstance(value, list | tuple):  # the gradients of several outputs, None for an unused one
+        return any(_any(test, part) for part in value)
+    value = array_of(value)
+    if not isinstance(value, float) and getattr(getattr(value, "dtype", None), "kind", "") != "f":
+        return False
+    return bool(test(value).any())
 
 
 def _fingerprint(a: Any) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 from minidl.common.hints import unexpected
 
 _KINDS = (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError)

@@ -15,8 +15,7 @@ import numpy as np
 
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import array_of, foreign
+from minidl.common.arrays import array_of, as_array, is_foreign
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
@@ -81,11 +80,13 @@ def walk(
         if node.inputs and (alive is None or node in alive):
             if type(g) is not list and (keep or (targets is not None and node in targets)):
                 found[node] = _private(g, box)
+            if node.number < since:
+                continue  # a target: the walk ends there
             if type(node) is Output:
                 _collect(pending, queue, node, g)
             else:
                 try:
-                    _step(node, g, pending, queue, ours, alive, box, since)
+                    _step(node, g, pending, queue, ours, alive, box)
                 except Exception as error:
                     at = node.trace or "a line that detect_anomaly() names"
                     error.add_note(f"in the derivative of {node.name}, applied at {at}")
@@ -106,7 +107,6 @@ def _step(
     ours: set[Node],
     alive: AbstractSet[Node] | None,
     box: Any,
-    since: int,
 ) -> None:
     """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
     args: Sequence[Any] = node.args
@@ -122,11 +122,8 @@ def _step(
     for i, parent in enumerate(node.inputs or ()):
         if parent is None:
             continue
-        if type(parent) is Leaf:
-            if parent.stale:
-                raise RuntimeError(_stale(parent))
-        elif parent.number < since:
-            continue
+        if type(parent) is Leaf and parent.stale:
+            raise RuntimeError(_stale(parent))
         if alive is not None and parent not in alive:
             continue
         if joined is not None:
@@ -148,7 +145,7 @@ def _step(
                 raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
             gx = fit(gx, a.shape, a.dtype, a)
         if node.trace is not None:
-            node.trace.check_gradient(node, i, gx)
+            node.trace.check_gradient(node, i, g, gx)
         held = pending.get(parent)
         if held is None:
             pending[parent] = gx
@@ -184,7 +181,7 @@ def _filled(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
-    if type(like) is not np.ndarray and foreign(like) and isinstance(array_of(g), np.generic):
+    if type(like) is not np.ndarray and is_foreign(like) and isinstance(array_of(g), np.generic):
         # Another library's sums may be NumPy's numbers.
         return g * np.ones_like(like, dtype=g.dtype)
     return _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
@@ -242,7 +239,7 @@ def _private(g: Any, box: Box | None) -> Any:
     """The same gradient in memory of its own (numbers cannot be written to and stay as they are)."""
     if box is None:
         return g if isinstance(g, np.generic) else g.copy()
-    if MODE.get().watcher is not None:
+    if MODE.get().tracer is not None:
         return g  # a program's values are never written to
     raw = g._raw
     return box(raw if isinstance(raw, np.generic) else raw.copy(), g._node)

@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function
-from minidl.autograd.protocols import as_array
 from minidl.autograd.transforms import Call
-from minidl.autograd.variable import raw
-from minidl.common.arrays import asarray
+from minidl.common.arrays import array_of, as_array, to_kind_of
 
 
 def gradcheck(
@@ -43,7 +41,7 @@ def gradcheck(
     >>> gradcheck(np.tanh, [0.5, -1.0])
     True
     """
-    arrays = [as_array(raw(x)) for x in inputs]
+    arrays = [as_array(array_of(x)) for x in inputs]
     moving = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
     if not moving or any(arrays[i].dtype != np.float64 for i in moving):
         raise TypeError(
@@ -62,15 +60,15 @@ def gradcheck(
             ys = [
                 y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"
             ]
-            us.extend(asarray(rng.standard_normal(y.shape), y) for y in ys[len(us) :])
+            us.extend(to_kind_of(rng.standard_normal(y.shape), y) for y in ys[len(us) :])
             return sum((y * u).sum() for y, u in zip(ys, us, strict=True))
 
-        pulled = [raw(g) for g in Call("gradcheck", total, args, moving).pull()]
+        pulled = [array_of(g) for g in Call("gradcheck", total, args, moving).pull()]
         for _ in range(directions):
-            vs = {i: asarray(rng.standard_normal(args[i].shape), args[i]) for i in moving}
+            vs = {i: to_kind_of(rng.standard_normal(args[i].shape), args[i]) for i in moving}
             ahead, behind = (
                 float(
-                    raw(
+                    array_of(
                         total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))
                     ).item()
                 )
@@ -85,7 +83,7 @@ def gradcheck(
                     f"(inputs of shapes {[args[i].shape for i in moving]})"
                 )
         if level < order:
-            ws = [asarray(rng.standard_normal(args[i].shape), args[i]) for i in moving]
+            ws = [to_kind_of(rng.standard_normal(args[i].shape), args[i]) for i in moving]
 
             def slope(*xs: Any) -> Any:
                 return sum(

@@ -3,70 +3,190 @@
 Only the switches live here; what each mode changes lives where it acts (recorder, dropout, engine).
 """
 
+from __future__ import annotations
+
 import functools
 import inspect
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+from weakref import ReferenceType, ref
+
+if TYPE_CHECKING:
+    from minidl.autograd.function import Function
+    from minidl.autograd.node import Application, Node
+    from minidl.autograd.variable import Variable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class Tracer(Protocol):
+    """What handles function calls instead of ``record``: the compiler, while it writes a program."""
+
+    def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Apply a function, as ``record`` does."""
+
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
+        """Arguments and output of an application, for rules that are to be recorded."""
+
+    def box(self, raw: Any, node: Node | None) -> Variable:
+        """A Variable of a gradient."""
+
+    def leaf(self, value: Any) -> Variable:
+        """A transform's own copy of an argument that requires no gradient."""
+
+    def number(self, value: Any) -> Variable:
+        """A constant of the program."""
+
+    def detached(self, x: Variable) -> Variable:
+        """A constant with the value of ``x``."""
+
+    def as_plain(self, x: Variable) -> Any:
+        """A transform's result, which eagerly would be an array."""
+
+    def refuse(self, x: Any, how: str) -> NoReturn:
+        """Raise: the value of something recorded was to be read."""
+
+
 class Mode(NamedTuple):
-    """The flags, and ``outer``: the mode that a ``with`` block goes back to."""
+    """The flags, and the ``with`` blocks that they come from, outermost first."""
 
     recording: bool = True
     testing: bool = False
     anomaly: bool = False
-    transforming: bool = False
-    watcher: Any = None  # is given every application of a function instead of the recorder, and gives its result
-    outer: Any = None  # a Mode or None
+    transforming: list[str] | None = None  # inside a transform: how values were read out of it
+    replaying: bool = (
+        False  # the function was called before: states and counters are as they should be
+    )
+    tracer: Tracer | None = None
+    blocks: tuple[_Block, ...] = ()
+    in_generator: bool = False  # whether one of the blocks stands in a generator: see ``effective``
+
+
+class _Block:
+    """One ``with`` block that is being run.
+
+    ``frame`` is that of the generator it stands in, if any: between two items the generator sleeps,
+    and the block must not act on those who consume the items.
+    """
+
+    __slots__ = ("changes", "frame", "guard", "switch")
+
+    def __init__(self, switch: Switch, frame: FrameType | None) -> None:
+        self.switch = switch
+        self.changes = switch._changes
+        self.frame = frame
+        self.guard: ReferenceType[Any] | None = None
+
+    @property
+    def asleep(self) -> bool:
+        return self.frame is not None and self.frame.f_back is None
+
+    def leave(self, _: object = None) -> None:
+        """Take the block, and no other, out of the current mode."""
+        blocks = MODE.get().blocks
+        if self in blocks:
+            MODE.set(_mode_of([block for block in blocks if block is not self]))
+        self.guard = None  # last: until here an interrupt would leave the rest to it
 
 
 _TRAINING = Mode()
 MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 
 
-def check_mode(where: str, create_graph: bool) -> None:
-    """Raise RuntimeError if gradients asked for so would silently lack a graph, or be 0 to a transform around them."""
+def _mode_of(blocks: Sequence[_Block]) -> Mode:
+    changes: dict[str, Any] = {}
+    for block in blocks:
+        changes |= block.changes
+    frames = [block.frame for block in blocks if block.frame is not None]
+    return Mode(**changes, blocks=tuple(blocks), in_generator=bool(frames))
+
+
+def effective(mode: Mode) -> Mode:
+    """The mode without what blocks in generators set that are asleep now."""
+    awake = [block for block in mode.blocks if not block.asleep]
+    return mode if len(awake) == len(mode.blocks) else _mode_of(awake)
+
+
+def current() -> Mode:
+    """The mode here and now."""
     mode = MODE.get()
-    if mode.watcher is not None and where == "backward":
+    return effective(mode) if mode.in_generator else mode
+
+
+def check_mode(where: str, create_graph: bool) -> None:
+    """Raise RuntimeError where gradients would silently have no graph, or look constant to an enclosing transform."""
+    mode = current()
+    if mode.tracer is not None and where == "backward":
         raise RuntimeError(
             "backward inside a compiled function: use minidl.grad there, or call backward outside"
         )
     if create_graph and not mode.recording:
         raise RuntimeError(f"{where}: create_graph=True inside no_grad() could not record anything")
-    if mode.transforming and not create_graph:
+    if mode.transforming is not None and not create_graph:
         raise RuntimeError(
             f"{where} inside a transform needs create_graph=True: else its gradients are constants"
         )
 
 
 def look(x: Any, how: str) -> None:
-    """Refuse to have a Variable's value read while a watcher records what is computed."""
-    watcher = MODE.get().watcher
-    if watcher is not None:
-        watcher.refuse(x, how)
+    """Refuse to have a Variable's value read while a tracer records what is computed."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.refuse(x, how)
+
+
+class _Exit:
+    """``__exit__`` of a Switch: what a ``with`` statement holds on to as long as its block runs.
+
+    An interrupt may hit the very first moment of any ``__exit__`` written in Python, which then has
+    done nothing. So each block also ends when its statement has let go of this callable: a weak
+    reference to it calls ``_Block.leave``.
+    """
+
+    def __get__(self, switch: Switch | None, owner: type[Switch]) -> Callable[..., None]:
+        if switch is None:
+            return _leave  # contextlib.ExitStack asks the class
+        leaving = functools.partial(_leave, switch)
+        switch._leaving = ref(leaving)  # __enter__, which is called next, makes a guard of it
+        return leaving
+
+
+def _leave(switch: Switch, *exc: object) -> None:
+    frame = _sleeper(sys._getframe(1))
+    own = [block for block in MODE.get().blocks if block.switch is switch]
+    here = [block for block in own if block.frame is frame]
+    for block in (here or own)[-1:]:  # none if it was entered in another thread or task
+        block.leave()
 
 
 class Switch:
     """A context manager and decorator that changes flags of the mode.
 
-    The way back is linked from the mode itself, so one switch may be nested in itself and shared between
-    threads and tasks.
+    Leaving takes away what this block changed and nothing else, in whatever order blocks are left. A
+    switch may be nested in itself and shared between threads and tasks.
     """
 
-    __slots__ = ("_changes",)
+    __slots__ = ("_changes", "_leaving")
 
     def __init__(self, **changes: Any) -> None:
         self._changes = changes
+        self._leaving: ReferenceType[Any] | None = None
 
     def __enter__(self) -> None:
-        mode = MODE.get()
-        MODE.set(mode._replace(outer=mode, **self._changes))
+        block = _Block(self, _sleeper(sys._getframe(1)))
+        leaving = self._leaving() if self._leaving is not None else None
+        if leaving is not None:
+            block.guard = ref(leaving, block.leave)
+        MODE.set(_mode_of([*MODE.get().blocks, block]))
 
-    def __exit__(self, *exc: object) -> None:
-        MODE.set(MODE.get().outer)
+    if TYPE_CHECKING:
+
+        def __exit__(self, *exc: object) -> None: ...
+    else:
+        __exit__ = _Exit()
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -88,7 +208,27 @@ class Switch:
         return functools.update_wrapper(wrapper, function)  # type: ignore[return-value]  # same signature as F
 
 
-def no_grad() -> Switch:
+# These run the first part of a generator on behalf of those who come after: its modes are for them.
+_OPENERS = ("contextlib", "_pytest.fixtures", "pytest_asyncio.plugin")
+_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+
+def _sleeper(frame: FrameType | None) -> FrameType | None:
+    """The generator's frame that a ``with`` statement stands in, if its mode must end where it sleeps."""
+    while frame is not None and _module(frame) == "contextlib":  # an ExitStack in the generator
+        frame = frame.f_back
+    caller = frame
+    while caller is not None and caller.f_code.co_flags & _GENERATOR:
+        caller = caller.f_back
+    return None if caller is frame or (caller and _module(caller) in _OPENERS) else frame
+
+
+def _module(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name
+
+
+class no_grad(Switch):
     """Record nothing inside: results are constants. A context manager and decorator, per thread and task.
 
     >>> from minidl import Variable
@@ -96,10 +236,14 @@ def no_grad() -> Switch:
     ...     print((Variable(2.0) * 3).requires_grad)
     False
     """
-    return Switch(recording=False)
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(recording=False)
 
 
-def test_mode() -> Switch:
+class test_mode(Switch):  # a class, so that pytest does not take it for a test by its name
     """Evaluate inside: dropout passes its input on. A context manager and decorator, per thread and task.
 
     >>> import minidl, numpy as np
@@ -107,26 +251,31 @@ def test_mode() -> Switch:
     ...     print(minidl.functions.dropout(np.ones(3), 0.5))
     [1. 1. 1.]
     """
-    return Switch(testing=True)
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(testing=True)
 
 
-def detect_anomaly() -> Switch:
-    """Stop at the first non-finite value, and at arrays changed in place between forward and backward.
+class detect_anomaly(Switch):
+    """Stop where NaN or infinity arises, and at arrays changed in place between forward and backward.
 
-    The error names the function and the line of the caller's code that applied it. Slow: for finding a
-    fault, not for training.
+    The error names the function and the line of the caller's code that applied it. An infinity that a
+    function was given passes: a mask may well be -inf. Slow: for finding a fault, not for training.
 
     Raises:
-        FloatingPointError: a function or a derivative gave NaN or infinity.
+        FloatingPointError: a function or a derivative gave NaN, or infinity from finite numbers.
         RuntimeError: an array that a recorded application needs was changed since.
 
     >>> import minidl, numpy as np
     >>> with detect_anomaly(), np.errstate(divide="ignore"):
     ...     np.log(minidl.Variable(0.0))
     Traceback (most recent call last):
-    FloatingPointError: log gave a non-finite value at <doctest minidl.autograd.modes.detect_anomaly[1]>:2
+    FloatingPointError: log gave an infinity at <doctest minidl.autograd.modes.detect_anomaly[1]>:2
     """
-    return Switch(anomaly=True)
 
+    __slots__ = ()
 
-test_mode.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it by its name
+    def __init__(self) -> None:
+        super().__init__(anomaly=True)

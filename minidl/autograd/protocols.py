@@ -1,98 +1,18 @@
-"""NumPy's two protocols for Variables, the registry they look in, and the table of bound methods.
+"""NumPy's two protocols for Variables, and the registry they look in.
 
-Recording lives in function.py, which fills the registry; the rules live in minidl.functions.
+Recording lives in function.py, which fills the registry; operators and methods in operators.py.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minidl.common.arrays import unadorned
+from minidl.common.arrays import BaseVariable, as_array
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
-
-# What a Variable's operators and methods are: name -> (NumPy's function, how its arguments come).
-_BINARY = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "truediv": np.divide,
-    "matmul": np.matmul,
-    "pow": np.power,
-    "mod": np.remainder,
-    "floordiv": np.floor_divide,
-    "and": np.bitwise_and,
-    "or": np.bitwise_or,
-    "xor": np.bitwise_xor,
-}
-_COMPARISONS = {
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-    "eq": np.equal,
-    "ne": np.not_equal,
-}
-_UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
-_METHODS = (
-    "sum",
-    "mean",
-    "var",
-    "max",
-    "min",
-    "argmax",
-    "argmin",
-    "all",
-    "any",
-    "swapaxes",
-    "squeeze",
-    "clip",
-    "round",
-    "take",
-    "dot",
-    "ravel",
-    "std",
-    "prod",
-    "cumsum",
-    "cumprod",
-    "argsort",
-    "argpartition",
-    "nonzero",
-    "searchsorted",
-    "repeat",
-    "diagonal",
-    "choose",
-)
-METHODS: dict[str, tuple[Any, str]] = {
-    **{f"__{name}__": (f, "binary") for name, f in (_BINARY | _COMPARISONS).items()},
-    **{f"__r{name}__": (f, "reflected") for name, f in _BINARY.items()},
-    **{f"__i{name}__": (f, "in place") for name, f in _BINARY.items()},
-    **{f"__{name}__": (f, "unary") for name, f in _UNARY.items()},
-    **{name: (getattr(np, name), "method") for name in _METHODS},
-    "flatten": (np.ravel, "method"),
-    "__divmod__": (np.divmod, "method"),
-    "reshape": (np.reshape, "starred"),
-    "transpose": (np.transpose, "starred"),
-    "T": (np.transpose, "property"),
-    "__getitem__": ("getitem", "method"),
-    "compress": ("compress", "method"),  # the array comes first, and not in np.compress
-    "astype": ("astype", "method"),  # by name: NumPy has no function for these
-}
-
-
-def as_array(value: Any) -> Any:
-    """A list or a number as an array; what is an array or a Variable stays as it is."""
-    if type(value) is np.ndarray:
-        return value
-    if isinstance(value, np.ndarray):
-        return unadorned(value)
-    if hasattr(value, "dtype"):
-        return value
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"want an array or a list of rows of one length: {error}") from None
+FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 
 def array_ufunc(
@@ -103,44 +23,50 @@ def array_ufunc(
         return _into_array(ufunc, method, inputs, settings)
     if method != "__call__":
         return _ufunc_method(ufunc, method, inputs, settings)
-    function = REGISTRY.get(ufunc)
-    if not settings and function is not None:
-        return function(*inputs)
-    name = ufunc.__name__
+    function = REGISTRY.get(ufunc) or _find(ufunc)
     if function is None:
-        raise TypeError(_no_rule(name))
-    raise TypeError(
-        f"np.{name} of a Variable: keyword {next(iter(settings))!r} has no derivative rule"
-    )
+        raise TypeError(no_rule(ufunc, method))
+    if settings and settings.keys() != {"axis"}:  # which NumPy's products take
+        name = next(iter(settings))
+        raise TypeError(
+            f"{full_name(ufunc)} of a Variable: keyword {name!r} has no derivative rule"
+        )
+    return function(*inputs, **settings)
+
+
+def _find(ufunc: np.ufunc) -> Any:
+    """Ours for a ufunc of another library, or None."""
+    answers = (find(ufunc) for find in FINDERS)
+    return next((function for function in answers if function is not None), None)
 
 
 def _ufunc_method(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
 ) -> Any:
     """``np.maximum.accumulate(variable)`` and the like, which are registered by name; ``outer`` for all."""
-    name = f"{ufunc.__name__}.{method}"
     if method == "outer" and not settings and ufunc in REGISTRY:
         a, b = map(as_array, inputs)
         return REGISTRY[ufunc](a.reshape(a.shape + (1,) * b.ndim), b)
-    if name not in REGISTRY:
-        raise TypeError(_no_rule(name))
-    return REGISTRY[name](*inputs, **settings)
+    function = REGISTRY.get(f"{ufunc.__name__}.{method}")
+    if function is None:
+        raise TypeError(no_rule(ufunc, method))
+    return function(*inputs, **settings)
 
 
 def _into_array(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
 ) -> Any:
     """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
-    for x in settings["out"]:
-        if type(x) is not np.ndarray and hasattr(x, "cleargrad"):
-            raise TypeError(f"np.{ufunc.__name__}: out= must be an array; say variable.data")
+    name = full_name(ufunc)
+    if any(isinstance(out, BaseVariable) for out in settings["out"]):
+        raise TypeError(f"{name}: out= must be an array; write variable.data")
     plain = []
     for x in inputs:
-        if type(x) is not np.ndarray and hasattr(x, "cleargrad"):
+        if isinstance(x, BaseVariable):
             if x._node is not None:
                 raise TypeError(
-                    f"np.{ufunc.__name__} into an array (out= or an in-place operator) would leave the graph: a "
-                    f"Variable of shape {x.shape} requires a gradient; say variable.data if that is meant"
+                    f"{name} into an array (out= or an in-place operator) would leave the graph: a Variable of "
+                    f"shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
                 )
             x = x._raw
         plain.append(x)
@@ -151,12 +77,41 @@ def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     """What NumPy calls for ``np.function(.., variable, ..)``."""
     ours = REGISTRY.get(function)
     if ours is None:
-        raise TypeError(_no_rule(function.__name__))
+        raise TypeError(no_rule(function))
     return ours(*args, **kwargs)
 
 
-def _no_rule(name: str) -> str:
+def full_name(function: Any) -> str:
+    """A function of NumPy's or SciPy's as users write it: ``np.linalg.solve``, ``scipy.special.erf``."""
+    name: str = function.__name__
+    if getattr(np, name, None) is function:
+        return f"np.{name}"
+    module = getattr(function, "__module__", None)
+    if module is None or isinstance(function, np.ufunc):  # which does not know where it is from
+        homes = ("scipy.special", "numpy.linalg")
+        module = next((m for m in homes if getattr(sys.modules.get(m), name, None) is function), "")
+    return f"{module}.{name}".replace("numpy.", "np.", 1).lstrip(".")
+
+
+_COMPLEX = {
+    "np.linalg.eig": "which minidl does not have; np.linalg.eigh is for symmetric matrices",
+    "np.linalg.eigvals": "which minidl does not have; np.linalg.eigvalsh is for symmetric matrices",
+    "np.roots": "which minidl does not have",
+}
+
+
+def no_rule(function: Any, method: str = "__call__") -> str:
+    """What to do about a function that has no rule for Variables."""
+    ours = getattr(sys.modules.get("minidl.functions"), function.__name__, None)
+    name = full_name(function)
+    if name.startswith("np.fft.") or name in _COMPLEX:
+        words = _COMPLEX.get(name, "which minidl does not have")
+        return f"{name} has no rule for Variables: it gives complex numbers, {words}"
+    if method != "__call__":
+        return f"{name}.{method} has no rule for Variables: write it with the functions of minidl"
+    if ours is not None:
+        return f"{name} has no rule for Variables: minidl.functions.{function.__name__} is differentiable"
     return (
-        f"np.{name} has no rule for Variables: compose it of minidl.functions, define it with "
-        "minidl.differentiable, or say variable.data if no gradient is needed"
+        f"{name} has no rule for Variables: compose it of minidl.functions, define it with "
+        "minidl.differentiable, or give it variable.data if no gradient is needed"
     )

@@ -19,16 +19,16 @@ import numpy as np
 
 from minidl.autograd import engine
 from minidl.autograd.function import identity
-from minidl.autograd.modes import MODE, Switch, check_mode
+from minidl.autograd.modes import MODE, Switch, check_mode, current
 from minidl.autograd.node import next_number
-from minidl.autograd.protocols import as_array
-from minidl.autograd.variable import Variable, box, raw, seed_for
-from minidl.common.arrays import asarray, zeros
+from minidl.autograd.variable import LeftGraphError, Variable, box, seed_for
+from minidl.common.arrays import array_of, as_array, to_kind_of, zeros
 from minidl.common.pytree import (
     LEAF,
     Structure,
     describe,
     flatten,
+    is_numbers,
     leaves_like,
     map_leaves,
     paths,
@@ -40,15 +40,8 @@ Argnum = int | Sequence[int]
 
 def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
     """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
-    watcher = MODE.get().watcher
-    return watcher.box if watcher is not None else box if graph else None
-
-
-def _is_numbers(value: Any) -> bool:
-    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in NumPy."""
-    if type(value) is not list or not value:
-        return False
-    return all(isinstance(x, (int, float, np.number)) or _is_numbers(x) for x in value)
+    tracer = MODE.get().tracer
+    return tracer.box if tracer is not None else box if graph else None
 
 
 def _is_boxed(value: Any) -> bool:
@@ -72,14 +65,18 @@ class Call:
     ) -> None:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
-        self.keeps = MODE.get().recording
+        self.keeps = current().recording
         self.boxes = any(map(_is_boxed, flatten(list(args))[0]))
         places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
-        with Switch(recording=True, transforming=True):
+        self.left: list[str] = []  # how the function read values out of the graph
+        with Switch(recording=True, transforming=self.left):
             for n in set(places):
                 copies[n] = self._copy_tree(args[n], n)
-            result = f(*copies, **(kwargs or {}))
+            result = self._call(f, copies, kwargs or {})
+        outer = current().transforming
+        if outer is not None:
+            outer += self.left
         self.inputs: list[Variable]
         self.inputs, self.structure = flatten([copies[n] for n in places])
         self.aux: Any = None
@@ -96,11 +93,11 @@ class Call:
         return n % count
 
     def _copy_tree(self, tree: Any, n: int) -> Any:
-        leaves, structure = flatten(tree, is_leaf=_is_numbers)
+        leaves, structure = flatten(tree, is_leaf=is_numbers)
         copies = []
         for i, leaf in enumerate(leaves):
             if not isinstance(leaf, Variable) or not leaf.requires_grad:
-                kind = as_array(raw(leaf)).dtype
+                kind = as_array(array_of(leaf), self.name).dtype
                 if kind.kind != "f":
                     place = paths(structure, f"argument {n}")[i]
                     raise TypeError(f"{self.name}: {place} must be floating, got {kind}")
@@ -110,8 +107,18 @@ class Call:
     def _copy(self, value: Any) -> Any:
         if isinstance(value, Variable) and value.requires_grad:
             return identity(value)
-        watcher = MODE.get().watcher
-        return Variable(as_array(raw(value))) if watcher is None else watcher.leaf(value)
+        tracer = MODE.get().tracer
+        return Variable(as_array(array_of(value))) if tracer is None else tracer.leaf(value)
+
+    def _call(self, f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        try:
+            return f(*args, **kwargs)
+        except ValueError as error:
+            # In `a[i] = x` NumPy puts its own words, of a sequence, over ours.
+            if isinstance(error.__cause__, LeftGraphError):
+                ours = LeftGraphError(f"{self.name}: {error.__cause__}")
+                raise ours.with_traceback(error.__traceback__) from None
+            raise
 
     def _pair(self, result: Any) -> tuple[Any, Any]:
         if isinstance(result, (tuple, list)) and len(result) == 2:
@@ -121,14 +128,24 @@ class Call:
         )
 
     def _checked(self, i: int, y: Any) -> Variable:
-        if isinstance(y, Variable) and y.dtype.kind == "f":
-            return y
+        """A result as a Variable; a floating constant, whatever its type, is one without a graph."""
         if type(y) in (int, float):
-            return box(np.float64(y), None)
+            y = np.float64(y)
+        if getattr(getattr(y, "dtype", None), "kind", "") != "f":
+            raise TypeError(f"{self.name}: want a floating result, got {self._described(i, y)}")
+        if isinstance(y, Variable):
+            return y
+        if self.left:
+            raise TypeError(
+                f"{self.name}: {self._described(i, y)}, no Variable, and {self.left[-1]} of one was read: "
+                "the result left the graph; compute with the Variable itself"
+            )
+        return box(as_array(y), None)
+
+    def _described(self, i: int, y: Any) -> str:
         place = paths(self.y_structure, "the function's result")[i]
-        raise TypeError(
-            f"{self.name}: {place} is {type(y).__name__}, no floating Variable: it left the graph"
-        )
+        dtype = f" of dtype {y.dtype}" if hasattr(y, "dtype") else ""
+        return f"{place}, {type(y).__name__}{dtype}"
 
     def scalar(self) -> Call:
         """Insist on one element."""
@@ -160,8 +177,8 @@ class Call:
         """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
         if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
-        watcher = MODE.get().watcher
-        return value._raw if watcher is None else watcher.as_plain(value)
+        tracer = MODE.get().tracer
+        return value._raw if tracer is None else tracer.as_plain(value)
 
     def value(self) -> Any:
         """The function's result, without aux."""
@@ -304,7 +321,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
     keep = call.boxes or any(isinstance(v, Variable) for v in vs) or (call.keeps and call.outside)
-    return call.value(), unflatten(call.y_structure, results if keep else map(raw, results))
+    return call.value(), unflatten(call.y_structure, results if keep else map(array_of, results))
 
 
 def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
@@ -330,7 +347,7 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
     """The Jacobian of one output by each input."""
     if y.size == 0:
         return [zeros(y.shape + x.shape, x.dtype, x) for x in call.inputs]
-    basis = asarray(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
+    basis = to_kind_of(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
     rows = [call.pull_some([(y, seed_for(y, row, call.name))]) for row in basis]
     return [
         np.stack(column).reshape(y.shape + x.shape)
@@ -363,7 +380,7 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def product(x: Any, v: Any, *args: Any) -> Any:
-        leaves, structure = flatten(x, is_leaf=_is_numbers)
+        leaves, structure = flatten(x, is_leaf=is_numbers)
         shapes = [as_array(leaf).shape for leaf in leaves]
         vs = _tree_like("hvp: the vector", structure, v, shapes)
 
@@ -374,6 +391,12 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
         return grad(along)(x, *args)
 
     return product
+
+
+def _hint_without_recording() -> str:
+    if current().recording:
+        return ""
+    return "; inside no_grad(), and so in Trainer.predict, use minidl.grad, which records by itself"
 
 
 def gradients(
@@ -392,11 +415,11 @@ def gradients(
     """
     check_mode("gradients", create_graph)
     if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
-        raise ValueError("gradients: want a list of Variables that require a gradient")
+        want = "want a list of Variables that require a gradient"
+        raise ValueError(f"gradients: {want}{_hint_without_recording()}")
     if not isinstance(y, Variable) or y._node is None:
-        raise ValueError(
-            "gradients: the result has no graph: nothing it was computed from requires a gradient"
-        )
+        why = "nothing it was computed from requires a gradient"
+        raise ValueError(f"gradients: the result has no graph: {why}{_hint_without_recording()}")
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
     boxing = _boxer(create_graph)

@@ -14,17 +14,25 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import engine, protocols
-from minidl.autograd.bound import OperatorsMixin
 from minidl.autograd.display import DisplayMixin
 from minidl.autograd.modes import MODE, check_mode, look
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
-from minidl.common.arrays import asarray, foreign
+from minidl.autograd.operators import OperatorsMixin
+from minidl.common.arrays import BaseVariable, as_array, is_foreign, to_kind_of
+from minidl.common.callers import warn_user
 from minidl.common.hints import VARIABLE_WORDS, HintsMixin
 
 Array = npt.NDArray[Any]
 
 
-class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
+_STAY = "to keep a gradient, collect Variables with np.stack and use NumPy's functions or minidl's"
+
+
+class LeftGraphError(RuntimeError):
+    """A value was about to leave the graph inside a transform."""
+
+
+class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     """An array with a place in the graph; functions of it are recorded so that they can be differentiated.
 
     Args:
@@ -43,6 +51,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
 
     __slots__ = ("__weakref__", "_grad", "_leaf", "_node", "_raw", "name")
     _words = VARIABLE_WORDS
+    __pandas_priority__ = 5000  # `series * variable` is ours, as `array * variable` is
     _raw: Any  # the array, or a NumPy scalar for a value without axes (several times faster)
     _node: Node | None  # None for a constant
     _leaf: Leaf | None  # of a constant: what stands for its value in graphs that use it
@@ -68,7 +77,11 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
     @property
     def data(self) -> Array:
         """The value, an ndarray. Assigning one gives the Variable a new value: graphs over the old one end."""
-        look(self, ".data")
+        mode = MODE.get()
+        if mode.tracer is not None:
+            mode.tracer.refuse(self, ".data")
+        if mode.transforming is not None and self._node is not None:
+            mode.transforming.append(".data")
         raw = self._raw
         if isinstance(raw, np.generic):
             raw = self._raw = np.asarray(raw)
@@ -86,8 +99,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
         look(self, "assignment to .data")
         own = new = self._raw
         if value is not own:
-            weak = not hasattr(value, "dtype")  # a number or list takes this Variable's dtype
-            new = _checked_array(asarray(value, own, own.dtype) if weak else value)
+            if isinstance(value, int | float | list | tuple) and not isinstance(value, np.generic):
+                value = to_kind_of(value, own, own.dtype)  # it takes this Variable's dtype
+            new = _checked_array(value)
             if new.dtype != own.dtype:
                 raise TypeError(
                     f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype"
@@ -218,7 +232,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
         >>> y.backward(create_graph=True)
         >>> g, _ = x.grad, x.cleargrad()
         >>> g.backward()
-        >>> float(g), float(x.grad)
+        >>> g.item(), x.grad.item()
         (27.0, 18.0)
         """
         if self._node is None:
@@ -253,8 +267,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
 
     def detach(self) -> Variable:
         """A constant that shares this Variable's memory: gradients do not pass."""
-        if MODE.get().watcher is not None:
-            return MODE.get().watcher.detached(self)  # type: ignore[no-any-return]  # a Variable
+        tracer = MODE.get().tracer
+        if tracer is not None:
+            return tracer.detached(self)
         out = box(self.data, None)
         if self.creator is None:  # a new value of this leaf is one of the view, too
             out._leaf = self._node if type(self._node) is Leaf else self._watched()
@@ -262,26 +277,36 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
 
     def item(self) -> Any:
         """The one element, as a Python number. Raises RuntimeError in a transform, where it would leave the graph."""
-        self._leaving("item()")
-        return self._raw.item()
+        return self._single("item()")
 
     def __float__(self) -> float:
-        self._leaving("float()")
-        return float(self._raw.item())
+        value = float(self._single("float()"))
+        self._warn_of_leaving("float()")
+        return value
 
     def __int__(self) -> int:
-        self._leaving("int()")
-        return int(self._raw.item())
+        value = int(self._single("int()"))
+        self._warn_of_leaving("int()")
+        return value
 
-    def _leaving(self, how: str) -> None:
+    def _single(self, how: str) -> Any:
         look(self, how)
         if self._raw.size != 1:
             raise ValueError(
                 f"{how} of a Variable needs exactly one element, got shape {self.shape}"
             )
-        if self._node is not None and MODE.get().transforming:
-            raise RuntimeError(
-                f"{how} inside a transform would leave the graph; compute with the Variable itself"
+        if self._node is not None and MODE.get().transforming is not None:
+            raise LeftGraphError(
+                f"{how} of a Variable inside a transform would leave the graph; {_STAY} "
+                "(`a[i] = x`, math.exp(x) and np.fromiter call float(x) by themselves)"
+            )
+        return self._raw.item()
+
+    def _warn_of_leaving(self, how: str) -> None:
+        """NumPy and math call float(x) by themselves, where nobody asked for a number."""
+        if self._node is not None:
+            warn_user(
+                f"{how} of a Variable that requires a gradient leaves the graph; for a number write x.item(); {_STAY}"
             )
 
     def __bool__(self) -> bool:
@@ -308,7 +333,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
         if self.lazy:
             return f"{kind}(no data yet)"
         name = f", name={self.name!r}" if self.name else ""
-        values = str(self._raw) if foreign(self) else np.array2string(self.data, prefix=kind + "(")
+        values = (
+            str(self._raw) if is_foreign(self) else np.array2string(self.data, prefix=kind + "(")
+        )
         return f"{kind}({values}{name})"
 
     def __format__(self, spec: str) -> str:
@@ -325,8 +352,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self._node is not None:
-            why = f"the Variable of shape {self.shape} requires a gradient; say variable.data if that is meant"
-            raise TypeError(f"np.asarray(variable) would leave the graph: {why}")
+            raise TypeError(
+                f"np.asarray(variable) would leave the graph: the Variable of shape {self.shape} requires a gradient; "
+                f"for its values alone write x.data; {_STAY}"
+            )
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
@@ -390,18 +419,13 @@ def box(raw: Any, node: Node | None) -> Variable:
     return out
 
 
-def raw(value: Any) -> Any:
-    """The array of a Variable; anything else as it is."""
-    return value._raw if isinstance(value, Variable) else value
-
-
 def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
     if gradient is None:
         value = y._raw
-        watcher = MODE.get().watcher
-        if watcher is not None and isinstance(value, np.generic):
-            return watcher.number(type(value)(1))  # type: ignore[no-any-return]  # a Variable
+        tracer = MODE.get().tracer
+        if tracer is not None and isinstance(value, np.generic):
+            return tracer.number(type(value)(1))
         return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient, y), None)
     if seed.shape != y.shape:
@@ -413,12 +437,12 @@ def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
         look(data, "Variable(..)")
         raise TypeError(
-            "got a Variable where an array is wanted: say x.data for its values, x.detach() to share it"
+            "want an array, got a Variable: use it as it is, x.detach() for a constant of its value, "
+            "or x.data for its array"
         )
-    if isinstance(data, np.ndarray) or not (
-        isinstance(data, np.generic) or hasattr(data, "__array_function__")
-    ):
-        data = protocols.as_array(data) if like is None else asarray(protocols.as_array(data), like)
+    data = as_array(data, "Variable")
+    if like is not None:
+        data = to_kind_of(data, like)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"Variable: want real numbers, got dtype {data.dtype}")
     return data[()] if type(data) is np.ndarray and data.ndim == 0 else data

@@ -1,12 +1,12 @@
-"""Arrays that are not NumPy's, CuPy's above all: the few things that NumPy's two protocols do not reach.
+"""What an array is, here: NumPy's, one of another library that speaks NumPy's protocols, or one made of a value.
 
-Creation, adding at indices, and moves from one kind to another. Everything else simply calls NumPy's functions and
-methods, which find an array's own by themselves; nothing here is needed where all arrays are NumPy's.
+``as_array`` alone decides it, and all that users give goes through it. The rest is what NumPy's protocols
+do not reach for arrays of other libraries, such as CuPy's. That part is experimental, and untried on a
+GPU: it has run with an array class of the tests only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -15,75 +15,160 @@ import numpy as np
 from minidl.common.extras import install
 
 
-def array_of(x: Any) -> Any:
-    """The array of a Variable; anything else as it is."""
-    return x._raw if hasattr(type(x), "cleargrad") else x
+class BaseVariable:
+    """The base of Variable: lets code that must not know of graphs tell Variables from arrays."""
+
+    __slots__ = ()
+    _raw: Any  # its array, or a NumPy scalar
+    _node: Any  # its place in a graph; None for a constant
 
 
-def foreign(x: Any) -> bool:
-    """Whether ``x``, an array or a Variable, is of another library's arrays, which speak NumPy's protocols."""
-    x = array_of(x)
-    return (
-        type(x) is not np.ndarray
-        and hasattr(x, "__array_function__")
-        and not isinstance(x, np.ndarray)
-    )
+# What is computed with as it is. A Python number keeps its type: it takes the dtype of what is beside it.
+READY = frozenset(
+    {np.ndarray, float, int, bool, np.float64, np.float32, np.float16, np.longdouble}
+    | {np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
+)
 
 
-def kind(x: Any) -> type:
-    """What arrays have to have in common to be computed with together."""
-    return type(array_of(x)) if foreign(x) else np.ndarray
+def as_array(value: Any, who: object = "") -> Any:
+    """The value as an array; what is an array, a NumPy scalar or a Variable is returned as it is.
 
+    Taken by position and without a copy where possible: lists of numbers and of arrays, Python
+    numbers, memoryviews, and any object that NumPy makes an array of (a pandas Series, a tensor in
+    the CPU's memory). Arrays of a library that speaks both protocols of NumPy stay what they are.
 
-def asarray(value: Any, like: Any, dtype: Any = None) -> Any:
-    """An array, number or list as an array of the kind of ``like``, moved there if need be.
+    Raises TypeError for what has no real numbers, or more than numbers: a mask, a unit, a graph.
+    ``who`` wants the array, and stands at the beginning of the error.
 
-    >>> asarray([1.0, 2.0], like=np.zeros(3))
+    >>> as_array([1.0, 2.0])
     array([1., 2.])
     """
-    value, like = array_of(value), array_of(like)
-    if not foreign(like):
-        return np.asarray(host(value), dtype)
-    if type(value) is type(like):
+    if type(value) is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
         return value
-    value = np.asarray(host(value), dtype)
     try:
-        return np.asarray(value, like=like)
-    except Exception:  # it may take no array of NumPy's even here
-        return np.asarray(value.tolist(), value.dtype, like=like).reshape(value.shape)
+        if isinstance(value, np.ndarray):
+            return _as_base_array(value)
+        return value if is_foreign(value) else _converted(value)
+    except (TypeError, ValueError) as error:
+        if who == "":
+            raise
+        raise type(error)(f"{who}: {error}") from None
 
 
-def unadorned(x: Any) -> Any:
-    """An ndarray of a subclass (a matrix, a memmap) as a plain one; TypeError for one that is masked."""
+def as_operand(value: Any) -> Any:
+    """As ``as_array``, but a Python number, and None, which stands for no array, stay what they are."""
+    if value is None or type(value) in READY:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, np.generic):
+        return int(value) if isinstance(value, int) else float(value)  # an enum, say
+    return as_array(value)
+
+
+def _as_base_array(x: Any) -> Any:
+    """An instance of a subclass (a matrix, a memmap) as a plain ndarray of the same memory."""
     if hasattr(x, "mask"):
-        raise TypeError(
-            "got a masked array, whose mask would be lost: fill it, or say x.data for its values"
-        )
+        hint = "fill it, or say x.data for its values"
+        raise TypeError(f"got a masked array, whose mask would be lost: {hint}")
+    if type(x).__array_ufunc__ is not np.ndarray.__array_ufunc__:
+        name = _kind_name(x)
+        raise TypeError(f"got a {name}, which is more than its numbers: write np.asarray(x)")
     return x.view(np.ndarray)
 
 
-def beside(value: Any, others: Iterable[Any], data: bool) -> Any:
-    """A list or tuple as an array of the kind that is among the others; what is no data (a shape, axes) as a copy."""
-    like = next(filter(foreign, others), None)
-    if data:
-        return np.asarray(value) if like is None else asarray(value, like)
-    return list(value) if like is None else tuple(value)
+def _converted(value: Any) -> Any:
+    """An array of what is none yet."""
+    refuse_masked_parts(value)
+    try:
+        speaks_only_dlpack = hasattr(value, "__dlpack__") and not hasattr(value, "__array__")
+        array = np.from_dlpack(value) if speaks_only_dlpack else np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"want an array or a list of rows of one length: {error}") from None
+    except (TypeError, RuntimeError, BufferError) as error:
+        hint = "; write x.float()" if "bfloat16" in str(getattr(value, "dtype", "")) else ""
+        raise TypeError(f"got a {_kind_name(value)} that is no array: {error}{hint}") from None
+    if array.dtype.kind in "fiub":
+        return array
+    raise TypeError(f"want real numbers, got {_described(value, array.dtype)}")
+
+
+def _described(value: Any, dtype: np.dtype[Any]) -> str:
+    text = f"dtype {dtype} of {_kind_name(value)}"
+    if not hasattr(value, "dtype"):
+        return f"{text} {value!r:.40}" if dtype.kind not in "US" else f"text, {text} {value!r:.40}"
+    is_frame = dtype.kind == "O" and hasattr(value, "to_numpy")
+    return f"{text}; write x.to_numpy(float)" if is_frame else text
+
+
+def _kind_name(value: Any) -> str:
+    kind = type(value)
+    top = kind.__module__.partition(".")[0]
+    return kind.__name__ if top in ("builtins", "__main__") else f"{top}.{kind.__name__}"
+
+
+def refuse_masked_parts(value: Any) -> None:
+    """Look for masked arrays in a list, which NumPy would take without their masks."""
+    if isinstance(value, list | tuple) and value and type(value[0]) not in READY:
+        for part in value:
+            if isinstance(part, np.ndarray):
+                _as_base_array(part)
+            refuse_masked_parts(part)
+
+
+def is_array_like(value: Any) -> bool:
+    """Whether a value offers an array, rather than being a setting such as an axis or a name."""
+    kind = type(value)
+    offers = ("__array__", "__array_interface__", "__dlpack__")
+    return isinstance(value, memoryview) or any(hasattr(kind, name) for name in offers)
+
+
+def array_of(x: Any) -> Any:
+    """The array of a Variable; anything else as it is."""
+    return x._raw if isinstance(x, BaseVariable) else x
+
+
+def is_foreign(x: Any) -> bool:
+    """Whether ``x``, an array or a Variable of one, is of another library that speaks NumPy's protocols."""
+    kind = type(array_of(x))
+    if kind is np.ndarray or issubclass(kind, np.ndarray):
+        return False
+    return hasattr(kind, "__array_function__") and hasattr(kind, "__array_ufunc__")
+
+
+def kind_of(x: Any) -> type:
+    """What arrays have to have in common to be computed with together."""
+    return type(array_of(x)) if is_foreign(x) else np.ndarray
+
+
+def to_kind_of(value: Any, like: Any, dtype: Any = None) -> Any:
+    """The value as an array of the library that ``like`` is of, moved there if need be.
+
+    >>> to_kind_of([1.0, 2.0], like=np.zeros(3))
+    array([1., 2.])
+    """
+    value, like = array_of(value), array_of(like)
+    if type(value) is type(like) and is_foreign(like):
+        return value
+    array = np.asarray(host(value), dtype)
+    if not is_foreign(like):
+        return array
+    try:
+        return np.asarray(array, like=like)
+    except Exception:  # it may take no array of NumPy's even here
+        return np.asarray(array.tolist(), array.dtype, like=like).reshape(array.shape)
 
 
 def zeros(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
-    """Zeros of the kind of ``like``."""
-    return (
-        np.zeros_like(array_of(like), dtype, shape=shape)
-        if foreign(like)
-        else np.zeros(shape, dtype)
-    )
+    """Zeros of the library that ``like`` is of."""
+    if is_foreign(like):
+        return np.zeros_like(array_of(like), dtype, shape=shape)
+    return np.zeros(shape, dtype)
 
 
 def host(x: Any) -> Any:
     """Another library's array, or that of a Variable, as NumPy's; anything else as it is."""
-    if not foreign(x):
-        return x
     x = array_of(x)
+    if not is_foreign(x):
+        return x
     return x.get() if hasattr(x, "get") else np.array(x.tolist(), x.dtype).reshape(x.shape)
 
 
@@ -92,9 +177,9 @@ def add_at(z: Any, index: tuple[Any, ...], g: Any) -> None:
     try:
         np.add.at(z, index, g)
     except Exception:  # the methods of ufuncs are what a library leaves out first
-        if not foreign(z):
+        if not is_foreign(z):
             raise
-        places = asarray(np.arange(z.size).reshape(z.shape), z)[index].reshape(-1)
+        places = to_kind_of(np.arange(z.size).reshape(z.shape), z)[index].reshape(-1)
         z[...] = z + np.bincount(places, g.reshape(-1), z.size).reshape(z.shape).astype(z.dtype)
 
 

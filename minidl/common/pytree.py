@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 
@@ -154,6 +155,17 @@ def describe(structure: Structure) -> str:
     if structure.kind is list:
         return f"[{text}]"
     return f"({text},)" if len(parts) == 1 else f"({text})"
+
+
+def is_numbers(tree: Any) -> bool:
+    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in NumPy.
+
+    >>> is_numbers([[1.0], [2.0]]), is_numbers((1.0,)), is_numbers([])
+    (True, False, False)
+    """
+    if type(tree) is not list or not tree:
+        return False
+    return all(isinstance(x, Real) or is_numbers(x) for x in tree)
 
 
 def _is_namedtuple(kind: type) -> bool:

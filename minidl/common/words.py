@@ -1,7 +1,9 @@
-"""Names that other libraries give to functions, layers, optimizers and arguments, and what to write in minidl.
+"""Names that other libraries give to functions, layers, optimizers and arguments, and what to write
+in minidl.
 
-Read when a name is missing; the errors are made in hints.py. Code stands in backquotes, so that a test can
-try it: with ``F`` for minidl.functions, and ``x``, ``y``, ``t``, ``model`` for what the user has.
+Read when a name is missing; the errors are made in hints.py. Code stands in backquotes, so that a
+test can try it: with ``F`` for minidl.functions, and ``x``, ``y``, ``t``, ``model`` for what the
+user has.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
-"""compile: a function recorded at its first call and replayed as straight-line NumPy from then on.
+"""compile: a function recorded at its first call and replayed as straight-line NumPy later.
 
-What a program is made of and how it runs is in recording.py; here is which of a function's programs serves for a call.
+What a program is made of and how it runs is in recording.py; here is which of a function's programs
+serves for a call.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from functools import update_wrapper
 from operator import is_
 from typing import Any
 
-from minidl.autograd.modes import MODE, Mode
+from minidl.autograd.modes import Mode, current
 from minidl.common import random
+from minidl.common.memory import keep_freed_memory
 from minidl.compiler.guards import form
 from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
 from minidl.compiler.program import Program
@@ -30,6 +32,7 @@ class Compiled:
     looked_at = ("function",)  # what another program that calls this one depends on
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        keep_freed_memory()
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
         self.eager, self.failed = False, 0
@@ -38,8 +41,8 @@ class Compiled:
         update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        mode = MODE.get()
-        if self.eager or mode.watcher is not None or mode.anomaly or mode.transforming:
+        mode = current()
+        if self.eager or mode.tracer is not None or mode.anomaly or mode.transforming is not None:
             return self.function(*args, **kwargs)
         last = self.last
         if (
@@ -119,9 +122,9 @@ class Compiled:
         warnings.warn(f"{name}: {why}; it goes on eagerly", UserWarning, stacklevel=5)
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
-        """The program for these arguments; ``print`` shows it. The function is run once if there is none yet."""
+        """The program for these arguments, to print; the function runs once if there is none."""
         leaves: list[Any] = []
-        mode = MODE.get()
+        mode = current()
         key = key_of(mode, args, kwargs, leaves)
         for recording in self.recordings.get(key, ()):
             if recording.serves():
@@ -137,20 +140,22 @@ class Compiled:
 
 
 def compile(function: Callable[..., Any]) -> Compiled:
-    """Record what a function computes at its first call, and replay it as straight-line NumPy at later ones.
+    """Record what a function computes at its first call; replay it as straight-line NumPy later.
 
-    Experimental: it is for functions that compute from their arguments and parameters and do nothing else. Other
-    effects (counters, writes, random generators of one's own) happen when recorded only; docs/compile.md lists them.
+    Experimental: it is for functions that compute from their arguments and parameters and do
+    nothing else. Other effects (counters, writes, random generators of one's own) happen when
+    recorded only; docs/compile.md lists them.
 
-    It is called like ``function``; results have ``backward()``, gradients land where they land eagerly. There is a
-    program for each shape and dtype of the arguments, each value of those that are no arrays, and each mode.
-    Parameters, and arrays the function closes over, are read at every call. What plain NumPy computes of closed-over
-    arrays inside it is not seen, and stays what it was when recorded.
+    It is called like ``function``; results have ``backward()``, gradients land where they land
+    eagerly. There is a program for each shape and dtype of the arguments, each value of those that
+    are no arrays, and each mode. Parameters, and arrays the function closes over, are read at every
+    call. What plain NumPy computes of closed-over arrays inside it is not seen, and stays what it
+    was when recorded.
 
     A function of arrays that are not NumPy's runs eagerly.
 
-    Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if v > 0``, ``.data``
-    and the like).
+    Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if
+    v > 0``, ``.data`` and the like).
 
     >>> import numpy as np
     >>> f = compile(lambda x: (x * x).sum())

@@ -1,6 +1,7 @@
-"""Runs of elementwise steps on large arrays, done block by block so that what is between them stays in the cache.
+"""Elementwise steps on large arrays, done block by block: what is between them stays in the cache.
 
-Blocks may be shared out among threads: NumPy lets others run while it computes. Single steps are in emit.py.
+Blocks may be shared out among threads: NumPy lets others run while it computes. Single steps are in
+emit.py.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from minidl.common.threads import elementwise_threads
 from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
-from minidl.functions.elementwise import kept
+from minidl.functions.masks import kept
 from minidl.functions.reduction import sum
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
@@ -23,7 +24,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def _workers(n: int) -> ThreadPoolExecutor:
-    """A pool of so many threads. One of another size ends by itself, when no run uses it any more."""
+    """A pool of so many threads; one of another size ends when no run uses it any more."""
     global _pool
     pool = _pool
     if pool is None or pool._max_workers != n:
@@ -41,7 +42,7 @@ if hasattr(os, "register_at_fork"):  # its threads stay behind in the parent
 
 
 def in_blocks(block: Any, size: int, temporaries: tuple[Any, ...]) -> list[Any]:
-    """Run ``block(part, *temporaries)`` for each part of ``size`` elements; what they return, in order."""
+    """Run ``block(part, *temporaries)`` for each part of ``size`` elements; return the results."""
     parts = [slice(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
     threads = elementwise_threads()
     if threads == 1 or len(parts) < 2 * threads:

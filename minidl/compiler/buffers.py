@@ -1,4 +1,4 @@
-"""The buffer plan of a program: which values share memory, by when each is needed last; and the code around the steps.
+"""The buffer plan of a program: which values share memory; and the code around the steps.
 
 How one step is written is in emit.py.
 """
@@ -22,14 +22,15 @@ from minidl.compiler.emit import (
 )
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.functions.activation import sigmoid
-from minidl.functions.elementwise import kept
+from minidl.functions.masks import kept
 
 
 class Code:
-    """A program made ready to run: ``forward(inputs, arena)`` and ``backward(inputs, arena, kept, seeds)``.
+    """Runs a program by ``forward(inputs, arena)`` and ``backward(inputs, arena, kept, seeds)``.
 
-    ``arena()`` makes the buffers of one run. The forward gives (outputs, what else the backward needs), the backward
-    the gradients. Outputs and gradients are new arrays each time; everything else is written to the arena.
+    ``arena()`` makes the buffers of one run. The forward gives (outputs, what else the backward
+    needs), the backward the gradients. Outputs and gradients are new arrays each time; everything
+    else is written to the arena.
     """
 
     def __init__(self, program: Program) -> None:
@@ -51,7 +52,7 @@ class Code:
         exec(compile(self.source, "<minidl program>", "exec"), namespace)
         return namespace["forward"], namespace["backward"]
 
-    # ---- the plan -----------------------------------------------------------------------------------------------
+    # ---- the plan --------------------------------------------------------------------------------
 
     def _plan(self) -> None:
         program = self.program
@@ -155,7 +156,7 @@ class Code:
             *[a for group in self.groups.values() for a in group.temporaries()],
         )
 
-    # ---- the code -----------------------------------------------------------------------------------------------
+    # ---- the code --------------------------------------------------------------------------------
 
     def _source(self) -> str:
         program = self.program

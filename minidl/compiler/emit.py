@@ -1,6 +1,7 @@
-"""Straight-line Python of a program: each step one call of NumPy into a buffer that was planned ahead.
+"""Straight-line Python of a program: each step is a NumPy call into a buffer planned ahead.
 
-Which buffer a value gets is in buffers.py, long elementwise runs in blocks.py, what the program is in program.py.
+Which buffer a value gets is in buffers.py, long elementwise runs in blocks.py, what the program is
+in program.py.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from minidl.autograd.engine import ROWS_AT_ONCE
 from minidl.autograd.function import identity
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.compiler.tracer import constant, sum_rows
-from minidl.functions.elementwise import _to_floating, _to_other, kept
+from minidl.functions.elementwise import _to_floating, _to_other
+from minidl.functions.masks import kept
 from minidl.functions.shape import _concatenate, _split
 
 _UFUNC_OF = {
@@ -45,7 +47,7 @@ def ufunc_of(step: Step) -> np.ufunc | None:
 
 
 def is_elementwise(step: Step) -> bool:
-    """Whether each element of the result comes of those at its place, so that it can be computed block by block."""
+    """Whether each element depends on those at its place only: then it can be done in blocks."""
     if step.settings or type(step.out) is tuple or step.out.dtype is None:
         return False
     if step.applies(F.power):
@@ -99,7 +101,7 @@ class Names:
 
 
 def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -> list[str]:
-    """Lines that compute an elementwise step into ``out``; ``arg`` says what an operand is called here."""
+    """Lines that compute an elementwise step into ``out``; ``arg`` gives an operand's name here."""
     a = [arg(x) for x in step.operands]
     if step.applies(F.sigmoid):
         negative, exp, add, divide = (names(u) for u in (np.negative, np.exp, np.add, np.divide))
@@ -126,7 +128,7 @@ def new_array(v: Value, names: Names) -> str:
 
 
 def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
-    """How a step is computed into an array that is there, given its name; None if it makes its own."""
+    """How a step writes into an existing array of a given name; None if it makes its own."""
     out = step.out
     if (
         type(out) is tuple
@@ -174,14 +176,13 @@ def into(step: Step, names: Names) -> Callable[[str], list[str]] | None:
     if step.applies(_concatenate) and all(
         isinstance(p, Value) and p.dtype == out.dtype for p in step.operands
     ):
-        return lambda o: [
-            f"{names(np.concatenate)}({names(step.operands)}, {step.settings.get('axis', 0)!r}, {o})"
-        ]
+        axis = step.settings.get("axis", 0)
+        return lambda o: [f"{names(np.concatenate)}({names(step.operands)}, {axis!r}, {o})"]
     return None
 
 
 def views(step: Step, x: Any) -> tuple[Any, ...]:
-    """The parts of an array that a step whose results are views gives: as many as it has results."""
+    """The parts of an array that a view step gives: as many as it has results."""
     if not step.applies(_split):
         return (step.call(x, *step.operands[1:], **step.settings),)
     return tuple(x[part] for part in _parts(step))
@@ -223,7 +224,7 @@ def as_expression(step: Step, names: Names) -> str:
 
 
 def as_floats(program: Program) -> bool:
-    """Whether the program is arithmetic of float64 numbers, which Python's own floats do several times faster."""
+    """Whether all is arithmetic of float64 numbers, where Python's floats are much faster."""
     values = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
     if any(v.shape != () or v.dtype != np.float64 for v in values):
         return False

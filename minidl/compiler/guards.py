@@ -1,6 +1,7 @@
-"""What a compiled function depends on besides its arguments: closures, globals, attributes; looked at before each call.
+"""What a compiled function depends on besides its arguments, checked before each call.
 
-Arrays and Variables found there may change as long as their form stays: the program reads them afresh.
+These are closures, globals, attributes, lists. Arrays and Variables among them may change as long
+as their form stays: the program reads them afresh.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _ABSENT = object()
 
 
 class Spot:
-    """A container and what was in it: the attributes of an object, the elements of a list, cells, globals."""
+    """A container (attributes, a list, cells, globals) and what was in it."""
 
     __slots__ = ("container", "expected", "keys", "names", "now")
 
@@ -75,7 +76,7 @@ class Spot:
 
 
 def _reader(container: Any, keys: tuple[Any, ...] | None) -> Callable[[], Sequence[Any]]:
-    """What gives the contents of a container; it is called before each call of a program, so it had better be fast."""
+    """A fast way to read a container: it is read before each call of a program."""
     if (
         keys is not None
         and isinstance(container, Attributes)
@@ -105,7 +106,7 @@ class Attributes:
 
 
 class Guard:
-    """The containers a function reaches, and whether they are still as they were when it was recorded."""
+    """The containers a function reaches, and whether they are as they were when it was recorded."""
 
     def __init__(self, root: Any) -> None:
         self.names = set[
@@ -216,7 +217,7 @@ class Guard:
         )
 
     def changed(self) -> bool | None:
-        """Whether something is another array or Variable than at the last call; None if anything else changed."""
+        """True if an array or Variable was swapped, False if nothing changed, None if else."""
         news: dict[int, Sequence[Any]] = {}
         for k, spot in enumerate(self.spots):
             now = spot.now()
@@ -241,7 +242,7 @@ class Guard:
         return self.spots[at[0]].expected[at[1]]
 
     def undone(self) -> bool:
-        """Whether the function changed something that it reaches, while it ran; that is put back as it was."""
+        """Put back what the function changed while it ran; return whether there was anything."""
         changed = False
         for spot in self.spots:
             now = spot.now()
@@ -261,7 +262,7 @@ def _put_back(spot: Spot) -> None:
     elif isinstance(container, (dict, Mapping)):
         items = dict(zip(spot.keys if spot.keys is not None else spot.names or (), before))
         for key in [key for key in container if key not in items] if spot.keys is None else []:
-            del container[key]  # type: ignore[attr-defined]  # only what can be written to has changed
+            del container[key]  # type: ignore[attr-defined]  # it has changed, so it can
         for key, value in items.items():
             if value is not _ABSENT and container.get(key, _ABSENT) is not value:
                 container[key] = value  # type: ignore[index]

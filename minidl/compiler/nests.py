@@ -1,6 +1,6 @@
-"""Nests: arguments, results and carried state as tuples, lists and dicts of arrays; taken apart and put together.
+"""Flattening and rebuilding nested tuples, lists and dicts of arrays: arguments, results, state.
 
-What a program does with the arrays is in api.py.
+What a program does with the arrays is in recording.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from minidl.compiler.guards import form
 
 
 def key_of(mode: Mode, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
-    """What a program depends on of a call's mode and arguments; the arrays among these are added to ``leaves``."""
+    """What a program depends on of mode and arguments; their arrays are added to ``leaves``."""
     places = [key(x, leaves) for x in args]  # first: leaves are in this order
     return (
         mode.recording,

@@ -1,4 +1,4 @@
-"""Passes: each makes a program shorter or simpler and leaves what it computes the same, to the last bit.
+"""Passes: each makes a program shorter or simpler and changes no bit of what it computes.
 
 The order they run in is at the end; what a step becomes in NumPy is in emit.py.
 """
@@ -30,7 +30,7 @@ _MOVES = (
 
 
 def _rewritten(program: Program, rewrite: Callable[[Step], Any]) -> Program:
-    """The program with steps left out: ``rewrite`` gives what stands for a step's result, or the step to keep."""
+    """The program without some steps: ``rewrite`` gives what replaces a result, or the step."""
     by: dict[Value, Any] = {}
     steps: list[Step] = []
     backward_at = 0
@@ -106,7 +106,7 @@ def with_constants_folded(program: Program) -> Program:
 
 
 def tidied(program: Program) -> Program:
-    """Leave out what changes no bit: a factor or divisor of one, a double negation, a move that moves nothing."""
+    """Leave out what changes no bit: factors of one, double negations, moves that move nothing."""
     made: dict[Value, Step] = {}
 
     def rewrite(step: Step) -> Any:
@@ -138,7 +138,7 @@ def tidied(program: Program) -> Program:
 
 
 def without_broadcasts(program: Program) -> Program:
-    """Leave broadcasting to the elementwise function that comes next, where its other operand has the full shape."""
+    """Leave broadcasting to the next elementwise function, if its other operand has full shape."""
     made = {v: step for step in program.steps for v in step.outs}
 
     def rewrite(step: Step) -> Any:

@@ -1,4 +1,4 @@
-"""What a compiled function is made of: values, and the steps that compute them, in order, as one can print them.
+"""What a compiled function is made of: values, and in order the steps that compute them.
 
 Recording them is in tracer.py, changing them in passes.py, making Python of them in emit.py.
 """
@@ -14,8 +14,8 @@ import numpy as np
 class Value:
     """One array or number of a program: what it is like, and where it comes from.
 
-    ``kind`` is "input" (given at each call) or "step" (computed). ``plain`` says that eager code would have a plain
-    array here rather than a Variable.
+    ``kind`` is "input" (given at each call) or "step" (computed). ``plain`` says that eager code
+    would have a plain array here rather than a Variable.
     """
 
     __slots__ = ("dtype", "kind", "name", "plain", "shape")
@@ -42,9 +42,9 @@ class Value:
 class Step:
     """One call: ``call(*operands, **settings)`` gives ``out``, a Value or a tuple of them.
 
-    Operands are Values, tuples of them, or constants. ``function`` is the Function that was applied: what the step is,
-    is decided by that object, never by its name, which is only printed. ``derivative``: the step is not the function
-    itself but its joint rule.
+    Operands are Values, tuples of them, or constants. ``function`` is the Function that was
+    applied: what the step is, is decided by that object, never by its name, which is only printed.
+    ``derivative``: the step is not the function itself but its joint rule.
     """
 
     __slots__ = ("call", "derivative", "function", "operands", "out", "settings")
@@ -118,10 +118,11 @@ def replaced(operand: Any, by: dict[Value, Any]) -> Any:
 
 
 class Program:
-    """Steps from ``inputs`` to ``outputs``: first the forward, then the backward, which has inputs of its own.
+    """Steps from ``inputs`` to ``outputs``: the forward, then the backward with its own inputs.
 
-    ``backward_at`` is where in ``steps`` the backward begins, ``seeds`` are the gradients of the outputs that it
-    is given, ``gradients`` what it computes, one for each input that is differentiated.
+    ``backward_at`` is where in ``steps`` the backward begins, ``seeds`` are the gradients of the
+    outputs that it is given, ``gradients`` what it computes, one for each input that is
+    differentiated.
     """
 
     def __init__(self, inputs: list[Value], outputs: list[Value], steps: list[Step]) -> None:
@@ -131,7 +132,7 @@ class Program:
         self.gradients: list[Any] = []  # Values, or None for a gradient that is zero
 
     def name_values(self) -> None:
-        """Give inputs, steps, seeds and gradients names for printing and for the code made of them."""
+        """Give inputs, steps, seeds and gradients their names, for printing and for code."""
         for i, v in enumerate(self.inputs):
             v.name = f"x{i}"
         for i, v in enumerate(self.seeds):

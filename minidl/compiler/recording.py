@@ -1,4 +1,4 @@
-"""Recording: one program of a compiled function, for arguments of one form, and what a call of it reads and gives.
+"""A program specialised for one argument signature, and what a call of it reads and gives.
 
 When it serves for a call is asked in api.py; how it is recorded is in tracer.py.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.autograd import engine
 from minidl.autograd.function import Function, identity, record
-from minidl.autograd.modes import MODE, Mode, Switch
+from minidl.autograd.modes import Mode, Switch, current
 from minidl.autograd.variable import Variable
 from minidl.compiler.buffers import Code
 from minidl.compiler.guards import Guard
@@ -23,7 +23,7 @@ from minidl.compiler.tracer import Tracer
 
 
 class Saved:
-    """What a run keeps for its backward: the arena, which goes back to the pool when it is no longer needed."""
+    """What a run keeps for its backward; its arena goes back to the pool afterwards."""
 
     __slots__ = ("arena", "kept", "pool")
 
@@ -36,7 +36,7 @@ class Saved:
 
 
 class Recording:
-    """One program of a compiled function, for arguments of one form; and the function of minidl that it is."""
+    """A program specialised for one argument signature, wrapped as a differentiable Function."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class Recording:
             begin = [mapped(state, argument) for state in before]
             for (layer, name), value in zip(self.guard.states, begin):
                 setattr(layer, name, value)
-            with Switch(watcher=tracer):
+            with Switch(tracer=tracer):
                 result = function(*args, **kwargs)
             after = self._states()
         finally:
@@ -98,7 +98,7 @@ class Recording:
         return [getattr(layer, name) for layer, name in self.guard.states]
 
     def _argument(self, tracer: Tracer, i: int, x: Any, kind: str = "argument") -> Any:
-        # As an array and a leaf of their own: the function may close over the same ones, which may then part ways.
+        # Arrays and leaves of its own: the function may close over the same ones, now but not later.
         raw = x._raw if isinstance(x, Variable) else x
         if isinstance(raw, np.ndarray):
             raw = raw.view() if raw.ndim else raw[()]
@@ -111,7 +111,7 @@ class Recording:
     def _program(self, tracer: Tracer, roots: list[Any], mode: Mode, arguments: list[Any]) -> None:
         outputs = [tracer.operand(root) for root in roots]
         self.outputs = outputs
-        # Inputs in groups, so that a call reads them fast: arguments, states, what the guard finds, draws.
+        # Inputs in groups, which a call reads fast: arguments, states, what the guard finds, draws.
         order = {"argument": 0, "state": 1}
         found = []
         for value, source in tracer.inputs:
@@ -186,7 +186,7 @@ class Recording:
         self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
 
     def look(self) -> None:
-        """Find what the program reads besides its arguments: (it, its array, whether it is a constant Variable)."""
+        """Find what is read besides arguments: (it, its array, if it is a constant Variable)."""
         self.read = [self._object(o) for o in self.objects]
         self.seen: list[tuple[Any, Any, bool | None]] = [
             (x, x._raw, x._node is None) if isinstance(x, Variable) else (x, x, None)
@@ -204,7 +204,7 @@ class Recording:
             return self._object(source)._node is not None
         return value in self.requiring
 
-    # ---- a call -------------------------------------------------------------------------------------------------
+    # ---- a call ----------------------------------------------------------------------------------
 
     def fits(self, args: Sequence[Any]) -> bool:
         """Whether arguments, all of them arrays or Variables, are of the form of the last ones."""
@@ -243,7 +243,7 @@ class Recording:
         return True
 
     def run(self, leaves: Sequence[Any]) -> Any:
-        """Give the arguments to the program, and what it gives to the caller and the layers' states."""
+        """Run the program, store the layers' new states, return the result."""
         if self.simple:
             return record(self.function, (*leaves, *self.read), {})
         inputs = [leaves[i] for i in self.arguments]
@@ -317,7 +317,9 @@ class Recording:
         if len(self.pool) < 4:
             self.pool.append(arena)
         if partly and not all(gx is None or np.isfinite(gx).all() for gx in found):
-            return self._again(g, wanted, inputs)  # a gradient of 0 times infinity is not nothing
+            return self._again(
+                g, wanted, inputs
+            )  # 0 * inf is nan: a zero seed does not silence an infinite derivative
         gradients: list[Any] = [None] * len(inputs)
         for i, gx in zip(self.wanted_places, found):
             gradients[i] = gx if self.values[i] in reached else None
@@ -347,7 +349,7 @@ class Recording:
         known: dict[Value, Any] = dict(zip(self.values, inputs))
         for entry in self.tape:
             args = tuple(known[v] if isinstance(v, Value) else v for v in entry.operands)
-            with Switch(recording=entry.recorded and MODE.get().recording):
+            with Switch(recording=entry.recorded and current().recording):
                 y = record(entry.function, args, entry.settings)
             known.update(zip(entry.out, y) if type(entry.out) is tuple else [(entry.out, y)])
         ys = [known[v] for v in self.real]

@@ -1,6 +1,7 @@
-"""The recorder of programs: runs a function once and notes every application; and derives the backward from the notes.
+"""The recorder: runs a function once, notes every application, and derives the backward.
 
-What the notes consist of is in program.py; what the core calls of it is ``apply`` and, in transforms, the rest.
+What the notes consist of is in program.py; what the core calls of it is ``apply`` and, in
+transforms, the rest.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import numpy as np
 from minidl.autograd import engine
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
-from minidl.autograd.modes import MODE, Switch
+from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Output
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import foreign
+from minidl.common.arrays import is_foreign
 from minidl.compiler.program import Step, Value
 from minidl.functions import indexing, loss
 
@@ -76,7 +77,7 @@ class Traced(Variable):
 
 
 def _in_place(name: str) -> Any:
-    """``x += y`` of what is an array eagerly would be written to; of a Variable it makes a new one."""
+    """``x += y`` writes into what is an array eagerly; of a Variable it makes a new one."""
     inherited = getattr(Variable, name)
 
     def operator(self: Traced, other: Any) -> Any:
@@ -94,18 +95,18 @@ for _name in ("add", "sub", "mul", "truediv", "matmul", "pow", "and", "or", "xor
 def refuse(x: Any, how: str) -> NoReturn:
     """Raise: the value of something recorded was to be read."""
     raise RuntimeError(
-        f"{how} of a value of shape {np.shape(x)} inside a compiled function{_line()}: the program would "
-        "keep what it is now. Compute with np.where or another function, make it an argument, or leave "
-        "that part eager"
+        f"{how} of a value of shape {np.shape(x)} inside a compiled function{_line()}: the program "
+        "would keep what it is now. Compute with np.where or another function, make it an argument, "
+        "or leave that part eager"
     )
 
 
 def _unrecordable(what: str) -> str:
-    """Why something that has no rule fails inside a compiled function, though it may work eagerly."""
+    """Why something without a rule fails inside a compiled function, though it works eagerly."""
     return (
-        f"{what} inside a compiled function{_line()}: it has no rule of minidl's, and arrays given to a "
-        "compiled function are recorded like Variables, so it cannot run on them. Compute it outside "
-        "and pass the result as an argument, or leave that part eager"
+        f"{what} inside a compiled function{_line()}: it has no rule of minidl's, and arrays given "
+        "to a compiled function are recorded like Variables, so it cannot run on them. Compute it "
+        "outside and pass the result as an argument, or leave that part eager"
     )
 
 
@@ -127,7 +128,7 @@ def _has_a_shape_by_values(function: Function, operands: tuple[Any, ...]) -> boo
 
 
 class Entry:
-    """One application, for deriving and for running it again eagerly: function, operands, settings, result, saved."""
+    """One application, as it is needed to derive it and to run it again eagerly."""
 
     __slots__ = ("function", "operands", "out", "recorded", "saved", "settings")
 
@@ -137,16 +138,16 @@ class Entry:
         self.function, self.operands, self.settings, self.out = function, operands, settings, out
         self.saved: Value | None = None
         self.recorded = (
-            MODE.get().recording and function.derived
+            current().recording and function.derived
         )  # else a constant, as under no_grad()
 
 
 class NotNumPy(Exception):
-    """What is recorded computes with arrays of another library: programs write into NumPy's memory only."""
+    """The arrays are another library's: programs write into NumPy's memory only."""
 
 
 class Tracer:
-    """Notes what is computed while it is the watcher of the mode."""
+    """Notes what is computed while it is the tracer of the mode."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -165,11 +166,11 @@ class Tracer:
         self.needed: set[Value] = set()  # what the inputs that are differentiated lead to
         self.kept: list[Any] = []  # keeps alive what is looked up by id
 
-    # ---- values -------------------------------------------------------------------------------------------------
+    # ---- values ----------------------------------------------------------------------------------
 
     def new_input(self, source: Any, like: Any, plain: bool) -> Value:
-        """A value that is read from ``source`` at each call: an index of an argument, a Variable or an array."""
-        if foreign(like):
+        """A value read from ``source`` at each call: an argument's place, a Variable, an array."""
+        if is_foreign(like):
             raise NotNumPy
         value = Value("input", like, plain)
         self.inputs.append((value, source))
@@ -202,18 +203,19 @@ class Tracer:
             return self.by_node[node]
         if id(x) in self.literals:
             return x
-        if isinstance(x, np.ndarray) or foreign(x):
+        if isinstance(x, np.ndarray) or is_foreign(x):
             if id(x) not in self.by_id:
                 self.by_id[id(x)] = self.new_input(x, x, plain=True)
                 self.kept.append(x)
             return self.by_id[id(x)]
         if isinstance(x, (list, tuple)) and any(isinstance(p, Variable) for p in x):
             raise TypeError(
-                "a list of Variables inside a compiled function: join them with np.stack or np.concatenate"
+                "a list of Variables inside a compiled function: join them with np.stack or "
+                "np.concatenate"
             )
         return x
 
-    # ---- what the core calls ------------------------------------------------------------------------------------
+    # ---- what the core calls ---------------------------------------------------------------------
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function and note it."""
@@ -222,7 +224,7 @@ class Tracer:
             operands = tuple(self._fixed_mask(x, v) for x, v in zip(inputs, operands))
         if _has_a_shape_by_values(function, operands):
             refuse(inputs[0], f"{function.name}, whose result has a shape that depends on values,")
-        with Switch(watcher=None):
+        with Switch(tracer=None):
             y = record(function, inputs, settings)
         node = (
             y[0]._node
@@ -266,7 +268,7 @@ class Tracer:
         return self.traced(getattr(y, "_raw", y), out, getattr(y, "_node", None))
 
     def _fixed_mask(self, x: Any, operand: Any) -> Any:
-        """A mask the function closes over decides on shapes: it becomes part of the program, until it changes."""
+        """A closed-over mask decides on shapes: it is part of the program until it changes."""
         if type(x) is not np.ndarray or x.dtype.kind != "b" or not isinstance(operand, Value):
             return operand
         copy = x.copy()
@@ -286,7 +288,7 @@ class Tracer:
         return out
 
     def box(self, raw: Any, node: Any) -> Variable:
-        """A Variable of an array and its place in the graph, for a walk whose rules are recorded."""
+        """A Variable of an array and its node, for a walk whose rules are recorded."""
         return self.traced(raw, self.by_node[node], node)
 
     refuse = staticmethod(refuse)
@@ -324,7 +326,7 @@ class Tracer:
             y.plain = True
         return y
 
-    # ---- the backward -------------------------------------------------------------------------------------------
+    # ---- the backward ----------------------------------------------------------------------------
 
     def derive(self, seeds: dict[Value, Value], wanted: Sequence[Value]) -> list[Any]:
         """Note the backward too: the gradients of the ``wanted`` inputs, from those of the outputs.
@@ -339,7 +341,7 @@ class Tracer:
         self.deriving = True
         for y, g in seeds.items():
             gradients[y] = self.traced(np.ones(y.shape, y.dtype)[()], g)
-        with Switch(watcher=self, recording=False), np.errstate(all="ignore"):
+        with Switch(tracer=self, recording=False), np.errstate(all="ignore"):
             for entry in reversed(self.tape.copy()):
                 outs = entry.out if type(entry.out) is tuple else (entry.out,)
                 gs = [gradients.pop(v, None) if v in needed else None for v in outs]

@@ -1,4 +1,4 @@
-"""Public names of the data package: `loader.py` makes batches, `datasets.py` has the data themselves."""
+"""Public names of the data package: `loader.py` makes batches, `datasets.py` has data."""
 
 from minidl.data import datasets
 from minidl.data.loader import DataLoader

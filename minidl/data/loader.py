@@ -13,36 +13,40 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable
-from minidl.autograd.protocols import as_array
 from minidl.common import random
-from minidl.common.arrays import asarray, foreign
+from minidl.common.arrays import as_array, to_kind_of
 from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
 
+Array = npt.NDArray[Any]
+Batch = tuple[Array, ...]
 _SETTINGS = ("size", "batch_size", "shuffle", "drop_last")
 
 
 class DataLoader:
     """Iterate over batches of equally long arrays, each batch a tuple with one array per argument.
 
-    An epoch is one `for` loop over the loader. Shuffled, every epoch draws a new permutation from the loader's own
-    generator and a batch is a copy; in order, a batch is a view, so do not write into it. ``state_dict()`` says how far
-    the latest epoch is; after ``load_state_dict`` of it, the next loop goes through the rest of that epoch.
+    An epoch is one `for` loop over the loader. Shuffled, every epoch draws a new permutation from
+    the loader's own generator and a batch is a copy; in order, a batch is a view, so do not write
+    into it. ``state_dict()`` says how far the latest epoch is; after ``load_state_dict`` of it, the
+    next loop goes through the rest of that epoch.
 
     Args:
-        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0. Series and tensors of
-            other libraries are taken by position.
+        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0.
+            Series and tensors of other libraries are taken by position.
         batch_size: samples in a batch; the last one of an epoch may have fewer.
         shuffle: whether every epoch has an order of its own.
         drop_last: whether an incomplete last batch is left out.
-        seed: of the generator that shuffles; None draws one from minidl's generator (`minidl.seed`).
-        shard: (rank, size): yield only this rank's part of each batch, `samples(i)` samples; an empty part yields
-            one sample, to be weighted by zero. All ranks need the same seed.
+        seed: of the generator that shuffles; None draws one from minidl's generator
+            (`minidl.seed`).
+        shard: (rank, size): yield only this rank's part of each batch, `samples(i)` samples; an
+            empty part yields one sample, to be weighted by zero. All ranks need the same seed.
 
     Raises TypeError for Variables, for objects, and for settings of another type; ValueError for
     lengths that differ or are 0, settings out of range, and drop_last without a complete batch.
 
-    >>> loader = DataLoader(np.arange(10.0).reshape(5, 2), np.arange(5), batch_size=2, shuffle=False)
+    >>> x = np.arange(10.0).reshape(5, 2)
+    >>> loader = DataLoader(x, np.arange(5), batch_size=2, shuffle=False)
     >>> [(x.shape, t.tolist()) for x, t in loader]
     [((2, 2), [0, 1]), ((2, 2), [2, 3]), ((1, 2), [4])]
     """
@@ -61,14 +65,16 @@ class DataLoader:
             raise ValueError(
                 "DataLoader: want at least one array, as in DataLoader(x, t), got none"
             )
-        self.arrays = tuple(
-            [_as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays)]
-        )
+        samples = []
+        for i, array in enumerate(arrays):
+            samples.append(_as_samples(array, f"DataLoader: array {i}"))
+        self.arrays = tuple(samples)
         lengths = [len(array) for array in self.arrays]
-        if len(set(lengths)) > 1 or lengths[0] == 0:
+        shortest = min(lengths)
+        if shortest != max(lengths) or shortest == 0:
             want = "arrays of one length of at least 1"
             raise ValueError(f"DataLoader: want {want}, got lengths {lengths}")
-        self.size = lengths[0]
+        self.size = shortest
         self.batch_size = count("DataLoader: batch_size", batch_size)
         self.shuffle = _flag("DataLoader: shuffle", shuffle)
         self.drop_last = _flag("DataLoader: drop_last", drop_last)
@@ -79,7 +85,8 @@ class DataLoader:
         if seed is not None:
             seed = count("DataLoader: seed", seed, least=0)
         elif self.shuffle:
-            seed = int(random.generator().integers(2**63))
+            drawn = random.generator().integers(2**63)
+            seed = int(drawn)
         else:  # nothing is drawn: the program's later numbers stay what they are without the loader
             seed = 0
         self._generator = np.random.default_rng(seed)
@@ -93,13 +100,16 @@ class DataLoader:
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         complete, rest = divmod(self.size, self.batch_size)
-        return complete + (rest > 0 and not self.drop_last)
+        if rest and not self.drop_last:
+            return complete + 1
+        return complete
 
     def samples(self, batch: int) -> int:
         """How many samples of a batch, counted from 0 in each epoch, are this shard's.
 
-        >>> [[DataLoader(range(7), batch_size=4, shard=(rank, 2)).samples(i) for i in (0, 1)] for rank in (0, 1)]
-        [[2, 1], [2, 2]]
+        >>> second = DataLoader(range(7), batch_size=4, shard=(1, 2))
+        >>> second.samples(0), second.samples(1)
+        (2, 2)
         """
         start, end = self._part(batch)
         return end - start
@@ -109,12 +119,15 @@ class DataLoader:
         start = batch * self.batch_size
         rank, ranks = self.shard
         length = min(self.batch_size, self.size - start)
-        return start + length * rank // ranks, start + length * (rank + 1) // ranks
+        begin = start + length * rank // ranks
+        end = start + length * (rank + 1) // ranks
+        return begin, end
 
-    def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Start an epoch.
 
-        The order is drawn here, not at the first batch, so that an abandoned epoch still consumes one draw.
+        The order is drawn here, not at the first batch, so that an abandoned epoch still consumes
+        one draw.
         """
         bits = self._generator.bit_generator
         if self._resumes and self._given is not None:
@@ -133,48 +146,55 @@ class DataLoader:
         return self._batches(order, first, self._epoch)
 
     def in_order(self) -> DataLoader:
-        """A loader of the same batches without shuffling; the orders of this one stay what they are."""
+        """A loader of the same batches without shuffling; it draws nothing from this one."""
         twin = copy.copy(self)
-        twin.shuffle = twin._resumes = False
+        twin.shuffle = False
+        twin._resumes = False
         return twin
 
     def __copy__(self) -> DataLoader:
         """A loader of the same arrays at the same place, with a generator of its own."""
         twin = object.__new__(type(self))
-        vars(twin).update(vars(self), _generator=copy.deepcopy(self._generator))
+        vars(twin).update(vars(self))
+        twin._generator = copy.deepcopy(self._generator)
         return twin
 
-    def _order(self) -> npt.NDArray[Any] | None:
-        return self._generator.permutation(self.size) if self.shuffle else None
+    def _order(self) -> Array | None:
+        if not self.shuffle:
+            return None
+        return self._generator.permutation(self.size)
 
-    def _batches(
-        self, order: npt.NDArray[Any] | None, first: int, epoch: int
-    ) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
         for i in range(first, len(self)):
             start, end = self._part(i)
-            part = slice(start, max(end, start + 1))
+            end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
             if order is None:
-                yield tuple([array[part] for array in self.arrays])
-            else:
-                yield tuple([array[asarray(order[part], array)] for array in self.arrays])
+                yield tuple([array[start:end] for array in self.arrays])
+                continue
+            rows = order[start:end]
+            yield tuple([array[to_kind_of(rows, array)] for array in self.arrays])
         if epoch == self._epoch:
             self._given = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings, the generator's states, and ``given``: batches of the latest epoch so far, None at its end."""
+        """The settings, the generator's states, and ``given``: how many batches of the latest
+        epoch were given out, None when it is over.
+        """
         state = {name: getattr(self, name) for name in _SETTINGS}
-        state["arrays"] = [[array.dtype.str, *array.shape[1:]] for array in self.arrays]
+        state["arrays"] = [_form(array) for array in self.arrays]
         state["generator"] = self._generator.bit_generator.state
         state["before"] = self._before
         state["given"] = self._given
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data or settings differ.
+        """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data
+        or settings differ.
 
-        >>> loader, twin = DataLoader(range(6), batch_size=2, seed=1), DataLoader(range(6), batch_size=2, seed=2)
+        >>> loader = DataLoader(range(6), batch_size=2, seed=1)
+        >>> twin = DataLoader(range(6), batch_size=2, seed=2)
         >>> batches = iter(loader)
         >>> first = next(batches)
         >>> twin.load_state_dict(loader.state_dict())
@@ -182,16 +202,18 @@ class DataLoader:
         True
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {type(state).__name__}")
+            got = type(state).__name__
+            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {got}")
         own = self.state_dict()
-        wrong = [name for name in own if name not in state]
-        wrong += [
-            name for name in (*_SETTINGS, "arrays") if state.get(name, own[name]) != own[name]
-        ]
+        wrong = []
+        for name, value in own.items():
+            got = state.get(name, "none")
+            fixed = name in _SETTINGS or name == "arrays"
+            if name not in state or (fixed and got != value):
+                wrong.append(f"{name}: got {got}, want {value}")
         if wrong:
-            pairs = [f"{name}: got {state.get(name, 'none')}, want {own[name]}" for name in wrong]
             what = "the data or settings are others"
-            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(pairs)}")
+            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(wrong)}")
         given = state["given"]
         if given is not None:
             given = count("DataLoader.load_state_dict: given", given, least=0)
@@ -210,15 +232,20 @@ class DataLoader:
         self._resumes = given is not None
 
     def __repr__(self) -> str:
-        settings = [f"{name}={getattr(self, name)}" for name in _SETTINGS[1:]]
-        return f"DataLoader({self.size} samples, {', '.join(settings)})"
+        text = f"{self.size} samples, batch_size={self.batch_size}"
+        text += f", shuffle={self.shuffle}, drop_last={self.drop_last}"
+        return f"DataLoader({text})"
+
+
+def _form(samples: Array) -> list[Any]:
+    """The dtype and the shape of one sample, as JSON has them."""
+    return [samples.dtype.str, *samples.shape[1:]]
 
 
 def as_numbers(value: Any, where: str) -> Any:
-    """The value as an array of numbers, by position; an error that begins with ``where`` if it is none."""
+    """The value as an array of numbers, by position; errors begin with ``where``."""
     array = _as_data(value, where)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")
+    _check_kind(value, array, "fiub", where)
     return array
 
 
@@ -227,24 +254,24 @@ def _as_samples(value: Any, where: str) -> Any:
     if isinstance(value, list | tuple) and value and isinstance(value[0], str):
         value = np.array(value)
     array = _as_data(value, where)
-    if array.dtype.kind in "OV":
-        raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")
+    _check_kind(value, array, "fiubcUSmM", where)
     if array.ndim == 0:
-        raise ValueError(f"{where}: want an axis of samples, got a {type(value).__name__}")
+        got = type(value).__name__
+        raise ValueError(f"{where}: want an axis of samples, got a {got}")
     return array
+
+
+def _check_kind(value: Any, array: Any, kinds: str, where: str) -> None:
+    if array.dtype.kind not in kinds:
+        got = f"a {type(value).__name__} of {array.dtype}"
+        raise TypeError(f"{where}: want numbers, got {got}")
 
 
 def _as_data(value: Any, where: str) -> Any:
     if isinstance(value, Variable):
         want = "a plain array, as data are constants: pass its .data"
         raise TypeError(f"{where}: want {want}, got a Variable")
-    try:
-        return as_array(
-            value if isinstance(value, np.ndarray) or foreign(value) else np.asarray(value)
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"{where} is no array: {error}") from error
+    return as_array(value, where)
 
 
 def _flag(what: str, value: Any) -> bool:
@@ -258,8 +285,9 @@ def _shard(shard: tuple[int, int]) -> tuple[int, int]:
     """(rank, size), if it is a rank of so many."""
     if not isinstance(shard, Sequence) or len(shard) != 2:
         raise TypeError(f"DataLoader: want shard=(rank, size), got {shard!r}")
-    rank = count("DataLoader: shard[0]", shard[0], least=0)
-    size = count("DataLoader: shard[1]", shard[1])
+    rank, size = shard
+    count("DataLoader: shard[0]", rank, least=0)
+    count("DataLoader: shard[1]", size)
     if rank >= size:
         raise ValueError(f"DataLoader: want shard=(rank, size) with rank < size, got {shard}")
     return rank, size

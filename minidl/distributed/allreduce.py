@@ -1,6 +1,7 @@
-"""The hook that averages gradients over processes, and the check that all processes hold the same parameters.
+"""The hook that averages gradients over processes, and the check that parameters stay equal.
 
-How the processes find each other is in mpi.py, what else a Trainer's processes agree on in ranks.py.
+How the processes find each other is in mpi.py, what else a Trainer's processes agree on in
+ranks.py.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.common.arrays import asarray, foreign, host
+from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.common.checks import count
 from minidl.distributed.mpi import world
-from minidl.optim.optimizer import Gradients
+from minidl.optim.optimizer import StepGradients
 
 
 class AllReduce:
     """A hook that makes each gradient its mean over all processes, weighted by their samples.
 
-    It takes one MPI ``Allreduce`` an update. What stands after it among the hooks, such as ``ClipGrad``,
-    sees the means. Every process takes part in every update: a parameter without a gradient in some of
-    them counts as zero there, one without in all is skipped. Before an update, every ``check`` of them,
-    the first included, parameters are compared by a checksum. Experimental.
+    It takes one MPI ``Allreduce`` an update. What stands after it among the hooks, such as
+    ``ClipGrad``, sees the means. Every process takes part in every update: a parameter without a
+    gradient in some of them counts as zero there, one without in all is skipped. Before an update,
+    every ``check`` of them, the first included, parameters are compared by a checksum.
+    Experimental.
 
-    The result is that of one process where the loss is a mean over the samples. Where it averages over
-    some of them (``ignore_index``) or computes statistics of its batch, ranks differ from one process.
+    The result is that of one process where the loss is a mean over the samples. Where it averages
+    over some of them (``ignore_index``) or computes statistics of its batch, ranks differ from one
+    process.
 
     Set ``samples`` (default 1) before each update: this process's weight. ``Trainer(..,
     distributed=True)`` does it, and puts the hook in front. In a loop of one's own:
@@ -43,8 +46,8 @@ class AllReduce:
     >>> x.data
     array([2.4, 3.2])
 
-    Raises RuntimeError, naming the update, if parameters differ; ImportError without mpi4py or an MPI
-    library.
+    Raises RuntimeError, naming the update, if parameters differ; ImportError without mpi4py or an
+    MPI library.
     """
 
     def __init__(self, comm: Any = None, check: int = 100) -> None:
@@ -62,7 +65,7 @@ class AllReduce:
         """Whether the buffer must hold all parameters, so that those of all processes are alike."""
         return bool(self.comm.Get_size() > 1 and not self.paused)
 
-    def __call__(self, gradients: Gradients) -> None:
+    def __call__(self, gradients: StepGradients) -> None:
         if not self.needs_all_parameters:
             return
         if self.updates % self.every == 0:
@@ -74,8 +77,8 @@ class AllReduce:
         has_gradient = [p._grad is not None for p in gradients.params]
         sums = self._sum(host(flat), [self.samples, *self.extra, *has_gradient])
         samples, *numbers = sums[n:].real.tolist()
-        if foreign(flat):
-            flat[...] = asarray(sums[:n] / samples, flat)
+        if is_foreign(flat):
+            flat[...] = to_kind_of(sums[:n] / samples, flat)
         else:
             np.divide(sums[:n], samples, out=flat, casting="same_kind")
         self.extra = numbers[: len(self.extra)]
@@ -106,7 +109,7 @@ def broadcast(params: Iterable[Variable], comm: Any = None) -> None:
     params = list(params)
     values = comm.bcast([host(p.data) for p in params])
     for p, value in zip(params, values):
-        p.data = asarray(value.copy(), p)
+        p.data = to_kind_of(value.copy(), p)
 
 
 def checksum(params: Iterable[Variable]) -> tuple[int, int]:
@@ -124,6 +127,7 @@ def check_equal(sums: Iterable[Any], when: str) -> None:
     others = [rank for rank, value in enumerate(sums) if value != sums[0]]
     if others:
         raise RuntimeError(
-            f"distributed: {when}, the parameters of ranks {others} differ from those of rank 0: did "
-            "they start from one broadcast, and does a hook, a schedule or a callback depend on the rank?"
+            f"distributed: {when}, the parameters of ranks {others} differ from those of rank 0: "
+            "did they start from one broadcast, and does a hook, a schedule or a callback depend "
+            "on the rank?"
         )

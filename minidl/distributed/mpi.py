@@ -1,4 +1,4 @@
-"""MPI through mpi4py, imported when somebody asks: the communicator, the end of a job, the cores a rank gets.
+"""MPI through mpi4py, imported on demand: the communicator, the end of a job, a rank's cores.
 
 What is sent is in allreduce.py and ranks.py; BLAS threads themselves are set in common/threads.py.
 """
@@ -21,7 +21,7 @@ LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
 
 @cache
 def world() -> Any:
-    """MPI's communicator of all processes; at its first use, an error in one is made to end them all."""
+    """MPI's communicator of all processes; from its first use on, an error in one ends them all."""
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError, OSError) as error:  # the last two: there is no MPI library
@@ -43,7 +43,7 @@ def world() -> Any:
 
 
 def _end_all_on_errors(comm: Any) -> None:
-    """Let an exception that ends this process end the others too: they would wait for it for ever."""
+    """Let an exception that ends this process end the others too: they would wait for ever."""
     usual = sys.excepthook
 
     def end_all(*error: Any) -> None:
@@ -57,7 +57,7 @@ def _end_all_on_errors(comm: Any) -> None:
 
 
 def share_cores(node: Any) -> None:
-    """Have each process of a machine use its part of the cores in products, if no variable says how many."""
+    """Give each process of a machine its part of the cores, unless a variable says how many."""
     own = _own_cores()
     cores = len(set().union(*node.allgather(own)))
     ranks = node.Get_size()

@@ -1,115 +1,31 @@
-"""What the processes (ranks) of a Trainer agree on: one rank alone, or those of MPI.
+"""What the processes (ranks) of a Trainer agree on, over MPI.
 
-When to agree is the Trainer's; averaging gradients is in allreduce.py, MPI itself in mpi.py. Which samples are a
-rank's is the DataLoader's (``shard``).
+When to agree is the Trainer's; averaging gradients is in allreduce.py, MPI itself in mpi.py. Which
+samples are a rank's is the DataLoader's (``shard``).
 """
 
 from __future__ import annotations
 
 import atexit
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from minidl.distributed.allreduce import AllReduce, check_equal, checksum
-from minidl.distributed.mpi import world
 
 T = TypeVar("T")
 
 
-class Ranks(ABC):
-    """The processes that train one model: ``rank`` is this one's number of ``size``."""
-
-    rank: int
-    size: int
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the rank that shows progress and writes files."""
-        return self.rank == 0
-
-    @abstractmethod
-    def split(self, *loaders: Any) -> None:
-        """Let loaders give this rank's part of each batch."""
-
-    @abstractmethod
-    def begin(self, run: Any) -> None:
-        """Note that a run goes on from here."""
-
-    @abstractmethod
-    def share(self, what: Callable[[], T]) -> T:
-        """What a function gives, or raises, in the first rank."""
-
-    @abstractmethod
-    def update(self, trainer: Any, run: Any, samples: int) -> None:
-        """Make an update, from gradients that are means over so many samples here; sum the run's means."""
-
-    @abstractmethod
-    def ends(self, trainer: Any, run: Any) -> bool:
-        """Whether the run ends after this update."""
-
-    @abstractmethod
-    def agree(self, trainer: Any, run: Any) -> None:
-        """Between epochs: have the same answer to that, and the same signal, in all ranks."""
-
-    @abstractmethod
-    def any(self, flag: bool) -> bool:
-        """Whether it is true in some rank."""
-
-    @abstractmethod
-    def total(self, means: Any, run: Any) -> None:
-        """Sum means that in a run each rank has of its own part."""
-
-    @abstractmethod
-    def left(self) -> None:
-        """Note that a fit is left, and how."""
-
-
-class SingleProcess(Ranks):
-    """The one process of a Trainer that is not distributed: it agrees with itself."""
-
-    rank = 0
-    size = 1
-
-    def split(self, *loaders: Any) -> None:
-        pass
-
-    def begin(self, run: Any) -> None:
-        pass
-
-    def share(self, what: Callable[[], T]) -> T:
-        return what()
-
-    def update(self, trainer: Any, run: Any, samples: int) -> None:
-        trainer.optimizer.update()
-
-    def ends(self, trainer: Any, run: Any) -> bool:
-        trainer.stop |= run.over
-        return bool(trainer.stop)
-
-    def agree(self, trainer: Any, run: Any) -> None:
-        trainer.stop |= run.over
-
-    def any(self, flag: bool) -> bool:
-        return flag
-
-    def total(self, means: Any, run: Any) -> None:
-        pass
-
-    def left(self) -> None:
-        pass
-
-
-class MPIRanks(Ranks):
-    """The processes of a Trainer that is distributed. Experimental."""
+class MPIRanks:
+    """The processes of a Trainer that is distributed, as `training/processes.py` asks of them. Experimental."""
 
     def __init__(self, comm: Any, optimizer: Any) -> None:
         self.comm = comm
         self.rank = comm.Get_rank()
         self.size = comm.Get_size()
+        self.first = self.rank == 0
         if not hasattr(optimizer, "hooks"):
             got = type(optimizer).__name__
             raise TypeError(f"Trainer: distributed needs an optimizer with hooks, got a {got}")
@@ -191,7 +107,7 @@ class MPIRanks(Ranks):
         self.comm.Allreduce(mine, sums)
         self._put(means, sums.tolist())
 
-    def left(self) -> None:
+    def leave(self) -> None:
         if isinstance(
             sys.exception(), SystemExit
         ):  # no excepthook hears of it; the others would wait
@@ -201,11 +117,3 @@ class MPIRanks(Ranks):
     def _put(means: Any, numbers: list[float]) -> None:
         means.samples = round(numbers[0])
         means.sums = dict(zip(means.sums, numbers[1:]))
-
-
-def ranks(distributed: Any, optimizer: Any) -> Ranks:
-    """The ranks of a Trainer: False, True for all of MPI's, or a communicator."""
-    if distributed is False:
-        return SingleProcess()
-    comm = world() if distributed is True else distributed
-    return MPIRanks(comm, optimizer) if comm.Get_size() > 1 else SingleProcess()

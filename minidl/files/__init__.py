@@ -1,6 +1,6 @@
 """Arrays in files, written whole or not at all: .npz and .safetensors. What is in them is said by those who save."""
 
-from minidl.files.npz import load, save
+from minidl.files.state import load, save
 
 __all__ = ["load", "save"]
 

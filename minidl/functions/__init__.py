@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.functions import (
     activation,
+    classification,
     comparison,
     cumulative,
     decompositions,
     differences,
     elementwise,
+    error_function,
     indexing,
     joining,
     linalg,
+    loops,
     loss,
     order,
     products,
@@ -23,17 +26,22 @@ from minidl.functions import (
     recurrent,
     reduction,
     shape,
+    special,  # noqa: F401  # registers itself; its names are SciPy's
     statistics,
+    ufuncs,
 )
 from minidl.functions.activation import *
+from minidl.functions.classification import *
 from minidl.functions.comparison import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
 from minidl.functions.elementwise import *
+from minidl.functions.error_function import *
 from minidl.functions.indexing import *
 from minidl.functions.joining import *
 from minidl.functions.linalg import *
+from minidl.functions.loops import *
 from minidl.functions.loss import *
 from minidl.functions.order import *
 from minidl.functions.products import *
@@ -42,25 +50,30 @@ from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
 from minidl.functions.statistics import *
+from minidl.functions.ufuncs import *
 
 __all__ = [
     *activation.__all__,
+    *classification.__all__,
     *comparison.__all__,
-    *cumulative.__all__,
     *decompositions.__all__,
-    *differences.__all__,
-    *elementwise.__all__,
-    *indexing.__all__,
-    *joining.__all__,
-    *linalg.__all__,
-    *loss.__all__,
-    *order.__all__,
-    *products.__all__,
+    *statistics.__all__,
     *rearrangement.__all__,
+    *order.__all__,
+    *joining.__all__,
+    *differences.__all__,
+    *cumulative.__all__,
+    *elementwise.__all__,
+    *error_function.__all__,
+    *indexing.__all__,
+    *linalg.__all__,
+    *loops.__all__,
+    *loss.__all__,
+    *products.__all__,
     *recurrent.__all__,
     *reduction.__all__,
     *shape.__all__,
-    *statistics.__all__,
+    *ufuncs.__all__,
 ]
 
 

@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.common.arrays import add_at, array_of, asarray
+from minidl.common.arrays import add_at, array_of, to_kind_of
 
 # fmt: off
 __all__ = [
@@ -66,7 +66,7 @@ def _is_list(index: Any) -> bool:
 def _index(x: Any, index: Any) -> tuple[Any, ...]:
     """The index as a tuple, lists in it as arrays."""
     parts = index if isinstance(index, tuple) else (index,)
-    return tuple(asarray(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in parts)
+    return tuple(to_kind_of(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in parts)
 
 
 @implements("getitem")

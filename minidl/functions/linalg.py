@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 from minidl.functions.elementwise import multiply
 
 # fmt: off
@@ -68,7 +68,7 @@ def dot(a: Any, b: Any) -> Any:
     >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     np.float64(11.0)
     """
-    if 0 in (as_array(a).ndim, as_array(b).ndim):
+    if 0 in (as_array(a, "dot").ndim, as_array(b, "dot").ndim):
         return multiply(a, b)
     b = as_array(b)
     if b.ndim < 3:

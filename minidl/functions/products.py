@@ -6,15 +6,15 @@ their adjoints.
 
 from __future__ import annotations
 
-import operator
 import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 from minidl.functions.linalg import matmul
 
 # fmt: off
@@ -112,10 +112,6 @@ def einsum(*operands: Any, optimize: Any = False, **settings: Any) -> Any:
 # ---- contractions, all of them einsums ----------------------------------------------------------
 
 
-def _places(axes: Any, ndim: int) -> list[int]:
-    return [operator.index(i) % ndim for i in (axes if np.iterable(axes) else (axes,))]
-
-
 @implements(np.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """The sum of products over axes of ``a`` and axes of ``b``: NumPy's ``tensordot``.
@@ -125,8 +121,12 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """
     a, b = as_array(a), as_array(b)
     if isinstance(axes, (int, np.integer)):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            want = f"axes from 0 to {min(a.ndim, b.ndim)}"
+            raise ValueError(f"tensordot: for shapes {a.shape}, {b.shape} want {want}, got {axes}")
         axes = range(a.ndim - axes, a.ndim), range(axes)
-    summed, paired = _places(axes[0], a.ndim), _places(axes[1], b.ndim)
+    summed = normalize_axis_tuple(axes[0], a.ndim, "tensordot: axes[0]")
+    paired = normalize_axis_tuple(axes[1], b.ndim, "tensordot: axes[1]")
     if [a.shape[i] for i in summed] != [b.shape[i] for i in paired]:
         raise ValueError(f"tensordot: shapes {a.shape} and {b.shape} differ along axes {axes}")
     left = list(range(a.ndim))

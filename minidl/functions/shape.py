@@ -13,7 +13,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 
 # fmt: off
 __all__ = [
@@ -130,7 +130,7 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0, *, dtype: Any = Non
     >>> concatenate([np.ones(2), np.zeros(1)])
     array([1., 1., 0.])
     """
-    arrays = [as_array(a) for a in arrays]
+    arrays = [as_array(a, "concatenate") for a in arrays]
     if axis is None:
         arrays = [np.ravel(a) for a in arrays]
         axis = 0
@@ -146,7 +146,7 @@ def stack(arrays: Sequence[Any], axis: int = 0, *, dtype: Any = None) -> Any:
     array([[0., 1.],
            [0., 1.]])
     """
-    arrays = [as_array(a) for a in arrays]
+    arrays = [as_array(a, "stack") for a in arrays]
     if len({a.shape for a in arrays}) != 1:
         raise ValueError(
             f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}"

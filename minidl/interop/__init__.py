@@ -1,1 +1,1 @@
-"""Ways to other programs: PyTorch's state dicts, DLPack, ONNX, scikit-learn, Graphviz. All are optional."""
+"""Ways to other programs, all optional: PyTorch, DLPack, ONNX, scikit-learn, Graphviz."""

@@ -1,6 +1,7 @@
 """Export to ONNX: what a model computes for an example, written as a file that other runtimes run.
 
-Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra ``onnx``).
+Which function is which operator is said in onnx_operators.py. Needs the package onnx (extra
+``onnx``).
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, Output
 from minidl.common import random
 from minidl.common.extras import install
-from minidl.interop.onnx_operators import RULES, SETTINGS
+from minidl.files import atomic
+from minidl.interop.onnx_operators import RULES, SETTINGS, Call
 from minidl.layers.layer import Layer
 
 __all__ = ["export"]
 
 Array = npt.NDArray[Any]
-# The first opset with Gelu, and the file version of its time: runtimes since the end of 2023 read them.
+# The first opset with Gelu, and the file version of its time: runtimes read them since 2023.
 OPSET = 20
 IR_VERSION = 9
-# How far the file's numbers may be from the model's, of the largest: rounding, not another function.
-TOLERANCE = {np.dtype(np.float16): 3e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+# How far the file's numbers may be from the model's, relative to the largest: rounding, no more.
+TOLERANCE = {"float16": 3e-2, "float32": 1e-3, "float64": 1e-6}
 
 
 def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Path:
@@ -37,21 +39,21 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
 
     The model is run on the example as for evaluation (without dropout, from zero recurrent states)
     and what it does is recorded, whatever its ``forward`` looks like: linear and recurrent layers,
-    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may have
-    another length later, the batch above all, where the model computes the same for another length;
-    this is tried, not assumed. Then the file is run by onnx's own reference implementation, and its
-    numbers are compared with the model's. The input is named ``input``, of the model's dtype, the
-    outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
+    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may
+    have another length later, the batch above all, where the model computes the same for another
+    length; this is tried, not assumed. Then the file is run by onnx's own reference implementation,
+    and its numbers are compared with the model's. The input is named ``input``, of the model's
+    dtype, the outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
 
     Args:
         model: a layer whose parameters all have data.
         path: of the file, ending in ``.onnx``.
         example_input: floating, of a shape the model takes; sequences as (batch, time, in).
 
-    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError if
-    the path has another ending, a parameter is still lazy, a function has no ONNX form here, or what
-    is computed depends on the input's values in a way that was not recorded, such as
-    ``if x.sum() > 0``.
+    Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError
+    if the path has another ending, a parameter is still lazy, a function has no ONNX form here, or
+    what is computed depends on the input's values in a way that was not recorded, such as ``if
+    x.sum() > 0``.
 
     >>> from minidl import layers
     >>> model = layers.Sequential(layers.LSTM(3, 16), layers.Linear(16, 1))
@@ -59,8 +61,8 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     PosixPath('model.onnx')
     """
     onnx = _import_onnx()
-    target = Path(path)
-    x = _check_arguments(model, target, example_input)
+    target = atomic.check_suffix(path, "onnx.export", ".onnx")
+    x = _check_arguments(model, example_input)
     recording = Recording(model, x)
     noise = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
     others = [Recording(model, probe) for probe in (noise, -noise, -x)]
@@ -73,12 +75,13 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     proto = _assemble(onnx, type(model).__name__, recording, longer)
     onnx.checker.check_model(proto, full_check=True)
     _compare(onnx, proto, [recording, others[0], *longer.values()])
-    unfinished = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
-    try:
-        unfinished.write_bytes(proto.SerializeToString())
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    content = proto.SerializeToString()
+    atomic.write(
+        target,
+        "onnx.export",
+        lambda file: file.write(content),
+        check=lambda path: path.read_bytes() == content,
+    )
     return target
 
 
@@ -93,12 +96,10 @@ def _import_onnx() -> Any:
     return onnx
 
 
-def _check_arguments(model: Any, target: Path, example_input: Any) -> Array:
+def _check_arguments(model: Any, example_input: Any) -> Array:
     """The example as an array of the model's dtype."""
     if not isinstance(model, Layer):
         raise TypeError(f"onnx.export: want a layer of minidl, got {type(model).__name__}")
-    if target.suffix != ".onnx":
-        raise ValueError(f"onnx.export: want a path that ends in .onnx, got {str(target)!r}")
     lazy = [name for name, p in model.named_parameters() if p.lazy]
     if lazy:
         raise ValueError(
@@ -146,12 +147,17 @@ class Recording:
 
     def same(self, other: Recording) -> bool:
         """Whether both compute the same from their inputs."""
-        if self.operations != other.operations or self.constants.keys() != other.constants.keys():
+        if self.operations != other.operations:
             return False
-        pairs = zip(self.constants.values(), other.constants.values())
-        return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+        if self.constants.keys() != other.constants.keys():
+            return False
+        for name, a in self.constants.items():
+            b = other.constants[name]
+            if a.dtype != b.dtype or not np.array_equal(a, b, equal_nan=True):
+                return False
+        return True
 
-    # ---- for the rules of onnx_operators.py ---------------------------------------------------------
+    # ---- for the rules of onnx_operators.py ------------------------------------------------------
 
     def add(
         self, operator: str, *inputs: Any, outputs: int = 1, like: Any = None, **attributes: Any
@@ -162,8 +168,10 @@ class Recording:
         """
         names = [i if isinstance(i, str) else self.constant(i, like) for i in inputs]
         base = f"{operator.lower()}_{len(self.operations)}"
-        endings = [f"_{k}" for k in range(outputs)] if outputs > 1 else [""]
-        outs = [self._unused(base + ending) for ending in endings]
+        outs = [base]
+        if outputs > 1:
+            outs = [f"{base}_{k}" for k in range(outputs)]
+        outs = list(map(self._unused, outs))
         self.operations.append(Operation(operator, names, outs, attributes))
         return outs[0] if outputs == 1 else outs
 
@@ -173,7 +181,7 @@ class Recording:
         self.constants[name] = np.asarray(value, dtype)
         return name
 
-    # ---- the recording --------------------------------------------------------------------------------
+    # ---- the recording ---------------------------------------------------------------------------
 
     def _record(self, model: Layer, start: Variable, results: list[Variable]) -> None:
         self.outputs = ["output"]
@@ -191,8 +199,9 @@ class Recording:
         if start._node not in engine.reach(roots)[1]:
             raise ValueError("onnx.export: what the model returned does not depend on its input")
         self._emit_behind(roots)
-        for name, root in zip(self.outputs, roots):
-            self.operations.append(Operation("Identity", [self.names[root]], [name], {}))
+        for output, root in zip(self.outputs, roots):
+            name = self.names[root]
+            self.operations.append(Operation("Identity", [name], [output], {}))
 
     def _emit_behind(self, roots: Iterable[Node]) -> None:
         """Note the operations of all applications behind some nodes that are not noted yet."""
@@ -208,15 +217,13 @@ class Recording:
     def _emit(self, node: Application) -> Any:
         """The operations of one application; the name of its output, or of each of its outputs."""
         function = node.function
-        args = [self._name(p, a) for p, a in zip(node.inputs or (), node.args, strict=True)]
+        parents = node.inputs or ()
+        args = [self._name(p, a) for p, a in zip(parents, node.args, strict=True)]
         rule = RULES.get(function)  # by the Function object: a user's may have the same name
-        names = (
-            rule(self, node, args)
-            if rule is not None and node.settings.keys() <= SETTINGS
-            else None
-        )
-        if names is not None:
-            return names
+        if rule is not None and node.settings.keys() <= SETTINGS:
+            names = rule(Call(self, node, args))
+            if names is not None:
+                return names
         if function.equals is not None:
             return self._compose(node, args)
         raise ValueError(f"onnx.export: {_refusal(node)}")
@@ -232,12 +239,13 @@ class Recording:
     def _compose(self, node: Application, args: Sequence[Any]) -> Any:
         """The operations of the plain composition that a fused function is equal to."""
         function = node.function
-        copies = [
-            a if parent is None else Variable(a) for parent, a in zip(node.inputs or (), node.args)
-        ]
-        for twin, name in zip(copies, args):
-            if isinstance(twin, Variable) and twin._node is not None:
-                self.names[twin._node] = name
+        copies = list(node.args)
+        for i, parent in enumerate(node.inputs or ()):
+            if parent is not None:
+                leaf = Variable(copies[i])
+                copies[i] = leaf
+                assert leaf._node is not None  # as what has a parent is floating
+                self.names[leaf._node] = args[i]
         y = function.equals(*copies, **node.settings)  # type: ignore[misc]  # asked before
         several = isinstance(y, tuple)
         roots = [part._node for part in (y if several else (y,))]
@@ -262,7 +270,8 @@ class Recording:
                 used.update(operation.inputs)
                 needed.append(operation)
         self.operations = needed[::-1]
-        self.constants = {name: a for name, a in self.constants.items() if name in used}
+        for name in self.constants.keys() - used:
+            del self.constants[name]
 
 
 def _run(model: Layer, start: Variable) -> list[Variable]:
@@ -270,12 +279,12 @@ def _run(model: Layer, start: Variable) -> list[Variable]:
     result = model(start)
     if any(getattr(layer, "steps", 0) for layer in model.sublayers()):
         raise ValueError(
-            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state to "
-            "the next call, which ONNX cannot: give it sequences, (batch, time, in)"
+            "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state "
+            "to the next call, which ONNX cannot: give it sequences, (batch, time, in)"
         )
     results = list(result) if isinstance(result, tuple | list) else [result]
     for y in results:
-        if not isinstance(y, Variable) or y._node is None:
+        if getattr(y, "_node", None) is None:
             raise ValueError(
                 "onnx.export: what the model returned was not computed from its input by functions "
                 f"with derivatives, but is {type(y).__name__}"
@@ -292,21 +301,23 @@ def _refusal(node: Application) -> str:
         return f"{name} with such arguments ({given}) has no ONNX form here"
     if name in known:
         return (
-            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of your "
-            "own; compose it of minidl's functions, or give differentiable their composition as equals="
+            f"{name} has no ONNX form here: it is not minidl's function of that name, but one of "
+            "your own; compose it of minidl's functions, or give differentiable their composition "
+            "as equals="
         )
     return f"{name} has no ONNX form here; there are {', '.join(sorted(known))}"
 
 
-# ---- the file ----------------------------------------------------------------------------------------------
+# ---- the file ------------------------------------------------------------------------------------
 
 
 def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:
     """For each axis of the input that may be longer a recording with one more."""
     found = {}
     for axis in range(noise.ndim - 1):
+        x = np.concatenate([noise, noise.take([0], axis)], axis)
         try:
-            other = Recording(model, np.concatenate([noise, noise.take([0], axis)], axis))
+            other = Recording(model, x)
         except (ValueError, TypeError, IndexError):
             continue  # it takes this length only
         if recording.same(other):
@@ -322,32 +333,43 @@ def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Reco
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         return helper.make_tensor_value_info(name, kind, shape)
 
-    x = recording.x
-    second = "time" if x.ndim == 3 else "axis1"
-    names = ["batch", second, *(f"axis{i}" for i in range(2, x.ndim))]
-    input_shape = [names[i] if i in longer else n for i, n in enumerate(x.shape)]
-    outputs = []
-    for i, (output, y) in enumerate(zip(recording.outputs, recording.results)):
-        shape: list[int | str] = list(y.shape)
-        for axis, other in longer.items():
-            for k, (n, now) in enumerate(zip(y.shape, other.results[i].shape)):
-                if now != n and shape[k] == n:
-                    shape[k] = names[axis]
-        outputs.append(tensor(output, y, shape))
+    nodes = []
+    for operator, inputs, outputs, attributes in recording.operations:
+        nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
+    constants = []
+    for constant, array in recording.constants.items():
+        contiguous = np.array(array, order="C")
+        constants.append(onnx.numpy_helper.from_array(contiguous, constant))
+    input_shape, output_shapes = _shapes(recording, longer)
     graph = helper.make_graph(
-        [helper.make_node(op, ins, outs, **more) for op, ins, outs, more in recording.operations],
+        nodes,
         name,
-        [tensor("input", x, input_shape)],
-        outputs,
-        [
-            onnx.numpy_helper.from_array(np.array(a, order="C"), constant)
-            for constant, a in recording.constants.items()
-        ],
+        [tensor("input", recording.x, input_shape)],
+        list(map(tensor, recording.outputs, recording.results, output_shapes)),
+        constants,
     )
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(
         graph, producer_name="minidl", ir_version=IR_VERSION, opset_imports=opsets
     )
+
+
+def _shapes(
+    recording: Recording, longer: dict[int, Recording]
+) -> tuple[list[int | str], list[list[int | str]]]:
+    """The shapes of input and outputs, with a name in place of each length that may be another."""
+    shape: list[int | str] = list(recording.x.shape)
+    outputs: list[list[int | str]] = [list(y.shape) for y in recording.results]
+    for axis, other in longer.items():
+        name = "batch" if axis == 0 else f"axis{axis}"
+        if axis == 1 and len(shape) == 3:
+            name = "time"
+        shape[axis] = name
+        for output, y in zip(outputs, other.results):
+            for i, n in enumerate(y.shape):
+                if isinstance(output[i], int) and output[i] != n:
+                    output[i] = name
+    return shape, outputs
 
 
 def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
@@ -357,7 +379,7 @@ def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
         given = evaluator.run(None, {"input": recording.x})
         for name, got, want in zip(recording.outputs, given, recording.results, strict=True):
             finite = np.absolute(want[np.isfinite(want)])
-            atol = TOLERANCE[want.dtype] * finite.max(initial=0.0)
+            atol = TOLERANCE[want.dtype.name] * finite.max(initial=0.0)
             same = got.shape == want.shape and got.dtype == want.dtype
             if not same or not np.allclose(got, want, rtol=0, atol=atol, equal_nan=True):
                 raise ValueError(

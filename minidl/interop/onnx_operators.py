@@ -20,274 +20,334 @@ if TYPE_CHECKING:
     from minidl.interop.onnx import Recording
 
 Array = npt.NDArray[Any]
-# A rule gets the recording, the application, and its arguments: names of what was computed, or
-# constants. It gives the name of the output (or of each), None if there is no ONNX form.
-Rule: TypeAlias = "Callable[[Recording, Application, list[Any]], Any]"
 # Settings that rules look at; an application with any other is refused.
 SETTINGS = {"axis", "keepdims", "return_sequences"}
-LARGE = 2**63 - 1
+LARGE = 2**63 - 1  # an end of a slice that is beyond any array
 
 
-def _argument(node: Application, place: int, name: str, default: Any) -> Any:
-    """An argument that is no array, wherever it was given."""
-    return node.args[place] if len(node.args) > place else node.settings.get(name, default)
+class Call:
+    """An application to be written in ONNX, as rules see it.
+
+    ``args`` are names of what was computed before, or constants; ``values`` are the arrays in their
+    places, ``output`` is what came out.
+    """
+
+    def __init__(self, recording: Recording, node: Application, args: Sequence[Any]) -> None:
+        self.recording = recording
+        self.args = args
+        self.values = node.args
+        self.output = node.output
+        self.settings = node.settings
+        self.dtype = getattr(node.output, "dtype", None)
+        self.x = args[0]
+        self.shape = np.shape(node.args[0])
+
+    def add(self, operator: str, *inputs: Any, **options: Any) -> Any:
+        """Note an operation, give its output's name; constants get the dtype of the output."""
+        options.setdefault("like", self.dtype)
+        return self.recording.add(operator, *inputs, **options)
+
+    def move(self, operator: str, *numbers: Any, x: Any = None, **options: Any) -> Any:
+        """Note an operation on the first argument, or ``x``; axes, shapes and indices are int64."""
+        integers = [np.asarray(n, np.int64) for n in numbers]
+        if x is None:
+            x = self.x
+        return self.recording.add(operator, x, *integers, **options)
+
+    def argument(self, place: int, name: str, default: Any) -> Any:
+        """An argument that is no array, wherever it was given."""
+        if len(self.values) > place:
+            return self.values[place]
+        return self.settings.get(name, default)
+
+    def promoted(self, *args: Any) -> list[Any]:
+        """The first arguments in the dtype of the output: ONNX promotes nothing."""
+        promoted = list(args or self.args)
+        for i, (a, value) in enumerate(zip(promoted, self.values)):
+            if isinstance(a, str) and value.dtype != self.dtype:
+                promoted[i] = self.cast(a)
+        return promoted
+
+    def cast(self, name: str) -> Any:
+        from onnx.helper import np_dtype_to_tensor_dtype
+
+        return self.add("Cast", name, to=np_dtype_to_tensor_dtype(self.dtype))
 
 
-def _cast(r: Recording, name: str, dtype: Any) -> str:
-    import onnx
-
-    to = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return str(r.add("Cast", name, to=to))
+# A rule gives the name of the output, or of each of several; None if there is no ONNX form.
+Rule: TypeAlias = Callable[[Call], Any]
 
 
-def _promoted(r: Recording, node: Application, args: Sequence[Any]) -> list[Any]:
-    """Arguments in the dtype of the output: ONNX promotes nothing."""
-    dtype = node.output.dtype
-    return [
-        _cast(r, a, dtype) if isinstance(a, str) and value.dtype != dtype else a
-        for a, value in zip(args, node.args)
-    ]
-
-
-def _elementwise(operator: str, arity: int) -> Rule:
-    def rule(r: Recording, node: Application, args: list[Any]) -> Any:
-        return r.add(operator, *_promoted(r, node, args[:arity]), like=node.output.dtype)
+def elementwise_rule(operator: str, arity: int) -> Rule:
+    def rule(call: Call) -> Any:
+        args = call.args[:arity]
+        return call.add(operator, *call.promoted(*args))
 
     return rule
 
 
-def _along_axis(operator: str) -> Rule:
-    def rule(r: Recording, node: Application, args: list[Any]) -> Any:
-        axis = _argument(node, 1, "axis", -1)
+def along_axis(operator: str) -> Rule:
+    def rule(call: Call) -> Any:
+        axis = call.argument(1, "axis", -1)
         if not isinstance(axis, int | np.integer):
             return None
-        return r.add(operator, args[0], axis=int(axis))
+        return call.add(operator, call.x, axis=int(axis))
 
     return rule
 
 
-def _reduction(operator: str) -> Rule:
-    def rule(r: Recording, node: Application, args: list[Any]) -> Any:
-        if len(args) > 2:
+def reduction(operator: str) -> Rule:
+    def rule(call: Call) -> Any:
+        if len(call.args) > 2:
             return None
-        axis = _argument(node, 1, "axis", None)
-        axes = range(node.args[0].ndim) if axis is None else np.atleast_1d(axis)
-        keepdims = int(node.settings.get("keepdims", False))
-        return r.add(
-            operator, args[0], np.array([int(a) for a in axes], np.int64), keepdims=keepdims
-        )
-
-    return rule
-
-
-def _axes(operator: str) -> Rule:
-    def rule(r: Recording, node: Application, args: list[Any]) -> Any:
-        axis = _argument(node, 1, "axis", None)
+        axis = call.argument(1, "axis", None)
         if axis is None:
-            axis = [i for i, n in enumerate(node.args[0].shape) if n == 1]
-        return r.add(operator, args[0], np.atleast_1d(np.asarray(axis, np.int64)))
+            axis = range(len(call.shape))
+        keepdims = call.settings.get("keepdims", False)
+        return call.move(operator, np.atleast_1d(axis), keepdims=int(keepdims))
 
     return rule
 
 
-def _leaky_relu(r: Recording, node: Application, args: list[Any]) -> Any:
-    slope = _argument(node, 1, "slope", 0.01)
+def leaky_relu(call: Call) -> Any:
+    slope = call.argument(1, "slope", 0.01)
     if np.ndim(slope):
         return None
-    return r.add("LeakyRelu", args[0], alpha=float(slope))
+    return call.add("LeakyRelu", call.x, alpha=float(slope))
 
 
-def _gelu(r: Recording, node: Application, args: list[Any]) -> Any:
-    approximate = "tanh" if _argument(node, 1, "approximate", False) else "none"
-    return r.add("Gelu", args[0], approximate=approximate)
+def gelu(call: Call) -> Any:
+    approximate = "tanh" if call.argument(1, "approximate", False) else "none"
+    return call.add("Gelu", call.x, approximate=approximate)
 
 
-def _clip(r: Recording, node: Application, args: list[Any]) -> Any:
+def clip(call: Call) -> Any:
     """Operator by operator, as bounds may be arrays; the upper one wins, as NumPy has it."""
-    args = _promoted(r, node, args)
-    x, low, high = [*args, None, None][:3]
-    if low is not None:
-        x = r.add("Max", x, low, like=node.output.dtype)
-    if high is not None:
-        x = r.add("Min", x, high, like=node.output.dtype)
+    x, *bounds = call.promoted()
+    for operator, bound in zip(("Max", "Min"), bounds):
+        if bound is not None:
+            x = call.add(operator, x, bound)
     return x
 
 
-def _linear(r: Recording, node: Application, args: list[Any]) -> Any:
-    x, w, b = [*_promoted(r, node, args), None][:3]
-    if b is None:
-        return r.add("MatMul", x, w, like=node.output.dtype)
-    if node.args[0].ndim == 2:
-        return r.add("Gemm", x, w, b, like=node.output.dtype)
-    product = r.add("MatMul", x, w, like=node.output.dtype)
-    return r.add("Add", product, b, like=node.output.dtype)
+def linear(call: Call) -> Any:
+    x, w, *rest = call.promoted()
+    biases = [b for b in rest if b is not None]
+    if biases and len(call.shape) == 2:
+        return call.add("Gemm", x, w, *biases)
+    y = call.add("MatMul", x, w)
+    for b in biases:
+        y = call.add("Add", y, b)
+    return y
 
 
-# ---- shapes ------------------------------------------------------------------------------------------------
+# ---- shapes ------------------------------------------------------------------------------------
 
 
-def _reshape(r: Recording, node: Application, args: list[Any]) -> Any:
+def reshape(call: Call) -> Any:
     """First axes that stay are written as 0, the next one as -1: they may be longer later."""
-    before = node.args[0].shape
-    after = node.output.shape
-    same = 0
-    while same < min(len(before), len(after)) and before[same] == after[same]:
-        same += 1
-    lengths = [0] * same + [-1, *after[same + 1 :]]
-    return r.add("Reshape", args[0], np.array(lengths[: len(after)], np.int64))
+    lengths = list(call.output.shape)
+    for i, n in enumerate(lengths):
+        if call.shape[i : i + 1] != (n,):
+            lengths[i] = -1
+            break
+        lengths[i] = 0
+    return call.move("Reshape", lengths)
 
 
-def _ravel(r: Recording, node: Application, args: list[Any]) -> Any:
-    return r.add("Reshape", args[0], np.array([-1], np.int64))
+def ravel(call: Call) -> Any:
+    return call.move("Reshape", [-1])
 
 
-def _swapaxes(r: Recording, node: Application, args: list[Any]) -> Any:
-    order = list(range(node.args[0].ndim))
-    i, j = node.args[1:3]
-    order[i], order[j] = order[j], order[i]
-    return r.add("Transpose", args[0], perm=order)
+def new_or_squeezed_axes(operator: str) -> Rule:
+    def rule(call: Call) -> Any:
+        axis = call.argument(1, "axis", None)
+        if axis is None:
+            axis = [i for i, n in enumerate(call.shape) if n == 1]
+        return call.move(operator, np.atleast_1d(axis))
+
+    return rule
 
 
-def _transpose(r: Recording, node: Application, args: list[Any]) -> Any:
-    n = node.args[0].ndim
-    axes = _argument(node, 1, "axes", None)
-    order = range(n)[::-1] if axes is None else [int(a) % n for a in np.atleast_1d(axes)]
-    return r.add("Transpose", args[0], perm=list(order))
+def swapaxes(call: Call) -> Any:
+    order = np.arange(len(call.shape))
+    axes = list(call.values[1:3])
+    order[axes] = order[axes[::-1]]
+    return call.move("Transpose", perm=order.tolist())
 
 
-def _concatenate(r: Recording, node: Application, args: list[Any]) -> Any:
-    axis = int(node.settings.get("axis", 0))
-    return r.add("Concat", *_promoted(r, node, args), axis=axis, like=node.output.dtype)
+def transpose(call: Call) -> Any:
+    order = np.arange(len(call.shape))
+    axes = call.argument(1, "axes", None)
+    if axes is None:
+        axes = order[::-1]
+    order = order[list(axes)]
+    return call.move("Transpose", perm=order.tolist())
 
 
-def _split(r: Recording, node: Application, args: list[Any]) -> Any:
-    axis = int(_argument(node, 2, "axis", 0))
-    lengths = np.array([y.shape[axis] for y in node.output], np.int64)
-    names = r.add("Split", args[0], lengths, outputs=len(lengths), axis=axis)
-    return names if len(lengths) > 1 else [names]
+def concatenate(call: Call) -> Any:
+    axis = call.settings.get("axis", 0)
+    return call.add("Concat", *call.promoted(), axis=int(axis))
 
 
-def _astype(r: Recording, node: Application, args: list[Any]) -> Any:
-    return _cast(r, args[0], node.output.dtype)
+def split(call: Call) -> Any:
+    axis = int(call.argument(2, "axis", 0))
+    lengths = [y.shape[axis] for y in call.output]
+    if len(lengths) == 1:
+        return [call.x]
+    return call.move("Split", lengths, outputs=len(lengths), axis=axis)
 
 
-def _getitem(r: Recording, node: Application, args: list[Any]) -> Any:
+def getitem(call: Call) -> Any:
     """Slices of all axes at once, then, from the last on, integers that pick one, and new axes."""
-    x = args[0]
-    index = list(node.args[1:])
-    if not all(_is_basic(i) for i in index):
+    x = call.x
+    if not all(map(_is_basic, call.values[1:])):
         raise ValueError(
             "onnx.export: indices other than integers, slices, None and ... have no ONNX form here"
         )
-    index = _without_ellipsis(index, node.args[0].ndim)
+    index = _without_ellipsis(call.values[1:], len(call.shape))
     per_axis = [i for i in index if i is not None]
-    cuts = [(*_bounds(i), axis) for axis, i in enumerate(per_axis) if _cuts(i)]
-    if cuts:
-        first, last, step, axes = (np.array(column, np.int64) for column in zip(*cuts))
-        x = r.add("Slice", x, first, last, axes, step)
+    axes = [axis for axis, i in enumerate(per_axis) if _is_cut(i)]
+    if axes:
+        bounds = [_bounds(per_axis[axis]) for axis in axes]
+        starts, stops, steps = zip(*bounds)
+        x = call.move("Slice", starts, stops, axes, steps, x=x)
     for axis, i in reversed([*enumerate(per_axis)]):
         if not isinstance(i, slice):
-            x = r.add("Gather", x, np.array(i, np.int64), axis=axis)
-    remaining = [i for i in index if i is None or isinstance(i, slice)]
-    new = [place for place, i in enumerate(remaining) if i is None]
-    return r.add("Unsqueeze", x, np.array(new, np.int64)) if new else x
+            x = call.move("Gather", i, x=x, axis=axis)
+    left = [i for i in index if i is None or isinstance(i, slice)]
+    new = [place for place, i in enumerate(left) if i is None]
+    if new:
+        x = call.move("Unsqueeze", new, x=x)
+    return x
 
 
 def _is_basic(i: Any) -> bool:
-    return (
-        i is None or i is ... or (isinstance(i, int | np.integer | slice) and type(i) is not bool)
-    )
+    if isinstance(i, bool):
+        return False
+    kinds = int | np.integer | slice
+    return i is None or i is ... or isinstance(i, kinds)
 
 
-def _without_ellipsis(index: list[Any], ndim: int) -> list[Any]:
+def _without_ellipsis(index: Sequence[Any], ndim: int) -> list[Any]:
     """The index with slices for the axes that it leaves out."""
-    named = sum(i is not None and i is not ... for i in index)
-    at = next((k for k, i in enumerate(index) if i is ...), len(index))
-    return [*index[:at], *[slice(None)] * (ndim - named), *index[at + 1 :]]
+    named = [i for i in index if i is not None and i is not ...]
+    rest = [slice(None)] * (ndim - len(named))
+    full: list[Any] = []
+    for i in index:
+        if i is ...:
+            full += rest
+        else:
+            full.append(i)
+    if not any(i is ... for i in index):
+        full += rest
+    return full
 
 
-def _cuts(i: Any) -> bool:
+def _is_cut(i: Any) -> bool:
     return isinstance(i, slice) and _bounds(i) != (0, LARGE, 1)
 
 
 def _bounds(i: slice) -> tuple[int, int, int]:
-    """Start, stop and step as ONNX wants them, the ends left out as very large numbers."""
+    """Start, stop and step; ends that were left out are very large numbers."""
     step = 1 if i.step is None else int(i.step)
-    start = (0 if step > 0 else LARGE) if i.start is None else int(i.start)
-    stop = (LARGE if step > 0 else -LARGE) if i.stop is None else int(i.stop)
-    return start, stop, step
+    ends = [0, LARGE]
+    if step < 0:
+        ends = [LARGE, -LARGE]
+    for k, end in enumerate((i.start, i.stop)):
+        if end is not None:
+            ends[k] = int(end)
+    return ends[0], ends[1], step
 
 
-# ---- recurrent networks --------------------------------------------------------------------------------------
+# ---- recurrent networks ------------------------------------------------------------------------
 
 
-def _recurrent(operator: str, gates: Sequence[int], states: int) -> Rule:
-    """ONNX puts time first and a direction before weights; ``gates``: its gates' places in ours."""
+def recurrent_rule(operator: str, gates: Sequence[int], states: int) -> Rule:
+    """ONNX has time first and an axis of directions; ``gates`` are its gates' places in ours."""
 
-    def theirs(a: Array) -> Array:
+    def in_their_order(a: Array) -> Array:
         parts = np.split(a, len(gates), axis=-1)
-        return np.concatenate([parts[i] for i in gates], axis=-1).T[None]
+        theirs = np.concatenate([parts[i] for i in gates], axis=-1)
+        return theirs.T[None]
 
-    def rule(r: Recording, node: Application, args: list[Any]) -> Any:
-        if any(isinstance(a, str) and a not in r.constants for a in args[1:]):
+    def rule(call: Call) -> Any:
+        names = {a for a in call.args[1:] if isinstance(a, str)}
+        known = call.recording.constants.keys()
+        if not names <= known:
             return None  # a first state or weights that are computed
-        starts = node.args[1 : 1 + states]
-        w_x, w_h, b = node.args[1 + states :]
-        bias = np.concatenate([theirs(b), np.zeros_like(b)[None]], axis=-1)
-        inputs = [r.add("Transpose", args[0], perm=[1, 0, 2]), theirs(w_x), theirs(w_h), bias]
+        starts = call.values[1 : 1 + states]
+        w_x, w_h, b = call.values[1 + states :]
+        x = call.move("Transpose", perm=[1, 0, 2])
+        bias = in_their_order(b)
+        biases = np.concatenate([bias, np.zeros_like(bias)], axis=-1)
+        inputs = [x, in_their_order(w_x), in_their_order(w_h), biases]
         if any(start.any() for start in starts):
-            inputs += ["", *[start[None] for start in starts]]
+            inputs.append("")  # the lengths
+            inputs += [start[None] for start in starts]
         hidden = w_h.shape[0]
-        ys = r.add(
-            operator, *inputs, outputs=1 + states, like=node.args[0].dtype, hidden_size=hidden
-        )
-        if node.settings.get("return_sequences", True):
-            sequence = r.add("Squeeze", ys[0], np.array([1], np.int64))
-            h = r.add("Transpose", sequence, perm=[1, 0, 2])
-        else:
-            h = r.add("Squeeze", ys[1], np.array([0], np.int64))
-        return [h, r.add("Squeeze", ys[2], np.array([0], np.int64))] if states == 2 else h
+        options = {"outputs": 1 + states, "hidden_size": hidden}
+        outputs = call.add(operator, *inputs, like=b.dtype, **options)
+        sequence, *last = outputs
+        results = [call.move("Squeeze", [0], x=state) for state in last]
+        if call.settings.get("return_sequences", True):
+            squeezed = call.move("Squeeze", [1], x=sequence)
+            results[0] = call.move("Transpose", x=squeezed, perm=[1, 0, 2])
+        if states == 1:
+            return results[0]
+        return results
 
     return rule
 
 
-# fmt: off
 RULES: dict[Function, Rule] = {
-    F.relu: _elementwise("Relu", 1),         F.tanh: _elementwise("Tanh", 1),
-    F.sigmoid: _elementwise("Sigmoid", 1),   F.softplus: _elementwise("Softplus", 1),
-    F.exp: _elementwise("Exp", 1),           F.log: _elementwise("Log", 1),
-    F.sqrt: _elementwise("Sqrt", 1),         F.erf: _elementwise("Erf", 1),
-    F.sin: _elementwise("Sin", 1),           F.cos: _elementwise("Cos", 1),
-    F.tan: _elementwise("Tan", 1),           F.arctan: _elementwise("Atan", 1),
-    F.sinh: _elementwise("Sinh", 1),         F.cosh: _elementwise("Cosh", 1),
-    F.abs: _elementwise("Abs", 1),           F.negative: _elementwise("Neg", 1),
-    F.positive: _elementwise("Identity", 1), identity: _elementwise("Identity", 1),
-    F.add: _elementwise("Add", 2),           F.subtract: _elementwise("Sub", 2),
-    F.multiply: _elementwise("Mul", 2),      F.divide: _elementwise("Div", 2),
-    F.maximum: _elementwise("Max", 2),       F.minimum: _elementwise("Min", 2),
-    F.power: _elementwise("Pow", 2),         F.matmul: _elementwise("MatMul", 2),
-    F.square: lambda r, node, args: r.add("Mul", args[0], args[0]),
-    F.leaky_relu: _leaky_relu,
-    F.gelu: _gelu,
-    elementwise._clip: _clip,
-    F.softmax: _along_axis("Softmax"),
-    F.log_softmax: _along_axis("LogSoftmax"),
-    F.sum: _reduction("ReduceSum"),
-    F.mean: _reduction("ReduceMean"),
-    F.max: _reduction("ReduceMax"),
-    F.min: _reduction("ReduceMin"),
-    F.linear: _linear,
-    F.reshape: _reshape,
-    F.ravel: _ravel,
-    F.swapaxes: _swapaxes,
-    F.transpose: _transpose,
-    F.expand_dims: _axes("Unsqueeze"),
-    F.squeeze: _axes("Squeeze"),
-    indexing._pick: _getitem,
-    shape._concatenate: _concatenate,
-    shape._split: _split,
-    elementwise._to_floating: _astype,
-    recurrent.rnn: _recurrent("RNN", [0], 1),
-    recurrent.lstm: _recurrent("LSTM", [1, 2, 0, 3], 2),
+    F.relu: elementwise_rule("Relu", 1),
+    F.tanh: elementwise_rule("Tanh", 1),
+    F.sigmoid: elementwise_rule("Sigmoid", 1),
+    F.softplus: elementwise_rule("Softplus", 1),
+    F.exp: elementwise_rule("Exp", 1),
+    F.log: elementwise_rule("Log", 1),
+    F.sqrt: elementwise_rule("Sqrt", 1),
+    F.erf: elementwise_rule("Erf", 1),
+    F.sin: elementwise_rule("Sin", 1),
+    F.cos: elementwise_rule("Cos", 1),
+    F.tan: elementwise_rule("Tan", 1),
+    F.arctan: elementwise_rule("Atan", 1),
+    F.sinh: elementwise_rule("Sinh", 1),
+    F.cosh: elementwise_rule("Cosh", 1),
+    F.abs: elementwise_rule("Abs", 1),
+    F.negative: elementwise_rule("Neg", 1),
+    F.positive: elementwise_rule("Identity", 1),
+    identity: elementwise_rule("Identity", 1),
+    F.add: elementwise_rule("Add", 2),
+    F.subtract: elementwise_rule("Sub", 2),
+    F.multiply: elementwise_rule("Mul", 2),
+    F.divide: elementwise_rule("Div", 2),
+    F.maximum: elementwise_rule("Max", 2),
+    F.minimum: elementwise_rule("Min", 2),
+    F.power: elementwise_rule("Pow", 2),
+    F.matmul: elementwise_rule("MatMul", 2),
+    F.square: lambda call: call.add("Mul", call.x, call.x),
+    F.leaky_relu: leaky_relu,
+    F.gelu: gelu,
+    elementwise._clip: clip,
+    F.softmax: along_axis("Softmax"),
+    F.log_softmax: along_axis("LogSoftmax"),
+    F.sum: reduction("ReduceSum"),
+    F.mean: reduction("ReduceMean"),
+    F.max: reduction("ReduceMax"),
+    F.min: reduction("ReduceMin"),
+    F.linear: linear,
+    F.reshape: reshape,
+    F.ravel: ravel,
+    F.swapaxes: swapaxes,
+    F.transpose: transpose,
+    F.expand_dims: new_or_squeezed_axes("Unsqueeze"),
+    F.squeeze: new_or_squeezed_axes("Squeeze"),
+    indexing._pick: getitem,
+    shape._concatenate: concatenate,
+    shape._split: split,
+    elementwise._to_floating: lambda call: call.cast(call.x),
+    recurrent.rnn: recurrent_rule("RNN", [0], 1),
+    recurrent.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
 }
-# fmt: on

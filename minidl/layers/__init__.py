@@ -1,4 +1,4 @@
-"""What owns parameters: the base class Layer, and the layers that come with minidl. Public names, no logic."""
+"""What owns parameters: the base class Layer, and the layers of minidl. Names, no logic."""
 
 from typing import TYPE_CHECKING, Any
 

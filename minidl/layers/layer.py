@@ -1,11 +1,12 @@
-"""Layer: the base of everything that owns parameters: calls, modes of training, dtype and device, state.
+"""Layer: the base of everything that owns parameters: its calls, dtype, device and state.
 
-How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in its own
-file; weights whose input size is learned at first use are in linear.py.
+How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in
+its own file; weights whose input size is learned at first use are in weighted.py.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from reprlib import recursive_repr
 from typing import Any, Self
@@ -14,19 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
-from minidl.common.arrays import asarray, foreign, home, host
-from minidl.layers.summary import html_table, nested, text_table
+from minidl.common.arrays import home, host, is_foreign, to_kind_of
+from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 
 Shape = tuple[int | None, ...]  # None is a length still unknown
 
 
 class Layer(Tree):
-    """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses them.
+    """A function with parameters: ``__init__`` makes them, ``forward`` uses them.
 
-    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order in
-    which they were assigned. ``super().__init__()`` is not needed. The class attribute ``carried`` names the
-    attributes that a call leaves for the next one, with their values after ``reset_state()``.
+    Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order
+    in which they were assigned. ``super().__init__()`` is not needed. The class attribute
+    ``carried`` names the attributes that a call leaves for the next one, with their values after
+    ``reset_state()``.
 
     >>> from minidl import functions as F, layers
     >>> class Net(Layer):
@@ -81,17 +83,18 @@ class Layer(Tree):
     def to(self, device: Any = None, dtype: npt.DTypeLike | None = None) -> Self:
         """Compute elsewhere or in another floating dtype from now on: in place; returns the layer.
 
-        ``device`` is "cpu", "cuda" (CuPy's arrays, on its current GPU), or an array, for where that is.
-        Drops gradients and carried state. Parameters without data yet go where their first input is.
-        Raises ValueError for another name, ImportError without CuPy, TypeError for a dtype that is not
-        floating.
+        ``device`` is "cpu", "cuda" (CuPy's arrays, on its current GPU), or an array, for where that
+        is. Drops gradients and carried state. Parameters without data yet go where their first
+        input is.
+        Raises ValueError for another name, ImportError without CuPy, TypeError for a dtype that is
+        not floating.
 
         >>> from minidl import layers
         >>> layers.Linear(3, 2).to("cpu", dtype=np.float64).w.dtype
         dtype('float64')
         """
         name = f"{type(self).__name__}.to"
-        wanted = None if dtype is None else floating(dtype, name)
+        wanted = None if dtype is None else floating_dtype(dtype, name)
         like = None if device is None else _place(device, name)
         self.reset_state()
         if wanted is not None:
@@ -106,19 +109,23 @@ class Layer(Tree):
                 p._raw = p._raw.astype(wanted)  # not .data, which rightly keeps the dtype
                 p._stamp()
             if like is not None:
-                p.data = asarray(p.data, like)
+                p.data = to_kind_of(p.data, like)
         return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """A copy of each parameter's value under its dotted name; RuntimeError while a lazy one has no value yet."""
+        """A copy of each parameter's value under its dotted name.
+
+        Raises RuntimeError while a parameter has no value yet.
+        """
         return {name: p.data.copy() for name, p in self.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copy in the values that ``state_dict`` gave; lazy parameters get their shape from them.
 
-        Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no mapping;
-        ValueError if names are missing or unknown or values of another shape or kind: it lists all, and
-        nothing has been changed.
+        Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no
+        mapping; ValueError if names are missing or unknown or values of another shape or kind: it
+        lists all, and nothing has been changed. Of what ``minidl.load`` gives of a checkpoint, the
+        model's weights are taken.
 
         >>> from minidl import layers
         >>> layer = layers.Linear(2)
@@ -129,8 +136,11 @@ class Layer(Tree):
         if not isinstance(state, Mapping):
             got = type(state).__name__
             raise TypeError(f"load_state_dict: want a dict of names and arrays, got {got}")
+        from minidl.files.state import weights_in
+
+        state = weights_in(state)
         own = dict(self.named_parameters())
-        owners = {name: owner for name, owner, _ in walk(self).found}
+        owners = {name: owner for name, owner, _ in walk(self).entries}
         wrong = [f"missing: {name}" for name in own if name not in state]
         wrong += [f"unknown: {name}" for name in state if name not in own]
         new = {}
@@ -139,7 +149,7 @@ class Layer(Tree):
                 value = state[name]
                 array = np.asarray(host(value.data if isinstance(value, Variable) else value))
                 try:
-                    new[name] = _fitting(array, *_target(name, owners[name], p))
+                    new[name] = _convert(array, *_target(name, owners[name], p))
                 except ValueError as error:
                     wrong.append(f"{name}: {error}")
         if wrong:
@@ -151,13 +161,43 @@ class Layer(Tree):
                 p.name = name.rpartition(".")[2]
                 p.data = value
             else:
-                p.data = asarray(value, p)
+                p.data = to_kind_of(value, p)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write ``state_dict()`` to a file, as ``minidl.save`` does, and raise what it raises."""
+        from minidl.files.state import save
+
+        save(self, path)
+
+    def load(self, path: str | os.PathLike[str], strict: bool = True) -> None:
+        """Take the weights that ``save`` wrote, or that are in a checkpoint of ``Trainer.save``.
+
+        If not ``strict``, names that only one of the two has are passed over. Raises what
+        ``minidl.load`` and ``load_state_dict`` raise, and then nothing has been changed.
+
+        >>> import tempfile
+        >>> from minidl import layers
+        >>> first, second = layers.Linear(3, 2), layers.Linear(3, 2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     first.save(f"{folder}/model.npz")
+        ...     second.load(f"{folder}/model.npz")
+        >>> np.array_equal(first.w.data, second.w.data)
+        True
+        """
+        from minidl.files.state import load, weights_in
+
+        state = dict(weights_in(load(path)))
+        if not strict:
+            own = dict(self.named_parameters())
+            missing = {name: p for name, p in own.items() if name not in state and not p.lazy}
+            state = {name: value for name, value in state.items() if name in own} | missing
+        self.load_state_dict(state)
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.
 
-        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed, no random
-        numbers are used up, and lazy parameters stay lazy.
+        With inputs, a copy of the layer is run on them once, as for evaluation: nothing is changed,
+        no random numbers are used up, and lazy parameters stay lazy.
 
         >>> from minidl import layers
         >>> print(layers.MLP([16, 1], in_features=3).summary(np.ones((5, 3))))
@@ -173,9 +213,11 @@ class Layer(Tree):
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        found = walk(self).found
-        own = [(name, value) for name, owner, value in found if owner is self is not value]
-        return nested(self, own)
+        parts = []
+        for name, owner, value in walk(self).entries:
+            if owner is self and value is not self:
+                parts.append((name, value))
+        return nested_repr(self, parts)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the table of ``summary()``."""
@@ -183,19 +225,21 @@ class Layer(Tree):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: everything, but recorded results without their graph."""
-        return {name: detached(value) for name, value in vars(self).items()}
+        return {name: detach(value) for name, value in vars(self).items()}
 
 
-def detached(value: Any) -> Any:
+def detach(value: Any) -> Any:
     """A result, or each of a tuple of them, cut off from its graph; anything else as it is."""
     if isinstance(value, Variable) and value.creator is not None:
         return value.detach()
-    return tuple([detached(v) for v in value]) if type(value) is tuple else value
+    if type(value) is tuple:
+        return tuple([detach(part) for part in value])
+    return value
 
 
 def _place(device: Any, where: str) -> Any:
     """An array that stands for a device, which may be an array itself."""
-    if isinstance(device, str) or foreign(device) or isinstance(device, np.ndarray):
+    if isinstance(device, str | np.ndarray) or is_foreign(device):
         try:
             return home(device)
         except ValueError as error:
@@ -204,7 +248,7 @@ def _place(device: Any, where: str) -> Any:
     raise TypeError(f"{where}: want the device 'cpu', 'cuda' or an array, {got}")
 
 
-def floating(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
+def floating_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     """The dtype, if it is a floating one; TypeError, which begins with ``where``, if not."""
     try:
         wanted = np.dtype(
@@ -226,13 +270,13 @@ def _target(name: str, owner: Layer, p: Parameter) -> tuple[Shape | None, np.dty
     return shapes.get(name.rpartition(".")[2]), dtype
 
 
-def _fitting(
+def _convert(
     value: npt.NDArray[Any], shape: Shape | None, dtype: np.dtype[Any]
 ) -> npt.NDArray[Any]:
     """The value in the dtype wanted; ValueError for another shape, another kind or overflow."""
-    right_shape = shape is None or (
-        len(shape) == value.ndim and all(k in (None, n) for k, n in zip(shape, value.shape))
-    )
+    right_shape = shape is None or len(shape) == value.ndim
+    for wanted, n in zip(shape or (), value.shape):
+        right_shape = right_shape and wanted in (None, n)
     both_floating = value.dtype.kind == dtype.kind == "f"
     if not right_shape or not (value.dtype == dtype or both_floating):
         want = str(shape).replace("None", "?")

@@ -1,135 +1,19 @@
-"""Linear, and Weighted: what layers with weights on input features share: sizes, drawing at first use, checks.
+"""Linear: a weighted sum of the input features.
 
-The recurrent ones are in recurrent.py, several linear ones with activations between in mlp.py.
+What layers with weights share (sizes learned at first use, checks of input) is in weighted.py.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from numbers import Integral
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
-from minidl.autograd import Parameter, Variable
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import asarray, foreign
+from minidl.autograd import Parameter
 from minidl.common.hints import refuse_unexpected
-from minidl.layers.initializers import checked_rng, normal_over_sqrt_in
-from minidl.layers.layer import Layer, Shape, floating
-
-
-class Weighted(Layer):
-    """A layer whose weights exist from construction and have data once the number of input features is known.
-
-    ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
-    """
-
-    _weights: ClassVar[tuple[str, ...]] = ("w",)
-    _gates: ClassVar[int] = 1  # how many blocks of `out` columns the weights have
-    out_features: int
-    b: Parameter | None
-
-    def _init_parameters(
-        self,
-        features: tuple[int, ...],
-        in_features: int | None,
-        out_features: int | None,
-        dtype: npt.DTypeLike,
-        rng: np.random.Generator | None,
-        bias: bool = True,
-    ) -> None:
-        """Make ``b``, and the weights: lazy unless the number of input features is given."""
-        name = type(self).__name__
-        in_features, out = _sizes(name, features, in_features, out_features)
-        self.out_features = out
-        self.dtype = floating(dtype, name)
-        self.rng = checked_rng(rng, name)
-        for weight in self._weights:  # reading one that is lazy raises with this name
-            setattr(self, weight, Parameter(None, name=f"{weight} of {name}(?→{out})"))
-        self.b = Parameter(np.zeros(self._gates * out, self.dtype), name="b") if bias else None
-        if in_features is not None:
-            self._draw_weights(in_features)
-
-    @property
-    def _lazy_shapes(self) -> Mapping[str, Shape]:
-        # Made when asked for: what is kept in attributes is walked each step.
-        width = self._gates * self.out_features
-        return dict(zip(self._weights, [(None, width), (self.out_features, width)]))
-
-    def _draw_weights(self, in_features: int, like: Any = None) -> None:
-        """Give the lazy weights their first values, and all parameters the kind of array that ``like`` is."""
-        for name, shape in self._lazy_shapes.items():
-            weight = getattr(self, name)
-            if _is_lazy(weight):
-                known = tuple(n or in_features for n in shape)
-                drawn = normal_over_sqrt_in(known, self.dtype, self.rng)
-                weight.name = name
-                weight.data = asarray(drawn, like)
-        if self.b is not None and foreign(like) and not foreign(self.b):
-            self.b.data = asarray(self.b.data, like)
-
-    @property
-    def in_features(self) -> int | None:
-        """How many features the input has; None until it is learned."""
-        weight = getattr(self, self._weights[0])
-        return None if _is_lazy(weight) else weight.shape[0]
-
-    def _as_input(self, x: Any, weight: Variable) -> Any:
-        """The input in the dtype of the weight it meets first; the weights are drawn if they were not yet."""
-        x = as_array(x)
-        if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
-            return x  # nearly always
-        if x.dtype.kind != "f":
-            hint = "; write x.astype(np.float32)" if x.dtype.kind in "iub" else ""
-            raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
-        if _is_lazy(weight):
-            if x.shape[-1:] in [(), (0,)]:
-                raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
-            self._draw_weights(x.shape[-1], x)
-        if x.shape[-1:] != weight.shape[:1]:
-            n = weight.shape[0]
-            hint = ""
-            if x.ndim > 2 and math.prod(x.shape[1:]) == n:
-                hint = "; write x.reshape(len(x), -1)"
-            raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
-        return x if x.dtype == weight.dtype else x.astype(weight.dtype)
-
-    def __repr__(self) -> str:
-        options = "" if self.b is not None else ", bias=False"
-        return f"{type(self).__name__}({self.in_features or '?'}→{self.out_features}{options})"
-
-
-def _sizes(
-    name: str, features: tuple[Any, ...], in_features: Any, out_features: Any
-) -> tuple[int | None, int]:
-    """(in or None, out) of ``name(out)``, ``name(in, out)`` and their forms with keywords."""
-    given = list(features)
-    if out_features is not None:
-        given.append(out_features)
-    if in_features is not None:
-        given.insert(0, in_features)
-    if len(given) in (1, 2) and all(map(_is_size, given)):
-        *known, out = map(int, given)
-        if known or in_features is None:
-            return (known[0] if known else None), out
-    parts = [repr(n) for n in features]
-    keywords = {"in_features": in_features, "out_features": out_features}
-    parts += [f"{key}={n!r}" for key, n in keywords.items() if n is not None]
-    want = f"{name}(out) or {name}(in, out), positive integers"
-    raise ValueError(f"{name}: want {want}, got {name}({', '.join(parts)})")
-
-
-def _is_size(n: Any) -> bool:
-    return isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1
-
-
-def _is_lazy(weight: Variable) -> bool:
-    # It may be a plain Variable, put there to differentiate by it.
-    return isinstance(weight, Parameter) and weight.lazy
+from minidl.layers.weighted import Weighted
 
 
 class Linear(Weighted):
@@ -145,8 +29,9 @@ class Linear(Weighted):
         dtype: floating, of the parameters; floating input is cast to it.
         rng: what weights are drawn from; default minidl's seeded generator.
 
-    Raises ValueError if the sizes are no one or two positive integers or the input has another number of features;
-    TypeError if the dtype or the input is not floating, or ``rng`` is no generator.
+    Raises ValueError if the sizes are no one or two positive integers or the input has another
+    number of features; TypeError if the dtype or the input is not floating, or ``rng`` is no
+    generator.
 
     >>> layer = Linear(10)  # prints as Linear(?→10)
     >>> layer(np.ones((32, 64), np.float32)).shape, layer

@@ -1,4 +1,5 @@
-"""Chains of layers: MLP, of linear layers with an activation between them, and Sequential, of anything.
+"""Chains of layers: MLP, of linear layers with an activation between them, and Sequential, of
+anything.
 
 What each of them computes is its own file's.
 """
@@ -17,14 +18,14 @@ from minidl import functions as F
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
-from minidl.layers.summary import nested
+from minidl.layers.summary import nested_repr
 
 
 class MLP(Layer):
     """A multi-layer perceptron: linear layers, with an activation after all but the last.
 
-    ``y = linear_n(.. activation(linear_2(activation(linear_1(x)))))``, ``(.., in)`` to ``(.., sizes[-1])``.
-    ``mlp[i]`` is the i-th linear layer.
+    ``y = linear_n(.. activation(linear_2(activation(linear_1(x)))))``, ``(.., in)`` to ``(..,
+    sizes[-1])``. ``mlp[i]`` is the i-th linear layer.
 
     Args:
         sizes: how many features each linear layer gives, the last being the output's.
@@ -32,7 +33,8 @@ class MLP(Layer):
         in_features: of the input; default learned at first use.
         bias, dtype, rng: as for ``Linear``.
 
-    Raises ValueError if the sizes are no list of positive integers, TypeError if the activation cannot be called.
+    Raises ValueError if the sizes are no list of positive integers, TypeError if the activation
+    cannot be called.
 
     >>> MLP([128, 10])
     MLP(?→128→10)
@@ -84,8 +86,8 @@ class MLP(Layer):
 class Sequential(Layer):
     """Layers and functions, each applied to what the one before gave.
 
-    ``y = last(.. second(first(x)))``. Takes layers and any functions of one array; a slice is a Sequential of the
-    same layers. Raises TypeError if one of them cannot be called.
+    ``y = last(.. second(first(x)))``. Takes layers and any functions of one array; a slice is a
+    Sequential of the same layers. Raises TypeError if one of them cannot be called.
 
     >>> model = Sequential(Linear(2, 16), F.relu, Linear(1))
     >>> model
@@ -116,7 +118,7 @@ class Sequential(Layer):
 
     @recursive_repr("...")
     def __repr__(self) -> str:
-        return nested(self, [(str(i), layer) for i, layer in enumerate(self.layers)])
+        return nested_repr(self, [(str(i), layer) for i, layer in enumerate(self.layers)])
 
 
 def check_step(owner: str, place: str, step: Any) -> None:

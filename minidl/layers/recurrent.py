@@ -1,4 +1,5 @@
-"""RNN and LSTM: one step with carried state, or a whole sequence at once. The formulas are in functions/recurrent.py.
+"""RNN and LSTM: one step with carried state, or a whole sequence at once. The formulas are in
+functions/recurrent.py.
 
 Cutting the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
 """
@@ -13,16 +14,15 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.autograd.protocols import as_array
-from minidl.common.arrays import zeros
+from minidl.common.arrays import as_array, zeros
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent import lstm_step, rnn_step
-from minidl.layers.layer import detached
-from minidl.layers.linear import Weighted
+from minidl.layers.layer import detach
+from minidl.layers.weighted import Weighted
 
 
 class Recurrent(Weighted):
-    """What RNN and LSTM share: everything but the step from one state to the next, and the run over a sequence."""
+    """What RNN and LSTM share: all but one step and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
     _counted: ClassVar[tuple[str, ...]] = ("steps",)  # carried, but nothing computed depends on it
@@ -61,7 +61,7 @@ class Recurrent(Weighted):
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:
-        x = as_array(x)
+        x = as_array(x, self)
         shape = x.shape
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
             want = "input (batch, in) or (batch, time, in), time > 0"
@@ -77,8 +77,8 @@ class Recurrent(Weighted):
     def _sequence(self, x: Any) -> Any:
         if not self.stateful:
             return self._run(x, self._zero_state(x.shape[0]))[0]
-        y, state = self._run(x, detached(self._carried_or_zero(x.shape[0])))
-        self.state = detached(state)
+        y, state = self._run(x, detach(self._carried_or_zero(x.shape[0])))
+        self.state = detach(state)
         return y
 
     def _carried_or_zero(self, batch: int) -> Any:
@@ -99,14 +99,15 @@ class Recurrent(Weighted):
 class RNN(Recurrent):
     """A recurrent layer: what it gives at one step enters the next.
 
-    ``h = tanh(x @ w_x + h @ w_h + b)``, with ``w_x`` (in, H) and ``w_h`` (H, H) drawn as N(0, 1)/sqrt of their first
-    length and ``b`` (H) zero.
+    ``h = tanh(x @ w_x + h @ w_h + b)``, with ``w_x`` (in, H) and ``w_h`` (H, H) drawn as N(0,
+    1)/sqrt of their first length and ``b`` (H) zero.
 
-    2-D input ``(batch, in)`` is one step and gives ``(batch, H)``; the state is carried, with its graph, to the next
-    call, until ``reset_state()``. 3-D input ``(batch, time, in)`` is a sequence and gives ``(batch, time, H)``; it runs
-    from a zero state and neither reads nor changes the carried one, or, if ``stateful``, begins at the carried one and
-    carries its last, both without a graph. ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step
-    calls since ``reset_state()``.
+    2-D input ``(batch, in)`` is one step and gives ``(batch, H)``; the state is carried, with its
+    graph, to the next call, until ``reset_state()``. 3-D input ``(batch, time, in)`` is a sequence
+    and gives ``(batch, time, H)``; it runs from a zero state and neither reads nor changes the
+    carried one, or, if ``stateful``, begins at the carried one and carries its last, both without a
+    graph. ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step calls since
+    ``reset_state()``.
 
     Args:
         features: ``H``, or ``in, H``; with ``H`` alone the layer learns ``in`` at first use.
@@ -115,8 +116,8 @@ class RNN(Recurrent):
         stateful: whether a sequence begins where the one before ended.
         dtype, rng: as for ``Linear``.
 
-    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps, and a carried state of
-    another batch size.
+    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps,
+    and a carried state of another batch size.
 
     Source: Elman, "Finding structure in time", 1990.
 
@@ -139,11 +140,12 @@ class LSTM(Recurrent):
     """Long short-term memory: a recurrent layer with a cell that gates fill, keep and show.
 
     ``f, i, o, u = split(x @ w_x + h @ w_h + b)``, ``c = sigmoid(f) * c + sigmoid(i) * tanh(u)``,
-    ``h = sigmoid(o) * tanh(c)``, with ``w_x`` (in, 4H) and ``w_h`` (H, 4H) drawn as N(0, 1)/sqrt of their first length
-    and ``b`` (4H) zero. Input, arguments and errors are as for ``RNN``; ``.state`` is the carried ``(h, c)``, or None.
+    ``h = sigmoid(o) * tanh(c)``, with ``w_x`` (in, 4H) and ``w_h`` (H, 4H) drawn as N(0, 1)/sqrt of
+    their first length and ``b`` (4H) zero. Input, arguments and errors are as for ``RNN``;
+    ``.state`` is the carried ``(h, c)``, or None.
 
-    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber,
-    Cummins, "Learning to forget", 2000.
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of
+    Gers, Schmidhuber, Cummins, "Learning to forget", 2000.
 
     >>> lstm = LSTM(5, return_sequences=False)
     >>> lstm(np.ones((2, 7, 3))).shape, lstm

@@ -1,4 +1,7 @@
-"""The table of a layer's parts: ``Layer.summary()`` as text, and what a notebook shows. The walk is in tree.py."""
+"""The table of a layer's parts: as text for ``Layer.summary()``, as HTML for notebooks.
+
+The walk over the parts is in tree.py.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +49,16 @@ def html_table(model: Layer) -> str:
     return card(first.layer, total, body)
 
 
-def nested(layer: Tree, parts: list[tuple[str, Any]]) -> str:
+def nested_repr(layer: Tree, parts: list[tuple[str, Any]]) -> str:
     """The layer's type, and under it a line or more for each part."""
     name = type(layer).__name__
     if not parts:
         return f"{name}()"
-    lines = [f"{key}: {_part(part)}".replace("\n", "\n  ") for key, part in parts]
-    return "\n  ".join([f"{name}(", *lines]) + "\n)"
+    lines = [f"{name}("]
+    for key, part in parts:
+        line = f"{key}: {_part(part)}"
+        lines.append(line.replace("\n", "\n  "))
+    return "\n  ".join(lines) + "\n)"
 
 
 def _part(part: Any) -> str:
@@ -64,7 +70,7 @@ def _part(part: Any) -> str:
 
 
 def _run_copy(model: Layer, inputs: tuple[Any, ...], outputs: dict[int, str]) -> Layer:
-    """Run a copy of the model on inputs, note the shape of each layer's output under its id, return it."""
+    """A copy of the model, run on the inputs; output shapes are noted by the layers' ids."""
     model = copy.deepcopy(model)
     model.reset_state()  # which may be of another batch size
     for layer in model.sublayers():
@@ -86,7 +92,8 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
     def watched(*inputs: Any, **settings: Any) -> Any:
         y = forward(*inputs, **settings)
         parts = y if isinstance(y, tuple | list) else [y]
-        outputs[id(layer)] = ", ".join(str(getattr(part, "shape", "?")) for part in parts)
+        shapes = [str(getattr(part, "shape", "?")) for part in parts]
+        outputs[id(layer)] = ", ".join(shapes)
         return y
 
     layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
@@ -94,15 +101,17 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
 
 def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
     """A row for each layer, and a line about all parameters."""
-    found = walk(model).found
+    found = walk(model).entries
     owned = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
     rows = []
     for name, _, layer in found:
         if isinstance(layer, Tree):
             own = [p for owner, p in owned if owner is layer]
-            text = repr(layer)
-            label = type(layer).__name__ if "\n" in text else text
-            rows.append(Row(name, label, outputs.get(id(layer), ""), _count(own)))
+            label = repr(layer)
+            if "\n" in label:
+                label = type(layer).__name__
+            output = outputs.get(id(layer), "")
+            rows.append(Row(name, label, output, _count(own)))
     known = [p for _, p in owned if not p.lazy]
     total = sum(p.size for p in known)
     trained = sum(p.size for p in known if p.requires_grad)
@@ -120,6 +129,8 @@ def _count(parameters: list[Parameter]) -> str:
 
 def _line(row: Row, widths: list[int]) -> str:
     """A row as a line of text; a column without any text is left out."""
-    cells = [f"{text:{n}}" for text, n in zip(row[:-1], widths) if n]
-    cells.append(f"{row.parameters:>{widths[-1]}}")
+    *left, right = row
+    *left_widths, right_width = widths
+    cells = [text.ljust(n) for text, n in zip(left, left_widths) if n]
+    cells.append(right.rjust(right_width))
     return "  ".join(cells).rstrip()

@@ -1,4 +1,4 @@
-"""Optimizers: how gradients change parameters, one algorithm a file. Gradients are made in ``minidl.autograd``."""
+"""Optimizers: how gradients change parameters, one algorithm a file. Gradients come from autograd."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,10 +6,10 @@ from minidl.optim import hooks, schedules
 from minidl.optim.adam import Adam
 from minidl.optim.adamw import AdamW
 from minidl.optim.momentum import Momentum
-from minidl.optim.optimizer import Gradients, Optimizer
+from minidl.optim.optimizer import Optimizer, StepGradients
 from minidl.optim.sgd import SGD
 
-__all__ = ["SGD", "Momentum", "Adam", "AdamW", "Gradients", "Optimizer", "hooks", "schedules"]
+__all__ = ["SGD", "Momentum", "Adam", "AdamW", "Optimizer", "StepGradients", "hooks", "schedules"]
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,7 @@
-"""Adam: steps scaled by moments of the gradient. Who takes part, and memory, is in optimizer.py and group.py."""
+"""Adam: steps scaled by moments of the gradient.
+
+optimizer.py decides which parameters are updated; group.py owns the buffers.
+"""
 
 import math
 from typing import Any, ClassVar
@@ -11,8 +14,8 @@ from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Adam(Optimizer):
-    """Adam: ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, and with both corrected for their start at
-    zero, ``p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
+    """Adam: ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, and with both corrected for
+    their start at zero, ``p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
 
     ``betas`` are (b1, b2), each in [0, 1); ``eps`` is positive. Other args and raises as ``Optimizer``.
 
@@ -27,7 +30,8 @@ class Adam(Optimizer):
     array([  0.5, -19.5])
     """
 
-    slots, fixed = ("m", "v"), ("betas",)
+    state_names = ("m", "v")
+    state_settings = ("betas",)
     hyperparameters: ClassVar[tuple[str, ...]] = ("betas", "eps")
 
     @refuse_unexpected
@@ -49,7 +53,8 @@ class Adam(Optimizer):
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         # m and v are kept as sums, without the constant factors (1 - b): two passes less.
-        (m, v), (b1, b2) = state, self.betas
+        m, v = state
+        b1, b2 = self.betas
         correction = math.sqrt((1 - b2) / (1 - b2**t))
         m *= b1
         m += g

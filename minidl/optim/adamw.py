@@ -1,4 +1,7 @@
-"""AdamW: Adam with weight decay beside the moments. Decay as a part of the gradient is the hook WeightDecay."""
+"""AdamW: Adam with weight decay beside the moments.
+
+Decay as a part of the gradient is the hook WeightDecay in hooks.py.
+"""
 
 from typing import Any, ClassVar
 
@@ -9,7 +12,9 @@ from minidl.optim.optimizer import Array, Hooks, Rate
 
 
 class AdamW(Adam):
-    """AdamW: ``p = p - lr * weight_decay * p``, weight_decay >= 0, then Adam's step; other args and raises as ``Adam``.
+    """AdamW: ``p = p - lr * weight_decay * p``, then Adam's step.
+
+    ``weight_decay`` is at least 0. Other args and raises as ``Adam``.
 
     Source: I. Loshchilov and F. Hutter, Decoupled weight decay regularization, 2019.
 

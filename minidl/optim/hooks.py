@@ -1,17 +1,22 @@
-"""Hooks: the usual ones of the functions that change a step's ``Gradients`` (optimizer.py) before it is made."""
+"""Built-in hooks: functions that modify a step's gradients before the update.
+
+When hooks are called is decided in optimizer.py.
+"""
 
 import math
 
 import numpy as np
 
 from minidl.common.checks import number
-from minidl.optim.optimizer import Gradients
+from minidl.optim.optimizer import StepGradients
 
 __all__ = ["ClipGrad", "WeightDecay"]
 
 
 class WeightDecay:
-    """Weight decay as a part of the gradient (L2): ``g = g + rate * p``, rate >= 0. For decay beside it use ``AdamW``.
+    """Weight decay as a part of the gradient (L2): ``g = g + rate * p``, rate >= 0.
+
+    For decay beside the gradient use ``AdamW``.
 
     >>> from minidl import Variable, optim
     >>> x = Variable([10.0])
@@ -28,16 +33,17 @@ class WeightDecay:
     def __repr__(self) -> str:
         return f"WeightDecay({self.rate})"
 
-    def __call__(self, gradients: Gradients) -> None:
+    def __call__(self, gradients: StepGradients) -> None:
         for p, g in zip(gradients.params, gradients.grads, strict=True):
             g += self.rate * p._raw.astype(g.dtype, copy=False)
 
 
 class ClipGrad:
-    """Clipping by the global norm: all gradients times ``min(1, max_norm / norm)``, norm that of all of them together.
+    """Clipping by the global norm: all gradients times ``min(1, max_norm / norm)``.
 
-    ``max_norm`` is positive; ``last_norm`` is the norm before the latest clipping. Raises FloatingPointError, before
-    anything is changed, if a gradient is not finite.
+    ``norm`` is that of all gradients together, ``max_norm`` is positive; ``last_norm`` is the norm
+    before the latest clipping. Raises FloatingPointError, before anything is changed, if a gradient
+    is not finite.
 
     Source: R. Pascanu et al., On the difficulty of training recurrent neural networks, 2013.
 
@@ -58,24 +64,25 @@ class ClipGrad:
     def __repr__(self) -> str:
         return f"ClipGrad({self.max_norm})"
 
-    def __call__(self, gradients: Gradients) -> None:
+    def __call__(self, gradients: StepGradients) -> None:
         flat = gradients.flat
         largest = max(flat.max().item(), -flat.min().item(), 0.0) if flat.size else 0.0
         if not math.isfinite(largest):
-            k, p = next(
-                (k, p)
-                for k, p in enumerate(gradients.params)
-                if not np.isfinite(gradients.grads[k]).all()
-            )
-            raise FloatingPointError(
-                f"ClipGrad: the gradient of parameter {p.name or k}, {p.shape}, is not finite"
-            )
+            raise self._not_finite(gradients)
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
         scaled /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
         root = math.sqrt((scaled @ scaled).item())
         self.last_norm = largest * root
         if self.last_norm > self.max_norm:
             flat *= self.max_norm / largest / root
+
+    @staticmethod
+    def _not_finite(gradients: StepGradients) -> FloatingPointError:
+        finite = [bool(np.isfinite(g).all()) for g in gradients.grads]
+        k = finite.index(False)
+        p = gradients.params[k]
+        name = f"parameter {p.name or k}, {p.shape}"
+        return FloatingPointError(f"ClipGrad: the gradient of {name}, is not finite")
 
 
 def __dir__() -> list[str]:

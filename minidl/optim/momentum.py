@@ -1,4 +1,7 @@
-"""Momentum, plain and Nesterov's. Who takes part, and memory, is in optimizer.py and group.py."""
+"""Momentum, plain and Nesterov's.
+
+optimizer.py decides which parameters are updated; group.py owns the buffers.
+"""
 
 from typing import Any, ClassVar
 
@@ -12,8 +15,9 @@ from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 class Momentum(Optimizer):
     """Momentum: ``v = mu * v - lr * g``, then ``p = p + v``; Nesterov's: ``p = p + mu * v - lr * g``.
 
-    ``momentum`` is mu, in [0, 1). Other args and raises as ``Optimizer``. The rate is inside the velocity, as in the
-    source; PyTorch multiplies by it afterwards, which differs when the rate changes.
+    ``momentum`` is mu, in [0, 1). Other args and raises as ``Optimizer``. The rate is inside the
+    velocity, as in the source; PyTorch multiplies by it afterwards, which differs when the rate
+    changes.
 
     Source: I. Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
 
@@ -28,7 +32,7 @@ class Momentum(Optimizer):
     Variable(0.75)
     """
 
-    slots = ("v",)
+    state_names = ("v",)
     hyperparameters: ClassVar[tuple[str, ...]] = ("momentum", "nesterov")
 
     @refuse_unexpected
@@ -41,7 +45,8 @@ class Momentum(Optimizer):
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
-        self.momentum, self.nesterov = number("Momentum: momentum", momentum, below=1), nesterov
+        self.momentum = number("Momentum: momentum", momentum, below=1)
+        self.nesterov = nesterov
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         (v,) = state

@@ -1,4 +1,7 @@
-"""Optimizer: who takes part in an update, at which rate, after which hooks. The flat buffers are in group.py."""
+"""Optimizer: which parameters are updated, at which rate, after which hooks.
+
+The flat buffers that they share are in group.py, the formulas in a file each.
+"""
 
 from __future__ import annotations
 
@@ -10,61 +13,61 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.protocols import as_array
 from minidl.autograd.variable import Parameter, Variable
-from minidl.common.arrays import zeros
+from minidl.common.arrays import as_array, zeros
 from minidl.common.checks import number
 from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_unexpected
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
 Rate: TypeAlias = float | Callable[[int], float]
-Hook: TypeAlias = Callable[["Gradients"], Any]
+Hook: TypeAlias = Callable[["StepGradients"], Any]
 Hooks: TypeAlias = Hook | Iterable[Hook]
 
 
-class Gradients:
-    """The gradients of one step, copied: what a hook reads and writes into; ``p.grad`` stays as it is.
+class StepGradients:
+    """The gradients of one step, copied: what a hook reads and writes; ``p.grad`` stays as it is.
 
-    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer ``flat``, which is
-    float32 for gradients of float16.
+    ``params`` are the Variables of the step, ``grads`` their gradients, views of the one buffer
+    ``flat``, which is float32 for gradients of float16.
     """
 
     def __init__(self, params: list[Variable], grads: list[Any]) -> None:
         self.params = params
-        self.flat = np.concatenate([g.reshape(-1) for g in grads])
-        if self.flat.dtype == np.float16:
-            self.flat = self.flat.astype(np.float32)
+        flat = np.concatenate([g.reshape(-1) for g in grads])
+        self.flat = flat.astype(np.float32) if flat.dtype == np.float16 else flat
         self.grads = split(self.flat, grads)
 
 
 class Optimizer(HintsMixin):
     """The base of the optimizers: ``update()`` changes every parameter that has a gradient.
 
-    A parameter without a gradient, or frozen, is skipped: neither it nor its state changes. Parameters of a model are
-    looked up at each update, so that late ones take part; they start their own step count.
+    A parameter without a gradient, or frozen, is skipped: neither it nor its state changes.
+    Parameters of a model are looked up at each update, so that late ones take part; they start
+    their own step count. An update in which no parameter has a gradient warns, once.
 
     Args:
         target: a model, or a list of Variables that require a gradient.
         lr: the rate, a number or a schedule: a function from the number of updates so far to a rate.
-        hooks: functions called with the ``Gradients`` of each step before they are applied.
+        hooks: functions called with the ``StepGradients`` of each step before they are applied.
 
-    Raises ValueError for an empty list and a negative rate, TypeError for what cannot be trained or is no rate.
+    Raises ValueError for an empty list and a negative rate, TypeError for what cannot be trained or
+    is no rate.
     """
 
     _words = OPTIMIZER_WORDS
-    slots: ClassVar[tuple[str, ...]] = ()  # the names of the state arrays, which are zero at first
-    fixed: ClassVar[tuple[str, ...]] = ()  # the settings that a state goes with
+    state_names: ClassVar[tuple[str, ...]] = ()  # of the arrays of state, which are zero at first
     hyperparameters: ClassVar[tuple[str, ...]] = ()  # all settings but the rate and the hooks
+    state_settings: ClassVar[tuple[str, ...]] = ()  # those that a state is of no use without
 
     @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
-        self._name, self.lr, self.t = type(self).__name__, lr, 0  # t: updates so far
+        self._name = type(self).__name__
+        self.lr = lr
+        self.t = 0  # updates so far
         self._model = target if hasattr(target, "parameters") else None
-        self._found: list[
-            Variable
-        ] = []  # what the model's parameters() gave last, and each of them once
-        self._params: list[Variable] = []
+        self._collected: list[Variable] = []  # what the model's parameters() gave last
+        self._params: list[Variable] = []  # each of them once
         if self._model is None:
             self._params = self._checked([target] if isinstance(target, Variable) else target)
             if not self._params:
@@ -74,12 +77,16 @@ class Optimizer(HintsMixin):
             raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
         self._idle = False  # whether it was said that an update changed nothing
         self._groups: list[Group] = []
-        self._active: list[Group] = []  # those of the last update
-        self._ready: list[Variable] = []  # their parameters, in the order of ``params``
-        self._places: list[list[int]] = []  # where in it the parameters of each are
+        # Of the last update: its groups, its parameters, and where in these each group's are.
+        self._active: list[Group] = []
+        self._ready: list[Variable] = []
+        self._places: list[list[int]] = []
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
-        """One step, in place, on flat arrays of one size; ``t`` counts from 1, ``out`` is for intermediate results."""
+        """One step, in place, on flat arrays of one size.
+
+        ``t`` counts from 1, ``out`` is for intermediate results, ``g`` is only read.
+        """
         raise NotImplementedError(f"{self._name} has no apply()")
 
     @property
@@ -94,11 +101,9 @@ class Optimizer(HintsMixin):
     @property
     def current_lr(self) -> float:
         """The rate of the next update."""
-        return (
-            number(f"{self._name}: the schedule's rate", self._lr(self.t))
-            if callable(self._lr)
-            else self._lr
-        )
+        if callable(self._lr):
+            return number(f"{self._name}: the schedule's rate", self._lr(self.t))
+        return self._lr
 
     @property
     def params(self) -> list[Variable]:
@@ -106,8 +111,11 @@ class Optimizer(HintsMixin):
         return list(self._current())
 
     def _current(self) -> list[Variable]:
-        if self._model is not None and not _same(found := self._model.parameters(), self._found):
-            self._found, self._params = list(found), self._checked(found)
+        if self._model is not None:
+            collected = self._model.parameters()
+            if not _same(collected, self._collected):
+                self._collected = list(collected)
+                self._params = self._checked(collected)
         return self._params
 
     def cleargrads(self) -> None:
@@ -116,40 +124,54 @@ class Optimizer(HintsMixin):
             p._grad = None
 
     def update(self) -> None:
-        """Change every parameter that has a gradient; ValueError for a model without any, or a scheduled rate < 0."""
-        if not (params := self._current()):
+        """Change every parameter that has a gradient.
+
+        Raises ValueError for a model without any parameter, or a scheduled rate below 0.
+        """
+        params = self._current()
+        if not params:
             raise ValueError(f"{self._name}: the model has no parameters")
         lr = self.current_lr
         ready = [p for p in params if p._grad is not None and p._node is not None]
         if self.hooks:
-            ready, grads = self._hooked(params, ready)
-        else:  # a view, which the user gave, may be of a parameter, whose values change before it is read
-            found = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # all of these have one
-            grads = [g if getattr(g, "base", g) is None else g.copy() for g in found]
-        if not (
-            ready and _same(ready, self._ready) and all(group.take() for group in self._active)
-        ):
+            ready, grads = self._run_hooks(params, ready)
+        else:
+            # A view may be of a parameter, whose values change before the gradient is read.
+            arrays = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # none is None
+            grads = [g if getattr(g, "base", g) is None else g.copy() for g in arrays]
+        if not ready:
+            self._warn_idle()
+        if not (_same(ready, self._ready) and all(group.take() for group in self._active)):
             self._regroup(ready)
         for group, places in zip(self._active, self._places):
             group.step(self.apply, lr, [grads[i] for i in places])
         self.t += 1
 
-    def _hooked(
+    def _warn_idle(self) -> None:
+        """Say, once, that an update changes nothing."""
+        if not self._idle:
+            self._idle = True
+            warnings.warn(
+                f"{self._name}.update: no parameter has a gradient, so nothing was changed: call "
+                "cleargrads(), then loss.backward(), then update(); frozen parameters have none",
+                stacklevel=3,
+            )
+
+    def _run_hooks(
         self, params: list[Variable], ready: list[Variable]
     ) -> tuple[list[Variable], list[Array]]:
         """Who takes part after the hooks, and with which gradients.
 
-        A hook with ``needs_all_parameters`` is given all, and chooses. It is ``minidl.distributed.AllReduce``: which
-        parameters have a gradient may differ between processes.
+        A hook with ``needs_all_parameters`` is given all, and chooses. It is
+        ``minidl.distributed.AllReduce``: which have a gradient may differ between processes.
         """
         if any(getattr(hook, "needs_all_parameters", False) for hook in self.hooks):
             ready = [p for p in params if p._node is not None and p._raw is not None]
         if not ready:
             return ready, []
         before: list[Any] = [p._raw for p in ready]
-        gradients = Gradients(
-            ready, [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready]
-        )
+        grads = [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready]
+        gradients = StepGradients(ready, grads)
         for hook in self.hooks:
             hook(gradients)
         for p, raw in zip(ready, before):
@@ -159,105 +181,102 @@ class Optimizer(HintsMixin):
 
     def _regroup(self, ready: list[Variable]) -> None:
         """Part groups whose members part ways, and make groups of parameters that are new."""
-        if not ready:
-            self._warn_idle()
-        active, groups = set(ready), list[Group]()
+        active = set(ready)
+        groups: list[Group] = []
         for group in self._groups:
-            found = group.members()
-            parts = [m for m in found if m[0] in active], [m for m in found if m[0] not in active]
-            groups += [g for part in parts if part for g in group.of(part)]
+            members = group.members()
+            groups += group.of([m for m in members if m[0] in active])
+            groups += group.of([m for m in members if m[0] not in active])
         known = {p for group in groups for p in group.params}
-        groups += grouped((p, 0, [0.0] * len(self.slots)) for p in ready if p not in known)
-        self._groups, self._active, self._ready = (
-            groups,
-            [g for g in groups if g.params[0] in active],
-            ready,
-        )
+        zero = [0.0] * len(self.state_names)
+        groups += grouped((p, 0, zero) for p in ready if p not in known)
         place = {p: i for i, p in enumerate(ready)}
+        self._groups = groups
+        self._ready = ready
+        self._active = [group for group in groups if group.params[0] in active]
         self._places = [[place[p] for p in group.params] for group in self._active]
         for group in self._active:
             group.take()
 
-    def _warn_idle(self) -> None:
-        """Say, once, that an update changes nothing."""
-        if not self._idle:
-            self._idle = True
-            warnings.warn(
-                f"{self._name}.update: no parameter has a gradient, so nothing was changed: call cleargrads(), then "
-                "loss.backward(), then update(); frozen parameters have none",
-                stacklevel=4,
-            )
-
     def __repr__(self) -> str:
-        settings = {name: getattr(self, name) for name in self.hyperparameters}
-        if self.hooks:
-            settings["hooks"] = self.hooks
         rate = getattr(self.lr, "__qualname__", self.lr) if callable(self.lr) else self.lr
-        rate = str(rate).partition(".<locals>")[0]
-        text = ", ".join([f"lr={rate}", *(f"{name}={value!r}" for name, value in settings.items())])
-        return f"{self._name}({text}; parameters: {len(self._current())}, updates: {self.t})"
+        settings = [f"lr={str(rate).partition('.<locals>')[0]}"]
+        settings += [f"{name}={getattr(self, name)!r}" for name in self.hyperparameters]
+        if self.hooks:
+            settings.append(f"hooks={self.hooks}")
+        counts = f"parameters: {len(self._current())}, updates: {self.t}"
+        return f"{self._name}({', '.join(settings)}; {counts})"
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t`` and its slots, ``0.m``."""
-        states = {
-            p: (group.t, state) for group in self._groups if group.t for p, state in group.members()
-        }
-        found: dict[str, Any] = {"t": self.t} | {
-            name: np.array(getattr(self, name)) for name in self.fixed
-        }
+        """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t``, ``0.m``.."""
+        state: dict[str, Any] = {"t": self.t}
+        for name in self.state_settings:
+            state[name] = np.array(getattr(self, name))
+        begun = {p: (g.t, arrays) for g in self._groups if g.t for p, arrays in g.members()}
         for i, p in enumerate(self.params):
-            t, state = states.get(p, (0, []))
-            found |= {f"{i}.t": t} | {f"{i}.{slot}": a.copy() for slot, a in zip(self.slots, state)}
-        return found
+            t, arrays = begun.get(p, (0, []))
+            state[f"{i}.t"] = t
+            for name, array in zip(self.state_names, arrays):
+                state[f"{i}.{name}"] = array.copy()
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave; arrays are cast to the parameters' dtype.
+        """Go on from a state that ``state_dict`` gave; arrays are cast to the dtype of the state.
 
-        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends on (Adam's betas).
+        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends
+        on (Adam's betas).
         """
+        where = f"{self._name}.load_state_dict"
         if not isinstance(state, Mapping):
-            raise TypeError(
-                f"{self._name}.load_state_dict: want a dict, got {type(state).__name__}"
-            )
-        times = [(i, p, int(state.get(f"{i}.t", 0))) for i, p in enumerate(self.params)]
-        begun = [(i, p, t) for i, p, t in times if t > 0]
-        want: dict[str, Any] = {name: list(getattr(self, name)) for name in self.fixed}
-        want |= {"t": ()} | {f"{i}.t": () for i, _, _ in times}
-        want |= {f"{i}.{slot}": p.shape for i, p, _ in begun for slot in self.slots}
-        got = {
-            key: np.ravel(a).tolist() if key in self.fixed else as_array(a).shape
-            for key, a in state.items()
-        }
+            raise TypeError(f"{where}: want a dict, got {type(state).__name__}")
+        params = self.params
+        times = [int(state.get(f"{i}.t", 0)) for i in range(len(params))]
+        want = self._form_of_state(params, times)
+        got = {key: self._form(key, value) for key, value in state.items()}
         if got != want:
-            wrong = sorted(key for key in got | want if got.get(key) != want.get(key))
-            found = ", ".join(
-                f"{key}: got {got.get(key, 'none')}, want {want.get(key, 'none')}" for key in wrong
-            )
-            raise ValueError(
-                f"{self._name}.load_state_dict: keys, shapes or settings differ: {found}"
-            )
+            wrong = [key for key in sorted(got | want) if got.get(key) != want.get(key)]
+            problems = [f"{k}: got {got.get(k, 'none')}, want {want.get(k, 'none')}" for k in wrong]
+            raise ValueError(f"{where}: keys, shapes or settings differ: {', '.join(problems)}")
         self._groups = grouped(
-            (p, t, [state[f"{i}.{slot}"] for slot in self.slots]) for i, p, t in begun
+            (p, t, [state[f"{i}.{name}"] for name in self.state_names])
+            for i, (p, t) in enumerate(zip(params, times))
+            if t > 0
         )
-        self.t, self._active, self._ready = int(state["t"]), [], []
+        self.t = int(state["t"])
+        self._active, self._ready = [], []
 
-    def _checked(self, found: Iterable[Any]) -> list[Variable]:
+    def _form_of_state(self, params: list[Variable], times: list[int]) -> dict[str, Any]:
+        """The keys of a state of these parameters, each with its shape, or the value of a setting."""
+        form: dict[str, Any] = {"t": ()}
+        for name in self.state_settings:
+            form[name] = list(getattr(self, name))
+        for i, (p, t) in enumerate(zip(params, times)):
+            form[f"{i}.t"] = ()
+            if t > 0:
+                form |= {f"{i}.{name}": p.shape for name in self.state_names}
+        return form
+
+    def _form(self, key: str, value: Any) -> Any:
+        return np.ravel(value).tolist() if key in self.state_settings else as_array(value).shape
+
+    def _checked(self, target: Any) -> list[Variable]:
         """The parameters, each once, if they can be trained."""
-        if not isinstance(found, Iterable):
-            raise TypeError(f"{self._name}: want a model or a list of Variables, got {found!r}")
-        found = list(found)
-        for p in found:
+        if not isinstance(target, Iterable):
+            raise TypeError(f"{self._name}: want a model or a list of Variables, got {target!r}")
+        params = list(target)
+        for p in params:
             if not isinstance(p, Variable):
                 raise TypeError(f"{self._name}: want a model or Variables, got {type(p).__name__}")
-            frozen = p._node is None and not isinstance(
+            if p.creator is not None:
+                problem = "is a recorded result, not a leaf"
+            elif p._node is None and not isinstance(
                 p, Parameter
-            )  # a Parameter may be frozen for a while
-            if frozen or p.creator is not None:
-                problem = (
-                    "does not require a gradient" if frozen else "is a recorded result, not a leaf"
-                )
-                raise TypeError(f"{self._name}: a Variable of shape {p.shape} {problem}")
-        return list(dict.fromkeys(found))
+            ):  # which may be frozen for a while
+                problem = "does not require a gradient"
+            else:
+                continue
+            raise TypeError(f"{self._name}: a Variable of shape {p.shape} {problem}")
+        return list(dict.fromkeys(params))
 
 
 def _same(a: Sequence[Variable], b: Sequence[Variable]) -> bool:

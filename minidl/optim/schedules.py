@@ -1,4 +1,7 @@
-"""Schedules: functions that make a rate of the number of updates so far. An optimizer calls one at every update."""
+"""Schedules: functions that make a rate of the number of updates so far.
+
+An optimizer calls one at every update.
+"""
 
 import math
 from collections.abc import Callable
@@ -27,13 +30,14 @@ def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
     >>> rate(9), rate(10), rate(20)
     (1.0, 0.5, 0.25)
     """
-    lr, every = number("step: lr", lr), count("step: every", every)
+    lr = number("step: lr", lr)
+    every = count("step: every", every)
     factor = number("step: factor", factor, positive=True)
     return lambda t: lr * factor ** (t // every)
 
 
 def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
-    """``final + (lr - final) (1 + cos(pi t / steps)) / 2``, from ``lr`` to ``final`` in ``steps``, then ``final``.
+    """``final + (lr - final) (1 + cos(pi t / steps)) / 2`` up to ``t = steps``, then ``final``.
 
     Source: I. Loshchilov and F. Hutter, SGDR: stochastic gradient descent with warm restarts, 2017.
 
@@ -41,22 +45,23 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     >>> rate(0), round(rate(50), 6), rate(100), rate(1000)
     (1.0, 0.5, 0.0, 0.0)
     """
-    lr, steps, final = (
-        number("cosine: lr", lr),
-        count("cosine: steps", steps),
-        number("cosine: final", final),
-    )
+    lr = number("cosine: lr", lr)
+    steps = count("cosine: steps", steps)
+    final = number("cosine: final", final)
     return lambda t: final + (lr - final) * (1 + math.cos(math.pi * min(t / steps, 1))) / 2
 
 
 def warmup(steps: int, after: float | Schedule) -> Schedule:
-    """``after``'s first rate times ``(t + 1) / steps`` for so many updates, then ``after``, from its own step 0.
+    """``after``'s first rate times ``(t + 1) / steps`` for ``steps`` updates, then ``after``.
+
+    ``after``, a rate or a schedule, counts from its own step 0.
 
     >>> rate = warmup(4, cosine(1.0, steps=10))
     >>> [rate(t) for t in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
-    steps, rate = count("warmup: steps", steps), after if callable(after) else constant(after)
+    steps = count("warmup: steps", steps)
+    rate = after if callable(after) else constant(after)
     return lambda t: rate(0) * (t + 1) / steps if t < steps else rate(t - steps)
 
 

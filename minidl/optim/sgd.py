@@ -1,4 +1,7 @@
-"""SGD: the plain step against the gradient. Who takes part, and memory, is in optimizer.py and group.py."""
+"""SGD: the plain step against the gradient.
+
+optimizer.py decides which parameters are updated; group.py owns the buffers.
+"""
 
 import numpy as np
 

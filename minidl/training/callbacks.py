@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.common.checks import count, number
-from minidl.files.npz import located
-from minidl.training import checkpoint
 
 if TYPE_CHECKING:
+    from minidl.checkpoints.parts import ModelPart
     from minidl.training.trainer import Trainer
 
 __all__ = ["Callback", "Checkpoint", "EarlyStopping", "Logger"]
@@ -65,6 +64,13 @@ class Callback:
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         """After a batch, and the update if one was due."""
 
+    def on_interrupt(self) -> None:
+        """When a signal or a limit ends a fit: what is to be saved can be, by ``self.trainer.save(path)``."""
+
+    def resume_files(self) -> list[Path]:
+        """The files that ``fit(.., resume="auto")`` may go on from, the newest first."""
+        return []
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: numbers, text, arrays, and lists, tuples and dicts of these; nothing by default."""
         return {}
@@ -83,14 +89,10 @@ class Best:
         mode = "min" if mode is None and name in ("loss", "val_loss") else mode
         if mode not in ("min", "max"):
             raise ValueError(
-                f"{where}: got mode={mode!r} for {name!r}, wanted 'min' or 'max', whichever is better"
+                f"{where}: mode: want 'min' or 'max', whichever is better for {name!r}, got {mode!r}"
             )
-        self.where, self.name, self.sign, self.least = (
-            where,
-            name,
-            -1.0 if mode == "max" else 1.0,
-            least,
-        )
+        self.where, self.name, self.least = where, name, least
+        self.sign = -1.0 if mode == "max" else 1.0
         self.value = math.inf
         self.told = False  # of nan
 
@@ -137,12 +139,9 @@ class EarlyStopping(Callback):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
-        self.monitor, self.patience = monitor, count("EarlyStopping: patience", patience)
-        self.restore_best, self.min_delta, self.mode = (
-            restore_best,
-            number("EarlyStopping: min_delta", min_delta),
-            mode,
-        )
+        self.monitor, self.mode, self.restore_best = monitor, mode, restore_best
+        self.patience = count("EarlyStopping: patience", patience)
+        self.min_delta = number("EarlyStopping: min_delta", min_delta)
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
@@ -153,27 +152,37 @@ class EarlyStopping(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self.best.improves(logs):
             self.best_epoch, self.waited = epoch, 0
-            self.weights = checkpoint.model_state(self.trainer) if self.restore_best else None
+            if self.restore_best:
+                self.weights = self._model().state_dict()
         else:
             self.waited += 1
             self.trainer.stop |= self.waited >= self.patience
 
     def on_train_end(self) -> None:
         if self.weights is not None:
-            checkpoint.load_model_state(self.trainer, self.weights)
+            self._model().load_state_dict(self.weights)
+
+    def _model(self) -> ModelPart:
+        from minidl.checkpoints.parts import model_part
+
+        return model_part(self.trainer)
 
     def state_dict(self) -> dict[str, Any]:
         place = {"best": self.best.value, "best_epoch": self.best_epoch, "waited": self.waited}
         return place | {"weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best.value, self.best_epoch, self.waited = (
-            state["best"],
-            state["best_epoch"],
-            state["waited"],
-        )
-        self.weights = state["weights"]
-        self.trainer.stop |= self.waited >= self.patience
+        if not isinstance(state["best"], int | float):
+            raise ValueError(f"EarlyStopping: best: want a number, got {state['best']!r}")
+        best_epoch = (
+            count("EarlyStopping: best_epoch", state["best_epoch"] + 2) - 2
+        )  # it is -1 at first
+        waited = count("EarlyStopping: waited", state["waited"] + 1) - 1
+        if state["weights"] is not None:
+            self._model().check(state["weights"])
+        self.best.value, self.weights = state["best"], state["weights"]
+        self.best_epoch, self.waited = best_epoch, waited
+        self.trainer.stop |= waited >= self.patience
 
 
 class Checkpoint(Callback):
@@ -203,10 +212,13 @@ class Checkpoint(Callback):
         best: str | None = None,
         mode: str | None = None,
     ) -> None:
-        self.path, self.keep = located(path, "Checkpoint", ".npz"), count("Checkpoint: keep", keep)
+        from minidl.files.atomic import check_suffix
+
+        self.path = check_suffix(path, "Checkpoint", ".npz")
+        self.keep = count("Checkpoint: keep", keep)
         if every != "epoch" and isinstance(every, str):
             raise ValueError(
-                f"Checkpoint: got every={every!r}, wanted 'epoch' or a number of updates"
+                f"Checkpoint: every: want 'epoch' or a number of updates, got {every!r}"
             )
         self.every = None if isinstance(every, str) else count("Checkpoint: every", every)
         self.best_path = self.path.with_suffix(".best.npz")
@@ -217,14 +229,22 @@ class Checkpoint(Callback):
         """The files, newest first, whether or not they are there yet."""
         return [self.path, *(self.path.with_suffix(f".{i}.npz") for i in range(1, self.keep))]
 
+    def resume_files(self) -> list[Path]:
+        return self.versions()
+
+    def on_interrupt(self) -> None:
+        self.request()
+
     def request(self) -> None:
         """Have a checkpoint written as soon as the state is whole."""
         self.written = self.trainer.steps
-        self.trainer.save(self.path, aside=self._rotate)
+        self.trainer.save(self.path, before_replace=self._rotate)
 
     def on_train_begin(self) -> None:
-        if not self.path.parent.is_dir():  # said now, not after an epoch
-            raise FileNotFoundError(f"Checkpoint: there is no folder {self.path.parent}")
+        from minidl.files.atomic import check_writable
+
+        for path in [*self.versions(), self.best_path]:  # said now, not after an epoch
+            check_writable(path, "Checkpoint")
         self.written = self.trainer.steps
         if self.monitor is not None:
             self.best = Best("Checkpoint", self.monitor, self.mode)
@@ -244,24 +264,23 @@ class Checkpoint(Callback):
         return {} if self.best is None else {"best": self.best.value}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.best is not None:
-            self.best.value = state["best"]
+        if self.best is None:
+            return
+        if not isinstance(state["best"], int | float):
+            raise ValueError(f"Checkpoint: best: want a number, got {state['best']!r}")
+        self.best.value = state["best"]
 
     def _rotate(self) -> None:
         """Give every older checkpoint the next name; the newest stays in its place until the new one takes it."""
+        from minidl.files.atomic import duplicate
+
         newest, *older = self.versions()
         for old, new in reversed(list(pairwise(older))):
             with suppress(FileNotFoundError):
                 os.replace(old, new)
-        if older and newest.exists():
+        if older:
             with suppress(FileNotFoundError):
-                older[0].unlink()
-            try:
-                os.link(newest, older[0])
-            except OSError:  # a file system without links
-                import shutil
-
-                shutil.copy2(newest, older[0])
+                duplicate(newest, older[0])
 
 
 class Logger(Callback):
@@ -276,13 +295,18 @@ class Logger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = located(path, "Logger", ".csv", ".jsonl")
+        from minidl.files.atomic import check_suffix
+
+        self.path = check_suffix(path, "Logger", ".csv", ".jsonl")
         self.rows: list[dict[str, float]] = []
 
     def on_train_begin(self) -> None:
-        self.rows, self.columns, self.since = [], list[str](), time.perf_counter()
+        from minidl.files.atomic import check_writable
+
+        self.rows, self.columns = [], list[str]()
+        self.since = time.perf_counter()
         if self.trainer.writes:
-            self.path.write_text("", encoding="utf-8")
+            check_writable(self.path, "Logger").write_text("", encoding="utf-8")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         now = time.perf_counter()
@@ -303,12 +327,11 @@ class Logger(Callback):
 
     def _write(self, rows: list[dict[str, float]]) -> None:
         """Add rows to the file; all of them anew if one has other columns."""
-        mode, columns = (
-            "a",
-            list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)])),
-        )
+        mode = "a"
+        columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
         if self.path.suffix == ".csv" and columns != self.columns:
-            mode, rows, self.columns = "w", self.rows, columns
+            mode, rows = "w", self.rows
+            self.columns = columns
         with open(self.path, mode, encoding="utf-8", newline="") as file:
             file.write("".join(f"{line}\n" for line in self._lines(rows, mode == "w")))
 

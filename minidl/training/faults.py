@@ -11,29 +11,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.autograd.modes import detect_anomaly
-from minidl.autograd.protocols import as_array
+from minidl.common.arrays import as_array
 
 if TYPE_CHECKING:
-    from minidl.training.states import States
+    from minidl.training.runner import ModelRunner
     from minidl.training.trainer import Trainer
 
 HINT = "Try a smaller rate, optim.hooks.ClipGrad, scaled inputs"
 
 
 def bad_loss(
-    trainer: Trainer, states: States, loss: float, x: Any, t: Any, where: str
+    trainer: Trainer, runner: ModelRunner, loss: float, x: Any, t: Any
 ) -> FloatingPointError:
     """The error for a loss that is not finite."""
-    why = explained(trainer, states, x, t)
-    step = f"at update {trainer.optimizer.t + 1}; nothing was updated with it"
-    return FloatingPointError(f"{where}the loss is {loss} {step}. {why}{HINT}")
+    return _fault(trainer, f"the loss is {loss}", find_cause(trainer, runner, x, t))
 
 
-def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str) -> None:
+def check_gradients(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> None:
     """Raise FloatingPointError, before an update, if a gradient is not finite."""
     for i, p in enumerate(
         trainer.optimizer._params
-    ):  # as cleargrads() found them: looking again would cost more
+    ):  # as cleargrads() found them, which is quicker
         if p._grad is None:
             continue
         g = p._grad._raw
@@ -43,13 +41,16 @@ def check_gradients(trainer: Trainer, states: States, x: Any, t: Any, where: str
             continue
         names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
         name = f"{names.get(id(p), p.name or i)} {p.shape}"
-        raise FloatingPointError(
-            f"{where}the gradient of parameter {name} is not finite at update {trainer.optimizer.t + 1}; nothing was "
-            f"updated with it. {explained(trainer, states, x, t)}{HINT}"
-        )
+        cause = find_cause(trainer, runner, x, t)
+        raise _fault(trainer, f"the gradient of parameter {name} is not finite", cause)
 
 
-def explained(trainer: Trainer, states: States, x: Any, t: Any) -> str:
+def _fault(trainer: Trainer, what: str, cause: str) -> FloatingPointError:
+    step = f"at update {trainer.optimizer.t + 1}; nothing was updated with it"
+    return FloatingPointError(f"{what} {step}. {cause}{HINT}")
+
+
+def find_cause(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> str:
     """Where what is not finite comes from: the data, a parameter, or a function and the line that applied it."""
     for name, array in (("x", as_array(x)), ("t", as_array(t))):
         if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
@@ -59,20 +60,15 @@ def explained(trainer: Trainer, states: States, x: Any, t: Any) -> str:
         if not np.isfinite(p.data).all():
             return f"Parameter {name} {p.shape} was not finite before. "
     grads = [(p, p._grad) for p in trainer.optimizer.params]  # which stay for the user to look at
-    saved = [
-        (layer, {name: getattr(layer, name) for name in layer.carried}) for layer in states.layers
-    ]
     trainer.optimizer.cleargrads()
     try:
-        with detect_anomaly(), np.errstate(all="ignore"):
-            trainer.loss(states.forward(x, ""), t).backward()
+        with runner.keeping_states(), detect_anomaly(), np.errstate(all="ignore"):
+            trainer.loss(runner.forward(x), t).backward()
     except FloatingPointError as error:
         return f"In it, {error}. "
     except Exception:  # whatever else happens here, it is not what is to be told
         return ""
     finally:
-        for layer, carried in saved:
-            vars(layer).update(carried)
         for p, g in grads:
             p._grad = g
     return ""

@@ -1,6 +1,6 @@
 """History: the figures of every epoch, as a table, as JSON and as a picture.
 
-What is measured, and when, is decided in `trainer.py`.
+What is measured, and when, is decided in `loop.py`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.variable import raw
-from minidl.common.extras import install
+from minidl.common.arrays import array_of
 from minidl.common.html import card, table
+from minidl.training.plots import BLUE, ORANGE, finish_axes, new_figure, save_figure
 
 
 def check_row(row: dict[str, Any], who: str) -> None:
@@ -28,10 +28,10 @@ def check_row(row: dict[str, Any], who: str) -> None:
                 f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is optimizer.current_lr"
             )
         if np.ndim(value) or not isinstance(
-            raw(value), int | float | np.number | np.bool | np.ndarray
+            array_of(value), int | float | np.number | np.bool | np.ndarray
         ):
             raise TypeError(f"{who}: logs[{name!r}]: want a number, got {value!r}")
-        row[name] = float(raw(value))
+        row[name] = float(array_of(value))
 
 
 class History(Mapping[str, list[float]]):
@@ -65,7 +65,8 @@ class History(Mapping[str, list[float]]):
 
     def __repr__(self) -> str:
         last = self.rows[-1] if self.rows else {}
-        return f"History({len(self.rows)} epochs{''.join(f', {name} {value:.4g}' for name, value in last.items())})"
+        figures = [f", {name} {value:.4g}" for name, value in last.items()]
+        return f"History({len(self.rows)} epochs{''.join(figures)})"
 
     def _repr_html_(self) -> str:
         """The table that a notebook shows: a row for each epoch, of many the first and the last."""
@@ -108,46 +109,20 @@ class History(Mapping[str, list[float]]):
         """
         if not self.rows:
             raise ValueError("History.plot: there is no epoch to draw; fit first")
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError(f"History.plot draws with matplotlib: {install('plot')}") from error
-
-        panels = [
-            "loss",
-            *(n for n in self if n not in ("loss", "lr") and not n.startswith("val_")),
-        ]
-        columns = min(len(panels), 3)
-        rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(5.4 * columns, 3.8 * rows), layout="constrained")
-        for i, name in enumerate(panels):
-            self._draw(figure.add_subplot(rows, columns, i + 1), name)
-        if path is not None:
-            figure.savefig(path, dpi=150)
-        return figure
+        metrics = [name for name in self if name not in ("loss", "lr") and name[:4] != "val_"]
+        columns = min(1 + len(metrics), 3)
+        rows = math.ceil((1 + len(metrics)) / columns)
+        figure = new_figure("History.plot", 5.4 * columns, 3.8 * rows)
+        for i, name in enumerate(["loss", *metrics], 1):
+            self._draw(figure.add_subplot(rows, columns, i), name)
+        return save_figure(figure, path)
 
     def _draw(self, axes: Any, name: str) -> None:
-        epochs, dot = range(1, len(self.rows) + 1), "o" if len(self.rows) <= 30 else None
-        for key, color, label in (
-            (name, "#2a6fbb", "training"),
-            (f"val_{name}", "#d9741a", "validation"),
-        ):
-            if key in self:
-                axes.plot(
-                    epochs,
-                    self[key],
-                    color=color,
-                    linewidth=1.8,
-                    marker=dot,
-                    markersize=3.5,
-                    label=label,
-                )
+        epochs = range(1, len(self.rows) + 1)
+        look = {"linewidth": 1.8, "markersize": 3.5, "marker": "o" if len(epochs) <= 30 else None}
+        axes.plot(epochs, self[name], color=BLUE, label="training", **look)
         if f"val_{name}" in self:
-            axes.legend(frameon=False)
-        title = name.replace("_", " ")
-        axes.set_title(title[:1].upper() + title[1:], loc="left", fontweight="bold")
-        axes.set_xlabel("epoch")
+            axes.plot(epochs, self[f"val_{name}"], color=ORANGE, label="validation", **look)
         axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e6e6e6")
         axes.margins(x=0.02)
+        finish_axes(axes, name.replace("_", " "), "epoch")

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.autograd.variable import raw
-from minidl.common.arrays import host
+from minidl.autograd.variable import Variable
+from minidl.common.arrays import array_of, host
 from minidl.data.loader import DataLoader
-from minidl.functions.loss import cross_entropy
+from minidl.functions.classification import cross_entropy
 from minidl.training.callbacks import Callback
 
 IGNORED = -100  # what cross_entropy ignores unless it is told another label
@@ -70,6 +70,34 @@ def check_model(model: Any) -> None:
         raise _wrong("model", model, "a layer, or a function of a batch")
 
 
+def check_prediction(prediction: Any) -> None:
+    """Raise TypeError for what a model should not return."""
+    if not isinstance(prediction, Variable):
+        raise TypeError(f"the model returned a {type(prediction).__name__}, want a Variable")
+
+
+def check_loss_value(loss: Any) -> None:
+    """Raise TypeError or ValueError for what cannot be learned from."""
+    if not isinstance(loss, Variable):
+        raise TypeError(f"the loss returned a {type(loss).__name__}, want a 0-d Variable")
+    if loss.ndim:
+        raise ValueError(f"the loss has shape {loss.shape}, want one number: take its mean")
+    if not loss.requires_grad:
+        raise ValueError(
+            "the loss does not depend on anything that requires a gradient: no parameters, all frozen, or the graph "
+            "was left (detach, no_grad)"
+        )
+
+
+def explain_batch(error: Exception, loader: DataLoader) -> None:
+    """Add to the error of a prediction what it took for a batch."""
+    shape = loader.arrays[0].shape
+    error.args = (
+        f"{error}; predict took x of shape {shape} for a batch of {loader.size} samples; of one sample make a "
+        "batch: x[None]",
+    )
+
+
 def check_loss(loss: Any) -> None:
     """Raise TypeError for what is no loss."""
     if isinstance(loss, type) or not callable(loss):
@@ -104,7 +132,7 @@ def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -
 
 def figure(name: str, value: Any) -> float:
     """What a loss or metric gave, as a float."""
-    value = raw(value)
+    value = array_of(value)
     if np.ndim(value):
         raise ValueError(f"{name}: want one number, got shape {np.shape(value)}: take its mean")
     try:
@@ -125,7 +153,7 @@ def loader(
     if not isinstance(data, DataLoader):
         if t is None:
             raise TypeError(
-                f"{where}: got x without t: a {type(data).__name__}, wanted a pair x, t or a DataLoader"
+                f"{where}: want a pair x, t or a DataLoader, got x without t: a {type(data).__name__}"
             )
         return batches(
             where,
@@ -141,7 +169,7 @@ def loader(
         )
     if len(data.arrays) != 2:
         raise ValueError(
-            f"{where}: got a DataLoader of {len(data.arrays)} arrays, wanted two: DataLoader(x, t)"
+            f"{where}: want a DataLoader of two arrays, DataLoader(x, t), got one of {len(data.arrays)}"
         )
     return data.in_order() if in_order else data
 
@@ -167,7 +195,7 @@ def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, A
     x, t = loader("fit", data, t, None, in_order=True).arrays
     if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
         raise ValueError(
-            f"fit: got validation={fraction!r} of {len(x)} samples, wanted a part with neither part empty"
+            f"fit: validation: want a fraction that leaves both parts samples, got {fraction!r} of {len(x)}"
         )
     kept = len(x) - round(len(x) * fraction)
     return x[:kept], t[:kept], (x[kept:], t[kept:])

@@ -23,7 +23,7 @@ def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
     """What shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(
-            f"fit: got verbose={verbose!r}, wanted 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch)"
+            f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch), got {verbose!r}"
         )
     if verbose == "auto":
         verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2

@@ -1,6 +1,6 @@
-"""Run: how far a fit is, and what ends it; Means, of figures over batches; signals caught meanwhile.
+"""Run: how far a fit is, and what ends it; RunningMeans, of figures over batches; signals caught meanwhile.
 
-What is done at each point is in `trainer.py`.
+What is done at each point is in `loop.py`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from minidl.data.loader import DataLoader
 
 
-class Means:
+class RunningMeans:
     """Means over all samples so far of figures that are means over a batch each."""
 
     def __init__(self) -> None:
-        self.samples, self.sums = 0, {}  # type: int, dict[str, float]
+        self.samples = 0
+        self.sums: dict[str, float] = {}
 
     def add(self, samples: int, figures: dict[str, float]) -> None:
         """Add the figures of a batch of so many samples."""
@@ -34,35 +36,35 @@ class Means:
         return {name: total / (self.samples or 1) for name, total in self.sums.items()}
 
 
+@dataclass(eq=False)
 class Run:
-    """How far a fit is: in ``epoch``, counted from 0, so many ``batches`` of it and ``updates`` in all are done."""
+    """How far a fit is: in ``epoch``, counted from 0, so many ``batches`` of it and ``updates`` in all are done.
 
-    def __init__(
-        self,
-        loader: DataLoader,
-        epochs: int,
-        window: int,
-        summed: bool,
-        max_steps: int | None = None,
-        max_time: float | None = None,
-        path: Path | None = None,
-    ) -> None:
-        self.loader, self.epochs, self.window, self.summed = loader, epochs, window, summed
-        self.epoch, self.batches, self.updates, self.means = 0, 0, 0, Means()
-        self.rate = 0.0  # of the epoch's first update
-        self.interrupted: str | None = None  # the signal that ends it
-        self.signalled: str | None = (
-            None  # the one that came; if distributed, the ranks have yet to agree
-        )
-        self.distributed = False
-        self.cut: dict[str, Any] | None = (
-            None  # callbacks' states and history when an epoch was broken off
-        )
-        self.path = path  # where it was resumed from
-        self.max_steps, self.ends = (
-            max_steps,
-            None if max_time is None else time.monotonic() + max_time,
-        )
+    ``window`` batches make an update, their losses ``summed`` or averaged. ``signalled`` is the signal that came,
+    ``interrupted`` the one that ends the run; between ranks, these have yet to agree. ``cut`` holds the callbacks'
+    states and the history of an epoch that was broken off, ``rate`` that of the epoch's first update, and ``path`` is
+    what it was resumed from.
+    """
+
+    loader: DataLoader
+    epochs: int
+    window: int
+    summed: bool
+    max_steps: int | None = None
+    max_time: float | None = None
+    path: Path | None = None
+    distributed: bool = False
+    epoch: int = 0
+    batches: int = 0
+    updates: int = 0
+    rate: float = 0.0
+    means: RunningMeans = field(default_factory=RunningMeans)
+    signalled: str | None = None
+    interrupted: str | None = None
+    cut: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        self.ends = None if self.max_time is None else time.monotonic() + self.max_time
 
     @property
     def fresh(self) -> bool:
@@ -87,30 +89,26 @@ class Run:
 
     def next_epoch(self) -> None:
         """Note that an epoch is over."""
-        self.epoch, self.batches, self.means = self.epoch + 1, 0, Means()
+        self.epoch += 1
+        self.batches = 0
+        self.means = RunningMeans()
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, and the loader's state."""
         means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
-        place = {
-            name: getattr(self, name)
-            for name in ("window", "summed", "epoch", "batches", "updates", "rate")
-        }
-        loader = self.loader.state_dict() | {
-            "given": self.batches or None
-        }  # it may have looked for a batch more
-        return place | {"means": means, "loader": loader}
+        names = ("window", "summed", "epoch", "batches", "updates", "rate")
+        loader = self.loader.state_dict()
+        loader["given"] = self.batches or None  # it may have looked for a batch more
+        return {name: getattr(self, name) for name in names} | {"means": means, "loader": loader}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
         self.loader.load_state_dict(state["loader"])
         for name in ("epoch", "batches", "updates", "rate"):
             setattr(self, name, state[name])
-        self.means = Means()
-        self.means.samples, self.means.sums = (
-            state["means"]["samples"],
-            dict(state["means"]["sums"]),
-        )
+        self.means = RunningMeans()
+        self.means.samples = state["means"]["samples"]
+        self.means.sums = dict(state["means"]["sums"])
 
     def check(self, state: Mapping[str, Any]) -> None:
         """Raise ValueError if it could not go on from there: the data or settings are others."""
@@ -140,14 +138,15 @@ def signals(run: Run) -> Iterator[None]:
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }
-    main = threading.current_thread() is threading.main_thread()
-    taken = [
-        number for number, default in usual.items() if main and signal.getsignal(number) == default
-    ]
-    for number in taken:
+    handled: list[int] = []
+    if threading.current_thread() is threading.main_thread():
+        handled = [
+            number for number, default in usual.items() if signal.getsignal(number) == default
+        ]
+    for number in handled:
         signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, usual[number])

@@ -1,43 +1,48 @@
-"""The Trainer: the loop over epochs and batches, and evaluation and prediction on the trained model.
+"""The Trainer: what a fit is given, checked; one step; evaluation and prediction with the trained model.
 
-What an update does lives in `optim`, what a batch is in `data`, what happens at the loop's events in `callbacks.py`.
+The loop is in `loop.py`, what an update does in `optim`, what a batch is in `data`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd.modes import MODE
-from minidl.autograd.variable import Variable, raw
+from minidl.autograd.modes import current
+from minidl.autograd.variable import Variable
 from minidl.common import random
+from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
-from minidl.distributed.ranks import ranks
-from minidl.files.npz import located
 from minidl.optim.optimizer import Optimizer
-from minidl.training import checkpoint, faults, inputs
-from minidl.training.callbacks import Callback, Checkpoint
-from minidl.training.history import History, check_row
+from minidl.training import faults, inputs
+from minidl.training.callbacks import Callback
+from minidl.training.history import History
+from minidl.training.loop import FitLoop
+from minidl.training.lr_finder import LRCurve, find_lr
+from minidl.training.processes import processes
 from minidl.training.progress import progress
-from minidl.training.rates import Rates, find_rates
-from minidl.training.run import Means, Run, signals
-from minidl.training.states import States, compiled
+from minidl.training.run import Run, RunningMeans, signals
+from minidl.training.runner import ModelRunner
 from minidl.training.threads import FitThreads, largest_product
 
-DRY = 3  # batches of a fast_dev_run
+if TYPE_CHECKING:
+    from minidl.checkpoints.snapshot import Settings
+
+DRY_RUN = 3  # batches of a fast_dev_run
+Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what is in it
 
 
 class Trainer:
@@ -82,21 +87,33 @@ class Trainer:
         compile: bool = False,
         distributed: Any = False,
     ) -> None:
-        inputs.check(model, optimizer, loss, callbacks := list(callbacks))
-        self._compiling, self._model, self._loss = bool(compile), model, loss
+        callbacks = list(callbacks)
+        inputs.check(model, optimizer, loss, callbacks)
+        self._model, self._loss, self._metrics = model, loss, inputs.named(metrics)
+        self._compiling = bool(compile)
         self._compile()
         self.optimizer, self.callbacks = optimizer, callbacks
-        self._metrics = inputs.named(metrics)
-        self.ranks = ranks(distributed, optimizer)
-        self.stop, self._looping, self.history = False, False, History()
+        self.ranks = processes(distributed, optimizer)
+        self.stop = self.dry_run = self._looping = False
+        self.history = History()
+        self.run: Run | None = None
         self.interrupted: str | None = None
-        self.dry_run, self.run = False, None  # type: bool, Run | None
-        self._requests: list[
-            tuple[Path, Any]
-        ] = []  # checkpoints to be written when the state is whole
+        self._settings: Settings | None = None  # what it was made with, in the latest fit
+        self.requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
     def _compile(self) -> None:
-        self.compile = compiled(self._model, self._loss) if self._compiling else None
+        """Make the program of prediction and loss; the prediction is for metrics only."""
+        self.compile: Any = None
+        if self._compiling:
+            from minidl.compiler import compile
+
+            model, loss = self._model, self._loss
+
+            def both(x: Any, t: Any) -> Any:
+                y = model(x)
+                return y.detach() if isinstance(y, Variable) else y, loss(y, t)
+
+            self.compile = compile(both)
 
     @property
     def model(self) -> Any:
@@ -200,227 +217,119 @@ class Trainer:
         is damaged or of something else; FloatingPointError for a loss or gradient that is not finite, when nothing was
         updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
+        from minidl.checkpoints.file import find_checkpoint
+        from minidl.checkpoints.snapshot import restoring
+
         drawn = random.generator().bit_generator.state
-        epochs, window, states = (
-            count("fit: epochs", epochs),
-            count("fit: accumulate", accumulate),
-            States(self.model),
-        )
+        runner = ModelRunner(self.model)
+        epochs, window = count("fit: epochs", epochs), _window(accumulate, truncate, runner)
         max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
         max_time = None if max_time is None else number("fit: max_time", max_time)
-        if truncate is not None:
-            if window > 1:
-                raise ValueError(
-                    "fit: got accumulate and truncate, wanted one of them: each says when to update"
-                )
-            window = count("fit: truncate", truncate)
-            if not states.stateful:
-                raise ValueError(
-                    "fit: truncate is for a model that carries its state: give a layer stateful=True"
-                )
         if isinstance(validation, float):
             data, t, validation = inputs.held_out(data, t, validation)
         loader = inputs.loader("fit", data, t, batch_size, shuffle)
-        states.check(loader, "fit")
+        runner.check(loader, "fit")
         if validation is not None:
             validation = inputs.validation_loader(validation, loader.batch_size)
-            states.check(validation, "fit: validation")
+            runner.check(validation, "fit: validation")
         if fast_dev_run:
-            epochs, max_steps, resume, loader = 1, DRY, None, copy(loader)
-        if MODE.get().testing:
+            epochs, max_steps, resume, loader = 1, DRY_RUN, None, copy(loader)
+        keep_freed_memory()
+        self._warn(loader, window)
+        self.ranks.split(loader, validation)
+        shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
+        files = [files for callback in self.callbacks if (files := callback.resume_files())]
+        found = self.ranks.share(lambda: find_checkpoint(resume, files, "fit: resume"))
+
+        path = found[0] if found else None
+        run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, path)
+        run.distributed = self.ranks.size > 1
+        loop = FitLoop(self, run, runner, [FitThreads(loader.batch_size), *shown], validation)
+        with self._fitting(run, found, fast_dev_run) as before:
+            untouched = restoring(self, runner, loader, drawn)
+            with untouched if fast_dev_run else nullcontext(), signals(run):
+                loop.start(lambda: self._resume(run, runner, found, before))
+                self.write_requested()  # what on_train_end asked for
+                self.ranks.share(lambda: None)  # nobody goes on before the first has written
+        return self.history
+
+    def _warn(self, loader: DataLoader, window: int) -> None:
+        """Say what would go on silently and is hardly meant."""
+        if current().testing:
             warnings.warn(
                 "fit: called inside test_mode(), so that layers such as Dropout act as in evaluation",
-                stacklevel=2,
+                stacklevel=3,
             )
         if window > 1 or self.ranks.size > 1:
             why = "batches make up one update" if window > 1 else "ranks share a batch"
             inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
-        self.ranks.split(loader, validation)
-        shown = [
-            FitThreads(loader.batch_size),
-            *progress(verbose if self.ranks.first else 0, epochs, len(loader)),
-        ]
-        files = [path for c in self.callbacks if isinstance(c, Checkpoint) for path in c.versions()]
-        found = self.ranks.share(lambda: checkpoint.found(resume, files, "fit: resume"))
 
-        run = Run(
-            loader,
-            epochs,
-            window,
-            truncate is not None,
-            max_steps,
-            max_time,
-            found[0] if found else None,
-        )
-        run.distributed = self.ranks.size > 1
-        before, self.run = self.run, run
+    @contextmanager
+    def _fitting(self, run: Run, found: Found | None, dry_run: bool) -> Iterator[dict[str, Any]]:
+        """Be in a fit, which goes on from a checkpoint if one was found; give what there was before it.
+
+        A fit that a checkpoint refuses leaves the trainer as it was.
+        """
+        from minidl.checkpoints import snapshot
+
+        previous: Any = self.run, self._settings, self.history
+        self.run = run
+        before: dict[str, Any] = {}
         try:
+            self._settings = snapshot.Settings(self, None if found is None else self._settings)
             if found is not None:
-                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-        except Exception:
-            self.run = before
+                before = snapshot.restore(self, found[1], f"fit: resume: {found[0]}")
+        except BaseException:
+            self.run, self._settings, _ = previous
             raise
-        self.stop, self.interrupted, self.dry_run = False, None, fast_dev_run
+        self.stop, self.interrupted, self.dry_run = False, None, dry_run
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
+        refused = False
         try:
-            with (
-                checkpoint.untouched(self, states, loader, drawn)
-                if fast_dev_run
-                else nullcontext(),
-                signals(run),
-            ):
-                self._loop(run, states, shown, validation, found)
-                self._write()  # what on_train_end asked for
-                self.ranks.share(lambda: None)  # nobody goes on before the first has written
+            yield before
+        except snapshot.Refused:
+            refused = True
+            raise
         finally:
-            self.ranks.left()
-            self._looping, self._requests, self.interrupted = False, [], run.interrupted
-            self.run = None if fast_dev_run else run
-        return self.history
+            self.ranks.leave()
+            self._looping, self.requests, self.interrupted = False, [], run.interrupted
+            self._settings.end(self)
+            if refused:
+                self.run, self._settings, self.history = previous
+            elif dry_run:
+                self.run = None
 
-    def _loop(
-        self,
-        run: Run,
-        states: States,
-        shown: list[Callback],
-        validation: DataLoader | None,
-        found: tuple[Path, dict[str, Any]] | None,
+    def _resume(
+        self, run: Run, runner: ModelRunner, found: Found | None, before: dict[str, Any]
     ) -> None:
-        """Train epoch by epoch, from wherever the run is, and tell the callbacks."""
-        callbacks, begun = [*shown, *self.callbacks], list[Callback]()
-        try:
-            for callback in callbacks:
-                callback.trainer = self
-                begun.append(callback)
-                callback.on_train_begin()
-            if (
-                found is not None
-            ):  # again, as a callback may have drawn random numbers, or changed the model
-                checkpoint.restore(self, found[1], f"fit: resume: {found[0]}")
-                checkpoint.load_callback_states(self, found[1])
-                self.ranks.agree(self, run)
-            checkpoint.alike(self, states, run)
-            while run.epoch < run.epochs and not self.stop:
-                for callback in (
-                    callbacks if run.fresh else shown
-                ):  # one that goes on has begun before
-                    callback.on_epoch_begin(run.epoch)
-                if self.ranks.any(self.stop):
-                    break
-                if run.fresh:
-                    run.rate = float(self.optimizer.current_lr)
-                row = self._epoch(
-                    run, states, callbacks, f"fit: epoch {run.epoch + 1} of {run.epochs}, "
-                )
-                if validation is not None and run.interrupted is None:
-                    row |= {
-                        f"val_{name}": value
-                        for name, value in self._evaluate("evaluate", validation, run).items()
-                    }
-                row["lr"] = run.rate
-                if run.distributed:
-                    self.ranks.agree(self, run)
-                if run.interrupted is not None:
-                    if run.cut is None:  # it came during validation
-                        self._break_off(run)
-                    self.history.rows.append(row)
-                    break
-                self.history.rows.append(row)
-                for callback in callbacks:
-                    callback.on_epoch_end(run.epoch, row)
-                    check_row(row, type(callback).__name__)
-                if run.cut is None:
-                    run.next_epoch()
-                self._write()
-                self.ranks.agree(self, run)
-                if run.interrupted is not None:
-                    self._request(run)
-                    self._write()
-        finally:
-            for callback in begun:
-                callback.on_train_end()
+        """Put back what a checkpoint holds, and let all ranks begin with the same state."""
+        from minidl.checkpoints import snapshot
 
-    def _epoch(
-        self, run: Run, states: States, callbacks: Sequence[Callback], where: str
-    ) -> dict[str, float]:
-        """Learn from every batch left once, with an update per window of them; return the means over the samples.
-
-        A window's loss is the sum of its batches' losses, or their mean over the samples.
-        """
-        if run.fresh:
-            states.reset()
-        batches, number, of = iter(run.loader), run.batches, len(run.loader)
-        while together := list(islice(batches, run.window)):
-            sizes = [run.loader.samples(number + i) for i in range(len(together))]
-            samples = sum(sizes)
-            total: Any = 0.0
-            self.optimizer.cleargrads()
-            for i, ((x, t), n) in enumerate(zip(together, sizes), 1):
-                for callback in callbacks:
-                    callback.on_batch_begin(number)
-                here = f"{where}batch {number + 1} of {of}: "
-                loss, prediction = self._forward(x, t, states, here)
-                run.means.add(n, inputs.figures(self.metrics, loss, prediction.data, t))
-                total = total + loss if run.summed else loss
-                if i == len(together) or not run.summed:
-                    states.backward(total, None if run.summed or n == samples else n / samples)
-                if i == len(together):
-                    faults.check_gradients(self, states, x, t, here)
-                    self.ranks.update(self, run, samples)
-                    run.count(i)
-                logs = run.means.now()
-                for callback in callbacks:
-                    callback.on_batch_end(number, logs)
-                number += 1
-            if self.ranks.ends(self, run) and (number < of or run.interrupted is not None):
-                self._break_off(run)
-                break
-            if self._requests:
-                self._write()
-        return run.means.now()
-
-    def _break_off(self, run: Run) -> None:
-        """Note, and write where it is wanted, the state within an epoch that goes on only when it is resumed."""
-        history = [dict(row) for row in self.history.rows]
-        run.cut = {"callbacks": checkpoint.callback_states(self), "history": history}
-        self._request(run)
-        self._write()
-
-    def _request(self, run: Run) -> None:
-        """Let the checkpoints of a run that ends here be written, and say so if a signal ended it."""
-        before = len(self._requests)
-        for callback in self.callbacks:
-            if isinstance(callback, Checkpoint):
-                callback.request()
-        if run.interrupted is not None:
-            if len(self._requests) == before and run.path is not None:
-                self._requests.append((run.path, None))
-            saved = (
-                ", ".join(str(path) for path, _ in self._requests)
-                or "nothing, as there is no Checkpoint"
-            )
-            place = f"after {run.updates} updates, in epoch {min(run.epoch + 1, run.epochs)} of {run.epochs}"
-            if self.ranks.first:
-                print(f"fit: {run.interrupted}: ends {place}; saved: {saved}", file=sys.stderr)
+        if found is not None:
+            snapshot.restore(self, found[1], f"fit: resume: {found[0]}", before)
+            self.ranks.agree(self, run)
+        snapshot.broadcast_state(self, runner, run)
 
     def save(
-        self, path: str | os.PathLike[str], *, aside: Callable[[], None] | None = None
+        self, path: str | os.PathLike[str], *, before_replace: Callable[[], None] | None = None
     ) -> None:
         """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
 
         It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and rate, the states of
         callbacks, hooks and schedules that have a ``state_dict()``, the history, the loader's order and position, and
         every random generator in the model, the loss, the metrics, the hooks and the callbacks. Called during a fit, by
-        a callback, it writes when the update in progress is made and all callbacks were told; ``aside`` is called
-        before the new file takes the old one's place.
+        a callback, it writes when the update in progress is made and all callbacks were told; ``before_replace`` is
+        called before the new file takes the old one's place.
 
         Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
         TypeError for a state that is more than numbers, text and arrays.
         """
-        self._requests.append((located(path, "Trainer.save", ".npz"), aside))
+        from minidl.files.atomic import check_suffix
+
+        self.requests.append((check_suffix(path, "Trainer.save", ".npz"), before_replace))
         if not self._looping:
-            self._write()
+            self.write_requested()
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Put back model, optimizer, generators and history from a checkpoint, to use them; ``fit`` can go on from it.
@@ -432,18 +341,28 @@ class Trainer:
             raise RuntimeError(
                 "Trainer.load: a fit is in progress; load before, or fit with resume="
             )
-        found = checkpoint.found(path, [], "Trainer.load")
-        self.run, tree = None, found[1] if found else {}
-        checkpoint.restore(self, tree, f"Trainer.load: {path}")
+        from minidl.checkpoints.file import read
+        from minidl.checkpoints.snapshot import restore
+
+        tree = read(path, "Trainer.load")
+        run, self.run = self.run, None
+        try:
+            restore(self, tree, f"Trainer.load: {path}")
+        except BaseException:
+            self.run = run
+            raise
         self.history = History(tree["history"])
 
-    def _write(self) -> None:
+    def write_requested(self) -> None:
         """Write the checkpoints asked for, now that the state is whole."""
-        wanted, self._requests = self._requests, []
+        wanted, self.requests = self.requests, []
         if wanted and self.writes:
-            tree = checkpoint.capture(self)
-            for path, aside in dict(wanted).items():
-                checkpoint.save(tree, path, aside)
+            from minidl.checkpoints.file import save
+            from minidl.checkpoints.snapshot import capture
+
+            tree = capture(self)
+            for path, before_replace in dict(wanted).items():
+                save(tree, path, before_replace)
 
     def find_lr(
         self,
@@ -454,54 +373,42 @@ class Trainer:
         end: float = 10.0,
         steps: int = 100,
         batch_size: int | None = None,
-    ) -> Rates:
+    ) -> LRCurve:
         """Train with a rate that grows from ``start`` to ``end`` and note the losses; then all is as it was before.
 
-        Returns ``Rates``: ``rates``, ``losses``, the ``suggestion``, where the smoothed loss falls steepest, and
-        ``plot(path)``. It ends early when the loss is four times its least and above the first, or not finite.
+        Returns an ``LRCurve``: ``rates``, ``losses``, the ``suggestion``, where the smoothed loss falls steepest,
+        and ``plot(path)``. It ends early when the loss is four times its least and above the first, or not finite.
         Raises as ``fit``.
 
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """
-        return self.ranks.share(lambda: find_rates(self, data, t, start, end, steps, batch_size))
+        return self.ranks.share(lambda: find_lr(self, data, t, start, end, steps, batch_size))
 
     def train_step(self, x: Any, t: Any) -> float:
         """Learn from one batch: clear the gradients, forward, backward, update; return the loss. Raises as ``fit``.
 
         Carried states go on from the step before and are cut behind this one; ``model.reset_state()`` starts anew.
         """
-        states = States(self.model)
+        runner = ModelRunner(self.model)
         self.optimizer.cleargrads()
-        loss, _ = self._forward(x, t, states, "train_step: ")
-        states.backward(loss)
-        faults.check_gradients(self, states, x, t, "train_step: ")
+        loss, _ = self.forward(x, t, runner)
+        runner.backward(loss)
+        faults.check_gradients(self, runner, x, t)
         self.ranks.update(self, None, len(x))
         return float(loss.item())
 
-    def _forward(self, x: Any, t: Any, states: States, where: str) -> tuple[Variable, Variable]:
-        """The loss of a batch, which can be learned from, and the prediction."""
-        both = states.forward(x, where, self.compile and (lambda x: self.compile(x, t)))
-        prediction, loss = both if self.compile else (both, None)
-        if not isinstance(prediction, Variable):
-            raise TypeError(
-                f"{where}the model returned a {type(prediction).__name__}, wanted a Variable"
-            )
-        loss = self.loss(prediction, t) if loss is None else loss
-        if not isinstance(loss, Variable):
-            raise TypeError(
-                f"{where}the loss returned a {type(loss).__name__}, wanted a 0-d Variable"
-            )
-        if loss.ndim:
-            raise ValueError(
-                f"{where}the loss has shape {loss.shape}, wanted one number: take its mean"
-            )
-        if not loss.requires_grad:
-            why = "no parameters, all frozen, or the graph was left (detach, no_grad)"
-            raise ValueError(
-                f"{where}the loss does not depend on anything that requires a gradient: {why}"
-            )
+    def forward(self, x: Any, t: Any, runner: ModelRunner) -> tuple[Variable, Variable]:
+        """The loss of a batch, checked so that it can be learned from, and the prediction."""
+        if self.compile:
+            prediction, loss = runner.forward(x, lambda x: self.compile(x, t))
+            inputs.check_prediction(prediction)
+        else:
+            prediction = runner.forward(x)
+            inputs.check_prediction(prediction)
+            loss = self.loss(prediction, t)
+        inputs.check_loss_value(loss)
         if not math.isfinite(loss.item()):
-            raise faults.bad_loss(self, states, loss.item(), x, t, where)
+            raise faults.bad_loss(self, runner, loss.item(), x, t)
         return loss, prediction
 
     def evaluate(
@@ -514,43 +421,60 @@ class Trainer:
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        return self._evaluate(
-            "evaluate", inputs.loader("evaluate", data, t, batch_size, in_order=True)
-        )
+        loader = inputs.loader("evaluate", data, t, batch_size, in_order=True)
+        return self.measure("evaluate", loader)
 
-    def _evaluate(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
+    def measure(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
         """The means on a loader's batches, of a run's signal or dry run only the first ones."""
-        states, means = States(self.model), Means()
-        with self._threads(loader.batch_size), states.evaluation(where, loader):
-            for i, (x, t) in enumerate(
-                islice(loader, DRY if run is not None and self.dry_run else None)
-            ):
-                prediction = states.forward(x, f"{where}: ")
+        runner, means = ModelRunner(self.model), RunningMeans()
+        most = DRY_RUN if run is not None and self.dry_run else None
+        with self._threads(loader.batch_size), runner.evaluation(where, loader):
+            for i, (x, t) in enumerate(islice(loader, most)):
+                prediction = runner.forward(x)
                 loss = self.loss(prediction, t)
-                means.add(loader.samples(i), inputs.figures(self.metrics, loss, raw(prediction), t))
+                figures = inputs.figures(self.metrics, loss, array_of(prediction), t)
+                means.add(loader.samples(i), figures)
                 if run is not None and run.signalled is not None:
                     break
         self.ranks.total(means, run)
         return means.now()
-
-    def _threads(self, samples: int) -> AbstractContextManager[None]:
-        """One BLAS thread, if batches of so many samples make small products."""
-        return threads_for(largest_product(self.model, self.optimizer, samples) or 0)
 
     def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> npt.NDArray[Any]:
         """Return the model's output for every sample ``x`` along axis 0, in order, run as by ``evaluate``.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader, states = inputs.batches("predict", x, batch_size=batch_size), States(self.model)
-        with self._threads(loader.batch_size), states.evaluation("predict", loader):
+        loader, runner = (
+            inputs.batches("predict", x, batch_size=batch_size),
+            ModelRunner(self.model),
+        )
+        with self._threads(loader.batch_size), runner.evaluation("predict", loader):
             try:
-                parts = [raw(states.forward(batch, "predict: ")) for (batch,) in loader]
+                parts = [array_of(runner.forward(batch)) for (batch,) in loader]
                 if loader.arrays[0].ndim == 1 and sum(map(np.size, parts)) % loader.size:
                     raise ValueError(f"the model gave an output of shape {np.shape(parts[0])}")
             except (ValueError, TypeError) as error:
-                raise type(error)(
-                    f"{error}; predict took x of shape {np.shape(x)} for a batch of {loader.size} samples; of one "
-                    "sample make a batch: x[None]"
-                ) from error
+                inputs.explain_batch(error, loader)
+                raise
             return np.concatenate(parts)
+
+    def _threads(self, samples: int) -> AbstractContextManager[None]:
+        """One BLAS thread, if batches of so many samples make small products."""
+        return threads_for(largest_product(self.model, self.optimizer, samples) or 0)
+
+
+def _window(accumulate: int, truncate: int | None, runner: ModelRunner) -> int:
+    """How many batches make an update."""
+    window = count("fit: accumulate", accumulate)
+    if truncate is None:
+        return window
+    truncate = count("fit: truncate", truncate)
+    if window > 1:
+        raise ValueError(
+            "fit: accumulate and truncate: want one of them, as each says when to update, got both"
+        )
+    if not runner.stateful:
+        raise ValueError(
+            "fit: truncate: want a model that carries its state: give a layer stateful=True"
+        )
+    return truncate

@@ -25,7 +25,7 @@ def recorded(f: Callable[..., Any], *args: Any) -> Program:
         tracer.traced(a, tracer.new_input(("argument", i), a, plain=True))
         for i, a in enumerate(args)
     ]
-    with Switch(watcher=tracer):
+    with Switch(tracer=tracer):
         result = f(*traced)
     results = result if isinstance(result, tuple) else (result,)
     return Program(
@@ -75,7 +75,7 @@ def test_constants() -> None:
     number = np.float64(3.0)
 
     def f(x: Any) -> Any:
-        return x * F.multiply(minidl.autograd.modes.MODE.get().watcher.number(number), 2.0)
+        return x * F.multiply(minidl.autograd.modes.MODE.get().tracer.number(number), 2.0)
 
     program = recorded(f, X)
     assert names(program) == ["multiply", "multiply"]

@@ -18,8 +18,8 @@ from minidl import DataLoader, Trainer, Variable, callbacks, distributed, layers
 from minidl import functions as F
 from minidl.common import threads
 from minidl.distributed import AllReduce, mpi
+from tests.common.foreign import foreign, inner
 from tests.distributed.ranks import World
-from tests.foreign import foreign, inner
 
 ROOT = Path(__file__).parents[2]
 X = np.random.default_rng(0).standard_normal((50, 6))

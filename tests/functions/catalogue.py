@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -110,7 +111,7 @@ METHODS_ONLY = {
 ROWS: list[Row] = []
 
 
-def numpys(key: Any) -> Any:
+def original_of(key: Any) -> Any:
     """What is registered: a function of NumPy's, a method that has none, or a method of a ufunc by its name."""
     if isinstance(key, str) and key not in METHODS_ONLY:
         return attrgetter(key)(np)
@@ -147,7 +148,7 @@ def row(
         brief: values and gradients are enough; for memory, dtypes and compiled code other rows of its kind stand.
     """
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
-    originals = tuple(numpys(k) for k, ours in REGISTRY.items() if ours is function)
+    originals = tuple(original_of(k) for k, ours in REGISTRY.items() if ours is function)
     shapes = ",".join(
         str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else repr(a)[:30]
         for a in args
@@ -219,7 +220,98 @@ for unary in (
 ):
     for shape in SHAPES:
         row(unary, normal(*shape) * 0.7, elementwise=True, order=3)
-for unary in (F.sqrt, F.log, F.log1p):
+for unary in (
+    F.exp2,
+    F.conjugate,
+    F.arcsinh,
+    F.deg2rad,
+    F.rad2deg,
+    F.degrees,
+    F.radians,
+    F.sinc,
+):
+    for shape in SHAPES:
+        row(unary, normal(*shape), elementwise=True, order=3)
+for unary in (F.cbrt, F.reciprocal):
+    for shape in SHAPES:
+        row(unary, away(*shape), elementwise=True, order=3)
+for unary in (F.arcsin, F.arccos, F.arctanh):
+    for shape in SHAPES:
+        row(unary, rng.uniform(-0.8, 0.8, shape), elementwise=True, order=3)
+for shape in SHAPES:
+    row(F.arccosh, 1.2 + positive(*shape), elementwise=True, order=3)
+    row(F.fabs, away(*shape), elementwise=True)
+    row(F.nan_to_num, normal(*shape), elementwise=True)
+    row(F.modf, 3.3 + away(*shape) / 9)
+    row(F.frexp, 3.3 + away(*shape) / 9, via=lambda f, x: f(x)[0])
+    row(
+        F.frexp,
+        3.3 + away(*shape) / 9,
+        via=lambda f, x: f(x)[1],
+        derived=False,
+        label=f"{shape}, exponent",
+    )
+    row(F.ldexp, normal(*shape), 3)
+    row(
+        F.elu,
+        away(*shape),
+        like=lambda x: np.where(x > 0, x, np.expm1(x)),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.selu,
+        away(*shape),
+        like=lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+        elementwise=True,
+    )
+    row(
+        F.silu,
+        normal(*shape) * 3,
+        like=lambda x: np.maximum(x, -999) / (1 + np.exp(-x)),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.mish,
+        normal(*shape) * 3,
+        like=lambda x: np.maximum(x, -999) * np.tanh(np.logaddexp(0, x)),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.softsign,
+        away(*shape),
+        like=lambda x: np.sign(x) * (1 - 1 / (1 + abs(x))),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.log_sigmoid,
+        normal(*shape) * 3,
+        like=lambda x: -np.logaddexp(0, -x),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.hard_sigmoid,
+        normal(*shape) * 5,
+        like=lambda x: np.clip(x / 6 + 0.5, 0, 1),
+        elementwise=True,
+    )
+    row(F.hard_tanh, normal(*shape) * 2, like=lambda x: np.clip(x, -1, 1), elementwise=True)
+row(F.elu, away(4), alpha=0.3, like=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)))
+row(F.sinc, np.array([-2.0, -0.6, 1e-9, 0.0, 0.1, 1.0, 3.7]), order=3, label="range")
+row(F.nan_to_num, np.array([1.0, -2.0]), nan=3.0, posinf=1.0)
+row(F.ldexp, normal(3), np.array([0, 2, -1]))
+for shape, axis in (((4,), -1), ((2, 6), 1), ((2, 3), 0)):
+    row(
+        F.glu,
+        normal(*shape),
+        axis,
+        like=lambda x, axis: np.split(x, 2, axis)[0] / (1 + np.exp(-np.split(x, 2, axis)[1])),
+    )
+for unary in (F.sqrt, F.log, F.log1p, F.log2, F.log10):
     for shape in SHAPES:
         row(unary, positive(*shape), elementwise=True, order=3)
 for shape in SHAPES:
@@ -291,6 +383,14 @@ for a, b in PAIRS:
         row(binary, normal(*a), normal(*b), elementwise=True)
     row(F.divide, normal(*a), away(*b), elementwise=True, order=3)
     row(F.hypot, normal(*a), away(*b), elementwise=True, order=3)
+    row(F.arctan2, normal(*a), away(*b), elementwise=True, order=3)
+    row(F.float_power, positive(*a), normal(*b), elementwise=True, order=3)
+    row(F.heaviside, normal(*a), normal(*b), elementwise=True, fixed=(0,))
+    row(F.copysign, away(*a), away(*b), elementwise=True, fixed=(1,))
+    for binary in (F.logaddexp, F.logaddexp2):
+        row(binary, normal(*a), normal(*b), elementwise=True, order=3)
+    for binary in (F.fmax, F.fmin):
+        row(binary, normal(*a), normal(*b), elementwise=True)
     for remainder in (F.mod, F.fmod):
         row(remainder, 7.3 + 0.1 * positive(*a), 2.9 + 0.05 * positive(*b), elementwise=True)
     row(F.power, positive(*a), normal(*b), elementwise=True, order=3)
@@ -332,6 +432,10 @@ row(F.mod, 7, 1 + positive(3) / 10)
 row(F.divmod, 7.3 + normal(3) / 10, 2.9)
 row(F.divmod, 7.3 + normal(3) / 10, np.array(2.9), via=lambda f, a, b: f(a, b)[1])
 row(F.hypot, np.array([0.0, 3.0]), 4.0)
+row(F.heaviside, normal(0, 2), normal(0, 2), elementwise=True, fixed=(0,))
+row(F.heaviside, np.array([0.0, 1.0]), 0.5 + positive(2), fixed=(0,), label="at 0")
+row(F.nextafter, normal(3), 2.0)
+row(F.fmax, np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.0, 3.0]), order=1, label="ties")
 row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
 row(F.power, positive(4), np.array([0.0, 1.0, 2.0, -1.0]), order=3, label="exponents 0 and 1")
 row(F.power, 0, positive(3), label="base 0")
@@ -791,6 +895,8 @@ row(
     like=lambda x, w, b: np.einsum("bi,io->bo", x, w) + b,
 )
 
+numpys = partial(row, foreign=False)  # what other libraries need not have
+
 for subscripts, *shapes in [
     ("ij,jk->ik", (2, 3), (3, 2)),
     ("ij,jk", (2, 3), (3, 2)),
@@ -812,7 +918,7 @@ for subscripts, *shapes in [
     ("ij,jk->ik", (0, 3), (3, 2)),
 ]:
     for optimize in (False, True):
-        row(
+        numpys(
             F.einsum,
             *(normal(*s) for s in shapes),
             via=lambda f, *a, s=subscripts, o=optimize, **more: f(s, *a, optimize=o, **more),
@@ -824,44 +930,46 @@ for lists in [
     ([30, 1], [1, 2]),
     ([..., 1], [1, 2], [..., 2]),
 ]:
-    row(
+    numpys(
         F.einsum,
         normal(2, 3),
         normal(3, 2),
         via=lambda f, a, b, n=lists, **more: f(a, n[0], b, *n[1:], **more),
         label=f"lists {lists}",
     )
-row(F.einsum, normal(2, 3), via=lambda f, a, **more: f(a, [30, 1], **more), label="one list")
-row(F.einsum, normal(2), integers(3, 2), via=lambda f, *a: f("i,i", *a), label="integers")
-row(
+numpys(F.einsum, normal(2, 3), via=lambda f, a, **more: f(a, [30, 1], **more), label="one list")
+numpys(F.einsum, normal(2), integers(3, 2), via=lambda f, *a: f("i,i", *a), label="integers")
+numpys(
     F.einsum,
     normal(2, 3),
     normal(3),
     via=lambda f, *a: f("ij,j", *a, optimize=["einsum_path", (0, 1)]),
 )
 for axes in (0, 1, 2, (1, 0), ([0, 1], [0, 1]), ([-1], [-2]), (-1, 0)):
-    row(F.tensordot, normal(2, 2, 2), normal(2, 2, 2), axes=axes)
-row(F.tensordot, normal(2, 3, 4), normal(3, 4, 2))
+    numpys(F.tensordot, normal(2, 2, 2), normal(2, 2, 2), axes=axes)
+numpys(F.tensordot, normal(2, 3, 4), normal(3, 4, 2))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((2, 3), (4, 2, 3)), ((), (3,)), ((), ())]:
-    row(F.inner, normal(*a), normal(*b))
+    numpys(F.inner, normal(*a), normal(*b))
 for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((0,), (2,))]:
-    row(F.outer, normal(*a), normal(*b))
+    numpys(F.outer, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (2, 3)), ((2, 3), (3, 2)), ((), ())]:
-    row(F.vdot, normal(*a), normal(*b))
+    numpys(F.vdot, normal(*a), normal(*b))
 for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((2, 3), (2, 2)), ((2, 2), (1, 2, 3))]:
-    row(F.kron, normal(*a), normal(*b))
+    numpys(F.kron, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,))]:
-    row(F.vecdot, normal(*a), normal(*b))
+    numpys(F.vecdot, normal(*a), normal(*b))
+numpys(F.vecdot, normal(2, 3), normal(2, 3), axis=0)
+numpys(F.vecdot, normal(2, 3), normal(4, 2, 1), axis=-2)
 for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
-    row(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
+    numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
-    row(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
+    numpys(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
 for m, n in [(5, 3), (3, 5), (4, 4), (5, 2), (2, 5), (1, 1), (6, 4)]:
     for mode in ("full", "same", "valid"):
-        row(F.convolve, normal(m), normal(n), mode=mode)
-        row(F.correlate, normal(m), normal(n), mode=mode)
-row(F.convolve, normal(4), normal(2))
-row(F.correlate, normal(4), normal(2), "same")
+        numpys(F.convolve, normal(m), normal(n), mode=mode)
+        numpys(F.correlate, normal(m), normal(n), mode=mode)
+numpys(F.convolve, normal(4), normal(2))
+numpys(F.correlate, normal(4), normal(2), "same")
 
 # ---- matrices -----------------------------------------------------------------------------------
 
@@ -887,16 +995,16 @@ def part(k: int) -> Any:
 
 for shape in ((3, 3), (2, 3, 3), (1, 1), (2, 1, 2, 2)):
     for f in (F.inv, F.det, F.slogdet, F.pinv, F.cond):
-        row(f, regular(*shape))
+        numpys(f, regular(*shape))
     for f in (F.eigh, F.eigvalsh):
-        row(f, definite(*shape), via=symmetric)
-        row(f, definite(*shape), via=symmetric, UPLO="U")
-    row(F.cholesky, definite(*shape), via=symmetric)
-    row(F.cholesky, definite(*shape), via=symmetric, upper=True)
+        numpys(f, definite(*shape), via=symmetric)
+        numpys(f, definite(*shape), via=symmetric, UPLO="U")
+    numpys(F.cholesky, definite(*shape), via=symmetric)
+    numpys(F.cholesky, definite(*shape), via=symmetric, upper=True)
     for n in (-2, -1, 1, 2, 3):
-        row(F.matrix_power, regular(*shape), n)
-    row(F.matrix_rank, regular(*shape), derived=False)
-row(F.slogdet, -regular(3, 3), label="negative")
+        numpys(F.matrix_power, regular(*shape), n)
+    numpys(F.matrix_rank, regular(*shape), derived=False)
+numpys(F.slogdet, -regular(3, 3), label="negative")
 for a, b in [
     ((3, 3), (3,)),
     ((3, 3), (3, 2)),
@@ -905,27 +1013,29 @@ for a, b in [
     ((3, 3), (2, 3, 2)),
     ((2, 1, 3, 3), (4, 3, 1)),
 ]:
-    row(F.solve, regular(*a), normal(*b))
-row(F.tensorsolve, regular(6, 6).reshape(2, 3, 6), normal(2, 3))
-row(F.tensorsolve, regular(6, 6).reshape(2, 3, 6).swapaxes(1, 2), normal(2, 3), axes=(1,))
-row(F.tensorinv, regular(6, 6).reshape(2, 3, 6))
-row(F.tensorinv, regular(6, 6).reshape(6, 2, 3), ind=1)
+    numpys(F.solve, regular(*a), normal(*b))
+numpys(F.tensorsolve, regular(6, 6).reshape(2, 3, 6), normal(2, 3))
+numpys(F.tensorsolve, regular(6, 6).reshape(2, 3, 6).swapaxes(1, 2), normal(2, 3), axes=(1,))
+numpys(F.tensorinv, regular(6, 6).reshape(2, 3, 6))
+numpys(F.tensorinv, regular(6, 6).reshape(6, 2, 3), ind=1)
 for shape in ((4, 3), (3, 4), (2, 3, 3), (2, 4, 2), (2, 2, 4)):
     x = normal(*shape) + np.eye(*shape[-2:]) * np.arange(2.0, 2 + shape[-1])
-    row(F.pinv, x)
-    row(F.svd, x, full_matrices=False)
-    row(F.svd, x, compute_uv=False)
-    row(F.svdvals, x)
-    row(F.qr, x)
-    row(F.qr, x, "r")
-row(F.svd, regular(3, 3))
-row(F.qr, regular(2, 3), mode="complete")
-row(F.pinv, normal(4, 3), rcond=1e-10)
+    numpys(F.pinv, x)
+    numpys(F.svd, x, full_matrices=False)
+    numpys(F.svd, x, compute_uv=False)
+    numpys(F.svdvals, x)
+    numpys(F.qr, x)
+    numpys(F.qr, x, "r")
+numpys(F.svd, regular(3, 3))
+numpys(F.qr, regular(2, 3), mode="complete")
+numpys(F.pinv, normal(4, 3), rcond=1e-10)
 for a, b in [((4, 3), (4,)), ((4, 3), (4, 2)), ((3, 4), (3,)), ((3, 3), (3, 2))]:
     a, b = normal(*a), normal(*b)
     for k in (0, 3):
-        row(F.lstsq, a, b, via=part(k), fixed=(1,) if k else (), label=f"{a.shape} {b.shape}[{k}]")
-row(F.lstsq, normal(4, 2), normal(4, 3), None, via=part(1), label="residuals")
+        numpys(
+            F.lstsq, a, b, via=part(k), fixed=(1,) if k else (), label=f"{a.shape} {b.shape}[{k}]"
+        )
+numpys(F.lstsq, normal(4, 2), normal(4, 3), None, via=part(1), label="residuals")
 for shapes in [
     ((2, 3), (3, 4)),
     ((2, 3), (3, 4), (4, 2)),
@@ -934,7 +1044,7 @@ for shapes in [
     ((3,), (3,)),
     ((2, 3), (3, 4), (4, 2), (2, 5)),
 ]:
-    row(
+    numpys(
         F.multi_dot,
         *(normal(*s) for s in shapes),
         via=lambda f, *arrays, **more: f(arrays, **more),
@@ -944,7 +1054,7 @@ for b in ((3,), (3, 2)):
     for lower in (False, True):
         for trans in (0, "T"):
             for unit in (False, True):
-                row(
+                numpys(
                     F.solve_triangular,
                     regular(3, 3),
                     normal(*b),
@@ -953,27 +1063,35 @@ for b in ((3,), (3, 2)):
                     unit,
                     like=solve_triangular,
                 )
-row(F.solve_triangular, regular(2, 3, 3), normal(2, 3, 2), lower=True, like=solve_triangular)
+numpys(F.solve_triangular, regular(2, 3, 3), normal(2, 3, 2), lower=True, like=solve_triangular)
 for p in (3, None, 0, 1, 2, -1, -2, 0.5, 2.5, np.inf, -np.inf):
     for keepdims in (False, True):
         order = {"derived": False} if p == 0 else {}
-        row(F.norm, away(4), p, keepdims=keepdims, **order)
-        row(F.norm, away(4, 3), p, 1, keepdims=keepdims, **order)
+        numpys(F.norm, away(4), p, keepdims=keepdims, **order)
+        numpys(F.norm, away(4, 3), p, 1, keepdims=keepdims, **order)
         if p is not None:
-            row(F.vector_norm, away(4, 3), ord=p, keepdims=keepdims, **order)
-            row(F.vector_norm, away(2, 3, 2), ord=p, axis=(0, 2), keepdims=keepdims, **order)
+            numpys(F.vector_norm, away(4, 3), ord=p, keepdims=keepdims, **order)
+            numpys(F.vector_norm, away(2, 3, 2), ord=p, axis=(0, 2), keepdims=keepdims, **order)
 for p in (None, "fro", "nuc", 1, 2, -1, -2, np.inf, -np.inf):
     for keepdims in (False, True):
-        row(F.norm, regular(3, 3), p, keepdims=keepdims)
-        row(F.norm, away(3, 2, 4), p, (2, 0), keepdims=keepdims)
+        numpys(F.norm, regular(3, 3), p, keepdims=keepdims)
+        numpys(F.norm, away(3, 2, 4), p, (2, 0), keepdims=keepdims)
         if p is not None:
-            row(F.matrix_norm, away(2, 3, 4), ord=p, keepdims=keepdims)
-row(F.norm, normal(2, 3, 2))
-row(F.norm, normal())
+            numpys(F.matrix_norm, away(2, 3, 4), ord=p, keepdims=keepdims)
+numpys(F.norm, normal(2, 3, 2))
+numpys(F.norm, normal())
 for p in (2, -2, 1, -1, np.inf, -np.inf, "fro"):
-    row(F.cond, regular(3, 3), p)
+    numpys(F.cond, regular(3, 3), p)
 
 # ---- normalized along an axis, and losses -----------------------------------------------------------------------
+
+
+def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    y = np.asarray(a) + 0.0
+    shape = y.sum(axis, keepdims=keepdims).shape
+    for k in range(y.ndim) if axis is None else np.atleast_1d(axis):
+        y = np.logaddexp.reduce(y, k, keepdims=True)
+    return y.reshape(shape)[()]
 
 
 def softmax(x: Any, axis: Any = -1) -> Any:
@@ -992,6 +1110,24 @@ for shape, axis in [
 ]:
     row(F.softmax, normal(*shape), axis, like=softmax, order=3)
     row(F.log_softmax, normal(*shape), axis, like=lambda x, axis: np.log(softmax(x, axis)), order=3)
+for shape, axis in [
+    ((2, 3), None),
+    ((2, 3), 1),
+    ((2, 3, 2), (0, -1)),
+    ((3,), 0),
+    ((), None),
+    ((0, 3), 1),
+]:
+    for keepdims in (False, True):
+        row(
+            F.logsumexp,
+            normal(*shape),
+            axis=axis,
+            keepdims=keepdims,
+            like=logsumexp,
+            order=3,
+        )
+row(F.logsumexp, normal(2, 3), 0, like=logsumexp)
 row(F.softmax, normal(), like=lambda x: np.ones(()))
 row(F.log_softmax, normal(), like=lambda x: np.zeros(()))
 row(F.softmax, normal(2, 3), like=softmax)
@@ -1132,10 +1268,31 @@ for batch, time, hidden, features in ((2, 3, 2, 1), (1, 1, 3, 2), (0, 2, 2, 2)):
                 **settings,
             )
 
+
+def loop(step: Any, state: Any, xs: Any) -> Any:
+    outputs = []
+    for x in xs:
+        state, y = step(state, x)
+        outputs.append(y)
+    return state, np.stack(outputs)
+
+
+for shape in ((3,), (2, 2), (1, 3)):
+    for k in (0, 1):
+        numpys(
+            F.scan,
+            lambda h, x: (np.sin(h) * x, h + x),
+            normal(*shape[1:]),
+            normal(*shape),
+            like=lambda *args, k=k: loop(*args)[k],
+            via=part(k),
+            label=f"{shape}[{k}]",
+        )
+
 # ---- without a derivative ---------------------------------------------------------------------------------------
 
 COMPARISONS = (F.equal, F.not_equal, F.less, F.less_equal, F.greater, F.greater_equal)
-for comparison in (*COMPARISONS, F.logical_and, F.logical_or):
+for comparison in (*COMPARISONS, F.logical_and, F.logical_or, F.logical_xor):
     for a, b in PAIRS[::3]:
         row(comparison, np.round(normal(*a)), np.round(normal(*b)), derived=False, elementwise=True)
     row(comparison, np.array([0, 1, 2]), 1, derived=False)
@@ -1143,6 +1300,9 @@ for bitwise in (F.bitwise_and, F.bitwise_or, F.bitwise_xor):
     row(bitwise, integers(2, 2, 3) > 0, integers(2, 3) > 0, derived=False)
     row(bitwise, integers(9, 3), 6, derived=False)
 row(F.invert, integers(2, 3) > 0, derived=False)
+row(F.bitwise_count, integers(9, 3), derived=False)
+for f in (F.left_shift, F.right_shift, F.gcd, F.lcm):
+    row(f, integers(9, 2, 3), integers(3, 3), derived=False)
 special = np.array([-np.inf, -1.5, -0.0, 0.5, np.inf, np.nan])
 for f in (
     F.isnan,
@@ -1154,6 +1314,8 @@ for f in (
     F.trunc,
     F.round,
     F.logical_not,
+    F.signbit,
+    F.spacing,
     F.zeros_like,
     F.ones_like,
 ):

@@ -69,6 +69,16 @@ def test_weights_and_ensembles():
         model.fit(x, t, sample_weight=np.zeros(300))
 
 
+def test_no_hidden_layer_is_a_linear_model_and_samples_of_weight_zero_are_left_out():
+    x, y = datasets.make_friedman1(100, random_state=0)
+    model = MLPRegressor((), random_state=0).fit(x, y)
+    assert len(model.model_.layers) == 1
+    weight = np.where(np.arange(100) < 80, 1.0, 0.0)
+    some = MLPRegressor(random_state=0).fit(x, y, sample_weight=weight)
+    fewer = MLPRegressor(random_state=0).fit(x[:80], y[:80], sample_weight=np.ones(80))
+    np.testing.assert_allclose(some.predict(x), fewer.predict(x), rtol=1e-5)
+
+
 def test_early_stopping_keeps_the_best():
     x, y = datasets.load_diabetes(return_X_y=True)
     x = preprocessing.scale(x)

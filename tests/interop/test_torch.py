@@ -12,7 +12,7 @@ import pytest
 import minidl
 from minidl import Variable, layers, optim
 from minidl import functions as F
-from minidl.interop import torch as interop
+from minidl.interop import dlpack
 from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
 STORED = Path(__file__).parents[1] / "reference" / "torch_models.npz"
@@ -152,7 +152,7 @@ def test_a_layer_of_ones_own_keeps_names_and_shapes():
 
 def test_dlpack_shares_memory():
     a = np.arange(6.0).reshape(2, 3)
-    x = interop.from_dlpack(a, requires_grad=False, name="x")
+    x = dlpack.from_dlpack(a, requires_grad=False, name="x")
     a[0, 0] = 7
     assert float(x[0, 0]) == 7
     assert (x.name, x.requires_grad) == ("x", False)
@@ -161,7 +161,7 @@ def test_dlpack_shares_memory():
     with pytest.raises(BufferError, match=r"requires a gradient; say variable\.data"):
         np.from_dlpack(Variable(a))
     with pytest.raises(TypeError, match="list has no __dlpack__"):
-        interop.from_dlpack([1.0])
+        dlpack.from_dlpack([1.0])
 
     class Elsewhere:
         def __dlpack_device__(self):
@@ -171,13 +171,13 @@ def test_dlpack_shares_memory():
             raise BufferError("on another device")
 
     with pytest.raises(BufferError):
-        interop.from_dlpack(Elsewhere())
+        dlpack.from_dlpack(Elsewhere())
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
 def test_sharing_ends_where_the_page_says(kind):
     a = np.array([1.0, 2.0])
-    x = interop.from_dlpack(a)
+    x = dlpack.from_dlpack(a)
     (x * x).sum().backward()
     x.data -= 0.25 * x.grad.data  # in place: still shared
     np.testing.assert_array_equal(a, [0.5, 1.0])
@@ -242,7 +242,7 @@ def test_random_models_against_pytorch(seed):
 def test_tensors_and_variables_share_memory():
     torch = pytest.importorskip("torch")
     t = torch.zeros(3)
-    x, y = interop.from_dlpack(t, requires_grad=False), Variable(t)
+    x, y = dlpack.from_dlpack(t, requires_grad=False), Variable(t)
     t[0] = 5
     assert x.data[0] == y.data[0] == 5
     back = torch.from_dlpack(x)

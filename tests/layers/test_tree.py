@@ -116,7 +116,35 @@ def test_attributes_beside_the_instance_dict_are_told():
             layer.parameters()
 
 
-known = Linear(2, 2)
+GLOBAL = Linear(2, 2)
+
+
+def test_globals_of_functions_are_told():
+    class Net(Layer):
+        def __init__(self):
+            self.held = Linear(2, 2)
+
+        def forward(self, x):
+            return GLOBAL(self.held(x))
+
+    with pytest.warns(UserWarning, match=r"Net: 'forward' \(function\) holds a Linear that is not"):
+        Net().parameters()
+    with pytest.warns(UserWarning, match="Sequential: 'layers.0'"):
+        Sequential(lambda x: GLOBAL(x), Linear(2)).parameters()
+    assert len(Sequential(GLOBAL, lambda x: GLOBAL(x)).parameters()) == 2
+
+
+def test_attributes_with_a_globals_name_are_not_told():
+    class Net(Layer):
+        def __init__(self):
+            self.GLOBAL = Linear(2, 2)
+
+        def forward(self, x):
+            return self.GLOBAL(x)
+
+    assert len(Net().parameters()) == 2
+
+
 QUIET = {
     "frozen layer": lambda: Plain(teacher=frozen()),
     "layer without parameters": lambda: {layers.Dropout(0.5)},

@@ -389,7 +389,7 @@ def test_training_converges():
             loss = F.mean_squared_error(F.linear(x, w), t)
             loss.backward()
             optimizer.update()
-        assert float(loss) < 0.05, kind
+        assert loss.item() < 0.05, kind
 
 
 def test_memory_is_flat():

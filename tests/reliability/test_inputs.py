@@ -14,7 +14,6 @@ from minidl import functions as F
 from tests.functions.catalogue import ROWS
 from tests.reliability import inputs
 
-
 # Not those whose call computes before the function does, or is a method of a ufunc.
 PLAIN_ROWS = [r for r in ROWS if (r.foreign or r.via is None) and r.name.isidentifier()]
 

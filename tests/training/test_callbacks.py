@@ -180,11 +180,11 @@ def test_early_stopping_restores_when_a_fit_fails() -> None:
         (
             {"monitor": "val_accuracy"},
             ValueError,
-            "mode=None for 'val_accuracy', wanted 'min' or 'max'",
+            "want 'min' or 'max', whichever is better for 'val_accuracy', got None",
         ),
         ({"patience": 0}, ValueError, "patience must be at least 1"),
         ({"min_delta": -1}, ValueError, "min_delta"),
-        ({"mode": "best"}, ValueError, "mode='best'"),
+        ({"mode": "best"}, ValueError, "mode: want .*got 'best'"),
     ],
 )
 def test_bad_settings(settings: Any, error: type[Exception], message: str) -> None:

@@ -11,6 +11,8 @@ import pytest
 import minidl
 from minidl import DataLoader, Trainer, callbacks, layers, optim
 from minidl import functions as F
+from minidl.checkpoints import file as checkpoint
+from minidl.checkpoints import snapshot
 from minidl.optim import hooks, schedules
 
 X = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
@@ -171,7 +173,7 @@ def test_what_layers_losses_hooks_and_schedules_keep(path: Path) -> None:
         def __init__(self) -> None:
             self.rng = np.random.default_rng(5)
 
-        def __call__(self, gradients: optim.Gradients) -> None:
+        def __call__(self, gradients: optim.StepGradients) -> None:
             gradients.flat += self.rng.standard_normal(gradients.flat.shape)
 
     def make() -> Trainer:
@@ -305,13 +307,13 @@ def test_bad_arguments(path: Path) -> None:
         of.fit(X, T, epochs=1, resume="auto")
     with pytest.raises(RuntimeError, match="no data yet"):
         of.save(path)
-    with pytest.raises(ValueError, match="mode=None for 'val_accuracy'"):
+    with pytest.raises(ValueError, match="better for 'val_accuracy', got None"):
         callbacks.Checkpoint(path, best="val_accuracy")
     with pytest.raises(FileNotFoundError, match=r"Checkpoint: there is no folder .*none"):
         trainer(callbacks.Checkpoint(path.parent / "none" / "run.npz")).fit(
             X, T, epochs=1, verbose=0
         )
-    with pytest.raises(ValueError, match="every='day'"):
+    with pytest.raises(ValueError, match=r"every: want .*got 'day'"):
         callbacks.Checkpoint(path, every="day")
     with pytest.raises(ValueError, match="'val_loss' was not measured; there is loss, lr"):
         trainer(callbacks.Checkpoint(path, best="val_loss")).fit(X, T, epochs=1, verbose=0)
@@ -361,3 +363,375 @@ def test_hooks_without_state_are_left_alone(path: Path) -> None:
     of.fit(X, T, epochs=1, verbose=0)
     of.save(path)
     of.load(path)
+
+
+# ---- other settings ------------------------------------------------------------------------------------
+
+
+class Scaled(layers.Layer):
+    def __init__(self, rate: float = 0.5, activation: Any = F.relu, scale: float = 2.0) -> None:
+        self.inner, self.dropout = layers.Linear(3, 1), layers.Dropout(rate)
+        self.activation, self.scale = activation, scale
+
+    def forward(self, x: Any) -> Any:
+        return self.dropout(self.activation(self.inner(x))) * self.scale
+
+
+def of_settings(
+    given: Any = (), loss: Any = F.mean_squared_error, optimizer: Any = None, **layer: Any
+) -> Trainer:
+    model = Scaled(**layer)
+    make = optimizer or (lambda m: optim.Adam(m, lr=0.01, hooks=[hooks.ClipGrad(1.0)]))
+    return Trainer(model, make(model), loss, callbacks=given)
+
+
+def weighted(alpha: float) -> Any:
+    return lambda y, t: alpha * F.mean_squared_error(y, t)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({}, {"rate": 0.25}, r"model\.dropout\.rate: 0\.25 here, 0\.5 when it was saved"),
+        ({}, {"activation": F.tanh}, r"model\.activation: tanh here, relu when"),
+        ({}, {"scale": 3.0}, r"model\.scale: 3\.0 here, 2\.0 when"),
+        ({}, {"loss": F.huber}, "loss: huber here, mean_squared_error when"),
+        ({"loss": weighted(1.0)}, {"loss": weighted(2.0)}, r"loss\.alpha: 2\.0 here, 1\.0 when"),
+        (
+            {"loss": lambda y, t: F.mean_squared_error(y, t)},
+            {"loss": lambda y, t: F.huber(y, t)},
+            "loss: another function of the name",
+        ),
+        *[
+            ({"optimizer": lambda m, a=a: a(m)}, {"optimizer": lambda m, b=b: b(m)}, message)
+            for a, b, message in [
+                (
+                    lambda m: optim.Momentum(m, momentum=0.9),
+                    lambda m: optim.Momentum(m, momentum=0.5),
+                    r"optimizer\.momentum: 0\.5 here, 0\.9 when",
+                ),
+                (
+                    lambda m: optim.Momentum(m),
+                    lambda m: optim.Momentum(m, nesterov=True),
+                    r"optimizer\.nesterov: True here, False when",
+                ),
+                (optim.Adam, lambda m: optim.Adam(m, eps=1e-3), r"optimizer\.eps: 0\.001 here"),
+                (
+                    optim.AdamW,
+                    lambda m: optim.AdamW(m, weight_decay=0.5),
+                    r"optimizer\.weight_decay: 0\.5 here, 0\.01 when",
+                ),
+                (
+                    lambda m: optim.SGD(m, lr=0.1),
+                    lambda m: optim.SGD(m, lr=0.2),
+                    r"optimizer\.lr: 0\.2 here, 0\.1 when",
+                ),
+                (
+                    lambda m: optim.SGD(m, hooks=[hooks.ClipGrad(1.0)]),
+                    lambda m: optim.SGD(m, hooks=[hooks.ClipGrad(2.0)]),
+                    r"hooks\.0\.max_norm: 2\.0 here, 1\.0 when",
+                ),
+                (
+                    optim.SGD,
+                    lambda m: optim.SGD(m, hooks=[hooks.WeightDecay(0.1)]),
+                    r"hooks\.0: WeightDecay here, nothing when",
+                ),
+                (
+                    lambda m: optim.SGD(m, hooks=[hooks.ClipGrad(1.0), hooks.WeightDecay(0.1)]),
+                    lambda m: optim.SGD(m, hooks=[hooks.WeightDecay(0.1), hooks.ClipGrad(1.0)]),
+                    r"hooks\.0: WeightDecay here, ClipGrad when",
+                ),
+                (
+                    lambda m: optim.SGD(m, lr=schedules.step(0.1, every=100)),
+                    lambda m: optim.SGD(m, lr=schedules.step(0.1, every=200)),
+                    r"schedule\.every: 200 here, 100 when",
+                ),
+            ]
+        ],
+        ({}, {"given": [callbacks.EarlyStopping("loss")]}, "callbacks: EarlyStopping is new"),
+        (
+            {"given": [callbacks.EarlyStopping("loss", patience=3)]},
+            {"given": [callbacks.EarlyStopping("loss", patience=4)]},
+            r"callbacks\.EarlyStopping\.patience: 4 here, 3 when",
+        ),
+    ],
+)
+def test_other_settings_are_told(path: Path, first: Any, second: Any, message: str) -> None:
+    """By one warning, which can be made an error; then nothing is changed."""
+    of = of_settings(**first)
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    same_again = of_settings(**first)
+    same_again.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)  # without a warning
+    other = of_settings(**second)
+    with pytest.raises(UserWarning, match=message):
+        other.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)
+    assert other.model.inner.w.lazy is False and other.optimizer.t == 0
+    with pytest.warns(UserWarning, match=message) as told:
+        history = other.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)
+    assert len(told) == 1 and len(history.rows) == 2
+
+
+def test_a_rate_that_is_given_anew_is_used_and_told(path: Path) -> None:
+    of = with_optimizer(lambda m: optim.SGD(m, lr=0.1))
+    of.fit(X, T, epochs=1, verbose=0)
+    of.save(path)
+    other = with_optimizer(lambda m: optim.SGD(m, lr=0.025))
+    with pytest.warns(UserWarning, match=r"optimizer\.lr: 0\.025 here, 0\.1 when"):
+        history = other.fit(X, T, epochs=2, verbose=0, resume=path)
+    assert history["lr"] == [0.1, 0.025]
+
+
+def test_a_rate_that_training_changed_goes_on(path: Path) -> None:
+    class Halve(callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+            self.trainer.optimizer.lr *= 0.5  # type: ignore[operator]
+
+    def make() -> Trainer:
+        of = with_optimizer(lambda m: optim.SGD(m, lr=0.1))
+        of.callbacks.append(Halve())
+        return of
+
+    of = make()
+    of.fit(X, T, epochs=1, verbose=0)
+    of.save(path)
+    history = make().fit(X, T, epochs=2, verbose=0, resume=path)
+    assert history["lr"] == [0.1, 0.05]
+    assert of.fit(X, T, epochs=2, verbose=0, resume=path)["lr"] == [0.1, 0.05]  # the same trainer
+
+
+def test_other_data_is_told(path: Path) -> None:
+    of = trainer()
+    of.fit(X, T, epochs=1, verbose=0)
+    of.save(path)
+    with pytest.warns(UserWarning, match="data: other values of the same shape"):
+        trainer().fit(X + 1, T, epochs=2, verbose=0, resume=path)
+
+
+def test_callbacks_are_matched_by_what_they_are(path: Path) -> None:
+    def make(*monitors: str) -> Trainer:
+        given = [callbacks.EarlyStopping(m, patience=50, mode="min") for m in monitors]
+        of = trainer(*given)
+        of.metrics = {"m": lambda y, t: 100 + F.mean_squared_error(y, t).item()}
+        return of
+
+    of = make("loss", "m")
+    of.fit(X, T, epochs=2, verbose=0)
+    of.save(path)
+    other = make("m", "loss")
+    other.fit(X, T, epochs=2, verbose=0, resume=path)  # nothing is left to do
+    assert [c.best.value for c in other.callbacks] == [c.best.value for c in of.callbacks[::-1]]  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"state of a callback EarlyStopping .*'loss'.* several"):
+        make("m", "val_loss", "lr").fit(X, T, epochs=2, verbose=0, resume=path)
+
+
+# ---- checkpoints with the right hash and no sense in them ----------------------------------------------
+
+
+def spoil(path: Path, change: Any) -> None:
+    tree = checkpoint.read(path, "test")
+    change(tree)
+    checkpoint.save(tree, path)
+
+
+def put(*keys: Any) -> Any:
+    *way, last, value = keys
+
+    def change(tree: Any) -> None:
+        for key in way:
+            tree = tree[key]
+        tree[last] = value
+
+    return change
+
+
+STATE = ("model", "layers", 0, "state")
+HOSTILE = [
+    *[
+        put(*STATE, name, value)
+        for name in ("layers", "__dict__", "__class__", "forward", "parameters", "sublayers", "a b")
+        for value in (0, np.zeros(2), [], "x")
+    ],
+    put(*STATE, "layers.0", 3),
+    put(*STATE, "layers.0.w", np.zeros((3, 4), np.float32)),
+    put("model", "layers", 2, "state", "rate", "x"),
+    put("model", "layers", 1, "state", "w", np.zeros((3, 4), np.float32)),
+    put("model", "layers", 1, "state", "in_features", 7),
+    put("model", "layers", 1, "type", "LSTM"),
+    put("model", "layers", []),
+    put("model", "trained", [1, 1, 1, 1]),
+    put("model", "trained", [True]),
+    put("model", "others", [np.zeros(3)]),
+    put("model", "parameters", {}),
+    put("model", "parameters", "layers.0.w", None),
+    *[put("run", name, -3) for name in ("epoch", "batches", "updates")],
+    *[put("run", name, 10**18) for name in ("epoch", "batches", "updates")],
+    *[put("run", name, 0.5) for name in ("epoch", "batches", "updates")],
+    *[put("run", name, "x") for name in ("epoch", "batches", "updates", "rate", "window")],
+    put("run", "epoch", True),
+    put("run", "rate", float("nan")),
+    put("run", "rate", -1.0),
+    put("run", "means", "samples", -1),
+    put("run", "means", "sums", {"loss": "x"}),
+    put("run", "loader", "given", 10**6),
+    put("run", "loader", {}),
+    put("optimizer", "rate", "value", float("nan")),
+    put("optimizer", "rate", "value", -1.0),
+    put("optimizer", "rate", "value", "x"),
+    put("optimizer", "state", "t", -1),
+    put("optimizer", "state", "t", 1.5),
+    put("optimizer", "state", "t", np.array([1])),
+    put("optimizer", "state", "0.t", -2),
+    put("optimizer", "state", "0.m", np.zeros(2)),
+    put("optimizer", "state", {}),
+    put("history", [3]),
+    put("history", ["x"]),
+    put("history", [{"loss": "x"}]),
+    put("history", [{"loss": [1.0]}]),
+    put("history", []),
+    put("history", {}),
+    put("callbacks", 0, "type", "Logger"),
+    put("callbacks", 0, "state", "best", "x"),
+    put("callbacks", 0, "state", "waited", -1.5),
+    put("callbacks", 0, "state", {}),
+    put("callbacks", 0, "state", "weights", {"parameters": {}}),
+    put("generators", {}),
+    put("generators", "minidl", {"bit_generator": "PCG64"}),
+    put("generators", "minidl", "state", {"state": -1, "inc": 1}),
+    put("generators", "minidl", "state", None),
+    put("objects", {"x": 3}),
+    put("objects", 3),
+    put("settings", 3),
+]
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+def test_no_sense_in_it(path: Path, change: Any) -> None:
+    def make() -> Trainer:
+        return trainer(callbacks.EarlyStopping("loss", patience=9))
+
+    of = make()
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    spoil(path, change)
+    other = make()
+    other.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    minidl.seed(5)
+    before = snapshot.capture(other)
+    with pytest.raises(ValueError, match=r"fit: resume: .*run\.npz: it is of another trainer"):
+        other.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)
+    minidl.seed(5)  # the loader has drawn its seed
+    assert repr(snapshot.capture(other)) == repr(before)
+    assert vars(other.model).keys() == vars(make().model).keys()
+
+
+def test_a_checkpoint_serves_inference(path: Path) -> None:
+    of = trainer()
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    model = trainer().model
+    model.load(path)
+    assert np.array_equal(of.predict(X), Trainer(model, optim.SGD(model), F.huber).predict(X))
+    again = trainer().model
+    again.load_state_dict(minidl.load(path))
+    assert all(map(np.array_equal, again.state_dict().values(), model.state_dict().values()))
+
+
+# ---- files ---------------------------------------------------------------------------------------------
+
+
+def fit(path: Path, epochs: int = 3, **settings: Any) -> callbacks.Checkpoint:
+    keeper = callbacks.Checkpoint(path, **settings)
+    trainer(keeper).fit(X, T, epochs=epochs, batch_size=5, verbose=0)
+    return keeper
+
+
+def updates(path: Path) -> int:
+    return int(checkpoint.read(path, "test")["run"]["updates"])
+
+
+def test_a_link_leads_to_the_newest_and_the_others_are_files(path: Path) -> None:
+    place = path.parent / "elsewhere"
+    place.mkdir()
+    path.symlink_to(place / "real.npz")  # which is not there yet
+    keeper = fit(path, keep=3)
+    assert path.is_symlink() and (place / "real.npz").is_file()
+    assert [updates(version) for version in keeper.versions()] == [6, 4, 2]
+    assert len({version.stat().st_ino for version in keeper.versions()}) == 3
+
+
+def test_a_hard_link_keeps_what_it_was(path: Path) -> None:
+    fit(path, epochs=1)
+    twin = path.with_name("twin.npz")
+    twin.hardlink_to(path)
+    fit(path, epochs=2)
+    assert updates(twin) == 2 and updates(path) == 4
+
+
+def test_without_links_the_older_ones_are_copies(path: Path, monkeypatch: Any) -> None:
+    def fails(*names: Any) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", fails)
+    keeper = fit(path, keep=2)
+    assert [updates(version) for version in keeper.versions()] == [6, 4]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["run.1.npz", "run.npz"]
+
+
+def test_auto_takes_the_newest_of_all_checkpoints(path: Path) -> None:
+    other = path.with_name("other.npz")
+    given = [callbacks.Checkpoint(other, every=4), callbacks.Checkpoint(path, every=1)]
+    trainer(*given).fit(X, T, epochs=3, batch_size=5, verbose=0)
+    assert (updates(other), updates(path)) == (4, 6)
+    for order in (given, given[::-1]):
+        of = trainer(*order)
+        of.fit(X, T, epochs=3, batch_size=5, verbose=0, resume="auto")
+        assert of.steps == 6 and of.run is not None and of.run.path == path
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_no_regular_file(path: Path, make: Any, capsys: Any) -> None:
+    make(path)
+    for call in (lambda: fit(path), lambda: minidl.load(path), lambda: trainer().load(path)):
+        with pytest.raises(OSError, match=r"is a folder|no regular"):
+            call()
+    with pytest.raises(OSError, match=r"is a folder|no regular"):
+        trainer().fit(X, T, epochs=1, verbose=0, resume=path)
+    of = trainer()
+    of.fit(X, T, epochs=1, verbose=0)
+    with pytest.raises(OSError, match=r"is a folder|no regular"):
+        of.save(path)
+    with pytest.raises(OSError, match=r"is a folder|no regular"):
+        minidl.save(of.model, path)
+
+
+def test_a_circle_of_links(path: Path) -> None:
+    path.symlink_to(path)
+    with pytest.raises(OSError, match=r"run\.npz"):
+        fit(path)
+
+
+def test_names(path: Path, monkeypatch: Any) -> None:
+    for name in ("a\nb.npz", "ü é.npz", "a.b.npz", ".hidden.npz", "x" * 240 + ".npz"):
+        keeper = fit(path.with_name(name), keep=2)
+        assert [updates(version) for version in keeper.versions()] == [6, 4]
+    with pytest.raises(OSError, match=r"Checkpoint: .*cannot be written: File name too long"):
+        fit(path.with_name("x" * 251 + ".npz"))
+    monkeypatch.setenv("HOME", str(path.parent))
+    fit(Path("~/home.npz"))
+    assert updates(path.with_name("home.npz")) == 6
+    assert minidl.load("~/home.npz").keys()
+
+
+def test_a_file_that_is_replaced_while_it_is_read(path: Path, monkeypatch: Any) -> None:
+    minidl.save({"a": np.zeros(1000)}, path)
+    usual = np.lib.format.read_magic
+
+    def replace(member: Any) -> Any:
+        monkeypatch.setattr(np.lib.format, "read_magic", usual)
+        minidl.save({"b": np.ones(3)}, path)
+        return usual(member)
+
+    monkeypatch.setattr(np.lib.format, "read_magic", replace)
+    assert minidl.load(path).keys() == {"a"}
+    assert minidl.load(path).keys() == {"b"}

@@ -38,9 +38,9 @@ def test_a_gradient_that_is_not_finite(accumulate: int) -> None:
     of = trainer(Root())
     of.model.inner.b.requires_grad = False
     message = (
-        r"fit: epoch 1 of 1, batch 3 of 3: the gradient of parameter inner\.w \(3, 1\) is not finite at "
-        rf"update {4 - accumulate}; nothing was updated with it\. In it, derivative of sqrt for argument 0, applied "
-        r"at .*test_faults\.py:\d+: not finite\. Try a smaller rate"
+        r"the gradient of parameter inner\.w \(3, 1\) is not finite at "
+        rf"update {4 - accumulate}; nothing was updated with it\. In it, the derivative of sqrt for argument 0, "
+        r"applied at .*test_faults\.py:\d+, gave an infinity\. Try a smaller rate.*\nfit: epoch 1 of 1, batch 3 of 3"
     )
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
         of.fit(x, T, epochs=1, batch_size=4, shuffle=False, accumulate=accumulate, verbose=0)
@@ -48,7 +48,7 @@ def test_a_gradient_that_is_not_finite(accumulate: int) -> None:
     before = weights(of)
     with (
         np.errstate(all="ignore"),
-        pytest.raises(FloatingPointError, match=r"train_step: the gradient of parameter"),
+        pytest.raises(FloatingPointError, match=r"^the gradient of parameter"),
     ):
         of.train_step(x, T)
     assert all(np.array_equal(a, b) for a, b in zip(before, weights(of)))
@@ -56,9 +56,7 @@ def test_a_gradient_that_is_not_finite(accumulate: int) -> None:
 
 def test_a_function_that_gives_what_is_not_finite() -> None:
     of = trainer(layers.Linear(3, 1, dtype=np.float64), lambda y, t: np.log(y * 0).mean())
-    message = (
-        r"the loss is -inf at update 1; .* In it, log gave a non-finite value at .*test_faults"
-    )
+    message = r"the loss is -inf at update 1; .* In it, log gave an infinity at .*test_faults"
     with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
         of.fit(X, T, epochs=1, verbose=0)
 
@@ -70,7 +68,7 @@ def test_data_that_are_not_finite() -> None:
     of = trainer(layers.Linear(3, 1, dtype=np.float64))
     with np.errstate(all="ignore"):
         with pytest.raises(
-            FloatingPointError, match=r"batch 2 of 3: .* The batch's x has inf at \(1, 1\)\. Try"
+            FloatingPointError, match=r"(?s)The batch's x has inf at \(1, 1\)\. Try.*batch 2 of 3"
         ):
             of.fit(x, T, epochs=1, batch_size=4, shuffle=False, verbose=0)
         with pytest.raises(FloatingPointError, match=r"The batch's t has nan at \(3, 0\)\. Try"):

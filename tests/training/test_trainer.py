@@ -289,16 +289,16 @@ LOADER = DataLoader(X, T, seed=0)
         ((X, T), {"truncate": 0}, ValueError, "fit: truncate must be at least 1"),
         ((X, T), {"truncate": 3}, ValueError, "stateful=True"),
         ((X, T), {"truncate": 3, "accumulate": 2}, ValueError, "accumulate and truncate"),
-        ((X, T), {"verbose": "loud"}, ValueError, "verbose='loud'"),
+        ((X, T), {"verbose": "loud"}, ValueError, "verbose: .*'loud'"),
         ((X, T), {"batch_size": 0}, ValueError, "batch_size must be at least 1"),
         ((LOADER, T), {}, ValueError, "a DataLoader and t"),
         ((LOADER,), {"batch_size": 3}, ValueError, "a DataLoader and batch_size"),
         ((LOADER,), {"shuffle": False}, ValueError, "a DataLoader and shuffle"),
-        ((DataLoader(X),), {}, ValueError, "wanted two"),
+        ((DataLoader(X),), {}, ValueError, "want a DataLoader of two"),
         ((LOADER,), {"validation": 0.5}, ValueError, "a fraction as validation"),
-        ((X, T), {"validation": 1.0}, ValueError, "validation=1.0"),
-        ((X, T), {"validation": 0.01}, ValueError, "empty"),
-        ((X, T), {"validation": X}, TypeError, "ndarray, wanted a pair"),
+        ((X, T), {"validation": 1.0}, ValueError, "validation: .*1.0"),
+        ((X, T), {"validation": 0.01}, ValueError, "validation: .*0.01"),
+        ((X, T), {"validation": X}, TypeError, "want a pair .*ndarray"),
         ((X, T), {"validation": (X, T[:3])}, ValueError, r"fit: validation: .*lengths \[10, 3\]"),
     ],
 )
@@ -349,7 +349,7 @@ def test_bad_parts(keywords: Any, error: type[Exception], message: str) -> None:
 @pytest.mark.parametrize(
     ("model", "loss", "error", "message"),
     [
-        (None, lambda y, t: (y - t) ** 2, ValueError, r"shape \(10, 1\), wanted one number"),
+        (None, lambda y, t: (y - t) ** 2, ValueError, r"shape \(10, 1\), want one number"),
         (None, lambda y, t: 1.0, TypeError, "loss returned a float"),
         (None, lambda y, t: (y.detach() * 1).sum(), ValueError, "does not depend"),
         (lambda x: x, F.mean_squared_error, TypeError, "model returned a ndarray"),
@@ -361,7 +361,7 @@ def test_bad_models_and_losses(model: Any, loss: Any, error: type[Exception], me
     learner = Trainer(model or parameters, optim.SGD(parameters, lr=0.1), loss)
     with pytest.raises(error, match=message):
         learner.fit(X, T, epochs=1, verbose=0)
-    with pytest.raises(error, match=f"^train_step: .*{message}"):
+    with pytest.raises(error, match=message):
         learner.train_step(X, T)
 
 
@@ -442,8 +442,7 @@ class Scaled(layers.Layer):
 def test_parameters_that_are_not_found_are_told(given: Any) -> None:
     model = Scaled()
     with pytest.warns(UserWarning, match=r"Scaled: .scale. is a Variable, which is not trained"):
-        learner = Trainer(model, optim.SGD(given(model)), F.mean_squared_error)
-        learner.fit(X, T, epochs=1, verbose=0)
+        Trainer(model, optim.SGD(given(model)), F.mean_squared_error)
 
 
 def test_a_fit_inside_test_mode_is_told() -> None:
@@ -468,14 +467,16 @@ def test_a_loss_that_is_not_finite_stops_at_once(accumulate: int) -> None:
     x[25] = np.nan
     model = mlp()
     learner = trainer(model)
-    with pytest.raises(FloatingPointError, match="epoch 1 of 2, batch 3 of 4: the loss is nan"):
+    with pytest.raises(
+        FloatingPointError, match=r"(?s)the loss is nan.*fit: epoch 1 of 2, batch 3 of 4"
+    ):
         learner.fit(x, t, epochs=2, batch_size=10, shuffle=False, accumulate=accumulate, verbose=0)
     twin = mlp()
     trainer(twin).fit(
         x[:20], t[:20], epochs=1, batch_size=10, shuffle=False, accumulate=accumulate, verbose=0
     )
     assert same(model, twin)  # what came before is learned, this batch is not
-    with pytest.raises(FloatingPointError, match="train_step"):
+    with pytest.raises(FloatingPointError, match="the loss is nan"):
         learner.train_step(x, t)
     assert same(model, twin)
 

@@ -12,7 +12,7 @@ from minidl import Trainer, Variable, layers, optim
 from minidl import functions as F
 from minidl.common import arrays as backend
 from minidl.optim import hooks
-from tests.foreign import Array, foreign, inner
+from tests.common.foreign import Array, foreign, inner
 from tests.functions.catalogue import ROWS, Row, outputs
 
 

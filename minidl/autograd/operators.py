@@ -1,0 +1,192 @@
+"""Operators and methods of Variable: one table from their names to NumPy's functions.
+
+``x + y`` is ``np.add``, ``x.sum()`` is ``np.sum``. What these compute is in minidl.functions; as soon
+as a function is registered for one of NumPy's (by ``implements``), it is bound here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidl.autograd.node import Leaf
+from minidl.autograd.protocols import no_rule
+from minidl.common.hints import unexpected
+
+if TYPE_CHECKING:
+    from minidl.autograd.variable import Variable
+
+_BINARY = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "truediv": np.divide,
+    "floordiv": np.floor_divide,
+    "mod": np.remainder,
+    "divmod": np.divmod,
+    "matmul": np.matmul,
+    "pow": np.power,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
+}
+_COMPARISONS = {
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "eq": np.equal,
+    "ne": np.not_equal,
+}
+_UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
+_METHODS = (
+    "all any argmax argmin argpartition argsort choose clip cumprod cumsum diagonal dot max "
+    "mean min nonzero prod ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
+)
+
+# name -> (NumPy's function, how the arguments come)
+TABLE: dict[str, tuple[Any, str]] = {
+    **{f"__{name}__": (f, "binary") for name, f in (_BINARY | _COMPARISONS).items()},
+    **{f"__r{name}__": (f, "reflected") for name, f in _BINARY.items()},
+    **{f"__i{name}__": (f, "in place") for name, f in _BINARY.items() if name != "divmod"},
+    **{f"__{name}__": (f, "unary") for name, f in _UNARY.items()},
+    **{name: (getattr(np, name), "method") for name in _METHODS.split()},
+    "flatten": (np.ravel, "method"),
+    "__round__": (np.round, "method"),
+    "reshape": (np.reshape, "starred"),
+    "transpose": (np.transpose, "starred"),
+    "T": (np.transpose, "property"),
+    "__getitem__": ("getitem", "method"),
+    "astype": ("astype", "method"),  # by name: NumPy has no function for these two
+    "compress": ("compress", "method"),  # the array comes first, and in np.compress the condition
+}
+
+
+def of(original: Callable[..., Any] | str) -> Iterator[tuple[str, str]]:
+    """The names that stand for one of NumPy's functions, and how their arguments come."""
+    for name, (function, form) in TABLE.items():
+        if function is original:
+            yield name, form
+
+
+def call(function: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    """Call a function that is composed of others. A recorded one goes to ``record`` directly."""
+    return function(*inputs, **settings)
+
+
+def method(form: str, function: Any, apply: Callable[..., Any]) -> Any:
+    """The method of Variable for a function, which ``apply(function, inputs, settings)`` runs."""
+    if form == "binary":
+        return lambda self, other: apply(function, (self, other), {})
+    if form == "reflected":
+        return lambda self, other: apply(function, (other, self), {})
+    if form == "in place":
+        return lambda self, other: apply(function, (_not_a_leaf(function, self), other), {})
+    if form == "unary":
+        return lambda self: apply(function, (self,), {})
+    if form == "property":
+        return property(lambda self: apply(function, (self,), {}), doc="The transpose.")
+    return _starred(function) if form == "starred" else _method(function)
+
+
+def _method(function: Any) -> Any:
+    def method(self: Any, *args: Any, **settings: Any) -> Any:
+        try:
+            return function(self, *args, **settings)
+        except TypeError:
+            _refuse_keywords(function, settings)
+            raise
+
+    return method
+
+
+def _starred(function: Any) -> Any:
+    """A method that takes a shape as one tuple, or as numbers one by one."""
+
+    def method(self: Any, *shape: Any) -> Any:
+        one_by_one = len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer))
+        return function(self, shape) if one_by_one else function(self, *shape)
+
+    return method
+
+
+def _refuse_keywords(function: Any, settings: dict[str, Any]) -> None:
+    """Raise TypeError with the right word if one of the keywords is not one of the function's."""
+    if settings:
+        takes = tuple(inspect.signature(function).parameters)[1:]
+        for name in settings.keys() - takes:
+            raise unexpected(function.__name__, name, takes)
+
+
+def _not_a_leaf(function: Any, x: Variable) -> Variable:
+    """``loss += term`` makes a new result and rebinds the name; a leaf that is trained must not go that way."""
+    if type(x._node) is Leaf:
+        hint = "to update it write `x.data -= ...`, to compute with it `x = x - ...`"
+        name = function.__name__
+        raise TypeError(f"in-place {name} on a leaf that requires a gradient: {hint}")
+    return x
+
+
+def _unregistered(original: Any) -> Any:
+    def refuse(*operands: Any) -> Any:
+        raise TypeError(no_rule(original))
+
+    return refuse
+
+
+class OperatorsMixin:
+    """The operators and methods of the table, declared for type checkers and readers."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        T: Variable
+
+        def _unary(self) -> Variable: ...
+        def _binary(self, other: Any) -> Variable: ...
+
+        __neg__ = __pos__ = __abs__ = __invert__ = _unary
+        __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = _binary
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = __rpow__ = _binary
+        __and__ = __or__ = __xor__ = __rand__ = __ror__ = __rxor__ = _binary
+        __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _binary
+        __lt__ = __le__ = __gt__ = __ge__ = _binary
+        __eq__ = __ne__ = _binary  # type: ignore[assignment]  # elementwise, as in NumPy
+
+        def __getitem__(self, index: Any) -> Variable: ...
+        def sum(self, axis: Any = None, *, keepdims: bool = False) -> Variable: ...
+        def mean(self, axis: Any = None, *, keepdims: bool = False) -> Variable: ...
+        def var(self, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Variable: ...
+        def max(self, axis: Any = None, *, keepdims: bool = False) -> Variable: ...
+        def min(self, axis: Any = None, *, keepdims: bool = False) -> Variable: ...
+        def argmax(self, axis: Any = None) -> Variable: ...
+        def argmin(self, axis: Any = None) -> Variable: ...
+        def argsort(self, axis: Any = -1) -> Variable: ...
+        def nonzero(self) -> tuple[Variable, ...]: ...
+        def all(self, axis: Any = None) -> Variable: ...
+        def any(self, axis: Any = None) -> Variable: ...
+        def reshape(self, *shape: Any) -> Variable: ...
+        def transpose(self, *axes: Any) -> Variable: ...
+        def swapaxes(self, axis1: int, axis2: int) -> Variable: ...
+        def squeeze(self, axis: Any = None) -> Variable: ...
+        def flatten(self) -> Variable: ...
+        def ravel(self) -> Variable: ...
+        def clip(
+            self, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+        ) -> Variable: ...
+        def round(self, decimals: int = 0) -> Variable: ...
+        def __divmod__(self, other: Any) -> tuple[Variable, Variable]: ...
+        def take(self, indices: Any, axis: int | None = None) -> Variable: ...
+        def dot(self, b: Any) -> Variable: ...
+        def astype(self, dtype: Any) -> Variable: ...
+
+
+# Until a function is registered, an operator says so; Python's own words would be "unsupported operand".
+for _name, (_original, _form) in TABLE.items():
+    if _form in ("binary", "reflected", "in place", "unary"):
+        setattr(OperatorsMixin, _name, _unregistered(_original))

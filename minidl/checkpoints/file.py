@@ -1,0 +1,179 @@
+"""Checkpoint files: a snapshot as one signed .npz file, and which of several files a fit goes on from.
+
+What is in a snapshot is in `snapshot.py`; how a file is written safely, in `files/`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from minidl.autograd.variable import Variable
+from minidl.common.arrays import array_of, host, is_foreign
+from minidl.files.atomic import check_suffix
+from minidl.files.npz import load_npz, save_npz
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+Found = tuple[Path, dict[str, Any]]
+
+FORMAT = "minidl checkpoint 1"
+PROBLEM = "no checkpoint as Trainer.save writes it, or damaged"
+SEQUENCES: tuple[type[Any], ...] = (list, tuple, set, frozenset)
+
+
+def save(
+    tree: dict[str, Any], path: Path, before_replace: Callable[[], None] | None = None
+) -> None:
+    """Write a snapshot; ``before_replace`` is called when the file is whole, before it takes its place."""
+    arrays: dict[str, Array] = {}
+    text = json.dumps({"format": FORMAT, "tree": pack(tree, "", arrays)})
+    arrays["checkpoint"] = np.frombuffer(text.encode(), np.uint8)
+    save_npz(arrays, path, "Trainer.save", before_replace)
+
+
+def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
+    """The snapshot in a file; ValueError for a file that is no checkpoint, or damaged."""
+    path = check_suffix(path, where, ".npz")
+    arrays, _ = load_npz(path, where, PROBLEM, signed=True)
+    try:
+        content = json.loads(arrays["checkpoint"].tobytes())
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, wanted {FORMAT!r}")
+        tree: dict[str, Any] = unpack(content["tree"], arrays)
+    except Exception as error:
+        why = str(error) or type(error).__name__
+        if "checkpoint" not in arrays:
+            why = "it holds arrays only"
+        raise ValueError(f"{where}: {path} is {PROBLEM}: {why}") from error
+    return tree
+
+
+def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -> Found | None:
+    """The checkpoint to go on from, None for none: that of a path, or for "auto" the newest of several groups.
+
+    Within a group the files are listed from the newest on, and the first whole one counts.
+    """
+    if resume is None:
+        return None
+    if resume != "auto":
+        path = check_suffix(resume, where, ".npz")
+        return path, read(path, where)
+    if not groups:
+        raise ValueError(
+            f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; there is none in callbacks'
+        )
+    broken: list[str] = []
+    readable = [newest_readable(group, where, broken) for group in groups]
+    found = [result for result in readable if result is not None]
+    if found:
+        newest = max(found, key=lambda result: result[0].stat().st_mtime_ns)
+        if broken:
+            print(f"{'; '.join(broken)}; going on from {newest[0]}", file=sys.stderr)
+        return newest
+    if broken:
+        raise ValueError("; ".join(broken))
+    return None
+
+
+def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Found | None:
+    """The first of the files that is there and whole; what is wrong with those before it goes to ``broken``."""
+    for path in paths:
+        try:
+            return path, read(path, where)
+        except (OSError, ValueError) as error:
+            if path.exists():
+                broken.append(str(error))
+    return None
+
+
+# ---- values as JSON and arrays -------------------------------------------------------------------------
+
+
+def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
+    """The value in JSON's terms, its arrays in ``arrays`` under the names of their places."""
+    for kind, is_one in ARRAYS.items():
+        if is_one(value):
+            return {kind: _store(value, name, arrays)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    start = f"{name}." if name else ""
+    if isinstance(value, Mapping):
+        return _pack_mapping(value, start, arrays)
+    if isinstance(value, deque):
+        return {"deque": [value.maxlen, pack(list(value), name, arrays)]}
+    for sequence in SEQUENCES:
+        if isinstance(value, sequence):
+            parts = [pack(part, f"{start}{i}", arrays) for i, part in enumerate(value)]
+            return parts if sequence is list else {sequence.__name__: parts}
+    return _pack_number(value, name)
+
+
+ARRAYS: dict[str, Callable[[Any], bool]] = {
+    "scalar": lambda value: isinstance(value, np.generic),
+    "variable": lambda value: isinstance(value, Variable),
+    "array": lambda value: isinstance(value, np.ndarray) or is_foreign(value),
+}
+
+
+def _pack_mapping(value: Mapping[Any, Any], start: str, arrays: dict[str, Array]) -> Any:
+    packed = [(key, pack(part, f"{start}{key}", arrays)) for key, part in value.items()]
+    if all(isinstance(key, str) for key in value):
+        return {"dict": dict(packed)}
+    return {"items": [[pack(key, f"{start}key", arrays), part] for key, part in packed]}
+
+
+def _pack_number(value: Any, name: str) -> Any:
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    wanted = "numbers, text, arrays, and lists, tuples and dicts of these"
+    raise TypeError(f"Trainer.save: {name} is a {type(value).__name__}, wanted {wanted}")
+
+
+def _store(value: Any, name: str, arrays: dict[str, Array]) -> str:
+    """Put an array among the arrays, under its name or one that is free; return that."""
+    while name in arrays:
+        name += "'"
+    arrays[name] = np.asarray(host(array_of(value)))
+    if arrays[name].dtype.kind in "OV":
+        raise TypeError(f"Trainer.save: {name} is an array of objects, wanted numbers")
+    return name
+
+
+def unpack(value: Any, arrays: Arrays) -> Any:
+    """What ``pack`` was given."""
+    if isinstance(value, list):
+        return [unpack(part, arrays) for part in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    return UNPACK[kind](content, arrays)
+
+
+def _items(content: Any, arrays: Arrays) -> dict[Any, Any]:
+    return {unpack(key, arrays): unpack(part, arrays) for key, part in content}
+
+
+UNPACK: dict[str, Callable[[Any, Arrays], Any]] = {
+    "array": lambda name, arrays: arrays[name],
+    "scalar": lambda name, arrays: arrays[name][()],
+    "variable": lambda name, arrays: Variable(arrays[name], requires_grad=False),
+    "complex": lambda parts, arrays: complex(*parts),
+    "bytes": lambda text, arrays: bytes.fromhex(text),
+    "dict": lambda parts, arrays: _items(parts.items(), arrays),
+    "items": _items,
+    "tuple": lambda parts, arrays: tuple(unpack(parts, arrays)),
+    "set": lambda parts, arrays: set(unpack(parts, arrays)),
+    "frozenset": lambda parts, arrays: frozenset(unpack(parts, arrays)),
+    "deque": lambda content, arrays: deque(unpack(content[1], arrays), content[0]),
+}

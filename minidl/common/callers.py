@@ -1,0 +1,55 @@
+"""The user's line: the innermost caller outside minidl and the libraries beneath it, for messages.
+
+Warnings that are about a line of the user's are given here, so that Python shows that line.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from types import FrameType
+
+_MINIDL = str(Path(__file__).parent.parent)
+_BENEATH = ("numpy", "scipy")
+
+
+def users_line() -> str:
+    """File and line of the innermost caller outside minidl, NumPy and SciPy."""
+    frame = _users_frame()
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the user's line; Python shows such a warning once for each line, unless told otherwise.
+
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     warn_user("look here")
+    >>> str(seen[0].message), seen[0].filename.startswith("<doctest")
+    ('look here', True)
+    """
+    frame = _users_frame()
+    warnings.warn_explicit(
+        message,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+        source=None,
+    )
+
+
+def _users_frame() -> FrameType:
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_library(frame):
+        frame = frame.f_back
+    return frame
+
+
+def _is_library(frame: FrameType) -> bool:
+    if frame.f_code.co_filename.startswith(_MINIDL):
+        return True
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] in _BENEATH

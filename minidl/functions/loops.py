@@ -1,0 +1,98 @@
+"""scan: a loop over the first axis that carries a state, such as a recurrence or an ODE's steps.
+
+Whole recurrent layers as single functions are in recurrent.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import differentiable
+from minidl.common.arrays import as_array
+from minidl.common.pytree import (
+    Structure,
+    describe,
+    flatten,
+    is_numbers,
+    leaves_like,
+    paths,
+    unflatten,
+)
+
+# fmt: off
+__all__ = [
+    "scan",
+]
+# fmt: on
+
+
+def _unstack_rule(gs: Any, ys: Any, wanted: list[bool], x: Any) -> list[Any]:
+    return [np.stack([np.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True)])]
+
+
+# fmt: off
+_unstack = differentiable(lambda x: tuple(x), joint=_unstack_rule, name="unstack")
+# fmt: on
+
+
+def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tuple[Any, Any]:
+    """Call ``state, y = step(state, x)`` for each ``x`` along the first axis of ``xs``, in order.
+
+    Args:
+        step: gives the next state and one output.
+        state: the first one; arrays, or a nested dict, list or tuple of them, of shapes that stay.
+        xs: an array, or a nested dict, list or tuple of arrays that all have the same first axis.
+
+    Returns:
+        The last state, and the outputs stacked along a new first axis (None for outputs None).
+
+    Raises ValueError if there are no steps, first axes differ, or a state or output changes its form.
+
+    >>> scan(lambda total, x: (total + x, total * x), 0.0, np.array([1.0, 2.0, 3.0]))
+    (np.float64(6.0), array([0., 2., 9.]))
+    """
+    rows, structure = _rows_of(xs)
+    form = _form_of(state)
+    y_form = None
+    ys: list[list[Any]] = []
+    for n, row in enumerate(rows):
+        result = step(state, unflatten(structure, row))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ValueError(f"scan: want step to give (state, y), got {type(result).__name__}")
+        state, y = result
+        _leaves_like(form, state, f"scan: the state after step {n}")
+        y_form = y_form or _form_of(y)
+        ys.append(_leaves_like(y_form, y, f"scan: output {n}"))
+    assert y_form is not None  # there is a row
+    columns = zip(*ys, strict=True)
+    return state, unflatten(y_form[0], [np.stack(column) for column in columns])
+
+
+def _rows_of(xs: Any) -> tuple[list[tuple[Any, ...]], Structure]:
+    """For each step the leaves of its x, and their structure."""
+    leaves, structure = flatten(xs, is_leaf=is_numbers)
+    leaves = [as_array(x) for x in leaves]
+    counts = {len(x) if x.ndim else None for x in leaves}
+    if len(counts) != 1 or not counts - {0, None}:
+        places = zip(paths(structure, "xs"), leaves, strict=True)
+        got = ", ".join(f"{place} {x.shape}" for place, x in places) or describe(structure)
+        raise ValueError(f"scan: want arrays with one common first axis, not empty, got {got}")
+    return list(zip(*map(_unstack, leaves), strict=True)), structure
+
+
+def _form_of(tree: Any) -> tuple[Structure, list[Any]]:
+    leaves, structure = flatten(tree)
+    return structure, [np.shape(x) for x in leaves]
+
+
+def _leaves_like(form: tuple[Structure, list[Any]], tree: Any, name: str) -> list[Any]:
+    """The leaves of a tree of this structure and these shapes."""
+    structure, shapes = form
+    leaves = leaves_like(structure, tree, name)
+    for place, leaf, want in zip(paths(structure, name), leaves, shapes, strict=True):
+        if np.shape(leaf) != want:
+            raise ValueError(f"{place}: want shape {want}, got {np.shape(leaf)}")
+    return leaves

@@ -1,0 +1,146 @@
+"""Which layer of ours is which module of PyTorch's: by name, and in lists by order.
+
+What their tensors are here is in torch.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from minidl.autograd import Parameter
+from minidl.layers.layer import Layer
+from minidl.layers.mlp import MLP
+from minidl.layers.tree import walk
+
+# The parts of a module's name, places in lists as numbers.
+Place: TypeAlias = tuple[str | int, ...]
+Tensors: TypeAlias = dict[str, Any]
+RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class Module(NamedTuple):
+    """A layer of ours that has parameters of its own, and where PyTorch would have it."""
+
+    name: str
+    place: Place
+    layer: Layer
+
+
+Pairs: TypeAlias = list[tuple[Module, str]]
+
+
+def ours(model: Layer) -> list[Module]:
+    """The layers with parameters of their own, in order."""
+    names: dict[int, str] = {}
+    owners: dict[int, Layer] = {}
+    mlps: set[str] = set()
+    for name, owner, value in walk(model).entries:
+        if isinstance(value, MLP):
+            mlps.add(name)
+        if isinstance(value, Layer):
+            names[id(value)] = name
+        elif isinstance(value, Parameter):
+            owners[id(owner)] = owner
+    modules = []
+    for key, layer in owners.items():
+        name = names[key]
+        modules.append(Module(name, _place(name, mlps), layer))
+    return modules
+
+
+def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
+    """Tensors by their module's name, in order; each layer of a recurrent module is a module."""
+    modules: dict[str, Tensors] = {}
+    for key, value in state.items():
+        module, _, tensor = str(key).rpartition(".")
+        kind, _, layer = tensor.rpartition("_l")
+        if kind in RECURRENT and layer.isdigit():
+            tensor = kind
+            if f"{module}.weight_ih_l1".lstrip(".") in state:
+                module = f"{module}.{layer}".lstrip(".")
+        modules.setdefault(module, {})[tensor] = value
+    return modules
+
+
+def pair(
+    modules: list[Module], theirs: Mapping[str, Any], names: dict[str, str]
+) -> tuple[Pairs, list[str]]:
+    """Each of our layers with its module's name, and what is wrong: all that has no partner.
+
+    ``names`` says which is which, the rest is paired by place.
+    """
+    by_name = {module.name: module for module in modules}
+    wrong: list[str] = []
+    pairs: Pairs = []
+    for name, their_name in names.items():
+        if name not in by_name:
+            wrong.append(f"names: this model has no layer {name!r}")
+        if their_name not in theirs:
+            wrong.append(f"names: there is no module {their_name!r}")
+        if name in by_name and their_name in theirs:
+            pairs.append((by_name[name], their_name))
+    places = {m.name: m.place for m in modules if m.name not in names}
+    left = _by_rank(places)
+    unnamed = theirs.keys() - set(names.values())
+    places = {name: _place(name) for name in theirs if name in unnamed}
+    other = _by_rank(places)
+    common = [place for place in left if place in other]
+    for place in common:
+        module = by_name[left.pop(place)]
+        pairs.append((module, other.pop(place)))
+    if left or other:
+        wrong.append(_unpaired(left, other))
+    return pairs, wrong
+
+
+def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:
+    missing = list(left.values())
+    unknown = list(other.values())
+    ours = [name or "(the model)" for name in missing]
+    others = [name or "(the module)" for name in unknown]
+    text = f"no module for {', '.join(ours) or 'none'}; no layer for {', '.join(others) or 'none'}"
+    if missing and unknown:
+        text += f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
+    return text
+
+
+def _place(name: str, mlps: Collection[str] = ()) -> Place:
+    """The parts of a name; "layers" goes without saying where the number after it tells of a list.
+
+    In an MLP of ours every second module would be an activation.
+    """
+    for mlp in mlps:
+        start = f"{mlp}.layers.".lstrip(".")
+        if name.startswith(start):
+            number, *rest = name.removeprefix(start).split(".")
+            number = str(2 * int(number))
+            name = start + ".".join([number, *rest])
+    name = re.sub(r"\blayers\.(?=\d+(\.|$))", "", name)
+    parts = name.split(".") if name else []
+    return tuple([int(part) if part.isdigit() else part for part in parts])
+
+
+def _by_rank(places: Mapping[str, Place]) -> dict[Place, str]:
+    """Names by place, without what all places begin with, numbers replaced by their order."""
+    shared = 0
+    for column in zip(*places.values()):
+        if len(set(column)) > 1:
+            break
+        shared += 1
+    numbers: dict[Place, set[int]] = {}  # of each list
+    for place in places.values():
+        for i, part in enumerate(place):
+            if isinstance(part, int):
+                numbers.setdefault(place[:i], set()).add(part)
+
+    ranked = {}
+    for name, place in places.items():
+        parts = list(place)
+        for i, part in enumerate(place):
+            if isinstance(part, int):
+                same_list = sorted(numbers[place[:i]])
+                parts[i] = same_list.index(part)
+        ranked[tuple(parts[shared:])] = name
+    return ranked

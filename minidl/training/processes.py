@@ -1,0 +1,96 @@
+"""The processes that train one model, as a Trainer sees them: here the single one; many are in `distributed`.
+
+Each method is called in all ranks alike, at the same points of a fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from minidl.data.loader import DataLoader
+    from minidl.training.run import Run, RunningMeans
+    from minidl.training.trainer import Trainer
+
+T = TypeVar("T")
+
+
+class Ranks(Protocol):
+    """What a Trainer asks of its processes: who this one is, and what all of them agree on."""
+
+    rank: int
+    size: int
+    first: bool
+
+    def split(self, *loaders: DataLoader | None) -> None:
+        """Let loaders give this rank's part of each batch."""
+
+    def begin(self, run: Run) -> None:
+        """Note that a run goes on from here."""
+
+    def share(self, what: Callable[[], T]) -> T:
+        """What a function gives, or raises, in the first rank."""
+
+    def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
+        """Make an update, from gradients that are means over so many samples here; sum the run's means."""
+
+    def ends(self, trainer: Trainer, run: Run) -> bool:
+        """Whether the run ends after this update."""
+
+    def agree(self, trainer: Trainer, run: Run) -> None:
+        """Have the same answer to that, and the same signal, everywhere: between epochs."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in some rank."""
+
+    def total(self, means: RunningMeans, run: Run | None) -> None:
+        """Sum means that in a run each rank has of its own part."""
+
+    def leave(self) -> None:
+        """Note that a fit is left, and how."""
+
+
+class SingleProcess:
+    """The one process of a Trainer that is not distributed: it is the first, and agrees with itself."""
+
+    rank, size, first = 0, 1, True
+
+    def split(self, *loaders: DataLoader | None) -> None:
+        """It has all of each batch."""
+
+    def begin(self, run: Run) -> None:
+        """Nothing is to be noted."""
+
+    def share(self, what: Callable[[], T]) -> T:
+        return what()
+
+    def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
+        trainer.optimizer.update()
+
+    def ends(self, trainer: Trainer, run: Run) -> bool:
+        trainer.stop |= run.over
+        return trainer.stop
+
+    def agree(self, trainer: Trainer, run: Run) -> None:
+        trainer.stop |= run.over
+
+    def any(self, flag: bool) -> bool:
+        return flag
+
+    def total(self, means: RunningMeans, run: Run | None) -> None:
+        """The means are of all samples."""
+
+    def leave(self) -> None:
+        """Nobody waits for it."""
+
+
+def processes(distributed: Any, optimizer: Any) -> Ranks:
+    """The ranks of a Trainer: False for this process alone, True for all of MPI's, or a communicator."""
+    if distributed is False:
+        return SingleProcess()
+    from minidl.distributed.mpi import world
+    from minidl.distributed.ranks import MPIRanks
+
+    comm = world() if distributed is True else distributed
+    return MPIRanks(comm, optimizer) if comm.Get_size() > 1 else SingleProcess()

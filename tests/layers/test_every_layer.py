@@ -1,0 +1,150 @@
+"""What holds for every layer of minidl, by one row each: a layer without a row fails the tests.
+
+A row is (how it is made, the shape of an input, the shape of its output). It buys dtypes, gradients, copies,
+states, lazy sizes and compiled calls. What a layer computes is tested in its own file.
+"""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Variable, layers
+from minidl import functions as F
+from minidl.layers import LSTM, MLP, RNN, Dropout, Layer, Linear, Sequential
+
+ROWS = [
+    (lambda **k: Dropout(0.5), (4, 3), (4, 3)),
+    (lambda **k: Linear(5, **k), (4, 3), (4, 5)),
+    (lambda **k: Linear(5, bias=False, **k), (2, 4, 3), (2, 4, 5)),
+    (lambda **k: MLP([6, 5], F.tanh, **k), (4, 3), (4, 5)),
+    (lambda **k: RNN(5, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
+    (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
+    (lambda **k: LSTM(5, stateful=True, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: Sequential(Linear(5, **k), F.tanh, Linear(2, **k)), (4, 3), (4, 2)),
+]
+EVERY = pytest.mark.parametrize(("make", "shape", "out"), ROWS)
+
+
+def inputs(shape, dtype=np.float32):
+    return np.random.default_rng(0).normal(size=shape).astype(dtype)
+
+
+def result(layer, x):
+    """The output from a zero state, without dropout."""
+    layer.reset_state()
+    with minidl.test_mode():
+        return layer(x)
+
+
+def values(layer, x):
+    y = result(layer, x)
+    return y.data if isinstance(y, Variable) else y
+
+
+def test_every_layer_has_a_row():
+    public = {getattr(layers, name) for name in layers.__all__} - {Layer}
+    assert {type(make()) for make, _, _ in ROWS} == public
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_shapes_and_dtypes(make, shape, out, dtype):
+    layer = make(dtype=dtype)
+    x = inputs(shape, dtype)
+    y = result(layer, x)
+    assert y.shape == out and y.dtype == dtype
+    assert all(p.dtype == dtype for p in layer.parameters())
+    if layer.parameters():
+        assert result(layer, x.astype(np.float64)).dtype == dtype  # the one documented cast
+        with pytest.raises(TypeError, match="floating"):
+            layer(np.ones(shape, int))
+
+
+@EVERY
+def test_gradients_by_input_and_parameters(make, shape, out):
+    layer = make(dtype=np.float64)
+    x = inputs(shape, np.float64)
+    result(layer, x)
+    holders = [(owner, name) for owner, name in owned(layer)]
+
+    def f(x, *weights):
+        for (owner, name), value in zip(holders, weights):
+            setattr(owner, name, value)
+        return result(layer, x)
+
+    weights = [getattr(owner, name).data.copy() for owner, name in holders]
+    assert minidl.gradcheck(f, x, *weights, order=2)
+
+
+def owned(layer):
+    """(layer, attribute) of each parameter."""
+    for part in layer.sublayers():
+        for name, value in vars(part).items():
+            if isinstance(value, minidl.Parameter):
+                yield part, name
+
+
+@EVERY
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies(make, shape, out, duplicate):
+    layer = make()
+    x = inputs(shape)
+    y = values(layer, x)
+    twin = duplicate(layer)
+    np.testing.assert_array_equal(values(twin, x), y)
+    assert repr(twin) == repr(layer) and type(twin) is type(layer)
+    for p, q in zip(layer.parameters(), twin.parameters(), strict=True):
+        assert p is not q and not np.shares_memory(p.data, q.data)
+
+
+@EVERY
+def test_a_state_goes_into_a_lazy_layer(make, shape, out):
+    layer, lazy = make(), make()
+    x = inputs(shape)
+    y = values(layer, x)
+    lazy.load_state_dict(layer.state_dict())
+    np.testing.assert_array_equal(values(lazy, x), y)
+
+
+@EVERY
+def test_freezing_and_the_summary(make, shape, out):
+    layer = make()
+    x = inputs(shape)
+    lazy = [p.lazy for p in layer.parameters()]
+    text = layer.summary(x)
+    assert [p.lazy for p in layer.parameters()] == lazy
+    assert type(layer).__name__ in text and str(out) in text
+    layer.freeze()
+    assert not isinstance(result(layer, x), Variable) or not result(layer, x).requires_grad
+    layer.unfreeze()
+    assert isinstance(result(layer, x), Variable) == bool(layer.parameters())
+
+
+@EVERY
+def test_one_seed_gives_the_same_weights(make, shape, out):
+    states = []
+    for _ in range(2):
+        minidl.seed(7)
+        layer = make()
+        result(layer, inputs(shape))
+        states.append(layer.state_dict())
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(states[1][name], value)
+
+
+@EVERY
+def test_compiled_on_another_batch(make, shape, out):
+    layer = make()
+    x = inputs(shape)
+    result(layer, x)
+    compiled = minidl.compile(lambda x: layer(x))
+    with minidl.test_mode(), minidl.no_grad():
+        for batch in (x, 2 * x, 3 * x):
+            layer.reset_state()
+            y = compiled(batch)
+            layer.reset_state()
+            np.testing.assert_array_equal(y, layer(batch))
