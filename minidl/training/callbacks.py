@@ -92,12 +92,10 @@ class Best:
             raise ValueError(
                 f"{where}: mode: want 'min' or 'max', whichever is better for {name!r}, got {mode!r}"
             )
-        self.where, self.name, self.sign, self.least = (
-            where,
-            name,
-            -1.0 if mode == "max" else 1.0,
-            least,
-        )
+        self.where = where
+        self.name = name
+        self.sign = -1.0 if mode == "max" else 1.0
+        self.least = least
         self.value = math.inf
         self.told = False  # of nan
 
@@ -144,22 +142,23 @@ class EarlyStopping(Callback):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
-        self.monitor, self.patience = monitor, count("EarlyStopping: patience", patience)
-        self.restore_best, self.min_delta, self.mode = (
-            restore_best,
-            number("EarlyStopping: min_delta", min_delta),
-            mode,
-        )
+        self.monitor = monitor
+        self.patience = count("EarlyStopping: patience", patience)
+        self.restore_best = restore_best
+        self.min_delta = number("EarlyStopping: min_delta", min_delta)
+        self.mode = mode
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
         self.best = Best("EarlyStopping", self.monitor, self.mode, self.min_delta)
-        self.best_epoch, self.waited = -1, 0
+        self.best_epoch = -1
+        self.waited = 0
         self.weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self.best.improves(logs):
-            self.best_epoch, self.waited = epoch, 0
+            self.best_epoch = epoch
+            self.waited = 0
             self.weights = (
                 snapshot.model_part(self.trainer).state_dict() if self.restore_best else None
             )
@@ -184,7 +183,9 @@ class EarlyStopping(Callback):
             )
         if state["weights"] is not None:
             snapshot.model_part(self.trainer).check(state["weights"])
-        self.best.value, self.best_epoch, self.waited = best, best_epoch, waited
+        self.best.value = best
+        self.best_epoch = best_epoch
+        self.waited = waited
         self.weights = state["weights"]
         self.trainer.stop |= self.waited >= self.patience
 
@@ -224,7 +225,9 @@ class Checkpoint(Callback):
             )
         self.every = None if isinstance(every, str) else count("Checkpoint: every", every)
         self.best_path = self.path.with_suffix(".best.npz")
-        self.monitor, self.mode, self.written = best, mode, 0
+        self.monitor = best
+        self.mode = mode
+        self.written = 0
         self.best = None if best is None else Best("Checkpoint", best, mode)
 
     def versions(self) -> list[Path]:
@@ -296,7 +299,9 @@ class Logger(Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_train_begin(self) -> None:
-        self.rows, self.columns, self.since = [], list[str](), time.perf_counter()
+        self.rows = []
+        self.columns = list[str]()
+        self.since = time.perf_counter()
         if self.trainer.writes:
             self.path.write_text("", encoding="utf-8")
 
@@ -319,12 +324,12 @@ class Logger(Callback):
 
     def _write(self, rows: list[dict[str, float]]) -> None:
         """Add rows to the file; all of them anew if one has other columns."""
-        mode, columns = (
-            "a",
-            list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)])),
-        )
+        mode = "a"
+        columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
         if self.path.suffix == ".csv" and columns != self.columns:
-            mode, rows, self.columns = "w", self.rows, columns
+            mode = "w"
+            rows = self.rows
+            self.columns = columns
         with open(self.path, mode, encoding="utf-8", newline="") as file:
             file.write("".join(f"{line}\n" for line in self._lines(rows, mode == "w")))
 
