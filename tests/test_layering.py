@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "compiler": FUNCTIONS,
     "distributed": FUNCTIONS
     | {"optim"},  # below training: it knows gradients and values, not epochs
-    "training": HOUSE | {"compiler", "distributed"},
+    "checkpoints": HOUSE | {"distributed"},  # what a trainer is, it is told by a Protocol
+    "training": HOUSE | {"compiler", "distributed", "checkpoints"},
     "interop": HOUSE | {"training"},
 }
 AT_IMPORT = {

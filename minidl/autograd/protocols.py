@@ -12,6 +12,7 @@ import numpy as np
 from minidl.common.arrays import BaseVariable
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
+FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 
 def array_ufunc(
@@ -20,7 +21,7 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
-    function = REGISTRY.get(ufunc)
+    function = REGISTRY.get(ufunc) or _find(ufunc)
     if method != "__call__" or function is None:
         raise TypeError(no_rule(ufunc, method))
     if settings:
@@ -29,6 +30,12 @@ def array_ufunc(
             f"{full_name(ufunc)} of a Variable: keyword {name!r} has no derivative rule"
         )
     return function(*inputs)
+
+
+def _find(ufunc: np.ufunc) -> Any:
+    """Ours for a ufunc of another library, or None."""
+    answers = (find(ufunc) for find in FINDERS)
+    return next((function for function in answers if function is not None), None)
 
 
 def _into_array(

@@ -15,7 +15,7 @@ import numpy as np
 from minidl.common.threads import elementwise_threads
 from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
-from minidl.functions.elementwise import kept
+from minidl.functions.masks import kept
 from minidl.functions.reduction import sum
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use

@@ -22,7 +22,7 @@ from minidl.compiler.emit import (
 )
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.functions.activation import sigmoid
-from minidl.functions.elementwise import kept
+from minidl.functions.masks import kept
 
 
 class Code:

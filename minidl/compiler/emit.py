@@ -18,7 +18,8 @@ from minidl.autograd.engine import ROWS_AT_ONCE
 from minidl.autograd.function import identity
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.compiler.tracer import constant, sum_rows
-from minidl.functions.elementwise import _to_floating, _to_other, kept
+from minidl.functions.elementwise import _to_floating, _to_other
+from minidl.functions.masks import kept
 from minidl.functions.shape import _concatenate, _split
 
 _UFUNC_OF = {

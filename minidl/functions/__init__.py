@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.functions import (
     activation,
+    classification,
     comparison,
     decompositions,
     elementwise,
+    error_function,
     indexing,
     linalg,
     loops,
@@ -19,11 +21,15 @@ from minidl.functions import (
     recurrent,
     reduction,
     shape,
+    special,  # noqa: F401  # registers itself; its names are SciPy's
+    ufuncs,
 )
 from minidl.functions.activation import *
+from minidl.functions.classification import *
 from minidl.functions.comparison import *
 from minidl.functions.decompositions import *
 from minidl.functions.elementwise import *
+from minidl.functions.error_function import *
 from minidl.functions.indexing import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
@@ -32,12 +38,15 @@ from minidl.functions.products import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
+from minidl.functions.ufuncs import *
 
 __all__ = [
     *activation.__all__,
+    *classification.__all__,
     *comparison.__all__,
     *decompositions.__all__,
     *elementwise.__all__,
+    *error_function.__all__,
     *indexing.__all__,
     *linalg.__all__,
     *loops.__all__,
@@ -46,6 +55,7 @@ __all__ = [
     *recurrent.__all__,
     *reduction.__all__,
     *shape.__all__,
+    *ufuncs.__all__,
 ]
 
 

@@ -1,22 +1,22 @@
 """Elementwise functions of numbers: arithmetic, powers, exponentials, extrema, choice.
 
-Activations live in activation.py, comparisons in comparison.py.
+Activations live in activation.py, comparisons in comparison.py, what rules share in masks.py.
 """
 
 import math
 import operator
-from functools import cache
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import Function, differentiable, implements
+from minidl.autograd.function import differentiable, implements
 from minidl.common.arrays import BaseVariable
+from minidl.functions.masks import kept, sigmoid_slope
 
 # fmt: off
 __all__ = [
-    "abs", "add", "arctan", "astype", "clip", "cos", "cosh", "divide", "divmod", "erf", "erfc", "exp",
-    "expm1", "fmod", "hypot", "log", "log1p", "maximum", "minimum", "mod", "multiply", "negative",
+    "abs", "add", "arctan", "astype", "clip", "cos", "cosh", "divide", "divmod", "exp", "expm1",
+    "fmod", "hypot", "log", "log1p", "maximum", "minimum", "mod", "multiply", "negative",
     "positive", "power", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "where",
 ]
 # fmt: on
@@ -59,93 +59,7 @@ abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x), name="abs
 # fmt: on
 
 
-def floating(x: Any) -> Any:
-    """``x``, if of integers or bools as floats: the negative of an unsigned number, or of -128, is none."""
-    kind = x.dtype.kind if hasattr(x, "dtype") else "i"
-    if kind == "f":
-        return x
-    if kind not in "iub":
-        raise TypeError(f"want real numbers, got {x.dtype}")
-    return x + 0.0
-
-
-def widened(x: Any) -> Any:
-    """``x`` in floats, those of 16 bits in 32, for what would leave their range or digits on the way."""
-    x = floating(x)
-    return x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x
-
-
-def narrowed(y: Any, x: Any) -> Any:
-    """The result ``y`` in float16 if the argument ``x`` was: ``widened`` undone."""
-    return y.astype(np.float16) if getattr(x, "dtype", None) == np.float16 else y
-
-
-_BITS = {2: np.int16, 4: np.int32, 8: np.int64}
-
-
-def _kept(x: Any, mask: Any) -> Any:
-    """``x`` where the mask holds, else 0. By bits: np.where takes ten times as long for a mask without a pattern."""
-    if not type(x) is type(mask) is np.ndarray or x.shape != mask.shape or x.itemsize not in _BITS:
-        return np.where(mask, x, 0)
-    bits = mask.astype(bool, copy=False).astype(_BITS[x.itemsize])
-    bits *= x.view(bits.dtype)  # by 1 or 0: exact for what the bits mean, infinities too
-    return bits.view(x.dtype)
-
-
-def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
-    """The slope, with its digits at both ends.
-
-    From y it takes a third of the time, but where y is nearly 1 the difference from 1 has lost its digits.
-    """
-    if type(x) is not np.ndarray:
-        return _slope_of_x(x, scale)
-    slope = 1 - y * y if scale == 2 else y - y * y
-    if slope.min(initial=1) < _ROUNDED:
-        ends = slope < _ROUNDED
-        slope[ends] = _slope_of_x(x[ends], scale)
-    return slope
-
-
-def _slope_of_x(x: Any, scale: int) -> Any:
-    e = np.exp(-scale * np.absolute(x))
-    return scale * scale * e / np.square(1 + e)
-
-
-def _where_positive(g: Any, x: Any) -> Any:
-    result = _kept(g, x > 0)
-    if type(x) is np.ndarray and not np.isnan(x.max(initial=0)):
-        return result
-    return np.where(x == x, result, x)
-
-
-_ROUNDED = 2.0**-11
-
 # fmt: off
-_recorded_slope: Function = differentiable(_sigmoid_slope,
-    lambda g, slope, x, y, scale: g * slope * np.tanh(0.5 * scale * x) * -scale, None, name="sigmoid_slope", fresh=True)
-_recorded_where_positive: Function = differentiable(_where_positive,
-    lambda g, y, h, x: where_positive(g, x), None, name="where_positive", fresh=True)
-# fmt: on
-
-
-# On arrays these two, which stand in the backward pass of nearly every model, go without the recorder's microsecond.
-def sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
-    """The slope of ``y = sigmoid(x)``, or for ``scale=2`` of ``y = tanh(x)``."""
-    if type(x) is np.ndarray:
-        return _sigmoid_slope(x, y, scale)
-    return _recorded_slope(x, y, scale)
-
-
-def where_positive(g: Any, x: Any) -> Any:
-    """``g`` where x > 0, else 0; NaN where x is."""
-    if type(g) is type(x) is np.ndarray:
-        return _where_positive(g, x)
-    return _recorded_where_positive(g, x)
-
-
-# fmt: off
-kept: Function = differentiable(_kept, lambda g, y, x, mask: kept(g, mask), None)
-
 # Where two are equal each gets half, so that the order of the arguments does not matter.
 maximum = differentiable(np.maximum,
     lambda g, y, a, b: np.where(y == y, np.where(a == b, 0.5 * g, kept(g, a > b)), y),
@@ -247,73 +161,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return _clip(a, a_min, a_max)
 
 
-# erf and erfc, which NumPy lacks, are both made of log(erfc(z)) for z >= 0. With h = z / (2 + z), which maps all z to
-# [0, 1), it is -z**2 - log(1 + z / 2) plus h times a function that is nearly a polynomial of h.
-_END = 0.96  # h at z = 48, where erfc has long been 0
-
-
-def _log_erfcx(z: float) -> float:
-    """``log(erfc(z)) + z**2``."""
-    if z < 2:
-        return math.log1p(-math.erf(z)) + z * z
-    fraction = z  # Laplace's continued fraction: erfc itself underflows
-    for k in range(100, 0, -1):
-        fraction = z + 0.5 * k / fraction
-    return -math.log(fraction * math.sqrt(math.pi))
-
-
-@cache
-def _erf_series() -> list[float]:
-    """The polynomial in u = 1 - 2h / _END, highest power first, fitted at Chebyshev's nodes."""
-
-    def smooth(u: float) -> float:
-        h = 0.5 * _END * (1 - u)
-        z = 2 * h / (1 - h)
-        return (_log_erfcx(z) + math.log1p(0.5 * z)) / h
-
-    nodes = np.cos((np.arange(64) + 0.5) * math.pi / 64)
-    series = np.polynomial.chebyshev.chebfit(nodes, [smooth(u) for u in nodes], 22)
-    return [float(c) for c in np.polynomial.chebyshev.cheb2poly(series)[::-1]]
-
-
-def _log_erfc(x: Any) -> Any:
-    """``log(erfc(|x|))``."""
-    z = np.minimum(np.absolute(x), 2 * _END / (1 - _END))
-    h = z / (2 + z)
-    u = 1 - h * (2 / _END)
-    first, *others = _erf_series()
-    series = first
-    for c in others:
-        series = series * u + c
-    return h * series - np.log1p(0.5 * z) - z * z
-
-
-def _erf(x: Any) -> Any:
-    """The error function, 2 / sqrt(pi) times the integral of exp(-u^2) from 0 to x, to a relative 4e-15.
-
-    >>> erf(np.array([0.0, 1.0])).round(6)
-    array([0.      , 0.842701])
-    """
-    wide = widened(x)
-    return narrowed(np.copysign(np.expm1(_log_erfc(wide)), wide), x)
-
-
-def _erfc(x: Any) -> Any:
-    """The complementary error function ``1 - erf(x)``, which keeps its digits for large x.
-
-    >>> erfc(np.array([0.0, 10.0]))
-    array([1.00000000e+00, 2.08848758e-45])
-    """
-    wide = widened(x)
-    tail = np.exp(_log_erfc(wide))
-    return narrowed(np.where(wide < 0, 2 - tail, tail), x)
-
-
 # fmt: off
-erf  = differentiable(_erf,  lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
-erfc = differentiable(_erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))
-
-
 _to_floating = differentiable(lambda x, dtype: x.astype(dtype), lambda g, y, x, dtype: g, name="astype")
 _to_other = differentiable(lambda x, dtype: x.astype(dtype), name="astype")
 # fmt: on

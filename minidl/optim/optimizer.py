@@ -278,19 +278,13 @@ class Optimizer(HintsMixin):
             if not isinstance(p, Variable):
                 raise TypeError(f"{self._name}: want a model or Variables, got {type(p).__name__}")
             if p.creator is not None:
-                problem = "is a recorded result, not a leaf"
-            elif p._node is None and not isinstance(
-                p, Parameter
-            ):  # which may be frozen for a while
-                problem = "does not require a gradient"
-            else:
-                continue
-            raise TypeError(f"{self._name}: a Variable of shape {p.shape} {problem}")
+                raise self._untrainable(p, "is a recorded result, not a leaf")
+            if p._node is None and not isinstance(p, Parameter):  # which may be frozen for a while
+                raise self._untrainable(p, "does not require a gradient")
         return list(dict.fromkeys(params))
 
-
-def _gradient_or_zeros(p: Variable) -> Any:
-    return zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw
+    def _untrainable(self, p: Variable, why: str) -> TypeError:
+        return TypeError(f"{self._name}: a Variable of shape {p.shape} {why}")
 
 
 def _gradient_or_zeros(p: Variable) -> Any:

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.common.checks import count, number
-from minidl.files import atomic
-from minidl.training import snapshot
 
 if TYPE_CHECKING:
+    from minidl.checkpoints.parts import ModelPart
     from minidl.training.trainer import Trainer
 
 __all__ = ["Callback", "Checkpoint", "EarlyStopping", "Logger"]
@@ -94,8 +93,8 @@ class Best:
             )
         self.where = where
         self.name = name
-        self.sign = -1.0 if mode == "max" else 1.0
         self.least = least
+        self.sign = -1.0 if mode == "max" else 1.0
         self.value = math.inf
         self.told = False  # of nan
 
@@ -143,10 +142,10 @@ class EarlyStopping(Callback):
         restore_best: bool = True,
     ) -> None:
         self.monitor = monitor
-        self.patience = count("EarlyStopping: patience", patience)
-        self.restore_best = restore_best
-        self.min_delta = number("EarlyStopping: min_delta", min_delta)
         self.mode = mode
+        self.restore_best = restore_best
+        self.patience = count("EarlyStopping: patience", patience)
+        self.min_delta = number("EarlyStopping: min_delta", min_delta)
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
@@ -159,35 +158,39 @@ class EarlyStopping(Callback):
         if self.best.improves(logs):
             self.best_epoch = epoch
             self.waited = 0
-            self.weights = (
-                snapshot.model_part(self.trainer).state_dict() if self.restore_best else None
-            )
+            if self.restore_best:
+                self.weights = self._model().state_dict()
         else:
             self.waited += 1
             self.trainer.stop |= self.waited >= self.patience
 
     def on_train_end(self) -> None:
         if self.weights is not None:
-            snapshot.model_part(self.trainer).load_state_dict(self.weights)
+            self._model().load_state_dict(self.weights)
+
+    def _model(self) -> ModelPart:
+        from minidl.checkpoints.parts import model_part
+
+        return model_part(self.trainer)
 
     def state_dict(self) -> dict[str, Any]:
         place = {"best": self.best.value, "best_epoch": self.best_epoch, "waited": self.waited}
         return place | {"weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        best, best_epoch, waited = (state[name] for name in ("best", "best_epoch", "waited"))
-        counts = isinstance(best_epoch, int) and isinstance(waited, int)
-        if not counts or best_epoch < -1 or waited < 0 or not isinstance(best, int | float):
-            raise ValueError(
-                f"EarlyStopping: got best={best}, best_epoch={best_epoch}, waited={waited}, want numbers"
-            )
+        if not isinstance(state["best"], int | float):
+            raise ValueError(f"EarlyStopping: best: want a number, got {state['best']!r}")
+        best_epoch = (
+            count("EarlyStopping: best_epoch", state["best_epoch"] + 2) - 2
+        )  # it is -1 at first
+        waited = count("EarlyStopping: waited", state["waited"] + 1) - 1
         if state["weights"] is not None:
-            snapshot.model_part(self.trainer).check(state["weights"])
-        self.best.value = best
+            self._model().check(state["weights"])
+        self.best.value = state["best"]
+        self.weights = state["weights"]
         self.best_epoch = best_epoch
         self.waited = waited
-        self.weights = state["weights"]
-        self.trainer.stop |= self.waited >= self.patience
+        self.trainer.stop |= waited >= self.patience
 
 
 class Checkpoint(Callback):
@@ -217,7 +220,9 @@ class Checkpoint(Callback):
         best: str | None = None,
         mode: str | None = None,
     ) -> None:
-        self.path = atomic.check_suffix(path, "Checkpoint", ".npz")
+        from minidl.files.atomic import check_suffix
+
+        self.path = check_suffix(path, "Checkpoint", ".npz")
         self.keep = count("Checkpoint: keep", keep)
         if every != "epoch" and isinstance(every, str):
             raise ValueError(
@@ -246,8 +251,10 @@ class Checkpoint(Callback):
         self.trainer.save(self.path, before_replace=self._rotate)
 
     def on_train_begin(self) -> None:
+        from minidl.files.atomic import check_writable
+
         for path in [*self.versions(), self.best_path]:  # said now, not after an epoch
-            atomic.check_writable(path, "Checkpoint")
+            check_writable(path, "Checkpoint")
         self.written = self.trainer.steps
         if self.monitor is not None:
             self.best = Best("Checkpoint", self.monitor, self.mode)
@@ -267,20 +274,23 @@ class Checkpoint(Callback):
         return {} if self.best is None else {"best": self.best.value}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.best is not None:
-            if not isinstance(state["best"], int | float):
-                raise ValueError(f"Checkpoint: got a state with best={state['best']!r}")
-            self.best.value = state["best"]
+        if self.best is None:
+            return
+        if not isinstance(state["best"], int | float):
+            raise ValueError(f"Checkpoint: best: want a number, got {state['best']!r}")
+        self.best.value = state["best"]
 
     def _rotate(self) -> None:
         """Give every older checkpoint the next name; the newest stays in its place until the new one takes it."""
+        from minidl.files.atomic import duplicate
+
         newest, *older = self.versions()
         for old, new in reversed(list(pairwise(older))):
             with suppress(FileNotFoundError):
                 os.replace(old, new)
         if older:
             with suppress(FileNotFoundError):
-                atomic.duplicate(newest, older[0])
+                duplicate(newest, older[0])
 
 
 class Logger(Callback):
@@ -295,15 +305,19 @@ class Logger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = atomic.check_suffix(path, "Logger", ".csv", ".jsonl")
+        from minidl.files.atomic import check_suffix
+
+        self.path = check_suffix(path, "Logger", ".csv", ".jsonl")
         self.rows: list[dict[str, float]] = []
 
     def on_train_begin(self) -> None:
+        from minidl.files.atomic import check_writable
+
         self.rows = []
         self.columns = list[str]()
         self.since = time.perf_counter()
         if self.trainer.writes:
-            self.path.write_text("", encoding="utf-8")
+            check_writable(self.path, "Logger").write_text("", encoding="utf-8")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         now = time.perf_counter()

@@ -14,7 +14,7 @@ import numpy as np
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import array_of, host
 from minidl.data.loader import DataLoader
-from minidl.functions.loss import cross_entropy
+from minidl.functions.classification import cross_entropy
 from minidl.training.callbacks import Callback
 
 IGNORED = -100  # what cross_entropy ignores unless it is told another label
@@ -184,6 +184,18 @@ def batches(
         )
     except (TypeError, ValueError) as error:
         raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
+
+
+def fit_loaders(
+    data: Any, t: Any, batch_size: int | None, shuffle: bool | None, validation: Any
+) -> tuple[DataLoader, DataLoader | None]:
+    """The loaders of the data to fit, and of those to validate with if there are any."""
+    if isinstance(validation, float):
+        data, t, validation = held_out(data, t, validation)
+    own = loader("fit", data, t, batch_size, shuffle)
+    if validation is None:
+        return own, None
+    return own, validation_loader(validation, own.batch_size)
 
 
 def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from minidl.data.loader import DataLoader
-from minidl.training import faults, inputs, snapshot
+from minidl.training import faults, inputs
 from minidl.training.callbacks import Callback
 from minidl.training.history import check_row
 from minidl.training.run import Run
@@ -161,8 +161,10 @@ class FitLoop:
 
     def break_off(self) -> None:
         """Note the state within an epoch that goes on only when it is resumed."""
+        from minidl.checkpoints.snapshot import callback_states
+
         history = [dict(row) for row in self.trainer.history.rows]
-        self.run.cut = {"callbacks": snapshot.callback_states(self.trainer), "history": history}
+        self.run.cut = {"callbacks": callback_states(self.trainer), "history": history}
         self.interrupt()
 
     def interrupt(self) -> None:

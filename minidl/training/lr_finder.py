@@ -16,7 +16,7 @@ from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
-from minidl.training import inputs, snapshot
+from minidl.training import inputs
 from minidl.training.plots import BLUE, ORANGE, PALE_BLUE, finish_axes, new_figure, save_figure
 from minidl.training.runner import ModelRunner
 from minidl.training.threads import largest_product
@@ -91,6 +91,8 @@ def find_lr(
     batch_size: int | None,
 ) -> LRCurve:
     """Train so many steps with a rate that grows by a factor each; then put everything back as it was."""
+    from minidl.checkpoints.snapshot import restoring
+
     drawn = random.generator().bit_generator.state
     loader = copy(inputs.loader("find_lr", data, t, batch_size))
     steps = count("find_lr: steps", steps)
@@ -104,7 +106,7 @@ def find_lr(
     runner.check(loader, "find_lr")
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
     product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
-    with threads_for(product or 0), snapshot.restoring(trainer, runner, loader, drawn):
+    with threads_for(product or 0), restoring(trainer, runner, loader, drawn):
         losses = measure_losses(trainer, runner, loader, rates)
     return LRCurve(rates[: len(losses)], losses)
 

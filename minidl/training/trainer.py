@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
-from minidl.training import checkpoint, faults, inputs, snapshot
+from minidl.training import faults, inputs
 from minidl.training.callbacks import Callback
 from minidl.training.history import History
 from minidl.training.loop import FitLoop
@@ -36,6 +36,9 @@ from minidl.training.progress import progress
 from minidl.training.run import Run, RunningMeans, signals
 from minidl.training.runner import ModelRunner
 from minidl.training.threads import FitThreads, largest_product
+
+if TYPE_CHECKING:
+    from minidl.checkpoints.snapshot import Settings
 
 DRY_RUN = 3  # batches of a fast_dev_run
 Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what is in it
@@ -97,7 +100,7 @@ class Trainer:
         self.history = History()
         self.run: Run | None = None
         self.interrupted: str | None = None
-        self._settings: snapshot.Settings | None = None  # what it was made with, in the latest fit
+        self._settings: Settings | None = None  # what it was made with, in the latest fit
         self.requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
     def _compile(self) -> None:
@@ -217,18 +220,18 @@ class Trainer:
         is damaged or of something else; FloatingPointError for a loss or gradient that is not finite, when nothing was
         updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
+        from minidl.checkpoints.file import find_checkpoint
+        from minidl.checkpoints.snapshot import restoring
+
         drawn = random.generator().bit_generator.state
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
         max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
         max_time = None if max_time is None else number("fit: max_time", max_time)
-        if isinstance(validation, float):
-            data, t, validation = inputs.held_out(data, t, validation)
-        loader = inputs.loader("fit", data, t, batch_size, shuffle)
+        loader, validation = inputs.fit_loaders(data, t, batch_size, shuffle, validation)
         runner.check(loader, "fit")
         if validation is not None:
-            validation = inputs.validation_loader(validation, loader.batch_size)
             runner.check(validation, "fit: validation")
         if fast_dev_run:
             epochs = 1
@@ -239,14 +242,14 @@ class Trainer:
         self.ranks.split(loader, validation)
         shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
         files = [files for callback in self.callbacks if (files := callback.resume_files())]
-        found = self.ranks.share(lambda: checkpoint.find_checkpoint(resume, files, "fit: resume"))
+        found = self.ranks.share(lambda: find_checkpoint(resume, files, "fit: resume"))
 
         path = found[0] if found else None
         run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, path)
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(loader.batch_size), *shown], validation)
         with self._fitting(run, found, fast_dev_run) as before:
-            untouched = snapshot.restoring(self, runner, loader, drawn)
+            untouched = restoring(self, runner, loader, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, found, before))
                 self.write_requested()  # what on_train_end asked for
@@ -270,6 +273,8 @@ class Trainer:
 
         A fit that a checkpoint refuses leaves the trainer as it was.
         """
+        from minidl.checkpoints import snapshot
+
         previous: Any = self.run, self._settings, self.history
         self.run = run
         before: dict[str, Any] = {}
@@ -306,6 +311,8 @@ class Trainer:
         self, run: Run, runner: ModelRunner, found: Found | None, before: dict[str, Any]
     ) -> None:
         """Put back what a checkpoint holds, and let all ranks begin with the same state."""
+        from minidl.checkpoints import snapshot
+
         if found is not None:
             snapshot.restore(self, found[1], f"fit: resume: {found[0]}", before)
             self.ranks.agree(self, run)
@@ -325,7 +332,9 @@ class Trainer:
         Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
         TypeError for a state that is more than numbers, text and arrays.
         """
-        self.requests.append((_checkpoint_path(path, "Trainer.save"), before_replace))
+        from minidl.files.atomic import check_suffix
+
+        self.requests.append((check_suffix(path, "Trainer.save", ".npz"), before_replace))
         if not self._looping:
             self.write_requested()
 
@@ -339,12 +348,14 @@ class Trainer:
             raise RuntimeError(
                 "Trainer.load: a fit is in progress; load before, or fit with resume="
             )
-        file = _checkpoint_path(path, "Trainer.load")
-        tree = checkpoint.read(file, "Trainer.load")
+        from minidl.checkpoints.file import read
+        from minidl.checkpoints.snapshot import restore
+
+        tree = read(path, "Trainer.load")
         run = self.run
         self.run = None
         try:
-            snapshot.restore(self, tree, f"Trainer.load: {path}")
+            restore(self, tree, f"Trainer.load: {path}")
         except BaseException:
             self.run = run
             raise
@@ -355,9 +366,12 @@ class Trainer:
         wanted = self.requests
         self.requests = []
         if wanted and self.writes:
-            tree = snapshot.capture(self)
+            from minidl.checkpoints.file import save
+            from minidl.checkpoints.snapshot import capture
+
+            tree = capture(self)
             for path, before_replace in dict(wanted).items():
-                checkpoint.save(tree, path, before_replace)
+                save(tree, path, before_replace)
 
     def find_lr(
         self,
@@ -472,9 +486,3 @@ def _window(accumulate: int, truncate: int | None, runner: ModelRunner) -> int:
             "fit: truncate: want a model that carries its state: give a layer stateful=True"
         )
     return truncate
-
-
-def _checkpoint_path(path: str | os.PathLike[str], where: str) -> Path:
-    from minidl.files.atomic import check_suffix
-
-    return check_suffix(path, where, ".npz")

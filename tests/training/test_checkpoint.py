@@ -11,8 +11,9 @@ import pytest
 import minidl
 from minidl import DataLoader, Trainer, callbacks, layers, optim
 from minidl import functions as F
+from minidl.checkpoints import file as checkpoint
+from minidl.checkpoints import snapshot
 from minidl.optim import hooks, schedules
-from minidl.training import checkpoint, snapshot
 
 X = np.random.default_rng(0).standard_normal((10, 3)).astype(np.float32)
 T = X[:, :1]

@@ -6,6 +6,7 @@ What is in a snapshot is in `snapshot.py`; how a file is written safely, in `fil
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,10 +22,12 @@ from minidl.files.atomic import check_suffix
 from minidl.files.npz import load_npz, save_npz
 
 Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
 Found = tuple[Path, dict[str, Any]]
 
 FORMAT = "minidl checkpoint 1"
 PROBLEM = "no checkpoint as Trainer.save writes it, or damaged"
+SEQUENCES: tuple[type[Any], ...] = (list, tuple, set, frozenset)
 
 
 def save(
@@ -37,9 +40,10 @@ def save(
     save_npz(arrays, path, "Trainer.save", before_replace)
 
 
-def read(path: Path, where: str) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     """The snapshot in a file; ValueError for a file that is no checkpoint, or damaged."""
-    arrays = load_npz(path, where, PROBLEM, signed=True)[0]
+    path = check_suffix(path, where, ".npz")
+    arrays, _ = load_npz(path, where, PROBLEM, signed=True)
     try:
         content = json.loads(arrays["checkpoint"].tobytes())
         if content["format"] != FORMAT:
@@ -53,9 +57,7 @@ def read(path: Path, where: str) -> dict[str, Any]:
     return tree
 
 
-def find_checkpoint(
-    resume: Any, groups: Sequence[Iterable[Path]], where: str
-) -> tuple[Path, dict[str, Any]] | None:
+def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -> Found | None:
     """The checkpoint to go on from, None for none: that of a path, or for "auto" the newest of several groups.
 
     Within a group the files are listed from the newest on, and the first whole one counts.
@@ -70,7 +72,8 @@ def find_checkpoint(
             f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; there is none in callbacks'
         )
     broken: list[str] = []
-    found = [result for group in groups if (result := newest_readable(group, where, broken))]
+    readable = [newest_readable(group, where, broken) for group in groups]
+    found = [result for result in readable if result is not None]
     if found:
         newest = max(found, key=lambda result: result[0].stat().st_mtime_ns)
         if broken:
@@ -86,10 +89,9 @@ def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Fou
     for path in paths:
         try:
             return path, read(path, where)
-        except FileNotFoundError:
-            continue
         except (OSError, ValueError) as error:
-            broken.append(str(error))
+            if path.exists():
+                broken.append(str(error))
     return None
 
 
@@ -98,45 +100,47 @@ def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Fou
 
 def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     """The value in JSON's terms, its arrays in ``arrays`` under the names of their places."""
+    for kind, is_one in ARRAYS.items():
+        if is_one(value):
+            return {kind: _store(value, name, arrays)}
     if value is None or isinstance(value, bool | int | float | str):
-        if isinstance(value, np.generic):
-            return {"scalar": store(value, name, arrays)}
         return value
-    if isinstance(value, np.generic):
-        return {"scalar": store(value, name, arrays)}
-    if isinstance(value, Variable):
-        return {"variable": store(value, name, arrays)}
-    if isinstance(value, np.ndarray) or is_foreign(value):
-        return {"array": store(value, name, arrays)}
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
+    start = f"{name}." if name else ""
     if isinstance(value, Mapping):
-        return pack_mapping(value, name, arrays)
-    kind = next((kind for kind in SEQUENCES if isinstance(value, kind)), None)
-    if kind is None:
-        wanted = "numbers, text, arrays, and lists, tuples and dicts of these"
-        raise TypeError(f"Trainer.save: {name} is a {type(value).__name__}, wanted {wanted}")
-    start = f"{name}." if name else ""
-    parts = [pack(part, f"{start}{i}", arrays) for i, part in enumerate(value)]
-    if kind is deque:
-        return {"deque": [value.maxlen, parts]}
-    return parts if kind is list else {kind.__name__: parts}
+        return _pack_mapping(value, start, arrays)
+    if isinstance(value, deque):
+        return {"deque": [value.maxlen, pack(list(value), name, arrays)]}
+    for sequence in SEQUENCES:
+        if isinstance(value, sequence):
+            parts = [pack(part, f"{start}{i}", arrays) for i, part in enumerate(value)]
+            return parts if sequence is list else {sequence.__name__: parts}
+    return _pack_number(value, name)
 
 
-SEQUENCES: tuple[type, ...] = (list, tuple, deque, set, frozenset)
+ARRAYS: dict[str, Callable[[Any], bool]] = {
+    "scalar": lambda value: isinstance(value, np.generic),
+    "variable": lambda value: isinstance(value, Variable),
+    "array": lambda value: isinstance(value, np.ndarray) or is_foreign(value),
+}
 
 
-def pack_mapping(value: Mapping[Any, Any], name: str, arrays: dict[str, Array]) -> Any:
-    start = f"{name}." if name else ""
+def _pack_mapping(value: Mapping[Any, Any], start: str, arrays: dict[str, Array]) -> Any:
     packed = [(key, pack(part, f"{start}{key}", arrays)) for key, part in value.items()]
     if all(isinstance(key, str) for key in value):
         return {"dict": dict(packed)}
     return {"items": [[pack(key, f"{start}key", arrays), part] for key, part in packed]}
 
 
-def store(value: Any, name: str, arrays: dict[str, Array]) -> str:
+def _pack_number(value: Any, name: str) -> Any:
+    if isinstance(value, complex):
+        return {"complex": [value.real, value.imag]}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    wanted = "numbers, text, arrays, and lists, tuples and dicts of these"
+    raise TypeError(f"Trainer.save: {name} is a {type(value).__name__}, wanted {wanted}")
+
+
+def _store(value: Any, name: str, arrays: dict[str, Array]) -> str:
     """Put an array among the arrays, under its name or one that is free; return that."""
     while name in arrays:
         name += "'"
@@ -146,7 +150,7 @@ def store(value: Any, name: str, arrays: dict[str, Array]) -> str:
     return name
 
 
-def unpack(value: Any, arrays: Mapping[str, Array]) -> Any:
+def unpack(value: Any, arrays: Arrays) -> Any:
     """What ``pack`` was given."""
     if isinstance(value, list):
         return [unpack(part, arrays) for part in value]
@@ -156,11 +160,11 @@ def unpack(value: Any, arrays: Mapping[str, Array]) -> Any:
     return UNPACK[kind](content, arrays)
 
 
-def _items(content: Any, arrays: Mapping[str, Array]) -> dict[Any, Any]:
+def _items(content: Any, arrays: Arrays) -> dict[Any, Any]:
     return {unpack(key, arrays): unpack(part, arrays) for key, part in content}
 
 
-UNPACK: dict[str, Callable[[Any, Mapping[str, Array]], Any]] = {
+UNPACK: dict[str, Callable[[Any, Arrays], Any]] = {
     "array": lambda name, arrays: arrays[name],
     "scalar": lambda name, arrays: arrays[name][()],
     "variable": lambda name, arrays: Variable(arrays[name], requires_grad=False),

@@ -1,0 +1,261 @@
+"""Carriers: the objects reachable from a trainer's parts whose contents the next batches depend on.
+
+What functions and classes reach is in `reach.py`; how the state is saved and put back, in `parts.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import random
+import re
+import sys
+import types
+import weakref
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.variable import Variable
+from minidl.checkpoints.describe import SCALARS, article, describe, describe_plain
+from minidl.checkpoints.generators import GENERATORS
+from minidl.checkpoints.reach import (
+    Reached,
+    is_of_user,
+    reached_by_class,
+    reached_by_function,
+)
+from minidl.checkpoints.values import CONTAINERS, DICTS, SETS, Slot, Slots
+from minidl.common.arrays import is_foreign
+from minidl.layers.layer import Layer
+
+CARRIERS = (list, tuple, dict, deque, np.ndarray, array, bytearray, memoryview, random.SystemRandom)
+STATELESS = (  # what holds nothing that a batch changes
+    *(type, types.ModuleType, types.NoneType, Enum, np.dtype, np.ufunc),
+    *(os.PathLike, io.IOBase, re.Pattern, weakref.ref, range, slice, type(...)),
+)
+METHODS = (types.MethodType, types.BuiltinMethodType, types.MethodWrapperType)
+WALKED = ("types", "argparse", "collections")  # modules of Python's whose objects are looked into
+LOCKS_AND_LOGS = ("lock", "RLock", "Logger", "RootLogger")
+
+
+class Depth(IntEnum):
+    """How closely an object is looked at."""
+
+    TRUSTED = 0  # it saves its state by itself: only its generators are looked for
+    LOOK = 1  # the same, and what cannot be saved is refused
+    HOLD = 2  # plain values are saved too
+
+
+Parts = list[tuple[str, Slot, Depth]]
+
+
+@dataclass
+class Carriers:
+    """What was found, by path.
+
+    ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of everything else;
+    ``namespaces`` are objects and dicts in which a value may be new; ``parts`` have a ``state_dict()`` of their own;
+    ``facts`` describe what is compared only (settings, functions, types); ``refused`` names what a checkpoint cannot
+    hold, ``unknown`` what may or may not be state.
+    """
+
+    layers: list[Slots] = field(default_factory=list)
+    prefixes: list[str] = field(default_factory=list)  # of the paths in them
+    objects: Slots = field(default_factory=dict)
+    namespaces: dict[str, Any] = field(default_factory=dict)
+    generators: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+class Walk:
+    """A walk through objects, each once; ``known`` ones, and the model's layers, are not entered from others."""
+
+    def __init__(self, known: Iterable[Any], layers: list[Layer]) -> None:
+        self.found = Carriers()
+        self._alive = list(known)  # so that no id is used twice
+        self._seen = {id(value) for value in self._alive}
+        self._layers = {id(layer) for layer in layers}
+        self._paths = {id(layer): "model" for layer in layers[:1]}
+        self._later: Parts = []
+        for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
+            self._slots: Slots = {}
+            path = self._paths.get(id(layer), f"model.{i}")
+            self._run(self._attributes(path, layer, Depth.HOLD))
+            self.found.layers.append(self._slots)
+            self.found.prefixes.append(f"{path}.")
+        self._slots = self.found.objects
+
+    def visit(self, path: str, value: Any, depth: Depth = Depth.HOLD) -> None:
+        """Look at a value and all that is in it."""
+        self._run([(path, Slot(value), depth)])
+
+    def visit_attributes(self, path: str, value: Any, known: Iterable[str]) -> None:
+        """Look at an instance's attributes and its class, but not at ``known`` attributes."""
+        hidden = {f"{path}.{name}" for name in known}
+        parts = self._attributes(path, value, Depth.HOLD)
+        self._run([part for part in parts if part[0] not in hidden])
+
+    def finish(self) -> Carriers:
+        """Look at the classes met on the way; return what was found."""
+        while self._later:
+            self._run([self._later.pop(0)])
+        return self.found
+
+    def _run(self, parts: Parts) -> None:
+        stack = parts[::-1]
+        while stack:
+            stack += self._look(*stack.pop())[::-1]
+
+    def _look(self, path: str, slot: Slot, depth: Depth) -> Parts:
+        """Note one value; return what is in it."""
+        value = slot.value
+        if id(value) in self._layers:
+            self._paths.setdefault(id(value), path)
+        elif id(value) in self._seen:
+            pass
+        elif self._is_plain(value):
+            self._note(path, slot, depth)
+        else:
+            self._alive.append(value)
+            self._seen.add(id(value))
+            return self._parts(path, value, min(depth, Depth.LOOK) if slot.shared else depth)
+        return []
+
+    def _is_plain(self, value: Any) -> bool:
+        """Whether a value is numbers, text and arrays, and containers of these: what a file can hold."""
+        kind = type(value)
+        if kind in DICTS:
+            return all(map(is_key, value)) and all(map(self._is_plain, value.values()))
+        if kind in CONTAINERS or hasattr(kind, "_fields"):
+            return all(map(self._is_plain, value))
+        if isinstance(value, Variable):
+            return id(value) not in self._seen
+        if isinstance(value, np.ndarray):
+            return kind in (np.ndarray, np.memmap) and value.dtype.kind not in "OV"
+        return is_foreign(value) or (isinstance(value, SCALARS) and not isinstance(value, Enum))
+
+    def _note(self, path: str, slot: Slot, depth: Depth) -> None:
+        """Note a place that holds a plain value."""
+        text = describe_plain(slot.value)
+        if text and depth > Depth.TRUSTED:
+            self.found.facts[path] = text
+        constant = slot.fixed and isinstance(slot.value, (*SCALARS, tuple, frozenset))
+        if depth is Depth.HOLD and not constant:
+            while path in self._slots:
+                path += "'"
+            self._slots[path] = slot
+        elif depth is Depth.LOOK and isinstance(slot.value, deque):
+            self._refuse(path, slot.value)
+
+    def _refuse(self, path: str, value: Any) -> None:
+        self.found.refused.append(f"{path} is {article(type(value).__name__)}")
+
+    def _parts(self, path: str, value: Any, depth: Depth) -> Parts:
+        """What is in a value that is no plain one."""
+        if isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom):
+            self.found.generators[path] = value
+            return []
+        if depth > Depth.TRUSTED:
+            self.found.facts.setdefault(path, describe(value))
+        if isinstance(value, STATELESS):
+            return []
+        reached = self._reached(path, value)
+        if reached is None:
+            return self._instance(path, value, depth)
+        return [(f"{path}.{name}" if name else path, slot, depth) for name, slot in reached]
+
+    def _reached(self, path: str, value: Any) -> Reached | None:
+        """What a function, a method, a partial, a wrapper or a container has in it; None for other objects."""
+        if isinstance(value, types.FunctionType):
+            return reached_by_function(value)
+        if isinstance(value, METHODS):
+            function = getattr(value, "__func__", None)
+            return [("self", Slot(value.__self__)), ("", Slot(function))]
+        if isinstance(value, functools.partial):
+            parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
+            return [(name, Slot(part)) for name, part in parts.items()]
+        if type(value) in DICTS:
+            self.found.namespaces[path] = value
+            return [(str(key), Slot(part, value, key, False)) for key, part in value.items()]
+        if type(value) in (list, tuple):
+            fixed = type(value) is tuple
+            return [(str(i), Slot(part, value, i, fixed)) for i, part in enumerate(value)]
+        return [("", Slot(value.__wrapped__))] if hasattr(value, "__wrapped__") else None
+
+    def _instance(self, path: str, value: Any, depth: Depth) -> Parts:
+        """The attributes of an instance, unless it saves itself; a note if they are out of reach."""
+        kind = type(value)
+        if depth is Depth.HOLD and not isinstance(value, Layer) and has_state(value):
+            self.found.parts[path] = value
+            depth = Depth.TRUSTED
+        closed = attributes_of(value) is None
+        iterator = closed and hasattr(kind, "__next__")
+        if iterator or isinstance(value, CARRIERS) or hasattr(kind, "__array__"):
+            if depth > Depth.TRUSTED:
+                self._refuse(path, value)
+        elif not closed:
+            return self._attributes(path, value, depth)
+        elif depth > Depth.TRUSTED and kind.__name__ not in LOCKS_AND_LOGS:
+            what = "set of objects" if kind in SETS else kind.__name__
+            self.found.unknown.append(f"{path} is {article(what)}")
+        return []
+
+    def _attributes(self, path: str, value: Any, depth: Depth) -> Parts:
+        """The attributes of an instance; its classes are looked at later."""
+        start = "callbacks." if path.startswith("callbacks.") else ""
+        for cls in filter(is_of_user, type(value).__mro__):
+            if id(cls) not in self._seen:
+                self._seen.add(id(cls))
+                members = reached_by_class(cls)
+                self._later += [(f"{start}{cls.__name__}.{n}", slot, depth) for n, slot in members]
+        self.found.namespaces[path] = value
+        owner = getattr(value, "__dict__", value)
+        attributes = attributes_of(value) or {}
+        return [
+            (f"{path}.{name}", Slot(part, owner, name, fixed=False), depth)
+            for name, part in attributes.items()
+        ]
+
+
+def is_key(value: Any) -> bool:
+    """Whether a file can hold a key of a dict: a number, text, or a tuple of them."""
+    if type(value) is tuple:
+        return all(map(is_key, value))
+    return isinstance(value, str | int | float | None)
+
+
+def has_state(value: Any) -> bool:
+    """Whether an object saves and loads its state by itself."""
+    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
+
+
+def attributes_of(value: Any) -> Mapping[str, Any] | None:
+    """The attributes of an instance by name, in slots too; None where it has neither."""
+    root = type(value).__module__.partition(".")[0]
+    if root in sys.stdlib_module_names and root not in (*WALKED, "__main__"):
+        return None
+    attributes = dict(getattr(value, "__dict__", {}))
+    if isinstance(value, Layer):
+        return attributes | {name: getattr(value, name) for name in value.carried}
+    names = [name for cls in type(value).__mro__ for name in slots_of(cls)]
+    if not names and not hasattr(value, "__dict__"):
+        return None
+    hidden = ("__dict__", "__weakref__")
+    slots = [name for name in names if name not in hidden and hasattr(value, name)]
+    return attributes | {name: getattr(value, name) for name in slots}
+
+
+def slots_of(cls: type) -> list[str]:
+    """The names in a class's ``__slots__``."""
+    names = vars(cls).get("__slots__", ())
+    return [names] if isinstance(names, str) else list(names)

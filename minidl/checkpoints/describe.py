@@ -1,0 +1,90 @@
+"""Descriptions: values, functions and settings as short text, so that two runs can be compared.
+
+What is described is found in `carriers.py`; what differs is told in `settings.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import zlib
+from collections.abc import Hashable, Iterator
+from enum import Enum
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
+FEW = 8  # numbers of a tuple that are written out
+
+
+def describe(value: Any) -> str:
+    """A function by its name and a checksum of what it names; anything else by its name or its class."""
+    if isinstance(value, types.FunctionType):
+        return f"{value.__qualname__}#{_checksum(value.__code__):08x}"
+    if isinstance(value, Enum):
+        return str(value)
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) else type(value).__qualname__
+
+
+@cache
+def _checksum(code: types.CodeType) -> int:
+    """Of the names and constants of a function: they are the same in every version of Python, unlike its steps."""
+    plain = (bool, int, float, str)
+    inside = [
+        (part.co_names, [constant for constant in part.co_consts if isinstance(constant, plain)])
+        for part in all_codes(code)
+    ]
+    return zlib.crc32(repr(inside).encode())
+
+
+def all_codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A function's code and that of the functions in it."""
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            yield from all_codes(part)
+
+
+def describe_plain(value: Any) -> str:
+    """Numbers and text, alone or a few in a tuple, as they are written; other values as nothing."""
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, SCALARS):
+        return repr(value)
+    if isinstance(value, tuple) and len(value) <= FEW:
+        parts = [describe_plain(part) for part in value]
+        return f"({', '.join(parts)})" if all(parts) else ""
+    return ""
+
+
+def settings_of(thing: Any) -> dict[str, str]:
+    """What an object was made with: its constructor's arguments that are attributes of the same name."""
+    settings: dict[str, str] = {}
+    for name in _arguments(type(thing)):  # type: ignore[arg-type]  # a class has a hash
+        value = getattr(thing, name, None)
+        text = describe_plain(value)
+        if not text and callable(value):
+            text = describe(value)
+        if text and value is not None:
+            settings[name] = text
+    return settings
+
+
+@cache
+def _arguments(kind: Hashable) -> tuple[str, ...]:
+    return tuple(inspect.signature(kind).parameters)  # type: ignore[arg-type]  # it is a class
+
+
+def difference(path: str, here: str | None, saved: str | None) -> str:
+    """Say how a description differs from the one in a checkpoint."""
+    now, before = (text and text.partition("#")[0] for text in (here, saved))
+    if now == before:
+        return f"{path}: another function of the name {now}"
+    return f"{path}: {now or 'nothing'} here, {before or 'nothing'} when it was saved"
+
+
+def article(noun: str) -> str:
+    return f"{'an' if noun[:1] in 'aeiouAEIOU' else 'a'} {noun}"

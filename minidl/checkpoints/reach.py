@@ -1,0 +1,101 @@
+"""What users' functions and classes reach: closures, defaults, attributes, and what they find by global names.
+
+The walk that asks for it is in `carriers.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+import sys
+import types
+from collections import deque
+from dis import get_instructions
+from typing import Any
+
+import numpy as np
+
+from minidl.checkpoints.describe import SCALARS, all_codes
+from minidl.checkpoints.generators import GENERATORS
+from minidl.checkpoints.values import DICTS, Slot
+
+Reached = list[tuple[str, Slot]]
+
+MUTABLE = (list, deque, set, np.ndarray, *DICTS)
+IN_CLASSES = (*SCALARS, *MUTABLE, *GENERATORS, tuple, types.FunctionType, functools.partial)
+
+
+def is_of_user(thing: Any) -> bool:
+    """Whether a class or a function is neither minidl's, nor Python's, nor an installed library's."""
+    module = getattr(thing, "__module__", None) or ""
+    root = module.partition(".")[0]
+    if root == "minidl" or (root in sys.stdlib_module_names and root != "__main__"):
+        return False
+    if isinstance(thing, types.FunctionType):
+        file: Any = thing.__code__.co_filename
+    else:
+        file = getattr(sys.modules.get(module), "__file__", None)
+    return not re.search(r"(site|dist)-packages", file or "")
+
+
+def reached_by_class(cls: type) -> Reached:
+    """The methods of a class, and its attributes that are plain or generators."""
+    reached: Reached = []
+    for name, member in vars(cls).items():
+        member = getattr(member, "__func__", getattr(member, "fget", member))
+        hidden = name == "carried" or (name.startswith("__") and name != "__call__")
+        if not hidden and (isinstance(member, IN_CLASSES) or is_of_user(type(member))):
+            reached.append((name, Slot(member, cls, name, fixed=False)))
+    return reached
+
+
+def reached_by_function(function: types.FunctionType) -> Reached:
+    """What a function closes over, its defaults and attributes, and what a user's finds by global names."""
+    reached = _cells(function)
+    defaults = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
+    reached += [(str(name), Slot(value)) for name, value in defaults.items()]
+    attributes = vars(function)
+    for name, value in attributes.items():
+        reached.append((name, Slot(value, attributes, name, fixed=False)))
+    return reached + (_globals(function) if is_of_user(function) else [])
+
+
+def _cells(function: types.FunctionType) -> Reached:
+    """The variables of outer functions; those that the function does not bind anew are fixed."""
+    outer, _ = _stored_names(function.__code__)
+    reached: Reached = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # it is empty so far
+            continue
+        reached.append((name, Slot(value, cell, "cell_contents", fixed=name not in outer)))
+    return reached
+
+
+def _globals(function: types.FunctionType) -> Reached:
+    """What a function finds by global names, and those that it binds anew."""
+    names = dict.fromkeys(name for code in all_codes(function.__code__) for name in code.co_names)
+    _, rebound = _stored_names(function.__code__)
+    space = function.__globals__
+    reached: Reached = []
+    for name in filter(space.__contains__, names):
+        value = space[name]
+        if name in rebound:
+            reached.append((name, Slot(value, space, name, fixed=False)))
+        elif value is random:
+            reached.append((name, Slot(random.seed)))  # a method of Python's own generator
+        elif value is np:
+            reached += [(name, Slot(np.random.rand))] if "random" in names else []
+        elif not isinstance(value, types.FunctionType) or is_of_user(value):
+            reached.append((name, Slot(value, shared=not callable(value))))
+    return reached
+
+
+@functools.cache
+def _stored_names(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """The names that a function, and those in it, bind: of outer functions, and global ones."""
+    steps = [step for part in all_codes(code) for step in get_instructions(part)]
+    outer = {step.argval for step in steps if step.opname == "STORE_DEREF"}
+    return outer, {step.argval for step in steps if step.opname == "STORE_GLOBAL"}

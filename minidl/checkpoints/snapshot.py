@@ -1,0 +1,177 @@
+"""Snapshots: all that a training run depends on, taken from a Trainer's parts and put back into them.
+
+What the parts are is in `parts.py`; files are `file.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from minidl.checkpoints.parts import (
+    CallbacksPart,
+    GeneratorsPart,
+    OptimizerPart,
+    Trained,
+    expect,
+    find_carriers,
+    is_lazy,
+    is_number,
+    model_part,
+    parameters_of,
+    parts_of,
+)
+from minidl.checkpoints.settings import (
+    Settings,
+    differences,
+    facts_of,
+    fingerprint,
+    refuse_unheld,
+    tell,
+)
+
+__all__ = [
+    "Refused",
+    "Settings",
+    "broadcast_state",
+    "callback_states",
+    "capture",
+    "model_part",
+    "restore",
+    "restoring",
+]
+
+State = Mapping[str, Any]
+
+
+class Refused(ValueError):
+    """A checkpoint that a trainer cannot take; nothing was changed."""
+
+
+def states_of(trainer: Trained) -> dict[str, Any]:
+    """The states of the trainer's parts by name."""
+    return {name: part.state_dict() for name, part in parts_of(trainer).items()}
+
+
+def callback_states(trainer: Trained) -> list[dict[str, Any]]:
+    """The states of those callbacks that have one."""
+    return CallbacksPart(trainer.callbacks).state_dict()
+
+
+def capture(trainer: Trained) -> dict[str, Any]:
+    """All that the next batches depend on; copies.
+
+    RuntimeError while a parameter has no data yet; TypeError, naming it, for an object whose state cannot be held.
+    """
+    for p in parameters_of(trainer):
+        p.data  # noqa: B018 - it raises if there is none yet
+    found, run, settings = find_carriers(trainer), trainer.run, trainer._settings
+    refuse_unheld(trainer, found)
+    tree = states_of(trainer)
+    tree["settings"] = facts_of(trainer, found) if settings is None else settings.first
+    tree["callback_types"] = [type(callback).__name__ for callback in trainer.callbacks]
+    tree["history"] = [] if run is None else [dict(row) for row in trainer.history.rows]
+    tree["data"] = [] if run is None else fingerprint(run.loader)
+    return tree if run is None or run.cut is None else tree | run.cut
+
+
+def restore(
+    trainer: Trained, tree: State, where: str, before: State | None = None
+) -> dict[str, Any]:
+    """Put back what ``capture`` gave, but the history; return what there was before.
+
+    A fit does it twice: when callbacks have begun, it gives what there was ``before``, and they get their states.
+
+    Raises Refused, and nothing is changed, if the checkpoint is of another model, optimizer or data, or makes no sense.
+    Other settings are told by a warning.
+    """
+    begun = before is not None
+    old = states_of(trainer) if before is None else before
+    try:
+        told = check(trainer, tree)
+        given = None if trainer._settings is None else trainer._settings.given
+        load(trainer, tree, begun, given=given)
+        OptimizerPart(trainer).check_rate(tree["optimizer"])
+        if told and not begun:
+            tell(where, told)
+    except BaseException as error:
+        load(trainer, old, begun, exact=True)
+        if isinstance(error, Warning) or not isinstance(error, Exception):
+            raise
+        why = str(error) if isinstance(error, ValueError) else f"it makes no sense: {error!r}"
+        raise Refused(f"{where}: it is of another trainer: {why}") from error
+    return dict(old)
+
+
+def load(
+    trainer: Trained,
+    states: State,
+    callbacks: bool,
+    exact: bool = False,
+    given: Mapping[str, str] | None = None,
+) -> None:
+    """Let each part take up its state, the callbacks only if asked to."""
+    for name, part in parts_of(trainer, exact, given).items():
+        if callbacks or name != "callbacks":
+            part.load_state_dict(states[name])
+
+
+def check(trainer: Trained, tree: State) -> list[str]:
+    """Raise if a checkpoint is of another trainer or makes no sense; return what else is other."""
+    rows, run = tree["history"], tree["run"]
+    for row in rows:
+        if not isinstance(row, dict) or not all(map(is_number, row.values())):
+            raise ValueError(f"a row of its history is {row!r}")
+    GeneratorsPart(find_carriers(trainer)).check(tree["generators"])
+    if run is not None and not run["epoch"] <= len(rows) <= run["epoch"] + 1:
+        expect("rows of history", len(rows), run["epoch"])
+    ready = trainer.run is not None and trainer._settings is not None  # to go on with a fit
+    return differences(trainer, tree) if ready else []
+
+
+@contextmanager
+def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterator[None]:
+    """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
+    lazy, run = initialize_lazy(trainer, runner, loader), trainer.run
+    trainer.run = None
+    before = states_of(trainer)
+    before["generators"]["minidl"] = drawn
+    trainer.run = run
+    try:
+        yield
+    finally:
+        trainer.run = None
+        load(trainer, before, callbacks=False, exact=True)
+        trainer.run = run
+        for p, name in lazy:
+            p._raw = None
+            p.name = name
+
+
+def initialize_lazy(trainer: Trained, runner: Any, loader: Any) -> list[tuple[Any, str | None]]:
+    """Give parameters without data theirs, by a batch; return them with their names until then."""
+    lazy = [(p, p.name) for p in parameters_of(trainer) if is_lazy(p)]
+    if lazy:
+        with runner.evaluation("fit", loader.in_order()):
+            runner.forward(loader.arrays[0][: loader.batch_size])
+    return lazy
+
+
+def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
+    """Broadcast rank 0's state to all ranks; each then draws its own random numbers."""
+    if not run.distributed:
+        return
+    if runner.stateful and not run.fresh:
+        raise ValueError(
+            "fit: resume: within an epoch, the states that a stateful model carried are one rank's only"
+        )
+    initialize_lazy(trainer, runner, run.loader)
+    shared = trainer.ranks.share(lambda: states_of(trainer))
+    load(trainer, shared, callbacks=False)
+    if trainer.ranks.rank:  # in the first rank they stay those of a single process
+        for name, generator in find_carriers(trainer).generators.items():
+            bits: Any = getattr(generator, "bit_generator", None)
+            if name.startswith(("minidl", "model")) and hasattr(bits, "jumped"):
+                bits.state = bits.jumped(trainer.ranks.rank).state
+    trainer.ranks.begin(run)
