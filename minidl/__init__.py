@@ -6,8 +6,9 @@ Read in this order the kernel:
     functions/elementwise.py  functions/linalg.py  functions/loss.py
     layers/linear.py  optim/sgd.py  optim/adam.py
 
-then the rest of the six folders that most users need: autograd, functions, layers, optim, data, training. What
-stands around them, compiler, distributed, interop and files, is optional.
+then the rest of the six folders that most users need: autograd, functions, layers, optim, data,
+training. What stands around them, checkpoints, compiler, distributed, interop and files, is
+optional.
 """
 
 from importlib import import_module
@@ -32,6 +33,7 @@ from minidl.autograd import (
     value_and_grad,
     vjp,
 )
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
 from minidl.files.state import load, save
@@ -69,6 +71,7 @@ __all__ = [
     "initializers",
     "jacobian",
     "jvp",
+    "keep_freed_memory",
     "layers",
     "load",
     "load_torch_state_dict",

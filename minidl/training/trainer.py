@@ -23,6 +23,7 @@ from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
@@ -227,12 +228,13 @@ class Trainer:
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
-        max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
-        max_time = None if max_time is None else number("fit: max_time", max_time)
+        if max_steps is not None:
+            max_steps = count("fit: max_steps", max_steps)
+        if max_time is not None:
+            max_time = number("fit: max_time", max_time)
         loader, validation = inputs.fit_loaders(data, t, batch_size, shuffle, validation)
         runner.check(loader, "fit")
-        if validation is not None:
-            runner.check(validation, "fit: validation")
+        runner.check(validation, "fit: validation")
         if fast_dev_run:
             epochs = 1
             max_steps = DRY_RUN
@@ -290,6 +292,7 @@ class Trainer:
         self.dry_run = dry_run
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
+        keep_freed_memory()
         refused = False
         try:
             yield before

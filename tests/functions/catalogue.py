@@ -946,6 +946,8 @@ for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((2, 3), (2, 2)), ((2, 2)
     numpys(F.kron, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,))]:
     numpys(F.vecdot, normal(*a), normal(*b))
+numpys(F.vecdot, normal(2, 3), normal(2, 3), axis=0)
+numpys(F.vecdot, normal(2, 3), normal(4, 2, 1), axis=-2)
 for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
     numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
