@@ -93,7 +93,8 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
     t = np.repeat(labels, n)
     one_arm = np.arange(n) / n
     radius = np.tile(one_arm, classes)
-    angle = 2 * np.pi * t / classes + 4 * radius
+    angle = 2 * np.pi * t / classes
+    angle += 4 * radius
     angle += noise * generator.standard_normal(len(t))
     x = np.empty((len(t), 2), np.float32)
     x[:, 0] = radius * np.sin(angle)
