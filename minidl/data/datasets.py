@@ -26,8 +26,7 @@ _FILES = os.path.join(_HERE, "files")
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
-    """Return 1,797 handwritten digits of 8 x 8 pixels, shuffled by `seed` and split: `(x, t), (xt,
-    tt)`.
+    """Return 1,797 handwritten digits of 8 x 8 pixels, shuffled, as `(x, t), (xt, tt)`.
 
     Images `x (n, 64)` are float32 in [0, 1], labels `t (n,)` int64 from 0 to 9; `xt` and `tt` are
     the part `test`, a fraction in [0, 1), that is kept for testing. Raises ValueError for another
@@ -56,8 +55,9 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
 
 
 def sunspots() -> Pair:
-    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`, float32 `(309,)`,
-    0.0 to 190.2.
+    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`.
+
+    Both are float32 `(309,)`; the values go from 0.0 to 190.2.
     Source: NOAA National Geophysical Data Center, public domain (as counted before 2015's
     recalibration).
 

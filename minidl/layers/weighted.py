@@ -20,8 +20,7 @@ from minidl.layers.layer import Layer, Shape, floating_dtype
 
 
 class Weighted(Layer):
-    """A layer whose weights exist from construction and have data once the number of input features
-    is known.
+    """A layer whose weights have data once the number of input features is known.
 
     ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
     """
