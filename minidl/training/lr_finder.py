@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.common import random
 from minidl.common.checks import count, number
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.training import inputs
@@ -39,7 +40,8 @@ class LRCurve:
     """
 
     def __init__(self, rates: list[float], losses: list[float]) -> None:
-        self.rates, self.losses = rates, losses
+        self.rates = rates
+        self.losses = losses
         width = min(5, 1 + len(losses) // 20)  # of few there is nothing to smooth
         # A triangle around each loss: a mean of those before it would lag.
         window = width - abs(np.arange(1 - width, width))
@@ -68,7 +70,8 @@ class LRCurve:
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color=PALE_BLUE, linewidth=1.2, label="a batch")
         axes.plot(self.rates, self.smooth, color=BLUE, linewidth=1.8, label="mean of neighbours")
-        top, bottom = self.smooth[0], min(self.losses)
+        top = self.smooth[0]
+        bottom = min(self.losses)
         if top > bottom:  # the losses that diverge would leave no room for the others
             axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.3 * (top - bottom))
         if self.suggestion is not None:
@@ -93,7 +96,8 @@ def find_lr(
 
     drawn = random.generator().bit_generator.state
     loader = copy(inputs.loader("find_lr", data, t, batch_size))
-    steps, start = count("find_lr: steps", steps), number("find_lr: start", start, positive=True)
+    steps = count("find_lr: steps", steps)
+    start = number("find_lr: start", start, positive=True)
     end = number("find_lr: end", end, positive=True)
     if not start < end or steps < 3:
         raise ValueError(
@@ -102,6 +106,7 @@ def find_lr(
     runner = ModelRunner(trainer.model)
     runner.check(loader, "find_lr")
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
+    keep_freed_memory()
     product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
     with threads_for(product or 0), restoring(trainer, runner, loader, drawn):
         losses = measure_losses(trainer, runner, loader, rates)
@@ -112,7 +117,8 @@ def measure_losses(
     trainer: Trainer, runner: ModelRunner, loader: DataLoader, rates: list[float]
 ) -> list[float]:
     """The losses at the rates, until one is far worse than the least."""
-    optimizer, schedule = trainer.optimizer, trainer.optimizer.lr
+    optimizer = trainer.optimizer
+    schedule = trainer.optimizer.lr
     losses: list[float] = []
     try:
         while len(losses) < len(rates):

@@ -211,6 +211,8 @@ for unary in (
 for unary in (
     F.exp2,
     F.conjugate,
+    F.real,
+    F.real_if_close,
     F.arcsinh,
     F.deg2rad,
     F.rad2deg,
@@ -946,6 +948,8 @@ for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((2, 3), (2, 2)), ((2, 2)
     numpys(F.kron, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,))]:
     numpys(F.vecdot, normal(*a), normal(*b))
+numpys(F.vecdot, normal(2, 3), normal(2, 3), axis=0)
+numpys(F.vecdot, normal(2, 3), normal(4, 2, 1), axis=-2)
 for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
     numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
@@ -1308,6 +1312,8 @@ for f in (
     for x in (special, normal(), normal(0, 2)):
         row(f, x, derived=False)
 row(F.sign, special[:5], derived=False)
+for f in (F.imag, F.angle, F.isreal, F.iscomplex):
+    row(f, away(2, 3), derived=False, foreign=False)
 for f in (F.zeros_like, F.ones_like):
     row(f, normal(2), dtype=np.float32, derived=False)
 for f in (F.argmax, F.argmin, F.argsort):
@@ -1330,6 +1336,8 @@ row(F.clip, normal(3, 4), max=normal(4))
 PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
     (np.shape, (normal(2, 3),)),
     (np.ndim, (normal(2, 3),)),
+    (np.isrealobj, (normal(2, 3),)),
+    (np.iscomplexobj, (normal(2, 3),)),
     (np.size, (normal(2, 3),)),
     (np.size, (normal(2, 3), 1)),
     (np.allclose, (np.ones(2), np.ones(2) + 1e-9)),
