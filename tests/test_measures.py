@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MINIDL = ROOT / "minidl"
 SIX = ("autograd", "functions", "layers", "optim", "data", "training")
-AROUND = {"compiler", "distributed", "files", "interop"}
+AROUND = {"checkpoints", "compiler", "distributed", "files", "interop"}
 PACKAGES = sorted(p.name for p in MINIDL.iterdir() if (p / "__init__.py").exists())
 FILES = sorted(MINIDL.rglob("*.py"))
 
