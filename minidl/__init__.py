@@ -1,8 +1,14 @@
 """minidl: a small deep-learning framework on NumPy, fast on small models and made to be read.
 
-Read in this order: the kernel (listed in README.md and CONTRIBUTING.md), then the rest of the six
-folders that most users need: autograd, functions, layers, optim, data, training. What stands around
-them is optional.
+Read in this order the kernel:
+
+    autograd/node.py  autograd/function.py  autograd/engine.py  autograd/variable.py
+    functions/elementwise.py  functions/linalg.py  functions/loss.py
+    layers/linear.py  optim/sgd.py  optim/adam.py
+
+then the rest of the six folders that most users need: autograd, functions, layers, optim, data,
+training. What stands around them, checkpoints, compiler, distributed, interop and files, is
+optional.
 """
 
 from importlib import import_module
@@ -27,6 +33,7 @@ from minidl.autograd import (
     value_and_grad,
     vjp,
 )
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import set_num_threads
 from minidl.data import DataLoader
 from minidl.files.state import load, save
@@ -64,6 +71,7 @@ __all__ = [
     "initializers",
     "jacobian",
     "jvp",
+    "keep_freed_memory",
     "layers",
     "load",
     "load_torch_state_dict",

@@ -24,10 +24,11 @@ NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0) | {
     "functions": 14.0
 }  # functions has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
+NOT_YET = {"autograd", "checkpoints", "functions", "interop", "optim"}
 SCREEN = 50  # lines of a function, its docstring apart
 KERNEL_LINES = 1_200
 
-pytestmark = pytest.mark.skip(reason="turned on once every package is unpacked")
+later = pytest.mark.skip(reason="turned on once every package is unpacked")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -78,18 +79,20 @@ def measured(file: Path) -> bool:
     return package_of(file) not in UNMEASURED
 
 
+@later
 def test_the_six_stay_small() -> None:
     files = [file for file in FILES if package_of(file) in SIX]
     assert sum(map(nodes, files)) <= NODES_OF_THE_SIX
 
 
-@pytest.mark.parametrize("package", [p for p in PACKAGES if p not in UNMEASURED])
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p not in UNMEASURED | NOT_YET])
 def test_lines_are_not_packed(package: str) -> None:
     files = sorted((MINIDL / package).glob("*.py"))
     density = sum(map(nodes, files)) / sum(map(code_lines, files))
     assert round(density, 1) <= NODES_A_LINE[package]
 
 
+@later
 def test_functions_fit_on_a_screen() -> None:
     long = [
         f"{file.relative_to(ROOT)}: {f.name}, {length} lines"
@@ -114,6 +117,7 @@ def pairs_assigned(tree: ast.Module) -> list[int]:
     return found
 
 
+@later
 def test_one_assignment_a_line() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}"
@@ -148,9 +152,9 @@ def test_the_house_stands_without_what_is_around_it() -> None:
 
 
 def kernel(page: str) -> list[str]:
-    """The files a page lists as the kernel, in its order."""
+    """The files that a page lists as the kernel, in its order."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    part = re.search(r"kernel:?\s*\n(.*?)(?:\n\n\n|\n##|\"\"\")", text, re.S | re.I)
+    part = re.search(r"kernel:?\s*\n(.*?)(?:\nthen|\n##)", text, re.S | re.I)
     assert part is not None, f"{page} lists no kernel"
     return re.findall(r"\b[a-z]+/[a-z]+\.py\b", part[1])
 
@@ -159,4 +163,4 @@ def test_the_kernel_is_an_afternoon() -> None:
     files = kernel("README.md")
     assert 10 <= len(files) <= 14 and len(set(files)) == len(files)
     assert sum(code_lines(MINIDL / file) for file in files) <= KERNEL_LINES
-    assert kernel("minidl/__init__.py") == files
+    assert kernel("minidl/__init__.py") == kernel("CONTRIBUTING.md") == files

@@ -3,7 +3,6 @@
 The derivative rules themselves live in ``minidl.functions``; layers and optimizers live above.
 """
 
-import minidl.common.memory  # noqa: F401  # lets freed memory be kept, for the whole process
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.autograd.gradcheck import gradcheck
 from minidl.autograd.modes import detect_anomaly, no_grad, test_mode

@@ -86,10 +86,10 @@ class _Block:
 
     def leave(self, _: object = None) -> None:
         """Take the block, and no other, out of the current mode."""
-        self.guard = None
         blocks = MODE.get().blocks
         if self in blocks:
             MODE.set(_mode_of([block for block in blocks if block is not self]))
+        self.guard = None  # last: until here an interrupt would leave the rest to it
 
 
 _TRAINING = Mode()
@@ -100,8 +100,8 @@ def _mode_of(blocks: Sequence[_Block]) -> Mode:
     changes: dict[str, Any] = {}
     for block in blocks:
         changes |= block.changes
-    in_generator = any(block.frame is not None for block in blocks)
-    return Mode(**changes, blocks=tuple(blocks), in_generator=in_generator)
+    frames = [block.frame for block in blocks if block.frame is not None]
+    return Mode(**changes, blocks=tuple(blocks), in_generator=bool(frames))
 
 
 def effective(mode: Mode) -> Mode:

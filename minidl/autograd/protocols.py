@@ -12,6 +12,7 @@ import numpy as np
 from minidl.common.arrays import BaseVariable
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
+FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 
 def array_ufunc(
@@ -20,15 +21,21 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
-    function = REGISTRY.get(ufunc)
+    function = REGISTRY.get(ufunc) or _find(ufunc)
     if method != "__call__" or function is None:
         raise TypeError(no_rule(ufunc, method))
-    if settings:
+    if settings and settings.keys() != {"axis"}:  # which NumPy's products take
         name = next(iter(settings))
         raise TypeError(
             f"{full_name(ufunc)} of a Variable: keyword {name!r} has no derivative rule"
         )
-    return function(*inputs)
+    return function(*inputs, **settings)
+
+
+def _find(ufunc: np.ufunc) -> Any:
+    """Ours for a ufunc of another library, or None."""
+    answers = (find(ufunc) for find in FINDERS)
+    return next((function for function in answers if function is not None), None)
 
 
 def _into_array(
@@ -71,10 +78,20 @@ def full_name(function: Any) -> str:
     return f"{module}.{name}".replace("numpy.", "np.", 1).lstrip(".")
 
 
+_COMPLEX = {
+    "np.linalg.eig": "which minidl does not have; np.linalg.eigh is for symmetric matrices",
+    "np.linalg.eigvals": "which minidl does not have; np.linalg.eigvalsh is for symmetric matrices",
+    "np.roots": "which minidl does not have",
+}
+
+
 def no_rule(function: Any, method: str = "__call__") -> str:
     """What to do about a function that has no rule for Variables."""
     ours = getattr(sys.modules.get("minidl.functions"), function.__name__, None)
     name = full_name(function)
+    if name.startswith("np.fft.") or name in _COMPLEX:
+        words = _COMPLEX.get(name, "which minidl does not have")
+        return f"{name} has no rule for Variables: it gives complex numbers, {words}"
     if method != "__call__":
         return f"{name}.{method} has no rule for Variables: write it with the functions of minidl"
     if ours is not None:

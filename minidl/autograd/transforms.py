@@ -393,6 +393,12 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
     return product
 
 
+def _hint_without_recording() -> str:
+    if current().recording:
+        return ""
+    return "; inside no_grad(), and so in Trainer.predict, use minidl.grad, which records by itself"
+
+
 def gradients(
     y: Variable, xs: Sequence[Variable], gradient: Any = None, *, create_graph: bool = False
 ) -> list[Variable]:
@@ -409,11 +415,11 @@ def gradients(
     """
     check_mode("gradients", create_graph)
     if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
-        raise ValueError("gradients: want a list of Variables that require a gradient")
+        want = "want a list of Variables that require a gradient"
+        raise ValueError(f"gradients: {want}{_hint_without_recording()}")
     if not isinstance(y, Variable) or y._node is None:
-        raise ValueError(
-            "gradients: the result has no graph: nothing it was computed from requires a gradient"
-        )
+        why = "nothing it was computed from requires a gradient"
+        raise ValueError(f"gradients: the result has no graph: {why}{_hint_without_recording()}")
     seed = seed_for(y, gradient, "gradients")
     targets = {x._node for x in xs if x._node is not None}
     boxing = _boxer(create_graph)

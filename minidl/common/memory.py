@@ -7,30 +7,35 @@ import ctypes
 import os
 import sys
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
-_SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_M_TRIM_THRESHOLD = -1  # from glibc's malloc.h, as the next
+_M_MMAP_THRESHOLD = -3
+_SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+_kept = 0  # what the C library was told last
 
 
-def keep_freed_memory(most: int) -> bool:
-    """Let the C library keep up to ``most`` bytes of freed memory for later arrays; whether it could be told.
+def keep_freed_memory(most: int = 2**27) -> bool:
+    """Let the C library keep up to ``most`` bytes of freed memory for later arrays; whether it does.
 
-    glibc hands large blocks back to the system as soon as they are freed, and each new one then costs a page fault for
-    every 4 KB of it: in a training step on arrays of megabytes that is most of the time. The setting holds for the
-    whole process. Only glibc has it, and who has set it by the environment keeps their own.
+    glibc hands large blocks back to the system as soon as they are freed, and each new one then costs
+    a page fault for every 4 KB of it: in a training step on arrays of megabytes that is most of the
+    time. ``Trainer.fit`` and ``minidl.compile`` call this when they start; a loop of one's own may do
+    so once. The setting holds for the whole process. Only glibc has it, and who has set it by the
+    environment keeps their own; ``MINIDL_KEEP_MEMORY=0`` in the environment turns it off.
 
     Source: mallopt(3), M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
 
-    >>> keep_freed_memory(2**27) in (True, False)
+    >>> keep_freed_memory() in (True, False)
     True
     """
-    if sys.platform != "linux" or any(name in os.environ for name in _SAID):
+    global _kept
+    if most == _kept:
+        return True
+    if os.environ.get("MINIDL_KEEP_MEMORY") == "0" or sys.platform != "linux":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return (
-        mallopt is not None
-        and mallopt(_M_TRIM_THRESHOLD, most) == mallopt(_M_MMAP_THRESHOLD, most) == 1
-    )
-
-
-if os.environ.get("MINIDL_KEEP_MEMORY") != "0":
-    keep_freed_memory(2**27)
+    if mallopt is None or any(name in os.environ for name in _SET_BY_USER):
+        return False
+    if mallopt(_M_TRIM_THRESHOLD, most) != 1 or mallopt(_M_MMAP_THRESHOLD, most) != 1:
+        return False
+    _kept = most
+    return True

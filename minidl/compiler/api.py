@@ -16,6 +16,7 @@ from typing import Any
 
 from minidl.autograd.modes import Mode, current
 from minidl.common import random
+from minidl.common.memory import keep_freed_memory
 from minidl.compiler.guards import form
 from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
 from minidl.compiler.program import Program
@@ -31,6 +32,7 @@ class Compiled:
     looked_at = ("function",)  # what another program that calls this one depends on
 
     def __init__(self, function: Callable[..., Any]) -> None:
+        keep_freed_memory()
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
         self.eager, self.failed = False, 0
@@ -40,7 +42,7 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = current()
-        if self.eager or mode.tracer is not None or mode.anomaly or mode.transforming:
+        if self.eager or mode.tracer is not None or mode.anomaly or mode.transforming is not None:
             return self.function(*args, **kwargs)
         last = self.last
         if (

@@ -21,6 +21,8 @@ from minidl.functions import (
     recurrent,
     reduction,
     shape,
+    special,  # noqa: F401  # registers itself; its names are SciPy's
+    ufuncs,
 )
 from minidl.functions.activation import *
 from minidl.functions.classification import *
@@ -36,6 +38,7 @@ from minidl.functions.products import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
+from minidl.functions.ufuncs import *
 
 __all__ = [
     *activation.__all__,
@@ -52,6 +55,7 @@ __all__ = [
     *recurrent.__all__,
     *reduction.__all__,
     *shape.__all__,
+    *ufuncs.__all__,
 ]
 
 

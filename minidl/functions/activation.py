@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.composition import composition
 from minidl.autograd.function import differentiable
 from minidl.autograd.modes import current
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.common.random import source
 from minidl.functions.error_function import erfc
 from minidl.functions.masks import floating, narrowed, sigmoid_slope, where_positive, widened
+from minidl.functions.reduction import keepdims_shape
 
 # fmt: off
 __all__ = [
-    "dropout", "gelu", "leaky_relu", "log_softmax", "mask_fill", "relu", "sigmoid", "softmax",
-    "softplus",
+    "dropout", "elu", "gelu", "glu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log_sigmoid",
+    "log_softmax", "logsumexp", "mask_fill", "mish", "relu", "selu", "sigmoid", "silu", "softmax",
+    "softplus", "softsign",
 ]
 # fmt: on
 
@@ -146,6 +149,141 @@ softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y)
 log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True))
 gelu        = differentiable(_gelu, _gelu_rule)
 # fmt: on
+
+
+def _elu(x: Any, alpha: float = 1.0) -> Any:
+    """``x`` where positive, else ``alpha (exp(x) - 1)`` (Clevert et al. 2015). At 0 the slope is alpha.
+
+    >>> elu(np.array([-1.0, 2.0])).round(4)
+    array([-0.6321,  2.    ])
+    """
+    x = floating(x)
+    return np.where(x > 0, x, _weak(alpha) * np.expm1(np.minimum(x, 0)))
+
+
+def _silu(x: Any) -> Any:
+    """``x sigmoid(x)``, also called swish (Elfwing et al. 2017).
+
+    >>> silu(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.2689,  0.    ,  0.7311])
+    """
+    return np.maximum(x, -_SILENT) * sigmoid(x)  # -inf times 0 is none
+
+
+def _silu_rule(g: Any, y: Any, x: Any) -> Any:
+    s = sigmoid(x)
+    return g * (s + np.clip(x, -_SILENT, _SILENT) * sigmoid_slope(x, s, 1))
+
+
+_SILENT = 1000.0  # where sigmoid and its slope are 0 or 1 in every dtype
+
+
+def _softsign(x: Any) -> Any:
+    """``x / (1 + |x|)``.
+
+    >>> softsign(np.array([-1.0, 3.0]))
+    array([-0.5 ,  0.75])
+    """
+    x = floating(x)
+    size = np.absolute(x)
+    far = np.isinf(size)
+    return np.where(far, np.sign(x), x / (1 + np.where(far, 0, size)))
+
+
+def _log_sigmoid(x: Any) -> Any:
+    """``log(sigmoid(x))``, for any x.
+
+    >>> log_sigmoid(np.array([-3.0, 0.0])).round(2)
+    array([-3.05, -0.69])
+    """
+    return -_softplus(-floating(x))
+
+
+# fmt: off
+elu         = differentiable(_elu, lambda g, y, x, alpha=1.0:
+                             np.where(x > 0, g, g * (_weak(alpha) * np.exp(np.where(x > 0, 0, x)))))
+silu        = differentiable(_silu, _silu_rule)
+softsign    = differentiable(_softsign, lambda g, y, x: g / np.square(1 + np.absolute(x)))
+log_sigmoid = differentiable(_log_sigmoid, lambda g, y, x: g * sigmoid(-x))
+# fmt: on
+
+
+@composition()
+def selu(x: Any) -> Any:
+    """``1.0507 elu(x, 1.6733)``: keeps mean 0 and variance 1 from layer to layer (Klambauer et al. 2017).
+
+    >>> selu(np.array([-1.0, 1.0])).round(4)
+    array([-1.1113,  1.0507])
+    """
+    return elu(x, 1.6732632423543772) * 1.0507009873554805
+
+
+@composition()
+def mish(x: Any) -> Any:
+    """``x tanh(softplus(x))`` (Misra 2019).
+
+    >>> mish(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.3034,  0.    ,  0.8651])
+    """
+    return np.maximum(x, -_SILENT) * np.tanh(softplus(x))
+
+
+@composition()
+def hard_sigmoid(x: Any) -> Any:
+    """``x / 6 + 1 / 2``, cut off at 0 and 1. At the corners the slope is 1/6.
+
+    >>> hard_sigmoid(np.array([-4.0, 0.0, 1.5]))
+    array([0.  , 0.5 , 0.75])
+    """
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+@composition()
+def hard_tanh(x: Any) -> Any:
+    """``x``, cut off at -1 and 1. At the corners the slope is 1.
+
+    >>> hard_tanh(np.array([-4.0, 0.5, 1.5]))
+    array([-1. ,  0.5,  1. ])
+    """
+    return np.clip(x, -1, 1)
+
+
+@composition()
+def glu(x: Any, axis: int = -1) -> Any:
+    """The first half of x along an axis times the sigmoid of the second (Dauphin et al. 2016).
+
+    Raises ValueError if the axis has an odd length.
+
+    >>> glu(np.array([1.0, 2.0, 0.0, 0.0]))
+    array([0.5, 1. ])
+    """
+    if x.ndim == 0 or x.shape[axis] % 2:
+        raise ValueError(f"want an even number of elements along axis {axis}, got shape {x.shape}")
+    first, second = np.split(x, 2, axis)
+    return first * sigmoid(second)
+
+
+def _logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """``log(sum(exp(a)))`` over axes, without overflow; of nothing but -inf it is -inf.
+
+    >>> logsumexp(np.array([1000.0, 1000.0])).round(4)
+    np.float64(1000.6931)
+    """
+    wide = widened(a)
+    m = wide.max(axis, keepdims=True, initial=-np.inf)
+    m = np.where(np.isinf(m), 0, m)
+    total = np.exp(wide - m).sum(axis, keepdims=keepdims)
+    with np.errstate(divide="ignore"):  # log(0) is right
+        return narrowed(np.log(total) + m.reshape(total.shape), a)
+
+
+def _logsumexp_rule(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    shape = keepdims_shape(a, axis)
+    y = y.reshape(shape)
+    return g.reshape(shape) * np.exp(a - np.where(y == -np.inf, 0, y))
+
+
+logsumexp = differentiable(_logsumexp, _logsumexp_rule)
 
 
 def _mask_fill(x: Any, mask: Any, value: Any) -> Any:

@@ -12,10 +12,11 @@ from minidl.common.arrays import array_of
 
 # fmt: off
 __all__ = [
-    "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "ceil", "equal", "floor", "floor_divide", "greater", "greater_equal", "invert", "isfinite",
-    "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "nonzero",
-    "not_equal", "ones_like", "rint", "round", "sign", "trunc", "zeros_like",
+    "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_count", "bitwise_or",
+    "bitwise_xor", "ceil", "equal", "floor", "floor_divide", "gcd", "greater", "greater_equal",
+    "invert", "isfinite", "isinf", "isnan", "lcm", "left_shift", "less", "less_equal",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "nonzero", "not_equal", "ones_like",
+    "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
 ]
 # fmt: on
 
@@ -28,11 +29,19 @@ greater       = differentiable(np.greater)
 greater_equal = differentiable(np.greater_equal)
 logical_and   = differentiable(np.logical_and)
 logical_or    = differentiable(np.logical_or)
+logical_xor   = differentiable(np.logical_xor)
 logical_not   = differentiable(np.logical_not)
 bitwise_and   = differentiable(np.bitwise_and)
 bitwise_or    = differentiable(np.bitwise_or)
 bitwise_xor   = differentiable(np.bitwise_xor)
 invert        = differentiable(np.invert)
+left_shift    = differentiable(np.left_shift)
+right_shift   = differentiable(np.right_shift)
+gcd           = differentiable(np.gcd)
+lcm           = differentiable(np.lcm)
+bitwise_count = differentiable(np.bitwise_count)
+signbit       = differentiable(np.signbit)
+spacing       = differentiable(np.spacing)
 isnan         = differentiable(np.isnan)
 isfinite      = differentiable(np.isfinite)
 isinf         = differentiable(np.isinf)
@@ -40,7 +49,7 @@ sign          = differentiable(np.sign)
 floor         = differentiable(np.floor)
 ceil          = differentiable(np.ceil)
 rint          = differentiable(np.rint)
-trunc         = differentiable(np.trunc)
+trunc         = differentiable(np.trunc, name="trunc", replaces=(np.fix,))
 round         = differentiable(np.round, replaces=(np.round, np.around))
 floor_divide  = differentiable(np.floor_divide)
 argmax        = differentiable(np.argmax, replaces=(np.argmax,))

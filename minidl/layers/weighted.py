@@ -20,8 +20,7 @@ from minidl.layers.layer import Layer, Shape, floating_dtype
 
 
 class Weighted(Layer):
-    """A layer whose weights exist from construction and have data once the number of input features
-    is known.
+    """A layer whose weights have data once the number of input features is known.
 
     ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
     """
@@ -79,7 +78,9 @@ class Weighted(Layer):
     def in_features(self) -> int | None:
         """How many features the input has; None until it is learned."""
         weight = getattr(self, self._weights[0])
-        return None if _is_lazy(weight) else weight.shape[0]
+        if _is_lazy(weight):
+            return None
+        return weight.shape[0]  # type: ignore[no-any-return]  # an int
 
     def _as_input(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; draws weights that are lazy."""
@@ -99,7 +100,9 @@ class Weighted(Layer):
             if x.ndim > 2 and math.prod(x.shape[1:]) == n:
                 hint = "; write x.reshape(len(x), -1)"
             raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
-        return x if x.dtype == weight.dtype else x.astype(weight.dtype)
+        if x.dtype == weight.dtype:
+            return x
+        return x.astype(weight.dtype)
 
     def __repr__(self) -> str:
         name = type(self).__name__

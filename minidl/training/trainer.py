@@ -23,6 +23,7 @@ from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.checks import count, number
+from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
@@ -233,6 +234,7 @@ class Trainer:
             runner.check(validation, "fit: validation")
         if fast_dev_run:
             epochs, max_steps, resume, loader = 1, DRY_RUN, None, copy(loader)
+        keep_freed_memory()
         self._warn(loader, window)
         self.ranks.split(loader, validation)
         shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))

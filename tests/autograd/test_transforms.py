@@ -3,7 +3,10 @@
 The engine below them is tested in test_engine.py.
 """
 
+import math
+import warnings
 from collections import OrderedDict, namedtuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -418,3 +421,128 @@ def test_errors_name_the_place_in_the_tree():
         hvp(lambda p: p["a"] ** 2)({"a": 1.0}, 1.0)
     with pytest.raises(ValueError, match=r"seed gradient: want \(\*, \*\), got \*"):
         vjp(lambda x: (x, x), 1.0)[1](1.0)
+
+
+# ---- what leaves the graph, and constants ------------------------------------------------------------------------
+
+CONSTANTS = {
+    "float": 2.0,
+    "int": 2,
+    "NumPy number": np.float64(2.0),
+    "float32": np.float32(2.0),
+    "array": np.array(2.0),
+    "constant": Variable(2.0, requires_grad=False),
+}
+
+
+@pytest.mark.parametrize("constant", CONSTANTS.values(), ids=CONSTANTS)
+def test_a_constant_result_has_gradient_zero_whatever_its_type(constant):
+    def f(x):
+        return constant
+
+    x = np.array([1.0, 3.0])
+    assert grad(f)(x).tolist() == [0.0, 0.0]
+    value, slope = value_and_grad(f)(x)
+    assert value == 2.0 and slope.tolist() == [0.0, 0.0]
+    y, pull = vjp(f, x)
+    assert y == 2.0 and pull(np.ones_like(np.asarray(y)))[0].tolist() == [0.0, 0.0]
+    assert [float(v) for v in jvp(f, (x,), (x,))] == [2.0, 0.0]
+    assert jacobian(f)(x).tolist() == [0.0, 0.0]
+    assert hessian(f)(x).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert hvp(f)(x, x).tolist() == [0.0, 0.0]
+    assert grad(lambda z: grad(f)(z).sum() + z.sum())(x).tolist() == [1.0, 1.0]
+
+
+def test_arrays_of_constants():
+    assert jacobian(lambda x: np.ones(3))(1.0).tolist() == [0.0, 0.0, 0.0]
+    assert jvp(lambda x: np.ones((2, 1)), (1.0,), (1.0,))[1].tolist() == [[0.0], [0.0]]
+    for result in (None, "text", np.arange(3), True, np.array([1j]), object()):
+        with pytest.raises((TypeError, ValueError), match="grad"):
+            grad(lambda x, y=result: y)(1.0)
+
+
+def by_assignment(x):
+    z = np.zeros(3)
+    z[0] = x[0] * x[0]
+    return z.sum()
+
+
+def by_adding(x):
+    z = np.zeros(3)
+    z[1] += x[1]
+    return z.sum()
+
+
+def by_a_flat_index(x):
+    z = np.zeros((2, 2))
+    z[1, 0] = x.sum()
+    return z.sum()
+
+
+LEAVING = {
+    "assignment": by_assignment,
+    "+=": by_adding,
+    "2-D": by_a_flat_index,
+    "math": lambda x: math.exp(x[0]),
+    "fromiter": lambda x: np.fromiter((v * v for v in x), float).sum(),
+    "full": lambda x: np.full(2, x[0]).sum(),
+    "array": lambda x: np.array([x[0], x[1]]).sum(),
+    "float64": lambda x: np.float64(x[0]),
+    "float": lambda x: float(x[0]),
+    "int": lambda x: int(x[0]),
+    "sum of floats": lambda x: sum(map(float, x)),
+    "fsum": lambda x: math.fsum(x),
+    "complex": lambda x: complex(x[0]).real,
+    "data": lambda x: (x.data**2).sum(),
+    "item": lambda x: x[0].item(),
+    "tolist": lambda x: sum(x.data.tolist()) + np.float64(0),
+}
+
+
+@pytest.mark.parametrize("f", LEAVING.values(), ids=LEAVING)
+@pytest.mark.parametrize(
+    "transform", [grad, value_and_grad, jacobian, hessian, lambda f: partial(vjp, f)]
+)
+def test_a_value_that_leaves_the_graph_in_a_transform_says_so(f, transform):
+    with pytest.raises(
+        (RuntimeError, TypeError), match=r"leave the graph|left the graph|no rule"
+    ) as caught:
+        transform(f)(np.array([1.0, 2.0]))
+    assert "setting an array element" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["assignment", "+=", "2-D", "math", "fromiter", "fsum", "float", "int", "complex"]
+)
+def test_outside_transforms_it_is_warned_of_once_a_line(name):
+    x = Variable([1.0, 2.0])
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            LEAVING[name](x)
+    assert len(seen) == 1 and seen[0].filename == __file__
+    assert "x.item()" in str(seen[0].message) and "np.stack" in str(seen[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LEAVING[name](x.detach())  # a constant has no graph to leave
+        assert x[0].item() == 1.0 and f"{x[0]:.1f}" == "1.0"
+
+
+def test_scipy_calls_float_too():
+    integrate = pytest.importorskip("scipy.integrate")
+    x = Variable(2.0)
+    with pytest.warns(UserWarning, match=r"x\.item\(\)") as seen:
+        integrate.quad(lambda t: x * t, 0, 1)
+    assert {w.filename for w in seen} == {__file__}
+    with pytest.raises(RuntimeError, match="leave the graph"):
+        grad(lambda x: integrate.quad(lambda t: x * t, 0, 1)[0])(2.0)
+
+
+def test_gradients_in_a_prediction_names_grad():
+    x = Variable(2.0)
+    with minidl.no_grad():
+        y = x * x
+        for ask in (lambda: gradients(y, [x]), lambda: gradients(y, [y])):
+            with pytest.raises(ValueError, match=r"no_grad\(\).*minidl\.grad"):
+                ask()
+        assert grad(lambda x: x * x)(2.0) == 4.0

@@ -208,7 +208,98 @@ for unary in (
 ):
     for shape in SHAPES:
         row(unary, normal(*shape) * 0.7, elementwise=True, order=3)
-for unary in (F.sqrt, F.log, F.log1p):
+for unary in (
+    F.exp2,
+    F.conjugate,
+    F.arcsinh,
+    F.deg2rad,
+    F.rad2deg,
+    F.degrees,
+    F.radians,
+    F.sinc,
+):
+    for shape in SHAPES:
+        row(unary, normal(*shape), elementwise=True, order=3)
+for unary in (F.cbrt, F.reciprocal):
+    for shape in SHAPES:
+        row(unary, away(*shape), elementwise=True, order=3)
+for unary in (F.arcsin, F.arccos, F.arctanh):
+    for shape in SHAPES:
+        row(unary, rng.uniform(-0.8, 0.8, shape), elementwise=True, order=3)
+for shape in SHAPES:
+    row(F.arccosh, 1.2 + positive(*shape), elementwise=True, order=3)
+    row(F.fabs, away(*shape), elementwise=True)
+    row(F.nan_to_num, normal(*shape), elementwise=True)
+    row(F.modf, 3.3 + away(*shape) / 9)
+    row(F.frexp, 3.3 + away(*shape) / 9, via=lambda f, x: f(x)[0])
+    row(
+        F.frexp,
+        3.3 + away(*shape) / 9,
+        via=lambda f, x: f(x)[1],
+        derived=False,
+        label=f"{shape}, exponent",
+    )
+    row(F.ldexp, normal(*shape), 3)
+    row(
+        F.elu,
+        away(*shape),
+        like=lambda x: np.where(x > 0, x, np.expm1(x)),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.selu,
+        away(*shape),
+        like=lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x)),
+        elementwise=True,
+    )
+    row(
+        F.silu,
+        normal(*shape) * 3,
+        like=lambda x: np.maximum(x, -999) / (1 + np.exp(-x)),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.mish,
+        normal(*shape) * 3,
+        like=lambda x: np.maximum(x, -999) * np.tanh(np.logaddexp(0, x)),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.softsign,
+        away(*shape),
+        like=lambda x: np.sign(x) * (1 - 1 / (1 + abs(x))),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.log_sigmoid,
+        normal(*shape) * 3,
+        like=lambda x: -np.logaddexp(0, -x),
+        elementwise=True,
+        order=3,
+    )
+    row(
+        F.hard_sigmoid,
+        normal(*shape) * 5,
+        like=lambda x: np.clip(x / 6 + 0.5, 0, 1),
+        elementwise=True,
+    )
+    row(F.hard_tanh, normal(*shape) * 2, like=lambda x: np.clip(x, -1, 1), elementwise=True)
+row(F.elu, away(4), alpha=0.3, like=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)))
+row(F.sinc, np.array([-2.0, -0.6, 1e-9, 0.0, 0.1, 1.0, 3.7]), order=3, label="range")
+row(F.nan_to_num, np.array([1.0, -2.0]), nan=3.0, posinf=1.0)
+row(F.ldexp, normal(3), np.array([0, 2, -1]))
+for shape, axis in (((4,), -1), ((2, 6), 1), ((2, 3), 0)):
+    row(
+        F.glu,
+        normal(*shape),
+        axis,
+        like=lambda x, axis: np.split(x, 2, axis)[0] / (1 + np.exp(-np.split(x, 2, axis)[1])),
+    )
+for unary in (F.sqrt, F.log, F.log1p, F.log2, F.log10):
     for shape in SHAPES:
         row(unary, positive(*shape), elementwise=True, order=3)
 for shape in SHAPES:
@@ -280,6 +371,14 @@ for a, b in PAIRS:
         row(binary, normal(*a), normal(*b), elementwise=True)
     row(F.divide, normal(*a), away(*b), elementwise=True, order=3)
     row(F.hypot, normal(*a), away(*b), elementwise=True, order=3)
+    row(F.arctan2, normal(*a), away(*b), elementwise=True, order=3)
+    row(F.float_power, positive(*a), normal(*b), elementwise=True, order=3)
+    row(F.heaviside, normal(*a), normal(*b), elementwise=True, fixed=(0,))
+    row(F.copysign, away(*a), away(*b), elementwise=True, fixed=(1,))
+    for binary in (F.logaddexp, F.logaddexp2):
+        row(binary, normal(*a), normal(*b), elementwise=True, order=3)
+    for binary in (F.fmax, F.fmin):
+        row(binary, normal(*a), normal(*b), elementwise=True)
     for remainder in (F.mod, F.fmod):
         row(remainder, 7.3 + 0.1 * positive(*a), 2.9 + 0.05 * positive(*b), elementwise=True)
     row(F.power, positive(*a), normal(*b), elementwise=True, order=3)
@@ -321,6 +420,10 @@ row(F.mod, 7, 1 + positive(3) / 10)
 row(F.divmod, 7.3 + normal(3) / 10, 2.9)
 row(F.divmod, 7.3 + normal(3) / 10, np.array(2.9), via=lambda f, a, b: f(a, b)[1])
 row(F.hypot, np.array([0.0, 3.0]), 4.0)
+row(F.heaviside, normal(0, 2), normal(0, 2), elementwise=True, fixed=(0,))
+row(F.heaviside, np.array([0.0, 1.0]), 0.5 + positive(2), fixed=(0,), label="at 0")
+row(F.nextafter, normal(3), 2.0)
+row(F.fmax, np.array([1.0, 2.0, 0.0]), np.array([1.0, 2.0, 3.0]), order=1, label="ties")
 row(F.abs, np.array([0.0, 1.0]), order=1, label="at 0")
 row(F.power, positive(4), np.array([0.0, 1.0, 2.0, -1.0]), order=3, label="exponents 0 and 1")
 row(F.power, 0, positive(3), label="base 0")
@@ -843,6 +946,8 @@ for a, b in [((3,), (2,)), ((2, 3), (2,)), ((), (3,)), ((2, 3), (2, 2)), ((2, 2)
     numpys(F.kron, normal(*a), normal(*b))
 for a, b in [((3,), (3,)), ((2, 3), (3,)), ((4, 1, 3), (2, 3)), ((0, 3), (3,))]:
     numpys(F.vecdot, normal(*a), normal(*b))
+numpys(F.vecdot, normal(2, 3), normal(2, 3), axis=0)
+numpys(F.vecdot, normal(2, 3), normal(4, 2, 1), axis=-2)
 for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
     numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
@@ -969,6 +1074,14 @@ for p in (2, -2, 1, -1, np.inf, -np.inf, "fro"):
 # ---- normalized along an axis, and losses -----------------------------------------------------------------------
 
 
+def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    y = np.asarray(a) + 0.0
+    shape = y.sum(axis, keepdims=keepdims).shape
+    for k in range(y.ndim) if axis is None else np.atleast_1d(axis):
+        y = np.logaddexp.reduce(y, k, keepdims=True)
+    return y.reshape(shape)[()]
+
+
 def softmax(x: Any, axis: Any = -1) -> Any:
     return np.exp(x) / np.exp(x).sum(axis, keepdims=True)
 
@@ -985,6 +1098,24 @@ for shape, axis in [
 ]:
     row(F.softmax, normal(*shape), axis, like=softmax, order=3)
     row(F.log_softmax, normal(*shape), axis, like=lambda x, axis: np.log(softmax(x, axis)), order=3)
+for shape, axis in [
+    ((2, 3), None),
+    ((2, 3), 1),
+    ((2, 3, 2), (0, -1)),
+    ((3,), 0),
+    ((), None),
+    ((0, 3), 1),
+]:
+    for keepdims in (False, True):
+        row(
+            F.logsumexp,
+            normal(*shape),
+            axis=axis,
+            keepdims=keepdims,
+            like=logsumexp,
+            order=3,
+        )
+row(F.logsumexp, normal(2, 3), 0, like=logsumexp)
 row(F.softmax, normal(), like=lambda x: np.ones(()))
 row(F.log_softmax, normal(), like=lambda x: np.zeros(()))
 row(F.softmax, normal(2, 3), like=softmax)
@@ -1149,7 +1280,7 @@ for shape in ((3,), (2, 2), (1, 3)):
 # ---- without a derivative ---------------------------------------------------------------------------------------
 
 COMPARISONS = (F.equal, F.not_equal, F.less, F.less_equal, F.greater, F.greater_equal)
-for comparison in (*COMPARISONS, F.logical_and, F.logical_or):
+for comparison in (*COMPARISONS, F.logical_and, F.logical_or, F.logical_xor):
     for a, b in PAIRS[::3]:
         row(comparison, np.round(normal(*a)), np.round(normal(*b)), derived=False, elementwise=True)
     row(comparison, np.array([0, 1, 2]), 1, derived=False)
@@ -1157,6 +1288,9 @@ for bitwise in (F.bitwise_and, F.bitwise_or, F.bitwise_xor):
     row(bitwise, integers(2, 2, 3) > 0, integers(2, 3) > 0, derived=False)
     row(bitwise, integers(9, 3), 6, derived=False)
 row(F.invert, integers(2, 3) > 0, derived=False)
+row(F.bitwise_count, integers(9, 3), derived=False)
+for f in (F.left_shift, F.right_shift, F.gcd, F.lcm):
+    row(f, integers(9, 2, 3), integers(3, 3), derived=False)
 special = np.array([-np.inf, -1.5, -0.0, 0.5, np.inf, np.nan])
 for f in (
     F.isnan,
@@ -1168,6 +1302,8 @@ for f in (
     F.trunc,
     F.round,
     F.logical_not,
+    F.signbit,
+    F.spacing,
     F.zeros_like,
     F.ones_like,
 ):

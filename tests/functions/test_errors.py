@@ -165,9 +165,10 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: np.where(v > 0, v), ValueError, ["where", "both x and y"]),
     (lambda: np.clip(v, 0, 1, min=0), ValueError, ["clip", "both"]),
     # NumPy's functions without a rule
-    (lambda: np.arctan2(v, v), TypeError, ["np.arctan2", "no rule"]),
     (lambda: np.cumsum(v), TypeError, ["np.cumsum", "no rule"]),
-    (lambda: np.linalg.eigvals(v), TypeError, ["eigvals", "no rule"]),
+    (lambda: np.linalg.eigvals(v), TypeError, ["np.linalg.eigvals", "complex", "eigvalsh"]),
+    (lambda: np.fft.rfft(v), TypeError, ["np.fft.rfft", "no rule", "complex"]),
+    (lambda: np.matmul(v, v.T, axis=0), TypeError, ["matmul", "axis"]),
     (lambda: np.linalg.inv(v), np.linalg.LinAlgError, ["inv", "square", "(2, 3)"]),
     (lambda: np.linalg.solve(v, v), np.linalg.LinAlgError, ["solve", "square", "(2, 3)"]),
     (lambda: np.linalg.inv(Variable(np.zeros((2, 2)))), np.linalg.LinAlgError, ["inv", "Singular"]),

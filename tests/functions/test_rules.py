@@ -101,7 +101,7 @@ def test_rules_are_pure(row: Row) -> None:
 def test_float32_never_becomes_float64_on_the_way(row: Row) -> None:
     """Not in the function, its rules, nor their rules: a float64 step in between costs twice and is cast back."""
     for node in applications(row.narrowed(), create_graph=True):
-        if row.function is F.astype:
+        if row.function in (F.astype, F.float_power):
             continue
         for y in outputs(node.output):
             assert y.dtype == np.float32, f"{node.name} gave {y.dtype}"
