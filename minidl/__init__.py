@@ -6,8 +6,9 @@ Read in this order the kernel:
     functions/elementwise.py  functions/linalg.py  functions/loss.py
     layers/linear.py  optim/sgd.py  optim/adam.py
 
-then the rest of the six folders that most users need: autograd, functions, layers, optim, data, training. What
-stands around them, compiler, distributed, interop and files, is optional.
+then the rest of the six folders that most users need: autograd, functions, layers, optim, data,
+training. What stands around them, checkpoints, compiler, distributed, interop and files, is
+optional.
 """
 
 from importlib import import_module

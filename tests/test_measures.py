@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MINIDL = ROOT / "minidl"
 SIX = ("autograd", "functions", "layers", "optim", "data", "training")
-AROUND = {"compiler", "distributed", "files", "interop"}
+AROUND = {"checkpoints", "compiler", "distributed", "files", "interop"}
 PACKAGES = sorted(p.name for p in MINIDL.iterdir() if (p / "__init__.py").exists())
 FILES = sorted(MINIDL.rglob("*.py"))
 
@@ -24,6 +24,7 @@ NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0) | {
     "functions": 14.0
 }  # functions has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
+NOT_YET = {"autograd", "checkpoints", "functions", "interop", "optim"}
 SCREEN = 50  # lines of a function, its docstring apart
 KERNEL_LINES = 1_200
 
@@ -84,8 +85,7 @@ def test_the_six_stay_small() -> None:
     assert sum(map(nodes, files)) <= NODES_OF_THE_SIX
 
 
-@later
-@pytest.mark.parametrize("package", [p for p in PACKAGES if p not in UNMEASURED])
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p not in UNMEASURED | NOT_YET])
 def test_lines_are_not_packed(package: str) -> None:
     files = sorted((MINIDL / package).glob("*.py"))
     density = sum(map(nodes, files)) / sum(map(code_lines, files))
@@ -140,7 +140,6 @@ def imports_at_the_top(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@later
 def test_the_house_stands_without_what_is_around_it() -> None:
     found = [
         f"{file.relative_to(ROOT)} imports {name}"

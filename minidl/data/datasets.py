@@ -26,8 +26,7 @@ _FILES = os.path.join(_HERE, "files")
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
-    """Return 1,797 handwritten digits of 8 x 8 pixels, shuffled by `seed` and split: `(x, t), (xt,
-    tt)`.
+    """Return 1,797 handwritten digits of 8 x 8 pixels, shuffled, as `(x, t), (xt, tt)`.
 
     Images `x (n, 64)` are float32 in [0, 1], labels `t (n,)` int64 from 0 to 9; `xt` and `tt` are
     the part `test`, a fraction in [0, 1), that is kept for testing. Raises ValueError for another
@@ -56,8 +55,9 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
 
 
 def sunspots() -> Pair:
-    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`, float32 `(309,)`,
-    0.0 to 190.2.
+    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`.
+
+    Both are float32 `(309,)`; the values go from 0.0 to 190.2.
     Source: NOAA National Geophysical Data Center, public domain (as counted before 2015's
     recalibration).
 
@@ -93,7 +93,8 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
     t = np.repeat(labels, n)
     one_arm = np.arange(n) / n
     radius = np.tile(one_arm, classes)
-    angle = 2 * np.pi * t / classes + 4 * radius
+    angle = 2 * np.pi * t / classes
+    angle += 4 * radius
     angle += noise * generator.standard_normal(len(t))
     x = np.empty((len(t), 2), np.float32)
     x[:, 0] = radius * np.sin(angle)

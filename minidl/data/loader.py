@@ -65,14 +65,16 @@ class DataLoader:
             raise ValueError(
                 "DataLoader: want at least one array, as in DataLoader(x, t), got none"
             )
-        self.arrays = tuple(
-            [_as_samples(array, f"DataLoader: array {i}") for i, array in enumerate(arrays)]
-        )
+        samples = []
+        for i, array in enumerate(arrays):
+            samples.append(_as_samples(array, f"DataLoader: array {i}"))
+        self.arrays = tuple(samples)
         lengths = [len(array) for array in self.arrays]
-        if len(set(lengths)) > 1 or lengths[0] == 0:
+        shortest = min(lengths)
+        if shortest != max(lengths) or shortest == 0:
             want = "arrays of one length of at least 1"
             raise ValueError(f"DataLoader: want {want}, got lengths {lengths}")
-        self.size = lengths[0]
+        self.size = shortest
         self.batch_size = count("DataLoader: batch_size", batch_size)
         self.shuffle = _flag("DataLoader: shuffle", shuffle)
         self.drop_last = _flag("DataLoader: drop_last", drop_last)
@@ -83,7 +85,8 @@ class DataLoader:
         if seed is not None:
             seed = count("DataLoader: seed", seed, least=0)
         elif self.shuffle:
-            seed = int(random.generator().integers(2**63))
+            drawn = random.generator().integers(2**63)
+            seed = int(drawn)
         else:  # nothing is drawn: the program's later numbers stay what they are without the loader
             seed = 0
         self._generator = np.random.default_rng(seed)
@@ -145,7 +148,8 @@ class DataLoader:
     def in_order(self) -> DataLoader:
         """A loader of the same batches without shuffling; it draws nothing from this one."""
         twin = copy.copy(self)
-        twin.shuffle = twin._resumes = False
+        twin.shuffle = False
+        twin._resumes = False
         return twin
 
     def __copy__(self) -> DataLoader:
@@ -228,9 +232,9 @@ class DataLoader:
         self._resumes = given is not None
 
     def __repr__(self) -> str:
-        settings = [f"{name}={getattr(self, name)}" for name in _SETTINGS[1:]]
-        text = ", ".join(settings)
-        return f"DataLoader({self.size} samples, {text})"
+        text = f"{self.size} samples, batch_size={self.batch_size}"
+        text += f", shuffle={self.shuffle}, drop_last={self.drop_last}"
+        return f"DataLoader({text})"
 
 
 def _form(samples: Array) -> list[Any]:
@@ -241,8 +245,7 @@ def _form(samples: Array) -> list[Any]:
 def as_numbers(value: Any, where: str) -> Any:
     """The value as an array of numbers, by position; errors begin with ``where``."""
     array = _as_data(value, where)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")
+    _check_kind(value, array, "fiub", where)
     return array
 
 
@@ -251,22 +254,24 @@ def _as_samples(value: Any, where: str) -> Any:
     if isinstance(value, list | tuple) and value and isinstance(value[0], str):
         value = np.array(value)
     array = _as_data(value, where)
-    if array.dtype.kind in "OV":
-        raise TypeError(f"{where}: want numbers, got a {type(value).__name__} of {array.dtype}")
+    _check_kind(value, array, "fiubcUSmM", where)
     if array.ndim == 0:
-        raise ValueError(f"{where}: want an axis of samples, got a {type(value).__name__}")
+        got = type(value).__name__
+        raise ValueError(f"{where}: want an axis of samples, got a {got}")
     return array
+
+
+def _check_kind(value: Any, array: Any, kinds: str, where: str) -> None:
+    if array.dtype.kind not in kinds:
+        got = f"a {type(value).__name__} of {array.dtype}"
+        raise TypeError(f"{where}: want numbers, got {got}")
 
 
 def _as_data(value: Any, where: str) -> Any:
     if isinstance(value, Variable):
         want = "a plain array, as data are constants: pass its .data"
         raise TypeError(f"{where}: want {want}, got a Variable")
-    try:
-        return as_array(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kind = ValueError if isinstance(error, ValueError) else TypeError
-        raise kind(f"{where} is no array: {error}") from error
+    return as_array(value, where)
 
 
 def _flag(what: str, value: Any) -> bool:
@@ -280,8 +285,9 @@ def _shard(shard: tuple[int, int]) -> tuple[int, int]:
     """(rank, size), if it is a rank of so many."""
     if not isinstance(shard, Sequence) or len(shard) != 2:
         raise TypeError(f"DataLoader: want shard=(rank, size), got {shard!r}")
-    rank = count("DataLoader: shard[0]", shard[0], least=0)
-    size = count("DataLoader: shard[1]", shard[1])
+    rank, size = shard
+    count("DataLoader: shard[0]", rank, least=0)
+    count("DataLoader: shard[1]", size)
     if rank >= size:
         raise ValueError(f"DataLoader: want shard=(rank, size) with rank < size, got {shard}")
     return rank, size

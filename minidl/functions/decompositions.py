@@ -11,10 +11,10 @@ for the pseudo-inverse; Seeger et al. 2017, "Auto-differentiating linear algebra
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.common.arrays import as_array
@@ -157,8 +157,8 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     array([0.5, 0.5, 0.5, 0.5])
     """
     a, b = as_array(a), as_array(b)
-    last = [i % a.ndim for i in axes or ()]
-    a = a.transpose([i for i in range(a.ndim) if i not in last] + last)
+    last = normalize_axis_tuple(axes or (), a.ndim, "tensorsolve: axes")
+    a = a.transpose([i for i in range(a.ndim) if i not in last] + list(last))
     shape = a.shape[b.ndim :]
     if math.prod(shape) != b.size or a.shape[: b.ndim] != b.shape:
         raise ValueError(
@@ -570,9 +570,7 @@ def _matrix_norm(x: Any, order: Any, rows: int, columns: int) -> Any:
 def _norm_axes(x: Any, axis: Any) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(x.ndim))
-    return tuple(
-        [operator.index(i) % x.ndim for i in (axis if isinstance(axis, tuple) else (axis,))]
-    )
+    return normalize_axis_tuple(axis, x.ndim, "norm: axis")
 
 
 def _floating(x: Any) -> Any:

@@ -9,7 +9,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from minidl.common.arrays import host
 from minidl.layers.layer import Layer
 
 __all__ = ["dot", "render"]
+
+Named: TypeAlias = Layer | Mapping[str, Variable]  # what has names for Variables
 
 _HEADER = """\
   graph [fontname="Helvetica", fontsize=13, labelloc=t, nodesep=0.3, ranksep=0.35, ordering=in]
@@ -32,13 +34,14 @@ _FUNCTION = 'fillcolor="#fef3c7", color="#d97706"'
 _RESULT = 'fillcolor="#dcfce7", color="#16a34a"'
 _CONSTANT = 'fillcolor="#f1f5f9", color="#cbd5e1", fontcolor="#475569"'
 _ENDED = 'style="rounded,dashed", color="#94a3b8", fontcolor="#475569"'
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "&": "&amp;", "\n": "\\n"}
 _FEW = 8  # so many numbers are shown one by one, of more their range
 _LARGEST = 100  # functions in a picture that a notebook shows by itself
 
 
 def dot(
     *results: Variable,
-    model: Layer | Mapping[str, Variable] | None = None,
+    model: Named | None = None,
     values: bool = False,
     gradients: bool = False,
 ) -> str:
@@ -76,7 +79,7 @@ def dot(
 def render(
     *results: Variable,
     path: str | Path = "graph.svg",
-    model: Layer | Mapping[str, Variable] | None = None,
+    model: Named | None = None,
     values: bool = False,
     gradients: bool = False,
 ) -> Path:
@@ -123,7 +126,10 @@ def _draw(text: bytes, path: Path) -> bytes:
 def notebook_drawing(result: Variable) -> str:
     """SVG of a result's graph for a notebook; "" if it is large, or cannot be drawn."""
     node = result._node
-    if node is None or not node.inputs or len(engine.reach([node])[0]) > _LARGEST:
+    if node is None or not node.inputs:
+        return ""
+    functions, _ = engine.reach([node])
+    if len(functions) > _LARGEST:
         return ""
     try:
         svg = _draw(dot(result).encode(), Path("graph.svg")).decode()
@@ -131,6 +137,20 @@ def notebook_drawing(result: Variable) -> str:
         return ""
     picture = svg[svg.find("<svg") :]
     return picture.replace('fill="white"', 'fill="none"', 1)  # the page's own background
+
+
+class Arrow(NamedTuple):
+    """What flows from where to where; ``source`` is a node, or the key of a constant."""
+
+    source: Any
+    value: Any
+    target: str
+
+
+class Constant(NamedTuple):
+    key: str
+    value: Any
+    title: str
 
 
 class _Picture:
@@ -150,61 +170,73 @@ class _Picture:
         self.gradients = gradients
         applications, leaves = engine.reach(dict.fromkeys(roots))
         self.leaves = leaves[::-1]  # oldest first
-        # An Output is drawn as an arrow, unless it was cut from its application.
-        self.functions: list[Any] = [
-            node for node in applications[::-1] if type(node) is not Output or not node.inputs
-        ]
+        self.functions: list[Any] = []
+        for node in reversed(applications):
+            # An Output is drawn as an arrow, unless it was cut from its application.
+            if type(node) is not Output or not node.inputs:
+                self.functions.append(node)
         self.titles = names | self._own_names(names)
-        self.keys: dict[Any, str] = {leaf: f"x{i}" for i, leaf in enumerate(self.leaves)}
-        self.keys |= {node: f"f{i}" for i, node in enumerate(self.functions)}
-        self.constants: list[tuple[str, Any, str]] = []  # key, value, title
+        self.keys: dict[Any, str] = {}
+        for i, node in enumerate(self.leaves):
+            self.keys[node] = f"x{i}"
+        for i, node in enumerate(self.functions):
+            self.keys[node] = f"f{i}"
+        self.constants: list[Constant] = []
         self.keys_of_arrays: dict[int, str] = {}  # by id: the graph keeps them alive
-        self.arrows: list[tuple[Any, Any, str]] = []  # from, what flows, to
+        self.arrows: list[Arrow] = []
         for node in self.functions:
             self.arrows += self._arguments(node)
-        for i, (root, result) in enumerate(zip(roots, results)):
-            self.arrows.append((root, result._raw, f"y{i}"))
+        for i, result in enumerate(results):
+            self.arrows.append(Arrow(roots[i], result._raw, f"y{i}"))
+        self.flows = {arrow.source: arrow.value for arrow in self.arrows}
 
     def text(self) -> str:
-        shapes = {source: value for source, value, _ in self.arrows}
-        lines = [self._result(i, result) for i, result in enumerate(self.results)]
-        lines += [self._leaf(leaf, shapes[leaf]) for leaf in self.leaves]
-        lines += [self._constant(*constant) for constant in self.constants]
-        lines += [self._function(node) for node in self.functions]
-        lines += [self._arrow(*arrow) for arrow in self.arrows]
-        return f"digraph {{\n{_HEADER}{''.join(lines)}}}\n"
+        lines = ["digraph {\n", _HEADER]
+        for i, result in enumerate(self.results):
+            lines.append(self._result(f"y{i}", result))
+        lines += map(self._leaf, self.leaves)
+        lines += map(self._constant, self.constants)
+        lines += map(self._function, self.functions)
+        lines += map(self._arrow, self.arrows)
+        return "".join([*lines, "}\n"])
 
     def _own_names(self, names: Mapping[int, str]) -> dict[int, str]:
         """Names of leaves that the model does not name; numbered where several have the same."""
-        unnamed = [leaf for leaf in self.leaves if id(leaf) not in names and _owner_name(leaf)]
-        owners = {id(leaf.owner()): _owner_name(leaf) for leaf in unnamed}
+        owners: dict[int, str] = {}
+        unnamed = [leaf for leaf in self.leaves if id(leaf) not in names]
+        for leaf in unnamed:
+            owners[id(leaf.owner())] = _owner_name(leaf)
         count = Counter(owners.values())
         seen: Counter[str] = Counter()
         for owner, name in owners.items():
-            if count[name] > 1:
+            if name and count[name] > 1:
                 seen[name] += 1
                 owners[owner] = f"{name} #{seen[name]}"
-        return {id(leaf): owners[id(leaf.owner())] for leaf in unnamed}
+        titles = {id(leaf): owners[id(leaf.owner())] for leaf in unnamed}
+        return {key: title for key, title in titles.items() if title}
 
-    def _arguments(self, node: Any) -> Iterator[tuple[Any, Any, str]]:
+    def _arguments(self, node: Any) -> Iterator[Arrow]:
         """The arrows into a function, in the order of its arguments."""
         if not node.inputs or type(node) is Output:
             return
-        for place, (parent, value) in enumerate(zip(node.inputs, node.args)):
-            if parent is not None:
-                yield parent, value, self.keys[node]
-            elif _is_shown(node, place, value):
-                yield self._key_of_constant(node, value), value, self.keys[node]
+        key = self.keys[node]
+        for place, value in enumerate(node.args):
+            source = node.inputs[place]
+            if source is None and _is_shown(node, place, value):
+                source = self._key_of_constant(node, value)
+            if source is not None:
+                yield Arrow(source, value, key)
 
     def _key_of_constant(self, node: Application, value: Any) -> str:
         """One box for an array, however often it is used; one for each use of a number."""
         key = f"c{len(self.constants)}"
         if np.ndim(value) == 0:
-            self.constants.append((key, value, f"{value:.6g}"))
+            self.constants.append(Constant(key, value, f"{value:.6g}"))
             return key
         if id(value) not in self.keys_of_arrays:
             self.keys_of_arrays[id(value)] = key
-            self.constants.append((key, value, self._title_of_constant(node, value)))
+            title = self._title_of_constant(node, value)
+            self.constants.append(Constant(key, value, title))
         return self.keys_of_arrays[id(value)]
 
     def _title_of_constant(self, node: Application, value: Any) -> str:
@@ -216,32 +248,42 @@ class _Picture:
                 return str(owner.name)
         return "constant"
 
-    def _result(self, i: int, result: Variable) -> str:
-        return _box(f"y{i}", [result.name or f"y{i}", *self._facts(result._raw, result)], _RESULT)
+    def _result(self, key: str, result: Variable) -> str:
+        facts = self._facts(result._raw, result)
+        return _box(key, [result.name or key, *facts], _RESULT)
 
-    def _leaf(self, leaf: Leaf, value: Any) -> str:
+    def _leaf(self, leaf: Leaf) -> str:
         key = self.keys[leaf]
-        facts = self._facts(value, None if leaf.stale else leaf.owner())
+        value = self.flows[leaf]
+        title = self.titles.get(id(leaf), key)
         if leaf.stale:
-            facts.append("older value")
-        return _box(key, [self.titles.get(id(leaf), key), *facts], _ENDED if leaf.stale else _LEAF)
+            return _box(key, [title, *self._facts(value), "older value"], _ENDED)
+        return _box(key, [title, *self._facts(value, leaf.owner())], _LEAF)
 
-    def _constant(self, key: str, value: Any, title: str) -> str:
-        return _box(key, [title, *(self._facts(value) if np.ndim(value) else [])], _CONSTANT)
+    def _constant(self, constant: Constant) -> str:
+        facts = self._facts(constant.value) if np.ndim(constant.value) else []
+        return _box(constant.key, [constant.title, *facts], _CONSTANT)
 
     def _function(self, node: Any) -> str:
-        owner_name = "" if node in self.roots else _owner_name(node)
-        title = f"{owner_name} = {node.name}" if owner_name else node.name
+        key = self.keys[node]
+        title = node.name
+        owner_name = _owner_name(node)
+        if owner_name and node not in self.roots:
+            title = f"{owner_name} = {title}"
         if not node.inputs:
-            return _box(self.keys[node], [title, "freed" if node.inputs is None else "cut"], _ENDED)
-        owner = node.owner() if node.owner is not None else None
-        return _box(self.keys[node], [title, *self._facts(node.output, owner)], _FUNCTION)
+            end = "freed" if node.inputs is None else "cut"
+            return _box(key, [title, end], _ENDED)
+        facts = self._facts(node.output, _owner(node))
+        return _box(key, [title, *facts], _FUNCTION)
 
-    def _arrow(self, source: Any, value: Any, target: str) -> str:
+    def _arrow(self, arrow: Arrow) -> str:
+        source = arrow.source
         if type(source) is Output and source.inputs:  # one of several outputs of its application
-            label = f'label=" [{source.index}] {_form(value)}"'
-            return f"  {self.keys[source.inputs[0]]} -> {target} [{label}]\n"
-        return f"  {self.keys.get(source, source)} -> {target}\n"
+            key = self.keys[source.inputs[0]]
+            label = f'label=" [{source.index}] {_form(arrow.value)}"'
+            return f"  {key} -> {arrow.target} [{label}]\n"
+        key = self.keys.get(source, source)  # a constant's key stands for itself
+        return f"  {key} -> {arrow.target}\n"
 
     def _facts(self, value: Any, owner: Variable | None = None) -> list[str]:
         """Form, and on request the numbers of a value and of the gradient its Variable holds."""
@@ -253,14 +295,14 @@ class _Picture:
         return facts
 
 
-def _names_of(model: Layer | Mapping[str, Variable] | None) -> dict[int, str]:
+def _names_of(model: Named | None) -> dict[int, str]:
     """A model's names by the id of leaf and of array: a frozen parameter has no leaf."""
     if model is None:
         return {}
     items = model.items() if isinstance(model, Mapping) else model.named_parameters()
     names = {}
     for name, variable in items:
-        if not getattr(variable, "lazy", False):
+        if not variable.lazy:
             names[id(variable._raw)] = name
             if variable._node is not None:
                 names[id(variable._node)] = name
@@ -269,10 +311,12 @@ def _names_of(model: Layer | Mapping[str, Variable] | None) -> dict[int, str]:
 
 def _is_shown(node: Application, place: int, value: Any) -> bool:
     """Arrays, and the numbers that are computed with; axes, shapes and flags are not."""
-    if hasattr(value, "dtype") and np.ndim(value) > 0:
-        return True
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    return is_number and node.function.arity is not None and place < node.function.arity
+    if np.ndim(value) > 0:
+        return hasattr(value, "dtype")
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    arity = node.function.arity
+    return arity is not None and place < arity
 
 
 def _check(result: Any, i: int) -> Node:
@@ -288,14 +332,20 @@ def _check(result: Any, i: int) -> Node:
     return result._node
 
 
+def _owner(node: Any) -> Variable | None:
+    """The Variable it belongs to, if that is still there."""
+    return None if node.owner is None else node.owner()
+
+
 def _owner_name(node: Any) -> str:
-    """The name of the Variable it belongs to, if there is one."""
-    owner = node.owner() if node.owner is not None else None
-    return str(owner.name) if owner is not None and owner.name else ""
+    owner = _owner(node)
+    return "" if owner is None else owner.name or ""
 
 
 def _form(value: Any) -> str:
-    return f"{len(value)} outputs" if type(value) is tuple else f"{value.shape} {value.dtype}"
+    if type(value) is tuple:
+        return f"{len(value)} outputs"
+    return f"{value.shape} {value.dtype}"
 
 
 def _numbers(value: Any) -> str:
@@ -304,12 +354,17 @@ def _numbers(value: Any) -> str:
         return np.array2string(a, precision=4, separator=", ")
     if a.dtype.kind == "b":
         return f"{np.count_nonzero(a)} of {a.size} true"
-    return f"{a.min():.4g} .. {a.max():.4g}, mean {a.mean():.4g}"
+    low = f"{a.min():.4g}"
+    high = f"{a.max():.4g}"
+    return f"{low} .. {high}, mean {a.mean():.4g}"
 
 
 def _box(key: str, lines: list[str], look: str) -> str:
     """The line of a box; what Graphviz would take for an escape or an entity is shown as it is."""
-    label = "\n".join(lines).replace("\\", "\\\\").replace('"', '\\"')
-    label = label.replace("&", "&amp;").replace("\n", "\\n")
-    label = "".join(c if c.isprintable() else f"\\\\x{ord(c):02x}" for c in label)
+    label = "\n".join(lines)
+    for character, escaped in _ESCAPES.items():
+        label = label.replace(character, escaped)
+    for character in set(label):
+        if not character.isprintable():
+            label = label.replace(character, f"\\\\x{ord(character):02x}")
     return f'  {key} [label="{label}", {look}]\n'

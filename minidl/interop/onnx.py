@@ -31,7 +31,7 @@ Array = npt.NDArray[Any]
 OPSET = 20
 IR_VERSION = 9
 # How far the file's numbers may be from the model's, relative to the largest: rounding, no more.
-TOLERANCE = {np.dtype(np.float16): 3e-2, np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
+TOLERANCE = {"float16": 3e-2, "float32": 1e-3, "float64": 1e-6}
 
 
 def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Path:
@@ -134,23 +134,23 @@ class Recording:
         model.unfreeze()
         model.reset_state()
         start = Variable(x)
-        bits = random.generator().bit_generator
-        before = bits.state
-        try:
-            with Switch(recording=True, testing=True):
-                results = _run(model, start)
-                self._record(model, start, results)
-        finally:
-            bits.state = before
+        with random.restoring(), Switch(recording=True, testing=True):
+            results = _run(model, start)
+            self._record(model, start, results)
         self.results = [y.data for y in results]
         self._prune()
 
     def same(self, other: Recording) -> bool:
         """Whether both compute the same from their inputs."""
-        if self.operations != other.operations or self.constants.keys() != other.constants.keys():
+        if self.operations != other.operations:
             return False
-        pairs = zip(self.constants.values(), other.constants.values())
-        return all(a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True) for a, b in pairs)
+        if self.constants.keys() != other.constants.keys():
+            return False
+        for name, a in self.constants.items():
+            b = other.constants[name]
+            if a.dtype != b.dtype or not np.array_equal(a, b, equal_nan=True):
+                return False
+        return True
 
     # ---- for the rules of onnx_operators.py ------------------------------------------------------
 
@@ -163,8 +163,10 @@ class Recording:
         """
         names = [i if isinstance(i, str) else self.constant(i, like) for i in inputs]
         base = f"{operator.lower()}_{len(self.operations)}"
-        endings = [f"_{k}" for k in range(outputs)] if outputs > 1 else [""]
-        outs = [self._unused(base + ending) for ending in endings]
+        outs = [base]
+        if outputs > 1:
+            outs = [f"{base}_{k}" for k in range(outputs)]
+        outs = list(map(self._unused, outs))
         self.operations.append(Operation(operator, names, outs, attributes))
         return outs[0] if outputs == 1 else outs
 
@@ -192,8 +194,9 @@ class Recording:
         if start._node not in engine.reach(roots)[1]:
             raise ValueError("onnx.export: what the model returned does not depend on its input")
         self._emit_behind(roots)
-        for name, root in zip(self.outputs, roots):
-            self.operations.append(Operation("Identity", [self.names[root]], [name], {}))
+        for output, root in zip(self.outputs, roots):
+            name = self.names[root]
+            self.operations.append(Operation("Identity", [name], [output], {}))
 
     def _emit_behind(self, roots: Iterable[Node]) -> None:
         """Note the operations of all applications behind some nodes that are not noted yet."""
@@ -209,7 +212,8 @@ class Recording:
     def _emit(self, node: Application) -> Any:
         """The operations of one application; the name of its output, or of each of its outputs."""
         function = node.function
-        args = [self._name(p, a) for p, a in zip(node.inputs or (), node.args, strict=True)]
+        parents = node.inputs or ()
+        args = [self._name(p, a) for p, a in zip(parents, node.args, strict=True)]
         rule = RULES.get(function)  # by the Function object: a user's may have the same name
         if rule is not None and node.settings.keys() <= SETTINGS:
             names = rule(Call(self, node, args))
@@ -230,12 +234,13 @@ class Recording:
     def _compose(self, node: Application, args: Sequence[Any]) -> Any:
         """The operations of the plain composition that a fused function is equal to."""
         function = node.function
-        copies = [
-            a if parent is None else Variable(a) for parent, a in zip(node.inputs or (), node.args)
-        ]
-        for twin, name in zip(copies, args):
-            if isinstance(twin, Variable) and twin._node is not None:
-                self.names[twin._node] = name
+        copies = list(node.args)
+        for i, parent in enumerate(node.inputs or ()):
+            if parent is not None:
+                leaf = Variable(copies[i])
+                copies[i] = leaf
+                assert leaf._node is not None  # as what has a parent is floating
+                self.names[leaf._node] = args[i]
         y = function.equals(*copies, **node.settings)  # type: ignore[misc]  # asked before
         several = isinstance(y, tuple)
         roots = [part._node for part in (y if several else (y,))]
@@ -260,7 +265,8 @@ class Recording:
                 used.update(operation.inputs)
                 needed.append(operation)
         self.operations = needed[::-1]
-        self.constants = {name: a for name, a in self.constants.items() if name in used}
+        for name in self.constants.keys() - used:
+            del self.constants[name]
 
 
 def _run(model: Layer, start: Variable) -> list[Variable]:
@@ -273,7 +279,7 @@ def _run(model: Layer, start: Variable) -> list[Variable]:
         )
     results = list(result) if isinstance(result, tuple | list) else [result]
     for y in results:
-        if not isinstance(y, Variable) or y._node is None:
+        if getattr(y, "_node", None) is None:
             raise ValueError(
                 "onnx.export: what the model returned was not computed from its input by functions "
                 f"with derivatives, but is {type(y).__name__}"
@@ -304,8 +310,9 @@ def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recor
     """For each axis of the input that may be longer a recording with one more."""
     found = {}
     for axis in range(noise.ndim - 1):
+        x = np.concatenate([noise, noise.take([0], axis)], axis)
         try:
-            other = Recording(model, np.concatenate([noise, noise.take([0], axis)], axis))
+            other = Recording(model, x)
         except (ValueError, TypeError, IndexError):
             continue  # it takes this length only
         if recording.same(other):
@@ -321,32 +328,43 @@ def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Reco
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         return helper.make_tensor_value_info(name, kind, shape)
 
-    x = recording.x
-    second = "time" if x.ndim == 3 else "axis1"
-    names = ["batch", second, *(f"axis{i}" for i in range(2, x.ndim))]
-    input_shape = [names[i] if i in longer else n for i, n in enumerate(x.shape)]
-    outputs = []
-    for i, (output, y) in enumerate(zip(recording.outputs, recording.results)):
-        shape: list[int | str] = list(y.shape)
-        for axis, other in longer.items():
-            for k, (n, now) in enumerate(zip(y.shape, other.results[i].shape)):
-                if now != n and shape[k] == n:
-                    shape[k] = names[axis]
-        outputs.append(tensor(output, y, shape))
+    nodes = []
+    for operator, inputs, outputs, attributes in recording.operations:
+        nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
+    constants = []
+    for constant, array in recording.constants.items():
+        contiguous = np.array(array, order="C")
+        constants.append(onnx.numpy_helper.from_array(contiguous, constant))
+    input_shape, output_shapes = _shapes(recording, longer)
     graph = helper.make_graph(
-        [helper.make_node(op, ins, outs, **more) for op, ins, outs, more in recording.operations],
+        nodes,
         name,
-        [tensor("input", x, input_shape)],
-        outputs,
-        [
-            onnx.numpy_helper.from_array(np.array(a, order="C"), constant)
-            for constant, a in recording.constants.items()
-        ],
+        [tensor("input", recording.x, input_shape)],
+        list(map(tensor, recording.outputs, recording.results, output_shapes)),
+        constants,
     )
     opsets = [helper.make_opsetid("", OPSET)]
     return helper.make_model(
         graph, producer_name="minidl", ir_version=IR_VERSION, opset_imports=opsets
     )
+
+
+def _shapes(
+    recording: Recording, longer: dict[int, Recording]
+) -> tuple[list[int | str], list[list[int | str]]]:
+    """The shapes of input and outputs, with a name in place of each length that may be another."""
+    shape: list[int | str] = list(recording.x.shape)
+    outputs: list[list[int | str]] = [list(y.shape) for y in recording.results]
+    for axis, other in longer.items():
+        name = "batch" if axis == 0 else f"axis{axis}"
+        if axis == 1 and len(shape) == 3:
+            name = "time"
+        shape[axis] = name
+        for output, y in zip(outputs, other.results):
+            for i, n in enumerate(y.shape):
+                if isinstance(output[i], int) and output[i] != n:
+                    output[i] = name
+    return shape, outputs
 
 
 def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
@@ -356,7 +374,7 @@ def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
         given = evaluator.run(None, {"input": recording.x})
         for name, got, want in zip(recording.outputs, given, recording.results, strict=True):
             finite = np.absolute(want[np.isfinite(want)])
-            atol = TOLERANCE[want.dtype] * finite.max(initial=0.0)
+            atol = TOLERANCE[want.dtype.name] * finite.max(initial=0.0)
             same = got.shape == want.shape and got.dtype == want.dtype
             if not same or not np.allclose(got, want, rtol=0, atol=atol, equal_nan=True):
                 raise ValueError(

@@ -39,11 +39,20 @@ class Call:
         self.output = node.output
         self.settings = node.settings
         self.dtype = getattr(node.output, "dtype", None)
+        self.x = args[0]
+        self.shape = np.shape(node.args[0])
 
     def add(self, operator: str, *inputs: Any, **options: Any) -> Any:
         """Note an operation, give its output's name; constants get the dtype of the output."""
         options.setdefault("like", self.dtype)
         return self.recording.add(operator, *inputs, **options)
+
+    def move(self, operator: str, *numbers: Any, x: Any = None, **options: Any) -> Any:
+        """Note an operation on the first argument, or ``x``; axes, shapes and indices are int64."""
+        integers = [np.asarray(n, np.int64) for n in numbers]
+        if x is None:
+            x = self.x
+        return self.recording.add(operator, x, *integers, **options)
 
     def argument(self, place: int, name: str, default: Any) -> Any:
         """An argument that is no array, wherever it was given."""
@@ -53,10 +62,11 @@ class Call:
 
     def promoted(self, *args: Any) -> list[Any]:
         """The first arguments in the dtype of the output: ONNX promotes nothing."""
-        return [
-            self.cast(a) if isinstance(a, str) and value.dtype != self.dtype else a
-            for a, value in zip(args or self.args, self.values)
-        ]
+        promoted = list(args or self.args)
+        for i, (a, value) in enumerate(zip(promoted, self.values)):
+            if isinstance(a, str) and value.dtype != self.dtype:
+                promoted[i] = self.cast(a)
+        return promoted
 
     def cast(self, name: str) -> Any:
         from onnx.helper import np_dtype_to_tensor_dtype
@@ -68,13 +78,12 @@ class Call:
 Rule: TypeAlias = Callable[[Call], Any]
 
 
-def integers(values: Any) -> Array:
-    """Axes, shapes and indices are int64 in ONNX."""
-    return np.asarray(values, np.int64)
-
-
 def elementwise_rule(operator: str, arity: int) -> Rule:
-    return lambda call: call.add(operator, *call.promoted(*call.args[:arity]))
+    def rule(call: Call) -> Any:
+        args = call.args[:arity]
+        return call.add(operator, *call.promoted(*args))
+
+    return rule
 
 
 def along_axis(operator: str) -> Rule:
@@ -82,7 +91,7 @@ def along_axis(operator: str) -> Rule:
         axis = call.argument(1, "axis", -1)
         if not isinstance(axis, int | np.integer):
             return None
-        return call.add(operator, call.args[0], axis=int(axis))
+        return call.add(operator, call.x, axis=int(axis))
 
     return rule
 
@@ -93,41 +102,43 @@ def reduction(operator: str) -> Rule:
             return None
         axis = call.argument(1, "axis", None)
         if axis is None:
-            axis = range(call.values[0].ndim)
-        keepdims = int(call.settings.get("keepdims", False))
-        axes = np.atleast_1d(integers(axis))
-        return call.add(operator, call.args[0], axes, like=np.int64, keepdims=keepdims)
+            axis = range(len(call.shape))
+        keepdims = call.settings.get("keepdims", False)
+        return call.move(operator, np.atleast_1d(axis), keepdims=int(keepdims))
 
     return rule
 
 
 def leaky_relu(call: Call) -> Any:
     slope = call.argument(1, "slope", 0.01)
-    return None if np.ndim(slope) else call.add("LeakyRelu", call.args[0], alpha=float(slope))
+    if np.ndim(slope):
+        return None
+    return call.add("LeakyRelu", call.x, alpha=float(slope))
 
 
 def gelu(call: Call) -> Any:
     approximate = "tanh" if call.argument(1, "approximate", False) else "none"
-    return call.add("Gelu", call.args[0], approximate=approximate)
+    return call.add("Gelu", call.x, approximate=approximate)
 
 
 def clip(call: Call) -> Any:
     """Operator by operator, as bounds may be arrays; the upper one wins, as NumPy has it."""
-    x, low, high = [*call.promoted(), None, None][:3]
-    if low is not None:
-        x = call.add("Max", x, low)
-    if high is not None:
-        x = call.add("Min", x, high)
+    x, *bounds = call.promoted()
+    for operator, bound in zip(("Max", "Min"), bounds):
+        if bound is not None:
+            x = call.add(operator, x, bound)
     return x
 
 
 def linear(call: Call) -> Any:
-    x, w, b = [*call.promoted(), None][:3]
-    if b is None:
-        return call.add("MatMul", x, w)
-    if call.values[0].ndim == 2:
-        return call.add("Gemm", x, w, b)
-    return call.add("Add", call.add("MatMul", x, w), b)
+    x, w, *rest = call.promoted()
+    biases = [b for b in rest if b is not None]
+    if biases and len(call.shape) == 2:
+        return call.add("Gemm", x, w, *biases)
+    y = call.add("MatMul", x, w)
+    for b in biases:
+        y = call.add("Add", y, b)
+    return y
 
 
 # ---- shapes ------------------------------------------------------------------------------------
@@ -135,87 +146,102 @@ def linear(call: Call) -> Any:
 
 def reshape(call: Call) -> Any:
     """First axes that stay are written as 0, the next one as -1: they may be longer later."""
-    before = call.values[0].shape
-    after = call.output.shape
-    same = 0
-    while same < min(len(before), len(after)) and before[same] == after[same]:
-        same += 1
-    lengths = [0] * same + [-1, *after[same + 1 :]]
-    return call.add("Reshape", call.args[0], integers(lengths[: len(after)]), like=np.int64)
+    lengths = list(call.output.shape)
+    for i, n in enumerate(lengths):
+        if call.shape[i : i + 1] != (n,):
+            lengths[i] = -1
+            break
+        lengths[i] = 0
+    return call.move("Reshape", lengths)
 
 
 def ravel(call: Call) -> Any:
-    return call.add("Reshape", call.args[0], integers([-1]), like=np.int64)
+    return call.move("Reshape", [-1])
 
 
 def new_or_squeezed_axes(operator: str) -> Rule:
     def rule(call: Call) -> Any:
         axis = call.argument(1, "axis", None)
         if axis is None:
-            axis = [i for i, n in enumerate(call.values[0].shape) if n == 1]
-        return call.add(operator, call.args[0], np.atleast_1d(integers(axis)), like=np.int64)
+            axis = [i for i, n in enumerate(call.shape) if n == 1]
+        return call.move(operator, np.atleast_1d(axis))
 
     return rule
 
 
 def swapaxes(call: Call) -> Any:
-    order = list(range(call.values[0].ndim))
-    i, j = call.values[1:3]
-    order[i], order[j] = order[j], order[i]
-    return call.add("Transpose", call.args[0], perm=order)
+    order = np.arange(len(call.shape))
+    axes = list(call.values[1:3])
+    order[axes] = order[axes[::-1]]
+    return call.move("Transpose", perm=order.tolist())
 
 
 def transpose(call: Call) -> Any:
-    n = call.values[0].ndim
+    order = np.arange(len(call.shape))
     axes = call.argument(1, "axes", None)
     if axes is None:
-        axes = range(n)[::-1]
-    return call.add("Transpose", call.args[0], perm=[int(a) % n for a in np.atleast_1d(axes)])
+        axes = order[::-1]
+    order = order[list(axes)]
+    return call.move("Transpose", perm=order.tolist())
 
 
 def concatenate(call: Call) -> Any:
-    return call.add("Concat", *call.promoted(), axis=int(call.settings.get("axis", 0)))
+    axis = call.settings.get("axis", 0)
+    return call.add("Concat", *call.promoted(), axis=int(axis))
 
 
 def split(call: Call) -> Any:
     axis = int(call.argument(2, "axis", 0))
-    lengths = integers([y.shape[axis] for y in call.output])
-    names = call.add("Split", call.args[0], lengths, outputs=len(lengths), axis=axis)
-    return names if len(lengths) > 1 else [names]
+    lengths = [y.shape[axis] for y in call.output]
+    if len(lengths) == 1:
+        return [call.x]
+    return call.move("Split", lengths, outputs=len(lengths), axis=axis)
 
 
 def getitem(call: Call) -> Any:
     """Slices of all axes at once, then, from the last on, integers that pick one, and new axes."""
-    x = call.args[0]
+    x = call.x
     if not all(map(_is_basic, call.values[1:])):
         raise ValueError(
             "onnx.export: indices other than integers, slices, None and ... have no ONNX form here"
         )
-    index = _without_ellipsis(call.values[1:], call.values[0].ndim)
+    index = _without_ellipsis(call.values[1:], len(call.shape))
     per_axis = [i for i in index if i is not None]
-    cuts = [(*_bounds(i), axis) for axis, i in enumerate(per_axis) if _is_cut(i)]
-    if cuts:
-        first, last, step, axes = map(integers, zip(*cuts))
-        x = call.add("Slice", x, first, last, axes, step, like=np.int64)
+    axes = [axis for axis, i in enumerate(per_axis) if _is_cut(i)]
+    if axes:
+        bounds = [_bounds(per_axis[axis]) for axis in axes]
+        starts, stops, steps = zip(*bounds)
+        x = call.move("Slice", starts, stops, axes, steps, x=x)
     for axis, i in reversed([*enumerate(per_axis)]):
         if not isinstance(i, slice):
-            x = call.add("Gather", x, i, axis=axis, like=np.int64)
-    remaining = [i for i in index if i is None or isinstance(i, slice)]
-    new = [place for place, i in enumerate(remaining) if i is None]
-    return call.add("Unsqueeze", x, integers(new), like=np.int64) if new else x
+            x = call.move("Gather", i, x=x, axis=axis)
+    left = [i for i in index if i is None or isinstance(i, slice)]
+    new = [place for place, i in enumerate(left) if i is None]
+    if new:
+        x = call.move("Unsqueeze", new, x=x)
+    return x
 
 
 def _is_basic(i: Any) -> bool:
     if isinstance(i, bool):
         return False
-    return i is None or i is ... or isinstance(i, int | np.integer | slice)
+    kinds = int | np.integer | slice
+    return i is None or i is ... or isinstance(i, kinds)
 
 
 def _without_ellipsis(index: Sequence[Any], ndim: int) -> list[Any]:
     """The index with slices for the axes that it leaves out."""
-    named = sum(i is not None and i is not ... for i in index)
-    at = next((k for k, i in enumerate(index) if i is ...), len(index))
-    return [*index[:at], *[slice(None)] * (ndim - named), *index[at + 1 :]]
+    named = [i for i in index if i is not None and i is not ...]
+    rest = [slice(None)] * (ndim - len(named))
+    full: list[Any] = []
+    for i in index:
+        if i is ...:
+            full += rest
+        else:
+            full.append(i)
+    if not any(i is ... for i in index):
+        full += rest
+    return full
 
 
 def _is_cut(i: Any) -> bool:
@@ -225,12 +251,13 @@ def _is_cut(i: Any) -> bool:
 def _bounds(i: slice) -> tuple[int, int, int]:
     """Start, stop and step; ends that were left out are very large numbers."""
     step = 1 if i.step is None else int(i.step)
-    start, stop = (0, LARGE) if step > 0 else (LARGE, -LARGE)
-    if i.start is not None:
-        start = int(i.start)
-    if i.stop is not None:
-        stop = int(i.stop)
-    return start, stop, step
+    ends = [0, LARGE]
+    if step < 0:
+        ends = [LARGE, -LARGE]
+    for k, end in enumerate((i.start, i.stop)):
+        if end is not None:
+            ends[k] = int(end)
+    return ends[0], ends[1], step
 
 
 # ---- recurrent networks ------------------------------------------------------------------------
@@ -241,37 +268,36 @@ def recurrent_rule(operator: str, gates: Sequence[int], states: int) -> Rule:
 
     def in_their_order(a: Array) -> Array:
         parts = np.split(a, len(gates), axis=-1)
-        return np.concatenate([parts[i] for i in gates], axis=-1).T[None]
+        theirs = np.concatenate([parts[i] for i in gates], axis=-1)
+        return theirs.T[None]
 
     def rule(call: Call) -> Any:
-        constants = call.recording.constants
-        if any(isinstance(a, str) and a not in constants for a in call.args[1:]):
+        names = {a for a in call.args[1:] if isinstance(a, str)}
+        known = call.recording.constants.keys()
+        if not names <= known:
             return None  # a first state or weights that are computed
         starts = call.values[1 : 1 + states]
         w_x, w_h, b = call.values[1 + states :]
-        theirs = in_their_order(b)
-        inputs: list[Any] = [call.add("Transpose", call.args[0], perm=[1, 0, 2])]
-        inputs += [in_their_order(w_x), in_their_order(w_h)]
-        inputs.append(np.concatenate([theirs, np.zeros_like(theirs)], axis=-1))
+        x = call.move("Transpose", perm=[1, 0, 2])
+        bias = in_their_order(b)
+        biases = np.concatenate([bias, np.zeros_like(bias)], axis=-1)
+        inputs = [x, in_their_order(w_x), in_their_order(w_h), biases]
         if any(start.any() for start in starts):
-            inputs += ["", *[start[None] for start in starts]]
+            inputs.append("")  # the lengths
+            inputs += [start[None] for start in starts]
         hidden = w_h.shape[0]
-        names = call.add(operator, *inputs, outputs=1 + states, like=b.dtype, hidden_size=hidden)
-        outputs = [_sequence(call, names[0]), *(_state(call, name) for name in names[2:])]
-        if not call.settings.get("return_sequences", True):
-            outputs[0] = _state(call, names[1])
-        return outputs if states > 1 else outputs[0]
+        options = {"outputs": 1 + states, "hidden_size": hidden}
+        outputs = call.add(operator, *inputs, like=b.dtype, **options)
+        sequence, *last = outputs
+        results = [call.move("Squeeze", [0], x=state) for state in last]
+        if call.settings.get("return_sequences", True):
+            squeezed = call.move("Squeeze", [1], x=sequence)
+            results[0] = call.move("Transpose", x=squeezed, perm=[1, 0, 2])
+        if states == 1:
+            return results[0]
+        return results
 
     return rule
-
-
-def _sequence(call: Call, name: str) -> Any:
-    squeezed = call.add("Squeeze", name, integers([1]), like=np.int64)
-    return call.add("Transpose", squeezed, perm=[1, 0, 2])
-
-
-def _state(call: Call, name: str) -> Any:
-    return call.add("Squeeze", name, integers([0]), like=np.int64)
 
 
 RULES: dict[Function, Rule] = {
@@ -301,7 +327,7 @@ RULES: dict[Function, Rule] = {
     F.minimum: elementwise_rule("Min", 2),
     F.power: elementwise_rule("Pow", 2),
     F.matmul: elementwise_rule("MatMul", 2),
-    F.square: lambda call: call.add("Mul", call.args[0], call.args[0]),
+    F.square: lambda call: call.add("Mul", call.x, call.x),
     F.leaky_relu: leaky_relu,
     F.gelu: gelu,
     elementwise._clip: clip,
@@ -321,7 +347,7 @@ RULES: dict[Function, Rule] = {
     indexing._pick: getitem,
     shape._concatenate: concatenate,
     shape._split: split,
-    elementwise._to_floating: lambda call: call.cast(call.args[0]),
+    elementwise._to_floating: lambda call: call.cast(call.x),
     recurrent.rnn: recurrent_rule("RNN", [0], 1),
     recurrent.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
 }

@@ -73,7 +73,9 @@ class Samples(NamedTuple):
 
     def that_count(self) -> Samples:
         """Those whose weight is not zero."""
-        return self if self.weight is None else self.take(self.weight > 0)
+        if self.weight is None:
+            return self
+        return self.take(self.weight > 0)
 
 
 class Learner:
@@ -126,7 +128,9 @@ class Best:
         self.waited = 0
 
     def update(self, score: float, model: MLP) -> None:
-        self.waited = 0 if score > self.score + self.tol else self.waited + 1
+        self.waited += 1
+        if score > self.score + self.tol:
+            self.waited = 0
         if score > self.score:
             self.score = score
             self.state = model.state_dict()
@@ -193,8 +197,10 @@ class _MLP(BaseEstimator):
         below: float = math.inf,
     ) -> None:
         value = getattr(self, name)
-        fits = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        self._want(name, fits and least <= value < below and (value > 0 or not positive), what)
+        fits = isinstance(value, int | float | np.number)
+        if isinstance(value, bool) or (fits and positive and value <= 0):
+            fits = False
+        self._want(name, fits and least <= value < below, what)
 
     def _want_integer(self, name: str, what: str) -> None:
         value = getattr(self, name)
@@ -203,7 +209,9 @@ class _MLP(BaseEstimator):
     def _sizes(self) -> Any:
         """The sizes of the hidden layers, a list; None if they are no such sizes."""
         sizes = np.ravel(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist()
-        return [int(n) for n in sizes] if all(map(_is_positive_integer, sizes)) else None
+        if not all(map(_is_positive_integer, sizes)):
+            return None
+        return [int(n) for n in sizes]
 
     def _activation(self) -> Any:
         """The function; None if it is none."""
@@ -276,10 +284,12 @@ class _MLP(BaseEstimator):
 
     def _plan(self, n: int) -> tuple[int, int]:
         """Samples a step, and epochs."""
-        size = min(BATCH if self.batch_size == "auto" else int(self.batch_size), n)
-        if self.max_iter == "auto":
-            return size, max(EPOCHS, math.ceil(STEPS / math.ceil(n / size)))
-        return size, int(self.max_iter)
+        size = BATCH if self.batch_size == "auto" else int(self.batch_size)
+        size = min(size, n)
+        if self.max_iter != "auto":
+            return size, int(self.max_iter)
+        steps = math.ceil(n / size)
+        return size, max(EPOCHS, math.ceil(STEPS / steps))
 
     def _split(
         self, samples: Samples, stratify: Array | None, rng: np.random.Generator
@@ -308,7 +318,8 @@ class _MLP(BaseEstimator):
         from sklearn.utils.validation import check_is_fitted, validate_data
 
         check_is_fitted(self)
-        return self._run(validate_data(self, x, dtype=self.model_[0].dtype, reset=False))
+        dtype = self.model_[0].dtype
+        return self._run(validate_data(self, x, dtype=dtype, reset=False))
 
     def _run(self, x: Array) -> Array:
         with no_grad():
@@ -327,21 +338,28 @@ class _MLP(BaseEstimator):
 
 
 def _is_positive_integer(n: Any) -> bool:
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n > 0)
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        return False
+    return bool(n > 0)
 
 
 def _effective_batch(samples: Samples, size: int) -> float:
     """Samples a step, counted by weight: as if samples were repeated."""
-    return size if samples.weight is None else size * float(samples.weight.mean())
+    if samples.weight is None:
+        return size
+    return size * float(samples.weight.mean())
 
 
 def _weighted_cross_entropy(x: Any, t: Array, w: Array) -> Any:
-    return (F.log_softmax(x)[np.arange(len(t)), t] * w).sum() * (-1 / float(w.sum()))
+    picked = F.log_softmax(x)[np.arange(len(t)), t]
+    total = float(w.sum())
+    return (picked * w).sum() * (-1 / total)
 
 
 def _weighted_squared_error(y: Any, t: Array, w: Array) -> Any:
     d = y - t
-    return (d * d * w[:, None]).sum() * (1 / (float(w.sum()) * t.shape[1]))
+    total = float(w.sum()) * t.shape[1]
+    return (d * d * w[:, None]).sum() * (1 / total)
 
 
 class MLPClassifier(ClassifierMixin, _MLP):
@@ -384,11 +402,11 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
         x, y = validate_data(self, X, y, dtype=_dtype(X))
         y = column_or_1d(y, warn=True)
-        if y.dtype == object and not all(isinstance(label, str) for label in y):
-            other = next(label for label in y if not isinstance(label, str))
+        others = [label for label in y if not isinstance(label, str)]
+        if y.dtype == object and others:
             raise ValueError(
                 "Unknown label type: MLPClassifier wants labels that are all numbers or all text, "
-                f"got objects such as {other!r}; for numbers say y.astype(int)"
+                f"got objects such as {others[0]!r}; for numbers say y.astype(int)"
             )
         check_classification_targets(y)
         weight = self._weight(sample_weight, x)
@@ -437,7 +455,8 @@ class MLPRegressor(RegressorMixin, _MLP):
         weight = self._weight(sample_weight, x)
         t = y.reshape(len(y), -1)
         self._offset = np.average(t, axis=0, weights=weight)
-        scale = np.sqrt(np.average((t - self._offset) ** 2, axis=0, weights=weight))
+        squares = (t - self._offset) ** 2
+        scale = np.sqrt(np.average(squares, axis=0, weights=weight))
         self._scale = np.where(scale > 0, scale, 1.0)
         self._flat = y.ndim == 1
         t = ((t - self._offset) / self._scale).astype(x.dtype)
@@ -457,7 +476,8 @@ class MLPRegressor(RegressorMixin, _MLP):
     def _score_of(self, samples: Samples) -> float:
         from sklearn.metrics import r2_score
 
-        return float(r2_score(samples.t, self._run(samples.x), sample_weight=samples.weight))
+        estimates = self._run(samples.x)
+        return float(r2_score(samples.t, estimates, sample_weight=samples.weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

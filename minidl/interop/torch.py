@@ -22,6 +22,8 @@ from minidl.layers.weighted import Weighted
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
 
 Array = npt.NDArray[Any]
+Arrays = dict[str, Array]
+Tensors = Mapping[str, Any]
 # An LSTM's gates are i, f, g, o in PyTorch and f, i, o, u, which is g, in minidl: neighbours change
 # places either way.
 _GATES = (1, 0, 3, 2)
@@ -29,7 +31,7 @@ _CELLS = {1: "RNN", 3: "GRU", 4: "LSTM"}  # by the number of gates
 
 
 def load_torch_state_dict(
-    model: Layer, state: Mapping[str, Any], names: Mapping[str, str] | None = None
+    model: Layer, state: Tensors, names: Mapping[str, str] | None = None
 ) -> None:
     """Give a model the weights of a PyTorch model of the same structure.
 
@@ -65,9 +67,10 @@ def load_torch_state_dict(
             "load_torch_state_dict: want a dict, such as PyTorch's model.state_dict() gives, "
             f"got {got}"
         )
+    ours = torch_modules.ours(model)
     theirs = torch_modules.theirs(state)
-    pairs, wrong = torch_modules.pair(torch_modules.ours(model), theirs, dict(names or {}))
-    new: dict[str, Array] = {}
+    pairs, wrong = torch_modules.pair(ours, theirs, dict(names or {}))
+    new: Arrays = {}
     for module, name in pairs:
         try:
             values = _from_torch(module.layer, theirs[name])
@@ -75,7 +78,8 @@ def load_torch_state_dict(
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
         else:
-            new |= {_join(module.name, key): value for key, value in values.items()}
+            for key, value in values.items():
+                new[_join(module.name, key)] = value
     if wrong:
         raise ValueError(
             f"load_torch_state_dict of {type(model).__name__}; nothing was changed; "
@@ -84,7 +88,7 @@ def load_torch_state_dict(
     model.load_state_dict(new)
 
 
-def torch_state_dict(model: Layer) -> dict[str, Array]:
+def torch_state_dict(model: Layer) -> Arrays:
     """The model's weights under PyTorch's names and in its shapes.
 
     The names are those of the model written with ``torch.nn.Sequential`` where minidl has
@@ -99,7 +103,7 @@ def torch_state_dict(model: Layer) -> dict[str, Array]:
     >>> {name: a.shape for name, a in torch_state_dict(layers.MLP([5, 1], in_features=3)).items()}
     {'0.weight': (5, 3), '0.bias': (5,), '2.weight': (1, 5), '2.bias': (1,)}
     """
-    state: dict[str, Array] = {}
+    state: Arrays = {}
     for module in torch_modules.ours(model):
         name = ".".join(map(str, module.place))
         for key, value in _to_torch(module.layer).items():
@@ -120,7 +124,8 @@ def _array(value: Any) -> Array:
         return host(value.data)  # type: ignore[no-any-return]  # NumPy's
     if hasattr(value, "detach"):
         value = value.detach().cpu()
-        value = value.float() if "bfloat16" in str(value.dtype) else value  # NumPy has none
+        if "bfloat16" in str(value.dtype):  # NumPy has none
+            value = value.float()
         return np.asarray(value.numpy())
     return np.asarray(value)
 
@@ -131,7 +136,7 @@ def _swap_gates(a: Array) -> Array:
     return np.concatenate([blocks[i] for i in _GATES], axis=-1)
 
 
-def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
+def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
     """Our parameters of one layer from the tensors of one module."""
     values = {name: _array(value) for name, value in tensors.items()}
     if not isinstance(layer, Weighted):
@@ -141,7 +146,7 @@ def _from_torch(layer: Layer, tensors: Mapping[str, Any]) -> dict[str, Array]:
     return _recurrent_from_torch(layer, values)
 
 
-def _linear_from_torch(layer: Weighted, values: dict[str, Array]) -> dict[str, Array]:
+def _linear_from_torch(layer: Weighted, values: Arrays) -> Arrays:
     if layer.b is None:
         _check(layer, values, {"weight"})
         return {"w": values["weight"].T}
@@ -149,18 +154,23 @@ def _linear_from_torch(layer: Weighted, values: dict[str, Array]) -> dict[str, A
     return {"w": values["weight"].T, "b": values["bias"]}
 
 
-def _recurrent_from_torch(layer: Weighted, values: dict[str, Array]) -> dict[str, Array]:
+def _recurrent_from_torch(layer: Weighted, values: Arrays) -> Arrays:
     _check(layer, values, {"weight_ih", "weight_hh"}, {"bias_ih", "bias_hh"})
     rows, hidden = values["weight_hh"].shape
     if rows != layer._gates * hidden:
-        cell = _CELLS.get(rows // max(hidden, 1), f"cell with weight_hh {(rows, hidden)}")
+        unknown = f"cell with weight_hh {(rows, hidden)}"
+        cell = _CELLS.get(rows // max(hidden, 1), unknown)
         raise ValueError(
             f"{layer!r} wants the weights of an {type(layer).__name__}, got those of: {cell}"
         )
     bias = np.zeros(rows)
     for name in ("bias_ih", "bias_hh"):
         bias = bias + values.get(name, 0)
-    ours = {"w_x": values["weight_ih"].T, "w_h": values["weight_hh"].T, "b": bias}
+    ours = {
+        "w_x": values["weight_ih"].T,
+        "w_h": values["weight_hh"].T,
+        "b": bias,
+    }
     if layer._gates == 1:
         return ours
     return {name: _swap_gates(value) for name, value in ours.items()}
@@ -168,19 +178,21 @@ def _recurrent_from_torch(layer: Weighted, values: dict[str, Array]) -> dict[str
 
 def _check(
     layer: Layer,
-    values: dict[str, Array],
+    values: Arrays,
     needed: set[str],
     optional: AbstractSet[str] = frozenset(),
 ) -> None:
     """Raise ValueError unless the tensors have these names, and the weights two axes."""
-    names = values.keys()
-    flat = [name for name in names if name.startswith("weight") and values[name].ndim != 2]
-    if flat or not needed <= names <= needed | optional:
+    fits = needed <= values.keys() <= needed | optional
+    for name, value in values.items():
+        if name.startswith("weight") and value.ndim != 2:
+            fits = False
+    if not fits:
         got = ", ".join(f"{name} {value.shape}" for name, value in values.items())
         raise ValueError(f"{layer!r} wants {', '.join(sorted(needed))}, got {got}")
 
 
-def _to_torch(layer: Layer) -> dict[str, Array]:
+def _to_torch(layer: Layer) -> Arrays:
     """The tensors of one module from our parameters of one layer, as copies."""
     values = {
         name: host(value.data).copy()

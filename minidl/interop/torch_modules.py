@@ -5,6 +5,7 @@ What their tensors are here is in torch.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +14,9 @@ from minidl.layers.layer import Layer
 from minidl.layers.mlp import MLP
 from minidl.layers.tree import walk
 
-Place: TypeAlias = tuple[str | int, ...]  # the parts of a module's name, places in lists as numbers
+# The parts of a module's name, places in lists as numbers.
+Place: TypeAlias = tuple[str | int, ...]
+Tensors: TypeAlias = dict[str, Any]
 RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -23,6 +26,9 @@ class Module(NamedTuple):
     name: str
     place: Place
     layer: Layer
+
+
+Pairs: TypeAlias = list[tuple[Module, str]]
 
 
 def ours(model: Layer) -> list[Module]:
@@ -37,12 +43,16 @@ def ours(model: Layer) -> list[Module]:
             names[id(value)] = name
         elif isinstance(value, Parameter):
             owners[id(owner)] = owner
-    return [Module(names[key], _place(names[key], mlps), layer) for key, layer in owners.items()]
+    modules = []
+    for key, layer in owners.items():
+        name = names[key]
+        modules.append(Module(name, _place(name, mlps), layer))
+    return modules
 
 
-def theirs(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
     """Tensors by their module's name, in order; each layer of a recurrent module is a module."""
-    modules: dict[str, dict[str, Any]] = {}
+    modules: dict[str, Tensors] = {}
     for key, value in state.items():
         module, _, tensor = str(key).rpartition(".")
         kind, _, layer = tensor.rpartition("_l")
@@ -56,36 +66,44 @@ def theirs(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def pair(
     modules: list[Module], theirs: Mapping[str, Any], names: dict[str, str]
-) -> tuple[list[tuple[Module, str]], list[str]]:
+) -> tuple[Pairs, list[str]]:
     """Each of our layers with its module's name, and what is wrong: all that has no partner.
 
     ``names`` says which is which, the rest is paired by place.
     """
     by_name = {module.name: module for module in modules}
-    wrong = [f"names: this model has no layer {name!r}" for name in names if name not in by_name]
-    wrong += [
-        f"names: there is no module {name!r}" for name in names.values() if name not in theirs
-    ]
-    pairs = [(by_name[a], b) for a, b in names.items() if a in by_name and b in theirs]
-    left = _by_rank({m.name: m.place for m in modules if m.name not in names})
-    other = _by_rank({name: _place(name) for name in theirs if name not in names.values()})
-    pairs += [(by_name[name], other[place]) for place, name in left.items() if place in other]
-    missing = [name or "(the model)" for place, name in left.items() if place not in other]
-    unknown = [name or "(the module)" for place, name in other.items() if place not in left]
-    if missing or unknown:
-        wrong.append(_unpaired(missing, unknown))
+    wrong: list[str] = []
+    pairs: Pairs = []
+    for name, their_name in names.items():
+        if name not in by_name:
+            wrong.append(f"names: this model has no layer {name!r}")
+        if their_name not in theirs:
+            wrong.append(f"names: there is no module {their_name!r}")
+        if name in by_name and their_name in theirs:
+            pairs.append((by_name[name], their_name))
+    places = {m.name: m.place for m in modules if m.name not in names}
+    left = _by_rank(places)
+    unnamed = theirs.keys() - set(names.values())
+    places = {name: _place(name) for name in theirs if name in unnamed}
+    other = _by_rank(places)
+    common = [place for place in left if place in other]
+    for place in common:
+        module = by_name[left.pop(place)]
+        pairs.append((module, other.pop(place)))
+    if left or other:
+        wrong.append(_unpaired(left, other))
     return pairs, wrong
 
 
-def _unpaired(missing: list[str], unknown: list[str]) -> str:
-    hint = ""
+def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:
+    missing = list(left.values())
+    unknown = list(other.values())
+    ours = [name or "(the model)" for name in missing]
+    others = [name or "(the module)" for name in unknown]
+    text = f"no module for {', '.join(ours) or 'none'}; no layer for {', '.join(others) or 'none'}"
     if missing and unknown:
-        hint = f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
-    nobody = "none"
-    return (
-        f"no module for {', '.join(missing) or nobody}; "
-        f"no layer for {', '.join(unknown) or nobody}{hint}"
-    )
+        text += f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
+    return text
 
 
 def _place(name: str, mlps: Collection[str] = ()) -> Place:
@@ -93,22 +111,22 @@ def _place(name: str, mlps: Collection[str] = ()) -> Place:
 
     In an MLP of ours every second module would be an activation.
     """
-    place: list[str | int] = []
+    for mlp in mlps:
+        start = f"{mlp}.layers.".lstrip(".")
+        if name.startswith(start):
+            number, *rest = name.removeprefix(start).split(".")
+            number = str(2 * int(number))
+            name = start + ".".join([number, *rest])
+    name = re.sub(r"\blayers\.(?=\d+(\.|$))", "", name)
     parts = name.split(".") if name else []
-    for i, part in enumerate(parts):
-        if part.isdigit():
-            in_mlp = parts[i - 1 : i] == ["layers"] and ".".join(parts[: i - 1]) in mlps
-            place.append(int(part) * (2 if in_mlp else 1))
-        elif part != "layers" or not "".join(parts[i + 1 : i + 2]).isdigit():
-            place.append(part)
-    return tuple(place)
+    return tuple([int(part) if part.isdigit() else part for part in parts])
 
 
 def _by_rank(places: Mapping[str, Place]) -> dict[Place, str]:
     """Names by place, without what all places begin with, numbers replaced by their order."""
     shared = 0
-    for parts in zip(*places.values()):
-        if len(set(parts)) > 1:
+    for column in zip(*places.values()):
+        if len(set(column)) > 1:
             break
         shared += 1
     numbers: dict[Place, set[int]] = {}  # of each list
@@ -117,12 +135,12 @@ def _by_rank(places: Mapping[str, Place]) -> dict[Place, str]:
             if isinstance(part, int):
                 numbers.setdefault(place[:i], set()).add(part)
 
-    def ranked(place: Place) -> Place:
-        return tuple(
-            [
-                sorted(numbers[place[:i]]).index(part) if isinstance(part, int) else part
-                for i, part in enumerate(place)
-            ]
-        )
-
-    return {ranked(place)[shared:]: name for name, place in places.items()}
+    ranked = {}
+    for name, place in places.items():
+        parts = list(place)
+        for i, part in enumerate(place):
+            if isinstance(part, int):
+                same_list = sorted(numbers[place[:i]])
+                parts[i] = same_list.index(part)
+        ranked[tuple(parts[shared:])] = name
+    return ranked

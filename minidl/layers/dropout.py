@@ -14,8 +14,7 @@ from minidl.layers.layer import Layer
 
 
 class Dropout(Layer):
-    """Zeros each element with probability ``rate`` while training; under ``test_mode`` passes its
-    input on.
+    """Zeros each element with probability ``rate``; under ``test_mode`` passes its input on.
 
     ``y = x * mask / (1 - rate)``, the mask being 0 with probability ``rate`` and else 1; any
     floating x.

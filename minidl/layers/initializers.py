@@ -13,8 +13,7 @@ from minidl.common import random
 def normal_over_sqrt_in(
     shape: tuple[int, ...], dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None
 ) -> Any:
-    """An array ``(in, ..)`` of ``N(0, 1) / sqrt(in)``, which keeps the variance of what is
-    multiplied with it.
+    """An array ``(in, ..)`` of ``N(0, 1) / sqrt(in)``: products with it keep their variance.
 
     It is drawn in float64 and then cast: one seed, the same weights in every precision. ``rng``
     defaults to minidl's.

@@ -1,5 +1,4 @@
-"""Layer: the base of everything that owns parameters: calls, modes of training, dtype and device,
-state.
+"""Layer: the base of everything that owns parameters: its calls, dtype, device and state.
 
 How parameters are found is in tree.py, the table of them in summary.py. What a layer computes is in
 its own file; weights whose input size is learned at first use are in weighted.py.
@@ -24,8 +23,7 @@ Shape = tuple[int | None, ...]  # None is a length still unknown
 
 
 class Layer(Tree):
-    """A function with parameters: write ``__init__``, which makes them, and ``forward``, which uses
-    them.
+    """A function with parameters: ``__init__`` makes them, ``forward`` uses them.
 
     Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order
     in which they were assigned. ``super().__init__()`` is not needed. The class attribute

@@ -1,5 +1,4 @@
-"""Tree: finds the parameters and layers in an object's attributes, and warns of those it would
-miss.
+"""Tree: finds parameters and layers in an object's attributes, and warns of what it would miss.
 
 What a layer does with them is in layer.py; the table of them is in summary.py.
 """
@@ -30,11 +29,10 @@ _MOST = 10_000  # at how many things it is looked, where they are no layers
 
 
 class Tree(HintsMixin):
-    """An object whose attributes are searched for parameters and layers, also in lists, tuples and
-    dicts.
+    """An object in whose attributes, and lists, tuples and dicts there, parameters are found.
 
-    The class attribute ``carried`` names the attributes that a call leaves for the next one: they
-    are state.
+    The class attribute ``carried`` names the attributes that are state: a call leaves them for the
+    next one.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_latest")

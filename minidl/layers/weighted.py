@@ -20,8 +20,7 @@ from minidl.layers.layer import Layer, Shape, floating_dtype
 
 
 class Weighted(Layer):
-    """A layer whose weights exist from construction and have data once the number of input features
-    is known.
+    """A layer whose weights have data once the number of input features is known.
 
     ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
     """
@@ -67,7 +66,7 @@ class Weighted(Layer):
         """Give the lazy weights their first values, as arrays of the kind of ``like``."""
         for name, shape in self._lazy_shapes.items():
             weight = getattr(self, name)
-            if _is_lazy(weight):
+            if weight.lazy:
                 known = tuple(n or in_features for n in shape)
                 drawn = normal_over_sqrt_in(known, self.dtype, self.rng)
                 weight.name = name
@@ -79,17 +78,19 @@ class Weighted(Layer):
     def in_features(self) -> int | None:
         """How many features the input has; None until it is learned."""
         weight = getattr(self, self._weights[0])
-        return None if _is_lazy(weight) else weight.shape[0]
+        if weight.lazy:
+            return None
+        return weight.shape[0]  # type: ignore[no-any-return]  # an int
 
     def _as_input(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; draws weights that are lazy."""
         x = as_array(x, self)
-        if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
+        if not weight.lazy and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":
             hint = "; write x.astype(np.float32)" if x.dtype.kind in "iub" else ""
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
-        if _is_lazy(weight):
+        if weight.lazy:
             if x.shape[-1:] in [(), (0,)]:
                 raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
             self._draw_weights(x.shape[-1], x)
@@ -99,7 +100,9 @@ class Weighted(Layer):
             if x.ndim > 2 and math.prod(x.shape[1:]) == n:
                 hint = "; write x.reshape(len(x), -1)"
             raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
-        return x if x.dtype == weight.dtype else x.astype(weight.dtype)
+        if x.dtype == weight.dtype:
+            return x
+        return x.astype(weight.dtype)
 
     def __repr__(self) -> str:
         name = type(self).__name__
@@ -129,8 +132,3 @@ def _sizes(
 
 def _is_size(n: Any) -> bool:
     return isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1
-
-
-def _is_lazy(weight: Variable) -> bool:
-    # It may be a plain Variable, put there to differentiate by it.
-    return isinstance(weight, Parameter) and weight.lazy

@@ -141,7 +141,7 @@ def test_windows_refuses_what_is_too_short(series, length: int) -> None:
         (lambda: datasets.windows([1.0, 2.0, 3.0], 1.5), "windows: length must be an int"),
         (lambda: datasets.windows(["a", "b", "c"], 1), "windows: the series.*"),
         (lambda: datasets.windows([1, None, 2], 1), "windows: the series.*"),
-        (lambda: datasets.windows(np.ma.masked_array([1.0, 2.0], [0, 1]), 1), "series .*mask"),
+        (lambda: datasets.windows(np.ma.masked_array([1.0, 2.0], [0, 1]), 1), "series: .*mask"),
         (lambda: datasets.windows(Variable([1.0, 2.0]), 1), r"the series: want .*\.data"),
     ],
 )
