@@ -45,8 +45,11 @@ def as_array(value: Any, who: object = "") -> Any:
     >>> as_array([1.0, 2.0])
     array([1., 2.])
     """
-    if type(value) is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
         return value
+    if kind is float:
+        return np.asarray(value)
     try:
         if isinstance(value, np.ndarray):
             return _as_base_array(value)
