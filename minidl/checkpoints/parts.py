@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minidl.autograd.variable import Parameter, Variable
+from minidl.autograd.variable import Variable
 from minidl.checkpoints.carriers import Carriers, Depth, Walk
 from minidl.checkpoints.describe import settings_of
 from minidl.checkpoints.generators import generator_state, load_generator_state
@@ -45,10 +45,6 @@ class Trained(Protocol):
     ranks: Any
     _looping: bool
     _settings: Any
-
-
-def is_lazy(p: Any) -> bool:
-    return isinstance(p, Parameter) and p.lazy
 
 
 def layers_of(trainer: Trained) -> list[Layer]:
@@ -143,7 +139,7 @@ class ModelPart:
         layers = zip(self.layers, self.places, self.prefixes)
         return {
             "parameters": self._weights(),
-            "others": [None if is_lazy(p) else p.data.copy() for p in self.others],
+            "others": [None if p.lazy else p.data.copy() for p in self.others],
             "trained": [p.requires_grad for p in self.parameters],
             "layers": [
                 {"type": type(layer).__name__, "state": values_of(places.slots, len(prefix))}
@@ -155,10 +151,10 @@ class ModelPart:
         """The model's state; while some parameters have no data, None for these."""
         if not isinstance(self.model, Layer):
             return {}
-        if not any(map(is_lazy, self.parameters)):
+        if not any(p.lazy for p in self.parameters):
             return self.model.state_dict()
         named = self.model.named_parameters()
-        return {name: None if is_lazy(p) else p.data.copy() for name, p in named}
+        return {name: None if p.lazy else p.data.copy() for name, p in named}
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)
@@ -203,7 +199,9 @@ class ModelPart:
 
 def shape_of(value: Any) -> Any:
     """Shape and dtype of an array or a parameter; None for one without data."""
-    return None if value is None or is_lazy(value) else (value.shape, value.dtype)
+    if value is None or getattr(value, "lazy", False):
+        return None
+    return value.shape, value.dtype
 
 
 def model_part(trainer: Trained) -> ModelPart:

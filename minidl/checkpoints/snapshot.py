@@ -16,7 +16,6 @@ from minidl.checkpoints.parts import (
     Trained,
     expect,
     find_carriers,
-    is_lazy,
     is_number,
     model_part,
     parameters_of,
@@ -151,7 +150,7 @@ def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterato
 
 def initialize_lazy(trainer: Trained, runner: Any, loader: Any) -> list[tuple[Any, str | None]]:
     """Give parameters without data theirs, by a batch; return them with their names until then."""
-    lazy = [(p, p.name) for p in parameters_of(trainer) if is_lazy(p)]
+    lazy = [(p, p.name) for p in parameters_of(trainer) if p.lazy]
     if lazy:
         with runner.evaluation("fit", loader.in_order()):
             runner.forward(loader.arrays[0][: loader.batch_size])

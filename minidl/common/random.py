@@ -70,6 +70,17 @@ def source(rng: np.random.Generator | None) -> np.random.Generator:
 
 
 @contextmanager
+def restoring() -> Iterator[None]:
+    """Inside, draw as ever; afterwards minidl's generator is where it was before."""
+    bits = generator().bit_generator
+    before = bits.state
+    try:
+        yield
+    finally:
+        bits.state = before
+
+
+@contextmanager
 def noting_draws() -> Iterator[Draws]:
     """Inside, what is drawn from a ``source`` is noted, so that it can be repeated."""
     outer = _noted.get()

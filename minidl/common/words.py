@@ -8,7 +8,7 @@ user has.
 
 from collections.abc import Mapping
 
-_SCALE = "`x / np.sqrt((x * x).sum(-1, keepdims=True))`"
+_SCALE = "`x / np.linalg.norm(x, axis=-1, keepdims=True)`"
 _NO_CONV = "minidl has no convolutions yet; flatten images for an MLP: `x.reshape(len(x), -1)`"
 _NO_NORM = "minidl has no layer for normalization yet; scale the data before training"
 _SCHEDULE = "schedules are functions, given as lr: "
@@ -33,14 +33,10 @@ FUNCTIONS: Mapping[str, str] = {
     "sigmoid_binary_cross_entropy": "write `F.binary_cross_entropy_with_logits(y, labels_01)`",
     "bce_with_logits": "write `F.binary_cross_entropy_with_logits(y, labels_01)`",
     "one_hot": "write `np.eye(10)[labels]`; F.cross_entropy takes the labels themselves",
-    "silu": "write `x * F.sigmoid(x)`",
-    "swish": "write `x * F.sigmoid(x)`",
+    "swish": "write `F.silu(x)`",
     "relu6": "write `np.clip(x, 0, 6)`",
-    "hardtanh": "write `np.clip(x, -1, 1)`",
-    "elu": "write `np.where(x > 0, x, np.expm1(np.minimum(x, 0)))`",
-    "logsigmoid": "write `-F.softplus(-x)`",
-    "log_sigmoid": "write `-F.softplus(-x)`",
-    "softsign": "write `x / (1 + abs(x))`",
+    "hardtanh": "write `F.hard_tanh(x)`",
+    "logsigmoid": "write `F.log_sigmoid(x)`",
     "normalize": f"write {_SCALE}",
     "cosine_similarity": f"scale both by {_SCALE}, and sum their product",
     "cat": "write `np.concatenate([x, y], axis=-1)`",
@@ -67,6 +63,13 @@ FUNCTIONS: Mapping[str, str] = {
 _ACTIVATION = "activations are functions: `layers.Sequential(layers.Linear(8), {})`"
 _ACTIVATIONS = {
     "ReLU": "F.relu",
+    "ELU": "F.elu",
+    "SELU": "F.selu",
+    "SiLU": "F.silu",
+    "Mish": "F.mish",
+    "Softsign": "F.softsign",
+    "LogSigmoid": "F.log_sigmoid",
+    "Hardtanh": "F.hard_tanh",
     "LeakyReLU": "F.leaky_relu",
     "Sigmoid": "F.sigmoid",
     "Tanh": "F.tanh",

@@ -129,10 +129,8 @@ class Compiled:
         for recording in self.recordings.get(key, ()):
             if recording.serves():
                 return recording.program
-        bits = random.generator().bit_generator
-        before = bits.state
-        found = self._record(key, args, kwargs, leaves, mode)
-        bits.state = before  # looking uses up no random numbers
+        with random.restoring():  # looking uses up no random numbers
+            found = self._record(key, args, kwargs, leaves, mode)
         if found is None:
             raise RuntimeError("no program: this function runs eagerly by now")
         found.first_draws = None

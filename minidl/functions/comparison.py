@@ -12,9 +12,9 @@ from minidl.common.arrays import array_of
 
 # fmt: off
 __all__ = [
-    "all", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_count", "bitwise_or",
+    "all", "angle", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_count", "bitwise_or",
     "bitwise_xor", "ceil", "equal", "floor", "floor_divide", "gcd", "greater", "greater_equal",
-    "invert", "isfinite", "isinf", "isnan", "lcm", "left_shift", "less", "less_equal",
+    "imag", "invert", "iscomplex", "isfinite", "isinf", "isnan", "isreal", "lcm", "left_shift", "less", "less_equal",
     "logical_and", "logical_not", "logical_or", "logical_xor", "nonzero", "not_equal", "ones_like",
     "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
 ]
@@ -56,6 +56,11 @@ argmax        = differentiable(np.argmax, replaces=(np.argmax,))
 argmin        = differentiable(np.argmin, replaces=(np.argmin,))
 argsort       = differentiable(np.argsort, replaces=(np.argsort,))
 nonzero       = differentiable(np.nonzero, replaces=(np.nonzero,), static=0)
+# Of real numbers, the only ones there are.
+imag          = differentiable(np.imag, replaces=(np.imag,))
+angle         = differentiable(np.angle, replaces=(np.angle,))
+isreal        = differentiable(np.isreal, replaces=(np.isreal,))
+iscomplex     = differentiable(np.iscomplex, replaces=(np.iscomplex,))
 any           = differentiable(np.any, replaces=(np.any,))
 all           = differentiable(np.all, replaces=(np.all,))
 zeros_like    = differentiable(np.zeros_like, replaces=(np.zeros_like,))
@@ -70,6 +75,8 @@ def _plain(value: Any) -> Any:
 # Questions whose answers are plain Python values.
 implements(np.shape)(lambda a: a.shape)
 implements(np.ndim)(lambda a: a.ndim)
+implements(np.isrealobj)(lambda x: True)
+implements(np.iscomplexobj)(lambda x: False)
 implements(np.size)(lambda a, axis=None: np.size(a.data, axis))
 implements(np.allclose)(
     lambda a, b, *args, **kwargs: np.allclose(_plain(a), _plain(b), *args, **kwargs)

@@ -19,7 +19,7 @@ __all__ = [
     "arccos", "arccosh", "arcsin", "arcsinh", "arctan2", "arctanh", "cbrt", "conjugate", "copysign", "deg2rad",
     "degrees", "exp2", "fabs", "float_power", "fmax", "fmin", "frexp", "heaviside", "ldexp", "log10",
     "log2", "logaddexp", "logaddexp2", "modf", "nan_to_num", "nextafter", "rad2deg", "radians",
-    "reciprocal", "sinc",
+    "real", "real_if_close", "reciprocal", "sinc",
 ]
 # fmt: on
 
@@ -54,6 +54,9 @@ radians    = differentiable(np.radians,    lambda g, y, x: g * _DEGREE)
 rad2deg    = differentiable(np.rad2deg,    lambda g, y, x: g / _DEGREE)
 degrees    = differentiable(np.degrees,    lambda g, y, x: g / _DEGREE)
 conjugate  = differentiable(np.conjugate,  lambda g, y, x: g)
+real       = differentiable(lambda val: np.real(val), lambda g, y, val: g, name="real", replaces=(np.real,))
+real_if_close = differentiable(lambda a, tol=100: np.real_if_close(a, tol), lambda g, y, a, tol=100: g,
+                               name="real_if_close", replaces=(np.real_if_close,))
 fabs       = differentiable(np.fabs,       lambda g, y, x: g * np.sign(x))
 arctan2    = differentiable(np.arctan2,    lambda g, y, a, b: g * (b / _radius(a, b)) / _radius(a, b),
                                            lambda g, y, a, b: g * (-a / _radius(a, b)) / _radius(a, b))

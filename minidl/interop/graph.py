@@ -302,7 +302,7 @@ def _names_of(model: Named | None) -> dict[int, str]:
     items = model.items() if isinstance(model, Mapping) else model.named_parameters()
     names = {}
     for name, variable in items:
-        if not getattr(variable, "lazy", False):
+        if not variable.lazy:
             names[id(variable._raw)] = name
             if variable._node is not None:
                 names[id(variable._node)] = name

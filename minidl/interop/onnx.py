@@ -134,14 +134,9 @@ class Recording:
         model.unfreeze()
         model.reset_state()
         start = Variable(x)
-        bits = random.generator().bit_generator
-        before = bits.state
-        try:
-            with Switch(recording=True, testing=True):
-                results = _run(model, start)
-                self._record(model, start, results)
-        finally:
-            bits.state = before
+        with random.restoring(), Switch(recording=True, testing=True):
+            results = _run(model, start)
+            self._record(model, start, results)
         self.results = [y.data for y in results]
         self._prune()
 

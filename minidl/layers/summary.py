@@ -75,13 +75,8 @@ def _run_copy(model: Layer, inputs: tuple[Any, ...], outputs: dict[int, str]) ->
     model.reset_state()  # which may be of another batch size
     for layer in model.sublayers():
         _watch(layer, outputs)
-    bits = random.generator().bit_generator
-    before = bits.state
-    try:
-        with no_grad(), test_mode():
-            model(*inputs)
-    finally:
-        bits.state = before
+    with no_grad(), test_mode(), random.restoring():
+        model(*inputs)
     return model
 
 

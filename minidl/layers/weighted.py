@@ -134,6 +134,6 @@ def _is_size(n: Any) -> bool:
     return isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1
 
 
-def _is_lazy(weight: Variable) -> bool:
-    # It may be a plain Variable, put there to differentiate by it.
+def _is_lazy(weight: Any) -> bool:
+    # It may be a Variable or an array, put in the place of the parameter to differentiate by it.
     return isinstance(weight, Parameter) and weight.lazy

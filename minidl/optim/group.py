@@ -16,14 +16,13 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import kind_of, to_kind_of, zeros
 
 Array = npt.NDArray[Any]
-Member = tuple[
-    Variable, Sequence[Any]
-]  # a parameter and its state: arrays, or numbers to fill with
+Member = tuple[Variable, Sequence[Any]]  # a parameter; its state: arrays, or floats to fill with
 
 # Measured in float32: a model of millions of parameters gains up to a third when all passes of an
 # algorithm run over a block that stays in the cache, one of 100,000 nothing. Small gradients are
 # copied together, which saves calls; a larger one is read where it lies, which saves the copy.
-BLOCK, SMALL = 2**17, 2**15
+BLOCK = 2**17
+SMALL = 2**15
 
 
 class Block(NamedTuple):
@@ -31,7 +30,6 @@ class Block(NamedTuple):
 
     source: int  # 0 for the gathered small gradients, then one for each large parameter
     cut: slice
-    scratch: Array
     values: Array
     state: list[Array]
 
@@ -44,41 +42,45 @@ class Group:
     """
 
     def __init__(self, members: Iterable[Member], t: int = 0) -> None:
-        members = sorted(members, key=lambda member: member[0].size > SMALL)
+        members = sorted(members, key=_is_large)  # small ones lie together
         self.t = t
         self.params = [p for p, _ in members]
         like = self.params[0]
         wide = wide_dtype(like.dtype)
         total = sum(p.size for p in self.params)
-        buffers = [zeros((total,), like.dtype, like)]
-        buffers += [zeros((total,), wide, like) for _ in members[0][1]]
-        self.views, *self.state = (split(buffer, self.params) for buffer in buffers)
+        values = zeros((total,), like.dtype, like)
+        states = [zeros((total,), wide, like) for _ in members[0][1]]
+        self.views = split(values, self.params)
+        self.state = [split(buffer, self.params) for buffer in states]
         for k, (p, state) in enumerate(members):
-            for views, value in zip((self.views, *self.state), (p._raw, *state)):
-                views[k][...] = value if isinstance(value, float) else to_kind_of(value, like)
+            self.views[k][...] = p._raw
             p._raw = self.views[k]  # the same values, so graphs over them stay valid
+            for views, start in zip(self.state, state):
+                views[k][...] = start if isinstance(start, float) else to_kind_of(start, like)
 
         small = [p for p in self.params if p.size <= SMALL]
+        large = self.params[len(small) :]
         self._gathered = zeros((sum(p.size for p in small),), wide, like)
         self._places = split(self._gathered, small)
         # Caches, and calls that cost, are the CPU's: other devices take all at once.
-        block = min(BLOCK, total) if kind_of(like) is np.ndarray else total
-        self._wide = None if wide == like.dtype else zeros((block,), wide, like)
-        sizes = [self._gathered.size, *(p.size for p in self.params[len(small) :])]
-        self._blocks = make_blocks(sizes, max(block, 1), zeros((block,), wide, like), buffers)
+        most = min(BLOCK, total) if kind_of(like) is np.ndarray else total
+        self._scratch = zeros((most,), wide, like)
+        self._wide = None if wide == like.dtype else zeros((most,), wide, like)
+        sizes = [self._gathered.size, *(p.size for p in large)]
+        self._blocks = make_blocks(sizes, max(most, 1), values, states)
 
     def members(self) -> list[Member]:
         """The parameters that still have the shape and dtype of their state, and that state."""
-        return [
-            (p, [views[k] for views in self.state])
-            for k, (p, view) in enumerate(zip(self.params, self.views))
-            if (p.shape, p.dtype) == (view.shape, view.dtype)
-        ]
+        members: list[Member] = []
+        for k, p in enumerate(self.params):
+            view = self.views[k]
+            if p.shape == view.shape and p.dtype == view.dtype:
+                members.append((p, [views[k] for views in self.state]))
+        return members
 
     def of(self, part: list[Member]) -> list[Group]:
         """This group if the members are all of its own, where they were; else groups of these."""
-        pairs = zip(self.params, self.views)
-        if len(part) == len(self.params) and all(kind_of(p) is kind_of(view) for p, view in pairs):
+        if len(part) == len(self.params) and all(map(_fits, self.params, self.views)):
             return [self]
         return grouped((p, self.t, state) for p, state in part)
 
@@ -89,7 +91,7 @@ class Group:
         """
         for p, view in zip(self.params, self.views):
             if p._raw is not view:
-                if (p.shape, p.dtype, kind_of(p)) != (view.shape, view.dtype, kind_of(view)):
+                if not _fits(p, view):
                     return False
                 view[...] = p._raw
                 p._raw = view
@@ -103,34 +105,47 @@ class Group:
         self.t += 1
         for place, g in zip(self._places, gradients):
             place[...] = g
-        flat = [self._gathered, *[g.reshape(-1) for g in gradients[len(self._places) :]]]
-        for source, cut, scratch, values, state in self._blocks:
+        large = gradients[len(self._places) :]
+        sources = [self._gathered, *[g.reshape(-1) for g in large]]
+        for source, cut, values, state in self._blocks:
+            g = sources[source][cut]
+            out = self._scratch[: values.size]
             if self._wide is None:
-                apply(lr, self.t, values, flat[source][cut], scratch, *state)
+                apply(lr, self.t, values, g, out, *state)
             else:
                 p = self._wide[: values.size]
                 p[...] = values
-                apply(lr, self.t, p, flat[source][cut].astype(p.dtype), scratch, *state)
+                apply(lr, self.t, p, g.astype(p.dtype), out, *state)
                 values[...] = p
-        for p in self.params:
-            p._stamp()
+        for parameter in self.params:
+            parameter._stamp()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Plain copies of the views would be no views of one buffer.
         return Group, (self.members(), self.t)
 
 
+def _is_large(member: Member) -> bool:
+    return member[0].size > SMALL
+
+
+def _fits(p: Variable, view: Array) -> bool:
+    same_form = p.shape == view.shape and p.dtype == view.dtype
+    return same_form and kind_of(p) is kind_of(view)
+
+
 def make_blocks(
-    sizes: Sequence[int], most: int, scratch: Array, buffers: Sequence[Array]
+    sizes: Sequence[int], most: int, values: Array, states: Sequence[Array]
 ) -> list[Block]:
     """The blocks of buffers that hold sources of these sizes, one after the other."""
     blocks = []
     start = 0
     for source, size in enumerate(sizes):
         for i in range(0, size, most):
-            cut = slice(i, min(i + most, size))
-            values, *state = (buffer[start + cut.start : start + cut.stop] for buffer in buffers)
-            blocks.append(Block(source, cut, scratch[: values.size], values, state))
+            end = min(i + most, size)
+            part = slice(start + i, start + end)
+            state = [buffer[part] for buffer in states]
+            blocks.append(Block(source, slice(i, end), values[part], state))
         start += size
     return blocks
 
@@ -144,8 +159,9 @@ def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Grou
     """Groups of (parameter, its number of steps, its state), alike in dtype, kind and steps."""
     together: dict[Any, list[Member]] = {}
     for p, t, state in members:
-        together.setdefault((p.dtype, kind_of(p), t), []).append((p, state))
-    return [Group(alike, t) for (*_, t), alike in together.items()]
+        key = t, p.dtype, kind_of(p)
+        together.setdefault(key, []).append((p, state))
+    return [Group(alike, key[0]) for key, alike in together.items()]
 
 
 def split(flat: Array, like: Sequence[Any]) -> list[Array]:

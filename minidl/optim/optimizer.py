@@ -169,13 +169,12 @@ class Optimizer(HintsMixin):
             ready = [p for p in params if p._node is not None and p._raw is not None]
         if not ready:
             return ready, []
-        before: list[Any] = [p._raw for p in ready]
-        grads = [zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw for p in ready]
-        gradients = StepGradients(ready, grads)
+        before = [p._raw for p in ready]
+        gradients = StepGradients(ready, [_gradient_or_zeros(p) for p in ready])
         for hook in self.hooks:
             hook(gradients)
         for p, raw in zip(ready, before):
-            if p._raw is not raw and (p.shape, p.dtype) != (raw.shape, raw.dtype):
+            if p.shape != np.shape(raw) or p.dtype != raw.dtype:
                 raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
         return gradients.params, gradients.grads
 
@@ -185,17 +184,21 @@ class Optimizer(HintsMixin):
         groups: list[Group] = []
         for group in self._groups:
             members = group.members()
-            groups += group.of([m for m in members if m[0] in active])
-            groups += group.of([m for m in members if m[0] not in active])
+            for part in (
+                [m for m in members if m[0] in active],
+                [m for m in members if m[0] not in active],
+            ):
+                groups += group.of(part)
         known = {p for group in groups for p in group.params}
         zero = [0.0] * len(self.state_names)
         groups += grouped((p, 0, zero) for p in ready if p not in known)
-        place = {p: i for i, p in enumerate(ready)}
         self._groups = groups
         self._ready = ready
         self._active = [group for group in groups if group.params[0] in active]
-        self._places = [[place[p] for p in group.params] for group in self._active]
+        place = {p: i for i, p in enumerate(ready)}
+        self._places = []
         for group in self._active:
+            self._places.append([place[p] for p in group.params])
             group.take()
 
     def __repr__(self) -> str:
@@ -212,7 +215,10 @@ class Optimizer(HintsMixin):
         state: dict[str, Any] = {"t": self.t}
         for name in self.state_settings:
             state[name] = np.array(getattr(self, name))
-        begun = {p: (g.t, arrays) for g in self._groups if g.t for p, arrays in g.members()}
+        begun: dict[Variable, tuple[int, Sequence[Any]]] = {}
+        for group in self._groups:
+            if group.t:
+                begun |= {p: (group.t, arrays) for p, arrays in group.members()}
         for i, p in enumerate(self.params):
             t, arrays = begun.get(p, (0, []))
             state[f"{i}.t"] = t
@@ -233,31 +239,35 @@ class Optimizer(HintsMixin):
         times = [int(state.get(f"{i}.t", 0)) for i in range(len(params))]
         want = self._form_of_state(params, times)
         got = {key: self._form(key, value) for key, value in state.items()}
-        if got != want:
-            wrong = [key for key in sorted(got | want) if got.get(key) != want.get(key)]
+        wrong = [key for key in sorted(got | want) if got.get(key) != want.get(key)]
+        if wrong:
             problems = [f"{k}: got {got.get(k, 'none')}, want {want.get(k, 'none')}" for k in wrong]
             raise ValueError(f"{where}: keys, shapes or settings differ: {', '.join(problems)}")
-        self._groups = grouped(
-            (p, t, [state[f"{i}.{name}"] for name in self.state_names])
-            for i, (p, t) in enumerate(zip(params, times))
-            if t > 0
-        )
+        begun = []
+        for i, p in enumerate(params):
+            if times[i] > 0:
+                arrays = [state[f"{i}.{name}"] for name in self.state_names]
+                begun.append((p, times[i], arrays))
+        self._groups = grouped(begun)
         self.t = int(state["t"])
-        self._active, self._ready = [], []
+        self._active = []
+        self._ready = []
 
     def _form_of_state(self, params: list[Variable], times: list[int]) -> dict[str, Any]:
         """The keys of a state of these parameters, each with its shape, or the value of a setting."""
         form: dict[str, Any] = {"t": ()}
         for name in self.state_settings:
             form[name] = list(getattr(self, name))
-        for i, (p, t) in enumerate(zip(params, times)):
+        for i, p in enumerate(params):
             form[f"{i}.t"] = ()
-            if t > 0:
+            if times[i] > 0:
                 form |= {f"{i}.{name}": p.shape for name in self.state_names}
         return form
 
     def _form(self, key: str, value: Any) -> Any:
-        return np.ravel(value).tolist() if key in self.state_settings else as_array(value).shape
+        if key in self.state_settings:
+            return np.ravel(value).tolist()
+        return as_array(value).shape
 
     def _checked(self, target: Any) -> list[Variable]:
         """The parameters, each once, if they can be trained."""
@@ -268,15 +278,17 @@ class Optimizer(HintsMixin):
             if not isinstance(p, Variable):
                 raise TypeError(f"{self._name}: want a model or Variables, got {type(p).__name__}")
             if p.creator is not None:
-                problem = "is a recorded result, not a leaf"
-            elif p._node is None and not isinstance(
-                p, Parameter
-            ):  # which may be frozen for a while
-                problem = "does not require a gradient"
-            else:
-                continue
-            raise TypeError(f"{self._name}: a Variable of shape {p.shape} {problem}")
+                raise self._untrainable(p, "is a recorded result, not a leaf")
+            if p._node is None and not isinstance(p, Parameter):  # which may be frozen for a while
+                raise self._untrainable(p, "does not require a gradient")
         return list(dict.fromkeys(params))
+
+    def _untrainable(self, p: Variable, why: str) -> TypeError:
+        return TypeError(f"{self._name}: a Variable of shape {p.shape} {why}")
+
+
+def _gradient_or_zeros(p: Variable) -> Any:
+    return zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw
 
 
 def _same(a: Sequence[Variable], b: Sequence[Variable]) -> bool:

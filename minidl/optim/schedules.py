@@ -20,7 +20,11 @@ def constant(lr: float) -> Schedule:
     0.1
     """
     lr = number("constant: lr", lr)
-    return lambda t: lr
+
+    def rate(t: int) -> float:
+        return lr
+
+    return rate
 
 
 def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
@@ -33,7 +37,11 @@ def step(lr: float, every: int, factor: float = 0.1) -> Schedule:
     lr = number("step: lr", lr)
     every = count("step: every", every)
     factor = number("step: factor", factor, positive=True)
-    return lambda t: lr * factor ** (t // every)
+
+    def rate(t: int) -> float:
+        return lr * factor ** (t // every)
+
+    return rate
 
 
 def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
@@ -48,7 +56,12 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     lr = number("cosine: lr", lr)
     steps = count("cosine: steps", steps)
     final = number("cosine: final", final)
-    return lambda t: final + (lr - final) * (1 + math.cos(math.pi * min(t / steps, 1))) / 2
+
+    def rate(t: int) -> float:
+        part = min(t / steps, 1)
+        return final + (lr - final) * (1 + math.cos(math.pi * part)) / 2
+
+    return rate
 
 
 def warmup(steps: int, after: float | Schedule) -> Schedule:
@@ -61,8 +74,14 @@ def warmup(steps: int, after: float | Schedule) -> Schedule:
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
     steps = count("warmup: steps", steps)
-    rate = after if callable(after) else constant(after)
-    return lambda t: rate(0) * (t + 1) / steps if t < steps else rate(t - steps)
+    later = after if callable(after) else constant(after)
+
+    def rate(t: int) -> float:
+        if t < steps:
+            return later(0) * (t + 1) / steps
+        return later(t - steps)
+
+    return rate
 
 
 def __dir__() -> list[str]:

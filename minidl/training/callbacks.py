@@ -91,7 +91,9 @@ class Best:
             raise ValueError(
                 f"{where}: mode: want 'min' or 'max', whichever is better for {name!r}, got {mode!r}"
             )
-        self.where, self.name, self.least = where, name, least
+        self.where = where
+        self.name = name
+        self.least = least
         self.sign = -1.0 if mode == "max" else 1.0
         self.value = math.inf
         self.told = False  # of nan
@@ -139,19 +141,23 @@ class EarlyStopping(Callback):
         mode: str | None = None,
         restore_best: bool = True,
     ) -> None:
-        self.monitor, self.mode, self.restore_best = monitor, mode, restore_best
+        self.monitor = monitor
+        self.mode = mode
+        self.restore_best = restore_best
         self.patience = count("EarlyStopping: patience", patience)
         self.min_delta = number("EarlyStopping: min_delta", min_delta)
         self.on_train_begin()
 
     def on_train_begin(self) -> None:
         self.best = Best("EarlyStopping", self.monitor, self.mode, self.min_delta)
-        self.best_epoch, self.waited = -1, 0
+        self.best_epoch = -1
+        self.waited = 0
         self.weights: dict[str, Any] | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if self.best.improves(logs):
-            self.best_epoch, self.waited = epoch, 0
+            self.best_epoch = epoch
+            self.waited = 0
             if self.restore_best:
                 self.weights = self._model().state_dict()
         else:
@@ -180,8 +186,10 @@ class EarlyStopping(Callback):
         waited = count("EarlyStopping: waited", state["waited"] + 1) - 1
         if state["weights"] is not None:
             self._model().check(state["weights"])
-        self.best.value, self.weights = state["best"], state["weights"]
-        self.best_epoch, self.waited = best_epoch, waited
+        self.best.value = state["best"]
+        self.weights = state["weights"]
+        self.best_epoch = best_epoch
+        self.waited = waited
         self.trainer.stop |= waited >= self.patience
 
 
@@ -222,7 +230,9 @@ class Checkpoint(Callback):
             )
         self.every = None if isinstance(every, str) else count("Checkpoint: every", every)
         self.best_path = self.path.with_suffix(".best.npz")
-        self.monitor, self.mode, self.written = best, mode, 0
+        self.monitor = best
+        self.mode = mode
+        self.written = 0
         self.best = None if best is None else Best("Checkpoint", best, mode)
 
     def versions(self) -> list[Path]:
@@ -303,7 +313,8 @@ class Logger(Callback):
     def on_train_begin(self) -> None:
         from minidl.files.atomic import check_writable
 
-        self.rows, self.columns = [], list[str]()
+        self.rows = []
+        self.columns = list[str]()
         self.since = time.perf_counter()
         if self.trainer.writes:
             check_writable(self.path, "Logger").write_text("", encoding="utf-8")
@@ -330,7 +341,8 @@ class Logger(Callback):
         mode = "a"
         columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
         if self.path.suffix == ".csv" and columns != self.columns:
-            mode, rows = "w", self.rows
+            mode = "w"
+            rows = self.rows
             self.columns = columns
         with open(self.path, mode, encoding="utf-8", newline="") as file:
             file.write("".join(f"{line}\n" for line in self._lines(rows, mode == "w")))

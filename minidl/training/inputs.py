@@ -186,6 +186,18 @@ def batches(
         raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
 
 
+def fit_loaders(
+    data: Any, t: Any, batch_size: int | None, shuffle: bool | None, validation: Any
+) -> tuple[DataLoader, DataLoader | None]:
+    """The loaders of the data to fit, and of those to validate with if there are any."""
+    if isinstance(validation, float):
+        data, t, validation = held_out(data, t, validation)
+    own = loader("fit", data, t, batch_size, shuffle)
+    if validation is None:
+        return own, None
+    return own, validation_loader(validation, own.batch_size)
+
+
 def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
     """Training samples, their targets, and the last fraction of both as a pair."""
     if isinstance(data, DataLoader):

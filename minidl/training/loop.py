@@ -38,9 +38,13 @@ class FitLoop:
         internal: list[Callback],
         validation: DataLoader | None,
     ) -> None:
-        self.trainer, self.run, self.runner = trainer, run, runner
-        self.internal, self.callbacks = internal, [*internal, *trainer.callbacks]
-        self.validation, self.ranks = validation, trainer.ranks
+        self.trainer = trainer
+        self.run = run
+        self.runner = runner
+        self.internal = internal
+        self.callbacks = [*internal, *trainer.callbacks]
+        self.validation = validation
+        self.ranks = trainer.ranks
         self.batch = 0  # the one in progress, for what is said of an error
 
     def start(self, resume: Callable[[], None]) -> None:
@@ -62,7 +66,8 @@ class FitLoop:
 
     def run_epochs(self) -> None:
         """Train epoch by epoch until the run or the trainer says stop."""
-        run, trainer = self.run, self.trainer
+        run = self.run
+        trainer = self.trainer
         while run.epoch < run.epochs and not trainer.stop:
             for callback in self.callbacks if run.fresh else self.internal:
                 callback.on_epoch_begin(run.epoch)
@@ -100,7 +105,8 @@ class FitLoop:
 
     def train_window(self, window: Sequence[Batch]) -> None:
         """Make one update from some batches: their losses are summed, or averaged over the samples."""
-        run, optimizer = self.run, self.trainer.optimizer
+        run = self.run
+        optimizer = self.trainer.optimizer
         first = run.batches
         sizes = [run.loader.samples(first + i) for i in range(len(window))]
         samples = sum(sizes)
@@ -130,7 +136,8 @@ class FitLoop:
 
     def measure(self) -> dict[str, float]:
         """The epoch's row of the history: means over its samples, those of the validation, the rate."""
-        run, row = self.run, self.run.means.now()
+        run = self.run
+        row = self.run.means.now()
         if self.validation is not None and run.interrupted is None:
             means = self.trainer.measure("evaluate", self.validation, run)
             row |= {f"val_{name}": value for name, value in means.items()}
@@ -162,7 +169,8 @@ class FitLoop:
 
     def interrupt(self) -> None:
         """Let the callbacks save what they save of a run that ends here, and say so if a signal ended it."""
-        run, trainer = self.run, self.trainer
+        run = self.run
+        trainer = self.trainer
         before = len(trainer.requests)
         for callback in self.callbacks:
             callback.on_interrupt()

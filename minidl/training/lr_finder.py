@@ -40,7 +40,8 @@ class LRCurve:
     """
 
     def __init__(self, rates: list[float], losses: list[float]) -> None:
-        self.rates, self.losses = rates, losses
+        self.rates = rates
+        self.losses = losses
         width = min(5, 1 + len(losses) // 20)  # of few there is nothing to smooth
         # A triangle around each loss: a mean of those before it would lag.
         window = width - abs(np.arange(1 - width, width))
@@ -69,7 +70,8 @@ class LRCurve:
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color=PALE_BLUE, linewidth=1.2, label="a batch")
         axes.plot(self.rates, self.smooth, color=BLUE, linewidth=1.8, label="mean of neighbours")
-        top, bottom = self.smooth[0], min(self.losses)
+        top = self.smooth[0]
+        bottom = min(self.losses)
         if top > bottom:  # the losses that diverge would leave no room for the others
             axes.set_ylim(bottom - 0.1 * (top - bottom), top + 0.3 * (top - bottom))
         if self.suggestion is not None:
@@ -94,7 +96,8 @@ def find_lr(
 
     drawn = random.generator().bit_generator.state
     loader = copy(inputs.loader("find_lr", data, t, batch_size))
-    steps, start = count("find_lr: steps", steps), number("find_lr: start", start, positive=True)
+    steps = count("find_lr: steps", steps)
+    start = number("find_lr: start", start, positive=True)
     end = number("find_lr: end", end, positive=True)
     if not start < end or steps < 3:
         raise ValueError(
@@ -114,7 +117,8 @@ def measure_losses(
     trainer: Trainer, runner: ModelRunner, loader: DataLoader, rates: list[float]
 ) -> list[float]:
     """The losses at the rates, until one is far worse than the least."""
-    optimizer, schedule = trainer.optimizer, trainer.optimizer.lr
+    optimizer = trainer.optimizer
+    schedule = trainer.optimizer.lr
     losses: list[float] = []
     try:
         while len(losses) < len(rates):

@@ -7,7 +7,10 @@ from typing import Any
 
 from minidl.common.extras import install
 
-BLUE, PALE_BLUE, ORANGE, GREY = "#2a6fbb", "#b9cfe6", "#d9741a", "#e6e6e6"
+BLUE = "#2a6fbb"
+PALE_BLUE = "#b9cfe6"
+ORANGE = "#d9741a"
+GREY = "#e6e6e6"
 
 
 def new_figure(who: str, width: float, height: float) -> Any:

@@ -54,7 +54,9 @@ class Ranks(Protocol):
 class SingleProcess:
     """The one process of a Trainer that is not distributed: it is the first, and agrees with itself."""
 
-    rank, size, first = 0, 1, True
+    rank = 0
+    size = 1
+    first = True
 
     def split(self, *loaders: DataLoader | None) -> None:
         """It has all of each batch."""

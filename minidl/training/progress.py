@@ -79,13 +79,18 @@ class Clock(Callback):
     """What a fit of so many batches in so many epochs still takes, by what this call has done so far."""
 
     def __init__(self, epochs: int, batches: int) -> None:
-        self.epochs, self.batches, self.first = epochs, batches, -1.0
+        self.epochs = epochs
+        self.batches = batches
+        self.first = -1.0
 
     def on_epoch_begin(self, epoch: int) -> None:
-        self.epoch, self.started, self.done = epoch, time.perf_counter(), 0
+        self.epoch = epoch
+        self.started = time.perf_counter()
+        self.done = 0
         if self.first < 0:
             done = self.trainer.run.batches if self.trainer.run else 0
-            self.first, self.begun = epoch + done / self.batches, self.started
+            self.first = epoch + done / self.batches
+            self.begun = self.started
 
     def speed(self) -> str:
         """The batches a second in this epoch."""

@@ -54,9 +54,9 @@ class ModelRunner:
         if self.stateful:
             loss.unchain_backward()
 
-    def check(self, loader: DataLoader, where: str) -> None:
+    def check(self, loader: DataLoader | None, where: str) -> None:
         """Raise ValueError if the batches of a loader cannot follow one another in time and have to."""
-        if not self.stateful:
+        if loader is None or not self.stateful:
             return
         if loader.shuffle:
             raise ValueError(

@@ -89,10 +89,13 @@ class Trainer:
     ) -> None:
         callbacks = list(callbacks)
         inputs.check(model, optimizer, loss, callbacks)
-        self._model, self._loss, self._metrics = model, loss, inputs.named(metrics)
+        self._model = model
+        self._loss = loss
+        self._metrics = inputs.named(metrics)
         self._compiling = bool(compile)
         self._compile()
-        self.optimizer, self.callbacks = optimizer, callbacks
+        self.optimizer = optimizer
+        self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
         self.stop = self.dry_run = self._looping = False
         self.history = History()
@@ -107,7 +110,8 @@ class Trainer:
         if self._compiling:
             from minidl.compiler import compile
 
-            model, loss = self._model, self._loss
+            model = self._model
+            loss = self._loss
 
             def both(x: Any, t: Any) -> Any:
                 y = model(x)
@@ -222,19 +226,20 @@ class Trainer:
 
         drawn = random.generator().bit_generator.state
         runner = ModelRunner(self.model)
-        epochs, window = count("fit: epochs", epochs), _window(accumulate, truncate, runner)
-        max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
-        max_time = None if max_time is None else number("fit: max_time", max_time)
-        if isinstance(validation, float):
-            data, t, validation = inputs.held_out(data, t, validation)
-        loader = inputs.loader("fit", data, t, batch_size, shuffle)
+        epochs = count("fit: epochs", epochs)
+        window = _window(accumulate, truncate, runner)
+        if max_steps is not None:
+            max_steps = count("fit: max_steps", max_steps)
+        if max_time is not None:
+            max_time = number("fit: max_time", max_time)
+        loader, validation = inputs.fit_loaders(data, t, batch_size, shuffle, validation)
         runner.check(loader, "fit")
-        if validation is not None:
-            validation = inputs.validation_loader(validation, loader.batch_size)
-            runner.check(validation, "fit: validation")
+        runner.check(validation, "fit: validation")
         if fast_dev_run:
-            epochs, max_steps, resume, loader = 1, DRY_RUN, None, copy(loader)
-        keep_freed_memory()
+            epochs = 1
+            max_steps = DRY_RUN
+            resume = None
+            loader = copy(loader)
         self._warn(loader, window)
         self.ranks.split(loader, validation)
         shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
@@ -282,9 +287,12 @@ class Trainer:
         except BaseException:
             self.run, self._settings, _ = previous
             raise
-        self.stop, self.interrupted, self.dry_run = False, None, dry_run
+        self.stop = False
+        self.interrupted = None
+        self.dry_run = dry_run
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
+        keep_freed_memory()
         refused = False
         try:
             yield before
@@ -293,7 +301,9 @@ class Trainer:
             raise
         finally:
             self.ranks.leave()
-            self._looping, self.requests, self.interrupted = False, [], run.interrupted
+            self._looping = False
+            self.requests = []
+            self.interrupted = run.interrupted
             self._settings.end(self)
             if refused:
                 self.run, self._settings, self.history = previous
@@ -345,7 +355,8 @@ class Trainer:
         from minidl.checkpoints.snapshot import restore
 
         tree = read(path, "Trainer.load")
-        run, self.run = self.run, None
+        run = self.run
+        self.run = None
         try:
             restore(self, tree, f"Trainer.load: {path}")
         except BaseException:
@@ -355,7 +366,8 @@ class Trainer:
 
     def write_requested(self) -> None:
         """Write the checkpoints asked for, now that the state is whole."""
-        wanted, self.requests = self.requests, []
+        wanted = self.requests
+        self.requests = []
         if wanted and self.writes:
             from minidl.checkpoints.file import save
             from minidl.checkpoints.snapshot import capture
@@ -426,7 +438,8 @@ class Trainer:
 
     def measure(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
         """The means on a loader's batches, of a run's signal or dry run only the first ones."""
-        runner, means = ModelRunner(self.model), RunningMeans()
+        runner = ModelRunner(self.model)
+        means = RunningMeans()
         most = DRY_RUN if run is not None and self.dry_run else None
         with self._threads(loader.batch_size), runner.evaluation(where, loader):
             for i, (x, t) in enumerate(islice(loader, most)):
@@ -444,10 +457,8 @@ class Trainer:
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader, runner = (
-            inputs.batches("predict", x, batch_size=batch_size),
-            ModelRunner(self.model),
-        )
+        loader = inputs.batches("predict", x, batch_size=batch_size)
+        runner = ModelRunner(self.model)
         with self._threads(loader.batch_size), runner.evaluation("predict", loader):
             try:
                 parts = [array_of(runner.forward(batch)) for (batch,) in loader]

@@ -223,6 +223,8 @@ for unary in (
 for unary in (
     F.exp2,
     F.conjugate,
+    F.real,
+    F.real_if_close,
     F.arcsinh,
     F.deg2rad,
     F.rad2deg,
@@ -1322,6 +1324,8 @@ for f in (
     for x in (special, normal(), normal(0, 2)):
         row(f, x, derived=False)
 row(F.sign, special[:5], derived=False)
+for f in (F.imag, F.angle, F.isreal, F.iscomplex):
+    row(f, away(2, 3), derived=False, foreign=False)
 for f in (F.zeros_like, F.ones_like):
     row(f, normal(2), dtype=np.float32, derived=False)
 for f in (F.argmax, F.argmin, F.argsort):
@@ -1344,6 +1348,8 @@ row(F.clip, normal(3, 4), max=normal(4))
 PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
     (np.shape, (normal(2, 3),)),
     (np.ndim, (normal(2, 3),)),
+    (np.isrealobj, (normal(2, 3),)),
+    (np.iscomplexobj, (normal(2, 3),)),
     (np.size, (normal(2, 3),)),
     (np.size, (normal(2, 3), 1)),
     (np.allclose, (np.ones(2), np.ones(2) + 1e-9)),

@@ -173,7 +173,7 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: np.linalg.solve(v, v), np.linalg.LinAlgError, ["solve", "square", "(2, 3)"]),
     (lambda: np.linalg.inv(Variable(np.zeros((2, 2)))), np.linalg.LinAlgError, ["inv", "Singular"]),
     (lambda: np.linalg.norm(v, "nuclear"), ValueError, ["norm", "'nuclear'"]),
-    (lambda: np.linalg.norm(v, 2, axis=(0, 0)), ValueError, ["norm", "(0, 0)", "(2, 3)"]),
+    (lambda: np.linalg.norm(v, 2, axis=(0, 0)), ValueError, ["norm", "repeated axis"]),
     (lambda: np.linalg.qr(v.T, "complete"), TypeError, ["qr", "'complete'", "(3, 2)"]),
     (lambda: np.linalg.svd(v, hermitian=True), TypeError, ["svd", "hermitian"]),
     (lambda: np.linalg.tensorsolve(v, three), ValueError, ["tensorsolve", "(2, 3)", "(3,)"]),

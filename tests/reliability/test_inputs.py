@@ -18,6 +18,7 @@ from tests.reliability import inputs
 PLAIN_ROWS = [r for r in ROWS if (r.foreign or r.via is None) and r.name.isidentifier()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(4))
 def test_bad_inputs_to_functions(start: int) -> None:
     found, bad = inputs.count(PLAIN_ROWS[start::48])
