@@ -1,1 +1,4 @@
-"""The low floor: what belongs to nobody, and imports nothing of minidl: array kinds, checks, hints, random numbers."""
+"""The low floor: what belongs to nobody: kinds of arrays, checks, hints, random numbers.
+
+It imports nothing else of minidl.
+"""

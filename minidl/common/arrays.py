@@ -1,8 +1,9 @@
-"""What an array is, here: NumPy's, one of another library that speaks NumPy's protocols, or one made of a value.
+"""What an array is, here: NumPy's, one of another library that speaks NumPy's protocols, or one
+made of a value.
 
-``as_array`` alone decides it, and all that users give goes through it. The rest is what NumPy's protocols
-do not reach for arrays of other libraries, such as CuPy's. That part is experimental, and untried on a
-GPU: it has run with an array class of the tests only.
+``as_array`` alone decides it, and all that users give goes through it. The rest is what NumPy's
+protocols do not reach for arrays of other libraries, such as CuPy's. That part is experimental, and
+untried on a GPU: it has run with an array class of the tests only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class BaseVariable:
     _node: Any  # its place in a graph; None for a constant
 
 
-# What is computed with as it is. A Python number keeps its type: it takes the dtype of what is beside it.
+# What is computed with as it is. A Python number keeps its type: it takes the dtype of what is
+# beside it.
 READY = frozenset(
     {np.ndarray, float, int, bool, np.float64, np.float32, np.float16, np.longdouble}
     | {np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
@@ -43,8 +45,11 @@ def as_array(value: Any, who: object = "") -> Any:
     >>> as_array([1.0, 2.0])
     array([1., 2.])
     """
-    if type(value) is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
         return value
+    if kind is float:
+        return np.asarray(value)
     try:
         if isinstance(value, np.ndarray):
             return _as_base_array(value)
@@ -56,7 +61,9 @@ def as_array(value: Any, who: object = "") -> Any:
 
 
 def as_operand(value: Any) -> Any:
-    """As ``as_array``, but a Python number, and None, which stands for no array, stay what they are."""
+    """As ``as_array``, but a Python number, and None, which stands for no array, stay what they
+    are.
+    """
     if value is None or type(value) in READY:
         return value
     if isinstance(value, int | float) and not isinstance(value, np.generic):
@@ -127,7 +134,9 @@ def array_of(x: Any) -> Any:
 
 
 def is_foreign(x: Any) -> bool:
-    """Whether ``x``, an array or a Variable of one, is of another library that speaks NumPy's protocols."""
+    """Whether ``x``, an array or a Variable of one, is of another library that speaks NumPy's
+    protocols.
+    """
     kind = type(array_of(x))
     if kind is np.ndarray or issubclass(kind, np.ndarray):
         return False
@@ -145,7 +154,8 @@ def to_kind_of(value: Any, like: Any, dtype: Any = None) -> Any:
     >>> to_kind_of([1.0, 2.0], like=np.zeros(3))
     array([1., 2.])
     """
-    value, like = array_of(value), array_of(like)
+    value = array_of(value)
+    like = array_of(like)
     if type(value) is type(like) and is_foreign(like):
         return value
     array = np.asarray(host(value), dtype)
@@ -173,7 +183,9 @@ def host(x: Any) -> Any:
 
 
 def add_at(z: Any, index: tuple[Any, ...], g: Any) -> None:
-    """``z[index] += g``, in which an element that is picked more than once gets all of its shares."""
+    """``z[index] += g``, in which an element that is picked more than once gets all of its
+    shares.
+    """
     try:
         np.add.at(z, index, g)
     except Exception:  # the methods of ufuncs are what a library leaves out first
@@ -184,7 +196,10 @@ def add_at(z: Any, index: tuple[Any, ...], g: Any) -> None:
 
 
 def home(device: Any) -> Any:
-    """An array that stands for all that live where it does: of "cpu", "cuda" (by CuPy), or the array given."""
+    """An array that stands for all that live where it does.
+
+    Of "cpu", "cuda" (by CuPy), or the array given.
+    """
     if not isinstance(device, str):
         return device
     if device not in ("cpu", "cuda"):

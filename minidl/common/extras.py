@@ -1,4 +1,7 @@
-"""How to install what is optional: said once, for all error messages. What is imported where is not said here."""
+"""How to install what is optional: said once, for all error messages.
+
+What is imported where is not said here.
+"""
 
 
 def install(extra: str) -> str:

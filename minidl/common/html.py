@@ -1,4 +1,7 @@
-"""HTML for notebooks: cards and tables, escaped. What they show is said by the classes that show it."""
+"""HTML for notebooks: cards and tables, escaped.
+
+What they show is said by the classes that show it.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,19 @@ def escape(text: str) -> str:
 
 
 def card(title: str, facts: str, body: str = "") -> str:
-    """HTML for a notebook: a title and plain facts, which are escaped, over a body, which is HTML."""
+    """HTML for a notebook.
+
+    A title and plain facts, which are escaped, over a body, which is HTML.
+    """
     head = f"<b>{escape(title)}</b> <span style='opacity:.65'>{escape(facts)}</span>"
     return f"<div style='{_CARD}'>{head}{body}</div>"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
-    """HTML of a table of texts, which are escaped; the last columns, as many as ``numbers``, are aligned right."""
+    """HTML of a table of texts, which are escaped.
+
+    The last columns, as many as ``numbers``, are aligned right.
+    """
     left = len(head) - numbers
 
     def row(cells: Sequence[str], kind: str, more: str = "") -> str:

@@ -1,4 +1,5 @@
-"""The memory that arrays come from: freed blocks are kept for the next step. Nothing is allocated here.
+"""The memory that arrays come from: freed blocks are kept for the next step. Nothing is allocated
+here.
 
 What a graph holds, and when it lets go of it, is in node.py and engine.py.
 """
@@ -14,13 +15,14 @@ _kept = 0  # what the C library was told last
 
 
 def keep_freed_memory(most: int = 2**27) -> bool:
-    """Let the C library keep up to ``most`` bytes of freed memory for later arrays; whether it does.
+    """Let the C library keep up to ``most`` bytes of freed memory for later arrays; whether it
+    does.
 
-    glibc hands large blocks back to the system as soon as they are freed, and each new one then costs
-    a page fault for every 4 KB of it: in a training step on arrays of megabytes that is most of the
-    time. ``Trainer.fit`` and ``minidl.compile`` call this when they start; a loop of one's own may do
-    so once. The setting holds for the whole process. Only glibc has it, and who has set it by the
-    environment keeps their own; ``MINIDL_KEEP_MEMORY=0`` in the environment turns it off.
+    glibc hands large blocks back to the system as soon as they are freed, and each new one then
+    costs a page fault for every 4 KB of it: in a training step on arrays of megabytes that is most
+    of the time. ``Trainer.fit`` and ``minidl.compile`` call this when they start; a loop of one's
+    own may do so once. The setting holds for the whole process. Only glibc has it, and who has set
+    it by the environment keeps their own; ``MINIDL_KEEP_MEMORY=0`` in the environment turns it off.
 
     Source: mallopt(3), M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
 

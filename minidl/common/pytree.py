@@ -1,4 +1,5 @@
-"""Pytrees: arrays in nested dicts, lists and tuples, taken apart into a flat list and put together again.
+"""Pytrees: arrays in nested dicts, lists and tuples, taken apart into a flat list and put together
+again.
 
 What the leaves are, and what is done with them, is said by those who call.
 """
@@ -158,7 +159,8 @@ def describe(structure: Structure) -> str:
 
 
 def is_numbers(tree: Any) -> bool:
-    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in NumPy.
+    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in
+    NumPy.
 
     >>> is_numbers([[1.0], [2.0]]), is_numbers((1.0,)), is_numbers([])
     (True, False, False)

@@ -1,6 +1,8 @@
-"""How many threads matrix products (BLAS) and large elementwise runs use: set by the user, or chosen for a while.
+"""How many threads matrix products (BLAS) and large elementwise runs use: set by the user, or
+chosen for a while.
 
-What is large enough for several threads is decided by who asks; the pool of elementwise runs is in compiler/blocks.py.
+What is large enough for several threads is decided by who asks; the pool of elementwise runs is in
+compiler/blocks.py.
 """
 
 from __future__ import annotations
@@ -20,20 +22,22 @@ OPENBLAS_MOST = 64  # threads that the OpenBLAS in NumPy's wheels is built for
 _SAID = os.environ.get("OMP_NUM_THREADS", "")
 _OPENMP_THREADS = max(1, min(int(_SAID), os.cpu_count() or 1)) if _SAID.isdecimal() else 1
 
-# Products of so many multiplications take about half a millisecond on one thread. Below that, a second thread saves
-# less than waiting for it costs as soon as another process keeps its core busy.
+# Products of so many multiplications take about half a millisecond on one thread. Below that, a
+# second thread saves less than waiting for it costs as soon as another process keeps its core busy.
 LARGE_PRODUCT = 2**25
 
 
 def set_num_threads(n: int) -> None:
-    """Use ``n`` threads for matrix products (BLAS) and for compiled elementwise work on large arrays.
+    """Use ``n`` threads for matrix products (BLAS) and for compiled elementwise work on large
+    arrays.
 
-    It holds for the whole process, until it is called again; training then leaves the number alone. Loops of your own
-    over small models are fastest with 1: threads that share a few microseconds of work mostly wait for each other, on
-    a busy machine many times longer than the work takes. ``Trainer`` sees to that by itself.
+    It holds for the whole process, until it is called again; training then leaves the number alone.
+    Loops of your own over small models are fastest with 1: threads that share a few microseconds of
+    work mostly wait for each other, on a busy machine many times longer than the work takes.
+    ``Trainer`` sees to that by itself.
 
-    Products are reached through threadpoolctl: the OpenBLAS of NumPy's wheels, MKL, BLIS. Results may differ in their
-    last bits with the number of BLAS threads; those of elementwise work do not.
+    Products are reached through threadpoolctl: the OpenBLAS of NumPy's wheels, MKL, BLIS. Results
+    may differ in their last bits with the number of BLAS threads; those of elementwise work do not.
 
     Raises ValueError if ``n`` is no positive integer.
     """
@@ -43,16 +47,21 @@ def set_num_threads(n: int) -> None:
 
 
 def elementwise_threads() -> int:
-    """How many threads share an elementwise run on large arrays: as set, or ``OMP_NUM_THREADS``, or 1."""
+    """How many threads share an elementwise run on large arrays.
+
+    As set, or ``OMP_NUM_THREADS``, or 1.
+    """
     return _choice.user or _OPENMP_THREADS
 
 
 @contextmanager
 def threads_for(product: int) -> Iterator[None]:
-    """Use one BLAS thread inside if ``product``, the multiplications of the largest product, is small.
+    """Use one BLAS thread inside if ``product``, the multiplications of the largest product, is
+    small.
 
-    Where several of these overlap, in threads or nested, the smallest number holds until the last one ends. A number
-    that the user has set, by the environment, by ``set_num_threads`` or with threadpoolctl, stays what it is.
+    Where several of these overlap, in threads or nested, the smallest number holds until the last
+    one ends. A number that the user has set, by the environment, by ``set_num_threads`` or with
+    threadpoolctl, stays what it is.
     """
     if product >= LARGE_PRODUCT:
         yield
@@ -138,7 +147,10 @@ def threads_variable() -> str | None:
 
 
 def _usual_threads() -> int:
-    """How many threads OpenBLAS uses if nothing is said: one for each core that the process may run on."""
+    """How many threads OpenBLAS uses if nothing is said.
+
+    One for each core that the process may run on.
+    """
     if hasattr(os, "sched_getaffinity"):
         return min(len(os.sched_getaffinity(0)), OPENBLAS_MOST)
     return min(os.cpu_count() or 1, OPENBLAS_MOST)

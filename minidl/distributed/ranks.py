@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 
 class MPIRanks:
-    """The processes of a Trainer that is distributed, as `training/processes.py` asks of them. Experimental."""
+    """The processes of a Trainer that is distributed, as `training/processes.py` asks of them.
+
+    Experimental.
+    """
 
     def __init__(self, comm: Any, optimizer: Any) -> None:
         self.comm = comm

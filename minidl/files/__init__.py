@@ -1,4 +1,7 @@
-"""Arrays in files, written whole or not at all: .npz and .safetensors. What is in them is said by those who save."""
+"""Arrays in files, written whole or not at all: .npz and .safetensors.
+
+What is in them is said by those who save.
+"""
 
 from minidl.files.state import load, save
 

@@ -1,4 +1,5 @@
-"""Files that are whole or not there: written beside their place, flushed, read back, and only then moved there.
+"""Files that are whole or not there: written beside their place, flushed, read back, and only then
+moved there.
 
 What is written, and what reading it back has to give, is said by those who write.
 """
@@ -31,7 +32,10 @@ def check_suffix(path: Any, where: str, *suffixes: str) -> Path:
 
 
 def check_readable(path: Path, where: str) -> None:
-    """Raise OSError, of the kind that fits, unless a path leads to a regular file: others may wait for ever."""
+    """Raise OSError, of the kind that fits, unless a path leads to a regular file.
+
+    Others may wait for ever.
+    """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError as error:
@@ -76,11 +80,14 @@ def write(
     check: Callable[[Path], bool],
     before_replace: Callable[[], None] | None = None,
 ) -> None:
-    """Write a file by ``put``, read it back by ``check``, and move it to its place; or leave all as it was.
+    """Write a file by ``put``, read it back by ``check``, and move it to its place; or leave all as
+    it was.
 
-    ``before_replace`` is called when it is whole and checked, before it takes the place of the old one.
+    ``before_replace`` is called when it is whole and checked, before it takes the place of the old
+    one.
 
-    Raises OSError, of the kind that the system gave, if ``put`` or the disk fails or ``check`` finds something else.
+    Raises OSError, of the kind that the system gave, if ``put`` or the disk fails or ``check``
+    finds something else.
     """
     target = check_writable(path, where)
     _sweep(target)
@@ -107,7 +114,10 @@ def write(
 
 
 def duplicate(source: Path, target: Path) -> None:
-    """Give a second place the content that a file has now, at once: by a link, or a copy where there are no links."""
+    """Give a second place the content that a file has now, at once.
+
+    By a link, or a copy where there are no links.
+    """
     unfinished = _beside(target)
     try:
         try:
@@ -154,7 +164,9 @@ def explain(error: OSError, what: str) -> OSError:
 
 
 def unreadable(error: Exception, which: str, problem: str) -> Exception:
-    """What the disk or the system complains of stays what it is, anything else is a file of another kind."""
+    """What the disk or the system complains of stays what it is, anything else is a file of another
+    kind.
+    """
     seek_to_nowhere = isinstance(error, OSError) and error.errno in (None, errno.EINVAL)
     if isinstance(error, OSError) and not seek_to_nowhere:
         return explain(error, f"{which} could not be read")
@@ -162,7 +174,10 @@ def unreadable(error: Exception, which: str, problem: str) -> Exception:
 
 
 def _sweep(target: Path) -> None:
-    """Delete what processes that died left of writing the same file: it is not locked, and not new."""
+    """Delete what processes that died left of writing the same file.
+
+    It is not locked, and not new.
+    """
     pattern = re.compile(re.escape(f".{target.name[:50]}.") + r"[0-9a-f]{8}\.tmp")
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in [entry for entry in entries if pattern.fullmatch(entry.name)]:

@@ -23,7 +23,9 @@ Array = npt.NDArray[Any]
 
 SIGNED = b"minidl sha256:"  # and the hash of all arrays, as the comment of an .npz file
 HEADER = 10_000  # bytes that the description of an array may have
-ROOM, RATIO = 2**26, 100  # what is compressed may grow to so many bytes, or times its file's
+# what is compressed may grow to so many bytes, or times its file's
+ROOM = 2**26
+RATIO = 100
 CHUNK = 2**20
 END = 22  # bytes of a zip file's end, before its comment
 
@@ -34,7 +36,10 @@ def save_npz(
     where: str,
     before_replace: Callable[[], None] | None = None,
 ) -> None:
-    """Write arrays to an .npz file with their hash as its comment; ``before_replace`` as for ``atomic.write``."""
+    """Write arrays to an .npz file with their hash as its comment.
+
+    ``before_replace`` as for ``atomic.write``.
+    """
     import zipfile
 
     hashes = {name: _hash(array) for name, array in arrays.items()}
@@ -58,10 +63,11 @@ def save_npz(
 def load_npz(
     source: Path, where: str, problem: str, *, signed: bool = False
 ) -> tuple[dict[str, Array], str | None]:
-    """The arrays of an .npz file, and the hash that it carries, which they agree with; ``signed`` wants one.
+    """The arrays of an .npz file, and the hash that it carries, which they agree with; ``signed``
+    wants one.
 
-    Every size is checked before memory is taken for it, and nothing is unpickled: a file's content can only be
-    refused, by a ValueError that names it.
+    Every size is checked before memory is taken for it, and nothing is unpickled: a file's content
+    can only be refused, by a ValueError that names it.
     """
     atomic.check_readable(source, where)
     arrays: dict[str, Array] = {}
@@ -111,7 +117,9 @@ def _check_end(file: IO[bytes], archive: ZipFile, size: int) -> None:
 
 
 def _check_members(archive: ZipFile, size: int) -> None:
-    """Refuse names that are paths elsewhere or come twice, sizes that lie, and members in members."""
+    """Refuse names that are paths elsewhere or come twice, sizes that lie, and members in
+    members.
+    """
     members = archive.infolist()
     if len({info.filename for info in members}) < len(members):
         raise ValueError("two arrays in it have one name")
@@ -138,13 +146,17 @@ def _check_member(info: ZipInfo, end: int) -> None:
 
 
 def _check_name(name: str, where: str = "") -> None:
-    """Refuse a name that a zip file cannot carry, or that unpacking it would take for a place elsewhere."""
+    """Refuse a name that a zip file cannot carry, or that unpacking it would take for a place
+    elsewhere.
+    """
     if not name or re.search(r"[\\\0]|^/|^\w:|[\ud800-\udfff]", name) or ".." in name.split("/"):
         raise ValueError(f"{where}{name!r} is no name for an array in an .npz file")
 
 
 def _read_array(member: IO[bytes], name: str, size: int) -> Array:
-    """The array of a .npy file of so many bytes, which is read to its end, where zipfile compares checksums."""
+    """The array of a .npy file of so many bytes, which is read to its end, where zipfile compares
+    checksums.
+    """
     version = np.lib.format.read_magic(member)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -182,7 +194,10 @@ def _bytes(array: Array) -> npt.NDArray[np.uint8]:
 
 
 def _hash(array: Array) -> str:
-    """The hash of an array: of its dtype, its shape and its values, in whatever order they lie in memory."""
+    """The hash of an array.
+
+    Of its dtype, its shape and its values, in whatever order they lie in memory.
+    """
     import hashlib
 
     sha = hashlib.sha256(f"{array.dtype.str} {array.shape}\n".encode())

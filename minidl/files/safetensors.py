@@ -46,7 +46,8 @@ def save_safetensors(arrays: Mapping[str, Array], target: Path, where: str) -> N
             raise TypeError(
                 f"{where}: safetensors has no {name!r} of dtype {array.dtype}; .npz has"
             )
-    # Contiguous and little-endian: version 0.8.0 of the package writes other arrays wrong, and does not say so.
+    # Contiguous and little-endian: version 0.8.0 of the package writes other arrays wrong, and does
+    # not say so.
     plain = {
         name: array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
         for name, array in arrays.items()
@@ -63,7 +64,9 @@ def save_safetensors(arrays: Mapping[str, Array], target: Path, where: str) -> N
 
 
 def load_safetensors(source: Path, where: str, problem: str) -> dict[str, Array]:
-    """The arrays of a .safetensors file, which agree with the hash that it carries if it is minidl's."""
+    """The arrays of a .safetensors file, which agree with the hash that it carries if it is
+    minidl's.
+    """
     package = _package(where)
     atomic.check_readable(source, where)
     try:
@@ -95,7 +98,10 @@ def _read_arrays(data: bytes, package: Any) -> dict[str, Array]:
 
 
 def _read_hash(data: bytes) -> str | None:
-    """The hash that minidl wrote, also if its name was damaged; None in a file of another writer."""
+    """The hash that minidl wrote, also if its name was damaged.
+
+    None in a file of another writer.
+    """
     import json
 
     length = int.from_bytes(data[:8], "little")

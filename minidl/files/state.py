@@ -1,4 +1,5 @@
-"""save and load: a dict of arrays in one file, .npz or .safetensors, that is whole or not there; never pickle.
+"""save and load: a dict of arrays in one file, .npz or .safetensors, that is whole or not there;
+never pickle.
 
 What is in the dict, each state_dict() says; what a checkpoint holds is in training/snapshot.py.
 """
@@ -22,15 +23,16 @@ WEIGHTS = "model.parameters."  # what names of weights begin with in a checkpoin
 
 
 def save(obj: Any, path: str | os.PathLike[str]) -> None:
-    """Write a layer, an optimizer or a dict of arrays and numbers to a file, ``.npz`` or ``.safetensors``.
+    """Write a layer, an optimizer or a dict of arrays and numbers to a file, ``.npz`` or
+    ``.safetensors``.
 
     NumPy reads the one, PyTorch's and Hugging Face's tools the other, which needs the extra
-    ``safetensors``. The file is written beside its place, flushed to the disk, read back and compared, and only
-    then moved there: whatever fails, the old one stays whole.
+    ``safetensors``. The file is written beside its place, flushed to the disk, read back and
+    compared, and only then moved there: whatever fails, the old one stays whole.
 
-    Raises TypeError if ``obj`` is no such dict and has no ``state_dict()`` that gives one, or the format has no such
-    dtype; ValueError for another suffix; OSError (FileNotFoundError, PermissionError, ..) if it could not be written;
-    ImportError without safetensors.
+    Raises TypeError if ``obj`` is no such dict and has no ``state_dict()`` that gives one, or the
+    format has no such dtype; ValueError for another suffix; OSError (FileNotFoundError,
+    PermissionError, ..) if it could not be written; ImportError without safetensors.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -57,13 +59,15 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Array]:
-    """Read the dict of arrays that ``save``, ``np.savez`` or a safetensors writer wrote, for ``load_state_dict``.
+    """Read the dict of arrays that ``save``, ``np.savez`` or a safetensors writer wrote, for
+    ``load_state_dict``.
 
-    Every size is checked before memory is taken for it; what ``save`` wrote is checked against its hash.
+    Every size is checked before memory is taken for it; what ``save`` wrote is checked against its
+    hash.
 
-    Raises FileNotFoundError if there is no such file, OSError if it cannot be read or is no regular one; ValueError if
-    the path has another suffix, or the file is of another format, damaged, or holds Python objects, which are never
-    unpickled; ImportError without safetensors.
+    Raises FileNotFoundError if there is no such file, OSError if it cannot be read or is no regular
+    one; ValueError if the path has another suffix, or the file is of another format, damaged, or
+    holds Python objects, which are never unpickled; ImportError without safetensors.
     """
     source = check_suffix(path, "load", *SUFFIXES)
     if source.suffix == ".safetensors":
@@ -72,7 +76,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def weights_in(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The weights of the model in a checkpoint's arrays, by their own names; other states as they are."""
+    """The weights of the model in a checkpoint's arrays, by their own names.
+
+    Other states as they are.
+    """
     if "checkpoint" not in state:
         return state
     return {

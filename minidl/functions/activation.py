@@ -91,6 +91,17 @@ def _softmax(x: Any, axis: Any = -1) -> Any:
     return narrowed(e / np.where(s == 0, 1, s), x)
 
 
+def _log_sum(z: Any, axis: Any, keepdims: bool = True) -> Any:
+    """``log(sum(exp(z)))`` where the largest z is 0. The ones of the largest are counted apart: beside them
+    the digits of all others would be lost. Of nothing but -inf it is -inf.
+    """
+    top = z == 0
+    ones = top.sum(axis, keepdims=keepdims).astype(z.dtype)
+    ones = np.where(ones == 0, 1, ones)
+    rest = np.where(top, 0, np.exp(z)).sum(axis, keepdims=keepdims)
+    return np.log(ones) + np.log1p(rest / ones)
+
+
 def _log_softmax(x: Any, axis: Any = -1) -> Any:
     """The logarithm of ``softmax``, computed without it: ``x - log(sum(exp(x)))``.
 
@@ -98,8 +109,13 @@ def _log_softmax(x: Any, axis: Any = -1) -> Any:
     array([-1000.,     0.])
     """
     z = _shifted(x, axis)
-    s = np.exp(z).sum(axis, keepdims=True)
-    return narrowed(z - np.log(np.where(s == 0, 1, s)), x)
+    return narrowed(z - _log_sum(z, axis), x)
+
+
+def _log_softmax_rule(g: Any, y: Any, x: Any, axis: Any = -1) -> Any:
+    """``g - exp(y) sum(g)``, without the difference from 1 that has no digits where a probability is nearly 1."""
+    others = g.sum(axis, keepdims=True) - g
+    return -g * np.expm1(y) - np.exp(y) * others
 
 
 def _gelu(x: Any, approximate: bool = False) -> Any:
@@ -146,7 +162,7 @@ leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01:
 sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1))
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
-log_softmax = differentiable(_log_softmax, lambda g, y, x, axis=-1: g - np.exp(y) * g.sum(axis, keepdims=True))
+log_softmax = differentiable(_log_softmax, _log_softmax_rule)
 gelu        = differentiable(_gelu, _gelu_rule)
 # fmt: on
 
@@ -270,11 +286,12 @@ def _logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     np.float64(1000.6931)
     """
     wide = widened(a)
-    m = wide.max(axis, keepdims=True, initial=-np.inf)
-    m = np.where(np.isinf(m), 0, m)
-    total = np.exp(wide - m).sum(axis, keepdims=keepdims)
-    with np.errstate(divide="ignore"):  # log(0) is right
-        return narrowed(np.log(total) + m.reshape(total.shape), a)
+    m = wide.max(axis, keepdims=True)
+    infinite = np.isinf(m)
+    shifted = wide - np.where(infinite, 0, m)
+    y = _log_sum(shifted, axis, keepdims)
+    m = m.reshape(y.shape)
+    return narrowed(np.where(np.isinf(m), m, y + m), a)
 
 
 def _logsumexp_rule(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:

@@ -24,7 +24,8 @@ __all__ = [
 
 def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     """Logits and labels of fitting kinds and shapes; what the labels are, the functions look at."""
-    x, t = as_array(x, "cross_entropy"), as_array(t, "cross_entropy")
+    x = as_array(x, name)
+    t = as_array(t, name)
     if t.dtype.kind not in "iu":
         raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
     if x.dtype.kind != "f":
@@ -58,6 +59,9 @@ def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
     return x[where], where, np.arange(len(where)), t[where]
 
 
+_SURE = 2.0**-10
+
+
 def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     z, where, rows, labels = _rows(x, t, ignore_index)
     # A row of only -inf, all masked, stays so, its loss is inf; any other has 1 <= s.
@@ -70,10 +74,18 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     except IndexError:
         _check_classes(labels, z.shape[1])
         raise
-    losses = (
-        np.log(s)[:, 0] - picked
-    )  # not log(s) + max - x: beside a large max it would lose its digits
-    return np.add.reduce(losses) / max(len(rows), 1), (e, s, where, rows, labels)
+    # not log(s) + max - x: beside a large max it would lose its digits
+    losses = np.log(s)[:, 0] - picked
+    sure = None
+    if len(losses) and losses.min() < _SURE:
+        # The label's own 1 in s leaves no digits of the others, of which the loss is made: add them up alone.
+        sure = (losses < _SURE).nonzero()[0]
+        others = e[sure]
+        others[np.arange(len(sure)), labels[sure]] = 0
+        rest = np.add.reduce(others, 1)
+        losses[sure] = np.log1p(rest)
+        sure = sure, labels[sure], rest / s[sure, 0]
+    return np.add.reduce(losses) / max(len(rows), 1), (e, s, where, rows, labels, sure)
 
 
 def _cross_entropy_joint(
@@ -81,20 +93,30 @@ def _cross_entropy_joint(
 ) -> tuple[Any, None]:
     """softmax(x) minus one-hot(t), over the number of counted rows; 0 for ignored ones."""
     if saved is None:  # x is a Variable
-        labels, classes = t[..., None], np.arange(x.shape[-1])
-        counted = labels != ignore_index
-        gx = softmax(x) - (labels == classes).astype(x.dtype)
-        if type(counted) is not np.ndarray or not counted.all():
-            gx = np.where(counted, gx, 0)
-        return gx * (g / np.maximum(counted.astype(x.dtype).sum(), 1)), None
-    e, s, where, rows, labels = saved
+        return _recorded_gradient(g, x, t, ignore_index), None
+    e, s, where, rows, labels, sure = saved
     scale = g / max(len(rows), 1)
     gx = e * (scale / s)
     gx[rows, labels] -= scale
+    if sure is not None:
+        sure_rows, sure_labels, others = sure
+        gx[sure_rows, sure_labels] = others * -scale  # p - 1, when p is nearly 1
     if where is not None:
-        gx, counted = np.zeros_like(x, shape=(t.size, x.shape[-1])), gx
+        counted = gx
+        gx = np.zeros_like(x, shape=(t.size, x.shape[-1]))
         gx[where] = counted
     return gx.reshape(x.shape), None
+
+
+def _recorded_gradient(g: Any, x: Any, t: Any, ignore_index: int) -> Any:
+    """The same of a Variable, with a graph of its own."""
+    labels = t[..., None]
+    classes = np.arange(x.shape[-1])
+    counted = labels != ignore_index
+    gx = softmax(x) - (labels == classes).astype(x.dtype)
+    if type(counted) is not np.ndarray or not counted.all():
+        gx = np.where(counted, gx, 0)
+    return gx * (g / np.maximum(counted.astype(x.dtype).sum(), 1))
 
 
 def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:

@@ -51,7 +51,7 @@ def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     if type(x) is not np.ndarray:
         return _slope_of_x(x, scale)
     slope = 1 - y * y if scale == 2 else y - y * y
-    if slope.min(initial=1) < _ROUNDED:
+    if not slope.min(initial=1) >= _ROUNDED:  # also where it is NaN
         ends = slope < _ROUNDED
         slope[ends] = _slope_of_x(x[ends], scale)
     return slope

@@ -324,6 +324,8 @@ def test_curvature_of_saturated_activations() -> None:
             gradient(F.sigmoid, 2 * x, 2), -math.tanh(x) * logistic(2 * x), rtol=1e-12
         )
     assert gradient(np.tanh, 0.0, 2) == 0 and gradient(np.tanh, 0.0, 3) == -2
+    beside_nan = gradient(np.tanh, [20.0, np.nan])
+    np.testing.assert_allclose(beside_nan, [math.cosh(20) ** -2, np.nan], rtol=1e-12)
 
 
 # x Phi(x) and its slope Phi(x) + x phi(x), computed with mpmath 1.3 to 40 digits.
@@ -469,6 +471,23 @@ def test_logit_losses_have_their_digits_for_both_labels(dtype: Any, t: float) ->
         p, q = 1 / (1 + math.exp(-x)), 1 / (1 + math.exp(x))
         want = (1 - t) * p - t * q
         np.testing.assert_allclose(g, want, rtol=near, atol=near * t * (1 - t))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gap", [-80.0, -1.0, 0.0, 1.0, 8.0, 10.0, 17.0, 40.0, 80.0])
+def test_cross_entropy_has_its_digits_for_every_label(dtype: Any, gap: float) -> None:
+    """Of logits [gap, 0] and the label 0 it is log(1 + exp(-gap)), also where its probability is nearly 1."""
+    near = 10 * np.finfo(dtype).eps
+    x, t = np.array([[gap, 0.0]], dtype), np.array([0])
+    want = max(-gap, 0) + math.log1p(math.exp(-abs(gap)))
+    slope = 1 / (1 + math.exp(gap))
+    np.testing.assert_allclose(F.logsumexp(x - x[:, :1], axis=1), want, rtol=near)
+    for f in (lambda v: F.cross_entropy(v, t), lambda v: -F.log_softmax(v)[0, 0]):
+        np.testing.assert_allclose(f(x), want, rtol=near)
+        if gap < 30 or dtype == np.float64:
+            v = Variable(x)
+            f(v).sum().backward()
+            np.testing.assert_allclose(v.grad.data, [[-slope, slope]], rtol=2 * near)
 
 
 def test_logit_losses_at_infinity() -> None:
