@@ -182,15 +182,16 @@ class Walk:
             function = getattr(value, "__func__", None)
             return [("self", Slot(value.__self__)), ("", Slot(function))]
         if isinstance(value, functools.partial):
-            parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
-            return [(name, Slot(part)) for name, part in parts.items()]
+            settings = [("args", Slot(value.args)), ("keywords", Slot(value.keywords))]
+            return [("func", Slot(value.func)), *settings]
         if type(value) in DICTS:
             self.found.namespaces[path] = value
-            return [(str(key), Slot(part, value, key, False)) for key, part in value.items()]
+            return entries(value, value.items(), fixed=False)
         if type(value) in (list, tuple):
-            fixed = type(value) is tuple
-            return [(str(i), Slot(part, value, i, fixed)) for i, part in enumerate(value)]
-        return [("", Slot(value.__wrapped__))] if hasattr(value, "__wrapped__") else None
+            return entries(value, enumerate(value), fixed=type(value) is tuple)
+        if hasattr(value, "__wrapped__"):
+            return [("", Slot(value.__wrapped__))]
+        return None
 
     def _instance(self, path: str, value: Any, depth: Depth) -> Parts:
         """The attributes of an instance, unless it saves itself; a note if they are out of reach."""
@@ -227,6 +228,11 @@ class Walk:
         ]
 
 
+def entries(owner: Any, items: Iterable[tuple[Any, Any]], fixed: bool) -> Reached:
+    """The parts of a list, tuple or dict."""
+    return [(str(key), Slot(part, owner, key, fixed)) for key, part in items]
+
+
 def is_key(value: Any) -> bool:
     """Whether a file can hold a key of a dict: a number, text, or a tuple of them."""
     if type(value) is tuple:
@@ -245,17 +251,19 @@ def attributes_of(value: Any) -> Mapping[str, Any] | None:
     if root in sys.stdlib_module_names and root not in (*WALKED, "__main__"):
         return None
     attributes = dict(getattr(value, "__dict__", {}))
-    if isinstance(value, Layer):
-        return attributes | {name: getattr(value, name) for name in value.carried}
-    names = [name for cls in type(value).__mro__ for name in slots_of(cls)]
+    names = list(value.carried) if isinstance(value, Layer) else slots_of(type(value))
     if not names and not hasattr(value, "__dict__"):
         return None
-    hidden = ("__dict__", "__weakref__")
-    slots = [name for name in names if name not in hidden and hasattr(value, name)]
-    return attributes | {name: getattr(value, name) for name in slots}
+    for name in names:
+        if hasattr(value, name):
+            attributes[name] = getattr(value, name)
+    return attributes
 
 
-def slots_of(cls: type) -> list[str]:
-    """The names in a class's ``__slots__``."""
-    names = vars(cls).get("__slots__", ())
-    return [names] if isinstance(names, str) else list(names)
+def slots_of(kind: type) -> list[str]:
+    """The names in the ``__slots__`` of a class and its bases."""
+    found: list[str] = []
+    for cls in kind.__mro__:
+        names = vars(cls).get("__slots__", ())
+        found += [names] if isinstance(names, str) else names
+    return [name for name in found if name not in ("__dict__", "__weakref__")]

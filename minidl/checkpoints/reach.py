@@ -96,6 +96,12 @@ def _globals(function: types.FunctionType) -> Reached:
 @functools.cache
 def _stored_names(code: types.CodeType) -> tuple[set[str], set[str]]:
     """The names that a function, and those in it, bind: of outer functions, and global ones."""
-    steps = [step for part in all_codes(code) for step in get_instructions(part)]
-    outer = {step.argval for step in steps if step.opname == "STORE_DEREF"}
-    return outer, {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+    outer: set[str] = set()
+    rebound: set[str] = set()
+    for part in all_codes(code):
+        for step in get_instructions(part):
+            if step.opname == "STORE_DEREF":
+                outer.add(step.argval)
+            elif step.opname == "STORE_GLOBAL":
+                rebound.add(step.argval)
+    return outer, rebound

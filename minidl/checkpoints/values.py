@@ -97,6 +97,12 @@ class Places:
             if path not in given or given[path] != describe_plain(value):
                 put(self.find(path), self.to_kind(value))
 
+    def remove_all_but(self, values: Mapping[str, Any]) -> None:
+        """Remove attributes and entries that are not among the values."""
+        for path, slot in self.slots.items():
+            if path not in values:
+                slot.delete()
+
     def find(self, path: str) -> Slot:
         """The slot of a path, or one for a new attribute or entry; ValueError where none may be."""
         if path in self.slots:
