@@ -83,9 +83,11 @@ class Walk:
     def __init__(self, known: Iterable[Any], layers: list[Layer]) -> None:
         self.found = Carriers()
         self._alive = list(known)  # so that no id is used twice
-        self._seen = {id(value) for value in self._alive}
-        self._layers = {id(layer) for layer in layers}
-        self._paths = {id(layer): "model" for layer in layers[:1]}
+        self._seen = set(map(id, self._alive))
+        self._layers = set(map(id, layers))
+        self._paths: dict[int, str] = {}
+        if layers:
+            self._paths[id(layers[0])] = "model"
         self._later: Parts = []
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             self._slots: Slots = {}
@@ -103,7 +105,8 @@ class Walk:
         """Look at an instance's attributes and its class, but not at ``known`` attributes."""
         hidden = {f"{path}.{name}" for name in known}
         parts = self._attributes(path, value, Depth.HOLD)
-        self._run([part for part in parts if part[0] not in hidden])
+        new = [part for part in parts if part[0] not in hidden]
+        self._run(new)
 
     def finish(self) -> Carriers:
         """Look at the classes met on the way; return what was found."""
@@ -135,14 +138,17 @@ class Walk:
         """Whether a value is numbers, text and arrays, and containers of these: what a file can hold."""
         kind = type(value)
         if kind in DICTS:
-            return all(map(is_key, value)) and all(map(self._is_plain, value.values()))
+            plain = map(self._is_plain, value.values())
+            return all(map(is_key, value)) and all(plain)
         if kind in CONTAINERS or hasattr(kind, "_fields"):
             return all(map(self._is_plain, value))
         if isinstance(value, Variable):
             return id(value) not in self._seen
         if isinstance(value, np.ndarray):
             return kind in (np.ndarray, np.memmap) and value.dtype.kind not in "OV"
-        return is_foreign(value) or (isinstance(value, SCALARS) and not isinstance(value, Enum))
+        if isinstance(value, SCALARS):
+            return not isinstance(value, Enum)
+        return is_foreign(value)
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""
@@ -217,8 +223,8 @@ class Walk:
         for cls in filter(is_of_user, type(value).__mro__):
             if id(cls) not in self._seen:
                 self._seen.add(id(cls))
-                members = reached_by_class(cls)
-                self._later += [(f"{start}{cls.__name__}.{n}", slot, depth) for n, slot in members]
+                for name, slot in reached_by_class(cls):
+                    self._later.append((f"{start}{cls.__name__}.{name}", slot, depth))
         self.found.namespaces[path] = value
         owner = getattr(value, "__dict__", value)
         attributes = attributes_of(value) or {}

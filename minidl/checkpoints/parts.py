@@ -91,7 +91,8 @@ def _known(trainer: Trained) -> list[Any]:
     if trainer.run is not None:
         known += [trainer.run, trainer.run.loader]
     for callback in trainer.callbacks:
-        known += [callback.trainer] if hasattr(callback, "trainer") else []  # its latest
+        if hasattr(callback, "trainer"):  # its latest
+            known.append(callback.trainer)
     return known
 
 
@@ -198,16 +199,20 @@ class ModelPart:
     def _values(self, state: State) -> Iterator[tuple[Places, dict[str, Any]]]:
         """The places of each layer, and a state's values by path."""
         for places, prefix, saved in zip(self.places, self.prefixes, state["layers"]):
-            values = saved["state"]
-            yield places, {f"{prefix}{name}": value for name, value in values.items()}
+            values: dict[str, Any] = {}
+            for name, value in saved["state"].items():
+                values[f"{prefix}{name}"] = value
+            yield places, values
 
     def check(self, state: State) -> None:
         """Raise ValueError if a state is of another model."""
         what = "the parameters or layers are others"
         types = [layer["type"] for layer in state["layers"]]
-        expect(what, types, [type(layer).__name__ for layer in self.layers])
-        shapes = list(map(shape_of, state["others"]))
-        expect(what, shapes, list(map(shape_of, self.others)))
+        own = [type(layer).__name__ for layer in self.layers]
+        expect(what, types, own)
+        shapes = [shape_of(value) for value in state["others"]]
+        own = [shape_of(p) for p in self.others]
+        expect(what, shapes, own)
         trained = [type(flag) for flag in state["trained"]]
         expect("which parameters are trained", trained, [bool] * len(self.parameters))
         for places, values in self._values(state):
@@ -399,8 +404,9 @@ def check_run(state: State) -> None:
     for name in COUNTS:
         expect_count(name, state[name])
     expect_count("samples", means["samples"])
-    if not is_number(state["rate"]) or not 0 <= state["rate"] < math.inf:
-        raise ValueError(f"rate: got {state['rate']!r}, want a number of at least 0")
+    rate = state["rate"]
+    if not is_number(rate) or not 0 <= rate < math.inf:
+        raise ValueError(f"rate: got {rate!r}, want a number of at least 0")
     if not all(map(is_number, means["sums"].values())):
         raise ValueError(f"means: got {means['sums']}, want numbers")
     expect("batches of the loader", given or 0, state["batches"])

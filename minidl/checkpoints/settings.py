@@ -54,7 +54,8 @@ class Settings:
                 self.first[path] = before.first.get(path, text)
         self.shared: dict[str, int] = {}
         for path, slot in found.objects.items():
-            if slot.shared and getattr(slot.value, "nbytes", 0) <= SHARED:
+            size = getattr(slot.value, "nbytes", 0)
+            if slot.shared and size <= SHARED:
                 self.shared[path] = sum_of(slot.value)
         self.places = places_of(found) | found.namespaces.keys()
         self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
@@ -73,22 +74,38 @@ def places_of(found: Carriers) -> set[str]:
 def differences(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     """What is other in a trainer than in a checkpoint that it could go on from."""
     settings = trainer._settings
-    settings.given = others(tree["settings"], settings.first)
-    found = describe_others(tree["settings"], settings.first)
-    for callback, saved in CallbacksPart(trainer.callbacks).match(tree["callbacks"]):
+    made = tree["settings"]
+    settings.given = others(made, settings.first)
+    found = describe_others(made, settings.first)
+    found += _other_callbacks(trainer, tree)
+    data = fingerprint(trainer.run.loader)
+    if tree["run"] is not None and tree["data"] != data:
+        found.append("data: other values of the same shape")
+    return found
+
+
+def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
+    found = []
+    pairs = CallbacksPart(trainer.callbacks).match(tree["callbacks"])
+    for callback, saved in pairs:
         start = f"callbacks.{saved['type']}."
         found += describe_others(saved["settings"], settings_of(callback), start)
-    if tree["run"] is not None and tree["data"] != fingerprint(trainer.run.loader):
-        found.append("data: other values of the same shape")
-    types = [type(callback).__name__ for callback in trainer.callbacks]
-    added = Counter(types) - Counter(tree["callback_types"])
-    return found + [f"callbacks: {name} is new" for name in added]
+    types = Counter(type(callback).__name__ for callback in trainer.callbacks)
+    types.subtract(tree["callback_types"])
+    for name, more in types.items():
+        if more > 0:
+            found.append(f"callbacks: {name} is new")
+    return found
 
 
 def others(made: Facts, here: Facts) -> dict[str, str]:
     """The settings of a checkpoint that are others here, by path; nothing for those that it has not."""
-    paths = {**made, **here}
-    return {path: made.get(path, "") for path in paths if made.get(path) != here.get(path)}
+    found = {}
+    for path in {**made, **here}:
+        text = made.get(path)
+        if text != here.get(path):
+            found[path] = text or ""
+    return found
 
 
 def describe_others(made: Facts, here: Facts, start: str = "") -> list[str]:
