@@ -97,3 +97,8 @@ def where_positive(g: Any, x: Any) -> Any:
 # fmt: off
 masked: Function = differentiable(_masked, lambda g, y, x, mask: masked(g, mask), None)
 # fmt: on
+
+
+def unless_nan(y: Any, gx: Any) -> Any:
+    """``gx``, but NaN where the value ``y`` is."""
+    return np.where(y == y, gx, y)
