@@ -20,6 +20,19 @@ from minidl.common.arrays import array_of
 from minidl.common.pytree import flatten, unflatten
 from minidl.common.random import Draws, noting_draws, repeating_draws
 
+State = list[tuple[Any, dict[str, Any]]]  # layers, and what their calls leave for the next
+
+
+def _state_of(f: Any) -> State:
+    """What a layer and the layers in it carry from call to call; nothing of a plain function."""
+    layers = f.sublayers() if hasattr(f, "sublayers") else []
+    return [(layer, {name: getattr(layer, name) for name in layer.carried}) for layer in layers]
+
+
+def _restore(state: State) -> None:
+    for layer, carried in state:
+        layer.__dict__.update(carried)
+
 
 class Segment:
     """One call of a function, and what is needed to make the same call again."""
@@ -28,6 +41,7 @@ class Segment:
         self.f = f
         self.name = getattr(f, "__name__", type(f).__name__)
         self.testing = current().testing
+        self.state = _state_of(f)
         self.leaves, self.structure = flatten([list(args), kwargs])
         # Places of the differentiated arguments; the nodes of what else the function uses.
         self.moving = [i for i, x in enumerate(self.leaves) if _is_differentiated(x)]
@@ -67,8 +81,13 @@ class Segment:
     def again(self, moving: Sequence[Variable]) -> list[Any]:
         """The differentiated results with a graph; RuntimeError if they are not those of the first call."""
         mode = Switch(recording=True, testing=self.testing, replaying=True)
-        with mode, repeating_draws(self.draws):
-            results, _, places = self.call(moving)
+        state = _state_of(self.f)
+        try:
+            _restore(self.state)
+            with mode, repeating_draws(self.draws):
+                results, _, places = self.call(moving)
+        finally:
+            _restore(state)
         ys = [results[i] for i in places]
         same = len(ys) == len(self.outputs) and all(
             np.array_equal(array_of(y), old, equal_nan=True)
@@ -141,7 +160,7 @@ def recompute(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> x = Variable([1.0, 2.0])
     >>> recompute(lambda x: np.tanh(x) ** 2)(x).sum().backward()
     >>> x.grad
-    Variable([0.63970001 0.13621869])
+    Variable([0.63970001, 0.13621869])
     """
 
     def recomputed(*args: Any, **kwargs: Any) -> Any:

@@ -113,6 +113,20 @@ def test_dropout_repeats_its_numbers() -> None:
         np.testing.assert_array_equal(f(v).data, after)  # the stream goes on as without
 
 
+def test_states_are_carried_once() -> None:
+    x = np.ones((2, 3))
+    results = []
+    for wrap in (lambda f: f, recompute):
+        lstm = layers.LSTM(3, 4, dtype=np.float64, rng=np.random.default_rng(0))
+        f, v = wrap(lstm), Variable(x)
+        first, second = f(v), f(v * 2)  # one step each, with the state and its graph carried
+        (first * second).sum().backward()
+        gradients = [p.grad.data for p in lstm.parameters()]
+        results.append([v.grad.data, lstm.state[0].data, lstm.steps, *gradients])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-13)
+
+
 def test_modes_are_those_of_the_forward() -> None:
     x = Variable(np.ones(50))
     with minidl.test_mode():

@@ -1,4 +1,4 @@
-"""What lasts: threads that do not disturb each other, chains of 100,000 functions, memory that does not grow.
+"""What lasts: threads that do not disturb each other, chains of 20,000 functions, memory that does not grow.
 
 The work is in endurance.py; here it is short, in measure_functions.py long.
 """
@@ -8,12 +8,14 @@ import pytest
 from tests.reliability import endurance
 
 
+@pytest.mark.slow
 def test_sixteen_threads() -> None:
     assert endurance.threads(16, 20) == (16, [])
 
 
+@pytest.mark.slow
 def test_a_long_chain() -> None:
-    found = endurance.chain_figures(100_000)
+    found = endurance.chain_figures(20_000)
     bad = {
         what: came
         for what, came in found.items()
@@ -24,6 +26,7 @@ def test_a_long_chain() -> None:
         assert "use detach()" in found[what]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compile", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("kind", ["mlp", "LSTM", "stateful LSTM"])
 def test_memory_does_not_grow(kind: str, compile: bool) -> None:

@@ -15,6 +15,7 @@ from tests.functions.catalogue import ROWS
 from tests.reliability import inputs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(4))
 def test_bad_inputs_to_functions(start: int) -> None:
     found, bad = inputs.count(ROWS[start::48])

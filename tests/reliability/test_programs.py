@@ -3,10 +3,13 @@
 The programs are made in programs.py, whose script makes many.
 """
 
+import pytest
+
 from tests.reliability.programs import deviations
 
 
+@pytest.mark.slow
 def test_random_programs() -> None:
-    for seed in range(40):
+    for seed in range(24):
         numeric, peer = deviations(seed, 3 + seed % 12)
         assert numeric < 1e-6 and (peer is None or peer < 1e-12), seed

@@ -15,14 +15,18 @@ from tests.reliability.scenarios import SCENARIOS, broken, whole
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, "epoch"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_batch_boundary(name: str, every: int | str, tmp_path: Path) -> None:
+def test_many_batch_boundaries(name: str, every: int | str, tmp_path: Path) -> None:
+    """Four or five of them, at every place of a window and of an epoch; measure.py tries all."""
     expected, batches = whole(name)
-    ends = {broken(name, at, tmp_path, every) for at in range(1, batches, 1 if every == 1 else 4)}
+    places = range(1, batches, max(3, batches // 5))
+    ends = {broken(name, at, tmp_path, every) for at in places}
     assert ends - {None} == {expected}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Adam", "accumulate"])
 def test_killed_processes(name: str, tmp_path: Path) -> None:
     """Three kills at batches of no order, each in a process of its own, which resumes and is killed again."""
@@ -41,6 +45,7 @@ def test_killed_processes(name: str, tmp_path: Path) -> None:
     assert done.stdout.strip() == expected
 
 
+@pytest.mark.slow
 def test_identical_seeds_in_other_processes() -> None:
     code = (
         "import minidl; from tests.reliability.scenarios import SCENARIOS, fingerprint; minidl.seed(1); "
