@@ -21,7 +21,7 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
-    function = REGISTRY.get(ufunc) or _find(ufunc)
+    function = ours_for(ufunc)
     if method != "__call__" or function is None:
         raise TypeError(no_rule(ufunc, method))
     if settings and settings.keys() != {"axis"}:  # which NumPy's products take
@@ -32,8 +32,10 @@ def array_ufunc(
     return function(*inputs, **settings)
 
 
-def _find(ufunc: np.ufunc) -> Any:
-    """Ours for a ufunc of another library, or None."""
+def ours_for(ufunc: np.ufunc) -> Any:
+    """The function of minidl that stands for a ufunc of NumPy or of another library, or None."""
+    if ufunc in REGISTRY:
+        return REGISTRY[ufunc]
     answers = (find(ufunc) for find in FINDERS)
     return next((function for function in answers if function is not None), None)
 
