@@ -125,10 +125,13 @@ ARRAYS: dict[str, Callable[[Any], bool]] = {
 
 
 def _pack_mapping(value: Mapping[Any, Any], start: str, arrays: dict[str, Array]) -> Any:
-    packed = [(key, pack(part, f"{start}{key}", arrays)) for key, part in value.items()]
-    if all(isinstance(key, str) for key in value):
-        return {"dict": dict(packed)}
-    return {"items": [[pack(key, f"{start}key", arrays), part] for key, part in packed]}
+    packed = {}
+    for key, part in value.items():
+        packed[key] = pack(part, f"{start}{key}", arrays)
+    if all(isinstance(key, str) for key in packed):
+        return {"dict": packed}
+    keys = [pack(key, f"{start}key", arrays) for key in packed]
+    return {"items": list(map(list, zip(keys, packed.values())))}
 
 
 def _pack_number(value: Any, name: str) -> Any:
