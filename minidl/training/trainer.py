@@ -222,7 +222,6 @@ class Trainer:
         is damaged or of something else; FloatingPointError for a loss or gradient that is not finite, when nothing was
         updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
-        from minidl.checkpoints.file import find_checkpoint
         from minidl.checkpoints.snapshot import restoring
 
         drawn = random.generator().bit_generator.state
@@ -244,8 +243,7 @@ class Trainer:
         self._warn(loader, window)
         self.ranks.split(loader, validation)
         shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
-        files = [files for callback in self.callbacks if (files := callback.resume_files())]
-        found = self.ranks.share(lambda: find_checkpoint(resume, files, "fit: resume"))
+        found = self.ranks.share(lambda: self._find_checkpoint(resume))
 
         path = found[0] if found else None
         run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, path)
@@ -258,6 +256,13 @@ class Trainer:
                 self.write_requested()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
+
+    def _find_checkpoint(self, resume: Any) -> Found | None:
+        """What to go on from, if anything."""
+        from minidl.checkpoints.file import find_checkpoint
+
+        files = [callback.resume_files() for callback in self.callbacks]
+        return find_checkpoint(resume, list(filter(None, files)), "fit: resume")
 
     def _warn(self, loader: DataLoader, window: int) -> None:
         """Say what would go on silently and is hardly meant."""
