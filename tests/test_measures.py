@@ -20,11 +20,14 @@ PACKAGES = sorted(p.name for p in MINIDL.iterdir() if (p / "__init__.py").exists
 FILES = sorted(MINIDL.rglob("*.py"))
 
 NODES_OF_THE_SIX = 62_000  # syntax nodes; they grow with new public functions only
-NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0) | {
-    "functions": 14.0
-}  # functions has the tables of rules
+NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
+NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
-NOT_YET = {"autograd", "checkpoints", "functions", "interop", "optim"}
+NOT_YET = {  # what is not unpacked yet
+    "density": {"autograd", "checkpoints", "functions", "interop", "optim"},
+    "screen": {"autograd", "functions", "training"},
+    "pairs": {"autograd", "checkpoints", "functions"},
+}
 SCREEN = 50  # lines of a function, its docstring apart
 KERNEL_LINES = 1_200
 
@@ -75,8 +78,8 @@ def package_of(file: Path) -> str:
     return file.relative_to(MINIDL).parts[0]
 
 
-def measured(file: Path) -> bool:
-    return package_of(file) not in UNMEASURED
+def measured(what: str) -> list[Path]:
+    return [file for file in FILES if package_of(file) not in UNMEASURED | NOT_YET[what]]
 
 
 @later
@@ -85,18 +88,19 @@ def test_the_six_stay_small() -> None:
     assert sum(map(nodes, files)) <= NODES_OF_THE_SIX
 
 
-@pytest.mark.parametrize("package", [p for p in PACKAGES if p not in UNMEASURED | NOT_YET])
+@pytest.mark.parametrize(
+    "package", [p for p in PACKAGES if p not in UNMEASURED | NOT_YET["density"]]
+)
 def test_lines_are_not_packed(package: str) -> None:
     files = sorted((MINIDL / package).glob("*.py"))
     density = sum(map(nodes, files)) / sum(map(code_lines, files))
     assert round(density, 1) <= NODES_A_LINE[package]
 
 
-@later
 def test_functions_fit_on_a_screen() -> None:
     long = [
         f"{file.relative_to(ROOT)}: {f.name}, {length} lines"
-        for file in filter(measured, FILES)
+        for file in measured("screen")
         for f in functions(file)
         if (length := len(lines_of(f)) - len(lines_of(docstring_of(f)))) > SCREEN
     ]
@@ -117,11 +121,10 @@ def pairs_assigned(tree: ast.Module) -> list[int]:
     return found
 
 
-@later
 def test_one_assignment_a_line() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}"
-        for file in filter(measured, FILES)
+        for file in measured("pairs")
         for line in pairs_assigned(tree_of(file))
     ]
     assert found == []

@@ -364,7 +364,7 @@ def differentiable(
     >>> x = Variable([-1.0, 3.0])
     >>> softsign(x).backward()
     >>> x.grad
-    Variable([0.25   0.0625])
+    Variable([0.25  , 0.0625])
     """
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))

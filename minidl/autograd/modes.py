@@ -72,11 +72,12 @@ class _Block:
     and the block must not act on those who consume the items.
     """
 
-    __slots__ = ("changes", "frame", "guard", "switch")
+    __slots__ = ("changes", "frame", "guard", "outer", "switch")
 
     def __init__(self, switch: Switch, frame: FrameType | None) -> None:
         self.switch = switch
         self.changes = switch._changes
+        self.outer = MODE.get()
         self.frame = frame
         self.guard: ReferenceType[Any] | None = None
 
@@ -88,7 +89,8 @@ class _Block:
         """Take the block, and no other, out of the current mode."""
         blocks = MODE.get().blocks
         if self in blocks:
-            MODE.set(_mode_of([block for block in blocks if block is not self]))
+            rest = tuple([block for block in blocks if block is not self])
+            MODE.set(self.outer if rest == self.outer.blocks else _mode_of(rest))
         self.guard = None  # last: until here an interrupt would leave the rest to it
 
 
@@ -155,11 +157,12 @@ class _Exit:
 
 
 def _leave(switch: Switch, *exc: object) -> None:
-    frame = _sleeper(sys._getframe(1))
     own = [block for block in MODE.get().blocks if block.switch is switch]
-    here = [block for block in own if block.frame is frame]
-    for block in (here or own)[-1:]:  # none if it was entered in another thread or task
-        block.leave()
+    if len(own) > 1:
+        frame = _sleeper(sys._getframe(1))
+        own = [block for block in own if block.frame is frame] or own
+    if own:  # else it was entered in another thread or task
+        own[-1].leave()
 
 
 class Switch:
@@ -180,7 +183,7 @@ class Switch:
         leaving = self._leaving() if self._leaving is not None else None
         if leaving is not None:
             block.guard = ref(leaving, block.leave)
-        MODE.set(_mode_of([*MODE.get().blocks, block]))
+        MODE.set(_mode_of((*block.outer.blocks, block)))
 
     if TYPE_CHECKING:
 
@@ -217,10 +220,12 @@ def _sleeper(frame: FrameType | None) -> FrameType | None:
     """The generator's frame that a ``with`` statement stands in, if its mode must end where it sleeps."""
     while frame is not None and _module(frame) == "contextlib":  # an ExitStack in the generator
         frame = frame.f_back
-    caller = frame
+    if frame is None or not frame.f_code.co_flags & _GENERATOR:
+        return None
+    caller: FrameType | None = frame
     while caller is not None and caller.f_code.co_flags & _GENERATOR:
         caller = caller.f_back
-    return None if caller is frame or (caller and _module(caller) in _OPENERS) else frame
+    return None if caller is not None and _module(caller) in _OPENERS else frame
 
 
 def _module(frame: FrameType) -> str:

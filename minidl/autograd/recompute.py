@@ -160,7 +160,7 @@ def recompute(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> x = Variable([1.0, 2.0])
     >>> recompute(lambda x: np.tanh(x) ** 2)(x).sum().backward()
     >>> x.grad
-    Variable([0.63970001 0.13621869])
+    Variable([0.63970001, 0.13621869])
     """
 
     def recomputed(*args: Any, **kwargs: Any) -> Any:

@@ -94,21 +94,18 @@ class Call:
 
     def _copy_tree(self, tree: Any, n: int) -> Any:
         leaves, structure = flatten(tree, is_leaf=is_numbers)
+        tracer = MODE.get().tracer
         copies = []
         for i, leaf in enumerate(leaves):
-            if not isinstance(leaf, Variable) or not leaf.requires_grad:
-                kind = as_array(array_of(leaf), self.name).dtype
-                if kind.kind != "f":
-                    place = paths(structure, f"argument {n}")[i]
-                    raise TypeError(f"{self.name}: {place} must be floating, got {kind}")
-            copies.append(self._copy(leaf))
+            if isinstance(leaf, Variable) and leaf.requires_grad:
+                copies.append(identity(leaf))
+                continue
+            array = as_array(array_of(leaf), self.name)
+            if array.dtype.kind != "f":
+                place = paths(structure, f"argument {n}")[i]
+                raise TypeError(f"{self.name}: {place} must be floating, got {array.dtype}")
+            copies.append(Variable(array) if tracer is None else tracer.leaf(leaf))
         return unflatten(structure, copies)
-
-    def _copy(self, value: Any) -> Any:
-        if isinstance(value, Variable) and value.requires_grad:
-            return identity(value)
-        tracer = MODE.get().tracer
-        return Variable(as_array(array_of(value))) if tracer is None else tracer.leaf(value)
 
     def _call(self, f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         try:

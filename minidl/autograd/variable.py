@@ -46,7 +46,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     >>> y = (x * x).sum()
     >>> y.backward()
     >>> x.grad
-    Variable([2. 4.])
+    Variable([2., 4.])
     """
 
     __slots__ = ("__weakref__", "_grad", "_leaf", "_node", "_raw", "name")
@@ -333,9 +333,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         if self.lazy:
             return f"{kind}(no data yet)"
         name = f", name={self.name!r}" if self.name else ""
-        values = (
-            str(self._raw) if is_foreign(self) else np.array2string(self.data, prefix=kind + "(")
-        )
+        if is_foreign(self):
+            return f"{kind}({self._raw}{name})"
+        values = np.array2string(self.data, separator=", ", prefix=kind + "(")
         return f"{kind}({values}{name})"
 
     def __format__(self, spec: str) -> str:

@@ -45,8 +45,11 @@ def as_array(value: Any, who: object = "") -> Any:
     >>> as_array([1.0, 2.0])
     array([1., 2.])
     """
-    if type(value) is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
+    kind = type(value)
+    if kind is np.ndarray or isinstance(value, (np.generic, BaseVariable)):
         return value
+    if kind is float:
+        return np.asarray(value)
     try:
         if isinstance(value, np.ndarray):
             return _as_base_array(value)
@@ -151,7 +154,8 @@ def to_kind_of(value: Any, like: Any, dtype: Any = None) -> Any:
     >>> to_kind_of([1.0, 2.0], like=np.zeros(3))
     array([1., 2.])
     """
-    value, like = array_of(value), array_of(like)
+    value = array_of(value)
+    like = array_of(like)
     if type(value) is type(like) and is_foreign(like):
         return value
     array = np.asarray(host(value), dtype)

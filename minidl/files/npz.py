@@ -23,7 +23,9 @@ Array = npt.NDArray[Any]
 
 SIGNED = b"minidl sha256:"  # and the hash of all arrays, as the comment of an .npz file
 HEADER = 10_000  # bytes that the description of an array may have
-ROOM, RATIO = 2**26, 100  # what is compressed may grow to so many bytes, or times its file's
+# what is compressed may grow to so many bytes, or times its file's
+ROOM = 2**26
+RATIO = 100
 CHUNK = 2**20
 END = 22  # bytes of a zip file's end, before its comment
 

@@ -31,7 +31,7 @@ def from_dlpack(x: Any, requires_grad: bool | None = None, name: str | None = No
     >>> x = from_dlpack(a)
     >>> a[0] = 1
     >>> x
-    Variable([1. 0.])
+    Variable([1., 0.])
     """
     if not hasattr(x, "__dlpack__"):
         hint = "Variable(x) takes arrays, numbers and lists"

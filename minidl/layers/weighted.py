@@ -66,7 +66,7 @@ class Weighted(Layer):
         """Give the lazy weights their first values, as arrays of the kind of ``like``."""
         for name, shape in self._lazy_shapes.items():
             weight = getattr(self, name)
-            if weight.lazy:
+            if _is_lazy(weight):
                 known = tuple(n or in_features for n in shape)
                 drawn = normal_over_sqrt_in(known, self.dtype, self.rng)
                 weight.name = name
@@ -78,27 +78,26 @@ class Weighted(Layer):
     def in_features(self) -> int | None:
         """How many features the input has; None until it is learned."""
         weight = getattr(self, self._weights[0])
-        if weight.lazy:
+        if _is_lazy(weight):
             return None
         return weight.shape[0]  # type: ignore[no-any-return]  # an int
 
     def _as_input(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; draws weights that are lazy."""
         x = as_array(x, self)
-        if not weight.lazy and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
+        if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
         if x.dtype.kind != "f":
             hint = "; write x.astype(np.float32)" if x.dtype.kind in "iub" else ""
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
-        if weight.lazy:
+        if _is_lazy(weight):
             if x.shape[-1:] in [(), (0,)]:
                 raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
             self._draw_weights(x.shape[-1], x)
-        if x.shape[-1:] != weight.shape[:1]:
-            n = weight.shape[0]
-            hint = ""
-            if x.ndim > 2 and math.prod(x.shape[1:]) == n:
-                hint = "; write x.reshape(len(x), -1)"
+        n = weight.shape[0]
+        if x.shape[-1:] != (n,):
+            flat = x.ndim > 2 and math.prod(x.shape[1:]) == n
+            hint = "; write x.reshape(len(x), -1)" if flat else ""
             raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
         if x.dtype == weight.dtype:
             return x
@@ -132,3 +131,8 @@ def _sizes(
 
 def _is_size(n: Any) -> bool:
     return isinstance(n, Integral) and not isinstance(n, bool) and int(n) >= 1
+
+
+def _is_lazy(weight: Any) -> bool:
+    # It may be a Variable or an array, put in the place of the parameter to differentiate by it.
+    return isinstance(weight, Parameter) and weight.lazy

@@ -54,7 +54,7 @@ class ClipGrad:
     >>> (x * np.array([3.0, 4.0])).sum().backward()
     >>> optimizer.update()
     >>> x, clip.last_norm
-    (Variable([-0.6 -0.8]), 5.0)
+    (Variable([-0.6, -0.8]), 5.0)
     """
 
     def __init__(self, max_norm: float) -> None:

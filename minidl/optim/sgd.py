@@ -19,7 +19,7 @@ class SGD(Optimizer):
     >>> (x * x).sum().backward()
     >>> optimizer.update()
     >>> x
-    Variable([0.5 1. ])
+    Variable([0.5, 1. ])
     """
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:

@@ -159,7 +159,9 @@ def test_sequence_and_numbers():
         and math.floor(x[0].item()) == 1
     )
     assert [10, 20, 30][Variable(2)] == 30 and np.arange(4)[Variable([1, 3])].tolist() == [1, 3]
-    assert f"{x.sum():.2f}" == "6.00" and "Variable" in f"{x}" and repr(x) == "Variable([1. 2. 3.])"
+    assert (
+        f"{x.sum():.2f}" == "6.00" and "Variable" in f"{x}" and repr(x) == "Variable([1., 2., 3.])"
+    )
     with pytest.raises(ValueError, match=r"\(3,\)"):
         float(x)
     with pytest.raises(ValueError, match=r"\(3,\)"):
