@@ -98,7 +98,8 @@ def _cofactors_rule(g: Any, y: Any, a: Any) -> Any:
 
 
 def _pinv_rule(g: Any, y: Any, a: Any, rcond: Any = None, *, rtol: Any = None) -> Any:
-    yT, gT = _T(y), _T(g)
+    yT = _T(y)
+    gT = _T(g)
     below = gT - a @ (y @ gT)
     beside = gT - (gT @ y) @ a
     return below @ y @ yT + yT @ (y @ beside) - yT @ g @ yT
@@ -135,7 +136,8 @@ def solve(a: Any, b: Any) -> Any:
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([2.0, 2.0]))
     array([1. , 0.5])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     return _solve(a, b[:, None])[..., 0] if b.ndim == 1 else _solve(a, b)
 
 
@@ -156,7 +158,8 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     >>> tensorsolve(2 * np.eye(4).reshape(2, 2, 4), np.ones((2, 2)))
     array([0.5, 0.5, 0.5, 0.5])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     last = normalize_axis_tuple(axes or (), a.ndim, "tensorsolve: axes")
     a = a.transpose([i for i in range(a.ndim) if i not in last] + list(last))
     shape = a.shape[b.ndim :]
@@ -298,7 +301,8 @@ def solve_triangular(
     >>> solve_triangular(np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([2.0, 3.0]), lower=True)
     array([1., 2.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     if trans not in (0, 1, 2, "N", "T", "C"):
         raise ValueError(f"solve_triangular: want trans 0, 1, 2, 'N', 'T' or 'C', got {trans!r}")
     settings = trans not in (0, "N"), bool(lower), bool(unit_diagonal)
@@ -370,7 +374,8 @@ def _turns(gu: Any, gvh: Any, u: Any, s: Any, vh: Any) -> Any:
     """What the gradients of singular vectors give beside the diagonal, in the basis of the vectors."""
     if gu is None and gvh is None:
         return 0
-    gaps, turns = _gaps(s * s), 0
+    gaps = _gaps(s * s)
+    turns = 0
     if gu is not None:
         left = _T(u) @ gu
         turns = (left - _T(left)) / gaps * np.expand_dims(s, -2)
@@ -457,7 +462,8 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, An
     >>> lstsq(np.array([[1.0], [1.0]]), np.array([1.0, 3.0]))[0]
     array([2.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     rows, columns = a.shape
     if rcond is None:
         rcond = float(np.finfo(a.dtype).eps) * max(rows, columns)
@@ -483,7 +489,8 @@ def matrix_power(a: Any, n: int) -> Any:
     """
     a = as_array(a)
     if n < 0:
-        a, n = inv(a), -n
+        a = inv(a)
+        n = -n
     result = None if n else np.zeros_like(a) + np.eye(a.shape[-1], dtype=a.dtype)
     while n:
         if n % 2:
@@ -503,7 +510,8 @@ def multi_dot(arrays: Any) -> Any:
     """
     arrays = [as_array(a) for a in arrays]
     labels = [[i, i + 1] for i in range(len(arrays))]
-    first, last = [0][: arrays[0].ndim - 1], [len(arrays)][: arrays[-1].ndim - 1]
+    first = [0][: arrays[0].ndim - 1]
+    last = [len(arrays)][: arrays[-1].ndim - 1]
     labels[0] = [*first, 1]
     labels[-1] = [len(arrays) - 1, *last]
     operands = [x for pair in zip(arrays, labels) for x in pair]
@@ -516,13 +524,15 @@ def _with_axes(y: Any, x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def _length_rule(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
-    g, y = _with_axes(g, x, axes), _with_axes(y, x, axes)
+    g = _with_axes(g, x, axes)
+    y = _with_axes(y, x, axes)
     zero = y == 0
     return x * np.where(zero, 0, g / np.where(zero, 1, y))
 
 
 def _p_length_rule(g: Any, y: Any, x: Any, p: float, axes: Any, keepdims: bool) -> Any:
-    g, y = _with_axes(g, x, axes), _with_axes(y, x, axes)
+    g = _with_axes(g, x, axes)
+    y = _with_axes(y, x, axes)
     zero = y == 0
     shares = np.where(x == 0, 1, abs(x)) / np.where(zero, 1, y)
     return np.where(zero, 0, g) * np.sign(x) * shares ** (p - 1)
