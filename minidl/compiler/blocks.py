@@ -15,7 +15,7 @@ import numpy as np
 from minidl.common.threads import elementwise_threads
 from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
 from minidl.compiler.program import Program, Step, Value, values_in
-from minidl.functions.masks import kept
+from minidl.functions.masks import masked
 from minidl.functions.reduction import sum
 
 BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
@@ -83,7 +83,7 @@ class Group:
                 for v in dict.fromkeys(values_in(step.operands))
                 if last[v] == i and v in self.temp_of
             ]
-            ready = [self.temp_of[v] for v in dying] if not step.applies(kept) else []
+            ready = [self.temp_of[v] for v in dying] if not step.applies(masked) else []
             if step.out in inner:
                 fitting = [k for k in (*ready, *free) if self.temps[k] == step.out.dtype]
                 if not fitting:

@@ -22,7 +22,7 @@ from minidl.compiler.emit import (
 )
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.functions.activation import sigmoid
-from minidl.functions.masks import kept
+from minidl.functions.masks import masked
 
 
 class Code:
@@ -107,7 +107,7 @@ class Code:
                     for v in dying
                     if v.shape == out.shape and v.dtype == out.dtype and v in step.operands
                 ]
-                if own and is_elementwise(step) and not step.applies(kept) and i not in grouped:
+                if own and is_elementwise(step) and not step.applies(masked) and i not in grouped:
                     self.place[out] = self.place[own[0]]
                     dying.remove(own[0])
                 else:

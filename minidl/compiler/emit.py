@@ -19,7 +19,7 @@ from minidl.autograd.function import identity
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.compiler.tracer import constant, sum_rows
 from minidl.functions.elementwise import _to_floating, _to_other
-from minidl.functions.masks import kept
+from minidl.functions.masks import masked
 from minidl.functions.shape import _concatenate, _split
 
 _UFUNC_OF = {
@@ -54,7 +54,7 @@ def is_elementwise(step: Step) -> bool:
         x, p = step.operands
         floating = isinstance(x, Value) and x.dtype == step.out.dtype and x.dtype.kind == "f"
         return floating and not isinstance(p, Value) and _power(p) is not None
-    if step.applies(kept):
+    if step.applies(masked):
         x, mask = step.operands
         return (
             x.shape == mask.shape == step.out.shape
@@ -109,7 +109,7 @@ def elementwise(step: Step, names: Names, arg: Callable[[Any], str], out: str) -
         return [*first, f"{add}({out}, 1, {out})", f"{divide}(1, {out}, {out})"]
     if step.applies(F.relu):
         return [f"{names(np.maximum)}({a[0]}, 0, out={out})"]
-    if step.applies(kept):
+    if step.applies(masked):
         bits = names(_BITS[step.out.dtype.itemsize])
         return [f"{names(np.multiply)}({a[0]}.view({bits}), {a[1]}, {out}.view({bits}))"]
     if step.applies(F.power):

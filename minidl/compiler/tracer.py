@@ -17,7 +17,7 @@ from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Output
-from minidl.autograd.protocols import REGISTRY
+from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
 from minidl.compiler.program import Step, Value
@@ -28,7 +28,7 @@ constant = differentiable(lambda x: x, name="constant", view=True)
 sum_rows = differentiable(engine.sum_rows)  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
 OPENED = (loss._squared,)
-_INDEXED = (indexing._pick, indexing._put)
+_INDEXED = (indexing._pick, indexing.put, indexing._index_set)
 
 
 class Traced(Variable):
@@ -51,7 +51,7 @@ class Traced(Variable):
         return repr(self)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
-        if method == "__call__" and ufunc not in REGISTRY and "out" not in settings:
+        if method == "__call__" and ours_for(ufunc) is None and "out" not in settings:
             raise TypeError(_unrecordable(f"np.{ufunc.__name__}"))
         return super().__array_ufunc__(ufunc, method, *inputs, **settings)
 

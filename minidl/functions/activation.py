@@ -16,7 +16,14 @@ from minidl.autograd.modes import current
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.common.random import source
 from minidl.functions.error_function import erfc
-from minidl.functions.masks import floating, narrowed, sigmoid_slope, where_positive, widened
+from minidl.functions.masks import (
+    floating,
+    narrowed,
+    sigmoid_slope,
+    unless_nan,
+    where_positive,
+    widened,
+)
 from minidl.functions.reduction import keepdims_shape
 
 # fmt: off
@@ -158,7 +165,7 @@ def _gelu_rule(g: Any, y: Any, x: Any, approximate: bool = False) -> Any:
 # fmt: off
 relu        = differentiable(_relu, lambda g, y, x: where_positive(g, x))
 leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01:
-                             np.where(y == y, np.where(x > 0, g, _weak(slope) * g), y))
+                             unless_nan(y, np.where(x > 0, g, _weak(slope) * g)))
 sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1))
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))

@@ -26,12 +26,13 @@ def _labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     """Logits and labels of fitting kinds and shapes; what the labels are, the functions look at."""
     x = as_array(x, name)
     t = as_array(t, name)
+    one_hot = "; of one-hot rows give t.argmax(-1)" if t.ndim and t.shape == x.shape else ""
     if t.dtype.kind not in "iu":
-        raise TypeError(f"{name}: labels must be integers, got {t.dtype}")
+        raise TypeError(f"{name}: labels must be integers, got {t.dtype}{one_hot}")
     if x.dtype.kind != "f":
         raise TypeError(f"{name}: logits must be floating, got {x.dtype}")
     if x.ndim == 0 or t.shape != x.shape[:-1]:
-        problem = f"{name}: for logits {x.shape} want labels {x.shape[:-1]}, got {t.shape}"
+        problem = f"{name}: for logits {x.shape} want labels {x.shape[:-1]}, got {t.shape}{one_hot}"
         if t.ndim and t.shape[:1] == x.shape[:1] and t.ndim < x.ndim - 1:
             problem += (
                 f"; if there is one label a sample, it is the logits that want the shape {(*t.shape, x.shape[-1])}: "

@@ -11,7 +11,7 @@ import numpy as np
 
 from minidl.autograd.function import differentiable, implements
 from minidl.common.arrays import BaseVariable
-from minidl.functions.masks import kept, sigmoid_slope
+from minidl.functions.masks import masked, sigmoid_slope, unless_nan
 
 # fmt: off
 __all__ = [
@@ -24,13 +24,14 @@ __all__ = [
 # The discipline for rules, everywhere in this folder (a test checks what a machine can):
 # 1. Pure: a rule uses only what it is given.
 # 2. Closed: a rule uses only functions that have rules (or that are locally constant, like sign).
-# 3. Methods, operators and ufuncs rather than other np.* functions; mask with np.where or kept, never by a product.
+# 3. Methods, operators and ufuncs rather than other np.* functions; mask with np.where or masked, never by a product.
 # 4. Scale by Python numbers only: np.float64(2) would widen a float32 gradient.
 # 5. Use whichever of x and y has the digits: 1 - tanh(x)**2 is 0 from x = 20 on, where the slope is 2e-17.
 # 6. Where the value is NaN, so is the gradient; a mask alone would turn it into 0.
 # Un-broadcasting, expanding, dtype and accumulation are the engine's.
 
 # fmt: off
+# Where there is more than one slope: abs has 0 at 0, sqrt and powers below 1 have infinity.
 # The operators are several times faster than the ufuncs on NumPy's scalars, and the same on arrays.
 add      = differentiable(operator.add,     lambda g, y, a, b: g,
                                             lambda g, y, a, b: g, replaces=(np.add,))
@@ -59,14 +60,16 @@ abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x), name="abs
 # fmt: on
 
 
+def _to_larger(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """The gradient of ``a`` where it is the larger. Of equals each gets half, whatever their order."""
+    return unless_nan(y, np.where(a == b, 0.5 * g, masked(g, a > b)))
+
+
 # fmt: off
-# Where two are equal each gets half, so that the order of the arguments does not matter.
-maximum = differentiable(np.maximum,
-    lambda g, y, a, b: np.where(y == y, np.where(a == b, 0.5 * g, kept(g, a > b)), y),
-    lambda g, y, a, b: np.where(y == y, np.where(a == b, 0.5 * g, kept(g, b > a)), y))
-minimum = differentiable(np.minimum,
-    lambda g, y, a, b: np.where(y == y, np.where(a == b, 0.5 * g, kept(g, a < b)), y),
-    lambda g, y, a, b: np.where(y == y, np.where(a == b, 0.5 * g, kept(g, b < a)), y))
+maximum = differentiable(np.maximum, lambda g, y, a, b: _to_larger(g, y, a, b),
+                                     lambda g, y, a, b: _to_larger(g, y, b, a))
+minimum = differentiable(np.minimum, lambda g, y, a, b: _to_larger(g, y, b, a),
+                                     lambda g, y, a, b: _to_larger(g, y, a, b))
 # fmt: on
 
 
@@ -124,11 +127,11 @@ _where = differentiable(lambda condition, x, y: np.where(condition, x, y),
 
 # At a limit itself the gradient passes to a.
 _clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max),
-                       lambda g, y, a, a_min=None, a_max=None: np.where(y == y, kept(g, y == a), y),
+                       lambda g, y, a, a_min=None, a_max=None: unless_nan(y, masked(g, y == a)),
                        lambda g, y, a, a_min=None, a_max=None:
-                       np.where(y == y, kept(g, (a < a_min) & (y >= a_min)), y),
+                       unless_nan(y, masked(g, (a < a_min) & (y >= a_min))),
                        lambda g, y, a, a_min=None, a_max=None:
-                       np.where(y == y, kept(g, (a > a_max) | (y < (-math.inf if a_min is None else a_min))), y),
+                       unless_nan(y, masked(g, (a > a_max) | (y < (-math.inf if a_min is None else a_min)))),
                        name="clip")
 # fmt: on
 

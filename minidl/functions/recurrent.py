@@ -19,21 +19,20 @@ __all__ = [
 ]
 # fmt: on
 
-# Inside the loops every array is (batch, features), and each gate has one of its own, so that all of them are
-# contiguous. Nothing is allocated there: at these sizes a new array costs as much as what is computed into it.
-# (Features as rows, which other machines multiply faster, was slower by the transposes of what comes in and goes out.)
+# How the loops are made, and why:
+# - Inside a loop every array is (batch, features), and each gate has an array of its own, so that all of
+#   them are contiguous: a strided column block takes two to three times as long.
+# - Nothing is allocated there: at these sizes a new array costs as much as what is computed into it.
+# - Views of all steps are made before a loop and handed out by zip: slicing in it would cost as much again.
+# - Features as rows, which other machines multiply faster, was slower by the transposes at both ends.
 
 
 def _check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> None:
-    """An error unless all shapes fit together and all is floating."""
+    """Raise unless all shapes fit together and all is floating."""
     hidden = w_h.shape[0] if w_h.ndim == 2 else 0
     width = gates * hidden
-    if (
-        x.ndim != 3
-        or x.shape[1] == 0
-        or w_h.shape != (hidden, width)
-        or w_x.shape != (x.shape[2], width)
-    ):
+    shapes_of_weights = ((x.shape[-1], width), (hidden, width)) if x.ndim == 3 else None
+    if (w_x.shape, w_h.shape) != shapes_of_weights or x.shape[1] == 0:
         columns = "H" if gates == 1 else f"{gates}H"
         raise ValueError(
             f"want x (batch, time, in) with time > 0, w_x (in, {columns}) and w_h (H, {columns})"
@@ -44,13 +43,15 @@ def _check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: A
         raise TypeError("want floating arrays")
 
 
-def _rows(x: Any, h: Any, dtype: Any) -> Any:
-    """What each step multiplies by the weights, time first: its h, its x and a 1 side by side. h has but its first.
+def _step_inputs(x: Any, h: Any, dtype: Any) -> Any:
+    """What each step multiplies by the weights, time first: its h, its x and a 1 side by side.
 
-    So one product a step gives hidden and input projections and the bias, added up, and one product over all steps
-    gives the gradients of all weights.
+    Only the first h is filled in; each step writes the next. So one product a step gives the hidden and
+    input projections and the bias, already added up, and one product over all steps gives the gradients
+    of all weights.
     """
-    (batch, time, features), hidden = x.shape, h.shape[1]
+    batch, time, features = x.shape
+    hidden = h.shape[1]
     rows = np.empty((time + 1, batch, hidden + features + 1), dtype)
     rows[0, :, :hidden] = h
     rows[:time, :, hidden:-1] = x.swapaxes(0, 1)
@@ -68,7 +69,7 @@ def _outputs(rows: Any, hidden: int, return_sequences: bool) -> Any:
 
 
 def _output_gradients(g: Any, time: int, return_sequences: bool) -> list[Any]:
-    """What the hidden state of each step, last one first, is given from outside: an array or None."""
+    """The gradient that each step's h gets from outside, last step first: an array, or None for none."""
     if g is None:
         return [None] * time
     return list(g.swapaxes(0, 1)[::-1]) if return_sequences else [g] + [None] * (time - 1)
@@ -91,8 +92,11 @@ def _weight_gradients(
 
 # ---- lstm -------------------------------------------------------------------------------------------------------
 
-# A step saves six arrays (batch, H) as one: i, f, o, u, c before it, and tanh(c) after it. In that order the
-# sigmoids are the first three, each three places before its factor, and one tanh serves the first four.
+# A step saves six arrays (batch, H) as one, in this order: i, f, o, u, c before it, and tanh(c) after it.
+# - i, f, o, u stand first, so that one product writes all their inputs, and one tanh serves all four.
+# - i, f, o stand together, so that one multiply and one add turn their tanh into sigmoids.
+# - Each of i, f, o stands three places before the factor it gates (u, c, tanh(c)), so that the products
+#   i u, f c and o tanh(c) are one multiplication of two blocks, in the backward pass as well.
 _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights
 _CACHED = 2**18  # bytes of steps that are worked on at once
 
@@ -124,8 +128,9 @@ def _lstm(
     """
     _check(4, x, (h, c), w_x, w_h, b)
     dtype = np.result_type(x, h, c, w_x, w_h, b)
-    (batch, time, _), hidden = x.shape, h.shape[1]
-    rows = _rows(x, h, dtype)
+    batch, time, _ = x.shape
+    hidden = h.shape[1]
+    rows = _step_inputs(x, h, dtype)
     # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
     half = np.array(0.5, dtype)
     w = np.concatenate((w_h, w_x, b[None])).reshape(-1, 4, hidden).swapaxes(0, 1)
@@ -133,7 +138,7 @@ def _lstm(
     steps = np.empty((time, 6, batch, hidden), dtype)
     last = np.empty((batch, hidden), dtype)
     parts = np.empty((2, batch, hidden), dtype)
-    filled, kept = parts
+    new, old = parts  # i u and f c, whose sum is the next c
     steps[0, 4] = c
     for row, h_new, z, gates, i_f, u_c, o, tanh_c, c_new in zip(
         rows,
@@ -151,16 +156,18 @@ def _lstm(
         np.multiply(gates, half, gates)
         np.add(gates, half, gates)
         np.multiply(i_f, u_c, parts)
-        np.add(filled, kept, c_new)
+        np.add(new, old, c_new)
         np.tanh(c_new, tanh_c)
         np.multiply(o, tanh_c, h_new)
     return (_outputs(rows, hidden, return_sequences), last), (rows, steps)
 
 
 def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """For each step, last one first: by the inputs of i and f, of o, of u, and of tanh(c). Valid until the next.
+    """Yield what each step's gradients are multiplied by, last step first, as views that the next ones reuse.
 
-    None of them waits for another step, so several are done at once, as many as stay in the cache.
+    Four arrays a step: the slopes of c by the inputs of i and f (two in one), of h by the input of o,
+    of c by the input of u, and of h by c. They depend on saved values only, on no other step's gradient,
+    so they are computed for as many steps at once as stay in the cache.
     """
     time, _, batch, hidden = steps.shape
     length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
@@ -168,8 +175,10 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
     slopes = np.empty((length, 5, batch, hidden), steps.dtype)
     for end in range(time, 0, -length):
         some = steps[max(end - length, 0) : end]
-        (products, squares), out = buffers[:, : len(some)], slopes[: len(some)]
-        gates, others = some[:, :3], some[:, 3:]
+        products, squares = buffers[:, : len(some)]
+        out = slopes[: len(some)]
+        gates = some[:, :3]
+        others = some[:, 3:]
         np.multiply(gates, others, products)  # i u, f c, o tanh(c)
         np.multiply(products, gates, squares)
         np.subtract(products, squares, out[:, :3])  # i u (1 - i), ..
@@ -192,7 +201,11 @@ def _lstm_joint(
     *,
     return_sequences: bool = True,
 ) -> tuple[Any, ...]:
-    """From the last step to the first: gh and gc are the gradients of h and c after the step, gz of all of z."""
+    """Backwards through time. Before a step is passed, gh and gc are the gradients of its h and c.
+
+    ``gh`` comes from outside and from the next step's product, ``gc`` from the next step's f; gz collects the
+    gradients of every step's z, of which those of the weights are one product in the end.
+    """
     rows, steps = saved  # only read: there may be a second backward
     time, _, batch, hidden = steps.shape
     gz = np.empty((time, batch, 4 * hidden), rows.dtype)
@@ -274,7 +287,8 @@ def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool =
     _check(1, x, (h,), w_x, w_h, b)
     dtype = np.result_type(x, h, w_x, w_h, b)
     hidden = h.shape[1]
-    rows, w = _rows(x, h, dtype), np.concatenate((w_h, w_x, b[None]), dtype=dtype)
+    rows = _step_inputs(x, h, dtype)
+    w = np.concatenate((w_h, w_x, b[None]), dtype=dtype)
     z = np.empty(h.shape, dtype)
     for row, h_new in zip(rows, rows[1:, :, :hidden]):
         np.dot(row, w, z)
@@ -295,9 +309,11 @@ def _rnn_joint(
     *,
     return_sequences: bool = True,
 ) -> tuple[Any, ...]:
-    (batch, hidden), time = h.shape, x.shape[1]
+    batch, hidden = h.shape
+    time = x.shape[1]
     gz = np.empty((time, batch, hidden), rows.dtype)
-    w, gh, slope = w_h.T.astype(rows.dtype, order="C"), *np.zeros((2, batch, hidden), rows.dtype)
+    w = w_h.T.astype(rows.dtype, order="C")
+    gh, slope = np.zeros((2, batch, hidden), rows.dtype)
     for g_out, h_new, gz_now in zip(
         _output_gradients(g, time, return_sequences), rows[:0:-1, :, :hidden], gz[::-1]
     ):

@@ -12,7 +12,7 @@ import numpy as np
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.functions.activation import sigmoid
 from minidl.functions.elementwise import power
-from minidl.functions.masks import floating, kept
+from minidl.functions.masks import floating, masked
 
 # fmt: off
 __all__ = [
@@ -71,15 +71,15 @@ ldexp      = differentiable(np.ldexp,      lambda g, y, x, i: np.ldexp(g, i), No
 modf       = differentiable(np.modf,       joint=lambda g, y, wanted, x: [np.zeros_like(x) if g[0] is None else g[0]])
 _exponent  = differentiable(lambda x: np.frexp(x)[1], name="frexp")
 # A NaN beside a number is passed over; where two are equal each gets half.
-fmax = differentiable(np.fmax, lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, (a > b) | (b != b))),
-                               lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, (b > a) | (a != a))))
-fmin = differentiable(np.fmin, lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, (a < b) | (b != b))),
-                               lambda g, y, a, b: np.where(a == b, 0.5 * g, kept(g, (b < a) | (a != a))))
+fmax = differentiable(np.fmax, lambda g, y, a, b: np.where(a == b, 0.5 * g, masked(g, (a > b) | (b != b))),
+                               lambda g, y, a, b: np.where(a == b, 0.5 * g, masked(g, (b > a) | (a != a))))
+fmin = differentiable(np.fmin, lambda g, y, a, b: np.where(a == b, 0.5 * g, masked(g, (a < b) | (b != b))),
+                               lambda g, y, a, b: np.where(a == b, 0.5 * g, masked(g, (b < a) | (a != a))))
 float_power = differentiable(np.float_power, *power.rules)
 
 nan_to_num = differentiable(lambda x, copy=True, nan=0.0, posinf=None, neginf=None:
                             np.nan_to_num(x, True, nan, posinf, neginf),
-                            lambda g, y, x, copy=True, nan=0.0, posinf=None, neginf=None: kept(g, np.isfinite(x)),
+                            lambda g, y, x, copy=True, nan=0.0, posinf=None, neginf=None: masked(g, np.isfinite(x)),
                             name="nan_to_num", replaces=(np.nan_to_num,))
 # fmt: on
 

@@ -97,20 +97,23 @@ class Layer(Tree):
         wanted = None if dtype is None else floating_dtype(dtype, name)
         like = None if device is None else _place(device, name)
         self.reset_state()
+        self.cleargrads()
         if wanted is not None:
-            for layer in self.sublayers():
-                if layer._lazy_shapes:
-                    layer.dtype = wanted
-        for p in self.parameters():
-            p.cleargrad()
-            if p.lazy:
-                continue
-            if wanted is not None and p.dtype.kind == "f":
-                p._raw = p._raw.astype(wanted)  # not .data, which rightly keeps the dtype
-                p._stamp()
-            if like is not None:
-                p.data = to_kind_of(p.data, like)
+            self._cast(wanted)
+        if like is not None:
+            for p in self.parameters():
+                if not p.lazy:
+                    p.data = to_kind_of(p.data, like)
         return self
+
+    def _cast(self, dtype: np.dtype[Any]) -> None:
+        for layer in self.sublayers():
+            if layer._lazy_shapes:
+                layer.dtype = dtype
+        for p in self.parameters():
+            if not p.lazy and p.dtype.kind == "f":
+                p._raw = p._raw.astype(dtype)  # not .data, which rightly keeps the dtype
+                p._stamp()
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """A copy of each parameter's value under its dotted name.

@@ -1,20 +1,20 @@
-"""Tree: finds parameters and layers in an object's attributes, and warns of what it would miss.
+"""Tree: finds parameters and layers in an object's attributes.
 
-What a layer does with them is in layer.py; the table of them is in summary.py.
+What a layer does with them is in layer.py; the table of them is in summary.py. What the walk would
+miss is searched for in missing.py.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Container, Iterable, Iterator, Mapping
-from functools import partial
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from operator import is_
-from types import FunctionType, MappingProxyType, MethodType, ModuleType
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from minidl.autograd import Function, Parameter, Variable
+from minidl.autograd import Function, Parameter
 from minidl.common.callers import warn_user
 from minidl.common.hints import LAYER_WORDS, HintsMixin
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["parameter", "layer", "sequence", "mapping", "plain", "other"]
 _NUMPYS = (np.generic, np.dtype, np.ufunc, np.random.Generator)
-_PLAIN = (int, float, complex, str, bytes, type, type(None), ModuleType, Function, *_NUMPYS)
-_DEEPEST = 4  # how far into objects, and
-_MOST = 10_000  # at how many things it is looked, where they are no layers
+PLAIN = (int, float, complex, str, bytes, type, type(None), ModuleType, Function, *_NUMPYS)
 
 
 class Tree(HintsMixin):
@@ -82,7 +80,9 @@ class Tree(HintsMixin):
         except AttributeError:  # the first time
             known = None
         if new.other_names() != known:
-            for message in _complaints(self, new):
+            from minidl.layers.missing import complaints  # here, as it knows Tree
+
+            for message in complaints(self, new):
                 warn_user(message)
         self._latest = new
         return new
@@ -128,7 +128,7 @@ class _Kinds(dict[type, Kind]):
             (Tree, "layer"),
             ((list, tuple), "sequence"),
             (dict, "mapping"),
-            (_PLAIN, "plain"),
+            (PLAIN, "plain"),
             (object, "other"),
         ]
         self[cls] = next(kind for base, kind in bases if issubclass(cls, base))
@@ -181,116 +181,3 @@ def _name_parts(
             named.append((f"{start}{key}", owner, part))
     named.reverse()
     return named
-
-
-# ---- what the walk would miss ------------------------------------------------------------------
-
-
-def _complaints(root: Tree, new: Walk) -> Iterator[str]:
-    """A sentence for each attribute in which something trainable is not found."""
-    known = {id(value) for _, _, value in new.entries}
-    held = list(new.others)
-    for name, _, layer in new.entries:
-        if isinstance(layer, Tree):
-            start = f"{name}." if name else ""
-            for key, value in _outside_dict(layer):
-                held.append((f"{start}{key}", value))
-    for name, value in held:
-        thing = _trainable_in(value, known)
-        if thing is None:
-            continue
-        where = f"{type(root).__name__}: {name!r}"
-        if thing is value and type(thing) is Variable:
-            yield (
-                f"{where} is a Variable, which is not trained, saved or cleared with the layer: "
-                "make it a minidl.Parameter, or say requires_grad=False if it is constant"
-            )
-        else:
-            yield (
-                f"{where} ({type(value).__name__}) holds a {type(thing).__name__} that is not "
-                "trained, saved or cleared with the layer: parameters and layers are looked for in "
-                "a layer's attributes and in lists, tuples and dicts there; call freeze() of one "
-                "that is not to be trained"
-            )
-
-
-def _outside_dict(layer: Tree) -> Iterator[tuple[str, Any]]:
-    """The attributes of a layer that are in slots or its class's, and what its forward uses."""
-    for cls in type(layer).__mro__:
-        if cls is Tree:
-            return
-        if cls.__module__.startswith("minidl."):
-            continue
-        for name, value in vars(cls).items():
-            if name == "forward":  # it may use what is no attribute
-                yield name, value
-            if isinstance(value, (Variable, Tree, list, tuple, dict)) and name != "carried":
-                yield name, value
-        yield from _in_slots(cls, layer)
-
-
-def _in_slots(cls: type, thing: Any) -> Iterator[tuple[str, Any]]:
-    slots = vars(cls).get("__slots__", ())
-    for name in [slots] if isinstance(slots, str) else slots:
-        if not name.startswith("__") and hasattr(thing, name):
-            yield name, getattr(thing, name)
-
-
-def _trainable_in(value: Any, known: set[int]) -> Any:
-    """The first trainable Variable or layer in a value that the walk does not know, or None."""
-    seen = set(known)
-    todo = deque([(value, 0)])
-    while todo and len(seen) < _MOST:
-        thing, depth = todo.popleft()
-        if id(thing) in seen or isinstance(thing, _PLAIN):
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, Tree):
-            if any(p.requires_grad for p in thing.parameters()):
-                return thing
-        elif isinstance(thing, Variable):
-            if thing.requires_grad and thing.creator is None:
-                return thing
-        elif depth < _DEEPEST:
-            todo += [(part, depth + 1) for part in _parts(thing)]
-    return None
-
-
-def _parts(value: Any) -> list[Any]:
-    """What an object that is no layer holds, as far as can be seen without running its code."""
-    if isinstance(value, (list, tuple, set, frozenset, deque)):
-        return list(value)
-    if isinstance(value, (dict, MappingProxyType)):
-        return list(value.values())
-    if isinstance(value, np.ndarray):
-        return list(value.flat) if value.dtype == object else []
-    if isinstance(value, MethodType):
-        return [value.__self__]
-    if isinstance(value, partial):
-        return [value.func, *value.args, *value.keywords.values()]
-    if isinstance(value, FunctionType):
-        return [*_cells(value), *_globals(value), *(value.__defaults__ or ())]
-    parts = list(getattr(value, "__dict__", {}).values())
-    for cls in type(value).__mro__:
-        parts += [part for _, part in _in_slots(cls, value)]
-    return parts
-
-
-def _cells(function: FunctionType) -> Iterator[Any]:
-    """What a function refers to in the functions around it."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # nothing has been assigned yet
-            continue
-
-
-def _globals(function: FunctionType) -> Iterator[Any]:
-    """What a function of the user's takes from its module."""
-    if function.__module__.startswith("minidl."):
-        return
-    from dis import get_instructions  # here, as it is for models with functions of the user's only
-
-    for instruction in get_instructions(function):
-        if instruction.opname == "LOAD_GLOBAL" and instruction.argval in function.__globals__:
-            yield function.__globals__[instruction.argval]

@@ -94,11 +94,10 @@ class Weighted(Layer):
             if x.shape[-1:] in [(), (0,)]:
                 raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
             self._draw_weights(x.shape[-1], x)
-        if x.shape[-1:] != weight.shape[:1]:
-            n = weight.shape[0]
-            hint = ""
-            if x.ndim > 2 and math.prod(x.shape[1:]) == n:
-                hint = "; write x.reshape(len(x), -1)"
+        n = weight.shape[0]
+        if x.shape[-1:] != (n,):
+            flat = x.ndim > 2 and math.prod(x.shape[1:]) == n
+            hint = "; write x.reshape(len(x), -1)" if flat else ""
             raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
         if x.dtype == weight.dtype:
             return x

@@ -206,6 +206,7 @@ class Trainer:
             resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the Checkpoint's newest
                 that is whole, or a new beginning where there is none. Model, optimizer, callbacks, data and settings
                 have to be made as they were; then the fit ends bit for bit where it would have without a break.
+                Others are told by a warning, or refused where going on makes no sense.
 
         Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else the file of
         ``resume``, and return the history, the broken-off epoch in its last row; a second Ctrl-C raises at once.
@@ -221,7 +222,6 @@ class Trainer:
         is damaged or of something else; FloatingPointError for a loss or gradient that is not finite, when nothing was
         updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
-        from minidl.checkpoints.file import find_checkpoint
         from minidl.checkpoints.snapshot import restoring
 
         drawn = random.generator().bit_generator.state
@@ -243,8 +243,7 @@ class Trainer:
         self._warn(loader, window)
         self.ranks.split(loader, validation)
         shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
-        files = [files for callback in self.callbacks if (files := callback.resume_files())]
-        found = self.ranks.share(lambda: find_checkpoint(resume, files, "fit: resume"))
+        found = self.ranks.share(lambda: self._find_checkpoint(resume))
 
         path = found[0] if found else None
         run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, path)
@@ -257,6 +256,13 @@ class Trainer:
                 self.write_requested()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
+
+    def _find_checkpoint(self, resume: Any) -> Found | None:
+        """What to go on from, if anything."""
+        from minidl.checkpoints.file import find_checkpoint
+
+        files = [callback.resume_files() for callback in self.callbacks]
+        return find_checkpoint(resume, list(filter(None, files)), "fit: resume")
 
     def _warn(self, loader: DataLoader, window: int) -> None:
         """Say what would go on silently and is hardly meant."""
@@ -326,14 +332,13 @@ class Trainer:
     ) -> None:
         """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
 
-        It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and rate, the states of
-        callbacks, hooks and schedules that have a ``state_dict()``, the history, the loader's order and position, and
-        every random generator in the model, the loss, the metrics, the hooks and the callbacks. Called during a fit, by
-        a callback, it writes when the update in progress is made and all callbacks were told; ``before_replace`` is
-        called before the new file takes the old one's place.
+        It holds parameters, the optimizer's state and rate, the history, the loader's order and position, what layers,
+        the loss, metrics and hooks keep (numbers, text, arrays, containers of these, random generators), and what has
+        a ``state_dict()``. Called during a fit, by a callback, it writes when the update in progress is made and all
+        callbacks were told; ``before_replace`` is called before the new file takes the old one's place.
 
         Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
-        TypeError for a state that is more than numbers, text and arrays.
+        TypeError, naming it, for what the next batches may depend on and a file cannot hold, such as an iterator.
         """
         from minidl.files.atomic import check_suffix
 

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,19 @@ def outputs(y: Any) -> list[Any]:
     return list(y) if isinstance(y, (tuple, list)) else [y]
 
 
-METHODS_ONLY = {"getitem": lambda x, index: x[index], "astype": lambda x, dtype: x.astype(dtype)}
+METHODS_ONLY = {
+    "getitem": lambda x, index: x[index],
+    "astype": lambda x, dtype: x.astype(dtype),
+    "compress": lambda x, condition, axis=None: x.compress(condition, axis),
+}
 ROWS: list[Row] = []
+
+
+def original_of(key: Any) -> Any:
+    """What is registered: a function of NumPy's, a method that has none, or a method of a ufunc by its name."""
+    if isinstance(key, str) and key not in METHODS_ONLY:
+        return attrgetter(key)(np)
+    return METHODS_ONLY.get(key, key)
 
 
 def row(
@@ -136,7 +148,7 @@ def row(
         brief: values and gradients are enough; for memory, dtypes and compiled code other rows of its kind stand.
     """
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
-    originals = tuple(METHODS_ONLY.get(k, k) for k, ours in REGISTRY.items() if ours is function)
+    originals = tuple(original_of(k) for k, ours in REGISTRY.items() if ours is function)
     shapes = ",".join(
         str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else repr(a)[:30]
         for a in args
@@ -1352,3 +1364,7 @@ def as_variables(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(as_variables(v) for v in value)
     return Variable(value) if isinstance(value, np.ndarray) and value.dtype.kind in "iub" else value
+
+
+# Further rows, which need what is above.
+from tests.functions import rows_of_families  # noqa: E402, F401

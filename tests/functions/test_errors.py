@@ -134,6 +134,11 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     ),
     (lambda: F.cross_entropy(np.ones(3), 5), ValueError, ["cross_entropy", "label 5", "(3,)"]),
     (lambda: F.cross_entropy(v, np.array([0, -100]), ignore_index=1), ValueError, ["label -100"]),
+    (lambda: F.cross_entropy(v, np.eye(2, 3)), TypeError, ["integers", "t.argmax(-1)"]),
+    (lambda: F.cross_entropy(v, np.eye(2, 3, dtype=int)), ValueError, ["(2,)", "t.argmax(-1)"]),
+    (lambda: F.glu(v), ValueError, ["glu", "even", "(2, 3)"]),
+    (lambda: np.exp(v, dtype=np.float32), TypeError, ["np.exp", "dtype"]),
+    (lambda: np.add(v, 1, where=[True]), TypeError, ["np.add", "where"]),
     # settings
     *[
         (lambda r=r: F.dropout(v, r), ValueError, ["dropout", "[0, 1)", str(r)])
@@ -165,7 +170,7 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: np.where(v > 0, v), ValueError, ["where", "both x and y"]),
     (lambda: np.clip(v, 0, 1, min=0), ValueError, ["clip", "both"]),
     # NumPy's functions without a rule
-    (lambda: np.cumsum(v), TypeError, ["np.cumsum", "no rule"]),
+    (lambda: np.unwrap(v), TypeError, ["np.unwrap", "no rule"]),
     (lambda: np.linalg.eigvals(v), TypeError, ["np.linalg.eigvals", "complex", "eigvalsh"]),
     (lambda: np.fft.rfft(v), TypeError, ["np.fft.rfft", "no rule", "complex"]),
     (lambda: np.matmul(v, v.T, axis=0), TypeError, ["matmul", "axis"]),
@@ -184,8 +189,8 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: np.einsum("ij,ij", v, w), ValueError, ["einsum", "(2, 3)", "(4, 5)"]),
     (lambda: np.einsum("ij,jk", v), ValueError, ["einsum"]),
     (lambda: np.einsum("ij", v, dtype=float), TypeError, ["einsum", "dtype"]),
-    (lambda: np.add.reduce(v), TypeError, ["np.add.reduce", "no rule"]),
-    (lambda: np.multiply.outer(v, v), TypeError, ["np.multiply.outer", "no rule"]),
+    (lambda: np.add.reduceat(v, [0]), TypeError, ["np.add.reduceat", "no rule"]),
+    (lambda: np.subtract.reduce(v), TypeError, ["np.subtract.reduce", "no rule"]),
     # what is no real number
     (lambda: Variable(np.array([1j])), TypeError, ["Variable", "complex128"]),
     (lambda: Variable(["a"]), TypeError, ["Variable", "<U1"]),

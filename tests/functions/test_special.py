@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import minidl
 from minidl import Variable, gradcheck
 from minidl import functions as F
 from minidl.functions import special as rules
@@ -114,3 +115,15 @@ def test_a_ufunc_without_a_rule_is_refused() -> None:
 def test_scipy_is_not_imported() -> None:
     code = "import sys, minidl, minidl.functions; assert not any(m.startswith('scipy') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_compiled() -> None:
+    def f(x: Any) -> Any:
+        return (special.gammaln(x) * special.expit(x)).sum()
+
+    program = minidl.compile(f)
+    for scale in (1.0, 2.0):
+        a, b = (Variable(np.array([1.5, 2.5]) * scale) for _ in range(2))
+        program(a).backward()
+        f(b).backward()
+        np.testing.assert_array_equal(a.grad.data, b.grad.data)
