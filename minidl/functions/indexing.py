@@ -11,11 +11,11 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.common.arrays import add_at, array_of, to_kind_of
+from minidl.common.arrays import add_at, array_of, as_array, to_kind_of
 
 # fmt: off
 __all__ = [
-    "choose", "compress", "extract", "getitem", "index_add", "index_set", "piecewise", "select",
+    "bincount", "choose", "compress", "extract", "getitem", "index_add", "index_set", "piecewise", "select",
     "take", "take_along_axis",
 ]
 # fmt: on
@@ -286,3 +286,17 @@ def index_set(x: Any, index: Any, values: Any) -> Any:
     """
     index = _index(x, index)
     return _index_set(x, _values(x, index, values), *index)
+
+
+@composition(np.bincount, arrays=0)
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each number occurs, or the sum of its weights: NumPy's ``bincount``.
+
+    >>> bincount([0, 2, 2], [1.0, 2.0, 3.0])
+    array([1., 0., 5.])
+    """
+    x = array_of(as_array(x))
+    counts = np.bincount(x, minlength=minlength)
+    if weights is None:
+        return counts
+    return put(as_array(weights), counts.shape, x)
