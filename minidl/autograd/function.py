@@ -259,8 +259,10 @@ def _remember(
     constants: list[Variable],
 ) -> Any:
     """Record an application; its result, or results, as Variables."""
-    if function.arity is not None and len(parents) > function.arity:
-        _refuse_later(function, parents)
+    arity = function.arity
+    if arity is not None and len(parents) > arity and any(parents[arity:]):
+        first = f"has derivatives for its first {arity} arguments, a later one requires one"
+        raise TypeError(f"{function.name} {first}")
     new = Application.__new__(anomaly.TracedApplication if mode.anomaly else Application)
     new.function = function
     new.inputs = tuple(parents)
@@ -313,14 +315,6 @@ def _checked_result(function: Function, y: Any) -> Any:
     raise TypeError(
         f"{function.name}: the forward returned {got}, want an array or a tuple of arrays"
     )
-
-
-def _refuse_later(function: Function, parents: Sequence[Node | None]) -> None:
-    if any(parents[function.arity :]):
-        raise TypeError(
-            f"{function.name} has derivatives for its first {function.arity} arguments, "
-            "a later one requires one"
-        )
 
 
 def _outputs(application: Application, values: tuple[Any, ...]) -> tuple[Variable, ...]:
