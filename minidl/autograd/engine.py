@@ -279,7 +279,8 @@ def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
 
 def _stale(leaf: Leaf) -> str:
     owner = leaf.owner()
-    who = "it" if owner is None else f"{owner.name or 'one'} of shape {owner.shape}"
+    named = f"{owner.name!r} " if owner is not None and owner.name else ""
+    who = "it" if owner is None else f"{named}of shape {owner.shape}"
     return (
         f"backward through an older value of a Variable: {who} was given a new value (.data, or an optimizer's "
         "update) after this graph was recorded; run the forward again before backward"
