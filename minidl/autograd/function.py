@@ -224,9 +224,8 @@ def record(  # noqa: C901
         raw = x._raw
         # Reading .data made an array of a scalar.
         args.append(raw if type(raw) is not _ndarray or raw.ndim else raw[()])
-        node = x._node
-        parents.append(node)
-        if node is None:
+        parents.append(x._node)
+        if x._node is None:
             constants.append(x)
         else:
             tracked = True
