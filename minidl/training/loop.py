@@ -117,7 +117,7 @@ class FitLoop:
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
             loss, prediction = self.trainer.forward(x, t, self.runner)
-            figures = inputs.figures(self.trainer.metrics, loss, prediction.data, t)
+            figures = inputs.measure_batch(self.trainer.metrics, loss, prediction.data, t)
             run.means.add(sizes[i], figures)
             last = i == len(window) - 1
             if not run.summed:

@@ -95,7 +95,7 @@ def find_lr(
     from minidl.checkpoints.snapshot import restoring
 
     drawn = random.generator().bit_generator.state
-    loader = copy(inputs.loader("find_lr", data, t, batch_size))
+    loader = copy(inputs.as_loader("find_lr", data, t, batch_size))
     steps = count("find_lr: steps", steps)
     start = number("find_lr: start", start, positive=True)
     end = number("find_lr: end", end, positive=True)

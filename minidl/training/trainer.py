@@ -33,7 +33,7 @@ from minidl.training.history import History
 from minidl.training.loop import FitLoop
 from minidl.training.lr_finder import LRCurve, find_lr
 from minidl.training.processes import processes
-from minidl.training.progress import progress
+from minidl.training.progress import progress_callbacks
 from minidl.training.run import Run, RunningMeans, signals
 from minidl.training.runner import ModelRunner
 from minidl.training.threads import FitThreads, largest_product
@@ -88,10 +88,10 @@ class Trainer:
         distributed: Any = False,
     ) -> None:
         callbacks = list(callbacks)
-        inputs.check(model, optimizer, loss, callbacks)
+        inputs.check_parts(model, optimizer, loss, callbacks)
         self._model = model
         self._loss = loss
-        self._metrics = inputs.named(metrics)
+        self._metrics = inputs.name_metrics(metrics)
         self._compiling = bool(compile)
         self._compile()
         self.optimizer = optimizer
@@ -148,7 +148,7 @@ class Trainer:
 
     @metrics.setter
     def metrics(self, metrics: inputs.Metrics) -> None:
-        self._metrics = inputs.named(metrics)
+        self._metrics = inputs.name_metrics(metrics)
 
     def __repr__(self) -> str:
         loss = getattr(self.loss, "__name__", repr(self.loss))
@@ -241,7 +241,7 @@ class Trainer:
             loader = copy(loader)
         self._warn(loader, window)
         self.ranks.split(loader, validation)
-        shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
+        shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, len(loader))
         found = self.ranks.share(lambda: self._find_checkpoint(resume))
 
         path = found[0] if found else None
@@ -438,7 +438,7 @@ class Trainer:
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader = inputs.loader("evaluate", data, t, batch_size, in_order=True)
+        loader = inputs.as_loader("evaluate", data, t, batch_size, in_order=True)
         return self.measure("evaluate", loader)
 
     def measure(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
@@ -450,7 +450,7 @@ class Trainer:
             for i, (x, t) in enumerate(islice(loader, most)):
                 prediction = runner.forward(x)
                 loss = self.loss(prediction, t)
-                figures = inputs.figures(self.metrics, loss, array_of(prediction), t)
+                figures = inputs.measure_batch(self.metrics, loss, array_of(prediction), t)
                 means.add(loader.samples(i), figures)
                 if run is not None and run.signalled is not None:
                     break
@@ -462,7 +462,7 @@ class Trainer:
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader = inputs.batches("predict", x, batch_size=batch_size)
+        loader = inputs.make_loader("predict", x, batch_size=batch_size)
         runner = ModelRunner(self.model)
         with self._threads(loader.batch_size), runner.evaluation("predict", loader):
             try:
