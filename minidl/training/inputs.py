@@ -84,8 +84,8 @@ def check_loss_value(loss: Any) -> None:
         raise ValueError(f"the loss has shape {loss.shape}, want one number: take its mean")
     if not loss.requires_grad:
         raise ValueError(
-            "the loss does not depend on anything that requires a gradient: no parameters, all frozen, or the graph "
-            "was left (detach, no_grad)"
+            "the loss does not depend on anything that requires a gradient: no parameters, all "
+            "frozen, or the graph was left (detach, no_grad)"
         )
 
 
@@ -93,8 +93,8 @@ def explain_batch(error: Exception, loader: DataLoader) -> None:
     """Add to the error of a prediction what it took for a batch."""
     shape = loader.arrays[0].shape
     error.args = (
-        f"{error}; predict took x of shape {shape} for a batch of {loader.size} samples; of one sample make a "
-        "batch: x[None]",
+        f"{error}; predict took x of shape {shape} for a batch of {loader.size} samples; of one "
+        "sample make a batch: x[None]",
     )
 
 
@@ -113,11 +113,12 @@ def _type_error(name: str, value: Any, wanted: str) -> TypeError:
 
 
 def warn_of_ignored_samples(loss: Any, t: Any, why: str) -> None:
-    """Warn if ``cross_entropy`` leaves out some of these labels, where means over all samples are put together."""
+    """Warn if ``cross_entropy`` ignores some of these labels, where means are put together."""
     if loss is cross_entropy and np.any(np.asarray(host(t)) == IGNORED):
         warnings.warn(
-            f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part counts with all of "
-            "its samples, so the result differs from that of one batch; leave such samples out of the data",
+            f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part "
+            "counts with all of its samples, so the result differs from that of one batch; leave "
+            "such samples out of the data",
             stacklevel=3,
         )
 
@@ -155,7 +156,8 @@ def as_loader(
     if not isinstance(data, DataLoader):
         if t is None:
             raise TypeError(
-                f"{where}: want a pair x, t or a DataLoader, got x without t: a {type(data).__name__}"
+                f"{where}: want a pair x, t or a DataLoader, got x without t: "
+                f"a {type(data).__name__}"
             )
         return make_loader(
             where,
@@ -171,7 +173,8 @@ def as_loader(
         )
     if len(data.arrays) != 2:
         raise ValueError(
-            f"{where}: want a DataLoader of two arrays, DataLoader(x, t), got one of {len(data.arrays)}"
+            f"{where}: want a DataLoader of two arrays, DataLoader(x, t), "
+            f"got one of {len(data.arrays)}"
         )
     return data.in_order() if in_order else data
 
@@ -204,12 +207,13 @@ def split_off_validation(data: Any, t: Any, fraction: float) -> tuple[Any, Any, 
     """Training samples, their targets, and the last fraction of both as a pair."""
     if isinstance(data, DataLoader):
         raise ValueError(
-            "fit: a fraction as validation needs data as arrays; give a pair or a DataLoader instead"
+            "fit: a fraction as validation needs data as arrays; give a pair or a DataLoader"
         )
     x, t = as_loader("fit", data, t, None, in_order=True).arrays
     if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
         raise ValueError(
-            f"fit: validation: want a fraction that leaves both parts samples, got {fraction!r} of {len(x)}"
+            "fit: validation: want a fraction that leaves both parts samples, "
+            f"got {fraction!r} of {len(x)}"
         )
     kept = len(x) - round(len(x) * fraction)
     return x[:kept], t[:kept], (x[kept:], t[kept:])

@@ -20,10 +20,10 @@ BAR = 10  # characters
 
 
 def progress_callbacks(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
-    """What shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
+    """What shows the progress: nothing (0), a bar (1), lines (2); "auto" looks who is reading."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(
-            f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch), got {verbose!r}"
+            f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (lines), got {verbose!r}"
         )
     if verbose == "auto":
         verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
@@ -56,7 +56,7 @@ def format_figure(name: str, value: float, digits: int = 4) -> str:
 
 
 def format_pairs(logs: dict[str, float]) -> str:
-    """The figures in less room, validation beside training: "loss 0.123 val 0.235, accuracy 0.970 val 0.960"."""
+    """The figures in less room: "loss 0.123 val 0.235, accuracy 0.970 val 0.960"."""
     parts = []
     for name, value in logs.items():
         if name.startswith("val_") and name[4:] in logs:
@@ -76,7 +76,7 @@ def format_time_left(seconds: float) -> str:
 
 
 class Clock(Callback):
-    """What a fit of so many batches in so many epochs still takes, by what this call has done so far."""
+    """How fast a fit is, and what it still takes, by what this call has done so far."""
 
     def __init__(self, epochs: int, batches: int) -> None:
         self.epochs = epochs
@@ -98,7 +98,7 @@ class Clock(Callback):
         return f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s"
 
     def to_go(self, batches: int) -> str:
-        """The time left after so many batches of an epoch; nothing at the end, or where it is not known."""
+        """The time left after so many batches of an epoch; nothing at the end, or if not known."""
         at = self.epoch + batches / self.batches
         seconds = time.perf_counter() - self.begun
         return (
@@ -121,9 +121,10 @@ class Lines(Clock):
 
 
 class Bar(Clock):
-    """A tqdm bar per epoch on standard error, which stays with the epoch's figures; a widget in a notebook.
+    """A tqdm bar per epoch on standard error, which stays; a widget in a notebook.
 
-    What does not fit on the terminal's line is left out, the least needed first (``lines_by_length``).
+    What does not fit on the terminal's line is left out, the least needed first
+    (``lines_by_length``).
     """
 
     bar: Any = None
