@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.common.arrays import BaseVariable
+from minidl.common.arrays import BaseVariable, as_array
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
@@ -21,8 +21,10 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
+    if method != "__call__":
+        return _ufunc_method(ufunc, method, inputs, settings)
     function = ours_for(ufunc)
-    if method != "__call__" or function is None:
+    if function is None:
         raise TypeError(no_rule(ufunc, method))
     if settings and settings.keys() != {"axis"}:  # which NumPy's products take
         name = next(iter(settings))
@@ -38,6 +40,20 @@ def ours_for(ufunc: np.ufunc) -> Any:
         return REGISTRY[ufunc]
     answers = (find(ufunc) for find in FINDERS)
     return next((function for function in answers if function is not None), None)
+
+
+def _ufunc_method(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
+) -> Any:
+    """``np.maximum.accumulate(variable)`` and the like, which are registered by name; ``outer`` for all."""
+    outer = ours_for(ufunc)
+    if method == "outer" and not settings and outer is not None:
+        a, b = map(as_array, inputs)
+        return outer(a.reshape(a.shape + (1,) * b.ndim), b)
+    function = REGISTRY.get(f"{ufunc.__name__}.{method}")
+    if function is None:
+        raise TypeError(no_rule(ufunc, method))
+    return function(*inputs, **settings)
 
 
 def _into_array(

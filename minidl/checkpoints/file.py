@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     except Exception as error:
         why = str(error) or type(error).__name__
         if "checkpoint" not in arrays:
-            why = "it holds arrays only"
+            why = "it holds arrays only, such as weights, which model.load(path) takes"
         raise ValueError(f"{where}: {path} is {PROBLEM}: {why}") from error
     return tree
 

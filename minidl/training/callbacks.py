@@ -245,6 +245,9 @@ class Checkpoint(Callback):
         """The files, newest first, whether or not they are there yet."""
         return [self.path, *(self.path.with_suffix(f".{i}.npz") for i in range(1, self.keep))]
 
+    def _files(self) -> list[Path]:
+        return [*self.versions(), self.best_path]
+
     def resume_files(self) -> list[Path]:
         return self.versions()
 
@@ -259,8 +262,13 @@ class Checkpoint(Callback):
     def on_train_begin(self) -> None:
         from minidl.files.atomic import check_writable
 
-        for path in [*self.versions(), self.best_path]:  # said now, not after an epoch
+        for path in self._files():  # said now, not after an epoch
             check_writable(path, "Checkpoint")
+        for other in self.trainer.callbacks:
+            if isinstance(other, Checkpoint) and other.path != self.path:
+                shared = set(self._files()).intersection(other._files())
+                if shared:
+                    raise ValueError(f"Checkpoint: two callbacks would write {shared.pop()}")
         self.written = self.trainer.steps
         if self.monitor is not None:
             self.best = Best("Checkpoint", self.monitor, self.mode)

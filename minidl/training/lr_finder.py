@@ -63,7 +63,8 @@ class LRCurve:
         return f"LRCurve({rates}, suggestion={self.suggestion})"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the losses over the rate, and the suggestion: a matplotlib ``Figure``, saved to ``path``.
+        """Draw the losses over the rate, and the suggestion: a matplotlib ``Figure``, saved to
+        ``path``.
 
         Raises ImportError without matplotlib.
         """

@@ -215,7 +215,8 @@ class Trainer:
             resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the
                 Checkpoint's newest that is whole, or a new beginning where there is none. Model,
                 optimizer, callbacks, data and settings have to be made as they were; then the fit
-                ends bit for bit where it would have without a break.
+                ends bit for bit where it would have without a break. Others are told by a warning,
+                or refused where going on makes no sense.
 
         Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else
         the file of ``resume``, and return the history, the broken-off epoch in its last row; a
@@ -344,15 +345,15 @@ class Trainer:
     ) -> None:
         """Write a checkpoint: an ``.npz`` file from which ``fit(.., resume=path)`` goes on exactly.
 
-        It holds parameters, what layers carry, their arrays and numbers, the optimizer's state and
-        rate, the states of callbacks, hooks and schedules that have a ``state_dict()``, the
-        history, the loader's order and position, and every random generator in the model, the loss,
-        the metrics, the hooks and the callbacks. Called during a fit, by a callback, it writes when
-        the update in progress is made and all callbacks were told; ``before_replace`` is called
-        before the new file takes the old one's place.
+        It holds parameters, the optimizer's state and rate, the history, the loader's order and
+        position, what layers, the loss, metrics and hooks keep (numbers, text, arrays, containers
+        of these, random generators), and what has a ``state_dict()``. Called during a fit, by a
+        callback, it writes when the update in progress is made and all callbacks were told;
+        ``before_replace`` is called before the new file takes the old one's place.
 
         Raises ValueError for another suffix, OSError if it could not be written (the old file is
-        still there), TypeError for a state that is more than numbers, text and arrays.
+        still there), TypeError, naming it, for what the next batches may depend on and a file
+        cannot hold, such as an iterator.
         """
         from minidl.files.atomic import check_suffix
 
