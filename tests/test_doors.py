@@ -33,7 +33,9 @@ PUBLIC = [
     "minidl.training.callbacks",
 ]
 LAZY = [
+    "minidl.checkpoints",
     "minidl.compiler",
+    "minidl.distributed",
     "minidl.interop.graph",
     "minidl.interop.onnx",
     "minidl.interop.sklearn",
@@ -42,6 +44,7 @@ LAZY = [
     "onnx",
     "scipy",
     "sklearn",
+    "threadpoolctl",
     "torch",
     "tqdm",
 ]

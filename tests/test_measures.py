@@ -24,8 +24,8 @@ NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
 NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
 NOT_YET = {  # what is not unpacked yet
-    "density": {"autograd", "checkpoints", "functions", "interop", "optim"},
-    "screen": {"autograd", "functions", "training"},
+    "density": {"autograd", "checkpoints", "optim"},
+    "screen": {"autograd", "training"},
     "pairs": {"autograd", "checkpoints", "functions"},
 }
 SCREEN = 50  # lines of a function, its docstring apart
@@ -103,6 +103,7 @@ def test_functions_fit_on_a_screen() -> None:
         for file in measured("screen")
         for f in functions(file)
         if (length := len(lines_of(f)) - len(lines_of(docstring_of(f)))) > SCREEN
+        and f.name != "_rules"  # a table, made when SciPy is there
     ]
     assert long == []
 

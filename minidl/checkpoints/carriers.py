@@ -83,9 +83,11 @@ class Walk:
     def __init__(self, known: Iterable[Any], layers: list[Layer]) -> None:
         self.found = Carriers()
         self._alive = list(known)  # so that no id is used twice
-        self._seen = {id(value) for value in self._alive}
-        self._layers = {id(layer) for layer in layers}
-        self._paths = {id(layer): "model" for layer in layers[:1]}
+        self._seen = set(map(id, self._alive))
+        self._layers = set(map(id, layers))
+        self._paths: dict[int, str] = {}
+        if layers:
+            self._paths[id(layers[0])] = "model"
         self._later: Parts = []
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             self._slots: Slots = {}
@@ -103,7 +105,8 @@ class Walk:
         """Look at an instance's attributes and its class, but not at ``known`` attributes."""
         hidden = {f"{path}.{name}" for name in known}
         parts = self._attributes(path, value, Depth.HOLD)
-        self._run([part for part in parts if part[0] not in hidden])
+        new = [part for part in parts if part[0] not in hidden]
+        self._run(new)
 
     def finish(self) -> Carriers:
         """Look at the classes met on the way; return what was found."""
@@ -135,14 +138,17 @@ class Walk:
         """Whether a value is numbers, text and arrays, and containers of these: what a file can hold."""
         kind = type(value)
         if kind in DICTS:
-            return all(map(is_key, value)) and all(map(self._is_plain, value.values()))
+            plain = map(self._is_plain, value.values())
+            return all(map(is_key, value)) and all(plain)
         if kind in CONTAINERS or hasattr(kind, "_fields"):
             return all(map(self._is_plain, value))
         if isinstance(value, Variable):
             return id(value) not in self._seen
         if isinstance(value, np.ndarray):
             return kind in (np.ndarray, np.memmap) and value.dtype.kind not in "OV"
-        return is_foreign(value) or (isinstance(value, SCALARS) and not isinstance(value, Enum))
+        if isinstance(value, SCALARS):
+            return not isinstance(value, Enum)
+        return is_foreign(value)
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""
@@ -182,15 +188,16 @@ class Walk:
             function = getattr(value, "__func__", None)
             return [("self", Slot(value.__self__)), ("", Slot(function))]
         if isinstance(value, functools.partial):
-            parts = {"func": value.func, "args": value.args, "keywords": value.keywords}
-            return [(name, Slot(part)) for name, part in parts.items()]
+            settings = [("args", Slot(value.args)), ("keywords", Slot(value.keywords))]
+            return [("func", Slot(value.func)), *settings]
         if type(value) in DICTS:
             self.found.namespaces[path] = value
-            return [(str(key), Slot(part, value, key, False)) for key, part in value.items()]
+            return entries(value, value.items(), fixed=False)
         if type(value) in (list, tuple):
-            fixed = type(value) is tuple
-            return [(str(i), Slot(part, value, i, fixed)) for i, part in enumerate(value)]
-        return [("", Slot(value.__wrapped__))] if hasattr(value, "__wrapped__") else None
+            return entries(value, enumerate(value), fixed=type(value) is tuple)
+        if hasattr(value, "__wrapped__"):
+            return [("", Slot(value.__wrapped__))]
+        return None
 
     def _instance(self, path: str, value: Any, depth: Depth) -> Parts:
         """The attributes of an instance, unless it saves itself; a note if they are out of reach."""
@@ -216,8 +223,8 @@ class Walk:
         for cls in filter(is_of_user, type(value).__mro__):
             if id(cls) not in self._seen:
                 self._seen.add(id(cls))
-                members = reached_by_class(cls)
-                self._later += [(f"{start}{cls.__name__}.{n}", slot, depth) for n, slot in members]
+                for name, slot in reached_by_class(cls):
+                    self._later.append((f"{start}{cls.__name__}.{name}", slot, depth))
         self.found.namespaces[path] = value
         owner = getattr(value, "__dict__", value)
         attributes = attributes_of(value) or {}
@@ -225,6 +232,11 @@ class Walk:
             (f"{path}.{name}", Slot(part, owner, name, fixed=False), depth)
             for name, part in attributes.items()
         ]
+
+
+def entries(owner: Any, items: Iterable[tuple[Any, Any]], fixed: bool) -> Reached:
+    """The parts of a list, tuple or dict."""
+    return [(str(key), Slot(part, owner, key, fixed)) for key, part in items]
 
 
 def is_key(value: Any) -> bool:
@@ -245,17 +257,19 @@ def attributes_of(value: Any) -> Mapping[str, Any] | None:
     if root in sys.stdlib_module_names and root not in (*WALKED, "__main__"):
         return None
     attributes = dict(getattr(value, "__dict__", {}))
-    if isinstance(value, Layer):
-        return attributes | {name: getattr(value, name) for name in value.carried}
-    names = [name for cls in type(value).__mro__ for name in slots_of(cls)]
+    names = list(value.carried) if isinstance(value, Layer) else slots_of(type(value))
     if not names and not hasattr(value, "__dict__"):
         return None
-    hidden = ("__dict__", "__weakref__")
-    slots = [name for name in names if name not in hidden and hasattr(value, name)]
-    return attributes | {name: getattr(value, name) for name in slots}
+    for name in names:
+        if hasattr(value, name):
+            attributes[name] = getattr(value, name)
+    return attributes
 
 
-def slots_of(cls: type) -> list[str]:
-    """The names in a class's ``__slots__``."""
-    names = vars(cls).get("__slots__", ())
-    return [names] if isinstance(names, str) else list(names)
+def slots_of(kind: type) -> list[str]:
+    """The names in the ``__slots__`` of a class and its bases."""
+    found: list[str] = []
+    for cls in kind.__mro__:
+        names = vars(cls).get("__slots__", ())
+        found += [names] if isinstance(names, str) else names
+    return [name for name in found if name not in ("__dict__", "__weakref__")]

@@ -80,10 +80,11 @@ def _arguments(kind: Hashable) -> tuple[str, ...]:
 
 def difference(path: str, here: str | None, saved: str | None) -> str:
     """Say how a description differs from the one in a checkpoint."""
-    now, before = (text and text.partition("#")[0] for text in (here, saved))
+    now, _, _ = (here or "nothing").partition("#")
+    before, _, _ = (saved or "nothing").partition("#")
     if now == before:
         return f"{path}: another function of the name {now}"
-    return f"{path}: {now or 'nothing'} here, {before or 'nothing'} when it was saved"
+    return f"{path}: {now} here, {before} when it was saved"
 
 
 def article(noun: str) -> str:

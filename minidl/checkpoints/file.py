@@ -52,7 +52,7 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     except Exception as error:
         why = str(error) or type(error).__name__
         if "checkpoint" not in arrays:
-            why = "it holds arrays only"
+            why = "it holds arrays only, such as weights, which model.load(path) takes"
         raise ValueError(f"{where}: {path} is {PROBLEM}: {why}") from error
     return tree
 
@@ -125,10 +125,13 @@ ARRAYS: dict[str, Callable[[Any], bool]] = {
 
 
 def _pack_mapping(value: Mapping[Any, Any], start: str, arrays: dict[str, Array]) -> Any:
-    packed = [(key, pack(part, f"{start}{key}", arrays)) for key, part in value.items()]
-    if all(isinstance(key, str) for key in value):
-        return {"dict": dict(packed)}
-    return {"items": [[pack(key, f"{start}key", arrays), part] for key, part in packed]}
+    packed = {}
+    for key, part in value.items():
+        packed[key] = pack(part, f"{start}{key}", arrays)
+    if all(isinstance(key, str) for key in packed):
+        return {"dict": packed}
+    keys = [pack(key, f"{start}key", arrays) for key in packed]
+    return {"items": list(map(list, zip(keys, packed.values())))}
 
 
 def _pack_number(value: Any, name: str) -> Any:

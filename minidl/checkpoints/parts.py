@@ -67,31 +67,45 @@ def hooks_of(trainer: Trained) -> list[Any]:
 
 def find_carriers(trainer: Trained) -> Carriers:
     """All that hangs on the trainer's parts and holds a state."""
-    generator, run = random.generator(), trainer.run
-    known = [trainer, trainer.optimizer, trainer.ranks, generator, *parameters_of(trainer)]
-    known += [] if run is None else [run, run.loader]
-    known += [c.trainer for c in trainer.callbacks if hasattr(c, "trainer")]  # its latest one
-    walk = Walk(known, layers_of(trainer))
+    walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
-    if run is not None and type(run.loader) is not DataLoader:
-        walk.visit_attributes("data", run.loader, vars(DataLoader([0], shuffle=False)))
+    loader = None if trainer.run is None else trainer.run.loader
+    if type(loader) not in (DataLoader, type(None)):
+        plain = DataLoader([0], shuffle=False)
+        walk.visit_attributes("data", loader, vars(plain))
     for i, callback in enumerate(trainer.callbacks):
         depth = Depth.TRUSTED if saves_itself(callback) else Depth.LOOK
         walk.visit(f"callbacks.{i}", callback, depth)
     found = walk.finish()
-    found.facts["hooks"] = ", ".join(type(hook).__name__ for hook in hooks_of(trainer))
-    found.generators = {"minidl": generator, **found.generators}
+    names = [type(hook).__name__ for hook in hooks_of(trainer)]
+    found.facts["hooks"] = ", ".join(names)
+    found.generators = {"minidl": random.generator(), **found.generators}
     return found
+
+
+def _known(trainer: Trained) -> list[Any]:
+    """What is saved by itself, or is no state of the run."""
+    known = [trainer, trainer.optimizer, trainer.ranks, random.generator()]
+    known += parameters_of(trainer)
+    if trainer.run is not None:
+        known += [trainer.run, trainer.run.loader]
+    for callback in trainer.callbacks:
+        if hasattr(callback, "trainer"):  # its latest
+            known.append(callback.trainer)
+    return known
 
 
 def _roots(trainer: Trained) -> dict[str, Any]:
     """Where the search for state begins, by path."""
     roots = {"model": trainer.model, "loss": trainer.loss}
-    roots |= {f"metrics.{name}": metric for name, metric in trainer.metrics.items()}
+    for name, metric in trainer.metrics.items():
+        roots[f"metrics.{name}"] = metric
     if callable(trainer.optimizer.lr):
         roots["schedule"] = trainer.optimizer.lr
-    return roots | {f"hooks.{i}": hook for i, hook in enumerate(hooks_of(trainer))}
+    for i, hook in enumerate(hooks_of(trainer)):
+        roots[f"hooks.{i}"] = hook
+    return roots
 
 
 def saves_itself(callback: Any) -> bool:
@@ -128,23 +142,28 @@ class ModelPart:
     def __init__(
         self, trainer: Trained, found: Carriers, exact: bool = False, given: State | None = None
     ) -> None:
-        self.model, self.exact, self.given = trainer.model, exact, given or {}
-        self.layers, self.parameters = layers_of(trainer), parameters_of(trainer)
-        own = set(self.model.parameters()) if isinstance(self.model, Layer) else set()
-        self.others = [p for p in self.parameters if p not in own]
+        self.model = trainer.model
+        self.exact = exact
+        self.given = given or {}
+        self.layers = layers_of(trainer)
+        self.parameters = parameters_of(trainer)
+        own = self.model.parameters() if isinstance(self.model, Layer) else []
+        self.others = self.parameters[len(own) :]
         self.prefixes = found.prefixes
-        self.places = [Places(slots, found.namespaces, self.model) for slots in found.layers]
+        self.places: list[Places] = []
+        for slots in found.layers:
+            self.places.append(Places(slots, found.namespaces, self.model))
 
     def state_dict(self) -> dict[str, Any]:
-        layers = zip(self.layers, self.places, self.prefixes)
+        layers = []
+        for layer, places, prefix in zip(self.layers, self.places, self.prefixes):
+            values = values_of(places.slots, len(prefix))
+            layers.append({"type": type(layer).__name__, "state": values})
         return {
             "parameters": self._weights(),
-            "others": [None if p.lazy else p.data.copy() for p in self.others],
+            "others": [data_of(p) for p in self.others],
             "trained": [p.requires_grad for p in self.parameters],
-            "layers": [
-                {"type": type(layer).__name__, "state": values_of(places.slots, len(prefix))}
-                for layer, places, prefix in layers
-            ],
+            "layers": layers,
         }
 
     def _weights(self) -> dict[str, Any]:
@@ -153,8 +172,7 @@ class ModelPart:
             return {}
         if not any(p.lazy for p in self.parameters):
             return self.model.state_dict()
-        named = self.model.named_parameters()
-        return {name: None if p.lazy else p.data.copy() for name, p in named}
+        return {name: data_of(p) for name, p in self.model.named_parameters()}
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)
@@ -166,9 +184,8 @@ class ModelPart:
                 p.requires_grad = trained
         for places, values in self._values(state):
             places.load(values, self.given)
-            extra = [slot for path, slot in places.slots.items() if path not in values]
-            for slot in extra if self.exact else []:
-                slot.delete()
+            if self.exact:
+                places.remove_all_but(values)
 
     def _load_weights(self, weights: State) -> None:
         if not isinstance(self.model, Layer):
@@ -182,19 +199,29 @@ class ModelPart:
     def _values(self, state: State) -> Iterator[tuple[Places, dict[str, Any]]]:
         """The places of each layer, and a state's values by path."""
         for places, prefix, saved in zip(self.places, self.prefixes, state["layers"]):
-            yield places, {f"{prefix}{name}": value for name, value in saved["state"].items()}
+            values: dict[str, Any] = {}
+            for name, value in saved["state"].items():
+                values[f"{prefix}{name}"] = value
+            yield places, values
 
     def check(self, state: State) -> None:
         """Raise ValueError if a state is of another model."""
-        got = [layer["type"] for layer in state["layers"]], [shape_of(v) for v in state["others"]]
-        want = [type(layer).__name__ for layer in self.layers], [shape_of(p) for p in self.others]
-        if got != want:
-            raise ValueError(f"the parameters or layers are others: got {got}, want {want}")
-        trained = state["trained"]
-        if len(trained) != len(self.parameters) or not all(isinstance(b, bool) for b in trained):
-            raise ValueError(f"which parameters are trained: got {trained}")
+        what = "the parameters or layers are others"
+        types = [layer["type"] for layer in state["layers"]]
+        own = [type(layer).__name__ for layer in self.layers]
+        expect(what, types, own)
+        shapes = [shape_of(value) for value in state["others"]]
+        own = [shape_of(p) for p in self.others]
+        expect(what, shapes, own)
+        trained = [type(flag) for flag in state["trained"]]
+        expect("which parameters are trained", trained, [bool] * len(self.parameters))
         for places, values in self._values(state):
             places.check(values)
+
+
+def data_of(p: Variable) -> Any:
+    """A copy of a parameter's data; None while it has none."""
+    return None if p.lazy else p.data.copy()
 
 
 def shape_of(value: Any) -> Any:
@@ -263,10 +290,11 @@ class ObjectsPart:
         self.given, self.shared = given, shared
 
     def state_dict(self) -> dict[str, Any]:
-        slots = self.places.slots
-        now = {path: sum_of(slot.value) for path, slot in slots.items() if slot.shared}
-        same = {path for path, text in now.items() if self.shared.get(path) == text}
-        return values_of({path: slot for path, slot in slots.items() if path not in same})
+        slots = dict(self.places.slots)
+        for path, slot in self.places.slots.items():
+            if slot.shared and self.shared.get(path) == sum_of(slot.value):
+                del slots[path]
+        return values_of(slots)
 
     def load_state_dict(self, state: State) -> None:
         self.places.check(state)
@@ -297,9 +325,11 @@ class GeneratorsPart:
 
     def check(self, state: State) -> None:
         """Raise ValueError if there are others."""
-        got = {path: saved["bit_generator"] for path, saved in state.items()}
-        want = {path: s["bit_generator"] for path, s in self.state_dict().items()}
-        expect("the random generators", got, want)
+        expect("the random generators", _kinds(state), _kinds(self.state_dict()))
+
+
+def _kinds(states: State) -> dict[str, str]:
+    return {path: state["bit_generator"] for path, state in states.items()}
 
 
 class CallbacksPart:
@@ -309,12 +339,13 @@ class CallbacksPart:
         self.callbacks = list(callbacks)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        states = [(callback, callback.state_dict()) for callback in self.callbacks]
-        return [
-            {"type": type(callback).__name__, "settings": settings_of(callback), "state": state}
-            for callback, state in states
-            if state
-        ]
+        states = []
+        for callback in self.callbacks:
+            kind, settings = type(callback).__name__, settings_of(callback)
+            state = callback.state_dict()
+            if state:
+                states.append({"type": kind, "settings": settings, "state": state})
+        return states
 
     def load_state_dict(self, state: list[State]) -> None:
         for callback, saved in self.match(state):
@@ -322,29 +353,32 @@ class CallbacksPart:
 
     def match(self, states: list[State]) -> list[tuple[Any, State]]:
         """Each state with its callback: of the same type and settings, or else the only one left of its type."""
-        left, pairs, rest = list(self.callbacks), list[tuple[Any, State]](), list[State]()
+        left = list(self.callbacks)
+        pairs: list[tuple[Any, State]] = []
+        rest: list[State] = []
         for saved in states:
-            same = [c for c in _alike(left, saved) if settings_of(c) == saved["settings"]]
-            if same:
-                pairs.append((_remove(left, same[0]), saved))
-            else:
+            callback = _take(left, saved, exactly=True)
+            if callback is None:
                 rest.append(saved)
+            else:
+                pairs.append((callback, saved))
         for saved in rest:
-            others = _alike(left, saved)
-            if len(others) != 1:
-                what = f"several others {others}" if others else "which is not among this one's"
+            callback = _take(left, saved)
+            if callback is None or _take(list(left), saved) is not None:
+                what = "which is not among this one's" if callback is None else "of several others"
                 kind, settings = saved["type"], saved["settings"]
                 raise ValueError(f"it has the state of a callback {kind} with {settings}, {what}")
-            pairs.append((_remove(left, others[0]), saved))
+            pairs.append((callback, saved))
         return pairs
 
 
-def _alike(callbacks: list[Any], saved: State) -> list[Any]:
-    return [callback for callback in callbacks if type(callback).__name__ == saved["type"]]
-
-
-def _remove(callbacks: list[Any], callback: Any) -> Any:
-    return callbacks.pop(next(i for i, other in enumerate(callbacks) if other is callback))
+def _take(callbacks: list[Any], saved: State, exactly: bool = False) -> Any:
+    """Take the first callback of a state's type, and ``exactly`` of its settings too, from a list; None for none."""
+    for i, callback in enumerate(callbacks):
+        same = not exactly or settings_of(callback) == saved["settings"]
+        if type(callback).__name__ == saved["type"] and same:
+            return callbacks.pop(i)
+    return None
 
 
 class RunPart:
@@ -370,8 +404,9 @@ def check_run(state: State) -> None:
     for name in COUNTS:
         expect_count(name, state[name])
     expect_count("samples", means["samples"])
-    if not is_number(state["rate"]) or not 0 <= state["rate"] < math.inf:
-        raise ValueError(f"rate: got {state['rate']!r}, want a number of at least 0")
+    rate = state["rate"]
+    if not is_number(rate) or not 0 <= rate < math.inf:
+        raise ValueError(f"rate: got {rate!r}, want a number of at least 0")
     if not all(map(is_number, means["sums"].values())):
         raise ValueError(f"means: got {means['sums']}, want numbers")
     expect("batches of the loader", given or 0, state["batches"])

@@ -43,22 +43,29 @@ def reached_by_class(cls: type) -> Reached:
     """The methods of a class, and its attributes that are plain or generators."""
     reached: Reached = []
     for name, member in vars(cls).items():
-        member = getattr(member, "__func__", getattr(member, "fget", member))
-        hidden = name == "carried" or (name.startswith("__") and name != "__call__")
-        if not hidden and (isinstance(member, IN_CLASSES) or is_of_user(type(member))):
-            reached.append((name, Slot(member, cls, name, fixed=False)))
+        inner = getattr(member, "fget", member)
+        inner = getattr(inner, "__func__", inner)
+        special = name.startswith("__") and name != "__call__"
+        held = isinstance(inner, IN_CLASSES) or is_of_user(type(inner))
+        if held and not special and name != "carried":
+            reached.append((name, Slot(inner, cls, name, fixed=False)))
     return reached
 
 
 def reached_by_function(function: types.FunctionType) -> Reached:
     """What a function closes over, its defaults and attributes, and what a user's finds by global names."""
     reached = _cells(function)
-    defaults = dict(enumerate(function.__defaults__ or ())) | (function.__kwdefaults__ or {})
-    reached += [(str(name), Slot(value)) for name, value in defaults.items()]
+    for i, value in enumerate(function.__defaults__ or ()):
+        reached.append((str(i), Slot(value)))
+    keywords = function.__kwdefaults__ or {}
+    for name, value in keywords.items():
+        reached.append((name, Slot(value)))
     attributes = vars(function)
     for name, value in attributes.items():
         reached.append((name, Slot(value, attributes, name, fixed=False)))
-    return reached + (_globals(function) if is_of_user(function) else [])
+    if is_of_user(function):
+        reached += _globals(function)
+    return reached
 
 
 def _cells(function: types.FunctionType) -> Reached:
@@ -76,7 +83,9 @@ def _cells(function: types.FunctionType) -> Reached:
 
 def _globals(function: types.FunctionType) -> Reached:
     """What a function finds by global names, and those that it binds anew."""
-    names = dict.fromkeys(name for code in all_codes(function.__code__) for name in code.co_names)
+    names: dict[str, None] = {}
+    for code in all_codes(function.__code__):
+        names |= dict.fromkeys(code.co_names)
     _, rebound = _stored_names(function.__code__)
     space = function.__globals__
     reached: Reached = []
@@ -96,6 +105,12 @@ def _globals(function: types.FunctionType) -> Reached:
 @functools.cache
 def _stored_names(code: types.CodeType) -> tuple[set[str], set[str]]:
     """The names that a function, and those in it, bind: of outer functions, and global ones."""
-    steps = [step for part in all_codes(code) for step in get_instructions(part)]
-    outer = {step.argval for step in steps if step.opname == "STORE_DEREF"}
-    return outer, {step.argval for step in steps if step.opname == "STORE_GLOBAL"}
+    outer: set[str] = set()
+    rebound: set[str] = set()
+    for part in all_codes(code):
+        for step in get_instructions(part):
+            if step.opname == "STORE_DEREF":
+                outer.add(step.argval)
+            elif step.opname == "STORE_GLOBAL":
+                rebound.add(step.argval)
+    return outer, rebound

@@ -19,6 +19,8 @@ from minidl.checkpoints.describe import difference, settings_of
 from minidl.checkpoints.parts import CallbacksPart, Trained, find_carriers, sum_of
 from minidl.common.arrays import host
 
+Facts = Mapping[str, str]
+
 SHARED = 2**20  # bytes of an array with a global name up to which it is watched
 DATA = 2**26  # bytes of the samples that are looked at to tell data from other data
 MOST = 10  # differences that a warning lists
@@ -26,11 +28,14 @@ MOST = 10  # differences that a warning lists
 
 def facts_of(trainer: Trained, found: Carriers) -> dict[str, str]:
     """What a trainer was made with, by path: the optimizer's settings, functions, types, numbers."""
-    settings = settings_of(trainer.optimizer)
-    settings.pop("hooks", None)
-    optimizer = {f"optimizer.{name}": text for name, text in settings.items()}
-    facts = {path: text for path, text in found.facts.items() if not path.startswith("callbacks.")}
-    return optimizer | facts
+    facts = dict(found.facts)
+    for path in found.facts:
+        if path.startswith("callbacks."):
+            del facts[path]
+    for name, text in settings_of(trainer.optimizer).items():
+        if name != "hooks":
+            facts[f"optimizer.{name}"] = text
+    return facts
 
 
 class Settings:
@@ -41,16 +46,18 @@ class Settings:
 
     def __init__(self, trainer: Trained, before: Settings | None) -> None:
         found = find_carriers(trainer)
-        self.now = self.first = self.last = facts_of(trainer, found)
-        if before is not None:
-            self.first = {
-                path: before.first.get(path, text) if before.last.get(path) == text else text
-                for path, text in self.now.items()
-            }
-        shared = {path: slot.value for path, slot in found.objects.items() if slot.shared}
-        small = {path: v for path, v in shared.items() if getattr(v, "nbytes", 0) <= SHARED}
-        self.shared = {path: sum_of(value) for path, value in small.items()}
-        self.places = found.namespaces.keys() | found.generators.keys() | found.parts.keys()
+        self.now = facts_of(trainer, found)
+        self.last = self.now
+        self.first = dict(self.now)
+        for path, text in self.now.items():
+            if before is not None and before.last.get(path) == text:
+                self.first[path] = before.first.get(path, text)
+        self.shared: dict[str, int] = {}
+        for path, slot in found.objects.items():
+            size = getattr(slot.value, "nbytes", 0)
+            if slot.shared and size <= SHARED:
+                self.shared[path] = sum_of(slot.value)
+        self.places = places_of(found) | found.namespaces.keys()
         self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
         self.told: set[str] = set()  # what a warning was given of
 
@@ -58,26 +65,52 @@ class Settings:
         """Note how the settings are when a fit is over."""
         self.last = facts_of(trainer, find_carriers(trainer))
 
-    def compare(self, made: Mapping[str, str]) -> list[str]:
-        """How the settings differ from those that a checkpoint was made with."""
-        paths = [path for path in {**made, **self.first} if made.get(path) != self.first.get(path)]
-        self.given = {path: made.get(path, "") for path in paths}
-        return [difference(path, self.first.get(path), made.get(path)) for path in paths]
+
+def places_of(found: Carriers) -> set[str]:
+    """The paths of generators and of objects that have a state of their own."""
+    return found.generators.keys() | found.parts.keys()
 
 
 def differences(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     """What is other in a trainer than in a checkpoint that it could go on from."""
-    found: list[str] = trainer._settings.compare(tree["settings"])
-    for callback, saved in CallbacksPart(trainer.callbacks).match(tree["callbacks"]):
-        here, made = settings_of(callback), saved["settings"]
-        names = [name for name in {**made, **here} if made.get(name) != here.get(name)]
-        start = f"callbacks.{saved['type']}"
-        found += [difference(f"{start}.{n}", here.get(n), made.get(n)) for n in names]
-    if tree["run"] is not None and tree["data"] != fingerprint(trainer.run.loader):
+    settings = trainer._settings
+    made = tree["settings"]
+    settings.given = others(made, settings.first)
+    found = describe_others(made, settings.first)
+    found += _other_callbacks(trainer, tree)
+    data = fingerprint(trainer.run.loader)
+    if tree["run"] is not None and tree["data"] != data:
         found.append("data: other values of the same shape")
-    types = [type(callback).__name__ for callback in trainer.callbacks]
-    added = Counter(types) - Counter(tree["callback_types"])
-    return found + [f"callbacks: {name} is new" for name in added]
+    return found
+
+
+def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
+    found = []
+    pairs = CallbacksPart(trainer.callbacks).match(tree["callbacks"])
+    for callback, saved in pairs:
+        start = f"callbacks.{saved['type']}."
+        found += describe_others(saved["settings"], settings_of(callback), start)
+    types = Counter(type(callback).__name__ for callback in trainer.callbacks)
+    types.subtract(tree["callback_types"])
+    for name, more in types.items():
+        if more > 0:
+            found.append(f"callbacks: {name} is new")
+    return found
+
+
+def others(made: Facts, here: Facts) -> dict[str, str]:
+    """The settings of a checkpoint that are others here, by path; nothing for those that it has not."""
+    found = {}
+    for path in {**made, **here}:
+        text = made.get(path)
+        if text != here.get(path):
+            found[path] = text or ""
+    return found
+
+
+def describe_others(made: Facts, here: Facts, start: str = "") -> list[str]:
+    paths = others(made, here)
+    return [difference(f"{start}{path}", here.get(path), made.get(path)) for path in paths]
 
 
 def tell(where: str, found: list[str]) -> None:
@@ -112,22 +145,26 @@ def refuse_unheld(trainer: Trained, found: Carriers) -> None:
 
 def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]:
     """Settings that a fit has changed although no state holds them."""
-    held = {*found.objects, *(path for slots in found.layers for path in slots), "optimizer.lr"}
-    facts = {p: text for p, text in facts_of(trainer, found).items() if p not in held}
-    before = {path: settings.now.get(path, text) for path, text in facts.items()}
-    return [
-        f"{path} was {before[path].partition('#')[0]} when the fit began"
-        for path, text in facts.items()
-        if before[path] != text
-    ]
+    held = held_in(found) | {"optimizer.lr"}
+    changed = []
+    for path, text in facts_of(trainer, found).items():
+        before = settings.now.get(path, text)
+        if before != text and path not in held:
+            name, _, _ = before.partition("#")
+            changed.append(f"{path} was {name} when the fit began")
+    return changed
 
 
 def _new(found: Carriers, settings: Settings) -> list[str]:
     """Objects with a state that a fresh trainer would not have."""
-    held = [path for slots in (found.objects, *found.layers) for path in slots]
-    owners = {path.rpartition(".")[0] for path in held} & found.namespaces.keys()
-    owners |= found.generators.keys() | found.parts.keys()
-    return [f"{path} is new since the fit began" for path in sorted(owners - settings.places)]
+    owners = {path.rpartition(".")[0] for path in held_in(found)}
+    places = places_of(found) | (owners & found.namespaces.keys())
+    return [f"{path} is new since the fit began" for path in sorted(places - settings.places)]
+
+
+def held_in(found: Carriers) -> set[str]:
+    """The paths of all slots."""
+    return set(found.objects).union(*found.layers)
 
 
 _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()

@@ -65,14 +65,21 @@ def capture(trainer: Trained) -> dict[str, Any]:
     """
     for p in parameters_of(trainer):
         p.data  # noqa: B018 - it raises if there is none yet
-    found, run, settings = find_carriers(trainer), trainer.run, trainer._settings
+    found = find_carriers(trainer)
     refuse_unheld(trainer, found)
     tree = states_of(trainer)
-    tree["settings"] = facts_of(trainer, found) if settings is None else settings.first
+    tree["settings"] = facts_of(trainer, found)
+    if trainer._settings is not None:
+        tree["settings"] = trainer._settings.first
     tree["callback_types"] = [type(callback).__name__ for callback in trainer.callbacks]
-    tree["history"] = [] if run is None else [dict(row) for row in trainer.history.rows]
-    tree["data"] = [] if run is None else fingerprint(run.loader)
-    return tree if run is None or run.cut is None else tree | run.cut
+    tree["history"] = []
+    tree["data"] = []
+    run = trainer.run
+    if run is not None:
+        tree["history"] += map(dict, trainer.history.rows)
+        tree["data"] += fingerprint(run.loader)
+        tree |= run.cut or {}
+    return tree
 
 
 def restore(
@@ -118,15 +125,19 @@ def load(
 
 def check(trainer: Trained, tree: State) -> list[str]:
     """Raise if a checkpoint is of another trainer or makes no sense; return what else is other."""
-    rows, run = tree["history"], tree["run"]
+    rows = tree["history"]
     for row in rows:
         if not isinstance(row, dict) or not all(map(is_number, row.values())):
             raise ValueError(f"a row of its history is {row!r}")
-    GeneratorsPart(find_carriers(trainer)).check(tree["generators"])
-    if run is not None and not run["epoch"] <= len(rows) <= run["epoch"] + 1:
-        expect("rows of history", len(rows), run["epoch"])
-    ready = trainer.run is not None and trainer._settings is not None  # to go on with a fit
-    return differences(trainer, tree) if ready else []
+    generators = GeneratorsPart(find_carriers(trainer))
+    generators.check(tree["generators"])
+    if tree["run"] is not None:
+        epoch = tree["run"]["epoch"]
+        if len(rows) not in (epoch, epoch + 1):
+            expect("rows of history", len(rows), epoch)
+    if trainer.run is None or trainer._settings is None:  # it is not to go on with a fit
+        return []
+    return differences(trainer, tree)
 
 
 @contextmanager

@@ -87,15 +87,25 @@ class Places:
         """Raise ValueError if values have no place, or one that holds something of another kind."""
         for path, value in values.items():
             old = self.find(path).value
+            if value is None or old is None:
+                continue
             got, want = kind_of(value), kind_of(old)
-            if got != want and value is not None and old is not None:
+            if got != want:
                 raise ValueError(f"{path}: got {article(got)}, want {article(want)}")
 
     def load(self, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
         """Put values into their slots, but settings that are ``given`` and that training had not changed."""
         for path, value in values.items():
-            if path not in given or given[path] != describe_plain(value):
-                put(self.find(path), self.to_kind(value))
+            unchanged = path in given and given[path] == describe_plain(value)
+            if not unchanged:
+                slot = self.find(path)
+                put(slot, self.to_kind(value))
+
+    def remove_all_but(self, values: Mapping[str, Any]) -> None:
+        """Remove attributes and entries that are not among the values."""
+        for path, slot in self.slots.items():
+            if path not in values:
+                slot.delete()
 
     def find(self, path: str) -> Slot:
         """The slot of a path, or one for a new attribute or entry; ValueError where none may be."""

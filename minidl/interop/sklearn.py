@@ -18,9 +18,11 @@ from minidl import functions as F
 from minidl.autograd import no_grad
 from minidl.common.extras import install
 from minidl.common.memory import keep_freed_memory
+from minidl.common.threads import threads_for
 from minidl.layers import MLP
 from minidl.optim import Adam
 from minidl.optim.schedules import cosine, warmup
+from minidl.training.threads import largest_product
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -247,7 +249,9 @@ class _MLP(BaseEstimator):
             float(self.alpha) / _effective_batch(samples, size),
             rng if self.shuffle else None,
         )
-        self._fit(learner, samples, held, size, epochs)
+        product = largest_product(self.model_, learner.optimizer, size) or 0
+        with threads_for(product):
+            self._fit(learner, samples, held, size, epochs)
 
     def _fit(
         self, learner: Learner, samples: Samples, held: Samples | None, size: int, epochs: int

@@ -1,12 +1,12 @@
 """Groups: parameters that took the same steps share one array of values and one per state.
 
-Which parameters take a step is decided in optimizer.py; the steps themselves are in sgd.py, adam.py..
+Which parameters take a step is decided in optimizer.py; the steps themselves are in sgd.py,
+adam.py..
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import kind_of, to_kind_of, zeros
 
 Array = npt.NDArray[Any]
-Member = tuple[Variable, Sequence[Any]]  # a parameter; its state: arrays, or floats to fill with
+State = Sequence[Any]  # of a parameter: arrays, or floats to fill them with
+Member = tuple[Variable, State]
 
 # Measured in float32: a model of millions of parameters gains up to a third when all passes of an
 # algorithm run over a block that stays in the cache, one of 100,000 nothing. Small gradients are
@@ -60,27 +61,32 @@ class Group:
 
         small = [p for p in self.params if p.size <= SMALL]
         large = self.params[len(small) :]
-        self._gathered = zeros((sum(p.size for p in small),), wide, like)
+        together = sum(p.size for p in small)
+        self._gathered = zeros((together,), wide, like)
         self._places = split(self._gathered, small)
-        # Caches, and calls that cost, are the CPU's: other devices take all at once.
-        most = min(BLOCK, total) if kind_of(like) is np.ndarray else total
+        most = total
+        if kind_of(like) is np.ndarray:  # caches, and calls that cost, are the CPU's
+            most = min(BLOCK, total)
         self._scratch = zeros((most,), wide, like)
-        self._wide = None if wide == like.dtype else zeros((most,), wide, like)
-        sizes = [self._gathered.size, *(p.size for p in large)]
+        self._wide: Array | None = None
+        if wide != like.dtype:
+            self._wide = zeros((most,), wide, like)
+        sizes = [together, *(p.size for p in large)]
         self._blocks = make_blocks(sizes, max(most, 1), values, states)
 
     def members(self) -> list[Member]:
         """The parameters that still have the shape and dtype of their state, and that state."""
         members: list[Member] = []
         for k, p in enumerate(self.params):
-            view = self.views[k]
-            if p.shape == view.shape and p.dtype == view.dtype:
-                members.append((p, [views[k] for views in self.state]))
+            if _same_form(p, self.views[k]):
+                state = [views[k] for views in self.state]
+                members.append((p, state))
         return members
 
     def of(self, part: list[Member]) -> list[Group]:
         """This group if the members are all of its own, where they were; else groups of these."""
-        if len(part) == len(self.params) and all(map(_fits, self.params, self.views)):
+        whole = len(part) == len(self.params)
+        if whole and all(map(_fits, self.params, self.views)):
             return [self]
         return grouped((p, self.t, state) for p, state in part)
 
@@ -112,13 +118,13 @@ class Group:
             out = self._scratch[: values.size]
             if self._wide is None:
                 apply(lr, self.t, values, g, out, *state)
-            else:
-                p = self._wide[: values.size]
-                p[...] = values
-                apply(lr, self.t, p, g.astype(p.dtype), out, *state)
-                values[...] = p
-        for parameter in self.params:
-            parameter._stamp()
+                continue
+            wide = self._wide[: values.size]
+            wide[...] = values
+            apply(lr, self.t, wide, g.astype(wide.dtype), out, *state)
+            values[...] = wide
+        for p in self.params:
+            p._stamp()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Plain copies of the views would be no views of one buffer.
@@ -130,8 +136,11 @@ def _is_large(member: Member) -> bool:
 
 
 def _fits(p: Variable, view: Array) -> bool:
-    same_form = p.shape == view.shape and p.dtype == view.dtype
-    return same_form and kind_of(p) is kind_of(view)
+    return _same_form(p, view) and kind_of(p) is kind_of(view)
+
+
+def _same_form(p: Variable, view: Array) -> bool:
+    return p.shape == view.shape and p.dtype == view.dtype
 
 
 def make_blocks(
@@ -151,11 +160,13 @@ def make_blocks(
 
 
 def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What to compute and to keep state in: float32 for float16, which ends at 65504; else itself."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    """What to compute and keep state in: float32 for float16, which ends at 65504; else itself."""
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    return dtype
 
 
-def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Group]:
+def grouped(members: Iterable[tuple[Variable, int, State]]) -> list[Group]:
     """Groups of (parameter, its number of steps, its state), alike in dtype, kind and steps."""
     together: dict[Any, list[Member]] = {}
     for p, t, state in members:
@@ -166,5 +177,10 @@ def grouped(members: Iterable[tuple[Variable, int, Sequence[Any]]]) -> list[Grou
 
 def split(flat: Array, like: Sequence[Any]) -> list[Array]:
     """Views of a flat array, one after the other, with the shapes of ``like``."""
-    ends = accumulate(a.size for a in like)
-    return [flat[end - a.size : end].reshape(a.shape) for a, end in zip(like, ends)]
+    views = []
+    start = 0
+    for a in like:
+        end = start + a.size
+        views.append(flat[start:end].reshape(a.shape))
+        start = end
+    return views

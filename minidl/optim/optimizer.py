@@ -34,8 +34,9 @@ class StepGradients:
 
     def __init__(self, params: list[Variable], grads: list[Any]) -> None:
         self.params = params
-        flat = np.concatenate([g.reshape(-1) for g in grads])
-        self.flat = flat.astype(np.float32) if flat.dtype == np.float16 else flat
+        self.flat = np.concatenate([g.reshape(-1) for g in grads])
+        if self.flat.dtype == np.float16:
+            self.flat = self.flat.astype(np.float32)
         self.grads = split(self.flat, grads)
 
 
@@ -48,7 +49,8 @@ class Optimizer(HintsMixin):
 
     Args:
         target: a model, or a list of Variables that require a gradient.
-        lr: the rate, a number or a schedule: a function from the number of updates so far to a rate.
+        lr: the rate, a number or a schedule: a function from the number of updates so far to a
+            rate.
         hooks: functions called with the ``StepGradients`` of each step before they are applied.
 
     Raises ValueError for an empty list and a negative rate, TypeError for what cannot be trained or
@@ -69,7 +71,9 @@ class Optimizer(HintsMixin):
         self._collected: list[Variable] = []  # what the model's parameters() gave last
         self._params: list[Variable] = []  # each of them once
         if self._model is None:
-            self._params = self._checked([target] if isinstance(target, Variable) else target)
+            if isinstance(target, Variable):
+                target = [target]
+            self._params = self._checked(target)
             if not self._params:
                 raise ValueError(f"{self._name}: got an empty list of parameters")
         self.hooks: list[Hook] = [hooks] if callable(hooks) else list(hooks)
@@ -96,7 +100,9 @@ class Optimizer(HintsMixin):
 
     @lr.setter
     def lr(self, value: Rate) -> None:
-        self._lr = value if callable(value) else number(f"{self._name}: lr", value)
+        if not callable(value):
+            value = number(f"{self._name}: lr", value)
+        self._lr = value
 
     @property
     def current_lr(self) -> float:
@@ -202,8 +208,9 @@ class Optimizer(HintsMixin):
             group.take()
 
     def __repr__(self) -> str:
-        rate = getattr(self.lr, "__qualname__", self.lr) if callable(self.lr) else self.lr
-        settings = [f"lr={str(rate).partition('.<locals>')[0]}"]
+        rate = getattr(self.lr, "__qualname__", str(self.lr))
+        schedule = rate.partition(".<locals>")[0]  # cosine, of the function that it made
+        settings = [f"lr={schedule}"]
         settings += [f"{name}={getattr(self, name)!r}" for name in self.hyperparameters]
         if self.hooks:
             settings.append(f"hooks={self.hooks}")
@@ -211,26 +218,27 @@ class Optimizer(HintsMixin):
         return f"{self._name}({', '.join(settings)}; {counts})"
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t``, ``0.m``.."""
+        """The state as a flat dict: ``t``, the updates; by parameter, ``0.t``, ``0.m``.."""
         state: dict[str, Any] = {"t": self.t}
         for name in self.state_settings:
             state[name] = np.array(getattr(self, name))
-        begun: dict[Variable, tuple[int, Sequence[Any]]] = {}
+        place = {p: i for i, p in enumerate(self.params)}
+        for i in place.values():
+            state[f"{i}.t"] = 0
         for group in self._groups:
-            if group.t:
-                begun |= {p: (group.t, arrays) for p, arrays in group.members()}
-        for i, p in enumerate(self.params):
-            t, arrays = begun.get(p, (0, []))
-            state[f"{i}.t"] = t
-            for name, array in zip(self.state_names, arrays):
-                state[f"{i}.{name}"] = array.copy()
+            for p, arrays in group.members():
+                if p in place and group.t:
+                    i = place[p]
+                    state[f"{i}.t"] = group.t
+                    for name, array in zip(self.state_names, arrays):
+                        state[f"{i}.{name}"] = array.copy()
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave; arrays are cast to the dtype of the state.
 
-        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends
-        on (Adam's betas).
+        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it
+        depends on (Adam's betas).
         """
         where = f"{self._name}.load_state_dict"
         if not isinstance(state, Mapping):
@@ -239,9 +247,8 @@ class Optimizer(HintsMixin):
         times = [int(state.get(f"{i}.t", 0)) for i in range(len(params))]
         want = self._form_of_state(params, times)
         got = {key: self._form(key, value) for key, value in state.items()}
-        wrong = [key for key in sorted(got | want) if got.get(key) != want.get(key)]
-        if wrong:
-            problems = [f"{k}: got {got.get(k, 'none')}, want {want.get(k, 'none')}" for k in wrong]
+        problems = _differences(got, want)
+        if problems:
             raise ValueError(f"{where}: keys, shapes or settings differ: {', '.join(problems)}")
         begun = []
         for i, p in enumerate(params):
@@ -254,7 +261,7 @@ class Optimizer(HintsMixin):
         self._ready = []
 
     def _form_of_state(self, params: list[Variable], times: list[int]) -> dict[str, Any]:
-        """The keys of a state of these parameters, each with its shape, or the value of a setting."""
+        """The keys of a state of these parameters, each with its shape or setting."""
         form: dict[str, Any] = {"t": ()}
         for name in self.state_settings:
             form[name] = list(getattr(self, name))
@@ -288,8 +295,23 @@ class Optimizer(HintsMixin):
 
 
 def _gradient_or_zeros(p: Variable) -> Any:
-    return zeros(p.shape, p.dtype, p) if p._grad is None else p._grad._raw
+    if p._grad is None:
+        return zeros(p.shape, p.dtype, p)
+    return p._grad._raw
+
+
+def _differences(got: dict[str, Any], want: dict[str, Any]) -> list[str]:
+    """What is said of each key whose values differ."""
+    differences = []
+    for key in sorted(got | want):
+        a = got.get(key, "none")
+        b = want.get(key, "none")
+        if a != b:
+            differences.append(f"{key}: got {a}, want {b}")
+    return differences
 
 
 def _same(a: Sequence[Variable], b: Sequence[Variable]) -> bool:
-    return len(a) == len(b) and all(map(is_, a, b))  # == would be recorded
+    if len(a) != len(b):
+        return False
+    return all(map(is_, a, b))  # == would be recorded

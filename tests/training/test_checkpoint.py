@@ -637,6 +637,31 @@ def test_a_checkpoint_serves_inference(path: Path) -> None:
     assert all(map(np.array_equal, again.state_dict().values(), model.state_dict().values()))
 
 
+def test_weights_alone(path: Path) -> None:
+    first, other = layers.MLP([4, 1], in_features=3), layers.MLP([4, 1])
+    first.save(path)
+    other.load(path)
+    assert all(map(np.array_equal, first.state_dict().values(), other.state_dict().values()))
+    longer = layers.Sequential(layers.Linear(3, 2), layers.Linear(2, 1))
+    before = longer.state_dict()
+    with pytest.raises(ValueError, match=r"nothing was changed; .*layers\.0\.w: want .*\(3, 2\)"):
+        longer.load(path)
+    assert all(map(np.array_equal, before.values(), longer.state_dict().values()))
+    one = layers.Sequential(layers.Linear(3, 4), np.tanh, layers.Linear(4, 1))
+    with pytest.raises(ValueError, match=r"missing: layers\.2\.w.*unknown: layers\.1\.w"):
+        one.load(path)
+    one.load(path, strict=False)
+    assert np.array_equal(one[0].w.data, first[0].w.data)
+    with pytest.raises(ValueError, match=r"such as weights, which model\.load\(path\) takes"):
+        trainer().load(path)
+
+
+def test_two_checkpoints_with_a_file_in_common(path: Path) -> None:
+    given = [callbacks.Checkpoint(path, keep=2), callbacks.Checkpoint(path.with_name("run.1.npz"))]
+    with pytest.raises(ValueError, match=r"two callbacks would write .*run\.1\.npz"):
+        trainer(*given).fit(X, T, epochs=1, verbose=0)
+
+
 # ---- files ---------------------------------------------------------------------------------------------
 
 

@@ -261,3 +261,32 @@ def test_a_dry_run_tries_all_and_changes_nothing(lazy: bool, tmp_path: Path) -> 
         of.fit(loader, epochs=2, validation=(X, T), verbose=0)
         results.append((weights(of), of.history, minidl.random.generator().random()))
     assert same(results[0][0], results[1][0]) and results[0][1:] == results[1][1:]
+
+
+class Keeper(callbacks.Callback):
+    """A user's own way to keep checkpoints."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.interrupts = path, 0
+
+    def resume_files(self) -> list[Path]:
+        return [self.path]
+
+    def on_interrupt(self) -> None:
+        self.interrupts += 1
+        self.trainer.save(self.path)
+
+
+def test_a_callback_of_ones_own_saves_and_is_resumed_from(tmp_path: Path) -> None:
+    def run(*given: callbacks.Callback, **keywords: Any) -> Trainer:
+        minidl.seed(1)
+        of = trainer(*given)
+        of.fit(X, T, epochs=3, batch_size=4, verbose=0, **keywords)
+        return of
+
+    whole, keeper = run(), Keeper(tmp_path / "own.npz")
+    run(keeper, max_steps=4, resume="auto")
+    assert keeper.interrupts == 1 and keeper.path.exists()
+    again = run(Keeper(keeper.path), resume="auto")
+    assert same(weights(again), weights(whole))
+    assert again.history.rows == whole.history.rows
