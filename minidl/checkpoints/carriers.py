@@ -152,23 +152,26 @@ class Walk:
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""
-        text = describe_plain(slot.value)
+        value = slot.value
+        text = describe_plain(value)
         if text and depth > Depth.TRUSTED:
             self.found.facts[path] = text
-        constant = slot.fixed and isinstance(slot.value, (*SCALARS, tuple, frozenset))
+        constant = slot.fixed and isinstance(value, (*SCALARS, tuple, frozenset))
         if depth is Depth.HOLD and not constant:
             while path in self._slots:
                 path += "'"
             self._slots[path] = slot
-        elif depth is Depth.LOOK and isinstance(slot.value, deque):
-            self._refuse(path, slot.value)
+        elif depth is Depth.LOOK and isinstance(value, deque):
+            self._refuse(path, value)
 
     def _refuse(self, path: str, value: Any) -> None:
-        self.found.refused.append(f"{path} is {article(type(value).__name__)}")
+        kind = article(type(value).__name__)
+        self.found.refused.append(f"{path} is {kind}")
 
     def _parts(self, path: str, value: Any, depth: Depth) -> Parts:
         """What is in a value that is no plain one."""
-        if isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom):
+        system = isinstance(value, random.SystemRandom)
+        if isinstance(value, GENERATORS) and not system:
             self.found.generators[path] = value
             return []
         if depth > Depth.TRUSTED:
@@ -188,8 +191,11 @@ class Walk:
             function = getattr(value, "__func__", None)
             return [("self", Slot(value.__self__)), ("", Slot(function))]
         if isinstance(value, functools.partial):
-            settings = [("args", Slot(value.args)), ("keywords", Slot(value.keywords))]
-            return [("func", Slot(value.func)), *settings]
+            return [
+                ("func", Slot(value.func)),
+                ("args", Slot(value.args)),
+                ("keywords", Slot(value.keywords)),
+            ]
         if type(value) in DICTS:
             self.found.namespaces[path] = value
             return entries(value, value.items(), fixed=False)
@@ -202,7 +208,8 @@ class Walk:
     def _instance(self, path: str, value: Any, depth: Depth) -> Parts:
         """The attributes of an instance, unless it saves itself; a note if they are out of reach."""
         kind = type(value)
-        if depth is Depth.HOLD and not isinstance(value, Layer) and has_state(value):
+        own = has_state(value) and not isinstance(value, Layer)
+        if own and depth is Depth.HOLD:
             self.found.parts[path] = value
             depth = Depth.TRUSTED
         closed = attributes_of(value) is None
@@ -242,7 +249,8 @@ def entries(owner: Any, items: Iterable[tuple[Any, Any]], fixed: bool) -> Reache
 def is_key(value: Any) -> bool:
     """Whether a file can hold a key of a dict: a number, text, or a tuple of them."""
     if type(value) is tuple:
-        return all(map(is_key, value))
+        parts = map(is_key, value)
+        return all(parts)
     return isinstance(value, str | int | float | None)
 
 

@@ -35,7 +35,8 @@ def save(
 ) -> None:
     """Write a snapshot; ``before_replace`` is called when the file is whole, before it takes its place."""
     arrays: dict[str, Array] = {}
-    text = json.dumps({"format": FORMAT, "tree": pack(tree, "", arrays)})
+    packed = pack(tree, "", arrays)
+    text = json.dumps({"format": FORMAT, "tree": packed})
     arrays["checkpoint"] = np.frombuffer(text.encode(), np.uint8)
     save_npz(arrays, path, "Trainer.save", before_replace)
 
@@ -46,8 +47,9 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     arrays, _ = load_npz(path, where, PROBLEM, signed=True)
     try:
         content = json.loads(arrays["checkpoint"].tobytes())
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, wanted {FORMAT!r}")
+        found = content["format"]
+        if found != FORMAT:
+            raise ValueError(f"its format is {found!r}, wanted {FORMAT!r}")
         tree: dict[str, Any] = unpack(content["tree"], arrays)
     except Exception as error:
         why = str(error) or type(error).__name__
@@ -113,7 +115,9 @@ def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     for sequence in SEQUENCES:
         if isinstance(value, sequence):
             parts = [pack(part, f"{start}{i}", arrays) for i, part in enumerate(value)]
-            return parts if sequence is list else {sequence.__name__: parts}
+            if sequence is list:
+                return parts
+            return {sequence.__name__: parts}
     return _pack_number(value, name)
 
 
@@ -130,8 +134,11 @@ def _pack_mapping(value: Mapping[Any, Any], start: str, arrays: dict[str, Array]
         packed[key] = pack(part, f"{start}{key}", arrays)
     if all(isinstance(key, str) for key in packed):
         return {"dict": packed}
-    keys = [pack(key, f"{start}key", arrays) for key in packed]
-    return {"items": list(map(list, zip(keys, packed.values())))}
+    items = []
+    for key, part in packed.items():
+        name = pack(key, f"{start}key", arrays)
+        items.append([name, part])
+    return {"items": items}
 
 
 def _pack_number(value: Any, name: str) -> Any:

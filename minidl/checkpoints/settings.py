@@ -90,12 +90,11 @@ def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     for callback, saved in pairs:
         start = f"callbacks.{saved['type']}."
         found += describe_others(saved["settings"], settings_of(callback), start)
-    types = Counter(type(callback).__name__ for callback in trainer.callbacks)
-    types.subtract(tree["callback_types"])
-    for name, more in types.items():
-        if more > 0:
-            found.append(f"callbacks: {name} is new")
-    return found
+    names = [type(callback).__name__ for callback in trainer.callbacks]
+    added = Counter(names)
+    added.subtract(tree["callback_types"])
+    new = [name for name, more in added.items() if more > 0]
+    return found + [f"callbacks: {name} is new" for name in new]
 
 
 def others(made: Facts, here: Facts) -> dict[str, str]:
@@ -109,8 +108,11 @@ def others(made: Facts, here: Facts) -> dict[str, str]:
 
 
 def describe_others(made: Facts, here: Facts, start: str = "") -> list[str]:
-    paths = others(made, here)
-    return [difference(f"{start}{path}", here.get(path), made.get(path)) for path in paths]
+    found = []
+    for path in others(made, here):
+        text = difference(f"{start}{path}", here.get(path), made.get(path))
+        found.append(text)
+    return found
 
 
 def tell(where: str, found: list[str]) -> None:
@@ -126,9 +128,11 @@ def tell(where: str, found: list[str]) -> None:
 
 def refuse_unheld(trainer: Trained, found: Carriers) -> None:
     """Raise TypeError, naming it, if the next batches may depend on what a checkpoint cannot hold; warn if unsure."""
-    settings, refused = trainer._settings, list(found.refused)
+    settings = trainer._settings
+    refused = list(found.refused)
     if settings is not None and trainer._looping:
-        refused += _changed(trainer, found, settings) + _new(found, settings)
+        refused += _changed(trainer, found, settings)
+        refused += _new(found, settings)
     if refused:
         raise TypeError(
             f"Trainer.save: the next batches may depend on what a checkpoint cannot hold: {'; '.join(refused)}. Keep "
@@ -157,9 +161,13 @@ def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]
 
 def _new(found: Carriers, settings: Settings) -> list[str]:
     """Objects with a state that a fresh trainer would not have."""
-    owners = {path.rpartition(".")[0] for path in held_in(found)}
-    places = places_of(found) | (owners & found.namespaces.keys())
-    return [f"{path} is new since the fit began" for path in sorted(places - settings.places)]
+    places = places_of(found)
+    for path in held_in(found):
+        owner, _, _ = path.rpartition(".")
+        if owner in found.namespaces:
+            places.add(owner)
+    new = sorted(places - settings.places)
+    return [f"{path} is new since the fit began" for path in new]
 
 
 def held_in(found: Carriers) -> set[str]:
@@ -173,10 +181,12 @@ _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
 def fingerprint(loader: Any) -> list[int]:
     """A checksum of each of a loader's arrays, of evenly spaced samples of a large one."""
     if loader not in _FINGERPRINTS:
-        _FINGERPRINTS[loader] = [_checksum(array) for array in getattr(loader, "arrays", ())]
+        arrays = getattr(loader, "arrays", ())
+        _FINGERPRINTS[loader] = [_checksum(array) for array in arrays]
     return _FINGERPRINTS[loader]
 
 
 def _checksum(array: Any) -> int:
-    rows = array[:: max(1, -(-array.nbytes // DATA))]
-    return zlib.crc32(np.ascontiguousarray(host(rows)).tobytes())
+    step = max(1, -(-array.nbytes // DATA))
+    rows = np.ascontiguousarray(host(array[::step]))
+    return zlib.crc32(rows.tobytes())
