@@ -53,8 +53,11 @@ def layers_of(trainer: Trained) -> list[Layer]:
 
 def parameters_of(trainer: Trained) -> list[Variable]:
     """The model's parameters and those that only the optimizer knows."""
-    own = trainer.model.parameters() if isinstance(trainer.model, Layer) else []
-    return list(dict.fromkeys([*own, *trainer.optimizer.params]))
+    own: list[Variable] = []
+    if isinstance(trainer.model, Layer):
+        own += trainer.model.parameters()
+    every = dict.fromkeys([*own, *trainer.optimizer.params])
+    return list(every)
 
 
 def hooks_of(trainer: Trained) -> list[Any]:
@@ -70,10 +73,11 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
-    loader = None if trainer.run is None else trainer.run.loader
-    if type(loader) not in (DataLoader, type(None)):
+    loader = trainer.run and trainer.run.loader
+    if loader is not None and type(loader) is not DataLoader:
         plain = DataLoader([0], shuffle=False)
-        walk.visit_attributes("data", loader, vars(plain))
+        known = vars(plain)
+        walk.visit_attributes("data", loader, known)
     for i, callback in enumerate(trainer.callbacks):
         own = saves_itself(callback)
         depth = Depth.TRUSTED if own else Depth.LOOK
@@ -81,7 +85,8 @@ def find_carriers(trainer: Trained) -> Carriers:
     found = walk.finish()
     names = [type(hook).__name__ for hook in hooks_of(trainer)]
     found.facts["hooks"] = ", ".join(names)
-    found.generators = {"minidl": random.generator(), **found.generators}
+    generator = random.generator()
+    found.generators = {"minidl": generator, **found.generators}
     return found
 
 
@@ -172,7 +177,8 @@ class ModelPart:
         """The model's state; while some parameters have no data, None for these."""
         if not isinstance(self.model, Layer):
             return {}
-        if not any(p.lazy for p in self.parameters):
+        lazy = [p.lazy for p in self.parameters]
+        if not any(lazy):
             return self.model.state_dict()
         return {name: data_of(p) for name, p in self.model.named_parameters()}
 
@@ -194,7 +200,8 @@ class ModelPart:
     def _load_weights(self, weights: State) -> None:
         if not isinstance(self.model, Layer):
             return
-        if any(value is None for value in weights.values()):
+        missing = [value is None for value in weights.values()]
+        if any(missing):
             for name, p in self.model.named_parameters():
                 load_weight(p, weights[name])
         else:
@@ -202,7 +209,8 @@ class ModelPart:
 
     def _values(self, state: State) -> Iterator[tuple[Places, dict[str, Any]]]:
         """The places of each layer, and a state's values by path."""
-        for places, prefix, saved in zip(self.places, self.prefixes, state["layers"]):
+        layers = zip(self.places, self.prefixes, state["layers"])
+        for places, prefix, saved in layers:
             values: dict[str, Any] = {}
             for name, value in saved["state"].items():
                 values[f"{prefix}{name}"] = value
@@ -217,8 +225,9 @@ class ModelPart:
         shapes = [shape_of(value) for value in state["others"]]
         own = [shape_of(p) for p in self.others]
         expect(what, shapes, own)
-        trained = [type(flag) for flag in state["trained"]]
-        expect("which parameters are trained", trained, [bool] * len(self.parameters))
+        flags = [type(flag) for flag in state["trained"]]
+        want = [bool] * len(self.parameters)
+        expect("which parameters are trained", flags, want)
         for places, values in self._values(state):
             places.check(values)
 
@@ -420,8 +429,9 @@ def check_run(state: State) -> None:
     rate = state["rate"]
     if not is_number(rate) or not 0 <= rate < math.inf:
         raise ValueError(f"rate: got {rate!r}, want a number of at least 0")
-    if not all(map(is_number, means["sums"].values())):
-        raise ValueError(f"means: got {means['sums']}, want numbers")
+    sums = means["sums"]
+    if not all(map(is_number, sums.values())):
+        raise ValueError(f"means: got {sums}, want numbers")
     expect("batches of the loader", given or 0, state["batches"])
 
 
@@ -441,6 +451,7 @@ def expect(what: str, got: Any, want: Any) -> None:
 def expect_count(what: str, value: Any) -> None:
     """Raise ValueError for what is no whole number of at least 0."""
     array = np.asarray(value)
-    whole = array.dtype.kind in "iu" and array.ndim == 0
+    kind = array.dtype.kind
+    whole = kind in "iu" and array.ndim == 0
     if not whole or not 0 <= value < 2**53:
         raise ValueError(f"{what}: got {value!r}, want a whole number of at least 0")

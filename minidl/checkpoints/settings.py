@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -52,11 +51,7 @@ class Settings:
         for path, text in self.now.items():
             if before is not None and before.last.get(path) == text:
                 self.first[path] = before.first.get(path, text)
-        self.shared: dict[str, int] = {}
-        for path, slot in found.objects.items():
-            size = getattr(slot.value, "nbytes", 0)
-            if slot.shared and size <= SHARED:
-                self.shared[path] = sum_of(slot.value)
+        self.shared = checksums(found)
         self.places = places_of(found) | found.namespaces.keys()
         self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
         self.told: set[str] = set()  # what a warning was given of
@@ -64,6 +59,16 @@ class Settings:
     def end(self, trainer: Trained) -> None:
         """Note how the settings are when a fit is over."""
         self.last = facts_of(trainer, find_carriers(trainer))
+
+
+def checksums(found: Carriers) -> dict[str, int]:
+    """Of the values that global names lead to, but of large arrays."""
+    sums: dict[str, int] = {}
+    for path, slot in found.objects.items():
+        size = getattr(slot.value, "nbytes", 0)
+        if slot.shared and size <= SHARED:
+            sums[path] = sum_of(slot.value)
+    return sums
 
 
 def places_of(found: Carriers) -> set[str]:
@@ -86,15 +91,17 @@ def differences(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
 
 def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     found = []
-    pairs = CallbacksPart(trainer.callbacks).match(tree["callbacks"])
+    part = CallbacksPart(trainer.callbacks)
+    pairs = part.match(tree["callbacks"])
     for callback, saved in pairs:
         start = f"callbacks.{saved['type']}."
-        found += describe_others(saved["settings"], settings_of(callback), start)
-    names = [type(callback).__name__ for callback in trainer.callbacks]
-    added = Counter(names)
-    added.subtract(tree["callback_types"])
-    new = [name for name, more in added.items() if more > 0]
-    return found + [f"callbacks: {name} is new" for name in new]
+        here = settings_of(callback)
+        found += describe_others(saved["settings"], here, start)
+    types = [type(callback).__name__ for callback in trainer.callbacks]
+    for name in tree["callback_types"]:
+        if name in types:
+            types.remove(name)
+    return found + [f"callbacks: {name} is new" for name in types]
 
 
 def others(made: Facts, here: Facts) -> dict[str, str]:
@@ -117,9 +124,11 @@ def describe_others(made: Facts, here: Facts, start: str = "") -> list[str]:
 
 def tell(where: str, found: list[str]) -> None:
     """Warn of settings that are others than the checkpoint's."""
-    more = [f"and {len(found) - MOST} more"] if len(found) > MOST else []
+    some = found[:MOST]
+    if len(found) > MOST:
+        some.append(f"and {len(found) - MOST} more")
     warnings.warn(
-        f"{where}: not all is as it was when it was saved: {'; '.join(found[:MOST] + more)}. What is given here is "
+        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here is "
         "used, but numbers that training had changed go on from the checkpoint's",
         UserWarning,
         stacklevel=4,
@@ -131,7 +140,8 @@ def refuse_unheld(trainer: Trained, found: Carriers) -> None:
     settings = trainer._settings
     refused = list(found.refused)
     if settings is not None and trainer._looping:
-        refused += _changed(trainer, found, settings)
+        changed = _changed(trainer, found, settings)
+        refused += changed
         refused += _new(found, settings)
     if refused:
         raise TypeError(

@@ -184,9 +184,12 @@ def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
     initialize_lazy(trainer, runner, run.loader)
     shared = trainer.ranks.share(lambda: states_of(trainer))
     load(trainer, shared, callbacks=False)
-    if trainer.ranks.rank:  # in the first rank they stay those of a single process
-        for name, generator in find_carriers(trainer).generators.items():
+    rank = trainer.ranks.rank
+    if rank:  # in the first one they stay those of a single process
+        generators = find_carriers(trainer).generators
+        for name, generator in generators.items():
             bits: Any = getattr(generator, "bit_generator", None)
-            if name.startswith(("minidl", "model")) and hasattr(bits, "jumped"):
-                bits.state = bits.jumped(trainer.ranks.rank).state
+            own = name.startswith(("minidl", "model"))
+            if own and hasattr(bits, "jumped"):
+                bits.state = bits.jumped(rank).state
     trainer.ranks.begin(run)

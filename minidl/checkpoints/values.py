@@ -59,19 +59,24 @@ def copied(value: Any) -> Any:
         return value.copy()
     if isinstance(value, DICTS):
         twin = copy(value)
-        dict.update(twin, {key: copied(part) for key, part in value.items()})
+        for key, part in value.items():
+            twin[key] = copied(part)
         return twin
     if isinstance(value, deque):
         return deque(map(copied, value), value.maxlen)
     if isinstance(value, CONTAINERS):
         parts = map(copied, value)
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        kind = type(value)
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return value
 
 
 def values_of(slots: Slots, skip: int = 0) -> dict[str, Any]:
     """Copies of the values in slots, by path without its first characters."""
-    return {path[skip:]: copied(slot.value) for path, slot in slots.items()}
+    values = {}
+    for path, slot in slots.items():
+        values[path[skip:]] = copied(slot.value)
+    return values
 
 
 class Places:
@@ -115,12 +120,14 @@ class Places:
             return self.slots[path]
         parent, _, name = path.rpartition(".")
         owner = self.namespaces.get(parent)
-        names = isinstance(owner, dict) and all(isinstance(key, str) for key in owner)
-        if names:
-            return Slot(None, owner, name, fixed=False)
+        if isinstance(owner, dict):
+            names = [isinstance(key, str) for key in owner]
+            if all(names):
+                return Slot(None, owner, name, fixed=False)
         if owner is None or not is_free(owner, name):
             raise ValueError(f"{path} is no place for an array or number")
-        return Slot(None, getattr(owner, "__dict__", owner), name, fixed=False)
+        attributes = getattr(owner, "__dict__", owner)
+        return Slot(None, attributes, name, fixed=False)
 
     def to_kind(self, value: Any) -> Any:
         """A Variable, or those in a tuple, as arrays of the kind of the model's; others as they are."""
