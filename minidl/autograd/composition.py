@@ -25,35 +25,45 @@ def real(value: Any) -> Any:
     return value
 
 
+def numpys(name: str) -> list[Any]:
+    """NumPy's function of that name, if its version has it."""
+    return [getattr(np, name)] if hasattr(np, name) else []
+
+
 def composition(
     *replaces: Callable[..., Any] | str, arrays: int | None = 1
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a function written with functions that have rules stand for NumPy's ``replaces``.
 
-    It is differentiable because they are. Its first ``arrays`` arguments (all for None) reach it as arrays or
-    Variables of real numbers; keywords that it does not take are refused with a hint, and errors carry its name.
+    It is differentiable because they are. Its first ``arrays`` arguments (all by place for None) reach it as arrays
+    or Variables of real numbers; keywords that it does not take are refused with a hint, and errors carry its name.
     """
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
         name = body.__name__.lstrip("_")
-        takes = tuple(signature(body).parameters)
-        checked = takes if arrays is None else takes[:arrays]
+        parameters = signature(body).parameters
+        takes = tuple(parameters)
+        checked = () if arrays is None else takes[:arrays]
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
         @wraps(body)
         def function(*args: Any, **settings: Any) -> Any:
             for keyword in settings:
-                if keyword not in takes:
+                if keyword not in takes and not open_ended:
                     raise unexpected(name, keyword, takes)
             try:
                 for keyword in checked:
                     if keyword in settings:
                         settings[keyword] = real(settings[keyword])
-                return body(*map(real, args[:arrays]), *args[len(args[:arrays]) :], **settings)
+                y = body(*map(real, args[:arrays]), *args[len(args[:arrays]) :], **settings)
+                return y[()] if type(y) is np.ndarray and y.ndim == 0 else y
             except _KINDS as error:
-                if name in str(error):
+                if str(error).startswith((f"{name}:", f"{name}(")):
                     raise
                 kind = next(kind for kind in _KINDS if isinstance(error, kind))
                 raise kind(f"{name}: {error}") from error
+            except AttributeError as error:
+                raise TypeError(f"{name}: {error}") from error
             except Exception as error:
                 error.add_note(f"in {name}")
                 raise

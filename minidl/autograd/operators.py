@@ -45,8 +45,8 @@ _COMPARISONS = {
 }
 _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
 _METHODS = (
-    "all any argmax argmin argpartition argsort choose clip compress cumprod cumsum diagonal dot max "
-    "mean min nonzero partition prod ravel repeat round searchsorted sort squeeze std sum swapaxes take trace var"
+    "all any argmax argmin argpartition argsort choose clip cumprod cumsum diagonal dot max "
+    "mean min nonzero prod ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 )
 
 # name -> (NumPy's function, how the arguments come)
@@ -63,6 +63,7 @@ TABLE: dict[str, tuple[Any, str]] = {
     "T": (np.transpose, "property"),
     "__getitem__": ("getitem", "method"),
     "astype": ("astype", "method"),  # by name: NumPy has no function for these two
+    "compress": ("compress", "method"),  # the array comes first, and in np.compress the condition
 }
 
 

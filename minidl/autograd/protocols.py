@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.common.arrays import BaseVariable
+from minidl.common.arrays import BaseVariable, as_array
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
@@ -21,8 +21,10 @@ def array_ufunc(
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
+    if method != "__call__":
+        return _ufunc_method(ufunc, method, inputs, settings)
     function = ours_for(ufunc)
-    if method != "__call__" or function is None:
+    if function is None:
         raise TypeError(no_rule(ufunc, method))
     if settings and settings.keys() != {"axis"}:  # which NumPy's products take
         name = next(iter(settings))
@@ -40,20 +42,33 @@ def ours_for(ufunc: np.ufunc) -> Any:
     return next((function for function in answers if function is not None), None)
 
 
+def _ufunc_method(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
+) -> Any:
+    """``np.maximum.accumulate(variable)`` and the like, which are registered by name; ``outer`` for all."""
+    outer = ours_for(ufunc)
+    if method == "outer" and not settings and outer is not None:
+        a, b = map(as_array, inputs)
+        return outer(a.reshape(a.shape + (1,) * b.ndim), b)
+    function = REGISTRY.get(f"{ufunc.__name__}.{method}")
+    if function is None:
+        raise TypeError(no_rule(ufunc, method))
+    return function(*inputs, **settings)
+
+
 def _into_array(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
 ) -> Any:
     """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
-    name = full_name(ufunc)
     if any(isinstance(out, BaseVariable) for out in settings["out"]):
-        raise TypeError(f"{name}: out= must be an array; write variable.data")
+        raise TypeError(f"{full_name(ufunc)}: out= must be an array; write variable.data")
     plain = []
     for x in inputs:
         if isinstance(x, BaseVariable):
             if x._node is not None:
                 raise TypeError(
-                    f"{name} into an array (out= or an in-place operator) would leave the graph: a Variable of "
-                    f"shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
+                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave the graph: a "
+                    f"Variable of shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
                 )
             x = x._raw
         plain.append(x)

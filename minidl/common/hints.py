@@ -106,6 +106,8 @@ VARIABLE_WORDS: Mapping[str, str] = {
     "chunk": "write np.split(x, parts, axis)",
     "split": "write np.split(x, parts, axis)",
     "stack": "write np.stack([..])",
+    "sort": "it would sort in place; write np.sort(x)",
+    "partition": "it would sort in place; write np.partition(x, kth)",
     "cat": "write np.concatenate([..], axis)",
 }
 

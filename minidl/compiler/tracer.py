@@ -28,7 +28,7 @@ constant = differentiable(lambda x: x, name="constant", view=True)
 sum_rows = differentiable(engine.sum_rows)  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
 OPENED = (loss._squared,)
-_INDEXED = (indexing._pick, indexing._put)
+_INDEXED = (indexing._pick, indexing.put, indexing._index_set)
 
 
 class Traced(Variable):

@@ -10,34 +10,46 @@ from minidl.functions import (
     activation,
     classification,
     comparison,
+    cumulative,
     decompositions,
+    differences,
     elementwise,
     error_function,
     indexing,
+    joining,
     linalg,
     loops,
     loss,
+    order,
     products,
+    rearrangement,
     recurrent,
     reduction,
     shape,
     special,  # noqa: F401  # registers itself; its names are SciPy's
+    statistics,
     ufuncs,
 )
 from minidl.functions.activation import *
 from minidl.functions.classification import *
 from minidl.functions.comparison import *
+from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
+from minidl.functions.differences import *
 from minidl.functions.elementwise import *
 from minidl.functions.error_function import *
 from minidl.functions.indexing import *
+from minidl.functions.joining import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
+from minidl.functions.order import *
 from minidl.functions.products import *
+from minidl.functions.rearrangement import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
+from minidl.functions.statistics import *
 from minidl.functions.ufuncs import *
 
 __all__ = [
@@ -45,6 +57,12 @@ __all__ = [
     *classification.__all__,
     *comparison.__all__,
     *decompositions.__all__,
+    *statistics.__all__,
+    *rearrangement.__all__,
+    *order.__all__,
+    *joining.__all__,
+    *differences.__all__,
+    *cumulative.__all__,
     *elementwise.__all__,
     *error_function.__all__,
     *indexing.__all__,

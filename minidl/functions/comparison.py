@@ -14,9 +14,10 @@ from minidl.common.arrays import array_of
 __all__ = [
     "all", "angle", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_count", "bitwise_or",
     "bitwise_xor", "ceil", "equal", "floor", "floor_divide", "gcd", "greater", "greater_equal",
-    "imag", "invert", "iscomplex", "isfinite", "isinf", "isnan", "isreal", "lcm", "left_shift", "less", "less_equal",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "nonzero", "not_equal", "ones_like",
-    "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
+    "imag", "invert", "iscomplex", "isfinite", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "lcm", "left_shift", "less", "less_equal",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "nanargmax", "nanargmin", "nonzero",
+    "not_equal", "ones_like", "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
 ]
 # fmt: on
 
@@ -56,6 +57,10 @@ argmax        = differentiable(np.argmax, replaces=(np.argmax,))
 argmin        = differentiable(np.argmin, replaces=(np.argmin,))
 argsort       = differentiable(np.argsort, replaces=(np.argsort,))
 nonzero       = differentiable(np.nonzero, replaces=(np.nonzero,), static=0)
+isposinf      = differentiable(np.isposinf, replaces=(np.isposinf,))
+isneginf      = differentiable(np.isneginf, replaces=(np.isneginf,))
+nanargmax     = differentiable(np.nanargmax, replaces=(np.nanargmax,))
+nanargmin     = differentiable(np.nanargmin, replaces=(np.nanargmin,))
 # Of real numbers, the only ones there are.
 imag          = differentiable(np.imag, replaces=(np.imag,))
 angle         = differentiable(np.angle, replaces=(np.angle,))

@@ -3,17 +3,20 @@
 Regular moves of whole arrays live in shape.py.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.autograd.composition import composition
+from minidl.autograd.composition import composition, real
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.common.arrays import add_at, to_kind_of
+from minidl.common.arrays import add_at, array_of, as_array, to_kind_of
 
 # fmt: off
 __all__ = [
-    "getitem", "take",
+    "bincount", "choose", "compress", "extract", "getitem", "index_add", "index_set", "piecewise", "select",
+    "take", "take_along_axis",
 ]
 # fmt: on
 
@@ -41,15 +44,29 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
 
 
 # fmt: off
-_pick: Function = differentiable(_getitem, lambda g, y, x, *index: _put(g, x.shape, *index), name="getitem",
+_pick: Function = differentiable(_getitem, lambda g, y, x, *index: put(g, x.shape, *index), name="getitem",
                                  view=True)
-_put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add",
+put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add",
                                 fresh=True)
 # fmt: on
 
 
+def index_along(shape: tuple[int, ...], indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index that picks ``indices`` along an axis, at each place along the others of a shape."""
+    axis = axis % len(shape)
+    ones = (1,) * len(shape)
+    others = [np.arange(n).reshape((*ones[:i], n, *ones[i + 1 :])) for i, n in enumerate(shape)]
+    return (*others[:axis], indices, *others[axis + 1 :])
+
+
 def _is_list(index: Any) -> bool:
     return hasattr(index, "__len__") and hasattr(index, "index") and not hasattr(index, "dtype")
+
+
+def _index(x: Any, index: Any) -> tuple[Any, ...]:
+    """The index as a tuple, lists in it as arrays."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return tuple(to_kind_of(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in parts)
 
 
 @implements("getitem")
@@ -62,13 +79,10 @@ def getitem(x: Any, index: Any) -> Any:
     >>> getitem(np.array([1.0, 2.0]), [0, 0, 1])
     array([1., 1., 2.])
     """
-    index = index if isinstance(index, tuple) else (index,)
-    return _pick(
-        x, *(to_kind_of(i, x, None if len(i) else np.intp) if _is_list(i) else i for i in index)
-    )
+    return _pick(x, *_index(x, index))
 
 
-def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
+def _take_forward(a: Any, indices: Any, axis: int | None = None) -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
     >>> take(np.array([[1.0, 2.0], [3.0, 4.0]]), [1, 0], axis=1)
@@ -82,12 +96,12 @@ def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
 
 def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
-        return _put(g, (a.size,), indices).reshape(a.shape)
-    return _put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
+        return put(g, (a.size,), indices).reshape(a.shape)
+    return put(g, a.shape, *(slice(None),) * (axis % a.ndim), indices)
 
 
 @composition(arrays=2)
-def _take_by_mode(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
     What lies outside is an error, or by ``mode`` counted round ("wrap") or moved to the edge ("clip").
@@ -96,15 +110,193 @@ def _take_by_mode(a: Any, indices: Any, axis: int | None = None, *, mode: str = 
     array([1., 2.])
     """
     n = a.size if axis is None else a.shape[axis]
-    if mode == "wrap":
-        indices = indices - np.floor(indices / n).astype(int) * n
-    elif mode == "clip":
-        indices = np.clip(indices, 0, n - 1)
-    elif mode != "raise":
-        raise ValueError(f"take: want mode 'raise', 'wrap' or 'clip', got {mode!r}")
-    return take(a, indices, axis)
+    return take(a, _in_range(indices, n, mode), axis)
 
 
 # fmt: off
-take = differentiable(_take, _take_rule, None, replaces=(np.take,), general=_take_by_mode)
+take = differentiable(_take_forward, _take_rule, None, replaces=(np.take,), general=_take)
 # fmt: on
+
+
+@composition(np.take_along_axis)
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    """Elements at ``indices`` along an axis, which have a place of their own along the others: NumPy's.
+
+    >>> take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1], [0]]), axis=1)
+    array([[2.],
+           [3.]])
+    """
+    indices = real(indices)
+    if axis is None:
+        arr = arr.reshape(-1)
+        axis = 0
+    axis = normalize_axis_index(axis, arr.ndim)
+    if indices.ndim != arr.ndim or indices.dtype.kind not in "iu":
+        raise ValueError(f"want integers with {arr.ndim} axes, got {indices.dtype} {indices.shape}")
+    return getitem(arr, index_along(arr.shape, indices, axis))
+
+
+@composition(np.compress, arrays=2)
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """The slices along an axis for which the condition holds: NumPy's ``compress``.
+
+    >>> compress([True, False, True], np.array([1.0, 2.0, 3.0]))
+    array([1., 3.])
+    """
+    if condition.ndim != 1:
+        raise ValueError(f"want a condition with one axis, got shape {condition.shape}")
+    return take(a, np.nonzero(condition)[0], axis)
+
+
+# The method, whose own array comes first.
+implements("compress")(lambda a, condition, axis=None: compress(condition, a, axis))
+
+
+@composition(np.extract, arrays=2)
+def extract(condition: Any, arr: Any) -> Any:
+    """The elements for which the condition holds, in a row: NumPy's ``extract``.
+
+    >>> extract([[True, False], [False, True]], np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([1., 4.])
+    """
+    return take(arr.reshape(-1), np.nonzero(condition.reshape(-1))[0])
+
+
+def _in_range(indices: Any, n: int, mode: str) -> Any:
+    """Indices from 0 to n - 1: others refused, counted round, or moved to the edge."""
+    if mode == "wrap":
+        return indices - np.floor(indices / n).astype(int) * n
+    if mode == "clip":
+        return np.clip(indices, 0, n - 1)
+    if mode != "raise":
+        raise ValueError(f"want mode 'raise', 'wrap' or 'clip', got {mode!r}")
+    return indices
+
+
+@composition(np.choose)
+def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
+    """Of several arrays the element of the one that an integer array names: NumPy's ``choose``.
+
+    >>> choose(np.array([0, 1, 0]), [np.array([1.0, 2.0, 3.0]), 9.0])
+    array([1., 9., 3.])
+    """
+    if a.dtype.kind not in "iub":
+        raise TypeError(f"want integers, got {a.dtype}")
+    arrays = [real(c) for c in choices]
+    shape = np.broadcast_shapes(a.shape, *(c.shape for c in arrays))
+    stacked = np.stack([np.broadcast_to(c, shape) for c in arrays])
+    a = _in_range(np.broadcast_to(a, shape).astype(int), len(arrays), mode)
+    if (a < 0).any():
+        raise ValueError("want indices from 0 on, got negative ones")
+    return getitem(stacked, index_along(stacked.shape, a.reshape((1, *shape)), 0)).reshape(shape)
+
+
+@composition(np.select, arrays=0)
+def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+    """At each place the choice whose condition is the first to hold, or the default: NumPy's ``select``.
+
+    >>> x = np.array([1.0, 2.0, 3.0])
+    >>> select([x < 2, x > 2], [x, -x])
+    array([ 1.,  0., -3.])
+    """
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(
+            f"want a condition for each choice, got {len(condlist)} and {len(choicelist)}"
+        )
+    result = default
+    for condition, choice in zip(condlist[::-1], choicelist[::-1], strict=True):
+        condition = real(condition)
+        if condition.dtype != bool:
+            raise TypeError(f"want conditions of bools, got {condition.dtype}")
+        result = np.where(condition, choice, result)
+    return result
+
+
+@composition(np.piecewise)
+def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    """Each function (or number) on the elements for which its condition holds: NumPy's ``piecewise``.
+
+    >>> piecewise(np.array([-1.0, 2.0]), [np.array([True, False])], [lambda v: -v, 5.0])
+    array([1., 5.])
+    """
+    whole = not isinstance(condlist, (list, tuple)) or np.ndim(condlist[0]) < x.ndim
+    conditions = [real(c) for c in ([condlist] if whole else condlist)]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~np.any(np.stack(conditions), axis=0))
+    if len(funclist) != len(conditions):
+        raise ValueError(f"want a function for each of {len(conditions)} conditions")
+    y = np.zeros_like(x)
+    for condition, f in zip(conditions, funclist, strict=True):
+        y = index_set(y, condition, f(getitem(x, condition), *args, **kw) if callable(f) else f)
+    return y
+
+
+# ---- functional updates -----------------------------------------------------------------------------------------
+
+
+def _values(x: Any, index: tuple[Any, ...], values: Any) -> Any:
+    """The values in the shape that is picked, and in x's dtype."""
+    picked = np.broadcast_to(False, x.shape)[tuple(map(array_of, index))].shape
+    values = real(values)
+    if not np.can_cast(values.dtype, x.dtype, "same_kind"):
+        raise TypeError(f"values of {values.dtype} would be cut to fit into {x.dtype}")
+    values = values if values.dtype == x.dtype else values.astype(x.dtype)
+    return np.broadcast_to(values, picked)
+
+
+@composition()
+def index_add(x: Any, index: Any, values: Any) -> Any:
+    """A copy of x to which the values are added at an index of NumPy's; what is picked twice gets both.
+
+    >>> index_add(np.zeros(3), [0, 0, 2], np.array([1.0, 2.0, 3.0]))
+    array([3., 0., 3.])
+    """
+    index = _index(x, index)
+    return x + put(_values(x, index, values), x.shape, *index)
+
+
+def _set(x: Any, values: Any, *index: Any) -> Any:
+    y = np.copy(x)
+    y[index] = values
+    return y
+
+
+def _last_set(g: Any, x: Any, values: Any, *index: Any) -> Any:
+    """The gradient of those values that stayed: of several for one element the last."""
+    order = np.arange(1, values.size + 1).reshape(values.shape)
+    stayed = _index_set(np.zeros(x.shape, int), order, *index)[index]
+    return np.where(stayed == order, g[index], 0)
+
+
+_index_set: Function = differentiable(
+    _set,
+    lambda g, y, x, values, *index: _index_set(g, np.zeros_like(values), *index),
+    lambda g, y, x, values, *index: _last_set(g, x, values, *index),
+    name="index_set",
+    fresh=True,
+)
+
+
+@composition()
+def index_set(x: Any, index: Any, values: Any) -> Any:
+    """A copy of x with the values at an index of NumPy's; of several values for one element the last stays.
+
+    >>> index_set(np.zeros(3), slice(1, None), np.array([1.0, 2.0]))
+    array([0., 1., 2.])
+    """
+    index = _index(x, index)
+    return _index_set(x, _values(x, index, values), *index)
+
+
+@composition(np.bincount, arrays=0)
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each number occurs, or the sum of its weights: NumPy's ``bincount``.
+
+    >>> bincount([0, 2, 2], [1.0, 2.0, 3.0])
+    array([1., 0., 5.])
+    """
+    x = array_of(as_array(x))
+    counts = np.bincount(x, minlength=minlength)
+    if weights is None:
+        return counts
+    return put(as_array(weights), counts.shape, x)

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from minidl.autograd.composition import composition, numpys
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.common.arrays import as_array
 from minidl.functions.linalg import matmul
 
 # fmt: off
 __all__ = [
-    "convolve", "correlate", "einsum", "inner", "kron", "matvec", "outer",
-     "tensordot", "vdot", "vecdot", "vecmat",
+    "convolve", "correlate", "cross", "einsum", "inner", "kron", "matvec", "outer",
+    "tensordot", "trace", "vdot", "vecdot", "vecmat",
 ]
 # fmt: on
 
@@ -185,7 +186,6 @@ def kron(a: Any, b: Any) -> Any:
 
 
 @implements(np.vecdot)
-@implements(np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
     """The sum of products along one axis: NumPy's ``vecdot``.
 
@@ -195,21 +195,81 @@ def vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
     return (as_array(x1) * as_array(x2)).sum(axis)
 
 
-def _numpys(name: str) -> list[Any]:
-    """NumPy's function of that name, if its version has it (matvec and vecmat: from 2.2 on)."""
-    return [getattr(np, name)] if hasattr(np, name) else []
-
-
 # fmt: off
 matvec: Function = differentiable(
     lambda x1, x2: (x1 @ np.expand_dims(x2, -1))[..., 0],
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
-    lambda g, y, x1, x2: vecmat(g, x1), name="matvec", replaces=_numpys("matvec"))
+    lambda g, y, x1, x2: vecmat(g, x1), name="matvec", replaces=numpys("matvec"))
 vecmat: Function = differentiable(
     lambda x1, x2: (np.expand_dims(x1, -2) @ x2)[..., 0, :],
     lambda g, y, x1, x2: matvec(x2, g),
-    lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2), name="vecmat", replaces=_numpys("vecmat"))
+    lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2), name="vecmat", replaces=numpys("vecmat"))
 # fmt: on
+
+
+# ---- vectors of length 3, and traces ------------------------------------------------------------
+
+
+@composition(np.cross, arrays=2)
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """The vector product of vectors of length 3: NumPy's ``cross``.
+
+    >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+    array([0., 0., 1.])
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError(f"want vectors of length 3, got shapes {a.shape} and {b.shape}")
+    ahead, behind = [1, 2, 0], [2, 0, 1]
+    product = a[..., ahead] * b[..., behind] - a[..., behind] * b[..., ahead]
+    return np.moveaxis(product, -1, axisc)
+
+
+@composition(np.trace)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
+    """The sum along a diagonal: NumPy's ``trace``.
+
+    >>> trace(np.eye(3))
+    np.float64(3.0)
+    """
+    return np.diagonal(a, offset, axis1, axis2).sum(-1, dtype=dtype)
+
+
+# NumPy has some functions a second time under np.linalg, where matrices are the last two axes.
+implements(np.linalg.matmul)(matmul)
+implements(np.linalg.tensordot)(tensordot)
+implements(np.linalg.vecdot)(vecdot)
+
+
+@implements(np.linalg.cross)
+def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return cross(x1, x2, axis=axis)
+
+
+@implements(np.linalg.outer)
+def _linalg_outer(x1: Any, x2: Any, /) -> Any:
+    if as_array(x1).ndim != 1 or as_array(x2).ndim != 1:
+        raise ValueError("outer: want two vectors")
+    return outer(x1, x2)
+
+
+@implements(np.linalg.trace)
+def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    return trace(x, offset, -2, -1, dtype)
+
+
+@implements(np.linalg.diagonal)
+def _linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    return np.diagonal(x, offset, -2, -1)
+
+
+@implements(np.linalg.matrix_transpose)
+def _linalg_transpose(x: Any, /) -> Any:
+    return as_array(x).swapaxes(-1, -2)
 
 
 # ---- convolution --------------------------------------------------------------------------------

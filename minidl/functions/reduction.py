@@ -1,6 +1,6 @@
 """Reductions over axes: sums, products, means, variances, extrema. The engine expands their gradients.
 
-Running sums live in cumulative.py, order statistics in statistics.py, softmax in activation.py.
+Products and running sums live in cumulative.py, order statistics in statistics.py, softmax in activation.py.
 """
 
 import builtins
@@ -11,11 +11,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.composition import composition, real
-from minidl.autograd.function import differentiable
+from minidl.autograd.function import differentiable, implements
 
 # fmt: off
 __all__ = [
-    "max", "mean", "min", "std", "sum", "var",
+    "count_nonzero", "max", "mean", "min", "nanmax", "nanmean", "nanmin", "nanstd",
+    "nansum", "nanvar", "ptp", "std", "sum", "var",
 ]
 # fmt: on
 
@@ -120,7 +121,7 @@ def _sum(
     """
     a = masked(a if dtype is None else a.astype(dtype), where, 0)
     y = sum(a, axis, keepdims=keepdims)
-    return y if initial is None else y + _start(initial, y)
+    return y if initial is None else y + started(initial, y)
 
 
 @composition()
@@ -187,7 +188,7 @@ def merged(a: Any, axis: Any) -> Any:
     return a.transpose((*first, *last)).reshape((*shape, count(a, axis)))
 
 
-def _start(initial: Any, like: Any) -> Any:
+def started(initial: Any, like: Any) -> Any:
     """What a reduction starts with, in the dtype of ``like``, as NumPy has it."""
     initial = real(initial)
     if initial.ndim:
@@ -202,7 +203,7 @@ def _extreme(reduce: Any, a: Any, axis: Any, keepdims: bool, initial: Any, where
             raise ValueError(f"{reduce.name}: where= wants initial=, for where nothing takes part")
         return reduce(a, axis, keepdims=keepdims)
     shape = reduced_shape(a, axis, keepdims)
-    initial = _start(initial, a)
+    initial = started(initial, a)
     rest = merged(masked(a, where, initial), axis)
     first = np.broadcast_to(initial, (*rest.shape[:-1], 1))
     return reduce(np.concatenate([first, rest], axis=-1), -1).reshape(shape)
@@ -286,3 +287,105 @@ def std(
             correction=correction,
         )
     )
+
+
+@composition(np.ptp)
+def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The largest element less the smallest: NumPy's ``ptp``.
+
+    >>> ptp(np.array([3.0, 1.0, 4.0]))
+    np.float64(3.0)
+    """
+    return max(a, axis, keepdims=keepdims) - min(a, axis, keepdims=keepdims)
+
+
+@composition(np.count_nonzero)
+def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """How many elements are not 0: NumPy's ``count_nonzero``.
+
+    >>> count_nonzero(np.array([0.0, 2.0]))
+    np.int64(1)
+    """
+    return sum(a != 0, axis, keepdims=keepdims)
+
+
+# ---- without NaN ------------------------------------------------------------------------------------------------
+
+
+@composition(np.nansum)
+def nansum(a: Any, axis: Any = None, dtype: Any = None, **settings: Any) -> Any:
+    """The sum in which NaN counts as 0, with the settings of ``sum``: NumPy's ``nansum``.
+
+    >>> nansum(np.array([1.0, np.nan]))
+    np.float64(1.0)
+    """
+    return sum(np.where(np.isnan(a), 0, a), axis, dtype, **settings)
+
+
+@composition(np.nanmean)
+def nanmean(
+    a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
+    """The mean of all but NaN: NumPy's ``nanmean``.
+
+    >>> nanmean(np.array([1.0, np.nan, 2.0]))
+    np.float64(1.5)
+    """
+    return mean(a, axis, dtype, keepdims=keepdims, where=~np.isnan(a) & where)
+
+
+@composition(np.nanvar)
+def nanvar(
+    a: Any, axis: Any = None, dtype: Any = None, *, where: Any = True, **settings: Any
+) -> Any:
+    """The variance of all but NaN, with the settings of ``var``: NumPy's ``nanvar``.
+
+    >>> nanvar(np.array([1.0, np.nan, 3.0]))
+    np.float64(1.0)
+    """
+    return var(a, axis, dtype, where=~np.isnan(a) & where, **settings)
+
+
+@composition(np.nanstd)
+def nanstd(
+    a: Any, axis: Any = None, dtype: Any = None, *, where: Any = True, **settings: Any
+) -> Any:
+    """The standard deviation of all but NaN, with the settings of ``std``: NumPy's ``nanstd``.
+
+    >>> nanstd(np.array([1.0, np.nan, 3.0]))
+    np.float64(1.0)
+    """
+    return root(var(a, axis, dtype, where=~np.isnan(a) & where, **settings))
+
+
+def _nan_extreme(reduce: Any, outermost: float, a: Any, axis: Any, keepdims: bool) -> Any:
+    """Of all but NaN; NaN where there is nothing else."""
+    unknown = np.isnan(a)
+    y = reduce(np.where(unknown, outermost, a), axis, keepdims=keepdims)
+    return np.where(np.all(unknown, axis, keepdims=keepdims), math.nan, y)
+
+
+@composition(np.nanmax)
+def nanmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The largest element that is not NaN: NumPy's ``nanmax``.
+
+    >>> nanmax(np.array([1.0, np.nan, 3.0]))
+    np.float64(3.0)
+    """
+    return _nan_extreme(max, -math.inf, a, axis, keepdims)
+
+
+@composition(np.nanmin)
+def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The smallest element that is not NaN: NumPy's ``nanmin``.
+
+    >>> nanmin(np.array([1.0, np.nan, 3.0]))
+    np.float64(1.0)
+    """
+    return _nan_extreme(min, math.inf, a, axis, keepdims)
+
+
+# The methods of ufuncs, by their full names: they reduce the first axis if not told which.
+implements("add.reduce")(lambda array, axis=0, dtype=None, **more: sum(array, axis, dtype, **more))
+implements("maximum.reduce")(lambda array, axis=0, **more: max(array, axis, **more))
+implements("minimum.reduce")(lambda array, axis=0, **more: min(array, axis, **more))

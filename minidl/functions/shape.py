@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
@@ -17,8 +17,8 @@ from minidl.common.arrays import as_array
 
 # fmt: off
 __all__ = [
-    "broadcast_to", "concatenate", "expand_dims", "ravel", "reshape", "split", "squeeze",
-    "stack", "sum_to", "swapaxes", "transpose",
+    "broadcast_to", "concatenate", "expand_dims", "matrix_transpose", "moveaxis", "ravel",
+    "reshape", "rollaxis", "split", "squeeze", "stack", "sum_to", "swapaxes", "transpose",
 ]
 # fmt: on
 
@@ -124,19 +124,22 @@ _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sectio
 
 
 @implements(np.concatenate)
-def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+def concatenate(arrays: Sequence[Any], axis: int | None = 0, *, dtype: Any = None) -> Any:
     """Arrays joined along an axis they have: NumPy's ``concatenate``.
 
     >>> concatenate([np.ones(2), np.zeros(1)])
     array([1., 1., 0.])
     """
+    arrays = [as_array(a, "concatenate") for a in arrays]
     if axis is None:
-        return _concatenate(*(np.ravel(as_array(a, "concatenate")) for a in arrays), axis=0)
-    return _concatenate(*(as_array(a, "concatenate") for a in arrays), axis=axis)
+        arrays = [np.ravel(a) for a in arrays]
+        axis = 0
+    joined = _concatenate(*arrays, axis=axis)
+    return joined if dtype is None else joined.astype(dtype)
 
 
 @implements(np.stack)
-def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+def stack(arrays: Sequence[Any], axis: int = 0, *, dtype: Any = None) -> Any:
     """Arrays of one shape joined along a new axis: NumPy's ``stack``.
 
     >>> stack([np.zeros(2), np.ones(2)], axis=1)
@@ -148,7 +151,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
         raise ValueError(
             f"stack: want at least one array and all of one shape, got {[a.shape for a in arrays]}"
         )
-    return _concatenate(*(np.expand_dims(a, axis) for a in arrays), axis=axis)
+    return concatenate([np.expand_dims(a, axis) for a in arrays], axis, dtype=dtype)
 
 
 @implements(np.split)
@@ -160,3 +163,44 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """
     cuts = getattr(indices_or_sections, "tolist", lambda: indices_or_sections)()
     return list(_split(ary, tuple(cuts) if isinstance(cuts, list) else cuts, axis))
+
+
+@composition(np.moveaxis)
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """Some axes moved to other places, the rest in their order: NumPy's ``moveaxis``.
+
+    >>> moveaxis(np.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    moved = normalize_axis_tuple(source, a.ndim, "source")
+    places = normalize_axis_tuple(destination, a.ndim, "destination")
+    if len(moved) != len(places):
+        raise ValueError(f"want as many destinations as sources, got {destination} for {source}")
+    order = [i for i in range(a.ndim) if i not in moved]
+    for place, axis in sorted(zip(places, moved, strict=True)):
+        order.insert(place, axis)
+    return a.transpose(tuple(order))
+
+
+@composition(np.rollaxis)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """One axis moved before that at ``start``: NumPy's ``rollaxis``.
+
+    >>> rollaxis(np.zeros((2, 3, 4)), 2).shape
+    (4, 2, 3)
+    """
+    axis = normalize_axis_index(axis, a.ndim)
+    if not -a.ndim <= start <= a.ndim:
+        raise np.exceptions.AxisError(f"start is out of bounds: {start} for {a.ndim} axes")
+    start = start + a.ndim if start < 0 else start
+    return moveaxis(a, axis, start - 1 if axis < start else start)
+
+
+@composition(np.matrix_transpose)
+def matrix_transpose(x: Any) -> Any:
+    """The last two axes swapped: NumPy's ``matrix_transpose``.
+
+    >>> matrix_transpose(np.zeros((2, 3, 4))).shape
+    (2, 4, 3)
+    """
+    return x.swapaxes(-1, -2)

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -102,8 +103,19 @@ def outputs(y: Any) -> list[Any]:
     return list(y) if isinstance(y, (tuple, list)) else [y]
 
 
-METHODS_ONLY = {"getitem": lambda x, index: x[index], "astype": lambda x, dtype: x.astype(dtype)}
+METHODS_ONLY = {
+    "getitem": lambda x, index: x[index],
+    "astype": lambda x, dtype: x.astype(dtype),
+    "compress": lambda x, condition, axis=None: x.compress(condition, axis),
+}
 ROWS: list[Row] = []
+
+
+def original_of(key: Any) -> Any:
+    """What is registered: a function of NumPy's, a method that has none, or a method of a ufunc by its name."""
+    if isinstance(key, str) and key not in METHODS_ONLY:
+        return attrgetter(key)(np)
+    return METHODS_ONLY.get(key, key)
 
 
 def row(
@@ -136,7 +148,7 @@ def row(
         brief: values and gradients are enough; for memory, dtypes and compiled code other rows of its kind stand.
     """
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
-    originals = tuple(METHODS_ONLY.get(k, k) for k, ours in REGISTRY.items() if ours is function)
+    originals = tuple(original_of(k) for k, ours in REGISTRY.items() if ours is function)
     shapes = ",".join(
         str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else repr(a)[:30]
         for a in args
@@ -954,12 +966,56 @@ for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
     numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
     numpys(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
+for a, b, axes in [
+    ((3,), (3,), {}),
+    ((2, 3), (3,), {}),
+    ((4, 1, 3), (2, 3), {}),
+    ((3, 2), (3, 2), {"axis": 0}),
+    ((3, 2), (2, 3), {"axisa": 0, "axisb": 1, "axisc": 0}),
+]:
+    numpys(F.cross, normal(*a), normal(*b), **axes)
+for shape, settings in [
+    ((3, 3), {}),
+    ((2, 4), {"offset": 1}),
+    ((2, 3, 4), {"offset": -1}),
+    ((2, 3, 4), {"axis1": 2, "axis2": 0}),
+]:
+    numpys(F.trace, normal(*shape), **settings)
+numpys(F.trace, normal(3, 3), 1, 1, 0)
 for m, n in [(5, 3), (3, 5), (4, 4), (5, 2), (2, 5), (1, 1), (6, 4)]:
     for mode in ("full", "same", "valid"):
         numpys(F.convolve, normal(m), normal(n), mode=mode)
         numpys(F.correlate, normal(m), normal(n), mode=mode)
 numpys(F.convolve, normal(4), normal(2))
 numpys(F.correlate, normal(4), normal(2), "same")
+for x, axis in [(normal(3), None), (normal(2, 3), 0), (normal(2, 3), -1)]:
+    for initial in (False, True):
+        for f, like in ((F.cumulative_sum, np.cumsum), (F.cumulative_prod, np.cumprod)):
+            first = float(f is F.cumulative_prod)
+
+            def running(
+                x: Any, axis: Any, include_initial: bool, f: Any = like, first: float = first
+            ) -> Any:
+                y = f(x, axis)
+                start = np.full_like(np.take(y, [0], axis or 0), first)
+                return np.concatenate([start, y], axis or 0) if include_initial else y
+
+            numpys(f, x, axis=axis, include_initial=initial, like=running)
+numpys(F.bincount, [0, 2, 2, 1], normal(4))
+numpys(F.bincount, np.array([1, 1, 0]), normal(3), 6)
+for settings in ({}, {"num": 3, "endpoint": False}, {"base": 2.0, "num": 4}):
+    numpys(F.logspace, normal(), normal(), **settings)
+numpys(F.logspace, normal(2), normal(2), 3, axis=-1)
+for start, stop in ((1.0, 3.0), (-2.0, -0.5), (4.0, 0.1)):
+    numpys(F.geomspace, np.asarray(start), np.asarray(stop), 4)
+numpys(F.geomspace, positive(2), positive(2), num=3, endpoint=False, axis=1)
+numpys(F.unwrap, np.array([0.0, 2.0, 4.5, -1.0, 1.0, 8.0]))
+numpys(F.unwrap, np.array([[0.0, 2.0], [1.5, -1.0]]), axis=0, period=2.5)
+for axis in (0, 1, -1):
+    numpys(F.apply_along_axis, lambda x: x[1:] * x[0], axis, normal(2, 3, 2))
+    numpys(F.apply_along_axis, lambda x: (x * x).sum(), axis, normal(2, 3))
+numpys(F.apply_along_axis, lambda x: x[:, None] * x, 1, normal(2, 3, 2))
+numpys(F.apply_over_axes, np.sum, normal(2, 3, 4), [0, 2])
 
 # ---- matrices -----------------------------------------------------------------------------------
 
@@ -1312,6 +1368,11 @@ for f in (
     for x in (special, normal(), normal(0, 2)):
         row(f, x, derived=False)
 row(F.sign, special[:5], derived=False)
+for f in (F.isposinf, F.isneginf):
+    row(f, special, derived=False, foreign=False)
+for f in (F.nanargmax, F.nanargmin):
+    row(f, special, derived=False, foreign=False)
+    row(f, normal(2, 3), axis=1, derived=False, foreign=False)
 for f in (F.imag, F.angle, F.isreal, F.iscomplex):
     row(f, away(2, 3), derived=False, foreign=False)
 for f in (F.zeros_like, F.ones_like):
@@ -1347,8 +1408,27 @@ PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
 ]
 
 
+# Functions that NumPy has a second time, with other arguments: (NumPy's, arguments, settings).
+NAMESAKES: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    (np.linalg.cross, (normal(2, 3), normal(3)), {}),
+    (np.linalg.cross, (normal(3, 2), normal(3, 2)), {"axis": 0}),
+    (np.linalg.outer, (normal(2), normal(3)), {}),
+    (np.linalg.trace, (normal(2, 3, 3),), {}),
+    (np.linalg.trace, (normal(3, 4),), {"offset": 1}),
+    (np.linalg.diagonal, (normal(2, 3, 4),), {}),
+    (np.linalg.diagonal, (normal(2, 3, 4),), {"offset": -1}),
+    (np.linalg.matrix_transpose, (normal(2, 3, 4),), {}),
+    (np.linalg.vecdot, (normal(2, 3), normal(3)), {}),
+    (np.linalg.vecdot, (normal(2, 3), normal(2, 3)), {"axis": 0}),
+]
+
+
 def as_variables(value: Any) -> Any:
     """Arrays of integers and bools inside an argument as Variables: they must index and mask just as well."""
     if isinstance(value, tuple):
         return tuple(as_variables(v) for v in value)
     return Variable(value) if isinstance(value, np.ndarray) and value.dtype.kind in "iub" else value
+
+
+# Further rows, which need what is above.
+from tests.functions import rows_of_families  # noqa: E402, F401

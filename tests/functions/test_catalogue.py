@@ -12,7 +12,17 @@ from minidl import functions as F
 from minidl.autograd import Function
 from minidl.autograd.operators import TABLE
 from minidl.autograd.protocols import REGISTRY
-from tests.functions.catalogue import PAIRS, PLAIN, ROWS, Row, as_variables, away, outputs, positive
+from tests.functions.catalogue import (
+    NAMESAKES,
+    PAIRS,
+    PLAIN,
+    ROWS,
+    Row,
+    as_variables,
+    away,
+    outputs,
+    positive,
+)
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda r: f"{r.name}-{r.label}")
 DERIVED = [r for r in ROWS if r.derived]
@@ -56,13 +66,20 @@ def gradients_of(
 
 def test_every_public_function_has_a_row() -> None:
     assert set(F.__all__) - {r.name for r in ROWS} - {"abs"} == set()
-    assert {id(getattr(F, name)) for name in F.__all__} == {id(r.function) for r in ROWS}
+    assert {id(getattr(F, name)) for name in F.__all__} <= {id(r.function) for r in ROWS}
 
 
 def test_every_registered_function_of_numpy_has_a_row() -> None:
     covered = {r.function for r in ROWS}
-    plain = {f for f, _ in PLAIN}
+    plain = {f for f, _ in PLAIN} | {f for f, _, _ in NAMESAKES}
     assert [k for k, ours in REGISTRY.items() if ours not in covered and k not in plain] == []
+
+
+@pytest.mark.parametrize(("original", "args", "settings"), NAMESAKES)
+def test_functions_that_numpy_has_twice(original: Any, args: Any, settings: Any) -> None:
+    y = original(*map(Variable, args), **settings)
+    np.testing.assert_allclose(y.data, original(*args, **settings), rtol=1e-12)
+    assert gradcheck(lambda *xs: original(*xs, **settings), *args)
 
 
 def test_every_method_of_variable_has_a_function() -> None:
@@ -135,9 +152,11 @@ def test_operators_and_methods_are_numpys() -> None:
             continue
         if "matmul" in name:
             y = b.T
+        if "shift" in name:
+            x, y = np.arange(12).reshape(3, 4), np.ones((3, 4), int)
         if how in ("binary", "reflected"):
             got, want = getattr(Variable(x), name)(Variable(y)), getattr(x, name)(y)
-            assert_same(getattr(Variable(x), name)(y).data, want)
+            assert_same([o.data for o in outputs(getattr(Variable(x), name)(y))], want)
         elif how == "in place":  # a new result, for results; leaves refuse (see tests/autograd)
             start = Variable(x) if logical else Variable(x) + 0
             got, want = getattr(start, name)(Variable(y)), getattr(x, name.replace("__i", "__"))(y)
@@ -155,14 +174,34 @@ def test_operators_and_methods_are_numpys() -> None:
                 "reshape": (2, 6),
                 "transpose": (1, 0),
                 "dot": (b.T,),
+                "argpartition": (2,),
+                "searchsorted": (b,),
+                "repeat": (2,),
+                "choose": ([b, b + 1],),
+                "compress": ([True, False, True],),
             }.get(name, ())
-            got, want = getattr(Variable(x), name)(*args), getattr(x, name)(*args)
-        for part, wanted in zip(got, want) if name == "nonzero" else [(got, want)]:
-            assert type(part) is Variable
-            assert_same(part.data, wanted)
+            x = {"choose": np.array([[0], [1], [0]]), "searchsorted": np.arange(3.0)}.get(name, x)
+            theirs = name.strip("_") if name == "__round__" else name
+            got, want = getattr(Variable(x), name)(*args), getattr(x, theirs)(*args)
+        assert all(type(o) is Variable for o in outputs(got))
+        assert_same([o.data for o in outputs(got)], want)
     assert Variable(a).reshape((2, -1)).shape == Variable(a).reshape([2, -1]).shape == (2, 6)
     assert Variable(a).reshape(-1).shape == (12,) and Variable(a).transpose((1, 0)).shape == (4, 3)
     assert Variable(a).transpose().shape == Variable(a).transpose(None).shape == (4, 3)
+
+
+@pytest.mark.parametrize("method", [np.subtract.outer, np.power.outer])
+def test_outer(method: Any) -> None:
+    a, b = positive(3, 2), positive(2)
+    assert_same(method(Variable(a), b).data, method(a, b))
+    assert_same(method(a, Variable(b)).data, method(a, b))
+    assert gradcheck(method, a, b, order=2)
+
+
+def test_methods_of_ufuncs_without_a_rule_are_refused() -> None:
+    for call in (np.subtract.reduce, np.logaddexp.accumulate, np.add.reduceat):
+        with pytest.raises(TypeError, match=r"np\.\w+\.\w+ .*no rule"):
+            call(Variable(positive(3)), *([[0, 1]] if "at" in call.__name__ else []))
 
 
 # ---- gradients --------------------------------------------------------------------------------------------------
@@ -231,8 +270,10 @@ def assert_compiled(row: Row, function: Any) -> None:
             np.testing.assert_allclose(x.grad.data, g, rtol=1e-12, atol=1e-14)
 
 
-# Dropout makes its generator, or seeds minidl's, inside the function, which a program does once.
-REPEATABLE = [r for r in TYPICAL if r.name != "dropout"]
+# Dropout makes its generator, or seeds minidl's, inside the function, which a program does once; the shapes of the
+# others depend on values, which a program refuses.
+NOT_COMPILED = {"dropout", "piecewise", "unique"}
+REPEATABLE = [r for r in TYPICAL if r.name not in NOT_COMPILED]
 repeatable = pytest.mark.parametrize("row", REPEATABLE, ids=lambda r: f"{r.name}-{r.label}")
 
 
@@ -269,10 +310,11 @@ def test_outputs_that_nobody_used(row: Row) -> None:
             xs = [Variable(s) for s in row.samples]
             y = outputs(row(*xs))[i]
             (y * weights(y, i)).sum().backward(create_graph=create_graph)
-            shares.append(xs[0].grad.data)
-    _, [whole] = gradients_of(row, row.samples)
+            shares.append([np.zeros_like(x.data) if x.grad is None else x.grad.data for x in xs])
+    _, whole = gradients_of(row, row.samples)
     for half in (shares[:count], shares[count:]):
-        np.testing.assert_allclose(sum(half), whole, rtol=1e-12)
+        for parts, g in zip(zip(*half, strict=True), whole, strict=True):
+            np.testing.assert_allclose(sum(parts), g, rtol=1e-12)
 
 
 # ---- broadcasting and constants, for every elementwise function of several arguments ----------------------------
@@ -413,7 +455,8 @@ def refusals() -> list[Any]:
             ):  # NumPy before 2.4 does not tell the signatures of what is written in C
                 known = {"out": None, "dtype": None} if original is np.concatenate else {}
             ours = inspect.signature(inspect.unwrap(row.function)).parameters
-            keywords = [k for k in REFUSED if k in known and k not in ours]
+            open_ended = any(p.kind is p.VAR_KEYWORD for p in ours.values())  # passed on
+            keywords = [k for k in REFUSED if k in known and k not in ours and not open_ended]
         found += [pytest.param(original, row, k, id=f"{original.__name__}-{k}") for k in keywords]
     return found
 

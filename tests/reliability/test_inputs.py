@@ -14,11 +14,14 @@ from minidl import functions as F
 from tests.functions.catalogue import ROWS
 from tests.reliability import inputs
 
+# Not those whose call computes before the function does, or is a method of a ufunc.
+PLAIN_ROWS = [r for r in ROWS if (r.foreign or r.via is None) and r.name.isidentifier()]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(4))
 def test_bad_inputs_to_functions(start: int) -> None:
-    found, bad = inputs.count(ROWS[start::48])
+    found, bad = inputs.count(PLAIN_ROWS[start::48])
     assert bad == []
     assert sum(kind[inputs.RIGHT] for kind in found.values()) > 100
 

@@ -1,0 +1,166 @@
+"""Linear maps that move, repeat, drop or fill in elements: flip, roll, tile, diagonals, pad.
+
+Functions that only change the shape live in shape.py, those that join arrays in joining.py.
+"""
+
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from minidl.autograd.composition import composition
+from minidl.autograd.function import Function, differentiable
+from minidl.common.arrays import array_of
+from minidl.common.hints import unexpected
+from minidl.functions.indexing import put
+
+# fmt: off
+__all__ = [
+    "delete", "diag", "diagflat", "diagonal", "flip", "fliplr", "flipud", "insert", "pad",
+    "repeat", "resize", "roll", "rot90", "tile", "tril", "triu",
+]
+# fmt: on
+
+
+def _rearranged_rule(g: Any, y: Any, a: Any, move: Callable[[Any], Any]) -> Any:
+    """Every gradient goes back to where its element came from.
+
+    That is found by moving the numbers of the places, from 1 on; what was filled in bears the number 0, whose
+    gradients are dropped.
+    """
+    n = a.size + 1
+    places = move(np.arange(1, n).reshape(a.shape))
+    return put(g.reshape(-1), (n,), places.reshape(-1))[1:].reshape(a.shape)
+
+
+# fmt: off
+# ``move`` is a function of arrays that moves, repeats or drops elements, and fills in zeros.
+rearranged: Function = differentiable(lambda a, move: move(a), _rearranged_rule, name="rearranged")
+# fmt: on
+
+
+def _mover(original: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of NumPy's that rearranges its first argument, differentiable, with all its arguments."""
+    form = signature(original)
+
+    def body(*args: Any, **settings: Any) -> Any:
+        given = form.bind(*args, **settings).arguments
+        a, *_ = given.values()
+        rest = {name: array_of(value) for name, value in list(given.items())[1:]}
+        return rearranged(a, lambda x: original(x, **rest))
+
+    body.__name__ = original.__name__
+    body.__signature__ = form  # type: ignore[attr-defined]  # what signature() gives then
+    body.__doc__ = (
+        f"NumPy's ``{original.__name__}``: each gradient goes back to where its element came from."
+    )
+    return composition(original)(body)
+
+
+# fmt: off
+delete   = _mover(np.delete)
+diag     = _mover(np.diag)
+diagflat = _mover(np.diagflat)
+diagonal = _mover(np.diagonal)
+repeat   = _mover(np.repeat)
+resize   = _mover(np.resize)
+roll     = _mover(np.roll)
+rot90    = _mover(np.rot90)
+tile     = _mover(np.tile)
+tril     = _mover(np.tril)
+triu     = _mover(np.triu)
+# fmt: on
+
+
+@composition(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    """The elements in reverse order along axes, all for None: NumPy's ``flip``.
+
+    >>> flip(np.array([1.0, 2.0, 3.0]))
+    array([3., 2., 1.])
+    """
+    axes = range(m.ndim) if axis is None else normalize_axis_tuple(axis, m.ndim)
+    return m[tuple(slice(None, None, -1 if i in axes else 1) for i in range(m.ndim))]
+
+
+@composition(np.flipud)
+def flipud(m: Any) -> Any:
+    """The rows in reverse order: NumPy's ``flipud``.
+
+    >>> flipud(np.array([[1.0], [2.0]]))
+    array([[2.],
+           [1.]])
+    """
+    return flip(m, 0)
+
+
+@composition(np.fliplr)
+def fliplr(m: Any) -> Any:
+    """The columns in reverse order: NumPy's ``fliplr``.
+
+    >>> fliplr(np.array([[1.0, 2.0]]))
+    array([[2., 1.]])
+    """
+    return flip(m, 1)
+
+
+@composition(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    """Values put in before the given indices: NumPy's ``insert``. Both arrays have gradients.
+
+    >>> insert(np.array([1.0, 2.0]), 1, 5.0)
+    array([1., 5., 2.])
+    """
+    obj = array_of(obj)
+    values = values if hasattr(values, "cleargrad") else np.asarray(values)
+    values = values.astype(arr.dtype)
+    spread = rearranged(arr, lambda x: np.insert(x, obj, 0, axis))
+    return spread + rearranged(
+        values, lambda x: np.insert(np.zeros(arr.shape, x.dtype), obj, x, axis)
+    )
+
+
+# ---- pad --------------------------------------------------------------------------------------------------------
+
+_SETTINGS = {"constant_values", "end_values", "reflect_type", "stat_length"}
+_BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
+
+
+@composition(np.pad)
+def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
+    """Elements added around an array: NumPy's ``pad``, in its modes that are linear in the array.
+
+    These are constant, edge, reflect, symmetric, wrap, linear_ramp and mean; settings are single numbers.
+
+    >>> pad(np.array([1.0, 2.0]), 1)
+    array([0., 1., 2., 0.])
+    """
+    for keyword in kwargs.keys() - _SETTINGS:
+        raise unexpected("pad", keyword, ("array", "pad_width", "mode", *sorted(_SETTINGS)))
+    widths: Any = np.broadcast_to(pad_width, (array.ndim, 2))
+    if any(np.ndim(value) for value in kwargs.values()):
+        raise ValueError(f"want single numbers as settings, got {kwargs}")
+    if mode == "constant":
+        frame = np.pad(np.zeros(array.shape, array.dtype), widths, mode, **kwargs)
+        padded = rearranged(array, lambda x: np.pad(x, widths))
+        return padded + frame if kwargs.get("constant_values") else padded
+    if mode in _BY_PLACE and kwargs.get("reflect_type", "even") == "even":
+        return rearranged(array, lambda x: np.pad(x, widths, mode, **kwargs))
+    if mode not in (*_BY_PLACE, "linear_ramp", "mean"):
+        raise ValueError(f"mode {mode!r} is not linear in the array")
+    offset = np.pad(np.zeros(array.shape), widths, mode, **kwargs)
+    for axis, width in enumerate(widths):
+        array = _padded_axis(array, axis, width, mode, kwargs)
+    return array + offset.astype(array.dtype) if offset.any() else array
+
+
+def _padded_axis(x: Any, axis: int, width: Any, mode: Any, settings: Any) -> Any:
+    """Padded along one axis by a matrix: the padded unit vectors, less what is added to zeros too."""
+    n = x.shape[axis]
+    around = (width, (0, 0))
+    matrix = np.pad(np.eye(n), around, mode, **settings)
+    matrix -= np.pad(np.zeros((n, n)), around, mode, **settings)
+    kind = x.dtype if x.dtype.kind == "f" else np.float64
+    return (x.swapaxes(axis, -1) @ matrix.T.astype(kind)).swapaxes(axis, -1)
