@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _labels(subscripts: str, arrays: Sequence[Any]) -> tuple[list[str], str]:
-    """Labels of each operand and of the output, one letter an axis: no ellipsis, no implicit output."""
+    """Labels of the operands and the output, a letter an axis; no ellipsis, no implicit output."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     free = [c for c in string.ascii_letters if c not in subscripts]
@@ -56,7 +56,7 @@ def _einsum_rule(
 
 
 def _einsum_of(factors: list[tuple[str, Any]], term: str, like: Any, optimize: bool) -> Any:
-    """The product of the factors over the axes of ``term``, of which some may be repeated or in no factor."""
+    """The product of the factors over the axes of ``term``: some repeated, some in no factor."""
     free = iter(
         [c for c in string.ascii_letters if all(c not in t for t in (term, *_terms(factors)))]
     )
