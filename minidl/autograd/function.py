@@ -375,8 +375,12 @@ def differentiable(
     """
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
-    function.saves, function.equals, function.general = saves, equals, general
-    function.view, function.fresh, function.static = view, fresh, static
+    function.saves = saves
+    function.equals = equals
+    function.general = general
+    function.view = view
+    function.fresh = fresh
+    function.static = static
     if general is not None:
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__
