@@ -388,11 +388,9 @@ class Parameter(Variable):
         if data is not None:
             super().__init__(data, requires_grad, name)
             return
-        self._grad, self._leaf, self.name = (
-            None,
-            None,
-            name,
-        )  # _raw stays unset: reading it ends in __getattr__ below
+        self._grad = None  # _raw stays unset: reading it ends in __getattr__ below
+        self._leaf = None
+        self.name = name
         self._node = None if requires_grad is False else Leaf(ref(self))
 
     @property

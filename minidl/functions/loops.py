@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.composition import composition
-from minidl.autograd.function import differentiable
 from minidl.common.arrays import as_array
 from minidl.common.pytree import (
     Structure,
@@ -22,20 +21,12 @@ from minidl.common.pytree import (
     paths,
     unflatten,
 )
+from minidl.functions.joining import unstack
 
 # fmt: off
 __all__ = [
     "apply_along_axis", "apply_over_axes", "scan",
 ]
-# fmt: on
-
-
-def _unstack_rule(gs: Any, ys: Any, wanted: list[bool], x: Any) -> list[Any]:
-    return [np.stack([np.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True)])]
-
-
-# fmt: off
-_unstack = differentiable(lambda x: tuple(x), joint=_unstack_rule, name="unstack")
 # fmt: on
 
 
@@ -81,7 +72,7 @@ def _rows_of(xs: Any) -> tuple[list[tuple[Any, ...]], Structure]:
         places = zip(paths(structure, "xs"), leaves, strict=True)
         got = ", ".join(f"{place} {x.shape}" for place, x in places) or describe(structure)
         raise ValueError(f"scan: want arrays with one common first axis, not empty, got {got}")
-    return list(zip(*map(_unstack, leaves), strict=True)), structure
+    return list(zip(*map(unstack, leaves), strict=True)), structure
 
 
 def _form_of(tree: Any) -> tuple[Structure, list[Any]]:

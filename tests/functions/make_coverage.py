@@ -14,6 +14,7 @@ from minidl import functions as F
 from minidl import grad
 from minidl.autograd.operators import TABLE
 from minidl.autograd.protocols import full_name
+from minidl.functions import special
 from tests.functions.catalogue import ROWS, Row
 
 PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
@@ -33,6 +34,10 @@ stand beside it, with their own arguments. This page is written by
 Complex arrays and `np.fft` are refused with a TypeError, and so is every function without a rule, by its
 full name.
 """
+
+SCIPY = """\
+Called on Variables by SciPy's own names, `scipy.special.gammaln(x)`, where SciPy is there. Arguments by which no
+derivative is known in closed form, such as the orders of Bessel functions, are refused if they require a gradient."""
 
 # Where a function has a kink: what is chosen there, and a call that shows it.
 _nought = np.zeros(2)
@@ -143,12 +148,22 @@ def table(names: list[str]) -> list[str]:
     return lines
 
 
+def scipy_names() -> list[str]:
+    """The ufuncs of scipy.special that have rules."""
+    import scipy.special
+
+    named = vars(scipy.special).items()
+    ufuncs = [name for name, f in named if isinstance(f, np.ufunc) and special.find(f)]
+    return sorted(f"`{name}`" for name in ufuncs)
+
+
 def page() -> str:
     """The whole of docs/coverage.md."""
     lines = [HEAD, "## Choices at kinks", "", "| function | gradient |", "|---|---|"]
     lines += [f"| {functions} | {words} |" for functions, words, _, _ in CHOICES]
     for module, names in modules().items():
         lines += ["", f"## {title_of(module)}", "", *table(names)]
+    lines += ["", "## SciPy's special functions", "", SCIPY, "", ", ".join(scipy_names())]
     return "\n".join(lines) + "\n"
 
 
