@@ -43,6 +43,9 @@ class Tracer(Protocol):
     def detached(self, x: Variable) -> Variable:
         """A constant with the value of ``x``."""
 
+    def is_plain(self, x: Variable) -> bool:
+        """Whether eagerly ``x`` would be an array."""
+
     def as_plain(self, x: Variable) -> Any:
         """A transform's result, which eagerly would be an array."""
 

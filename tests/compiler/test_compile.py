@@ -804,3 +804,14 @@ def test_a_stateful_model_compiled_in_the_trainer() -> None:
         results.append([p.data for p in model.parameters()])
     for one, other in zip(*results, strict=True):
         close(one, other)
+
+
+def test_an_assignment_into_an_array_is_refused_in_our_words():
+    @minidl.compile
+    def f(x):
+        z = np.zeros(3)
+        z[0] = x[0]
+        return z.sum() * x.sum()
+
+    with pytest.raises(RuntimeError, match=r"inside a compiled function at .*test_compile\.py:\d+"):
+        f(np.ones(3))
