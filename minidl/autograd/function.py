@@ -60,8 +60,7 @@ class Function:
         self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
         self.__name__ = name
         self.__wrapped__ = forward
-        own = forward.__doc__ if code else None
-        self.__doc__ = own or f"NumPy's ``{name}``, which on Variables is recorded."
+        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, recorded on Variables."
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if self.nin is not None and len(inputs) != self.nin:
