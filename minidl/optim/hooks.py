@@ -66,7 +66,9 @@ class ClipGrad:
 
     def __call__(self, gradients: StepGradients) -> None:
         flat = gradients.flat
-        largest = max(flat.max().item(), -flat.min().item(), 0.0) if flat.size else 0.0
+        largest = 0.0
+        if flat.size:
+            largest = max(flat.max().item(), -flat.min().item())
         if not math.isfinite(largest):
             raise self._not_finite(gradients)
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
