@@ -92,7 +92,7 @@ def walk(
 class _Walk:
     """Gradients in flight: what each node has received so far, and which node is next, newest first."""
 
-    __slots__ = ("alive", "box", "ours", "pending", "queue")
+    __slots__ = ("alive", "box", "ours", "pending", "queue", "wide")
 
     def __init__(
         self, seeds: Mapping[Node, Any], box: Box | None, alive: AbstractSet[Node] | None
@@ -104,9 +104,12 @@ class _Walk:
         heapify(self.queue)
         # Leaves whose gradient is an array made here, which nobody else holds.
         self.ours: set[Node] = set()
+        self.wide: set[Node] = set()  # leaves of float16, whose gradients are added up in float32
 
     def of_leaves(self) -> dict[Node, Any]:
         """The gradients that the leaves received, each in memory of its own."""
+        for leaf in self.wide:
+            self.pending[leaf] = self.pending[leaf].astype(np.float16)
         return {
             leaf: g if leaf in self.ours else _private(g, self.box)
             for leaf, g in self.pending.items()
@@ -181,9 +184,12 @@ class _Walk:
             is_fresh = node.function.owned if joined is not None else _fresh(gx, g, node)
             if is_fresh and type(gx) is np.ndarray:
                 self.ours.add(parent)
-        elif parent in self.ours and type(held) is np.ndarray:
+        elif parent in self.ours and type(held) is np.ndarray and held.dtype != np.float16:
             np.add(held, gx, out=held)
         else:
+            if held.dtype == np.float16 and type(parent) is Leaf:
+                held = held.astype(np.float32)
+                self.wide.add(parent)
             self.pending[parent] = held + gx
             self.ours.add(parent)
 
@@ -231,13 +237,13 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
     if g.shape != shape:
-        if (lead := g.ndim - len(shape)) > 0:
-            if (
-                type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
-            ):  # half of the time of a sum
-                g = sum_rows(g)
-            else:
-                g = g.sum(tuple(range(lead)))
+        if g.dtype == np.float16:
+            g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
+        lead = g.ndim - len(shape)
+        if lead > 0:
+            # The first takes half of the time of a sum.
+            by_rows = type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
+            g = sum_rows(g) if by_rows else g.sum(tuple(range(lead)))
         if g.shape != shape and g.ndim == len(shape):
             axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
             g = g.sum(axis=axes, keepdims=True) if axes else g

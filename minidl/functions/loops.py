@@ -41,7 +41,7 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     Returns:
         The last state, and the outputs stacked along a new first axis (None for outputs None).
 
-    Raises ValueError if there are no steps, first axes differ, or a state or output changes its form.
+    Raises ValueError if there are no steps, first axes differ, or a state or output changes form.
 
     >>> scan(lambda total, x: (total + x, total * x), 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 9.]))

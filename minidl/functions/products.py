@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _labels(subscripts: str, arrays: Sequence[Any]) -> tuple[list[str], str]:
-    """Labels of each operand and of the output, one letter an axis: no ellipsis, no implicit output."""
+    """Labels of the operands and the output, a letter an axis; no ellipsis, no implicit output."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     free = [c for c in string.ascii_letters if c not in subscripts]
@@ -56,7 +56,7 @@ def _einsum_rule(
 
 
 def _einsum_of(factors: list[tuple[str, Any]], term: str, like: Any, optimize: bool) -> Any:
-    """The product of the factors over the axes of ``term``, of which some may be repeated or in no factor."""
+    """The product of the factors over the axes of ``term``: some repeated, some in no factor."""
     free = iter(
         [c for c in string.ascii_letters if all(c not in t for t in (term, *_terms(factors)))]
     )
@@ -103,7 +103,8 @@ def einsum(*operands: Any, optimize: Any = False, **settings: Any) -> Any:
     >>> einsum("ij,j->i", np.eye(2), np.array([1.0, 2.0]))
     array([1., 2.])
     """
-    subscripts, arrays = operands[0], operands[1:]
+    subscripts = operands[0]
+    arrays = operands[1:]
     if not isinstance(subscripts, str):
         subscripts, arrays = _subscripts_of_lists(operands)
     arrays = tuple([as_array(a) for a in arrays])
@@ -120,7 +121,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     >>> tensordot(np.ones((2, 3)), np.ones((3, 2)), axes=([0, 1], [1, 0]))
     array(6.)
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= min(a.ndim, b.ndim):
             want = f"axes from 0 to {min(a.ndim, b.ndim)}"
@@ -143,7 +145,8 @@ def inner(a: Any, b: Any) -> Any:
     >>> inner(np.array([1.0, 2.0]), np.eye(2))
     array([1., 2.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else a * b
 
 
@@ -175,7 +178,8 @@ def kron(a: Any, b: Any) -> Any:
     >>> kron(np.array([1.0, 10.0]), np.array([1.0, 2.0]))
     array([ 1.,  2., 10., 20.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     ndim = max(a.ndim, b.ndim)
     rows = (1,) * (ndim - a.ndim) + a.shape
     columns = (1,) * (ndim - b.ndim) + b.shape
@@ -221,10 +225,12 @@ def cross(
     """
     if axis is not None:
         axisa = axisb = axisc = axis
-    a, b = np.moveaxis(a, axisa, -1), np.moveaxis(b, axisb, -1)
+    a = np.moveaxis(a, axisa, -1)
+    b = np.moveaxis(b, axisb, -1)
     if a.shape[-1] != 3 or b.shape[-1] != 3:
         raise ValueError(f"want vectors of length 3, got shapes {a.shape} and {b.shape}")
-    ahead, behind = [1, 2, 0], [2, 0, 1]
+    ahead = [1, 2, 0]
+    behind = [2, 0, 1]
     product = a[..., ahead] * b[..., behind] - a[..., behind] * b[..., ahead]
     return np.moveaxis(product, -1, axisc)
 
@@ -292,7 +298,8 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     >>> convolve([1.0, 2.0, 3.0], [0.0, 1.0])
     array([0., 1., 2., 3.])
     """
-    a, v = as_array(a).reshape(-1), as_array(v).reshape(-1)
+    a = as_array(a).reshape(-1)
+    v = as_array(v).reshape(-1)
     if a.size < v.size:
         a, v = v, a
     if not v.size:
@@ -314,7 +321,8 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0])
     array([2., 3.])
     """
-    a, v = as_array(a), as_array(v)
+    a = as_array(a)
+    v = as_array(v)
     if a.size < v.size:
         return convolve(v, a[::-1], mode)[::-1]
     return convolve(a, v[::-1], mode)
