@@ -80,8 +80,9 @@ class ClipGrad:
 
     @staticmethod
     def _not_finite(gradients: StepGradients) -> FloatingPointError:
-        finite = [bool(np.isfinite(g).all()) for g in gradients.grads]
-        k = finite.index(False)
+        k = 0
+        while np.isfinite(gradients.grads[k]).all():
+            k += 1
         p = gradients.params[k]
         name = f"parameter {p.name or k}, {p.shape}"
         return FloatingPointError(f"ClipGrad: the gradient of {name}, is not finite")

@@ -212,12 +212,14 @@ class Optimizer(HintsMixin):
         groups += grouped((p, 0, zero) for p in ready if p not in known)
         self._groups = groups
         self._ready = ready
-        self._active = [group for group in groups if group.params[0] in active]
         place = {p: i for i, p in enumerate(ready)}
+        self._active = []
         self._places = []
-        for group in self._active:
-            self._places.append([place[p] for p in group.params])
-            group.take()
+        for group in groups:
+            if group.params[0] in active:
+                self._active.append(group)
+                self._places.append([place[p] for p in group.params])
+                group.take()
 
     def __repr__(self) -> str:
         rate = getattr(self.lr, "__qualname__", str(self.lr))
