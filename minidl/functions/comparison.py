@@ -3,12 +3,10 @@
 Choice by a condition (``where``, ``maximum``) has a derivative and lives in elementwise.py.
 """
 
-from typing import Any
-
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
-from minidl.common.arrays import array_of
+from minidl.autograd.modes import values_of
 
 # fmt: off
 __all__ = [
@@ -73,10 +71,6 @@ ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
 # fmt: on
 
 
-def _plain(value: Any) -> Any:
-    return array_of(value)
-
-
 # Questions whose answers are plain Python values.
 implements(np.shape)(lambda a: a.shape)
 implements(np.ndim)(lambda a: a.ndim)
@@ -84,8 +78,12 @@ implements(np.isrealobj)(lambda x: True)
 implements(np.iscomplexobj)(lambda x: False)
 implements(np.size)(lambda a, axis=None: np.size(a.data, axis))
 implements(np.allclose)(
-    lambda a, b, *args, **kwargs: np.allclose(_plain(a), _plain(b), *args, **kwargs)
+    lambda a, b, *args, **kwargs: np.allclose(
+        values_of(a, "np.allclose"), values_of(b, "np.allclose"), *args, **kwargs
+    )
 )
 implements(np.array_equal)(
-    lambda a1, a2, equal_nan=False: np.array_equal(_plain(a1), _plain(a2), equal_nan)
+    lambda a1, a2, equal_nan=False: np.array_equal(
+        values_of(a1, "np.array_equal"), values_of(a2, "np.array_equal"), equal_nan
+    )
 )
