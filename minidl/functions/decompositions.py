@@ -23,7 +23,7 @@ from minidl.functions.products import einsum
 
 # fmt: off
 __all__ = [
-    "cholesky", "cond", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_norm", "matrix_power",
+    "cho_solve", "cholesky", "cond", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_norm", "matrix_power",
     "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular",
     "svd", "svdvals", "tensorinv", "tensorsolve", "vector_norm",
 ]
@@ -309,6 +309,19 @@ def solve_triangular(
     if b.ndim == 1:
         return _triangular(a, b[:, None], *settings)[..., 0]
     return _triangular(a, b, *settings)
+
+
+def cho_solve(
+    c_and_lower: tuple[Any, bool], b: Any, overwrite_b: bool = False, check_finite: bool = True
+) -> Any:
+    """The solution x of ``a @ x = b`` from the Cholesky factor of a: SciPy's ``linalg.cho_solve``.
+
+    >>> cho_solve((np.diag([2.0, 3.0]), True), np.array([4.0, 9.0]))
+    array([1., 1.])
+    """
+    c, lower = c_and_lower
+    half = solve_triangular(c, b, 0 if lower else 1, lower)
+    return solve_triangular(c, half, 1 if lower else 0, lower)
 
 
 # ---- eigenvalues and singular values ------------------------------------------------------------
