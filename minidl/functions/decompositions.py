@@ -457,8 +457,8 @@ def svdvals(x: Any) -> Any:
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, Any]:
     """The least-squares solution of ``a @ x = b``, and its residuals: NumPy's ``linalg.lstsq``.
 
-    A tuple of the solution, the residuals, the rank and the singular values. The residuals are those
-    of all systems with more rows than columns, also of smaller rank.
+    A tuple of the solution, the residuals, the rank and the singular values. The residuals are
+    those of all systems with more rows than columns, also of smaller rank.
 
     >>> lstsq(np.array([[1.0], [1.0]]), np.array([1.0, 3.0]))[0]
     array([2.])
