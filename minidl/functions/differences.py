@@ -34,7 +34,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     axis = normalize_axis_index(axis, a.ndim)
     parts = [_edge(prepend, a, axis), a, _edge(append, a, axis)]
     a = np.concatenate([p for p in parts if p is not None], axis) if n else a
-    for _ in range(n):
+    for _ in range(min(n, a.shape[axis])):
         later = _cut(a, axis, 1, None)
         before = _cut(a, axis, None, -1)
         a = later != before if a.dtype == bool else later - before

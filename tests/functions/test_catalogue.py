@@ -164,7 +164,8 @@ def test_operators_and_methods_are_numpys() -> None:
                 "compress": ([True, False, True],),
             }.get(name, ())
             x = {"choose": np.array([[0], [1], [0]]), "searchsorted": np.arange(3.0)}.get(name, x)
-            got, want = getattr(Variable(x), name)(*args), getattr(x, name)(*args)
+            numpys = x.round if name == "__round__" else getattr(x, name)
+            got, want = getattr(Variable(x), name)(*args), numpys(*args)
         assert all(type(o) is Variable for o in outputs(got))
         assert_same([o.data for o in outputs(got)], want)
     assert Variable(a).reshape((2, -1)).shape == Variable(a).reshape([2, -1]).shape == (2, 6)
