@@ -29,9 +29,7 @@ def factor(p, x):
 def minus_log_likelihood(p, x, y):
     L = factor(p, x)
     white = F.solve_triangular(L, y, lower=True)
-    return (
-        0.5 * white @ white + np.log(np.einsum("ii->i", L)).sum() + 0.5 * len(x) * np.log(2 * np.pi)
-    )
+    return 0.5 * white @ white + np.log(np.diag(L)).sum() + 0.5 * len(x) * np.log(2 * np.pi)
 
 
 def learn(x, y):

@@ -25,6 +25,11 @@ def real(value: Any) -> Any:
     return value
 
 
+def numpys(name: str) -> list[Any]:
+    """NumPy's function of that name, if its version has it."""
+    return [getattr(np, name)] if hasattr(np, name) else []
+
+
 def composition(
     *replaces: Callable[..., Any] | str, arrays: int | None = 1
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

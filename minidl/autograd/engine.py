@@ -63,18 +63,11 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application that was freed.
     """
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
-    pending: dict[Node, Any] = dict(
-        seeds
-    )  # gradients in flight; what is left in the end is the leaves'
-    queue: list[Any] = [
-        (-node.number, node) for node in seeds if type(node) is not Leaf
-    ]  # a heap, newest first
-    heapify(queue)
-    ours: set[Node] = set()  # leaves whose gradient is an array made here, which nobody else holds
+    current = _Walk(seeds, box, alive)
     found: dict[Node, Any] = {}
-    while queue:
-        node = heappop(queue)[1]
-        g = pending.pop(node)
+    while current.queue:
+        node = heappop(current.queue)[1]
+        g = current.pending.pop(node)
         if node.inputs is None:
             raise RuntimeError(_FREED)
         if node.inputs and (alive is None or node in alive):
@@ -83,94 +76,128 @@ def walk(
             if node.number < since:
                 continue  # a target: the walk ends there
             if type(node) is Output:
-                _collect(pending, queue, node, g)
+                current.collect(node, g)
             else:
                 try:
-                    _step(node, g, pending, queue, ours, alive, box)
+                    current.pull(node, g)
                 except Exception as error:
                     at = node.trace or "a line that detect_anomaly() names"
                     error.add_note(f"in the derivative of {node.name}, applied at {at}")
                     raise
         if free:
             cut(node, None)
-    for leaf, g in pending.items():
-        if alive is None or leaf in alive:
-            found[leaf] = g if leaf in ours else _private(g, box)
-    return found
+    return found | current.of_leaves()
 
 
-def _step(
-    node: Application,
-    g: Any,
-    pending: dict[Node, Any],
-    queue: list[Any],
-    ours: set[Node],
-    alive: AbstractSet[Node] | None,
-    box: Any,
-) -> None:
-    """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
-    args: Sequence[Any] = node.args
-    function, y, settings = node.function, node.output, node.settings
-    rules, joined = function.rules, None
-    for constant in node.constants:
-        if constant.stale:
-            raise RuntimeError(_stale(constant))
-    if node.trace is not None:
-        node.trace.check_arrays(node)
-    if box is not None or function.joint is not None:
-        args, y, joined = function.prepare(node, g, alive, box)
-    for i, parent in enumerate(node.inputs or ()):
-        if parent is None:
-            continue
-        if type(parent) is Leaf and parent.stale:
-            raise RuntimeError(_stale(parent))
-        if alive is not None and parent not in alive:
-            continue
-        if joined is not None:
-            gx = joined[i]
-            if gx is None and function.owned:
-                continue  # no derivative reaches it
-        else:
-            rule = rules[i]
-            if rule is None:
-                continue
-            gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
-        a = node.args[i]
-        r = gx if box is None else getattr(gx, "_raw", gx)
-        # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
-        if type(r) is not type(a) or (
-            type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
-        ):
-            if gx is None:
-                raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
-            gx = fit(gx, a.shape, a.dtype, a)
+class _Walk:
+    """Gradients in flight: what each node has received so far, and which node is next, newest first."""
+
+    __slots__ = ("alive", "box", "ours", "pending", "queue", "wide")
+
+    def __init__(
+        self, seeds: Mapping[Node, Any], box: Box | None, alive: AbstractSet[Node] | None
+    ) -> None:
+        self.box = box
+        self.alive = alive  # the targets and what leads to them; None if all counts
+        self.pending: dict[Node, Any] = dict(seeds)  # what is left in the end is the leaves'
+        self.queue: list[Any] = [(-n.number, n) for n in seeds if type(n) is not Leaf]
+        heapify(self.queue)
+        # Leaves whose gradient is an array made here, which nobody else holds.
+        self.ours: set[Node] = set()
+        self.wide: set[Node] = set()  # leaves of float16, whose gradients are added up in float32
+
+    def of_leaves(self) -> dict[Node, Any]:
+        """The gradients that the leaves received, each in memory of its own."""
+        for leaf in self.wide:
+            self.pending[leaf] = self.pending[leaf].astype(np.float16)
+        return {
+            leaf: g if leaf in self.ours else _private(g, self.box)
+            for leaf, g in self.pending.items()
+            if self.alive is None or leaf in self.alive
+        }
+
+    def collect(self, node: Output, g: Any) -> None:
+        """Put the gradient of one output beside those of the application's other outputs."""
+        application: Any = node.inputs[0]  # type: ignore[index]  # one that was cut is not walked
+        if application not in self.pending:
+            self.pending[application] = [None] * len(application.output or ())
+            heappush(self.queue, (-application.number, application))
+        slots = self.pending[application]
+        if slots:
+            slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+
+    def _operands(self, node: Application, g: Any) -> tuple[Sequence[Any], Any, Any]:
+        """Arguments and output for the rules, and all gradients where one joint rule gives them."""
+        for constant in node.constants:
+            if constant.stale:
+                raise RuntimeError(_stale(constant))
         if node.trace is not None:
-            node.trace.check_gradient(node, i, g, gx)
-        held = pending.get(parent)
-        if held is None:
-            pending[parent] = gx
-            if type(parent) is not Leaf:
-                heappush(queue, (-parent.number, parent))
-            elif type(gx) is np.ndarray and (
-                _fresh(gx, g, node) if joined is None else function.owned
+            node.trace.check_arrays(node)
+        if self.box is None and node.function.joint is None:
+            return node.args, node.output, None
+        return node.function.prepare(node, g, self.alive, self.box)
+
+    def pull(self, node: Application, g: Any) -> None:
+        """Pull the gradient of one application back to its inputs: its rules, made to fit, added up.
+
+        What this loop does itself for each input costs less than a call of a function would.
+        """
+        function = node.function
+        settings = node.settings
+        pending = self.pending
+        args, y, joined = self._operands(node, g)
+        for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
+            if parent is None:
+                continue
+            if type(parent) is Leaf and parent.stale:
+                raise RuntimeError(_stale(parent))
+            if self.alive is not None and parent not in self.alive:
+                continue
+            rule = function.rules[i] if joined is None else None
+            if rule is not None:
+                gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
+            else:
+                gx = None if joined is None else joined[i]
+            a = node.args[i]
+            r: Any = gx if self.box is None else getattr(gx, "_raw", gx)
+            # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
+            if type(r) is not type(a) or (
+                type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                ours.add(parent)
-        elif parent in ours and type(held) is np.ndarray:
+                if gx is None:
+                    _refuse_none(function, i, rule)
+                    continue
+                gx = fit(gx, a.shape, a.dtype, a)
+            if node.trace is not None:
+                node.trace.check_gradient(node, i, g, gx)
+            if parent not in pending and type(parent) is not Leaf:  # nearly always
+                pending[parent] = gx
+                heappush(self.queue, (-parent.number, parent))
+            else:
+                self._add(parent, gx, node, g, joined)
+
+    def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
+        """Add a gradient to what a leaf, or an input that has one already, has received."""
+        held = self.pending.get(parent)
+        if held is None:
+            self.pending[parent] = gx
+            is_fresh = node.function.owned if joined is not None else _fresh(gx, g, node)
+            if is_fresh and type(gx) is np.ndarray:
+                self.ours.add(parent)
+        elif parent in self.ours and type(held) is np.ndarray and held.dtype != np.float16:
             np.add(held, gx, out=held)
         else:
-            pending[parent] = held + gx
-            ours.add(parent)
+            if held.dtype == np.float16 and type(parent) is Leaf:
+                held = held.astype(np.float32)
+                self.wide.add(parent)
+            self.pending[parent] = held + gx
+            self.ours.add(parent)
 
 
-def _collect(pending: dict[Node, Any], queue: list[Any], node: Output, g: Any) -> None:
-    """Put the gradient of one output beside those of the application's other outputs."""
-    application: Any = node.inputs[0]  # type: ignore[index]  # an Output that was cut is not walked
-    if application not in pending:
-        pending[application] = [None] * len(application.output or ())
-        heappush(queue, (-application.number, application))
-    slots = pending[application]
-    if slots:
-        slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+def _refuse_none(function: Any, i: int, rule: Any) -> None:
+    """None is right where there is no rule, and from a joint rule that owns what it returns."""
+    if rule is not None or (function.joint is not None and not function.owned):
+        raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
 
 
 def _filled(g: Any, shape: tuple[int, ...]) -> Any:
@@ -210,13 +237,13 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
     if g.shape != shape:
-        if (lead := g.ndim - len(shape)) > 0:
-            if (
-                type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
-            ):  # half of the time of a sum
-                g = sum_rows(g)
-            else:
-                g = g.sum(tuple(range(lead)))
+        if g.dtype == np.float16:
+            g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
+        lead = g.ndim - len(shape)
+        if lead > 0:
+            # The first takes half of the time of a sum.
+            by_rows = type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
+            g = sum_rows(g) if by_rows else g.sum(tuple(range(lead)))
         if g.shape != shape and g.ndim == len(shape):
             axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
             g = g.sum(axis=axes, keepdims=True) if axes else g
@@ -227,7 +254,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
 
 def _fresh(gx: Any, g: Any, node: Application) -> bool:
     """Whether a rule's result is an array of its own: no view, and not the incoming gradient or an argument."""
-    if gx.base is not None or gx is g or gx is node.output:
+    if type(gx) is not np.ndarray or gx.base is not None or gx is g or gx is node.output:
         return False
     for a in node.args:  # noqa: SIM110  # a generator takes twice as long
         if gx is a:
@@ -258,11 +285,8 @@ def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:
 
 def _stale(leaf: Leaf) -> str:
     owner = leaf.owner()
-    who = (
-        "it"
-        if owner is None
-        else f"{repr(owner.name) + ' ' if owner.name else ''}of shape {owner.shape}"
-    )
+    named = f"{owner.name!r} " if owner is not None and owner.name else ""
+    who = "it" if owner is None else f"{named}of shape {owner.shape}"
     return (
         f"backward through an older value of a Variable: {who} was given a new value (.data, or an optimizer's "
         "update) after this graph was recorded; run the forward again before backward"

@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from minidl.autograd import anomaly, engine, operators
-from minidl.autograd.modes import MODE, effective
+from minidl.autograd.modes import MODE, Mode, effective
 from minidl.autograd.node import Application, Node, Output, next_number
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.variable import Variable, box
@@ -202,7 +202,10 @@ def _constant(value: Any) -> Any:
     return value.data[()] if isinstance(value, Variable) else value
 
 
-def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+# Complexity 12: a call of a function costs as much here as what it would take out.
+def record(  # noqa: C901
+    function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
+) -> Any:
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     mode = MODE.get()
     if mode.in_generator:
@@ -214,22 +217,18 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     constants: list[Variable] = []
     tracked = False
     for x in inputs:
-        if isinstance(x, Variable):
-            raw = x._raw
-            if type(raw) is _ndarray and not raw.ndim:
-                raw = raw[()]  # .data made an array of a scalar
-            args.append(raw)
-            node = x._node
-            parents.append(node)
-            if node is None:
-                constants.append(x)
-            else:
-                tracked = True
-        else:
-            if type(x) not in READY:
-                x = _operand(function, x, len(args), inputs)
-            args.append(x)
+        if not isinstance(x, Variable):
+            args.append(x if type(x) in READY else _operand(function, x, len(args), inputs))
             parents.append(None)
+            continue
+        raw = x._raw
+        # Reading .data made an array of a scalar.
+        args.append(raw if type(raw) is not _ndarray or raw.ndim else raw[()])
+        parents.append(x._node)
+        if x._node is None:
+            constants.append(x)
+        else:
+            tracked = True
     try:
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
@@ -245,6 +244,24 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
         anomaly.check_value(function, args, y)
     if not (tracked and function.derived and mode.recording):
         return box(y, None) if type(y) is not tuple else tuple([box(o, None) for o in y])
+    return _remember(mode, function, args, parents, settings, y, saved, constants)
+
+
+def _remember(
+    mode: Mode,
+    function: Function,
+    args: list[Any],
+    parents: list[Node | None],
+    settings: dict[str, Any],
+    y: Any,
+    saved: Any,
+    constants: list[Variable],
+) -> Any:
+    """Record an application; its result, or results, as Variables."""
+    arity = function.arity
+    if arity is not None and len(parents) > arity and any(parents[arity:]):
+        first = f"has derivatives for its first {arity} arguments, a later one requires one"
+        raise TypeError(f"{function.name} {first}")
     new = Application.__new__(anomaly.TracedApplication if mode.anomaly else Application)
     new.function = function
     new.inputs = tuple(parents)
@@ -255,8 +272,6 @@ def record(function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
     new.number = next_number()
     new.owner = None
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
-    if function.arity is not None and len(parents) > function.arity:
-        _refuse_later(function, parents)
     if mode.anomaly:
         new.trace = anomaly.Trace(new)  # type: ignore[misc]  # a TracedApplication: there it is a slot
     if type(y) is tuple:
@@ -299,14 +314,6 @@ def _checked_result(function: Function, y: Any) -> Any:
     raise TypeError(
         f"{function.name}: the forward returned {got}, want an array or a tuple of arrays"
     )
-
-
-def _refuse_later(function: Function, parents: Sequence[Node | None]) -> None:
-    if any(parents[function.arity :]):
-        raise TypeError(
-            f"{function.name} has derivatives for its first {function.arity} arguments, "
-            "a later one requires one"
-        )
 
 
 def _outputs(application: Application, values: tuple[Any, ...]) -> tuple[Variable, ...]:

@@ -14,6 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
 from weakref import ReferenceType, ref
 
+from minidl.common.arrays import BaseVariable
+
 if TYPE_CHECKING:
     from minidl.autograd.function import Function
     from minidl.autograd.node import Application, Node
@@ -42,6 +44,9 @@ class Tracer(Protocol):
 
     def detached(self, x: Variable) -> Variable:
         """A constant with the value of ``x``."""
+
+    def is_plain(self, x: Variable) -> bool:
+        """Whether eagerly ``x`` would be an array."""
 
     def as_plain(self, x: Variable) -> Any:
         """A transform's result, which eagerly would be an array."""
@@ -138,6 +143,17 @@ def look(x: Any, how: str) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.refuse(x, how)
+
+
+def values_of(x: Any, how: str) -> Any:
+    """The array of a Variable, anything else as it is, for what decides by its values: counts, indices.
+
+    Refused while a tracer records what is computed: the program would keep what they are now.
+    """
+    if not isinstance(x, BaseVariable):
+        return x
+    look(x, how)
+    return x._raw
 
 
 class _Exit:

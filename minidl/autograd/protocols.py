@@ -60,16 +60,15 @@ def _into_array(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
 ) -> Any:
     """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
-    name = full_name(ufunc)
     if any(isinstance(out, BaseVariable) for out in settings["out"]):
-        raise TypeError(f"{name}: out= must be an array; write variable.data")
+        raise TypeError(f"{full_name(ufunc)}: out= must be an array; write variable.data")
     plain = []
     for x in inputs:
         if isinstance(x, BaseVariable):
             if x._node is not None:
                 raise TypeError(
-                    f"{name} into an array (out= or an in-place operator) would leave the graph: a Variable of "
-                    f"shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
+                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave the graph: a "
+                    f"Variable of shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
                 )
             x = x._raw
         plain.append(x)

@@ -45,7 +45,10 @@ def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
 
 
 def _is_boxed(value: Any) -> bool:
-    return isinstance(value, Variable) and not getattr(value, "plain", False)
+    if not isinstance(value, Variable):
+        return False
+    tracer = MODE.get().tracer
+    return tracer is None or not tracer.is_plain(value)
 
 
 class Call:

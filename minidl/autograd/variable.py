@@ -64,9 +64,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         raw = _checked_array(data)
         floating = raw.dtype.kind == "f"
         if requires_grad and not floating:
-            raise TypeError(
-                f"Variable: only floating data can require a gradient, got dtype {raw.dtype}"
-            )
+            raise TypeError(f"Variable: only floating data can require a gradient, got {raw.dtype}")
         self._raw = raw
         self._grad = self._leaf = None
         self.name = name
@@ -172,9 +170,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
             )
         if bool(value) != (self._node is not None):
             if value and not self.lazy and self.dtype.kind != "f":
-                raise TypeError(
-                    f"only floating data can require a gradient, got dtype {self.dtype}"
-                )
+                raise TypeError(f"only floating data can require a gradient, got {self.dtype}")
             if value:  # with the leaf from before it was frozen, so that graphs recorded then still reach it
                 old = self._leaf
                 self._node = old if old is not None and old.owner() is self else Leaf(ref(self))
@@ -280,14 +276,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return self._single("item()")
 
     def __float__(self) -> float:
-        value = float(self._single("float()"))
-        self._warn_of_leaving("float()")
-        return value
+        return float(self._leaving("float()"))
 
     def __int__(self) -> int:
-        value = int(self._single("int()"))
-        self._warn_of_leaving("int()")
-        return value
+        return int(self._leaving("int()"))
 
     def _single(self, how: str) -> Any:
         look(self, how)
@@ -302,12 +294,14 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
             )
         return self._raw.item()
 
-    def _warn_of_leaving(self, how: str) -> None:
-        """NumPy and math call float(x) by themselves, where nobody asked for a number."""
+    def _leaving(self, how: str) -> Any:
+        """The one element; a warning, as NumPy and math ask for it where nobody asked for a number."""
+        value = self._single(how)
         if self._node is not None:
             warn_user(
                 f"{how} of a Variable that requires a gradient leaves the graph; for a number write x.item(); {_STAY}"
             )
+        return value
 
     def __bool__(self) -> bool:
         if self._raw.size != 1:
@@ -388,11 +382,9 @@ class Parameter(Variable):
         if data is not None:
             super().__init__(data, requires_grad, name)
             return
-        self._grad, self._leaf, self.name = (
-            None,
-            None,
-            name,
-        )  # _raw stays unset: reading it ends in __getattr__ below
+        self._grad = None  # _raw stays unset: reading it ends in __getattr__ below
+        self._leaf = None
+        self.name = name
         self._node = None if requires_grad is False else Leaf(ref(self))
 
     @property

@@ -89,13 +89,19 @@ class Walk:
         if layers:
             self._paths[id(layers[0])] = "model"
         self._later: Parts = []
+        self._slots: Slots = {}
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
-            self._slots: Slots = {}
             path = self._paths.get(id(layer), f"model.{i}")
-            self._run(self._attributes(path, layer, Depth.HOLD))
-            self.found.layers.append(self._slots)
-            self.found.prefixes.append(f"{path}.")
+            self._visit_layer(path, layer)
         self._slots = self.found.objects
+
+    def _visit_layer(self, path: str, layer: Layer) -> None:
+        """Look at a layer of the model, whose slots are its own."""
+        self._slots = {}
+        self.found.layers.append(self._slots)
+        self.found.prefixes.append(f"{path}.")
+        parts = self._attributes(path, layer, Depth.HOLD)
+        self._run(parts)
 
     def visit(self, path: str, value: Any, depth: Depth = Depth.HOLD) -> None:
         """Look at a value and all that is in it."""
@@ -105,7 +111,11 @@ class Walk:
         """Look at an instance's attributes and its class, but not at ``known`` attributes."""
         hidden = {f"{path}.{name}" for name in known}
         parts = self._attributes(path, value, Depth.HOLD)
-        new = [part for part in parts if part[0] not in hidden]
+        new = []
+        for part in parts:
+            place, _, _ = part
+            if place not in hidden:
+                new.append(part)
         self._run(new)
 
     def finish(self) -> Carriers:
@@ -152,23 +162,26 @@ class Walk:
 
     def _note(self, path: str, slot: Slot, depth: Depth) -> None:
         """Note a place that holds a plain value."""
-        text = describe_plain(slot.value)
+        value = slot.value
+        text = describe_plain(value)
         if text and depth > Depth.TRUSTED:
             self.found.facts[path] = text
-        constant = slot.fixed and isinstance(slot.value, (*SCALARS, tuple, frozenset))
+        constant = slot.fixed and isinstance(value, (*SCALARS, tuple, frozenset))
         if depth is Depth.HOLD and not constant:
             while path in self._slots:
                 path += "'"
             self._slots[path] = slot
-        elif depth is Depth.LOOK and isinstance(slot.value, deque):
-            self._refuse(path, slot.value)
+        elif depth is Depth.LOOK and isinstance(value, deque):
+            self._refuse(path, value)
 
     def _refuse(self, path: str, value: Any) -> None:
-        self.found.refused.append(f"{path} is {article(type(value).__name__)}")
+        kind = article(type(value).__name__)
+        self.found.refused.append(f"{path} is {kind}")
 
     def _parts(self, path: str, value: Any, depth: Depth) -> Parts:
         """What is in a value that is no plain one."""
-        if isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom):
+        system = isinstance(value, random.SystemRandom)
+        if isinstance(value, GENERATORS) and not system:
             self.found.generators[path] = value
             return []
         if depth > Depth.TRUSTED:
@@ -188,8 +201,11 @@ class Walk:
             function = getattr(value, "__func__", None)
             return [("self", Slot(value.__self__)), ("", Slot(function))]
         if isinstance(value, functools.partial):
-            settings = [("args", Slot(value.args)), ("keywords", Slot(value.keywords))]
-            return [("func", Slot(value.func)), *settings]
+            return [
+                ("func", Slot(value.func)),
+                ("args", Slot(value.args)),
+                ("keywords", Slot(value.keywords)),
+            ]
         if type(value) in DICTS:
             self.found.namespaces[path] = value
             return entries(value, value.items(), fixed=False)
@@ -202,12 +218,14 @@ class Walk:
     def _instance(self, path: str, value: Any, depth: Depth) -> Parts:
         """The attributes of an instance, unless it saves itself; a note if they are out of reach."""
         kind = type(value)
-        if depth is Depth.HOLD and not isinstance(value, Layer) and has_state(value):
+        own = has_state(value) and not isinstance(value, Layer)
+        if own and depth is Depth.HOLD:
             self.found.parts[path] = value
             depth = Depth.TRUSTED
         closed = attributes_of(value) is None
         iterator = closed and hasattr(kind, "__next__")
-        if iterator or isinstance(value, CARRIERS) or hasattr(kind, "__array__"):
+        carrier = isinstance(value, CARRIERS) or hasattr(kind, "__array__")
+        if iterator or carrier:
             if depth > Depth.TRUSTED:
                 self._refuse(path, value)
         elif not closed:
@@ -224,25 +242,32 @@ class Walk:
             if id(cls) not in self._seen:
                 self._seen.add(id(cls))
                 for name, slot in reached_by_class(cls):
-                    self._later.append((f"{start}{cls.__name__}.{name}", slot, depth))
+                    place = f"{start}{cls.__name__}.{name}"
+                    self._later.append((place, slot, depth))
         self.found.namespaces[path] = value
         owner = getattr(value, "__dict__", value)
         attributes = attributes_of(value) or {}
-        return [
-            (f"{path}.{name}", Slot(part, owner, name, fixed=False), depth)
-            for name, part in attributes.items()
-        ]
+        parts: Parts = []
+        for name, part in attributes.items():
+            slot = Slot(part, owner, name, fixed=False)
+            parts.append((f"{path}.{name}", slot, depth))
+        return parts
 
 
 def entries(owner: Any, items: Iterable[tuple[Any, Any]], fixed: bool) -> Reached:
     """The parts of a list, tuple or dict."""
-    return [(str(key), Slot(part, owner, key, fixed)) for key, part in items]
+    reached: Reached = []
+    for key, part in items:
+        slot = Slot(part, owner, key, fixed)
+        reached.append((str(key), slot))
+    return reached
 
 
 def is_key(value: Any) -> bool:
     """Whether a file can hold a key of a dict: a number, text, or a tuple of them."""
     if type(value) is tuple:
-        return all(map(is_key, value))
+        parts = map(is_key, value)
+        return all(parts)
     return isinstance(value, str | int | float | None)
 
 

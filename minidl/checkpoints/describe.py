@@ -33,11 +33,12 @@ def describe(value: Any) -> str:
 def _checksum(code: types.CodeType) -> int:
     """Of the names and constants of a function: they are the same in every version of Python, unlike its steps."""
     plain = (bool, int, float, str)
-    inside = [
-        (part.co_names, [constant for constant in part.co_consts if isinstance(constant, plain)])
-        for part in all_codes(code)
-    ]
-    return zlib.crc32(repr(inside).encode())
+    inside = []
+    for part in all_codes(code):
+        constants = [constant for constant in part.co_consts if isinstance(constant, plain)]
+        inside.append((part.co_names, constants))
+    text = repr(inside)
+    return zlib.crc32(text.encode())
 
 
 def all_codes(code: types.CodeType) -> Iterator[types.CodeType]:

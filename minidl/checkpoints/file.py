@@ -35,7 +35,8 @@ def save(
 ) -> None:
     """Write a snapshot; ``before_replace`` is called when the file is whole, before it takes its place."""
     arrays: dict[str, Array] = {}
-    text = json.dumps({"format": FORMAT, "tree": pack(tree, "", arrays)})
+    packed = pack(tree, "", arrays)
+    text = json.dumps({"format": FORMAT, "tree": packed})
     arrays["checkpoint"] = np.frombuffer(text.encode(), np.uint8)
     save_npz(arrays, path, "Trainer.save", before_replace)
 
@@ -46,8 +47,9 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     arrays, _ = load_npz(path, where, PROBLEM, signed=True)
     try:
         content = json.loads(arrays["checkpoint"].tobytes())
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, wanted {FORMAT!r}")
+        found = content["format"]
+        if found != FORMAT:
+            raise ValueError(f"its format is {found!r}, wanted {FORMAT!r}")
         tree: dict[str, Any] = unpack(content["tree"], arrays)
     except Exception as error:
         why = str(error) or type(error).__name__
@@ -72,15 +74,19 @@ def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -
             f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; there is none in callbacks'
         )
     broken: list[str] = []
-    readable = [newest_readable(group, where, broken) for group in groups]
-    found = [result for result in readable if result is not None]
+    found: list[Found] = []
+    for group in groups:
+        result = newest_readable(group, where, broken)
+        if result is not None:
+            found.append(result)
+    problems = "; ".join(broken)
     if found:
         newest = max(found, key=lambda result: result[0].stat().st_mtime_ns)
         if broken:
-            print(f"{'; '.join(broken)}; going on from {newest[0]}", file=sys.stderr)
+            print(f"{problems}; going on from {newest[0]}", file=sys.stderr)
         return newest
     if broken:
-        raise ValueError("; ".join(broken))
+        raise ValueError(problems)
     return None
 
 
@@ -113,7 +119,9 @@ def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:
     for sequence in SEQUENCES:
         if isinstance(value, sequence):
             parts = [pack(part, f"{start}{i}", arrays) for i, part in enumerate(value)]
-            return parts if sequence is list else {sequence.__name__: parts}
+            if sequence is list:
+                return parts
+            return {sequence.__name__: parts}
     return _pack_number(value, name)
 
 
@@ -130,8 +138,11 @@ def _pack_mapping(value: Mapping[Any, Any], start: str, arrays: dict[str, Array]
         packed[key] = pack(part, f"{start}{key}", arrays)
     if all(isinstance(key, str) for key in packed):
         return {"dict": packed}
-    keys = [pack(key, f"{start}key", arrays) for key in packed]
-    return {"items": list(map(list, zip(keys, packed.values())))}
+    items = []
+    for key, part in packed.items():
+        name = pack(key, f"{start}key", arrays)
+        items.append([name, part])
+    return {"items": items}
 
 
 def _pack_number(value: Any, name: str) -> Any:
@@ -160,23 +171,25 @@ def unpack(value: Any, arrays: Arrays) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
-    return UNPACK[kind](content, arrays)
+    if kind in FROM_ARRAY:
+        return FROM_ARRAY[kind](arrays[content])
+    if kind == "dict":
+        return {key: unpack(part, arrays) for key, part in content.items()}
+    parts = unpack(content, arrays)
+    return FROM_PARTS[kind](parts)
 
 
-def _items(content: Any, arrays: Arrays) -> dict[Any, Any]:
-    return {unpack(key, arrays): unpack(part, arrays) for key, part in content}
-
-
-UNPACK: dict[str, Callable[[Any, Arrays], Any]] = {
-    "array": lambda name, arrays: arrays[name],
-    "scalar": lambda name, arrays: arrays[name][()],
-    "variable": lambda name, arrays: Variable(arrays[name], requires_grad=False),
-    "complex": lambda parts, arrays: complex(*parts),
-    "bytes": lambda text, arrays: bytes.fromhex(text),
-    "dict": lambda parts, arrays: _items(parts.items(), arrays),
-    "items": _items,
-    "tuple": lambda parts, arrays: tuple(unpack(parts, arrays)),
-    "set": lambda parts, arrays: set(unpack(parts, arrays)),
-    "frozenset": lambda parts, arrays: frozenset(unpack(parts, arrays)),
-    "deque": lambda content, arrays: deque(unpack(content[1], arrays), content[0]),
+FROM_ARRAY: dict[str, Callable[[Array], Any]] = {
+    "array": lambda array: array,
+    "scalar": lambda array: array[()],
+    "variable": lambda array: Variable(array, requires_grad=False),
+}
+FROM_PARTS: dict[str, Callable[[Any], Any]] = {
+    "items": dict,
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "deque": lambda parts: deque(parts[1], parts[0]),
+    "complex": lambda parts: complex(*parts),
+    "bytes": bytes.fromhex,
 }

@@ -55,7 +55,10 @@ def _checked(state: State) -> dict[str, Any]:
         for part in (state, state["state"]):
             if not 0 <= part.get(name, 0) <= most:
                 raise ValueError("the state of a random generator is damaged")
-    return {name: value for name, value in state.items() if name not in ("children", "seed")}
+    own = dict(state)
+    for name in ("children", "seed"):
+        own.pop(name, None)
+    return own
 
 
 def _children(seeds: Any) -> dict[str, Any]:

@@ -53,8 +53,11 @@ def layers_of(trainer: Trained) -> list[Layer]:
 
 def parameters_of(trainer: Trained) -> list[Variable]:
     """The model's parameters and those that only the optimizer knows."""
-    own = trainer.model.parameters() if isinstance(trainer.model, Layer) else []
-    return list(dict.fromkeys([*own, *trainer.optimizer.params]))
+    own: list[Variable] = []
+    if isinstance(trainer.model, Layer):
+        own += trainer.model.parameters()
+    every = dict.fromkeys([*own, *trainer.optimizer.params])
+    return list(every)
 
 
 def hooks_of(trainer: Trained) -> list[Any]:
@@ -70,17 +73,20 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
-    loader = None if trainer.run is None else trainer.run.loader
-    if type(loader) not in (DataLoader, type(None)):
+    loader = trainer.run and trainer.run.loader
+    if loader is not None and type(loader) is not DataLoader:
         plain = DataLoader([0], shuffle=False)
-        walk.visit_attributes("data", loader, vars(plain))
+        known = vars(plain)
+        walk.visit_attributes("data", loader, known)
     for i, callback in enumerate(trainer.callbacks):
-        depth = Depth.TRUSTED if saves_itself(callback) else Depth.LOOK
+        own = saves_itself(callback)
+        depth = Depth.TRUSTED if own else Depth.LOOK
         walk.visit(f"callbacks.{i}", callback, depth)
     found = walk.finish()
     names = [type(hook).__name__ for hook in hooks_of(trainer)]
     found.facts["hooks"] = ", ".join(names)
-    found.generators = {"minidl": random.generator(), **found.generators}
+    generator = random.generator()
+    found.generators = {"minidl": generator, **found.generators}
     return found
 
 
@@ -119,7 +125,8 @@ def parts_of(
     trainer: Trained, exact: bool = False, given: Mapping[str, str] | None = None
 ) -> dict[str, Part]:
     """The trainer's parts by name, in the order in which they are put back."""
-    found, settings = find_carriers(trainer), given or {}
+    found = find_carriers(trainer)
+    settings = given or {}
     shared = {} if trainer._settings is None else trainer._settings.shared
     return {
         "model": ModelPart(trainer, found, exact, settings),
@@ -170,16 +177,19 @@ class ModelPart:
         """The model's state; while some parameters have no data, None for these."""
         if not isinstance(self.model, Layer):
             return {}
-        if not any(p.lazy for p in self.parameters):
+        lazy = [p.lazy for p in self.parameters]
+        if not any(lazy):
             return self.model.state_dict()
         return {name: data_of(p) for name, p in self.model.named_parameters()}
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)
         self._load_weights(state["parameters"])
-        for p, value in zip(self.others, state["others"]):
+        others = zip(self.others, state["others"])
+        for p, value in others:
             load_weight(p, value)
-        for p, trained in zip(self.parameters, state["trained"]):
+        flags = zip(self.parameters, state["trained"])
+        for p, trained in flags:
             if p.requires_grad != trained:
                 p.requires_grad = trained
         for places, values in self._values(state):
@@ -190,7 +200,8 @@ class ModelPart:
     def _load_weights(self, weights: State) -> None:
         if not isinstance(self.model, Layer):
             return
-        if any(value is None for value in weights.values()):
+        missing = [value is None for value in weights.values()]
+        if any(missing):
             for name, p in self.model.named_parameters():
                 load_weight(p, weights[name])
         else:
@@ -198,7 +209,8 @@ class ModelPart:
 
     def _values(self, state: State) -> Iterator[tuple[Places, dict[str, Any]]]:
         """The places of each layer, and a state's values by path."""
-        for places, prefix, saved in zip(self.places, self.prefixes, state["layers"]):
+        layers = zip(self.places, self.prefixes, state["layers"])
+        for places, prefix, saved in layers:
             values: dict[str, Any] = {}
             for name, value in saved["state"].items():
                 values[f"{prefix}{name}"] = value
@@ -213,8 +225,9 @@ class ModelPart:
         shapes = [shape_of(value) for value in state["others"]]
         own = [shape_of(p) for p in self.others]
         expect(what, shapes, own)
-        trained = [type(flag) for flag in state["trained"]]
-        expect("which parameters are trained", trained, [bool] * len(self.parameters))
+        flags = [type(flag) for flag in state["trained"]]
+        want = [bool] * len(self.parameters)
+        expect("which parameters are trained", flags, want)
         for places, values in self._values(state):
             places.check(values)
 
@@ -240,24 +253,30 @@ class OptimizerPart:
     """The optimizer's state and rate."""
 
     def __init__(self, trainer: Trained, given: State | None = None) -> None:
-        self.optimizer, self.given = trainer.optimizer, given or {}
+        self.optimizer = trainer.optimizer
+        self.given = given or {}
 
     def state_dict(self) -> dict[str, Any]:
         lr = self.optimizer.lr
-        rate = {"value": None if callable(lr) else lr, "next": self.optimizer.current_lr}
-        kind = type(self.optimizer).__name__
-        return {"type": kind, "state": self.optimizer.state_dict(), "rate": rate}
+        value = None if callable(lr) else lr
+        return {
+            "type": type(self.optimizer).__name__,
+            "state": self.optimizer.state_dict(),
+            "rate": {"value": value, "next": self.optimizer.current_lr},
+        }
 
     def load_state_dict(self, state: State) -> None:
-        optimizer, rate = self.optimizer, state["rate"]
+        optimizer = self.optimizer
+        rate = state["rate"]["value"]
         expect("the optimizer", state["type"], type(optimizer).__name__)
-        expect("whether the rate is a schedule", rate["value"] is None, callable(optimizer.lr))
+        expect("whether the rate is a schedule", rate is None, callable(optimizer.lr))
         for name, value in state["state"].items():
             if name.rpartition(".")[2] == "t":
                 expect_count(f"the optimizer's {name}", value)
         optimizer.load_state_dict(state["state"])
-        if rate["value"] is not None and self.given.get("optimizer.lr") != repr(rate["value"]):
-            optimizer.lr = rate["value"]
+        unchanged = self.given.get("optimizer.lr") == repr(rate)
+        if rate is not None and not unchanged:
+            optimizer.lr = rate
 
     def check_rate(self, state: State) -> None:
         """Raise ValueError if the schedule, which may have a state of its own, goes on with another rate."""
@@ -287,7 +306,8 @@ class ObjectsPart:
 
     def __init__(self, trainer: Trained, found: Carriers, given: State, shared: State) -> None:
         self.places = Places(found.objects, found.namespaces, trainer.model)
-        self.given, self.shared = given, shared
+        self.given = given
+        self.shared = shared
 
     def state_dict(self) -> dict[str, Any]:
         slots = dict(self.places.slots)
@@ -341,9 +361,10 @@ class CallbacksPart:
     def state_dict(self) -> list[dict[str, Any]]:
         states = []
         for callback in self.callbacks:
-            kind, settings = type(callback).__name__, settings_of(callback)
             state = callback.state_dict()
             if state:
+                kind = type(callback).__name__
+                settings = settings_of(callback)
                 states.append({"type": kind, "settings": settings, "state": state})
         return states
 
@@ -366,8 +387,8 @@ class CallbacksPart:
             callback = _take(left, saved)
             if callback is None or _take(list(left), saved) is not None:
                 what = "which is not among this one's" if callback is None else "of several others"
-                kind, settings = saved["type"], saved["settings"]
-                raise ValueError(f"it has the state of a callback {kind} with {settings}, {what}")
+                which = f"{saved['type']} with {saved['settings']}"
+                raise ValueError(f"it has the state of a callback {which}, {what}")
             pairs.append((callback, saved))
         return pairs
 
@@ -400,15 +421,17 @@ class RunPart:
 
 def check_run(state: State) -> None:
     """Raise ValueError for a place in a run that cannot be."""
-    means, given = state["means"], state["loader"]["given"]
+    means = state["means"]
+    given = state["loader"]["given"]
     for name in COUNTS:
         expect_count(name, state[name])
     expect_count("samples", means["samples"])
     rate = state["rate"]
     if not is_number(rate) or not 0 <= rate < math.inf:
         raise ValueError(f"rate: got {rate!r}, want a number of at least 0")
-    if not all(map(is_number, means["sums"].values())):
-        raise ValueError(f"means: got {means['sums']}, want numbers")
+    sums = means["sums"]
+    if not all(map(is_number, sums.values())):
+        raise ValueError(f"means: got {sums}, want numbers")
     expect("batches of the loader", given or 0, state["batches"])
 
 
@@ -428,5 +451,7 @@ def expect(what: str, got: Any, want: Any) -> None:
 def expect_count(what: str, value: Any) -> None:
     """Raise ValueError for what is no whole number of at least 0."""
     array = np.asarray(value)
-    if array.dtype.kind not in "iu" or array.ndim or not 0 <= value < 2**53:
+    kind = array.dtype.kind
+    whole = kind in "iu" and array.ndim == 0
+    if not whole or not 0 <= value < 2**53:
         raise ValueError(f"{what}: got {value!r}, want a whole number of at least 0")

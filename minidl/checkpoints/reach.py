@@ -77,7 +77,8 @@ def _cells(function: types.FunctionType) -> Reached:
             value = cell.cell_contents
         except ValueError:  # it is empty so far
             continue
-        reached.append((name, Slot(value, cell, "cell_contents", fixed=name not in outer)))
+        fixed = name not in outer
+        reached.append((name, Slot(value, cell, "cell_contents", fixed)))
     return reached
 
 
@@ -95,10 +96,11 @@ def _globals(function: types.FunctionType) -> Reached:
             reached.append((name, Slot(value, space, name, fixed=False)))
         elif value is random:
             reached.append((name, Slot(random.seed)))  # a method of Python's own generator
-        elif value is np:
-            reached += [(name, Slot(np.random.rand))] if "random" in names else []
+        elif value is np and "random" in names:
+            reached.append((name, Slot(np.random.rand)))  # and of NumPy's
         elif not isinstance(value, types.FunctionType) or is_of_user(value):
-            reached.append((name, Slot(value, shared=not callable(value))))
+            data = not callable(value)
+            reached.append((name, Slot(value, shared=data)))
     return reached
 
 

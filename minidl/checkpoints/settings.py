@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 import zlib
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -52,11 +51,7 @@ class Settings:
         for path, text in self.now.items():
             if before is not None and before.last.get(path) == text:
                 self.first[path] = before.first.get(path, text)
-        self.shared: dict[str, int] = {}
-        for path, slot in found.objects.items():
-            size = getattr(slot.value, "nbytes", 0)
-            if slot.shared and size <= SHARED:
-                self.shared[path] = sum_of(slot.value)
+        self.shared = checksums(found)
         self.places = places_of(found) | found.namespaces.keys()
         self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
         self.told: set[str] = set()  # what a warning was given of
@@ -64,6 +59,16 @@ class Settings:
     def end(self, trainer: Trained) -> None:
         """Note how the settings are when a fit is over."""
         self.last = facts_of(trainer, find_carriers(trainer))
+
+
+def checksums(found: Carriers) -> dict[str, int]:
+    """Of the values that global names lead to, but of large arrays."""
+    sums: dict[str, int] = {}
+    for path, slot in found.objects.items():
+        size = getattr(slot.value, "nbytes", 0)
+        if slot.shared and size <= SHARED:
+            sums[path] = sum_of(slot.value)
+    return sums
 
 
 def places_of(found: Carriers) -> set[str]:
@@ -86,16 +91,17 @@ def differences(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
 
 def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     found = []
-    pairs = CallbacksPart(trainer.callbacks).match(tree["callbacks"])
+    part = CallbacksPart(trainer.callbacks)
+    pairs = part.match(tree["callbacks"])
     for callback, saved in pairs:
         start = f"callbacks.{saved['type']}."
-        found += describe_others(saved["settings"], settings_of(callback), start)
-    types = Counter(type(callback).__name__ for callback in trainer.callbacks)
-    types.subtract(tree["callback_types"])
-    for name, more in types.items():
-        if more > 0:
-            found.append(f"callbacks: {name} is new")
-    return found
+        here = settings_of(callback)
+        found += describe_others(saved["settings"], here, start)
+    types = [type(callback).__name__ for callback in trainer.callbacks]
+    for name in tree["callback_types"]:
+        if name in types:
+            types.remove(name)
+    return found + [f"callbacks: {name} is new" for name in types]
 
 
 def others(made: Facts, here: Facts) -> dict[str, str]:
@@ -109,15 +115,20 @@ def others(made: Facts, here: Facts) -> dict[str, str]:
 
 
 def describe_others(made: Facts, here: Facts, start: str = "") -> list[str]:
-    paths = others(made, here)
-    return [difference(f"{start}{path}", here.get(path), made.get(path)) for path in paths]
+    found = []
+    for path in others(made, here):
+        text = difference(f"{start}{path}", here.get(path), made.get(path))
+        found.append(text)
+    return found
 
 
 def tell(where: str, found: list[str]) -> None:
     """Warn of settings that are others than the checkpoint's."""
-    more = [f"and {len(found) - MOST} more"] if len(found) > MOST else []
+    some = found[:MOST]
+    if len(found) > MOST:
+        some.append(f"and {len(found) - MOST} more")
     warnings.warn(
-        f"{where}: not all is as it was when it was saved: {'; '.join(found[:MOST] + more)}. What is given here is "
+        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here is "
         "used, but numbers that training had changed go on from the checkpoint's",
         UserWarning,
         stacklevel=4,
@@ -126,9 +137,12 @@ def tell(where: str, found: list[str]) -> None:
 
 def refuse_unheld(trainer: Trained, found: Carriers) -> None:
     """Raise TypeError, naming it, if the next batches may depend on what a checkpoint cannot hold; warn if unsure."""
-    settings, refused = trainer._settings, list(found.refused)
+    settings = trainer._settings
+    refused = list(found.refused)
     if settings is not None and trainer._looping:
-        refused += _changed(trainer, found, settings) + _new(found, settings)
+        changed = _changed(trainer, found, settings)
+        refused += changed
+        refused += _new(found, settings)
     if refused:
         raise TypeError(
             f"Trainer.save: the next batches may depend on what a checkpoint cannot hold: {'; '.join(refused)}. Keep "
@@ -157,9 +171,13 @@ def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]
 
 def _new(found: Carriers, settings: Settings) -> list[str]:
     """Objects with a state that a fresh trainer would not have."""
-    owners = {path.rpartition(".")[0] for path in held_in(found)}
-    places = places_of(found) | (owners & found.namespaces.keys())
-    return [f"{path} is new since the fit began" for path in sorted(places - settings.places)]
+    places = places_of(found)
+    for path in held_in(found):
+        owner, _, _ = path.rpartition(".")
+        if owner in found.namespaces:
+            places.add(owner)
+    new = sorted(places - settings.places)
+    return [f"{path} is new since the fit began" for path in new]
 
 
 def held_in(found: Carriers) -> set[str]:
@@ -173,10 +191,12 @@ _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
 def fingerprint(loader: Any) -> list[int]:
     """A checksum of each of a loader's arrays, of evenly spaced samples of a large one."""
     if loader not in _FINGERPRINTS:
-        _FINGERPRINTS[loader] = [_checksum(array) for array in getattr(loader, "arrays", ())]
+        arrays = getattr(loader, "arrays", ())
+        _FINGERPRINTS[loader] = [_checksum(array) for array in arrays]
     return _FINGERPRINTS[loader]
 
 
 def _checksum(array: Any) -> int:
-    rows = array[:: max(1, -(-array.nbytes // DATA))]
-    return zlib.crc32(np.ascontiguousarray(host(rows)).tobytes())
+    step = max(1, -(-array.nbytes // DATA))
+    rows = np.ascontiguousarray(host(array[::step]))
+    return zlib.crc32(rows.tobytes())

@@ -105,7 +105,9 @@ def restore(
         load(trainer, old, begun, exact=True)
         if isinstance(error, Warning) or not isinstance(error, Exception):
             raise
-        why = str(error) if isinstance(error, ValueError) else f"it makes no sense: {error!r}"
+        why = f"it makes no sense: {error!r}"
+        if isinstance(error, ValueError):
+            why = str(error)
         raise Refused(f"{where}: it is of another trainer: {why}") from error
     return dict(old)
 
@@ -127,7 +129,8 @@ def check(trainer: Trained, tree: State) -> list[str]:
     """Raise if a checkpoint is of another trainer or makes no sense; return what else is other."""
     rows = tree["history"]
     for row in rows:
-        if not isinstance(row, dict) or not all(map(is_number, row.values())):
+        figures = row.values() if isinstance(row, dict) else [None]
+        if not all(map(is_number, figures)):
             raise ValueError(f"a row of its history is {row!r}")
     generators = GeneratorsPart(find_carriers(trainer))
     generators.check(tree["generators"])
@@ -143,7 +146,8 @@ def check(trainer: Trained, tree: State) -> list[str]:
 @contextmanager
 def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
-    lazy, run = initialize_lazy(trainer, runner, loader), trainer.run
+    lazy = initialize_lazy(trainer, runner, loader)
+    run = trainer.run
     trainer.run = None
     before = states_of(trainer)
     before["generators"]["minidl"] = drawn
@@ -163,8 +167,9 @@ def initialize_lazy(trainer: Trained, runner: Any, loader: Any) -> list[tuple[An
     """Give parameters without data theirs, by a batch; return them with their names until then."""
     lazy = [(p, p.name) for p in parameters_of(trainer) if p.lazy]
     if lazy:
+        samples, *_ = loader.arrays
         with runner.evaluation("fit", loader.in_order()):
-            runner.forward(loader.arrays[0][: loader.batch_size])
+            runner.forward(samples[: loader.batch_size])
     return lazy
 
 
@@ -179,9 +184,12 @@ def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
     initialize_lazy(trainer, runner, run.loader)
     shared = trainer.ranks.share(lambda: states_of(trainer))
     load(trainer, shared, callbacks=False)
-    if trainer.ranks.rank:  # in the first rank they stay those of a single process
-        for name, generator in find_carriers(trainer).generators.items():
+    rank = trainer.ranks.rank
+    if rank:  # in the first one they stay those of a single process
+        generators = find_carriers(trainer).generators
+        for name, generator in generators.items():
             bits: Any = getattr(generator, "bit_generator", None)
-            if name.startswith(("minidl", "model")) and hasattr(bits, "jumped"):
-                bits.state = bits.jumped(trainer.ranks.rank).state
+            own = name.startswith(("minidl", "model"))
+            if own and hasattr(bits, "jumped"):
+                bits.state = bits.jumped(rank).state
     trainer.ranks.begin(run)

@@ -59,26 +59,32 @@ def copied(value: Any) -> Any:
         return value.copy()
     if isinstance(value, DICTS):
         twin = copy(value)
-        dict.update(twin, {key: copied(part) for key, part in value.items()})
+        for key, part in value.items():
+            twin[key] = copied(part)
         return twin
     if isinstance(value, deque):
         return deque(map(copied, value), value.maxlen)
     if isinstance(value, CONTAINERS):
         parts = map(copied, value)
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        kind = type(value)
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return value
 
 
 def values_of(slots: Slots, skip: int = 0) -> dict[str, Any]:
     """Copies of the values in slots, by path without its first characters."""
-    return {path[skip:]: copied(slot.value) for path, slot in slots.items()}
+    values = {}
+    for path, slot in slots.items():
+        values[path[skip:]] = copied(slot.value)
+    return values
 
 
 class Places:
     """The slots of some objects, and the ``namespaces`` in which a value may be new."""
 
     def __init__(self, slots: Slots, namespaces: Mapping[str, Any], model: Any) -> None:
-        self.slots, self.namespaces = slots, namespaces
+        self.slots = slots
+        self.namespaces = namespaces
         parameters = model.parameters() if isinstance(model, Layer) else []
         held = [p for p in parameters if not p.lazy]
         self.like = next(filter(is_foreign, held), None)  # an array of the kind of the model's
@@ -89,9 +95,10 @@ class Places:
             old = self.find(path).value
             if value is None or old is None:
                 continue
-            got, want = kind_of(value), kind_of(old)
+            got = article(kind_of(value))
+            want = article(kind_of(old))
             if got != want:
-                raise ValueError(f"{path}: got {article(got)}, want {article(want)}")
+                raise ValueError(f"{path}: got {got}, want {want}")
 
     def load(self, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
         """Put values into their slots, but settings that are ``given`` and that training had not changed."""
@@ -113,11 +120,14 @@ class Places:
             return self.slots[path]
         parent, _, name = path.rpartition(".")
         owner = self.namespaces.get(parent)
-        if isinstance(owner, dict) and all(isinstance(key, str) for key in owner):
-            return Slot(None, owner, name, fixed=False)
+        if isinstance(owner, dict):
+            names = [isinstance(key, str) for key in owner]
+            if all(names):
+                return Slot(None, owner, name, fixed=False)
         if owner is None or not is_free(owner, name):
             raise ValueError(f"{path} is no place for an array or number")
-        return Slot(None, getattr(owner, "__dict__", owner), name, fixed=False)
+        attributes = getattr(owner, "__dict__", owner)
+        return Slot(None, attributes, name, fixed=False)
 
     def to_kind(self, value: Any) -> Any:
         """A Variable, or those in a tuple, as arrays of the kind of the model's; others as they are."""
@@ -155,7 +165,9 @@ def put(slot: Slot, value: Any) -> None:
     value = _in_place(old, copied(value))
     if not slot.fixed:
         slot.set(value)
-    elif value is not old and not (isinstance(old, np.ndarray) and np.array_equal(old, value)):
+        return
+    same = isinstance(old, np.ndarray) and np.array_equal(old, value)
+    if value is not old and not same:
         raise ValueError(f"{slot.key} cannot be given another value")
 
 
@@ -177,7 +189,8 @@ def _in_place(old: Any, value: Any) -> Any:
         return type(old)(*value)
     if kind_of(old) != kind_of(value) or not isinstance(old, list | deque | set | dict):
         return value
-    if getattr(old, "maxlen", None) != getattr(value, "maxlen", None):
+    most = getattr(old, "maxlen", None)
+    if most != getattr(value, "maxlen", None):
         return value
     old.clear()
     if isinstance(old, list | deque):

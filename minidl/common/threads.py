@@ -1,5 +1,4 @@
-"""How many threads matrix products (BLAS) and large elementwise runs use: set by the user, or
-chosen for a while.
+"""How many threads products (BLAS) and large elementwise runs use: set, or chosen for a while.
 
 What is large enough for several threads is decided by who asks; the pool of elementwise runs is in
 compiler/blocks.py.
@@ -28,8 +27,7 @@ LARGE_PRODUCT = 2**25
 
 
 def set_num_threads(n: int) -> None:
-    """Use ``n`` threads for matrix products (BLAS) and for compiled elementwise work on large
-    arrays.
+    """Use ``n`` threads for matrix products (BLAS) and compiled elementwise work.
 
     It holds for the whole process, until it is called again; training then leaves the number alone.
     Loops of your own over small models are fastest with 1: threads that share a few microseconds of
@@ -56,8 +54,7 @@ def elementwise_threads() -> int:
 
 @contextmanager
 def threads_for(product: int) -> Iterator[None]:
-    """Use one BLAS thread inside if ``product``, the multiplications of the largest product, is
-    small.
+    """Use one BLAS thread inside if the largest product has few multiplications.
 
     Where several of these overlap, in threads or nested, the smallest number holds until the last
     one ends. A number that the user has set, by the environment, by ``set_num_threads`` or with

@@ -35,6 +35,16 @@ class Saved:
             self.pool.append(self.arena)
 
 
+def _call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except ValueError as error:
+        # In `a[i] = x` NumPy puts its own words, of a sequence, over ours.
+        if isinstance(error.__cause__, RuntimeError):
+            raise error.__cause__ from None
+        raise
+
+
 class Recording:
     """A program specialised for one argument signature, wrapped as a differentiable Function."""
 
@@ -64,7 +74,7 @@ class Recording:
             for (layer, name), value in zip(self.guard.states, begin):
                 setattr(layer, name, value)
             with Switch(tracer=tracer):
-                result = function(*args, **kwargs)
+                result = _call(function, args, kwargs)
             after = self._states()
         finally:
             for (layer, name), value in zip(self.guard.states, before):

@@ -320,6 +320,10 @@ class Tracer:
             operand = self.new_input(leaf._raw, leaf._raw, plain=True)
         return self.traced(leaf._raw, operand, leaf._node)
 
+    def is_plain(self, x: Variable) -> bool:
+        """Whether eagerly ``x`` would be an array."""
+        return isinstance(x, Traced) and x.plain
+
     def as_plain(self, y: Variable) -> Variable:
         """What eager code would have as an array."""
         if type(y) is Traced:

@@ -226,7 +226,7 @@ def _log_sigmoid(x: Any) -> Any:
 elu         = differentiable(_elu, lambda g, y, x, alpha=1.0:
                              np.where(x > 0, g, g * (_weak(alpha) * np.exp(np.where(x > 0, 0, x)))))
 silu        = differentiable(_silu, _silu_rule)
-softsign    = differentiable(_softsign, lambda g, y, x: g / np.square(1 + np.absolute(x)))
+softsign    = differentiable(_softsign, lambda g, y, x: g / (1 + np.absolute(x)) / (1 + np.absolute(x)))
 log_sigmoid = differentiable(_log_sigmoid, lambda g, y, x: g * sigmoid(-x))
 # fmt: on
 

@@ -50,7 +50,8 @@ def _check_classes(labels: Any, classes: int) -> None:
 
 def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
     """The counted rows of ``x``, where they stand (None: all count), and index and label to pick from each."""
-    x, t = x.reshape(math.prod(t.shape), x.shape[-1]), t.reshape(-1)
+    x = x.reshape(math.prod(t.shape), x.shape[-1])
+    t = t.reshape(-1)
     if ignore_index < 0 <= np.bitwise_or.reduce(t, initial=0):  # no label is negative
         return x, None, np.arange(len(t)), t
     where = (t != ignore_index).nonzero()[
@@ -122,7 +123,8 @@ def _recorded_gradient(g: Any, x: Any, t: Any, ignore_index: int) -> Any:
 
 def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
     """The same without indices, for arrays that are not NumPy's: the gradient comes from the rules."""
-    t, classes = array_of(t), to_kind_of(np.arange(x.shape[-1]), x)
+    t = array_of(t)
+    classes = to_kind_of(np.arange(x.shape[-1]), x)
     counted = t != ignore_index
     _check_classes(np.where(counted, t, 0), x.shape[-1])
     picked = np.where((t[..., None] == classes) & counted[..., None], log_softmax(x), 0)

@@ -3,20 +3,19 @@
 Choice by a condition (``where``, ``maximum``) has a derivative and lives in elementwise.py.
 """
 
-from typing import Any
-
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
-from minidl.common.arrays import array_of
+from minidl.autograd.modes import values_of
 
 # fmt: off
 __all__ = [
     "all", "angle", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_count", "bitwise_or",
     "bitwise_xor", "ceil", "equal", "floor", "floor_divide", "gcd", "greater", "greater_equal",
-    "imag", "invert", "iscomplex", "isfinite", "isinf", "isnan", "isreal", "lcm", "left_shift", "less", "less_equal",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "nonzero", "not_equal", "ones_like",
-    "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
+    "imag", "invert", "iscomplex", "isfinite", "isinf", "isnan",
+    "isneginf", "isposinf", "isreal", "lcm", "left_shift", "less", "less_equal",
+    "logical_and", "logical_not", "logical_or", "logical_xor", "nanargmax", "nanargmin", "nonzero",
+    "not_equal", "ones_like", "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
 ]
 # fmt: on
 
@@ -56,6 +55,10 @@ argmax        = differentiable(np.argmax, replaces=(np.argmax,))
 argmin        = differentiable(np.argmin, replaces=(np.argmin,))
 argsort       = differentiable(np.argsort, replaces=(np.argsort,))
 nonzero       = differentiable(np.nonzero, replaces=(np.nonzero,), static=0)
+isposinf      = differentiable(np.isposinf, replaces=(np.isposinf,))
+isneginf      = differentiable(np.isneginf, replaces=(np.isneginf,))
+nanargmax     = differentiable(np.nanargmax, replaces=(np.nanargmax,))
+nanargmin     = differentiable(np.nanargmin, replaces=(np.nanargmin,))
 # Of real numbers, the only ones there are.
 imag          = differentiable(np.imag, replaces=(np.imag,))
 angle         = differentiable(np.angle, replaces=(np.angle,))
@@ -68,10 +71,6 @@ ones_like     = differentiable(np.ones_like, replaces=(np.ones_like,))
 # fmt: on
 
 
-def _plain(value: Any) -> Any:
-    return array_of(value)
-
-
 # Questions whose answers are plain Python values.
 implements(np.shape)(lambda a: a.shape)
 implements(np.ndim)(lambda a: a.ndim)
@@ -79,8 +78,12 @@ implements(np.isrealobj)(lambda x: True)
 implements(np.iscomplexobj)(lambda x: False)
 implements(np.size)(lambda a, axis=None: np.size(a.data, axis))
 implements(np.allclose)(
-    lambda a, b, *args, **kwargs: np.allclose(_plain(a), _plain(b), *args, **kwargs)
+    lambda a, b, *args, **kwargs: np.allclose(
+        values_of(a, "np.allclose"), values_of(b, "np.allclose"), *args, **kwargs
+    )
 )
 implements(np.array_equal)(
-    lambda a1, a2, equal_nan=False: np.array_equal(_plain(a1), _plain(a2), equal_nan)
+    lambda a1, a2, equal_nan=False: np.array_equal(
+        values_of(a1, "np.array_equal"), values_of(a2, "np.array_equal"), equal_nan
+    )
 )

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from minidl.autograd.composition import composition
+from minidl.autograd.composition import composition, numpys
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.functions.indexing import index_along, put
 from minidl.functions.reduction import HALF, SINGLE, masked, merged, reduced_shape, started
 
 # fmt: off
 __all__ = [
-    "cumprod", "cumsum", "nancumprod", "nancumsum", "nanprod", "prod",
+    "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "nancumprod", "nancumsum", "nanprod", "prod",
 ]
 # fmt: on
 
@@ -186,3 +186,38 @@ implements("multiply.accumulate")(lambda array, axis=0, dtype=None: cumprod(arra
 implements("multiply.reduce")(
     lambda array, axis=0, dtype=None, **more: prod(array, axis, dtype, **more)
 )
+
+
+def _from_initial(running: Any, x: Any, axis: int | None, dtype: Any, initial: float | None) -> Any:
+    """Running results along an axis, after ``initial`` if that is given."""
+    if axis is None and x.ndim > 1:
+        raise ValueError(f"want an axis for an array of {x.ndim} axes")
+    y = running(x, axis, dtype)
+    if initial is None:
+        return y
+    first = np.zeros_like(np.take(y, [0], axis=axis or 0)) + initial
+    return np.concatenate([first, y], axis=axis or 0)
+
+
+@composition(*numpys("cumulative_sum"))
+def cumulative_sum(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """Running sums, after 0 if ``include_initial``: NumPy's ``cumulative_sum``.
+
+    >>> cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
+    array([0., 1., 3.])
+    """
+    return _from_initial(cumsum, x, axis, dtype, 0.0 if include_initial else None)
+
+
+@composition(*numpys("cumulative_prod"))
+def cumulative_prod(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """Running products, after 1 if ``include_initial``: NumPy's ``cumulative_prod``.
+
+    >>> cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
+    array([1., 2., 6.])
+    """
+    return _from_initial(cumprod, x, axis, dtype, 1.0 if include_initial else None)

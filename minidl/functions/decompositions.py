@@ -1,16 +1,17 @@
-"""numpy.linalg: inverses, solutions, decompositions, determinants and norms, batched as NumPy has them.
+"""numpy.linalg: inverses, solutions, decompositions, determinants, norms, batched as in NumPy.
 
-Products of arrays live in linalg.py and products.py. Notation of the rules: a matrix with a T behind
-its name is transposed; ``y`` is the output, ``g`` its gradient.
+Products of arrays live in linalg.py and products.py. Notation of the rules: a matrix with a T
+behind its name is transposed; ``y`` is the output, ``g`` its gradient.
 
 Sources: Giles 2008, "Collected matrix derivative results for forward and reverse mode algorithmic
-differentiation"; Murray 2016, "Differentiation of the Cholesky decomposition"; Golub and Pereyra 1973
-for the pseudo-inverse; Seeger et al. 2017, "Auto-differentiating linear algebra", for qr and svd.
+differentiation"; Murray 2016, "Differentiation of the Cholesky decomposition"; Golub and Pereyra
+1973 for the pseudo-inverse; Seeger et al. 2017, "Auto-differentiating linear algebra", for qr, svd.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,7 +87,7 @@ def _slogdet_rule(g: Any, y: Any, wanted: list[bool], a: Any) -> list[Any]:
 
 
 def _cofactors(a: Any) -> Any:
-    """The derivative of the determinant, ``det(a) inv(a).T``, by the singular values: also of singular matrices."""
+    """``det(a) inv(a).T``, the derivative of det; by singular values, so that a may be singular."""
     u, s, vh = np.linalg.svd(a)
     others = np.where(_diagonal_like(a), 1, np.expand_dims(s, -2)).prod(-1)
     return np.linalg.det(u @ vh)[..., None, None] * ((u * others[..., None, :]) @ vh)
@@ -98,7 +99,8 @@ def _cofactors_rule(g: Any, y: Any, a: Any) -> Any:
 
 
 def _pinv_rule(g: Any, y: Any, a: Any, rcond: Any = None, *, rtol: Any = None) -> Any:
-    yT, gT = _T(y), _T(g)
+    yT = _T(y)
+    gT = _T(g)
     below = gT - a @ (y @ gT)
     beside = gT - (gT @ y) @ a
     return below @ y @ yT + yT @ (y @ beside) - yT @ g @ yT
@@ -130,12 +132,13 @@ matrix_rank = differentiable(lambda A, tol=None, hermitian=False, *, rtol=None:
 
 @implements(np.linalg.solve)
 def solve(a: Any, b: Any) -> Any:
-    """The solution x of ``a @ x = b``: NumPy's ``linalg.solve``, where ``b`` is a vector or a stack of matrices.
+    """The solution x of ``a @ x = b``, for a vector or matrices ``b``: NumPy's ``linalg.solve``.
 
     >>> solve(np.array([[2.0, 0.0], [0.0, 4.0]]), np.array([2.0, 2.0]))
     array([1. , 0.5])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     return _solve(a, b[:, None])[..., 0] if b.ndim == 1 else _solve(a, b)
 
 
@@ -156,7 +159,8 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     >>> tensorsolve(2 * np.eye(4).reshape(2, 2, 4), np.ones((2, 2)))
     array([0.5, 0.5, 0.5, 0.5])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     last = normalize_axis_tuple(axes or (), a.ndim, "tensorsolve: axes")
     a = a.transpose([i for i in range(a.ndim) if i not in last] + list(last))
     shape = a.shape[b.ndim :]
@@ -246,7 +250,7 @@ _triangular: Function = differentiable(_solve_triangle, joint=_solve_triangle_ru
 
 @implements(np.linalg.cholesky)
 def cholesky(a: Any, *, upper: bool = False) -> Any:
-    """The lower triangular L with ``L @ L.T = a`` for a symmetric positive definite matrix: NumPy's ``cholesky``.
+    """The lower triangular L with ``L @ L.T = a``, positive definite: NumPy's ``linalg.cholesky``.
 
     Only the lower triangle is read (the upper with ``upper=True``). The gradient is symmetric, as
     PyTorch's is: right for changes of ``a`` that keep it symmetric.
@@ -289,7 +293,7 @@ def solve_triangular(
     overwrite_b: bool = False,
     check_finite: bool = True,
 ) -> Any:
-    """The solution x of ``a @ x = b`` for a triangular matrix, as ``scipy.linalg.solve_triangular``.
+    """The solution x of ``a @ x = b``, a triangular: SciPy's ``linalg.solve_triangular``.
 
     Only the triangle that is said is read, the upper one by default, and only it has a gradient.
     SciPy does the work where it is installed. ``trans`` 1 or "T" solves with the transposed
@@ -298,7 +302,8 @@ def solve_triangular(
     >>> solve_triangular(np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([2.0, 3.0]), lower=True)
     array([1., 2.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     if trans not in (0, 1, 2, "N", "T", "C"):
         raise ValueError(f"solve_triangular: want trans 0, 1, 2, 'N', 'T' or 'C', got {trans!r}")
     settings = trans not in (0, "N"), bool(lower), bool(unit_diagonal)
@@ -367,10 +372,11 @@ def _full_svd_rule(g: Any, y: Any, wanted: list[bool], a: Any) -> list[Any]:
 
 
 def _turns(gu: Any, gvh: Any, u: Any, s: Any, vh: Any) -> Any:
-    """What the gradients of singular vectors give beside the diagonal, in the basis of the vectors."""
+    """What the gradients of the vectors give beside the diagonal, in the basis of the vectors."""
     if gu is None and gvh is None:
         return 0
-    gaps, turns = _gaps(s * s), 0
+    gaps = _gaps(s * s)
+    turns = 0
     if gu is not None:
         left = _T(u) @ gu
         turns = (left - _T(left)) / gaps * np.expand_dims(s, -2)
@@ -404,7 +410,7 @@ def eigh(a: Any, UPLO: str = "L") -> EighResult:
 
 @implements(np.linalg.eigvalsh)
 def eigvalsh(a: Any, UPLO: str = "L") -> Any:
-    """Eigenvalues of a symmetric matrix, ascending: NumPy's ``linalg.eigvalsh``; the rest as ``eigh``.
+    """Eigenvalues of a symmetric matrix, ascending: NumPy's ``linalg.eigvalsh``; as ``eigh``.
 
     >>> eigvalsh(np.diag([2.0, 1.0]))
     array([1., 2.])
@@ -450,14 +456,16 @@ def svdvals(x: Any) -> Any:
 
 @implements(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, Any]:
-    """The least-squares solution of ``a @ x = b``, and residuals, rank and singular values: NumPy's ``lstsq``.
+    """The least-squares solution of ``a @ x = b``, and its residuals: NumPy's ``linalg.lstsq``.
 
-    The residuals are those of all systems with more rows than columns, also of smaller rank.
+    A tuple of the solution, the residuals, the rank and the singular values. The residuals are those
+    of all systems with more rows than columns, also of smaller rank.
 
     >>> lstsq(np.array([[1.0], [1.0]]), np.array([1.0, 3.0]))[0]
     array([2.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     rows, columns = a.shape
     if rcond is None:
         rcond = float(np.finfo(a.dtype).eps) * max(rows, columns)
@@ -482,8 +490,10 @@ def matrix_power(a: Any, n: int) -> Any:
            [0., 1.]])
     """
     a = as_array(a)
+    n = operator.index(n)
     if n < 0:
-        a, n = inv(a), -n
+        a = inv(a)
+        n = -n
     result = None if n else np.zeros_like(a) + np.eye(a.shape[-1], dtype=a.dtype)
     while n:
         if n % 2:
@@ -503,7 +513,8 @@ def multi_dot(arrays: Any) -> Any:
     """
     arrays = [as_array(a) for a in arrays]
     labels = [[i, i + 1] for i in range(len(arrays))]
-    first, last = [0][: arrays[0].ndim - 1], [len(arrays)][: arrays[-1].ndim - 1]
+    first = [0][: arrays[0].ndim - 1]
+    last = [len(arrays)][: arrays[-1].ndim - 1]
     labels[0] = [*first, 1]
     labels[-1] = [len(arrays) - 1, *last]
     operands = [x for pair in zip(arrays, labels) for x in pair]
@@ -516,13 +527,15 @@ def _with_axes(y: Any, x: Any, axes: tuple[int, ...]) -> Any:
 
 
 def _length_rule(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
-    g, y = _with_axes(g, x, axes), _with_axes(y, x, axes)
+    g = _with_axes(g, x, axes)
+    y = _with_axes(y, x, axes)
     zero = y == 0
     return x * np.where(zero, 0, g / np.where(zero, 1, y))
 
 
 def _p_length_rule(g: Any, y: Any, x: Any, p: float, axes: Any, keepdims: bool) -> Any:
-    g, y = _with_axes(g, x, axes), _with_axes(y, x, axes)
+    g = _with_axes(g, x, axes)
+    y = _with_axes(y, x, axes)
     zero = y == 0
     shares = np.where(x == 0, 1, abs(x)) / np.where(zero, 1, y)
     return np.where(zero, 0, g) * np.sign(x) * shares ** (p - 1)

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from minidl.autograd.composition import composition, real
+from minidl.autograd.function import differentiable
+from minidl.common.arrays import as_array
 
 # fmt: off
 __all__ = [
-    "diff", "ediff1d", "gradient", "linspace", "polyval", "trapezoid", "vander",
+    "diff", "ediff1d", "geomspace", "gradient", "linspace", "logspace", "polyval", "trapezoid",
+    "unwrap", "vander",
 ]
 # fmt: on
 
@@ -148,6 +151,57 @@ def linspace(
     y = np.moveaxis(start + span * shares.astype(span.dtype), 0, axis)
     y = y if dtype is None else y.astype(dtype)
     return (y, span / parts if parts > 0 else np.nan) if retstep else y
+
+
+@composition(np.logspace, arrays=0)
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    dtype: Any = None,
+    axis: int = 0,
+) -> Any:
+    """``base`` to the power of numbers at equal distances: NumPy's ``logspace``.
+
+    >>> logspace(0.0, 2.0, 3)
+    array([  1.,  10., 100.])
+    """
+    y = base ** linspace(start, stop, num, endpoint, axis=axis)
+    return y if dtype is None else y.astype(dtype)
+
+
+@composition(np.geomspace, arrays=0)
+def geomspace(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0
+) -> Any:
+    """Numbers of equal ratios from start to stop, both of one sign: NumPy's ``geomspace``.
+
+    >>> geomspace(1.0, 100.0, 3)
+    array([  1.,  10., 100.])
+    """
+    ratio = as_array(stop) / start
+    shares = linspace(np.zeros_like(ratio), np.ones_like(ratio), num, endpoint)
+    y = np.moveaxis(start * ratio**shares, 0, axis)
+    return y if dtype is None else y.astype(dtype)
+
+
+# fmt: off
+_turns = differentiable(lambda p, discont, axis, period: np.unwrap(p, discont, axis, period=period) - p, name="unwrap")
+# fmt: on
+
+
+@composition(np.unwrap)
+def unwrap(
+    p: Any, discont: Any = None, axis: int = -1, *, period: float = 6.283185307179586
+) -> Any:
+    """Angles without jumps of more than half a period: NumPy's ``unwrap``. What is added is constant.
+
+    >>> unwrap(np.array([0.0, 3.0, 6.0, 9.0 - 2 * np.pi])).round(6)
+    array([0., 3., 6., 9.])
+    """
+    return p + _turns(p, discont, axis, period)
 
 
 @composition(np.polyval, arrays=2)

@@ -76,7 +76,13 @@ def _erfc(x: Any) -> Any:
     return narrowed(np.where(wide < 0, 2 - tail, tail), x)
 
 
+def _bell(x: Any) -> Any:
+    """``exp(-x * x)``; from 40 on it is 0, and x * x may overflow."""
+    near = np.clip(x, -40, 40)
+    return np.exp(-near * near)
+
+
 # fmt: off
-erf  = differentiable(_erf,  lambda g, y, x: g * (2 / math.sqrt(math.pi)) * np.exp(-x * x))
-erfc = differentiable(_erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * np.exp(-x * x))
+erf  = differentiable(_erf,  lambda g, y, x: g * (2 / math.sqrt(math.pi)) * _bell(x))
+erfc = differentiable(_erfc, lambda g, y, x: g * (-2 / math.sqrt(math.pi)) * _bell(x))
 # fmt: on

@@ -11,11 +11,12 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.common.arrays import add_at, array_of, to_kind_of
+from minidl.autograd.modes import values_of
+from minidl.common.arrays import add_at, array_of, as_array, to_kind_of
 
 # fmt: off
 __all__ = [
-    "choose", "compress", "extract", "getitem", "index_add", "index_set", "piecewise", "select",
+    "bincount", "choose", "compress", "extract", "getitem", "index_add", "index_set", "piecewise", "select",
     "take", "take_along_axis",
 ]
 # fmt: on
@@ -234,9 +235,14 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
 # ---- functional updates -----------------------------------------------------------------------------------------
 
 
+def _is_mask(i: Any) -> bool:
+    return getattr(i, "dtype", None) == np.bool_
+
+
 def _values(x: Any, index: tuple[Any, ...], values: Any) -> Any:
     """The values in the shape that is picked, and in x's dtype."""
-    picked = np.broadcast_to(False, x.shape)[tuple(map(array_of, index))].shape
+    places = tuple([values_of(i, "a mask") if _is_mask(i) else array_of(i) for i in index])
+    picked = np.broadcast_to(False, x.shape)[places].shape
     values = real(values)
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"values of {values.dtype} would be cut to fit into {x.dtype}")
@@ -286,3 +292,17 @@ def index_set(x: Any, index: Any, values: Any) -> Any:
     """
     index = _index(x, index)
     return _index_set(x, _values(x, index, values), *index)
+
+
+@composition(np.bincount, arrays=0)
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each number occurs, or the sum of its weights: NumPy's ``bincount``.
+
+    >>> bincount([0, 2, 2], [1.0, 2.0, 3.0])
+    array([1., 0., 5.])
+    """
+    x = values_of(as_array(x), "np.bincount")
+    counts = np.bincount(x, minlength=minlength)
+    if weights is None:
+        return counts
+    return put(as_array(weights), counts.shape, x)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.composition import composition, real
-from minidl.autograd.function import implements
+from minidl.autograd.composition import composition, numpys, real
+from minidl.autograd.function import differentiable
 from minidl.functions.shape import concatenate, split
 
 # fmt: off
@@ -201,7 +201,16 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     return _split_along(2, 3, ary, indices_or_sections)
 
 
-@composition()
+def _slices_rule(gs: Any, ys: Any, wanted: list[bool], x: Any) -> list[Any]:
+    return [np.stack([np.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True)])]
+
+
+# fmt: off
+_slices = differentiable(lambda x: tuple(x), joint=_slices_rule, name="unstack")
+# fmt: on
+
+
+@composition(*numpys("unstack"))
 def unstack(x: Any, *, axis: int = 0) -> tuple[Any, ...]:
     """The slices along an axis, as a tuple: NumPy's ``unstack`` (2.1).
 
@@ -210,11 +219,8 @@ def unstack(x: Any, *, axis: int = 0) -> tuple[Any, ...]:
     """
     if x.ndim == 0:
         raise ValueError("want at least one axis, got a number")
-    return tuple(np.moveaxis(x, axis, 0))
-
-
-if hasattr(np, "unstack"):
-    implements(np.unstack)(unstack)
+    slices: tuple[Any, ...] = _slices(np.moveaxis(x, axis, 0))
+    return slices
 
 
 @composition(np.broadcast_arrays, arrays=None)

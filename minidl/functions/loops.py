@@ -1,4 +1,4 @@
-"""scan: a loop over the first axis that carries a state, such as a recurrence or an ODE's steps.
+"""Loops that call a function again and again: scan, which carries a state, and along axes.
 
 Whole recurrent layers as single functions are in recurrent.py.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import differentiable
+from minidl.autograd.composition import composition
 from minidl.common.arrays import as_array
 from minidl.common.pytree import (
     Structure,
@@ -21,20 +21,12 @@ from minidl.common.pytree import (
     paths,
     unflatten,
 )
+from minidl.functions.joining import unstack
 
 # fmt: off
 __all__ = [
-    "scan",
+    "apply_along_axis", "apply_over_axes", "scan",
 ]
-# fmt: on
-
-
-def _unstack_rule(gs: Any, ys: Any, wanted: list[bool], x: Any) -> list[Any]:
-    return [np.stack([np.zeros_like(y) if g is None else g for g, y in zip(gs, ys, strict=True)])]
-
-
-# fmt: off
-_unstack = differentiable(lambda x: tuple(x), joint=_unstack_rule, name="unstack")
 # fmt: on
 
 
@@ -49,7 +41,7 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     Returns:
         The last state, and the outputs stacked along a new first axis (None for outputs None).
 
-    Raises ValueError if there are no steps, first axes differ, or a state or output changes its form.
+    Raises ValueError if there are no steps, first axes differ, or a state or output changes form.
 
     >>> scan(lambda total, x: (total + x, total * x), 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 9.]))
@@ -80,7 +72,7 @@ def _rows_of(xs: Any) -> tuple[list[tuple[Any, ...]], Structure]:
         places = zip(paths(structure, "xs"), leaves, strict=True)
         got = ", ".join(f"{place} {x.shape}" for place, x in places) or describe(structure)
         raise ValueError(f"scan: want arrays with one common first axis, not empty, got {got}")
-    return list(zip(*map(_unstack, leaves), strict=True)), structure
+    return list(zip(*map(unstack, leaves), strict=True)), structure
 
 
 def _form_of(tree: Any) -> tuple[Structure, list[Any]]:
@@ -96,3 +88,35 @@ def _leaves_like(form: tuple[Structure, list[Any]], tree: Any, name: str) -> lis
         if np.shape(leaf) != want:
             raise ValueError(f"{place}: want shape {want}, got {np.shape(leaf)}")
     return leaves
+
+
+@composition(np.apply_along_axis, arrays=0)
+def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
+    """What ``func1d`` makes of each line along an axis, in its place: NumPy's ``apply_along_axis``.
+
+    >>> apply_along_axis(lambda x: x[::-1] * 2, 0, np.array([[1.0], [3.0]]))
+    array([[6.],
+           [2.]])
+    """
+    lines = np.moveaxis(as_array(arr), axis, -1)
+    lead = lines.shape[:-1]
+    results = [func1d(x, *args, **kwargs) for x in lines.reshape(-1, lines.shape[-1])]
+    y = np.stack([as_array(r) for r in results])
+    places = range(axis % (len(lead) + 1), axis % (len(lead) + 1) + y.ndim - 1)
+    return np.moveaxis(
+        y.reshape(lead + y.shape[1:]), range(len(lead), len(lead) + y.ndim - 1), places
+    )
+
+
+@composition(np.apply_over_axes, arrays=0)
+def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
+    """``func(a, axis)`` for one axis after the other; none gets lost: NumPy's ``apply_over_axes``.
+
+    >>> apply_over_axes(np.sum, np.ones((2, 3)), [0, 1])
+    array([[6.]])
+    """
+    a = as_array(a)
+    for axis in np.ravel(axes).tolist():
+        y = func(a, axis)
+        a = y if y.ndim == a.ndim else np.expand_dims(y, axis)
+    return a

@@ -16,7 +16,8 @@ __all__ = ["huber", "mean_squared_error"]
 
 def as_pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
     """Prediction and target: both floating, of one shape, the target in the prediction's dtype."""
-    y, t = as_array(y, name), as_array(t, name)
+    y = as_array(y, name)
+    t = as_array(t, name)
     if y.shape != t.shape:
         raise ValueError(
             f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}"

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from minidl.autograd.composition import composition, numpys
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.common.arrays import as_array
 from minidl.functions.linalg import matmul
 
 # fmt: off
 __all__ = [
-    "convolve", "correlate", "einsum", "inner", "kron", "matvec", "outer",
-     "tensordot", "vdot", "vecdot", "vecmat",
+    "convolve", "correlate", "cross", "einsum", "inner", "kron", "matvec", "outer",
+    "tensordot", "trace", "vdot", "vecdot", "vecmat",
 ]
 # fmt: on
 
@@ -28,7 +29,7 @@ __all__ = [
 
 
 def _labels(subscripts: str, arrays: Sequence[Any]) -> tuple[list[str], str]:
-    """Labels of each operand and of the output, one letter an axis: no ellipsis, no implicit output."""
+    """Labels of the operands and the output, a letter an axis; no ellipsis, no implicit output."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     free = [c for c in string.ascii_letters if c not in subscripts]
@@ -55,7 +56,7 @@ def _einsum_rule(
 
 
 def _einsum_of(factors: list[tuple[str, Any]], term: str, like: Any, optimize: bool) -> Any:
-    """The product of the factors over the axes of ``term``, of which some may be repeated or in no factor."""
+    """The product of the factors over the axes of ``term``: some repeated, some in no factor."""
     free = iter(
         [c for c in string.ascii_letters if all(c not in t for t in (term, *_terms(factors)))]
     )
@@ -102,7 +103,8 @@ def einsum(*operands: Any, optimize: Any = False, **settings: Any) -> Any:
     >>> einsum("ij,j->i", np.eye(2), np.array([1.0, 2.0]))
     array([1., 2.])
     """
-    subscripts, arrays = operands[0], operands[1:]
+    subscripts = operands[0]
+    arrays = operands[1:]
     if not isinstance(subscripts, str):
         subscripts, arrays = _subscripts_of_lists(operands)
     arrays = tuple([as_array(a) for a in arrays])
@@ -119,7 +121,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     >>> tensordot(np.ones((2, 3)), np.ones((3, 2)), axes=([0, 1], [1, 0]))
     array(6.)
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     if isinstance(axes, (int, np.integer)):
         if not 0 <= axes <= min(a.ndim, b.ndim):
             want = f"axes from 0 to {min(a.ndim, b.ndim)}"
@@ -142,7 +145,8 @@ def inner(a: Any, b: Any) -> Any:
     >>> inner(np.array([1.0, 2.0]), np.eye(2))
     array([1., 2.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else a * b
 
 
@@ -174,7 +178,8 @@ def kron(a: Any, b: Any) -> Any:
     >>> kron(np.array([1.0, 10.0]), np.array([1.0, 2.0]))
     array([ 1.,  2., 10., 20.])
     """
-    a, b = as_array(a), as_array(b)
+    a = as_array(a)
+    b = as_array(b)
     ndim = max(a.ndim, b.ndim)
     rows = (1,) * (ndim - a.ndim) + a.shape
     columns = (1,) * (ndim - b.ndim) + b.shape
@@ -185,7 +190,6 @@ def kron(a: Any, b: Any) -> Any:
 
 
 @implements(np.vecdot)
-@implements(np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
     """The sum of products along one axis: NumPy's ``vecdot``.
 
@@ -195,21 +199,83 @@ def vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
     return (as_array(x1) * as_array(x2)).sum(axis)
 
 
-def _numpys(name: str) -> list[Any]:
-    """NumPy's function of that name, if its version has it (matvec and vecmat: from 2.2 on)."""
-    return [getattr(np, name)] if hasattr(np, name) else []
-
-
 # fmt: off
 matvec: Function = differentiable(
     lambda x1, x2: (x1 @ np.expand_dims(x2, -1))[..., 0],
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
-    lambda g, y, x1, x2: vecmat(g, x1), name="matvec", replaces=_numpys("matvec"))
+    lambda g, y, x1, x2: vecmat(g, x1), name="matvec", replaces=numpys("matvec"))
 vecmat: Function = differentiable(
     lambda x1, x2: (np.expand_dims(x1, -2) @ x2)[..., 0, :],
     lambda g, y, x1, x2: matvec(x2, g),
-    lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2), name="vecmat", replaces=_numpys("vecmat"))
+    lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2), name="vecmat", replaces=numpys("vecmat"))
 # fmt: on
+
+
+# ---- vectors of length 3, and traces ------------------------------------------------------------
+
+
+@composition(np.cross, arrays=2)
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """The vector product of vectors of length 3: NumPy's ``cross``.
+
+    >>> cross([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
+    array([0., 0., 1.])
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a = np.moveaxis(a, axisa, -1)
+    b = np.moveaxis(b, axisb, -1)
+    if a.shape[-1] != 3 or b.shape[-1] != 3:
+        raise ValueError(f"want vectors of length 3, got shapes {a.shape} and {b.shape}")
+    ahead = [1, 2, 0]
+    behind = [2, 0, 1]
+    product = a[..., ahead] * b[..., behind] - a[..., behind] * b[..., ahead]
+    return np.moveaxis(product, -1, axisc)
+
+
+@composition(np.trace)
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
+    """The sum along a diagonal: NumPy's ``trace``.
+
+    >>> trace(np.eye(3))
+    np.float64(3.0)
+    """
+    return np.diagonal(a, offset, axis1, axis2).sum(-1, dtype=dtype)
+
+
+# NumPy has some functions a second time under np.linalg, where matrices are the last two axes.
+implements(np.linalg.matmul)(matmul)
+implements(np.linalg.tensordot)(tensordot)
+implements(np.linalg.vecdot)(vecdot)
+
+
+@implements(np.linalg.cross)
+def _linalg_cross(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    return cross(x1, x2, axis=axis)
+
+
+@implements(np.linalg.outer)
+def _linalg_outer(x1: Any, x2: Any, /) -> Any:
+    if as_array(x1).ndim != 1 or as_array(x2).ndim != 1:
+        raise ValueError("outer: want two vectors")
+    return outer(x1, x2)
+
+
+@implements(np.linalg.trace)
+def _linalg_trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Any:
+    return trace(x, offset, -2, -1, dtype)
+
+
+@implements(np.linalg.diagonal)
+def _linalg_diagonal(x: Any, /, *, offset: int = 0) -> Any:
+    return np.diagonal(x, offset, -2, -1)
+
+
+@implements(np.linalg.matrix_transpose)
+def _linalg_transpose(x: Any, /) -> Any:
+    return as_array(x).swapaxes(-1, -2)
 
 
 # ---- convolution --------------------------------------------------------------------------------
@@ -232,7 +298,8 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     >>> convolve([1.0, 2.0, 3.0], [0.0, 1.0])
     array([0., 1., 2., 3.])
     """
-    a, v = as_array(a).reshape(-1), as_array(v).reshape(-1)
+    a = as_array(a).reshape(-1)
+    v = as_array(v).reshape(-1)
     if a.size < v.size:
         a, v = v, a
     if not v.size:
@@ -254,7 +321,8 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0])
     array([2., 3.])
     """
-    a, v = as_array(a), as_array(v)
+    a = as_array(a)
+    v = as_array(v)
     if a.size < v.size:
         return convolve(v, a[::-1], mode)[::-1]
     return convolve(a, v[::-1], mode)

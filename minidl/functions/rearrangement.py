@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable
-from minidl.common.arrays import array_of
+from minidl.autograd.modes import values_of
 from minidl.common.hints import unexpected
 from minidl.functions.indexing import put
 
@@ -48,7 +48,8 @@ def _mover(original: Callable[..., Any]) -> Callable[..., Any]:
     def body(*args: Any, **settings: Any) -> Any:
         given = form.bind(*args, **settings).arguments
         a, *_ = given.values()
-        rest = {name: array_of(value) for name, value in list(given.items())[1:]}
+        how = f"np.{original.__name__}"
+        rest = {name: values_of(value, how) for name, value in list(given.items())[1:]}
         return rearranged(a, lambda x: original(x, **rest))
 
     body.__name__ = original.__name__
@@ -113,7 +114,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     >>> insert(np.array([1.0, 2.0]), 1, 5.0)
     array([1., 5., 2.])
     """
-    obj = array_of(obj)
+    obj = values_of(obj, "np.insert")
     values = values if hasattr(values, "cleargrad") else np.asarray(values)
     values = values.astype(arr.dtype)
     spread = rearranged(arr, lambda x: np.insert(x, obj, 0, axis))

@@ -86,7 +86,9 @@ def _weight_gradients(
         gx = (gz @ w_x.T).reshape(time, batch, x.shape[2]).swapaxes(0, 1)
     if any(wanted[-3:]):
         gw = rows[:time].reshape(time * batch, rows.shape[2]).T @ gz
-        gw_h, gw_x, gb = gw[:hidden], gw[hidden:-1], gw[-1]
+        gw_h = gw[:hidden]
+        gw_x = gw[hidden:-1]
+        gb = gw[-1]
     return gx, gw_x, gw_h, gb
 
 
@@ -217,7 +219,9 @@ def _lstm_joint(
     part = np.empty((batch, hidden), rows.dtype)
     # gz of one step: three writes to what is contiguous and a copy cost less than three to columns of gz.
     now = np.empty((4, batch, hidden), rows.dtype)
-    now_i_f, now_o, now_u = now[1::-1], now[2], now[3]
+    now_i_f = now[1::-1]
+    now_o = now[2]
+    now_u = now[3]
     for g_out, (i_f_slope, o_slope, u_slope, c_slope), f, gz_gates, gz_now in zip(
         _output_gradients(g[0], time, return_sequences),
         _slopes(steps),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
-from minidl.common.arrays import home, host, is_foreign, to_kind_of
+from minidl.common.arrays import as_array, home, host, is_foreign, to_kind_of
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 
@@ -55,6 +55,16 @@ class Layer(Tree):
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         return self.forward(*inputs, **settings)
+
+    def _as_floating(self, x: Any, dtype: npt.DTypeLike) -> Any:
+        """The input in the dtype that a layer computes in; TypeError for what is not floating."""
+        x = as_array(x, self)
+        if x.dtype.kind != "f":
+            hint = "; write x.astype(np.float32)" if x.dtype.kind in "iub" else ""
+            raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
+        if x.dtype == dtype:
+            return x
+        return x.astype(dtype)
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
@@ -137,8 +147,9 @@ class Layer(Tree):
         Linear(3→2)
         """
         if not isinstance(state, Mapping):
+            want = "a dict of names and arrays"
             got = type(state).__name__
-            raise TypeError(f"load_state_dict: want a dict of names and arrays, got {got}")
+            raise TypeError(f"load_state_dict: want {want}, got {got}")
         from minidl.files.state import weights_in
 
         state = weights_in(state)
@@ -150,9 +161,12 @@ class Layer(Tree):
         for name, p in own.items():
             if name in state:
                 value = state[name]
-                array = np.asarray(host(value.data if isinstance(value, Variable) else value))
+                if isinstance(value, Variable):
+                    value = value.data
+                array = np.asarray(host(value))
+                shape, dtype = _target(name, owners[name], p)
                 try:
-                    new[name] = _convert(array, *_target(name, owners[name], p))
+                    new[name] = _convert(array, shape, dtype)
                 except ValueError as error:
                     wrong.append(f"{name}: {error}")
         if wrong:

@@ -87,9 +87,8 @@ class Weighted(Layer):
         x = as_array(x, self)
         if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
             return x  # nearly always
-        if x.dtype.kind != "f":
-            hint = "; write x.astype(np.float32)" if x.dtype.kind in "iub" else ""
-            raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
+        dtype = self.dtype if _is_lazy(weight) else weight.dtype
+        x = self._as_floating(x, dtype)
         if _is_lazy(weight):
             if x.shape[-1:] in [(), (0,)]:
                 raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
@@ -99,9 +98,7 @@ class Weighted(Layer):
             flat = x.ndim > 2 and math.prod(x.shape[1:]) == n
             hint = "; write x.reshape(len(x), -1)" if flat else ""
             raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
-        if x.dtype == weight.dtype:
-            return x
-        return x.astype(weight.dtype)
+        return x
 
     def __repr__(self) -> str:
         name = type(self).__name__

@@ -1,4 +1,7 @@
-"""Optimizers: how gradients change parameters, one algorithm a file. Gradients come from autograd."""
+"""Optimizers: how gradients change parameters, one algorithm a file.
+
+Gradients come from autograd.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -14,10 +14,13 @@ from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Adam(Optimizer):
-    """Adam: ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, and with both corrected for
-    their start at zero, ``p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
+    """Adam: steps scaled by the moments of the gradient.
 
-    ``betas`` are (b1, b2), each in [0, 1); ``eps`` is positive. Other args and raises as ``Optimizer``.
+    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, and with both corrected for their start
+    at zero, ``p = p - lr (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps)``.
+
+    ``betas`` are (b1, b2), each in [0, 1); ``eps`` is positive. Other args and raises as
+    ``Optimizer``.
 
     Source: D. Kingma and J. Ba, Adam: a method for stochastic optimization, 2015, algorithm 1.
 

@@ -1,6 +1,7 @@
 """Groups: parameters that took the same steps share one array of values and one per state.
 
-Which parameters take a step is decided in optimizer.py; the steps themselves are in sgd.py, adam.py..
+Which parameters take a step is decided in optimizer.py; the steps themselves are in sgd.py,
+adam.py..
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def make_blocks(
 
 
 def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What to compute and to keep state in: float32 for float16, which ends at 65504; else itself."""
+    """What to compute and keep state in: float32 for float16, which ends at 65504; else itself."""
     if dtype == np.float16:
         return np.dtype(np.float32)
     return dtype

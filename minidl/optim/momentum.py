@@ -13,13 +13,16 @@ from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Momentum(Optimizer):
-    """Momentum: ``v = mu * v - lr * g``, then ``p = p + v``; Nesterov's: ``p = p + mu * v - lr * g``.
+    """Momentum: ``v = mu * v - lr * g``, then ``p = p + v``.
+
+    Nesterov's: ``p = p + mu * v - lr * g``.
 
     ``momentum`` is mu, in [0, 1). Other args and raises as ``Optimizer``. The rate is inside the
     velocity, as in the source; PyTorch multiplies by it afterwards, which differs when the rate
     changes.
 
-    Source: I. Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+    Source: I. Sutskever et al., On the importance of initialization and momentum in deep learning,
+        2013.
 
     >>> from minidl import Variable
     >>> x = Variable(1.0)

@@ -49,7 +49,8 @@ class Optimizer(HintsMixin):
 
     Args:
         target: a model, or a list of Variables that require a gradient.
-        lr: the rate, a number or a schedule: a function from the number of updates so far to a rate.
+        lr: the rate, a number or a schedule: a function from the number of updates so far to a
+            rate.
         hooks: functions called with the ``StepGradients`` of each step before they are applied.
 
     Raises ValueError for an empty list and a negative rate, TypeError for what cannot be trained or
@@ -217,7 +218,7 @@ class Optimizer(HintsMixin):
         return f"{self._name}({', '.join(settings)}; {counts})"
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as a flat dict: ``t``, the number of updates; by parameter, ``0.t``, ``0.m``.."""
+        """The state as a flat dict: ``t``, the updates; by parameter, ``0.t``, ``0.m``.."""
         state: dict[str, Any] = {"t": self.t}
         for name in self.state_settings:
             state[name] = np.array(getattr(self, name))
@@ -236,8 +237,8 @@ class Optimizer(HintsMixin):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave; arrays are cast to the dtype of the state.
 
-        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it depends
-        on (Adam's betas).
+        Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it
+        depends on (Adam's betas).
         """
         where = f"{self._name}.load_state_dict"
         if not isinstance(state, Mapping):
@@ -260,7 +261,7 @@ class Optimizer(HintsMixin):
         self._ready = []
 
     def _form_of_state(self, params: list[Variable], times: list[int]) -> dict[str, Any]:
-        """The keys of a state of these parameters, each with its shape, or the value of a setting."""
+        """The keys of a state of these parameters, each with its shape or setting."""
         form: dict[str, Any] = {"t": ()}
         for name in self.state_settings:
             form[name] = list(getattr(self, name))

@@ -1,4 +1,4 @@
-"""Callbacks: what is to be done at the events of `Trainer.fit`: the base, EarlyStopping, Checkpoint, Logger.
+"""Callbacks: what is done at the events of a fit: EarlyStopping, Checkpoint, Logger, your own.
 
 When the events happen is decided in `trainer.py`; what is shown meanwhile lives in `progress.py`.
 """
@@ -28,14 +28,14 @@ __all__ = ["Callback", "Checkpoint", "EarlyStopping", "Logger"]
 class Callback:
     """The events of a fit, each of which does nothing until a subclass says what.
 
-    Epochs and batches are counted from 0. ``logs`` holds means over the epoch so far: ``loss`` and the metrics; at an
-    epoch's end it is the row of the history, ``lr`` and validation included, and what is written into it is recorded.
-    ``self.trainer`` is the Trainer, from ``on_train_begin`` on; ``self.trainer.stop = True`` ends the fit after the
-    update in progress.
+    Epochs and batches are counted from 0. ``logs`` holds means over the epoch so far: ``loss`` and
+    the metrics; at an epoch's end it is the row of the history, ``lr`` and validation included, and
+    what is written into it is recorded. ``self.trainer`` is the Trainer, from ``on_train_begin``
+    on; ``self.trainer.stop = True`` ends the fit after the update in progress.
 
-    A callback whose later doings depend on earlier ones tells them by ``state_dict()`` and takes them up, in a resumed
-    fit, by ``load_state_dict(state)``, after ``on_train_begin``. Where that fit goes on within an epoch,
-    ``on_epoch_begin`` is not told again.
+    A callback whose later doings depend on earlier ones tells them by ``state_dict()`` and takes
+    them up, in a resumed fit, by ``load_state_dict(state)``, after ``on_train_begin``. Where that
+    fit goes on within an epoch, ``on_epoch_begin`` is not told again.
 
     >>> class Log(Callback):
     ...     def on_epoch_end(self, epoch, logs):
@@ -65,14 +65,17 @@ class Callback:
         """After a batch, and the update if one was due."""
 
     def on_interrupt(self) -> None:
-        """When a signal or a limit ends a fit: what is to be saved can be, by ``self.trainer.save(path)``."""
+        """When a signal or a limit ends a fit: the time for ``self.trainer.save(path)``."""
 
     def resume_files(self) -> list[Path]:
         """The files that ``fit(.., resume="auto")`` may go on from, the newest first."""
         return []
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: numbers, text, arrays, and lists, tuples and dicts of these; nothing by default."""
+        """What a checkpoint keeps; nothing by default.
+
+        Numbers, text, arrays, and lists, tuples and dicts of these.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -89,7 +92,8 @@ class Best:
         mode = "min" if mode is None and name in ("loss", "val_loss") else mode
         if mode not in ("min", "max"):
             raise ValueError(
-                f"{where}: mode: want 'min' or 'max', whichever is better for {name!r}, got {mode!r}"
+                f"{where}: mode: want 'min' or 'max', whichever is better for {name!r}, "
+                f"got {mode!r}"
             )
         self.where = where
         self.name = name
@@ -99,7 +103,7 @@ class Best:
         self.told = False  # of nan
 
     def improves(self, logs: Mapping[str, float]) -> bool:
-        """Whether an epoch's figure is better than all before by more than ``least``, and note it then."""
+        """Whether an epoch's figure is the best by more than ``least``; it is noted then."""
         if self.name not in logs:
             raise ValueError(
                 f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}"
@@ -108,7 +112,7 @@ class Best:
         if math.isnan(value) and not self.told:
             self.told = True
             warnings.warn(
-                f"{self.where}: {self.name} is nan, which counts as no better than any other figure",
+                f"{self.where}: {self.name} is nan, which counts as no better than any figure",
                 stacklevel=3,
             )
         better = value < self.value - self.least or (self.value == math.inf and value < math.inf)
@@ -117,17 +121,18 @@ class Best:
 
 
 class EarlyStopping(Callback):
-    """End a fit when a figure has not got better for ``patience`` epochs, and bring back the weights of the best one.
+    """End a fit when a figure gets no better, and bring back the weights of the best epoch.
 
     Args:
         monitor: the figure's name in the history.
         patience: how many epochs in a row may be no better than the best.
         min_delta: by how much a figure has to be better to count.
         mode: whether the least ("min") or the largest ("max") is best; not needed for losses.
-        restore_best: whether, at the end of the fit, however it ends, parameters and what layers keep become those of
-            the best epoch; ``best_epoch``, from 0, says which.
+        restore_best: whether, at the end of the fit, however it ends, parameters and what layers
+            keep become those of the best epoch; ``best_epoch``, from 0, says which.
 
-    Raises ValueError for bad settings, and at the end of an epoch in which nothing of that name was measured.
+    Raises ValueError for bad settings, and at the end of an epoch in which nothing of that name was
+    measured.
 
     >>> EarlyStopping("val_accuracy", patience=3, mode="max").patience
     3
@@ -194,16 +199,17 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Write checkpoints (``Trainer.save``) while a fit goes on, and when a signal or a limit ends it.
+    """Write checkpoints (``Trainer.save``) during a fit, and when a signal or limit ends it.
 
-    A file takes the place of the one before only when it is on the disk and was read back and found whole. Go on with
-    ``fit(.., resume="auto")``.
+    A file takes the place of the one before only when it is on the disk and was read back and found
+    whole. Go on with ``fit(.., resume="auto")``.
 
     Args:
         path: an ``.npz`` file, in a folder that exists; the newest checkpoint.
         every: "epoch", or after how many updates one is written.
         keep: how many there are, the older ones as ``name.1.npz``, ``name.2.npz``..
-        best: the name of a figure; the checkpoint of its best epoch is kept as ``name.best.npz`` besides.
+        best: the name of a figure; the checkpoint of its best epoch is kept as ``name.best.npz``
+            besides.
         mode: whether the least ("min") or the largest ("max") is best; not needed for losses.
 
     Raises ValueError or TypeError for bad settings.
@@ -289,7 +295,7 @@ class Checkpoint(Callback):
         self.best.value = state["best"]
 
     def _rotate(self) -> None:
-        """Give every older checkpoint the next name; the newest stays in its place until the new one takes it."""
+        """Give every older checkpoint the next name; the newest stays until the new one comes."""
         from minidl.files.atomic import duplicate
 
         newest, *older = self.versions()
@@ -302,11 +308,13 @@ class Checkpoint(Callback):
 
 
 class Logger(Callback):
-    """Write the figures of every epoch to a file, ``.csv`` or ``.jsonl``: ``epoch`` from 1, ``updates``, ``seconds``
-    of the epoch, and the row of the history.
+    """Write the figures of every epoch to a file, ``.csv`` or ``.jsonl``.
 
-    A fit begins the file anew; a resumed one goes on after the epochs of its history. A figure that is not finite is
-    "nan" or "inf" in the one, null in the other. Raises ValueError for another suffix.
+    They are ``epoch`` from 1, ``updates``, ``seconds`` of the epoch, and the row of the history.
+
+    A fit begins the file anew; a resumed one goes on after the epochs of its history. A figure that
+    is not finite is "nan" or "inf" in the one, null in the other. Raises ValueError for another
+    suffix.
 
     >>> Logger("run.csv").path.name
     'run.csv'

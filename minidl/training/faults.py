@@ -1,4 +1,4 @@
-"""Faults: what is said when a loss or a gradient is not finite: the step, the parameter, the function.
+"""Faults: what is said of a loss or gradient that is not finite: step, parameter, function.
 
 When it is looked for is decided in `trainer.py`; anomaly detection itself lives in `autograd`.
 """
@@ -51,7 +51,7 @@ def _fault(trainer: Trainer, what: str, cause: str) -> FloatingPointError:
 
 
 def find_cause(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> str:
-    """Where what is not finite comes from: the data, a parameter, or a function and the line that applied it."""
+    """Where what is not finite comes from: the data, a parameter, or a function and its line."""
     for name, array in (("x", as_array(x)), ("t", as_array(t))):
         if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
             place = tuple(np.argwhere(~finite)[0].tolist())

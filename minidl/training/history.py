@@ -19,13 +19,14 @@ from minidl.training.plots import BLUE, ORANGE, finish_axes, new_figure, save_fi
 
 
 def check_row(row: dict[str, Any], who: str) -> None:
-    """Make floats of an epoch's figures; TypeError, naming the callback that wrote it, for what is no number."""
+    """Make floats of an epoch's figures; TypeError, naming the callback, for what is none."""
     for name, value in row.items():
         if type(value) is float:
             continue
         if callable(value):
             raise TypeError(
-                f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is optimizer.current_lr"
+                f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is "
+                "optimizer.current_lr"
             )
         if np.ndim(value) or not isinstance(
             array_of(value), int | float | np.number | np.bool | np.ndarray
@@ -37,9 +38,10 @@ def check_row(row: dict[str, Any], who: str) -> None:
 class History(Mapping[str, list[float]]):
     """What was measured in training: ``history["loss"]`` is a list with one figure per epoch.
 
-    A mapping from names to such lists, in the order of measuring: the loss, the metrics, both on validation data
-    after ``val_``, ``lr`` (the rate of the epoch's first update). ``history.rows`` is the list of one
-    dict per epoch that it is made from, so ``len(history.rows)`` is the number of epochs.
+    A mapping from names to such lists, in the order of measuring: the loss, the metrics, both on
+    validation data after ``val_``, ``lr`` (the rate of the epoch's first update). ``history.rows``
+    is the list of one dict per epoch that it is made from, so ``len(history.rows)`` is the number
+    of epochs.
 
     >>> history = History([{"loss": 2.0, "lr": 0.1}, {"loss": 1.0, "lr": 0.1}])
     >>> history["loss"], list(history), len(history.rows)
@@ -50,7 +52,7 @@ class History(Mapping[str, list[float]]):
         self.rows: list[dict[str, float]] = [] if rows is None else rows
 
     def __getitem__(self, name: str) -> list[float]:
-        """The figures of that name, nan for an epoch that has none. KeyError for a name nobody measured."""
+        """The figures of that name, nan for an epoch without. KeyError for an unknown name."""
         if name not in list(self):
             raise KeyError(
                 f"{name!r} was not measured; there is {', '.join(self) or 'nothing yet'}"
@@ -84,7 +86,8 @@ class History(Mapping[str, list[float]]):
         )
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The lists by name as JSON text, written to a file too if asked to; what is not finite becomes null.
+        """The lists by name as JSON text, also written to ``path``; what is not finite becomes
+        null.
 
         >>> History([{"loss": 2.0}, {"loss": float("inf")}]).to_json()
         '{"loss": [2.0, null]}'
@@ -101,8 +104,9 @@ class History(Mapping[str, list[float]]):
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the loss and every metric over the epochs, a panel each, validation beside training.
 
-        Returns the matplotlib ``Figure``, which belongs to no window and no global state, and writes it to ``path``, in
-        the format of its suffix (.png, .svg, .pdf). ImportError without matplotlib, ValueError without an epoch.
+        Returns the matplotlib ``Figure``, which belongs to no window and no global state, and
+        writes it to ``path``, in the format of its suffix (.png, .svg, .pdf). ImportError without
+        matplotlib, ValueError without an epoch.
 
         >>> History([{"loss": 2.0}, {"loss": 1.0}]).plot().axes[0].get_title("left")
         'Loss'

@@ -23,7 +23,7 @@ Metric = Callable[[Any, Any], Any]
 Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric] | None
 
 
-def named(metrics: Metrics) -> dict[str, Metric]:
+def name_metrics(metrics: Metrics) -> dict[str, Metric]:
     """The metrics by name."""
     if isinstance(metrics, Mapping):
         pairs = list(metrics.items())
@@ -32,7 +32,7 @@ def named(metrics: Metrics) -> dict[str, Metric]:
         pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics or ()]
     for i, (name, metric) in enumerate(pairs):
         if not callable(metric) or isinstance(metric, type):
-            raise _wrong("metrics", metric, "functions of prediction and t")
+            raise _type_error("metrics", metric, "functions of prediction and t")
         if name in ("", "loss", "lr", *(other for other, _ in pairs[:i])) or name.startswith(
             "val_"
         ):
@@ -42,17 +42,17 @@ def named(metrics: Metrics) -> dict[str, Metric]:
     return dict(pairs)
 
 
-def check(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
+def check_parts(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
     """Raise TypeError or ValueError for what a Trainer cannot be made of."""
     check_model(model)
     if isinstance(optimizer, type):
-        raise _wrong("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
+        raise _type_error("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
     if not hasattr(optimizer, "update"):
-        raise _wrong("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
+        raise _type_error("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
     check_loss(loss)
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            raise _wrong("callbacks", callback, "instances of callbacks.Callback")
+            raise _type_error("callbacks", callback, "instances of callbacks.Callback")
     own = model.parameters() if hasattr(model, "parameters") else []
     if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
         raise ValueError(
@@ -63,11 +63,11 @@ def check(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
 def check_model(model: Any) -> None:
     """Raise TypeError for what is no model."""
     if isinstance(model, type):
-        raise _wrong("model", model, f"an instance, as {model.__name__}(..)")
+        raise _type_error("model", model, f"an instance, as {model.__name__}(..)")
     if isinstance(model, list | tuple):
-        raise _wrong("model", model, "a layer or function: layers.Sequential(..) of these")
+        raise _type_error("model", model, "a layer or function: layers.Sequential(..) of these")
     if not callable(model):
-        raise _wrong("model", model, "a layer, or a function of a batch")
+        raise _type_error("model", model, "a layer, or a function of a batch")
 
 
 def check_prediction(prediction: Any) -> None:
@@ -84,8 +84,8 @@ def check_loss_value(loss: Any) -> None:
         raise ValueError(f"the loss has shape {loss.shape}, want one number: take its mean")
     if not loss.requires_grad:
         raise ValueError(
-            "the loss does not depend on anything that requires a gradient: no parameters, all frozen, or the graph "
-            "was left (detach, no_grad)"
+            "the loss does not depend on anything that requires a gradient: no parameters, all "
+            "frozen, or the graph was left (detach, no_grad)"
         )
 
 
@@ -93,18 +93,18 @@ def explain_batch(error: Exception, loader: DataLoader) -> None:
     """Add to the error of a prediction what it took for a batch."""
     shape = loader.arrays[0].shape
     error.args = (
-        f"{error}; predict took x of shape {shape} for a batch of {loader.size} samples; of one sample make a "
-        "batch: x[None]",
+        f"{error}; predict took x of shape {shape} for a batch of {loader.size} samples; of one "
+        "sample make a batch: x[None]",
     )
 
 
 def check_loss(loss: Any) -> None:
     """Raise TypeError for what is no loss."""
     if isinstance(loss, type) or not callable(loss):
-        raise _wrong("loss", loss, "a function of prediction and t, as F.mean_squared_error")
+        raise _type_error("loss", loss, "a function of prediction and t, as F.mean_squared_error")
 
 
-def _wrong(name: str, value: Any, wanted: str) -> TypeError:
+def _type_error(name: str, value: Any, wanted: str) -> TypeError:
     if isinstance(value, type):
         got = f"the class {value.__name__}"
     else:
@@ -113,24 +113,27 @@ def _wrong(name: str, value: Any, wanted: str) -> TypeError:
 
 
 def warn_of_ignored_samples(loss: Any, t: Any, why: str) -> None:
-    """Warn if ``cross_entropy`` leaves out some of these labels, where means over all samples are put together."""
+    """Warn if ``cross_entropy`` ignores some of these labels, where means are put together."""
     if loss is cross_entropy and np.any(np.asarray(host(t)) == IGNORED):
         warnings.warn(
-            f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part counts with all of "
-            "its samples, so the result differs from that of one batch; leave such samples out of the data",
+            f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part "
+            "counts with all of its samples, so the result differs from that of one batch; leave "
+            "such samples out of the data",
             stacklevel=3,
         )
 
 
-def figures(metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any) -> dict[str, float]:
+def measure_batch(
+    metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any
+) -> dict[str, float]:
     """The loss and the metrics of a batch, by name."""
-    numbers = {"loss": figure("loss", loss)}
+    numbers = {"loss": to_float("loss", loss)}
     for name, metric in metrics.items():
-        numbers[name] = figure(name, metric(prediction, t))
+        numbers[name] = to_float(name, metric(prediction, t))
     return numbers
 
 
-def figure(name: str, value: Any) -> float:
+def to_float(name: str, value: Any) -> float:
     """What a loss or metric gave, as a float."""
     value = array_of(value)
     if np.ndim(value):
@@ -141,7 +144,7 @@ def figure(name: str, value: Any) -> float:
         raise TypeError(f"{name}: want a number, got {value!r}") from error
 
 
-def loader(
+def as_loader(
     where: str,
     data: Any,
     t: Any,
@@ -153,9 +156,10 @@ def loader(
     if not isinstance(data, DataLoader):
         if t is None:
             raise TypeError(
-                f"{where}: want a pair x, t or a DataLoader, got x without t: a {type(data).__name__}"
+                f"{where}: want a pair x, t or a DataLoader, got x without t: "
+                f"a {type(data).__name__}"
             )
-        return batches(
+        return make_loader(
             where,
             data,
             t,
@@ -169,12 +173,13 @@ def loader(
         )
     if len(data.arrays) != 2:
         raise ValueError(
-            f"{where}: want a DataLoader of two arrays, DataLoader(x, t), got one of {len(data.arrays)}"
+            f"{where}: want a DataLoader of two arrays, DataLoader(x, t), "
+            f"got one of {len(data.arrays)}"
         )
     return data.in_order() if in_order else data
 
 
-def batches(
+def make_loader(
     where: str, *arrays: Any, batch_size: int | None = None, shuffle: bool = False
 ) -> DataLoader:
     """A DataLoader of the arrays, whose complaints come from where it was asked for."""
@@ -191,30 +196,31 @@ def fit_loaders(
 ) -> tuple[DataLoader, DataLoader | None]:
     """The loaders of the data to fit, and of those to validate with if there are any."""
     if isinstance(validation, float):
-        data, t, validation = held_out(data, t, validation)
-    own = loader("fit", data, t, batch_size, shuffle)
+        data, t, validation = split_off_validation(data, t, validation)
+    own = as_loader("fit", data, t, batch_size, shuffle)
     if validation is None:
         return own, None
-    return own, validation_loader(validation, own.batch_size)
+    return own, as_validation_loader(validation, own.batch_size)
 
 
-def held_out(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
+def split_off_validation(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
     """Training samples, their targets, and the last fraction of both as a pair."""
     if isinstance(data, DataLoader):
         raise ValueError(
-            "fit: a fraction as validation needs data as arrays; give a pair or a DataLoader instead"
+            "fit: a fraction as validation needs data as arrays; give a pair or a DataLoader"
         )
-    x, t = loader("fit", data, t, None, in_order=True).arrays
+    x, t = as_loader("fit", data, t, None, in_order=True).arrays
     if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
         raise ValueError(
-            f"fit: validation: want a fraction that leaves both parts samples, got {fraction!r} of {len(x)}"
+            "fit: validation: want a fraction that leaves both parts samples, "
+            f"got {fraction!r} of {len(x)}"
         )
     kept = len(x) - round(len(x) * fraction)
     return x[:kept], t[:kept], (x[kept:], t[kept:])
 
 
-def validation_loader(given: Any, batch_size: int) -> DataLoader:
+def as_validation_loader(given: Any, batch_size: int) -> DataLoader:
     """Validation data, a pair or a DataLoader, as a loader in order."""
     pair = isinstance(given, tuple | list) and len(given) == 2
     x, t = given if pair else (given, None)
-    return loader("fit: validation", x, t, batch_size if pair else None, in_order=True)
+    return as_loader("fit: validation", x, t, batch_size if pair else None, in_order=True)

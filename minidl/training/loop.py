@@ -1,4 +1,4 @@
-"""The loop of a fit: epochs, windows of batches that make an update each, and the callbacks told of them.
+"""The loop of a fit: epochs, windows of batches that make an update, callbacks.
 
 What a fit is given is checked in `trainer.py`; how far it is, and what ends it, is in `run.py`.
 """
@@ -26,8 +26,8 @@ Batch = tuple[Any, ...]  # x and t
 class FitLoop:
     """One fit of a trainer, from wherever its run is.
 
-    ``internal`` are the callbacks that are not the user's: they come first, and are told of an epoch that a resumed
-    fit goes on with, which the user's have heard of before.
+    ``internal`` are the callbacks that are not the user's: they come first, and are told of an
+    epoch that a resumed fit goes on with, which the user's have heard of before.
     """
 
     def __init__(
@@ -48,9 +48,10 @@ class FitLoop:
         self.batch = 0  # the one in progress, for what is said of an error
 
     def start(self, resume: Callable[[], None]) -> None:
-        """Go through the epochs left, between ``on_train_begin`` and ``on_train_end``; ``resume`` follows the first.
+        """Go through the epochs left; ``resume`` is called after ``on_train_begin``.
 
-        It puts back what a checkpoint holds, as a callback may have drawn random numbers, or changed the model.
+        It puts back what a checkpoint holds, as a callback may have drawn random numbers, or
+        changed the model.
         """
         begun: list[Callback] = []
         try:
@@ -104,7 +105,7 @@ class FitLoop:
             self.trainer.write_requested()
 
     def train_window(self, window: Sequence[Batch]) -> None:
-        """Make one update from some batches: their losses are summed, or averaged over the samples."""
+        """Make one update from some batches, whose losses are summed, or averaged over samples."""
         run = self.run
         optimizer = self.trainer.optimizer
         first = run.batches
@@ -117,7 +118,7 @@ class FitLoop:
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
             loss, prediction = self.trainer.forward(x, t, self.runner)
-            figures = inputs.figures(self.trainer.metrics, loss, prediction.data, t)
+            figures = inputs.measure_batch(self.trainer.metrics, loss, prediction.data, t)
             run.means.add(sizes[i], figures)
             last = i == len(window) - 1
             if not run.summed:
@@ -135,7 +136,7 @@ class FitLoop:
                 callback.on_batch_end(self.batch, logs)
 
     def measure(self) -> dict[str, float]:
-        """The epoch's row of the history: means over its samples, those of the validation, the rate."""
+        """The epoch's row of the history: means over its samples, those of validation, the rate."""
         run = self.run
         row = self.run.means.now()
         if self.validation is not None and run.interrupted is None:
@@ -168,7 +169,7 @@ class FitLoop:
         self.interrupt()
 
     def interrupt(self) -> None:
-        """Let the callbacks save what they save of a run that ends here, and say so if a signal ended it."""
+        """Let the callbacks save a run that ends here, and say so if a signal ended it."""
         run = self.run
         trainer = self.trainer
         before = len(trainer.requests)
@@ -179,10 +180,11 @@ class FitLoop:
                 trainer.requests.append((run.path, None))
             if self.ranks.first:
                 files = ", ".join(str(path) for path, _ in trainer.requests)
+                files = files or "nothing, as there is no Checkpoint"
                 epoch = min(run.epoch + 1, run.epochs)
                 print(
-                    f"fit: {run.interrupted}: ends after {run.updates} updates, in epoch {epoch} of {run.epochs}; "
-                    f"saved: {files or 'nothing, as there is no Checkpoint'}",
+                    f"fit: {run.interrupted}: ends after {run.updates} updates, "
+                    f"in epoch {epoch} of {run.epochs}; saved: {files}",
                     file=sys.stderr,
                 )
         trainer.write_requested()

@@ -29,10 +29,11 @@ WORSE = 4.0  # a loss that is so many times the least, and above the first, ends
 
 
 class LRCurve:
-    """What ``Trainer.find_lr`` measured: ``losses`` at ``rates``, one a batch; ``smooth``, the mean of neighbours.
+    """What ``Trainer.find_lr`` measured: ``losses`` at ``rates``; ``smooth``, means of neighbours.
 
-    ``suggestion`` is the rate at which ``smooth`` falls steepest over the logarithm of the rate, before its least;
-    None if it never fell: then take a smaller start or more steps, and look at the plot.
+    ``suggestion`` is the rate at which ``smooth`` falls steepest over the logarithm of the rate,
+    before its least; None if it never fell: then take a smaller start or more steps, and look at
+    the plot.
 
     >>> curve = LRCurve([0.01 * 2**k for k in range(8)], [4.0, 3.9, 3.0, 2.0, 1.2, 1.1, 1.5, 9.0])
     >>> curve.suggestion
@@ -62,7 +63,8 @@ class LRCurve:
         return f"LRCurve({rates}, suggestion={self.suggestion})"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the losses over the rate, and the suggestion; a matplotlib ``Figure``, written to ``path`` if given.
+        """Draw the losses over the rate, and the suggestion: a matplotlib ``Figure``, saved to
+        ``path``.
 
         Raises ImportError without matplotlib.
         """
@@ -91,17 +93,18 @@ def find_lr(
     steps: int,
     batch_size: int | None,
 ) -> LRCurve:
-    """Train so many steps with a rate that grows by a factor each; then put everything back as it was."""
+    """Train some steps, each with a larger rate; then put everything back as it was."""
     from minidl.checkpoints.snapshot import restoring
 
     drawn = random.generator().bit_generator.state
-    loader = copy(inputs.loader("find_lr", data, t, batch_size))
+    loader = copy(inputs.as_loader("find_lr", data, t, batch_size))
     steps = count("find_lr: steps", steps)
     start = number("find_lr: start", start, positive=True)
     end = number("find_lr: end", end, positive=True)
     if not start < end or steps < 3:
         raise ValueError(
-            f"find_lr: want start < end and at least 3 steps, got start={start}, end={end}, steps={steps}"
+            f"find_lr: want start < end and at least 3 steps, got start={start}, end={end}, "
+            f"steps={steps}"
         )
     runner = ModelRunner(trainer.model)
     runner.check(loader, "find_lr")

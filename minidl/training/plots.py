@@ -1,4 +1,7 @@
-"""Pictures of training: the figure and the look of its axes. What is drawn is said where it is measured."""
+"""Pictures of training: the figure and the look of its axes.
+
+What is drawn is said where it is measured.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ GREY = "#e6e6e6"
 
 
 def new_figure(who: str, width: float, height: float) -> Any:
-    """A matplotlib ``Figure``, which belongs to no window and no global state; ImportError without matplotlib."""
+    """A matplotlib ``Figure`` without a window or global state; ImportError without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -1,4 +1,6 @@
-"""The processes that train one model, as a Trainer sees them: here the single one; many are in `distributed`.
+"""The processes that train one model, as a Trainer sees them; here is the single one.
+
+Many are in `distributed`.
 
 Each method is called in all ranks alike, at the same points of a fit.
 """
@@ -33,7 +35,7 @@ class Ranks(Protocol):
         """What a function gives, or raises, in the first rank."""
 
     def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
-        """Make an update, from gradients that are means over so many samples here; sum the run's means."""
+        """Update, from gradients that are means over so many samples here; sum the run's means."""
 
     def ends(self, trainer: Trainer, run: Run) -> bool:
         """Whether the run ends after this update."""
@@ -52,7 +54,7 @@ class Ranks(Protocol):
 
 
 class SingleProcess:
-    """The one process of a Trainer that is not distributed: it is the first, and agrees with itself."""
+    """The one process of a Trainer that is not distributed: it agrees with itself."""
 
     rank = 0
     size = 1
@@ -88,7 +90,7 @@ class SingleProcess:
 
 
 def processes(distributed: Any, optimizer: Any) -> Ranks:
-    """The ranks of a Trainer: False for this process alone, True for all of MPI's, or a communicator."""
+    """The ranks of a Trainer: False for one process, True for all of MPI's, or a communicator."""
     if distributed is False:
         return SingleProcess()
     from minidl.distributed.mpi import world

@@ -19,11 +19,11 @@ EVERY = (
 BAR = 10  # characters
 
 
-def progress(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
-    """What shows the progress: nothing for 0, a bar for 1, lines for 2; "auto" looks who is reading."""
+def progress_callbacks(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
+    """What shows the progress: nothing (0), a bar (1), lines (2); "auto" looks who is reading."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(
-            f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (a line per epoch), got {verbose!r}"
+            f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (lines), got {verbose!r}"
         )
     if verbose == "auto":
         verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
@@ -42,12 +42,12 @@ def title(epoch: int, epochs: int) -> str:
     return f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
 
 
-def figures(logs: dict[str, float], separator: str = "  ", digits: int = 4) -> str:
+def format_figures(logs: dict[str, float], separator: str = "  ", digits: int = 4) -> str:
     """The figures in a width that stays, as in "loss 0.1234  accuracy 0.9700  lr 0.001"."""
-    return separator.join(f"{name} {shown(name, v, digits)}" for name, v in logs.items())
+    return separator.join(f"{name} {format_figure(name, v, digits)}" for name, v in logs.items())
 
 
-def shown(name: str, value: float, digits: int = 4) -> str:
+def format_figure(name: str, value: float, digits: int = 4) -> str:
     """A figure in a width that stays: 0.1234, 1.234e-05, and a rate as it was given."""
     if name == "lr":
         return f"{value:.3g}"
@@ -55,20 +55,20 @@ def shown(name: str, value: float, digits: int = 4) -> str:
     return f"{value:.{digits if kind == 'f' else 3}{kind}}"
 
 
-def paired_figures(logs: dict[str, float]) -> str:
-    """The figures in less room, validation beside training: "loss 0.123 val 0.235, accuracy 0.970 val 0.960"."""
+def format_pairs(logs: dict[str, float]) -> str:
+    """The figures in less room: "loss 0.123 val 0.235, accuracy 0.970 val 0.960"."""
     parts = []
     for name, value in logs.items():
         if name.startswith("val_") and name[4:] in logs:
             continue
-        part = f"{name} {shown(name, value, 3)}"
+        part = f"{name} {format_figure(name, value, 3)}"
         if f"val_{name}" in logs:
-            part += f" val {shown(name, logs[f'val_{name}'], 3)}"
+            part += f" val {format_figure(name, logs[f'val_{name}'], 3)}"
         parts.append(part)
     return ", ".join(parts)
 
 
-def left(seconds: float) -> str:
+def format_time_left(seconds: float) -> str:
     """A time to go as a reader says it: "0:07 left"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -76,7 +76,7 @@ def left(seconds: float) -> str:
 
 
 class Clock(Callback):
-    """What a fit of so many batches in so many epochs still takes, by what this call has done so far."""
+    """How fast a fit is, and what it still takes, by what this call has done so far."""
 
     def __init__(self, epochs: int, batches: int) -> None:
         self.epochs = epochs
@@ -98,11 +98,11 @@ class Clock(Callback):
         return f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s"
 
     def to_go(self, batches: int) -> str:
-        """The time left after so many batches of an epoch; nothing at the end, or where it is not known."""
+        """The time left after so many batches of an epoch; nothing at the end, or if not known."""
         at = self.epoch + batches / self.batches
         seconds = time.perf_counter() - self.begun
         return (
-            left(seconds / (at - self.first) * (self.epochs - at))
+            format_time_left(seconds / (at - self.first) * (self.epochs - at))
             if self.first < at < self.epochs
             else ""
         )
@@ -116,14 +116,15 @@ class Lines(Clock):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.perf_counter() - self.started
-        parts = [title(epoch, self.epochs), figures(logs), f"{seconds:.2f} s", self.speed()]
+        parts = [title(epoch, self.epochs), format_figures(logs), f"{seconds:.2f} s", self.speed()]
         print("  ".join(filter(None, [*parts, self.to_go(self.batches)])), flush=True)
 
 
 class Bar(Clock):
-    """A tqdm bar per epoch on standard error, which stays with the epoch's figures; a widget in a notebook.
+    """A tqdm bar per epoch on standard error, which stays; a widget in a notebook.
 
-    What does not fit on the terminal's line is left out, the least needed first (``lines_by_length``).
+    What does not fit on the terminal's line is left out, the least needed first
+    (``lines_by_length``).
     """
 
     bar: Any = None
@@ -179,15 +180,15 @@ def lines_by_length(
     The loss, the metrics, their validation and the speed stay.
     """
     measured = {name: value for name, value in logs.items() if name != "lr"}
-    text = figures(measured, ", ")
+    text = format_figures(measured, ", ")
     choices = [
-        (True, [count, figures(measured | logs, ", "), speed, to_go]),
+        (True, [count, format_figures(measured | logs, ", "), speed, to_go]),
         (True, [count, text, speed, to_go]),
         (True, [count, text, speed]),
         (False, [count, text, speed]),
         (False, [text, speed]),
-        (False, [figures(measured, " ", 3) + " " + speed]),
-        (False, [paired_figures(measured), speed]),
+        (False, [format_figures(measured, " ", 3) + " " + speed]),
+        (False, [format_pairs(measured), speed]),
     ]
     return [(with_bar, ", ".join(filter(None, parts))) for with_bar, parts in choices]
 

@@ -1,4 +1,4 @@
-"""Run: how far a fit is, and what ends it; RunningMeans, of figures over batches; signals caught meanwhile.
+"""Run: how far a fit is, and what ends it; running means; signals caught meanwhile.
 
 What is done at each point is in `loop.py`.
 """
@@ -38,12 +38,12 @@ class RunningMeans:
 
 @dataclass(eq=False)
 class Run:
-    """How far a fit is: in ``epoch``, counted from 0, so many ``batches`` of it and ``updates`` in all are done.
+    """How far a fit is: its ``epoch``, from 0, the ``batches`` done of it, ``updates`` in all.
 
-    ``window`` batches make an update, their losses ``summed`` or averaged. ``signalled`` is the signal that came,
-    ``interrupted`` the one that ends the run; between ranks, these have yet to agree. ``cut`` holds the callbacks'
-    states and the history of an epoch that was broken off, ``rate`` that of the epoch's first update, and ``path`` is
-    what it was resumed from.
+    ``window`` batches make an update, their losses ``summed`` or averaged. ``signalled`` is the
+    signal that came, ``interrupted`` the one that ends the run; between ranks, these have yet to
+    agree. ``cut`` holds the callbacks' states and the history of an epoch that was broken off,
+    ``rate`` that of the epoch's first update, and ``path`` is what it was resumed from.
     """
 
     loader: DataLoader
@@ -122,7 +122,7 @@ class Run:
 
 @contextmanager
 def signals(run: Run) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run after the batch in progress; a second Ctrl-C raises KeyboardInterrupt.
+    """Let Ctrl-C and SIGTERM end the run after the batch in progress; a second Ctrl-C raises.
 
     Only in the main thread, where Python tells of signals, and only where nobody else handles them.
     """

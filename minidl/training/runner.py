@@ -1,6 +1,7 @@
 """ModelRunner: runs a model on batches, and decides when recurrent state is reset, carried or cut.
 
-The states themselves, and the formulas of recurrent layers, live in `layers`; when batches come, in `loop.py`.
+The states themselves, and the formulas of recurrent layers, live in `layers`; when batches come, in
+`loop.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from minidl.data.loader import DataLoader
 
 
 class ModelRunner:
-    """A model to run on batches, and its layers that carry something from call to call (``Layer.carried``)."""
+    """A model to run on batches, and its layers that carry something from call to call."""
 
     def __init__(self, model: Any) -> None:
         self.model = model
@@ -32,9 +33,10 @@ class ModelRunner:
             layer.reset_state()
 
     def forward(self, x: Any, call: Callable[[Any], Any] | None = None) -> Any:
-        """Run the model, or ``call``, on a batch; only stateful layers begin where the last batch ended.
+        """Run the model, or ``call``, on a batch; only stateful layers go on from the last one.
 
-        ValueError if another layer took it for one step of a sequence: it would learn nothing about time.
+        ValueError if another layer took it for one step of a sequence: it would learn nothing about
+            time.
         """
         for layer in self.stateless:
             layer.reset_state()
@@ -43,36 +45,41 @@ class ModelRunner:
             if getattr(layer, "steps", 0) == 1 and np.ndim(x) == 2:
                 name = type(layer).__name__
                 raise ValueError(
-                    f"{name} took x of shape {np.shape(x)} for one step, and its state would be lost at the next "
-                    f"batch; give sequences (batch, time, in), or {name}(.., stateful=True) and shuffle=False"
+                    f"{name} took x of shape {np.shape(x)} for one step, and its state would be "
+                    "lost at the next batch; give sequences (batch, time, in), or "
+                    f"{name}(.., stateful=True) and shuffle=False"
                 )
         return result
 
     def backward(self, loss: Variable, share: float | None = None) -> None:
-        """Add the gradients of the loss, or of a share of it, and let go of its graph, behind carried states too."""
+        """Add the gradients of the loss, or of a share of it, and let go of its graph.
+
+        That includes the graph behind the states that layers carry.
+        """
         loss.backward(share, retain_graph=self.stateful)
         if self.stateful:
             loss.unchain_backward()
 
     def check(self, loader: DataLoader | None, where: str) -> None:
-        """Raise ValueError if the batches of a loader cannot follow one another in time and have to."""
+        """Raise ValueError if batches have to follow one another in time and cannot."""
         if loader is None or not self.stateful:
             return
         if loader.shuffle:
             raise ValueError(
-                f"{where}: the model is stateful, each batch goes on where one ended: pass shuffle=False"
+                f"{where}: the model is stateful, each batch goes on where one ended: pass "
+                "shuffle=False"
             )
         rest = loader.size % loader.batch_size
         if rest and not loader.drop_last and len(loader) > 1:
             raise ValueError(
-                f"{where}: the model is stateful, with a state per sample of a batch, but the last batch would have "
-                f"{rest} samples instead of {loader.batch_size}: use a batch_size that divides {loader.size}, or a "
-                "DataLoader with drop_last=True"
+                f"{where}: the model is stateful, with a state per sample of a batch, but the last "
+                f"batch would have {rest} samples instead of {loader.batch_size}: use a batch_size "
+                f"that divides {loader.size}, or a DataLoader with drop_last=True"
             )
 
     @contextmanager
     def evaluation(self, where: str, loader: DataLoader) -> Iterator[None]:
-        """Record and learn nothing inside, and begin with no state; then bring back the states there were."""
+        """Record and learn nothing inside, without states at first; then bring them back."""
         self.check(loader, where)
         with self.keeping_states():
             self.reset()

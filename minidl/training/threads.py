@@ -1,4 +1,7 @@
-"""How many BLAS threads a fit uses: one, unless the products of its model are large. The mechanism is in `common`."""
+"""How many BLAS threads a fit uses: one, unless the products of its model are large.
+
+How the number is set and restored is in `common/threads.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from minidl.training.callbacks import Callback
 
 
 def largest_product(model: Any, optimizer: Any, samples: int) -> int | None:
-    """The multiplications of the largest product of a batch with a weight; None while a weight has no shape yet."""
+    """The multiplications of a batch with the largest weight; None while one has no shape."""
     found = list(getattr(optimizer, "params", ()))
     if hasattr(model, "parameters"):
         found += model.parameters()
@@ -22,7 +25,8 @@ def largest_product(model: Any, optimizer: Any, samples: int) -> int | None:
 class FitThreads(Callback):
     """Choose once in a fit, from the shapes alone, so that a resumed one computes the same bits.
 
-    Where weights are made at first use, the first update runs on one thread, and the choice follows it.
+    Where weights are made at first use, the first update runs on one thread, and the choice follows
+    it.
     """
 
     def __init__(self, samples: int) -> None:

@@ -1,4 +1,4 @@
-"""The Trainer: what a fit is given, checked; one step; evaluation and prediction with the trained model.
+"""The Trainer: what a fit is given, checked; one step; evaluation and prediction.
 
 The loop is in `loop.py`, what an update does in `optim`, what a batch is in `data`.
 """
@@ -33,7 +33,7 @@ from minidl.training.history import History
 from minidl.training.loop import FitLoop
 from minidl.training.lr_finder import LRCurve, find_lr
 from minidl.training.processes import processes
-from minidl.training.progress import progress
+from minidl.training.progress import progress_callbacks
 from minidl.training.run import Run, RunningMeans, signals
 from minidl.training.runner import ModelRunner
 from minidl.training.threads import FitThreads, largest_product
@@ -46,23 +46,28 @@ Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what is in it
 
 
 class Trainer:
-    """Train a model: ``fit`` is the loop, ``train_step`` its cycle, ``evaluate`` and ``predict`` use the result.
+    """Train a model: ``fit`` is the loop, ``train_step`` its cycle.
+
+    ``evaluate`` and ``predict`` use the result.
 
     Args:
         model: a layer, or any function of a batch that returns a Variable.
         optimizer: of the model's parameters.
         loss: ``loss(prediction, t)``, a 0-d Variable, the mean over the samples of a batch.
-        metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict by name;
-            ``metric(prediction, t)`` gets arrays and returns a number, the mean over the samples.
+        metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict
+            by name; ``metric(prediction, t)`` gets arrays and returns a number, the mean over the
+            samples.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
         compile: run forward and backward through ``minidl.compile``.
-        distributed: whether all processes that mpiexec started train one model (docs/scaling.md); or a communicator.
+        distributed: whether all processes that mpiexec started train one model (docs/scaling.md);
+            or a communicator.
 
-    ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the name of the signal
-    that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``, ``ranks`` the processes (rank, size, first).
+    ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the
+    name of the signal that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``,
+    ``ranks`` the processes (rank, size, first).
 
-    Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name that is taken and for
-    an optimizer that has none of the model's parameters.
+    Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name
+    that is taken and for an optimizer that has none of the model's parameters.
 
     >>> import minidl
     >>> from minidl import functions as F, layers, optim
@@ -88,10 +93,10 @@ class Trainer:
         distributed: Any = False,
     ) -> None:
         callbacks = list(callbacks)
-        inputs.check(model, optimizer, loss, callbacks)
+        inputs.check_parts(model, optimizer, loss, callbacks)
         self._model = model
         self._loss = loss
-        self._metrics = inputs.named(metrics)
+        self._metrics = inputs.name_metrics(metrics)
         self._compiling = bool(compile)
         self._compile()
         self.optimizer = optimizer
@@ -148,7 +153,7 @@ class Trainer:
 
     @metrics.setter
     def metrics(self, metrics: inputs.Metrics) -> None:
-        self._metrics = inputs.named(metrics)
+        self._metrics = inputs.name_metrics(metrics)
 
     def __repr__(self) -> str:
         loss = getattr(self.loss, "__name__", repr(self.loss))
@@ -193,34 +198,42 @@ class Trainer:
         Args:
             data, t: samples and targets, along axis 0; or a DataLoader of both.
             epochs: how often to go through the data, with ``resume`` in all.
-            validation: evaluated after every epoch: a pair (x, t), a DataLoader, or the fraction of ``data`` to
-                hold out for it, taken from the end before any shuffling.
+            validation: evaluated after every epoch: a pair (x, t), a DataLoader, or the fraction of
+                ``data`` to hold out for it, taken from the end before any shuffling.
             batch_size, shuffle: of the data given as arrays; 32 and True if not said.
-            accumulate: batches whose gradients make one update, equal to that of one batch of all their samples.
-            truncate: for one-step input to a stateful model: batches, as consecutive steps in time, whose losses
-                are summed and then differentiated, the graph behind them cut. The last, shorter window too.
-            verbose: 0 silent, 1 a bar, 2 a line per epoch; "auto" is a bar on a terminal or notebook, else lines.
-            max_steps, max_time: updates, with ``resume`` in all, and seconds of this call, after which to stop.
-            fast_dev_run: try everything on three batches: one epoch, no file written, and the model afterwards as it
-                was before.
-            resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the Checkpoint's newest
-                that is whole, or a new beginning where there is none. Model, optimizer, callbacks, data and settings
-                have to be made as they were; then the fit ends bit for bit where it would have without a break.
-                Others are told by a warning, or refused where going on makes no sense.
+            accumulate: batches whose gradients make one update, equal to that of one batch of all
+                their samples.
+            truncate: for one-step input to a stateful model: batches, as consecutive steps in time,
+                whose losses are summed and then differentiated, the graph behind them cut. The
+                last, shorter window too.
+            verbose: 0 silent, 1 a bar, 2 a line per epoch; "auto" is a bar on a terminal or
+                notebook, else lines.
+            max_steps, max_time: updates, with ``resume`` in all, and seconds of this call, after
+                which to stop.
+            fast_dev_run: try everything on three batches: one epoch, no file written, and the model
+                afterwards as it was before.
+            resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the
+                Checkpoint's newest that is whole, or a new beginning where there is none. Model,
+                optimizer, callbacks, data and settings have to be made as they were; then the fit
+                ends bit for bit where it would have without a break. Others are told by a warning,
+                or refused where going on makes no sense.
 
-        Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else the file of
-        ``resume``, and return the history, the broken-off epoch in its last row; a second Ctrl-C raises at once.
+        Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else
+        the file of ``resume``, and return the history, the broken-off epoch in its last row; a
+        second Ctrl-C raises at once.
 
-        Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as the model learns,
-        before each update; the same on validation data as ``val_loss``..; ``lr``, the rate of the epoch's first update.
-        A loss that leaves samples out (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's,
-        in these means, with ``accumulate`` and with several ranks; where these would differ from one batch, labels of
-        -100 are warned of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
+        Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as
+        the model learns, before each update; the same on validation data as ``val_loss``..; ``lr``,
+        the rate of the epoch's first update. A loss that leaves samples out (``cross_entropy`` with
+        ``ignore_index``) still counts with all of its batch's, in these means, with ``accumulate``
+        and with several ranks; where these would differ from one batch, labels of -100 are warned
+        of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
 
-        Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or unequal batches,
-        one-step input to a recurrent layer that is not stateful, a loss that is not a 0-d Variable, a checkpoint that
-        is damaged or of something else; FloatingPointError for a loss or gradient that is not finite, when nothing was
-        updated with it, naming the step, the parameter and the function; OSError if a checkpoint cannot be written.
+        Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or
+        unequal batches, one-step input to a recurrent layer that is not stateful, a loss that is
+        not a 0-d Variable, a checkpoint that is damaged or of something else; FloatingPointError
+        for a loss or gradient that is not finite, when nothing was updated with it, naming the
+        step, the parameter and the function; OSError if a checkpoint cannot be written.
         """
         from minidl.checkpoints.snapshot import restoring
 
@@ -242,7 +255,7 @@ class Trainer:
             loader = copy(loader)
         self._warn(loader, window)
         self.ranks.split(loader, validation)
-        shown = progress(verbose if self.ranks.first else 0, epochs, len(loader))
+        shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, len(loader))
         found = self.ranks.share(lambda: self._find_checkpoint(resume))
 
         path = found[0] if found else None
@@ -268,7 +281,7 @@ class Trainer:
         """Say what would go on silently and is hardly meant."""
         if current().testing:
             warnings.warn(
-                "fit: called inside test_mode(), so that layers such as Dropout act as in evaluation",
+                "fit: called inside test_mode(), so layers such as Dropout act as in evaluation",
                 stacklevel=3,
             )
         if window > 1 or self.ranks.size > 1:
@@ -277,7 +290,7 @@ class Trainer:
 
     @contextmanager
     def _fitting(self, run: Run, found: Found | None, dry_run: bool) -> Iterator[dict[str, Any]]:
-        """Be in a fit, which goes on from a checkpoint if one was found; give what there was before it.
+        """Be in a fit, from a checkpoint if one was found; give what there was before.
 
         A fit that a checkpoint refuses leaves the trainer as it was.
         """
@@ -330,15 +343,17 @@ class Trainer:
     def save(
         self, path: str | os.PathLike[str], *, before_replace: Callable[[], None] | None = None
     ) -> None:
-        """Write a checkpoint, an ``.npz`` file with all that ``fit(.., resume=path)`` needs to go on exactly.
+        """Write a checkpoint: an ``.npz`` file from which ``fit(.., resume=path)`` goes on exactly.
 
-        It holds parameters, the optimizer's state and rate, the history, the loader's order and position, what layers,
-        the loss, metrics and hooks keep (numbers, text, arrays, containers of these, random generators), and what has
-        a ``state_dict()``. Called during a fit, by a callback, it writes when the update in progress is made and all
-        callbacks were told; ``before_replace`` is called before the new file takes the old one's place.
+        It holds parameters, the optimizer's state and rate, the history, the loader's order and
+        position, what layers, the loss, metrics and hooks keep (numbers, text, arrays, containers
+        of these, random generators), and what has a ``state_dict()``. Called during a fit, by a
+        callback, it writes when the update in progress is made and all callbacks were told;
+        ``before_replace`` is called before the new file takes the old one's place.
 
-        Raises ValueError for another suffix, OSError if it could not be written (the old file is still there),
-        TypeError, naming it, for what the next batches may depend on and a file cannot hold, such as an iterator.
+        Raises ValueError for another suffix, OSError if it could not be written (the old file is
+        still there), TypeError, naming it, for what the next batches may depend on and a file
+        cannot hold, such as an iterator.
         """
         from minidl.files.atomic import check_suffix
 
@@ -347,10 +362,10 @@ class Trainer:
             self.write_requested()
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Put back model, optimizer, generators and history from a checkpoint, to use them; ``fit`` can go on from it.
+        """Put back model, optimizer, generators and history from a checkpoint; ``fit`` can go on.
 
-        Raises FileNotFoundError if it is not there; ValueError, with nothing changed, if it is damaged or of another
-        model or optimizer.
+        Raises FileNotFoundError if it is not there; ValueError, with nothing changed, if it is
+        damaged or of another model or optimizer.
         """
         if self._looping:
             raise RuntimeError(
@@ -391,20 +406,23 @@ class Trainer:
         steps: int = 100,
         batch_size: int | None = None,
     ) -> LRCurve:
-        """Train with a rate that grows from ``start`` to ``end`` and note the losses; then all is as it was before.
+        """Train with a rate that grows from ``start`` to ``end``, then put all back as it was.
 
-        Returns an ``LRCurve``: ``rates``, ``losses``, the ``suggestion``, where the smoothed loss falls steepest,
-        and ``plot(path)``. It ends early when the loss is four times its least and above the first, or not finite.
-        Raises as ``fit``.
+        Returns an ``LRCurve``: ``rates``, ``losses``, the ``suggestion``, where the smoothed loss
+        falls steepest, and ``plot(path)``. It ends early when the loss is four times its least and
+        above the first, or not finite. Raises as ``fit``.
 
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """
         return self.ranks.share(lambda: find_lr(self, data, t, start, end, steps, batch_size))
 
     def train_step(self, x: Any, t: Any) -> float:
-        """Learn from one batch: clear the gradients, forward, backward, update; return the loss. Raises as ``fit``.
+        """Learn from one batch: clear the gradients, forward, backward, update; return the loss.
 
-        Carried states go on from the step before and are cut behind this one; ``model.reset_state()`` starts anew.
+        Raises as ``fit``.
+
+        Carried states go on from the step before and are cut behind this one;
+        ``model.reset_state()`` starts anew.
         """
         runner = ModelRunner(self.model)
         self.optimizer.cleargrads()
@@ -433,12 +451,12 @@ class Trainer:
     ) -> dict[str, float]:
         """Return the loss and the metrics on other data by name, as means over the samples.
 
-        Nothing is learned or disturbed: layers run in test mode, batches in order, and carried states start from
-        nothing and are brought back afterwards. Arguments are as for ``fit``.
+        Nothing is learned or disturbed: layers run in test mode, batches in order, and carried
+        states start from nothing and are brought back afterwards. Arguments are as for ``fit``.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader = inputs.loader("evaluate", data, t, batch_size, in_order=True)
+        loader = inputs.as_loader("evaluate", data, t, batch_size, in_order=True)
         return self.measure("evaluate", loader)
 
     def measure(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
@@ -450,7 +468,7 @@ class Trainer:
             for i, (x, t) in enumerate(islice(loader, most)):
                 prediction = runner.forward(x)
                 loss = self.loss(prediction, t)
-                figures = inputs.figures(self.metrics, loss, array_of(prediction), t)
+                figures = inputs.measure_batch(self.metrics, loss, array_of(prediction), t)
                 means.add(loader.samples(i), figures)
                 if run is not None and run.signalled is not None:
                     break
@@ -458,11 +476,11 @@ class Trainer:
         return means.now()
 
     def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> npt.NDArray[Any]:
-        """Return the model's output for every sample ``x`` along axis 0, in order, run as by ``evaluate``.
+        """Return the model's output for every sample along axis 0 of ``x``, run as by ``evaluate``.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader = inputs.batches("predict", x, batch_size=batch_size)
+        loader = inputs.make_loader("predict", x, batch_size=batch_size)
         runner = ModelRunner(self.model)
         with self._threads(loader.batch_size), runner.evaluation("predict", loader):
             try:

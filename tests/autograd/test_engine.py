@@ -499,3 +499,27 @@ def test_freezing_for_a_while_keeps_recorded_graphs():
     w.requires_grad = True
     with pytest.raises(RuntimeError, match="older value"):
         z.backward()
+
+
+# ---- half precision ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_halves_are_added_up_in_more_digits(create_graph):
+    x, w = Variable(np.float16(1)), Variable(np.ones(2, np.float16))
+    terms = [x * np.float16(1) for _ in range(3000)]
+    np.stack(terms).sum().backward(create_graph=create_graph)
+    assert x.grad.dtype == np.float16 and x.grad.data == 3000
+    loss = (w * 1).sum()
+    for _ in range(2999):
+        loss = loss + (w * 1).sum()
+    loss.backward(create_graph=create_graph)
+    assert w.grad.dtype == np.float16 and w.grad.data.tolist() == [3000, 3000]
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3), (1, 1, 3), ()])
+def test_sums_of_halves_over_broadcast_axes(shape):
+    b, m = Variable(np.zeros(shape, np.float16)), np.ones((30, 100, 3), np.float16)
+    (b + m).backward()
+    assert b.grad.dtype == np.float16 and b.grad.shape == shape
+    assert (b.grad.data == (3000 if shape else 9000)).all()

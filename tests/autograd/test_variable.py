@@ -251,8 +251,8 @@ def test_numpy_functions_without_a_rule_are_named():
     for call, name in [
         (np.linalg.eigvals, "eigvals"),
         (np.fft.fft, "fft"),
-        (np.add.reduce, "add.reduce"),
-        (np.nansum, "nansum"),
+        (np.arctan2.reduce, "arctan2.reduce"),
+        (np.histogram, "histogram"),
     ]:
         with pytest.raises(TypeError, match=name):
             call(x)
@@ -263,7 +263,7 @@ def test_unsupported_keywords_are_refused():
     for call, name in [
         (lambda: np.exp(x, dtype=np.float32), "dtype"),
         (lambda: np.add(x, x, where=[True, False]), "where"),
-        (lambda: np.concatenate([x], dtype=np.float32), "dtype"),
+        (lambda: np.concatenate([x], out=np.zeros(2)), "out"),
         (lambda: F.exp(x, out=None), "out"),
         (lambda: np.sum(x, out=np.zeros(3)), "out"),
         (lambda: F.clip(x, 0, maximum=3), "maximum"),

@@ -565,6 +565,33 @@ def test_what_has_no_rule_is_said_of_plain_arrays_too(use: Any, name: str) -> No
         minidl.compile(lambda x: use(x))(np.ones(3))
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x, n: np.repeat(x, n),
+        lambda x, n: np.tile(x, n),
+        lambda x, n: np.roll(x, n),
+        lambda x, n: np.delete(x, n),
+        lambda x, n: np.insert(x, n, 1.0),
+        lambda x, n: np.pad(x, n),
+        lambda x, n: np.bincount(n) * x.sum(),
+        lambda x, n: x * np.allclose(n, 1),
+        lambda x, n: x * np.array_equal(n, n),
+        lambda x, n: np.compress(n > 0, x),
+        lambda x, n: np.unique(n) * x.sum(),
+        lambda x, n: F.index_set(x, n > 0, x[:1]),
+    ],
+)
+def test_counts_and_answers_are_never_frozen(use: Any) -> None:
+    x, n = np.ones(2), np.array([1, 0])
+    use(x, n)  # eagerly it works
+    with pytest.raises(RuntimeError, match=r"inside a compiled function at .*test_compile\.py"):
+        minidl.compile(use)(x, n)
+    program = minidl.compile(lambda x: np.repeat(x, [1, 2]) * 2.0)  # numbers of its own may decide
+    for factor in (1.0, 2.0):
+        same(program(factor * x), factor * np.full(3, 2.0))
+
+
 def test_a_variable_of_a_variable_inside() -> None:
     with pytest.raises(
         RuntimeError, match=r"Variable\(\.\.\) of a value .* inside a compiled function"
@@ -804,3 +831,14 @@ def test_a_stateful_model_compiled_in_the_trainer() -> None:
         results.append([p.data for p in model.parameters()])
     for one, other in zip(*results, strict=True):
         close(one, other)
+
+
+def test_an_assignment_into_an_array_is_refused_in_our_words():
+    @minidl.compile
+    def f(x):
+        z = np.zeros(3)
+        z[0] = x[0]
+        return z.sum() * x.sum()
+
+    with pytest.raises(RuntimeError, match=r"inside a compiled function at .*test_compile\.py:\d+"):
+        f(np.ones(3))

@@ -966,12 +966,56 @@ for a, b in [((2, 3), (3,)), ((2, 3), (4, 3)), ((4, 1, 2, 3), (2, 3))]:
     numpys(F.matvec, normal(*a), normal(*b), like=lambda a, b: np.einsum("...ij,...j->...i", a, b))
 for a, b in [((3,), (3, 2)), ((4, 3), (3, 2)), ((4, 1, 3), (2, 3, 2))]:
     numpys(F.vecmat, normal(*a), normal(*b), like=lambda a, b: np.einsum("...i,...ij->...j", a, b))
+for a, b, axes in [
+    ((3,), (3,), {}),
+    ((2, 3), (3,), {}),
+    ((4, 1, 3), (2, 3), {}),
+    ((3, 2), (3, 2), {"axis": 0}),
+    ((3, 2), (2, 3), {"axisa": 0, "axisb": 1, "axisc": 0}),
+]:
+    numpys(F.cross, normal(*a), normal(*b), **axes)
+for shape, settings in [
+    ((3, 3), {}),
+    ((2, 4), {"offset": 1}),
+    ((2, 3, 4), {"offset": -1}),
+    ((2, 3, 4), {"axis1": 2, "axis2": 0}),
+]:
+    numpys(F.trace, normal(*shape), **settings)
+numpys(F.trace, normal(3, 3), 1, 1, 0)
 for m, n in [(5, 3), (3, 5), (4, 4), (5, 2), (2, 5), (1, 1), (6, 4)]:
     for mode in ("full", "same", "valid"):
         numpys(F.convolve, normal(m), normal(n), mode=mode)
         numpys(F.correlate, normal(m), normal(n), mode=mode)
 numpys(F.convolve, normal(4), normal(2))
 numpys(F.correlate, normal(4), normal(2), "same")
+for x, axis in [(normal(3), None), (normal(2, 3), 0), (normal(2, 3), -1)]:
+    for initial in (False, True):
+        for f, like in ((F.cumulative_sum, np.cumsum), (F.cumulative_prod, np.cumprod)):
+            first = float(f is F.cumulative_prod)
+
+            def running(
+                x: Any, axis: Any, include_initial: bool, f: Any = like, first: float = first
+            ) -> Any:
+                y = f(x, axis)
+                start = np.full_like(np.take(y, [0], axis or 0), first)
+                return np.concatenate([start, y], axis or 0) if include_initial else y
+
+            numpys(f, x, axis=axis, include_initial=initial, like=running)
+numpys(F.bincount, [0, 2, 2, 1], normal(4))
+numpys(F.bincount, np.array([1, 1, 0]), normal(3), 6)
+for settings in ({}, {"num": 3, "endpoint": False}, {"base": 2.0, "num": 4}):
+    numpys(F.logspace, normal(), normal(), **settings)
+numpys(F.logspace, normal(2), normal(2), 3, axis=-1)
+for start, stop in ((1.0, 3.0), (-2.0, -0.5), (4.0, 0.1)):
+    numpys(F.geomspace, np.asarray(start), np.asarray(stop), 4)
+numpys(F.geomspace, positive(2), positive(2), num=3, endpoint=False, axis=1)
+numpys(F.unwrap, np.array([0.0, 2.0, 4.5, -1.0, 1.0, 8.0]))
+numpys(F.unwrap, np.array([[0.0, 2.0], [1.5, -1.0]]), axis=0, period=2.5)
+for axis in (0, 1, -1):
+    numpys(F.apply_along_axis, lambda x: x[1:] * x[0], axis, normal(2, 3, 2))
+    numpys(F.apply_along_axis, lambda x: (x * x).sum(), axis, normal(2, 3))
+numpys(F.apply_along_axis, lambda x: x[:, None] * x, 1, normal(2, 3, 2))
+numpys(F.apply_over_axes, np.sum, normal(2, 3, 4), [0, 2])
 
 # ---- matrices -----------------------------------------------------------------------------------
 
@@ -1324,6 +1368,11 @@ for f in (
     for x in (special, normal(), normal(0, 2)):
         row(f, x, derived=False)
 row(F.sign, special[:5], derived=False)
+for f in (F.isposinf, F.isneginf):
+    row(f, special, derived=False, foreign=False)
+for f in (F.nanargmax, F.nanargmin):
+    row(f, special, derived=False, foreign=False)
+    row(f, normal(2, 3), axis=1, derived=False, foreign=False)
 for f in (F.imag, F.angle, F.isreal, F.iscomplex):
     row(f, away(2, 3), derived=False, foreign=False)
 for f in (F.zeros_like, F.ones_like):
@@ -1356,6 +1405,21 @@ PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
     (np.allclose, (np.ones(2), np.zeros(2))),
     (np.array_equal, (np.ones(2), np.ones(2))),
     (np.array_equal, (np.ones(2), np.ones(3))),
+]
+
+
+# Functions that NumPy has a second time, with other arguments: (NumPy's, arguments, settings).
+NAMESAKES: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    (np.linalg.cross, (normal(2, 3), normal(3)), {}),
+    (np.linalg.cross, (normal(3, 2), normal(3, 2)), {"axis": 0}),
+    (np.linalg.outer, (normal(2), normal(3)), {}),
+    (np.linalg.trace, (normal(2, 3, 3),), {}),
+    (np.linalg.trace, (normal(3, 4),), {"offset": 1}),
+    (np.linalg.diagonal, (normal(2, 3, 4),), {}),
+    (np.linalg.diagonal, (normal(2, 3, 4),), {"offset": -1}),
+    (np.linalg.matrix_transpose, (normal(2, 3, 4),), {}),
+    (np.linalg.vecdot, (normal(2, 3), normal(3)), {}),
+    (np.linalg.vecdot, (normal(2, 3), normal(2, 3)), {"axis": 0}),
 ]
 
 

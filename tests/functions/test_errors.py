@@ -170,7 +170,7 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: np.where(v > 0, v), ValueError, ["where", "both x and y"]),
     (lambda: np.clip(v, 0, 1, min=0), ValueError, ["clip", "both"]),
     # NumPy's functions without a rule
-    (lambda: np.unwrap(v), TypeError, ["np.unwrap", "no rule"]),
+    (lambda: np.histogram(v), TypeError, ["np.histogram", "no rule"]),
     (lambda: np.linalg.eigvals(v), TypeError, ["np.linalg.eigvals", "complex", "eigvalsh"]),
     (lambda: np.fft.rfft(v), TypeError, ["np.fft.rfft", "no rule", "complex"]),
     (lambda: np.matmul(v, v.T, axis=0), TypeError, ["matmul", "axis"]),

@@ -350,6 +350,18 @@ def test_gelu_in_its_tail() -> None:
         assert half.tolist() == [0, 0.5, 1]
 
 
+@pytest.mark.parametrize(
+    "f", [F.gelu, F.silu, F.mish, F.elu, F.softsign, F.log_sigmoid, F.softplus, F.erf, F.erfc]
+)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_activations_far_out_neither_overflow_nor_warn(f: Any, dtype: Any) -> None:
+    end = float(np.finfo(dtype).max) / 2
+    x = np.array([-end, -300, 0, 300, end], dtype)
+    assert np.isfinite(f(x)).all() and f(x).dtype == dtype
+    for order in (1, 2):
+        assert np.isfinite(gradient(f, x, order)).all()
+
+
 def test_erfc_keeps_its_digits() -> None:
     x = np.concatenate([np.linspace(-6, 26, 3201), 10.0 ** np.linspace(-300, 0, 301)])
     want = np.array([math.erfc(a) for a in x])

@@ -50,7 +50,7 @@ def test_figures_keep_their_width() -> None:
         "lr": 0.001,
     }
     assert (
-        module.figures(logs)
+        module.format_figures(logs)
         == "loss 2.0000  error 0.0000  mae 1.234e-04  big 1.000e+07  bad nan  lr 0.001"
     )
 
@@ -143,7 +143,7 @@ def test_a_bar_that_is_interrupted_is_closed(capsys: pytest.CaptureFixture[str])
 
 def test_who_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def kind() -> str:
-        return type(module.progress("auto", 1, 1)[0]).__name__
+        return type(module.progress_callbacks("auto", 1, 1)[0]).__name__
 
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
