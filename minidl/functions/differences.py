@@ -3,6 +3,7 @@
 Running sums live in cumulative.py.
 """
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,7 @@ def linspace(
     >>> linspace(0.0, 1.0, 3)
     array([0. , 0.5, 1. ])
     """
+    num = operator.index(num)
     if num < 0:
         raise ValueError(f"want at least 0 samples, got {num}")
     start, stop = (v if isinstance(v, (int, float)) else real(v) for v in (start, stop))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.composition import composition, real
 from minidl.functions.indexing import take_along_axis
@@ -39,9 +40,11 @@ def average(
             )
         weights = weights.reshape((-1,) + (1,) * (a.ndim - 1 - axis % a.ndim))
     weights = np.broadcast_to(weights, a.shape)
+    axis = None if axis is None else normalize_axis_tuple(axis, a.ndim)
     total = np.sum(weights, axis, keepdims=keepdims)
-    if isinstance(total, (np.ndarray, np.generic)) and np.any(total == 0):
-        raise ZeroDivisionError("the weights sum to zero")
+    known = isinstance(total, (np.ndarray, np.generic))
+    if total.size == 0 or (known and np.any(total == 0)):
+        raise ZeroDivisionError("the weights sum to zero, or there are none")
     y = np.sum(a * weights, axis, keepdims=keepdims) / total
     return (y, total) if returned else y
 
