@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.arrays import BaseVariable, as_array
+from minidl.common.callers import function_of_scipy
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
@@ -73,6 +74,18 @@ def _into_array(
             x = x._raw
         plain.append(x)
     return getattr(ufunc, method)(*plain, **settings)
+
+
+def would_leave(shape: tuple[int, ...], stay: str) -> str:
+    """What to say when the array of a Variable that requires a gradient is asked for; ``stay``: what to do."""
+    function = function_of_scipy() or "np.asarray(variable)"
+    name = function.rpartition(".")[2]
+    if getattr(sys.modules.get("minidl.functions"), name, None) is not None:
+        stay = f"minidl.functions.{name} is differentiable"
+    return (
+        f"{function} would leave the graph: the Variable of shape {shape} requires a gradient; "
+        f"for its values alone write x.data; {stay}"
+    )
 
 
 def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

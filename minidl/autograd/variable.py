@@ -346,10 +346,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         if self._node is not None:
-            raise TypeError(
-                f"np.asarray(variable) would leave the graph: the Variable of shape {self.shape} requires a gradient; "
-                f"for its values alone write x.data; {_STAY}"
-            )
+            raise TypeError(protocols.would_leave(self.shape, _STAY))
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:

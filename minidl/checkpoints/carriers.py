@@ -89,6 +89,7 @@ class Walk:
         if layers:
             self._paths[id(layers[0])] = "model"
         self._later: Parts = []
+        self._classes: set[type] = set()
         self._slots: Slots = {}
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             path = self._paths.get(id(layer), f"model.{i}")
@@ -186,6 +187,10 @@ class Walk:
             return []
         if depth > Depth.TRUSTED:
             self.found.facts.setdefault(path, describe(value))
+        if isinstance(
+            value, type
+        ):  # a class method, or a function that names the class, may change it
+            self._note_class(path, value, depth)
         if isinstance(value, STATELESS):
             return []
         reached = self._reached(path, value)
@@ -237,13 +242,7 @@ class Walk:
 
     def _attributes(self, path: str, value: Any, depth: Depth) -> Parts:
         """The attributes of an instance; its classes are looked at later."""
-        start = "callbacks." if path.startswith("callbacks.") else ""
-        for cls in filter(is_of_user, type(value).__mro__):
-            if id(cls) not in self._seen:
-                self._seen.add(id(cls))
-                for name, slot in reached_by_class(cls):
-                    place = f"{start}{cls.__name__}.{name}"
-                    self._later.append((place, slot, depth))
+        self._note_class(path, type(value), depth)
         self.found.namespaces[path] = value
         owner = getattr(value, "__dict__", value)
         attributes = attributes_of(value) or {}
@@ -252,6 +251,17 @@ class Walk:
             slot = Slot(part, owner, name, fixed=False)
             parts.append((f"{path}.{name}", slot, depth))
         return parts
+
+    def _note_class(self, path: str, kind: type, depth: Depth) -> None:
+        """Have a class of the user's and its bases looked at later."""
+        start = "callbacks." if path.startswith("callbacks.") else ""
+        for cls in filter(is_of_user, kind.__mro__):
+            if cls in self._classes:
+                continue
+            self._classes.add(cls)
+            for name, slot in reached_by_class(cls):
+                place = f"{start}{cls.__name__}.{name}"
+                self._later.append((place, slot, depth))
 
 
 def entries(owner: Any, items: Iterable[tuple[Any, Any]], fixed: bool) -> Reached:

@@ -42,6 +42,19 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     )
 
 
+def function_of_scipy() -> str | None:
+    """The function of SciPy that the user's line called, as ``scipy.special.softmax``, if one did."""
+    frame: FrameType | None = sys._getframe(1)
+    found = None
+    while frame is not None and _is_library(frame):
+        path = frame.f_globals.get("__name__", "").split(".")
+        if path[0] == "scipy":
+            public = [part for part in path if not part.startswith("_")]
+            found = ".".join([*public, frame.f_code.co_name])
+        frame = frame.f_back
+    return found
+
+
 def _users_frame() -> FrameType:
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_library(frame):

@@ -116,6 +116,24 @@ def leaky_relu(call: Call) -> Any:
     return call.add("LeakyRelu", call.x, alpha=float(slope))
 
 
+def elu(call: Call) -> Any:
+    alpha = call.argument(1, "alpha", 1.0)
+    if np.ndim(alpha):
+        return None
+    return call.add("Elu", call.x, alpha=float(alpha))
+
+
+def silu(call: Call) -> Any:
+    gate = call.add("Sigmoid", call.x)
+    return call.add("Mul", call.x, gate)
+
+
+def log_sigmoid(call: Call) -> Any:
+    opposite = call.add("Neg", call.x)
+    loss = call.add("Softplus", opposite)
+    return call.add("Neg", loss)
+
+
 def gelu(call: Call) -> Any:
     approximate = "tanh" if call.argument(1, "approximate", False) else "none"
     return call.add("Gelu", call.x, approximate=approximate)
@@ -329,6 +347,10 @@ RULES: dict[Function, Rule] = {
     F.matmul: elementwise_rule("MatMul", 2),
     F.square: lambda call: call.add("Mul", call.x, call.x),
     F.leaky_relu: leaky_relu,
+    F.elu: elu,
+    F.silu: silu,
+    F.softsign: elementwise_rule("Softsign", 1),
+    F.log_sigmoid: log_sigmoid,
     F.gelu: gelu,
     elementwise._clip: clip,
     F.softmax: along_axis("Softmax"),

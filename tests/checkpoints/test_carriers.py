@@ -339,6 +339,30 @@ def global_dict() -> Any:
     return loss
 
 
+class InClass:
+    n = 0
+
+    @classmethod
+    def loss(cls, y: Any, t: Any) -> Any:
+        cls.n += 1
+        return F.mean_squared_error(y, t) * cls.n
+
+
+def class_method() -> Any:
+    InClass.n = 0
+    return InClass.loss
+
+
+def named_class() -> Any:
+    InClass.n = 0
+
+    def loss(y: Any, t: Any) -> Any:
+        InClass.n += 1
+        return F.mean_squared_error(y, t) * InClass.n
+
+    return loss
+
+
 class Cached(layers.Layer):
     """Keeps something in a dict of its class."""
 
@@ -384,6 +408,8 @@ class Chain:
 
 MAKERS = {
     "a global dict": with_loss(global_dict),
+    "a class method": with_loss(class_method),
+    "a class by its name": with_loss(named_class),
     "a dict of a class": in_class_dict,
     "two optimizers": with_loss(two_optimizers),
     "a function in a chain": lambda: trainer(layers.Sequential(layers.Linear(3, 1), Chain())),

@@ -112,6 +112,17 @@ def test_a_ufunc_without_a_rule_is_refused() -> None:
         special.hyp1f1(1.0, 2.0, Variable(0.5))
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
+def test_functions_of_scipy_that_are_no_ufuncs_are_named(name: str) -> None:
+    """They begin with np.asarray, which cannot give a Variable."""
+    with pytest.raises(
+        TypeError, match=rf"scipy\.special\.{name} would .* minidl\.functions\.{name} is"
+    ):
+        getattr(special, name)(Variable([1.0, 2.0]))
+    with pytest.raises(TypeError, match=r"scipy\.special\.polygamma would leave the graph"):
+        special.polygamma(1, Variable([1.0]))
+
+
 def test_scipy_is_not_imported() -> None:
     code = "import sys, minidl, minidl.functions; assert not any(m.startswith('scipy') for m in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
