@@ -150,7 +150,8 @@ def linspace(
     span = real(stop * 1.0 - start * 1.0)
     parts = num - 1 if endpoint else num
     shares = np.arange(num).reshape((-1,) + (1,) * span.ndim) / max(parts, 1)
-    y = np.moveaxis(start + span * shares.astype(span.dtype), 0, axis)
+    inside = start + span * shares.astype(span.dtype)
+    y = np.moveaxis(np.where(shares == 1, stop * 1.0, inside), 0, axis)  # the end without rounding
     y = y if dtype is None else y.astype(dtype)
     return (y, span / parts if parts > 0 else np.nan) if retstep else y
 

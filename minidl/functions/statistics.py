@@ -82,6 +82,8 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
         raise ValueError(f"want a method of {', '.join(_METHODS)}, got {method!r}")
     if q is not None and not ((q >= 0) & (q <= 1)).all():
         raise ValueError("want quantiles in [0, 1]")
+    if axis is not None:
+        axis = normalize_axis_tuple(axis, a.ndim)
     shape = reduced_shape(a, axis, keepdims)
     rising = sort(merged(a, axis))
     unknown = np.isnan(rising)
@@ -116,7 +118,7 @@ def _at(rising: Any, place: Any) -> Any:
 
 
 def _median(rising: Any, n: Any) -> Any:
-    return (_at(rising, (n - 1) // 2) + _at(rising, n // 2)) * 0.5
+    return _at(rising, (n - 1) // 2) * 0.5 + _at(rising, n // 2) * 0.5
 
 
 @composition(np.quantile)
