@@ -3,10 +3,10 @@
 Functions with a rule of their own are made in function.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -48,25 +48,17 @@ def composition(
 
         @wraps(body)
         def function(*args: Any, **settings: Any) -> Any:
-            for keyword in settings:
-                if keyword not in takes and not open_ended:
-                    raise unexpected(name, keyword, takes)
+            if not open_ended:
+                _refuse_others(name, settings, takes)
             try:
-                for keyword in checked:
-                    if keyword in settings:
-                        settings[keyword] = real(settings[keyword])
-                y = body(*map(real, args[:arrays]), *args[len(args[:arrays]) :], **settings)
-                return y[()] if type(y) is np.ndarray and y.ndim == 0 else y
-            except _KINDS as error:
-                if str(error).startswith((f"{name}:", f"{name}(")):
-                    raise
-                kind = next(kind for kind in _KINDS if isinstance(error, kind))
-                raise kind(f"{name}: {error}") from error
-            except AttributeError as error:
-                raise TypeError(f"{name}: {error}") from error
+                for keyword in sorted(settings.keys() & checked):
+                    settings[keyword] = real(settings[keyword])
+                first = map(real, args[:arrays])
+                others = () if arrays is None else args[arrays:]
+                y = body(*first, *others, **settings)
             except Exception as error:
-                error.add_note(f"in {name}")
-                raise
+                _raise_with_name(error, name)
+            return y[()] if type(y) is np.ndarray and y.ndim == 0 else y
 
         function.__name__ = function.__qualname__ = name
         for original in replaces:
@@ -74,3 +66,23 @@ def composition(
         return function
 
     return decorate
+
+
+def _refuse_others(name: str, settings: Iterable[str], takes: tuple[str, ...]) -> None:
+    for keyword in settings:
+        if keyword not in takes:
+            raise unexpected(name, keyword, takes)
+
+
+def _raise_with_name(error: Exception, name: str) -> NoReturn:
+    """Raise the error so that it begins with the name of the function that the user called."""
+    text = f"{name}: {error}"
+    if isinstance(error, AttributeError):
+        raise TypeError(text) from error
+    if not isinstance(error, _KINDS):
+        error.add_note(f"in {name}")
+        raise error
+    if str(error).startswith((f"{name}:", f"{name}(")):
+        raise error
+    kind = next(kind for kind in _KINDS if isinstance(error, kind))
+    raise kind(text) from error

@@ -18,6 +18,7 @@ from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.common.arrays import array_of, as_array, is_foreign
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
+_HALF = np.dtype(np.float16)
 _SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _FREED = "backward through a graph that an earlier backward freed (retain_graph=False)"
 _by_number = attrgetter("number")
@@ -184,10 +185,10 @@ class _Walk:
             is_fresh = node.function.owned if joined is not None else _fresh(gx, g, node)
             if is_fresh and type(gx) is np.ndarray:
                 self.ours.add(parent)
-        elif parent in self.ours and type(held) is np.ndarray and held.dtype != np.float16:
+        elif parent in self.ours and type(held) is np.ndarray and held.dtype is not _HALF:
             np.add(held, gx, out=held)
         else:
-            if held.dtype == np.float16 and type(parent) is Leaf:
+            if held.dtype is _HALF and type(parent) is Leaf:
                 held = held.astype(np.float32)
                 self.wide.add(parent)
             self.pending[parent] = held + gx
@@ -237,7 +238,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
     g = as_array(g)
     if g.shape != shape:
-        if g.dtype == np.float16:
+        if g.dtype is _HALF:
             g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
         lead = g.ndim - len(shape)
         if lead > 0:

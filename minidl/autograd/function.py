@@ -60,8 +60,7 @@ class Function:
         self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
         self.__name__ = name
         self.__wrapped__ = forward
-        own = forward.__doc__ if code else None
-        self.__doc__ = own or f"NumPy's ``{name}``, which on Variables is recorded."
+        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, recorded on Variables."
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if self.nin is not None and len(inputs) != self.nin:
@@ -375,8 +374,12 @@ def differentiable(
     """
     kind = Fused if equals else Function
     function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
-    function.saves, function.equals, function.general = saves, equals, general
-    function.view, function.fresh, function.static = view, fresh, static
+    function.saves = saves
+    function.equals = equals
+    function.general = general
+    function.view = view
+    function.fresh = fresh
+    function.static = static
     if general is not None:
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__

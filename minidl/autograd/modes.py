@@ -62,9 +62,6 @@ class Mode(NamedTuple):
     testing: bool = False
     anomaly: bool = False
     transforming: list[str] | None = None  # inside a transform: how values were read out of it
-    replaying: bool = (
-        False  # the function was called before: states and counters are as they should be
-    )
     tracer: Tracer | None = None
     blocks: tuple[_Block, ...] = ()
     in_generator: bool = False  # whether one of the blocks stands in a generator: see ``effective``

@@ -99,8 +99,11 @@ def cut(node: Application | Output, inputs: tuple[()] | None = ()) -> None:
     """Let go of everything behind a node, in place, so that it is gone from every path through it."""
     node.inputs = inputs
     node.output = None
-    if type(node) is not Output:
-        node.args, node.constants, node.settings, node.saved = (), (), {}, None  # type: ignore[union-attr, misc]  # no Output
+    if isinstance(node, Application):
+        node.args = ()
+        node.constants = ()
+        node.settings = {}
+        node.saved = None
     owner = node.owner() if node.owner is not None else None
     if owner is not None and inputs is not None and owner._node is node:
         owner._node = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from types import CellType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,36 @@ from minidl.common.random import Draws, noting_draws, repeating_draws
 State = list[tuple[Any, dict[str, Any]]]  # layers, and what their calls leave for the next
 
 
+def _layers_in(f: Any) -> list[Any]:
+    """The layers that a call of a function may change: its own, or those it names."""
+    held = [f, getattr(f, "__self__", None), *(getattr(f, "__defaults__", None) or ())]
+    if isinstance(f, FunctionType):
+        held += [f.__globals__.get(name) for name in f.__code__.co_names]
+        held += [_content(cell) for cell in f.__closure__ or ()]
+    objects = [x for x in held if hasattr(x, "sublayers") and not isinstance(x, type)]
+    return [layer for x in objects for layer in x.sublayers()]
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # it is not filled yet
+        return None
+
+
 def _state_of(f: Any) -> State:
-    """What a layer and the layers in it carry from call to call; nothing of a plain function."""
-    layers = f.sublayers() if hasattr(f, "sublayers") else []
-    return [(layer, {name: getattr(layer, name) for name in layer.carried}) for layer in layers]
+    """What layers carry from call to call, and their running statistics."""
+    state = []
+    for layer in _layers_in(f):
+        values = {name: getattr(layer, name) for name in (*layer.carried, *_buffers_of(layer))}
+        state.append(
+            (layer, {k: v.copy() if type(v) is np.ndarray else v for k, v in values.items()})
+        )
+    return state
+
+
+def _buffers_of(layer: Any) -> Any:
+    return getattr(type(layer), "buffers", ())
 
 
 def _restore(state: State) -> None:
@@ -80,7 +107,7 @@ class Segment:
 
     def again(self, moving: Sequence[Variable]) -> list[Any]:
         """The differentiated results with a graph; RuntimeError if they are not those of the first call."""
-        mode = Switch(recording=True, testing=self.testing, replaying=True)
+        mode = Switch(recording=True, testing=self.testing)
         state = _state_of(self.f)
         try:
             _restore(self.state)

@@ -313,7 +313,9 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     vs = _tree_like("jvp: a tangent", call.structure, list(tangents), shapes)
 
     def pulled(*seeds: Variable) -> Any:
-        keeps, call.keeps = call.keeps, True  # even inside no_grad: this is differentiated, at once
+        # even inside no_grad: this is differentiated, at once
+        keeps = call.keeps
+        call.keeps = True
         total = sum((g * v).sum() for g, v in zip(call.pull(seeds), vs, strict=True))
         call.keeps = keeps
         return total

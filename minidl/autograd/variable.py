@@ -117,10 +117,13 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         if type(old) is Leaf:
             old.stale = True
             new = Leaf.__new__(Leaf)
-            new.owner, new.number, new.stale = old.owner, old.number, False
+            new.owner = old.owner
+            new.number = old.number
+            new.stale = False
             self._node = new
         if self._leaf is not None:
-            self._leaf.stale, self._leaf = True, None
+            self._leaf.stale = True
+            self._leaf = None
 
     def _watched(self) -> Leaf:
         """What stands for the value of this constant, and goes stale with it (or with that of what it is a view of)."""
@@ -176,7 +179,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
                 self._node = old if old is not None and old.owner() is self else Leaf(ref(self))
                 self._leaf = None
             else:
-                self._leaf, self._node = self._node, None
+                self._leaf = self._node
+                self._node = None
 
     @property
     def creator(self) -> Application | Output | None:
@@ -404,7 +408,11 @@ class Parameter(Variable):
 def box(raw: Any, node: Node | None) -> Variable:
     """A Variable of an array and its place in the graph, unchecked."""
     out = Variable.__new__(Variable)
-    out._raw, out._node, out._leaf, out._grad, out.name = raw, node, None, None, None
+    out._raw = raw
+    out._node = node
+    out._leaf = None
+    out._grad = None
+    out.name = None
     return out
 
 

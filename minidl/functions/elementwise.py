@@ -15,9 +15,9 @@ from minidl.functions.masks import masked, sigmoid_slope, unless_nan
 
 # fmt: off
 __all__ = [
-    "abs", "add", "arctan", "astype", "clip", "cos", "cosh", "divide", "divmod", "exp", "expm1",
-    "fmod", "hypot", "log", "log1p", "maximum", "minimum", "mod", "multiply", "negative",
-    "positive", "power", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "where",
+    "abs", "add", "arctan", "astype", "clip", "cos", "cosh", "divide", "exp", "expm1", "log",
+    "log1p", "maximum", "minimum", "multiply", "negative", "positive", "power", "sin", "sinh",
+    "sqrt", "square", "subtract", "tan", "tanh", "where",
 ]
 # fmt: on
 
@@ -98,27 +98,9 @@ def _log_base(y: Any, x: Any, p: Any) -> Any:
     return np.log(np.where(base == 0, 0.5, base))
 
 
-def _divmod_rule(g: Any, y: Any, wanted: list[bool], a: Any, b: Any) -> list[Any]:
-    quotient, remainder = y
-    g = (
-        np.zeros_like(remainder) if g[1] is None else g[1]
-    )  # the quotient is constant between its jumps
-    return [g, g * -quotient]
-
-
 # fmt: off
 power = differentiable(_power, lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
                                lambda g, y, x, p: g * (y * _log_base(y, x, p)), name="power", replaces=(np.power,))
-
-# Between its jumps the floor is constant: mod has the slope 1, floor_divide (see comparison.py) none.
-mod  = differentiable(operator.mod, lambda g, y, a, b: g,
-                                    lambda g, y, a, b: g * -(a // b), name="mod", replaces=(np.remainder,))
-fmod = differentiable(np.fmod,      lambda g, y, a, b: g,
-                                    lambda g, y, a, b: g * -np.trunc(a / b))
-divmod = differentiable(np.divmod, joint=_divmod_rule)
-# At (0, 0) both get 0.
-hypot = differentiable(np.hypot, lambda g, y, a, b: g * (a / np.where(y == 0, 1, y)),
-                                 lambda g, y, a, b: g * (b / np.where(y == 0, 1, y)))
 
 _where = differentiable(lambda condition, x, y: np.where(condition, x, y),
                         None,

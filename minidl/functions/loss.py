@@ -19,13 +19,11 @@ def as_pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
     y = as_array(y, name)
     t = as_array(t, name)
     if y.shape != t.shape:
-        raise ValueError(
-            f"{name}: prediction and target differ in shape: {y.dtype} {y.shape}, {t.dtype} {t.shape}"
-        )
+        shapes = f"{y.dtype} {y.shape}, {t.dtype} {t.shape}"
+        raise ValueError(f"{name}: prediction and target differ in shape: {shapes}")
     if y.dtype.kind != "f" or t.dtype.kind != "f":
-        raise TypeError(
-            f"{name}: want floating predictions and targets, got {y.dtype} and {t.dtype}"
-        )
+        kinds = f"{y.dtype} and {t.dtype}"
+        raise TypeError(f"{name}: want floating predictions and targets, got {kinds}")
     return y, t if t.dtype == y.dtype else t.astype(y.dtype)
 
 

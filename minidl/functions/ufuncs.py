@@ -4,6 +4,7 @@ Those that models are mostly made of live in elementwise.py, comparisons and the
 """
 
 import math
+import operator
 from functools import cache
 from typing import Any
 
@@ -16,10 +17,10 @@ from minidl.functions.masks import floating, masked
 
 # fmt: off
 __all__ = [
-    "arccos", "arccosh", "arcsin", "arcsinh", "arctan2", "arctanh", "cbrt", "conjugate", "copysign", "deg2rad",
-    "degrees", "exp2", "fabs", "float_power", "fmax", "fmin", "frexp", "heaviside", "ldexp", "log10",
-    "log2", "logaddexp", "logaddexp2", "modf", "nan_to_num", "nextafter", "rad2deg", "radians",
-    "real", "real_if_close", "reciprocal", "sinc",
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan2", "arctanh", "cbrt", "conjugate", "copysign",
+    "deg2rad", "degrees", "divmod", "exp2", "fabs", "float_power", "fmax", "fmin", "fmod", "frexp",
+    "heaviside", "hypot", "ldexp", "log10", "log2", "logaddexp", "logaddexp2", "mod", "modf",
+    "nan_to_num", "nextafter", "rad2deg", "radians", "real", "real_if_close", "reciprocal", "sinc",
 ]
 # fmt: on
 
@@ -35,6 +36,27 @@ def _gap(a: Any, b: Any) -> Any:
     """``a - b``, but 0 where both are the same infinity."""
     same = (a == b) & np.isinf(a)
     return np.where(same, 0, a) - np.where(same, 0, b)
+
+
+def _divmod_rule(g: Any, y: Any, wanted: list[bool], a: Any, b: Any) -> list[Any]:
+    quotient, remainder = y
+    g = g[1]
+    if g is None:  # the quotient is constant between its jumps
+        g = np.zeros_like(remainder)
+    return [g, g * -quotient]
+
+
+# fmt: off
+# Between its jumps the floor is constant: mod has the slope 1, floor_divide (see comparison.py) none.
+mod  = differentiable(operator.mod, lambda g, y, a, b: g,
+                                    lambda g, y, a, b: g * -(a // b), name="mod", replaces=(np.remainder,))
+fmod = differentiable(np.fmod,      lambda g, y, a, b: g,
+                                    lambda g, y, a, b: g * -np.trunc(a / b))
+divmod = differentiable(np.divmod, joint=_divmod_rule)
+# At (0, 0) both get 0.
+hypot = differentiable(np.hypot, lambda g, y, a, b: g * (a / np.where(y == 0, 1, y)),
+                                 lambda g, y, a, b: g * (b / np.where(y == 0, 1, y)))
+# fmt: on
 
 
 # (x - 1)(x + 1) keeps the digits near 1 that x * x - 1 loses, and a root of each factor does not overflow.

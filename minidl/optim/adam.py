@@ -10,7 +10,7 @@ import numpy as np
 
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
-from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
+from minidl.optim.optimizer import Array, Hooks, Names, Optimizer, Rate
 
 
 class Adam(Optimizer):
@@ -35,7 +35,7 @@ class Adam(Optimizer):
 
     state_names = ("m", "v")
     state_settings = ("betas",)
-    hyperparameters: ClassVar[tuple[str, ...]] = ("betas", "eps")
+    hyperparameters: ClassVar[Names] = ("betas", "eps")
 
     @refuse_unexpected
     def __init__(

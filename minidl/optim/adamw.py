@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
 from minidl.optim.adam import Adam
-from minidl.optim.optimizer import Array, Hooks, Rate
+from minidl.optim.optimizer import Array, Hooks, Names, Rate
 
 
 class AdamW(Adam):
@@ -27,7 +27,7 @@ class AdamW(Adam):
     Variable([95.])
     """
 
-    hyperparameters: ClassVar[tuple[str, ...]] = (*Adam.hyperparameters, "weight_decay")
+    hyperparameters: ClassVar[Names] = (*Adam.hyperparameters, "weight_decay")
 
     @refuse_unexpected
     def __init__(

@@ -57,16 +57,23 @@ class Group:
             self.views[k][...] = p._raw
             p._raw = self.views[k]  # the same values, so graphs over them stay valid
             for views, start in zip(self.state, state):
-                views[k][...] = start if isinstance(start, float) else to_kind_of(start, like)
+                if not isinstance(start, float):
+                    start = to_kind_of(start, like)
+                views[k][...] = start
+        self._make_blocks(values, states)
 
+    def _make_blocks(self, values: Array, states: list[Array]) -> None:
+        """Divide the buffers, and make room for what a step needs besides."""
+        like = self.params[0]
+        wide = wide_dtype(like.dtype)
         small = [p for p in self.params if p.size <= SMALL]
         large = self.params[len(small) :]
         together = sum(p.size for p in small)
         self._gathered = zeros((together,), wide, like)
         self._places = split(self._gathered, small)
-        most = total
+        most = values.size
         if kind_of(like) is np.ndarray:  # caches, and calls that cost, are the CPU's
-            most = min(BLOCK, total)
+            most = min(BLOCK, most)
         self._scratch = zeros((most,), wide, like)
         self._wide: Array | None = None
         if wide != like.dtype:

@@ -66,7 +66,9 @@ class ClipGrad:
 
     def __call__(self, gradients: StepGradients) -> None:
         flat = gradients.flat
-        largest = max(flat.max().item(), -flat.min().item(), 0.0) if flat.size else 0.0
+        largest = 0.0
+        if flat.size:
+            largest = max(flat.max().item(), -flat.min().item())
         if not math.isfinite(largest):
             raise self._not_finite(gradients)
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
@@ -78,8 +80,9 @@ class ClipGrad:
 
     @staticmethod
     def _not_finite(gradients: StepGradients) -> FloatingPointError:
-        finite = [bool(np.isfinite(g).all()) for g in gradients.grads]
-        k = finite.index(False)
+        k = 0
+        while np.isfinite(gradients.grads[k]).all():
+            k += 1
         p = gradients.params[k]
         name = f"parameter {p.name or k}, {p.shape}"
         return FloatingPointError(f"ClipGrad: the gradient of {name}, is not finite")

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
-from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
+from minidl.optim.optimizer import Array, Hooks, Names, Optimizer, Rate
 
 
 class Momentum(Optimizer):
@@ -36,7 +36,7 @@ class Momentum(Optimizer):
     """
 
     state_names = ("v",)
-    hyperparameters: ClassVar[tuple[str, ...]] = ("momentum", "nesterov")
+    hyperparameters: ClassVar[Names] = ("momentum", "nesterov")
 
     @refuse_unexpected
     def __init__(

@@ -20,6 +20,9 @@ from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_unexpected
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
+Names: TypeAlias = tuple[str, ...]
+Params: TypeAlias = list[Variable]
+State: TypeAlias = dict[str, Any]
 Rate: TypeAlias = float | Callable[[int], float]
 Hook: TypeAlias = Callable[["StepGradients"], Any]
 Hooks: TypeAlias = Hook | Iterable[Hook]
@@ -32,7 +35,7 @@ class StepGradients:
     ``flat``, which is float32 for gradients of float16.
     """
 
-    def __init__(self, params: list[Variable], grads: list[Any]) -> None:
+    def __init__(self, params: Params, grads: list[Any]) -> None:
         self.params = params
         self.flat = np.concatenate([g.reshape(-1) for g in grads])
         if self.flat.dtype == np.float16:
@@ -58,9 +61,9 @@ class Optimizer(HintsMixin):
     """
 
     _words = OPTIMIZER_WORDS
-    state_names: ClassVar[tuple[str, ...]] = ()  # of the arrays of state, which are zero at first
-    hyperparameters: ClassVar[tuple[str, ...]] = ()  # all settings but the rate and the hooks
-    state_settings: ClassVar[tuple[str, ...]] = ()  # those that a state is of no use without
+    state_names: ClassVar[Names] = ()  # of the arrays of state, which are zero at first
+    hyperparameters: ClassVar[Names] = ()  # all settings but the rate and the hooks
+    state_settings: ClassVar[Names] = ()  # those that a state is of no use without
 
     @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
@@ -68,22 +71,25 @@ class Optimizer(HintsMixin):
         self.lr = lr
         self.t = 0  # updates so far
         self._model = target if hasattr(target, "parameters") else None
-        self._collected: list[Variable] = []  # what the model's parameters() gave last
-        self._params: list[Variable] = []  # each of them once
+        self._collected: Params = []  # what the model's parameters() gave last
+        self._params: Params = []  # each of them once
         if self._model is None:
             if isinstance(target, Variable):
                 target = [target]
             self._params = self._checked(target)
             if not self._params:
                 raise ValueError(f"{self._name}: got an empty list of parameters")
-        self.hooks: list[Hook] = [hooks] if callable(hooks) else list(hooks)
-        if not all(callable(hook) for hook in self.hooks):
-            raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
+        if callable(hooks):
+            hooks = [hooks]
+        self.hooks: list[Hook] = list(hooks)
+        for hook in self.hooks:
+            if not callable(hook):
+                raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
         self._idle = False  # whether it was said that an update changed nothing
         self._groups: list[Group] = []
         # Of the last update: its groups, its parameters, and where in these each group's are.
         self._active: list[Group] = []
-        self._ready: list[Variable] = []
+        self._ready: Params = []
         self._places: list[list[int]] = []
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
@@ -108,15 +114,16 @@ class Optimizer(HintsMixin):
     def current_lr(self) -> float:
         """The rate of the next update."""
         if callable(self._lr):
-            return number(f"{self._name}: the schedule's rate", self._lr(self.t))
+            rate = self._lr(self.t)
+            return number(f"{self._name}: the schedule's rate", rate)
         return self._lr
 
     @property
-    def params(self) -> list[Variable]:
+    def params(self) -> Params:
         """The parameters as they are now, each once."""
         return list(self._current())
 
-    def _current(self) -> list[Variable]:
+    def _current(self) -> Params:
         if self._model is not None:
             collected = self._model.parameters()
             if not _same(collected, self._collected):
@@ -142,12 +149,17 @@ class Optimizer(HintsMixin):
         if self.hooks:
             ready, grads = self._run_hooks(params, ready)
         else:
-            # A view may be of a parameter, whose values change before the gradient is read.
-            arrays = [p._grad._raw for p in ready]  # type: ignore[union-attr]  # none is None
-            grads = [g if getattr(g, "base", g) is None else g.copy() for g in arrays]
+            grads = []
+            for p in ready:
+                g = p._grad._raw  # type: ignore[union-attr]  # those that are ready have one
+                if getattr(g, "base", g) is not None:
+                    # A view may be of a parameter, whose values change before it is read.
+                    g = g.copy()
+                grads.append(g)
         if not ready:
             self._warn_idle()
-        if not (_same(ready, self._ready) and all(group.take() for group in self._active)):
+        settled = _same(ready, self._ready)
+        if not settled or not all(group.take() for group in self._active):
             self._regroup(ready)
         for group, places in zip(self._active, self._places):
             group.step(self.apply, lr, [grads[i] for i in places])
@@ -163,16 +175,15 @@ class Optimizer(HintsMixin):
                 stacklevel=3,
             )
 
-    def _run_hooks(
-        self, params: list[Variable], ready: list[Variable]
-    ) -> tuple[list[Variable], list[Array]]:
+    def _run_hooks(self, params: Params, ready: Params) -> tuple[Params, list[Array]]:
         """Who takes part after the hooks, and with which gradients.
 
         A hook with ``needs_all_parameters`` is given all, and chooses. It is
         ``minidl.distributed.AllReduce``: which have a gradient may differ between processes.
         """
-        if any(getattr(hook, "needs_all_parameters", False) for hook in self.hooks):
-            ready = [p for p in params if p._node is not None and p._raw is not None]
+        for hook in self.hooks:
+            if getattr(hook, "needs_all_parameters", False):
+                ready = [p for p in params if p._node is not None and p._raw is not None]
         if not ready:
             return ready, []
         before = [p._raw for p in ready]
@@ -184,28 +195,31 @@ class Optimizer(HintsMixin):
                 raise ValueError(f"{self._name}: a hook gave a parameter another shape or dtype")
         return gradients.params, gradients.grads
 
-    def _regroup(self, ready: list[Variable]) -> None:
+    def _regroup(self, ready: Params) -> None:
         """Part groups whose members part ways, and make groups of parameters that are new."""
         active = set(ready)
         groups: list[Group] = []
         for group in self._groups:
             members = group.members()
-            for part in (
-                [m for m in members if m[0] in active],
-                [m for m in members if m[0] not in active],
-            ):
-                groups += group.of(part)
-        known = {p for group in groups for p in group.params}
+            stay = [member for member in members if member[0] in active]
+            part = [member for member in members if member[0] not in active]
+            groups += group.of(stay)
+            groups += group.of(part)
+        known: set[Variable] = set()
+        for group in groups:
+            known.update(group.params)
         zero = [0.0] * len(self.state_names)
         groups += grouped((p, 0, zero) for p in ready if p not in known)
         self._groups = groups
         self._ready = ready
-        self._active = [group for group in groups if group.params[0] in active]
         place = {p: i for i, p in enumerate(ready)}
+        self._active = []
         self._places = []
-        for group in self._active:
-            self._places.append([place[p] for p in group.params])
-            group.take()
+        for group in groups:
+            if group.params[0] in active:
+                self._active.append(group)
+                self._places.append([place[p] for p in group.params])
+                group.take()
 
     def __repr__(self) -> str:
         rate = getattr(self.lr, "__qualname__", str(self.lr))
@@ -214,12 +228,13 @@ class Optimizer(HintsMixin):
         settings += [f"{name}={getattr(self, name)!r}" for name in self.hyperparameters]
         if self.hooks:
             settings.append(f"hooks={self.hooks}")
-        counts = f"parameters: {len(self._current())}, updates: {self.t}"
-        return f"{self._name}({', '.join(settings)}; {counts})"
+        text = ", ".join(settings)
+        count = len(self._current())
+        return f"{self._name}({text}; parameters: {count}, updates: {self.t})"
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """The state as a flat dict: ``t``, the updates; by parameter, ``0.t``, ``0.m``.."""
-        state: dict[str, Any] = {"t": self.t}
+        state: State = {"t": self.t}
         for name in self.state_settings:
             state[name] = np.array(getattr(self, name))
         place = {p: i for i, p in enumerate(self.params)}
@@ -249,7 +264,8 @@ class Optimizer(HintsMixin):
         got = {key: self._form(key, value) for key, value in state.items()}
         problems = _differences(got, want)
         if problems:
-            raise ValueError(f"{where}: keys, shapes or settings differ: {', '.join(problems)}")
+            text = ", ".join(problems)
+            raise ValueError(f"{where}: keys, shapes or settings differ: {text}")
         begun = []
         for i, p in enumerate(params):
             if times[i] > 0:
@@ -260,15 +276,16 @@ class Optimizer(HintsMixin):
         self._active = []
         self._ready = []
 
-    def _form_of_state(self, params: list[Variable], times: list[int]) -> dict[str, Any]:
+    def _form_of_state(self, params: Params, times: list[int]) -> State:
         """The keys of a state of these parameters, each with its shape or setting."""
-        form: dict[str, Any] = {"t": ()}
+        form: State = {"t": ()}
         for name in self.state_settings:
             form[name] = list(getattr(self, name))
         for i, p in enumerate(params):
             form[f"{i}.t"] = ()
             if times[i] > 0:
-                form |= {f"{i}.{name}": p.shape for name in self.state_names}
+                for name in self.state_names:
+                    form[f"{i}.{name}"] = p.shape
         return form
 
     def _form(self, key: str, value: Any) -> Any:
@@ -276,7 +293,7 @@ class Optimizer(HintsMixin):
             return np.ravel(value).tolist()
         return as_array(value).shape
 
-    def _checked(self, target: Any) -> list[Variable]:
+    def _checked(self, target: Any) -> Params:
         """The parameters, each once, if they can be trained."""
         if not isinstance(target, Iterable):
             raise TypeError(f"{self._name}: want a model or a list of Variables, got {target!r}")
@@ -300,7 +317,7 @@ def _gradient_or_zeros(p: Variable) -> Any:
     return p._grad._raw
 
 
-def _differences(got: dict[str, Any], want: dict[str, Any]) -> list[str]:
+def _differences(got: State, want: State) -> list[str]:
     """What is said of each key whose values differ."""
     differences = []
     for key in sorted(got | want):

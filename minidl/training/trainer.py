@@ -241,10 +241,8 @@ class Trainer:
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
-        if max_steps is not None:
-            max_steps = count("fit: max_steps", max_steps)
-        if max_time is not None:
-            max_time = number("fit: max_time", max_time)
+        max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
+        max_time = None if max_time is None else number("fit: max_time", max_time)
         loader, validation = inputs.fit_loaders(data, t, batch_size, shuffle, validation)
         runner.check(loader, "fit")
         runner.check(validation, "fit: validation")
@@ -258,8 +256,8 @@ class Trainer:
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, len(loader))
         found = self.ranks.share(lambda: self._find_checkpoint(resume))
 
-        path = found[0] if found else None
-        run = Run(loader, epochs, window, truncate is not None, max_steps, max_time, path)
+        run = Run(loader, epochs, window, truncate is not None, max_steps, max_time)
+        run.path = found[0] if found else None
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(loader.batch_size), *shown], validation)
         with self._fitting(run, found, fast_dev_run) as before:

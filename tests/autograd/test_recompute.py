@@ -113,12 +113,13 @@ def test_dropout_repeats_its_numbers() -> None:
         np.testing.assert_array_equal(f(v).data, after)  # the stream goes on as without
 
 
-def test_states_are_carried_once() -> None:
+@pytest.mark.parametrize("step", [lambda f: f, lambda f: lambda x: f(x), lambda f: f.forward])
+def test_states_are_carried_once(step: Any) -> None:
     x = np.ones((2, 3))
     results = []
     for wrap in (lambda f: f, recompute):
         lstm = layers.LSTM(3, 4, dtype=np.float64, rng=np.random.default_rng(0))
-        f, v = wrap(lstm), Variable(x)
+        f, v = wrap(step(lstm)), Variable(x)
         first, second = f(v), f(v * 2)  # one step each, with the state and its graph carried
         (first * second).sum().backward()
         gradients = [p.grad.data for p in lstm.parameters()]
