@@ -11,6 +11,7 @@ differentiation"; Murray 2016, "Differentiation of the Cholesky decomposition"; 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -489,6 +490,7 @@ def matrix_power(a: Any, n: int) -> Any:
            [0., 1.]])
     """
     a = as_array(a)
+    n = operator.index(n)
     if n < 0:
         a = inv(a)
         n = -n
