@@ -11,6 +11,7 @@ differentiation"; Murray 2016, "Differentiation of the Cholesky decomposition"; 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -470,8 +471,8 @@ def svdvals(x: Any) -> Any:
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, Any]:
     """The least-squares solution of ``a @ x = b``, and its residuals: NumPy's ``linalg.lstsq``.
 
-    A tuple of the solution, the residuals, the rank and the singular values. The residuals are those
-    of all systems with more rows than columns, also of smaller rank.
+    A tuple of the solution, the residuals, the rank and the singular values. The residuals are
+    those of all systems with more rows than columns, also of smaller rank.
 
     >>> lstsq(np.array([[1.0], [1.0]]), np.array([1.0, 3.0]))[0]
     array([2.])
@@ -502,6 +503,7 @@ def matrix_power(a: Any, n: int) -> Any:
            [0., 1.]])
     """
     a = as_array(a)
+    n = operator.index(n)
     if n < 0:
         a = inv(a)
         n = -n
