@@ -62,7 +62,8 @@ def _edge(value: Any, a: Any, axis: int) -> Any:
 
 @composition(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """Differences of neighbours in the flattened array, with values before and after: NumPy's ``ediff1d``.
+    """Differences of neighbours in the flattened array, with values before and after: NumPy's
+    ``ediff1d``.
 
     >>> ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
     array([0., 3., 5.])
@@ -199,7 +200,8 @@ _turns = differentiable(lambda p, discont, axis, period: np.unwrap(p, discont, a
 def unwrap(
     p: Any, discont: Any = None, axis: int = -1, *, period: float = 6.283185307179586
 ) -> Any:
-    """Angles without jumps of more than half a period: NumPy's ``unwrap``. What is added is constant.
+    """Angles without jumps of more than half a period: NumPy's ``unwrap``. What is added is
+    constant.
 
     >>> unwrap(np.array([0.0, 3.0, 6.0, 9.0 - 2 * np.pi])).round(6)
     array([0., 3., 6., 9.])

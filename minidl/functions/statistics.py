@@ -104,7 +104,9 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
 
 
 def _quantile(rising: Any, n: Any, place: Any) -> Any:
-    """The value at a place between two of the first n elements, for each row (as an axis of length 1)."""
+    """The value at a place between two of the first n elements, for each row (as an axis of length
+    1).
+    """
     place = np.clip(place, 0, n - 1)
     low = np.floor(place).astype(int)
     part = (place - low).astype(rising.dtype if rising.dtype.kind == "f" else float)
@@ -125,7 +127,8 @@ def _median(rising: Any, n: Any) -> Any:
 def quantile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
-    """The value below which a part q of the elements lies: NumPy's ``quantile``; of equals the first ones count less.
+    """The value below which a part q of the elements lies: NumPy's ``quantile``; of equals the
+    first ones count less.
 
     >>> quantile(np.array([1.0, 2.0, 4.0]), [0.25, 0.5])
     array([1.5, 2. ])
