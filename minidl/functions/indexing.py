@@ -81,6 +81,8 @@ def getitem(x: Any, index: Any) -> Any:
     >>> getitem(np.array([1.0, 2.0]), [0, 0, 1])
     array([1., 1., 2.])
     """
+    if type(index) is slice or type(index) is int:  # by far the most frequent, and no list
+        return _pick(x, index)
     return _pick(x, *_index(x, index))
 
 
