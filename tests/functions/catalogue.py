@@ -303,6 +303,7 @@ for shape in SHAPES:
     )
     row(F.hard_tanh, normal(*shape) * 2, like=lambda x: np.clip(x, -1, 1), elementwise=True)
 row(F.elu, away(4), alpha=0.3, like=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)))
+row(F.i0, np.array([-9.0, -0.6, 0.0, 1.0, 30.0]), order=3)
 row(F.sinc, np.array([-2.0, -0.6, 1e-9, 0.0, 0.1, 1.0, 3.7]), order=3, label="range")
 row(F.nan_to_num, np.array([1.0, -2.0]), nan=3.0, posinf=1.0)
 row(F.ldexp, normal(3), np.array([0, 2, -1]))
