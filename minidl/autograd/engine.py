@@ -65,10 +65,12 @@ def walk(
     """
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
+    queue = current.queue
+    pending = current.pending
     found: dict[Node, Any] = {}
-    while current.queue:
-        node = heappop(current.queue)[1]
-        g = current.pending.pop(node)
+    while queue:
+        node = heappop(queue)[1]
+        g = pending.pop(node)
         if node.inputs is None:
             raise RuntimeError(_FREED)
         if node.inputs and (alive is None or node in alive):
@@ -127,55 +129,51 @@ class _Walk:
         if slots:
             slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
 
-    def _operands(self, node: Application, g: Any) -> tuple[Sequence[Any], Any, Any]:
-        """Arguments and output for the rules, and all gradients where one joint rule gives them."""
-        for constant in node.constants:
-            if constant.stale:
-                raise RuntimeError(_stale(constant))
-        if node.trace is not None:
-            node.trace.check_arrays(node)
-        if self.box is None and node.function.joint is None:
-            return node.args, node.output, None
-        return node.function.prepare(node, g, self.alive, self.box)
-
-    def pull(self, node: Application, g: Any) -> None:
-        """Pull the gradient of one application back to its inputs: its rules, made to fit, added up.
-
-        What this loop does itself for each input costs less than a call of a function would.
-        """
+    # Complexity 12: what this loop does itself for each input costs less than a call of a function.
+    def pull(self, node: Application, g: Any) -> None:  # noqa: C901
+        """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
         function = node.function
         settings = node.settings
+        trace = node.trace
+        alive = self.alive
+        box = self.box
         pending = self.pending
-        args, y, joined = self._operands(node, g)
+        args: Sequence[Any] = node.args
+        y: Any = node.output
+        joined = None
+        if node.constants or trace is not None:
+            _check_unchanged(node)
+        if box is not None or function.joint is not None:
+            args, y, joined = function.prepare(node, g, alive, box)
         for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
-            if parent is None:
+            is_leaf = type(parent) is Leaf
+            if is_leaf and parent.stale:  # type: ignore[union-attr]  # a Leaf
+                raise RuntimeError(_stale(parent))  # type: ignore[arg-type]  # the same
+            if parent is None or (alive is not None and parent not in alive):
                 continue
-            if type(parent) is Leaf and parent.stale:
-                raise RuntimeError(_stale(parent))
-            if self.alive is not None and parent not in self.alive:
-                continue
-            rule = function.rules[i] if joined is None else None
-            if rule is not None:
-                gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
+            if joined is not None:
+                gx = joined[i]
             else:
-                gx = None if joined is None else joined[i]
+                rule = function.rules[i]
+                if rule is None:
+                    continue
+                gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
             a = node.args[i]
-            r: Any = gx if self.box is None else getattr(gx, "_raw", gx)
+            r: Any = gx if box is None else getattr(gx, "_raw", gx)
             # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
             if type(r) is not type(a) or (
                 type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                if gx is None:
-                    _refuse_none(function, i, rule)
-                    continue
-                gx = fit(gx, a.shape, a.dtype, a)
-            if node.trace is not None:
-                node.trace.check_gradient(node, i, g, gx)
-            if parent not in pending and type(parent) is not Leaf:  # nearly always
+                if gx is None and joined is not None and function.owned:
+                    continue  # no derivative reaches it
+                gx = fit(_given(function, i, gx), a.shape, a.dtype, a)
+            if trace is not None:
+                trace.check_gradient(node, i, g, gx)
+            if is_leaf or parent in pending:
+                self._add(parent, gx, node, g, joined)
+            else:  # nearly always
                 pending[parent] = gx
                 heappush(self.queue, (-parent.number, parent))
-            else:
-                self._add(parent, gx, node, g, joined)
 
     def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
@@ -195,10 +193,20 @@ class _Walk:
             self.ours.add(parent)
 
 
-def _refuse_none(function: Any, i: int, rule: Any) -> None:
-    """None is right where there is no rule, and from a joint rule that owns what it returns."""
-    if rule is not None or (function.joint is not None and not function.owned):
+def _check_unchanged(node: Application) -> None:
+    """Raise if a constant has a new value, or, under detect_anomaly, an array was changed in place."""
+    for constant in node.constants:
+        if constant.stale:
+            raise RuntimeError(_stale(constant))
+    if node.trace is not None:
+        node.trace.check_arrays(node)
+
+
+def _given(function: Any, i: int, gx: Any) -> Any:
+    """A rule's result; a rule that returns None has forgotten to return."""
+    if gx is None:
         raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
+    return gx
 
 
 def _filled(g: Any, shape: tuple[int, ...]) -> Any:

@@ -73,7 +73,7 @@ _ROUNDED = 2.0**-11
 
 # fmt: off
 _recorded_slope: Function = differentiable(_sigmoid_slope,
-    lambda g, slope, x, y, scale: g * slope * np.tanh(0.5 * scale * x) * -scale, None, name="sigmoid_slope", fresh=True)
+    lambda g, slope, x, y, scale: g * slope * (y if scale == 2 else np.tanh(0.5 * x)) * -scale, None, name="sigmoid_slope", fresh=True)
 _recorded_where_positive: Function = differentiable(_where_positive,
     lambda g, y, h, x: where_positive(g, x), None, name="where_positive", fresh=True)
 # fmt: on
