@@ -19,19 +19,19 @@ AROUND = {"checkpoints", "compiler", "distributed", "files", "interop"}
 PACKAGES = sorted(p.name for p in MINIDL.iterdir() if (p / "__init__.py").exists())
 FILES = sorted(MINIDL.rglob("*.py"))
 
-NODES_OF_THE_SIX = 62_000  # syntax nodes; they grow with new public functions only
+# Syntax nodes of the six: of the functions, which grow with what can be differentiated, and of the rest.
+NODES_OF_FUNCTIONS = 41_500
+NODES_OF_THE_REST = 52_000
 NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
 NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
 NOT_YET = {  # what is not unpacked yet
     "density": {"autograd"},
     "screen": {"autograd"},
-    "pairs": {"autograd", "functions"},
+    "pairs": set(),
 }
 SCREEN = 50  # lines of a function, its docstring apart
 KERNEL_LINES = 1_200
-
-later = pytest.mark.skip(reason="turned on once every package is unpacked")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -82,10 +82,13 @@ def measured(what: str) -> list[Path]:
     return [file for file in FILES if package_of(file) not in UNMEASURED | NOT_YET[what]]
 
 
-@later
 def test_the_six_stay_small() -> None:
-    files = [file for file in FILES if package_of(file) in SIX]
-    assert sum(map(nodes, files)) <= NODES_OF_THE_SIX
+    sizes = dict.fromkeys(SIX, 0)
+    for file in FILES:
+        if package_of(file) in sizes:
+            sizes[package_of(file)] += nodes(file)
+    assert sizes.pop("functions") <= NODES_OF_FUNCTIONS
+    assert sum(sizes.values()) <= NODES_OF_THE_REST
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""What detect_anomaly() does: checks of values as they are made, and of arrays until they are used again.
+"""What detect_anomaly() does: checks of values as they are made, and of arrays until they are used
+again.
 
 The switch itself lives in modes.py.
 """
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class TracedApplication(Application):
-    """An application recorded under detect_anomaly(); ``trace`` says where and with which arrays."""
+    """An application recorded under detect_anomaly().
+
+    ``trace`` says where and with which arrays.
+    """
 
     __slots__ = ("trace",)
 
@@ -43,7 +47,9 @@ class Trace:
                 raise RuntimeError(f"{what} of {node.name}, applied at {self.place}, {changed}")
 
     def check_gradient(self, node: Application, i: int, incoming: Any, g: Any) -> None:
-        """Raise FloatingPointError at a gradient that is not finite, unless an infinity was given."""
+        """Raise FloatingPointError at a gradient that is not finite, unless an infinity was
+        given.
+        """
         what = _fault((incoming, node.output, *node.args), g)
         if what:
             raise FloatingPointError(

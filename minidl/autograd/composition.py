@@ -1,4 +1,5 @@
-"""Functions composed of functions that have rules: how they are registered, named in errors, and checked.
+"""Functions composed of functions that have rules: how they are registered, named in errors, and
+checked.
 
 Functions with a rule of their own are made in function.py.
 """
@@ -35,8 +36,9 @@ def composition(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Let a function written with functions that have rules stand for NumPy's ``replaces``.
 
-    It is differentiable because they are. Its first ``arrays`` arguments (all by place for None) reach it as arrays
-    or Variables of real numbers; keywords that it does not take are refused with a hint, and errors carry its name.
+    It is differentiable because they are. Its first ``arrays`` arguments (all by place for None)
+    reach it as arrays or Variables of real numbers; keywords that it does not take are refused with
+    a hint, and errors carry its name.
     """
 
     def decorate(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -20,7 +20,10 @@ class DisplayMixin:
     __slots__ = ()
 
     def __dlpack__(self: Any, **settings: Any) -> Any:
-        """The memory of a Variable that requires no gradient, shared; BufferError for one that does."""
+        """The memory of a Variable that requires no gradient, shared.
+
+        BufferError for one that does.
+        """
         if self._node is not None:
             raise BufferError(
                 "DLPack would lose the graph of a Variable that requires a gradient; say variable.data"

@@ -25,7 +25,10 @@ _by_number = attrgetter("number")
 
 
 def reach(roots: Iterable[Node], since: int = -1) -> tuple[list[Any], list[Leaf]]:
-    """Applications behind the roots, newest first, and the leaves; none older than number ``since``."""
+    """Applications behind the roots, newest first, and the leaves.
+
+    None older than number ``since``.
+    """
     seen: set[Node] = set(roots)
     stack: list[Node] = list(roots)
     applications: list[Any] = []
@@ -54,14 +57,17 @@ def walk(
     free: bool = False,
     since: int = -1,
 ) -> dict[Node, Any]:
-    """Gradients of the seeded nodes, as ``{node: gradient}`` for every leaf, or for the ``targets``.
+    """Gradients of the seeded nodes, as ``{node: gradient}`` for every leaf, or for the
+    ``targets``.
 
-    Gradients are arrays; with ``box`` (which makes a Variable of an array and its node) the rules run on Variables and
-    the gradients are Variables with a graph of their own. ``keep`` adds the gradients of all applications, ``free``
-    lets go of each application once it has been passed, ``since`` keeps to what was recorded from that number on. No
-    gradient in the result shares memory with another.
+    Gradients are arrays; with ``box`` (which makes a Variable of an array and its node) the rules
+    run on Variables and the gradients are Variables with a graph of their own. ``keep`` adds the
+    gradients of all applications, ``free`` lets go of each application once it has been passed,
+    ``since`` keeps to what was recorded from that number on. No gradient in the result shares
+    memory with another.
 
-    Raises RuntimeError at a Variable whose value changed since it was used, and at an application that was freed.
+    Raises RuntimeError at a Variable whose value changed since it was used, and at an application
+    that was freed.
     """
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
@@ -93,7 +99,10 @@ def walk(
 
 
 class _Walk:
-    """Gradients in flight: what each node has received so far, and which node is next, newest first."""
+    """Gradients in flight.
+
+    What each node has received so far, and which node is next, newest first.
+    """
 
     __slots__ = ("alive", "box", "ours", "pending", "queue", "wide")
 
@@ -131,7 +140,7 @@ class _Walk:
 
     # Complexity 12: what this loop does itself for each input costs less than a call of a function.
     def pull(self, node: Application, g: Any) -> None:  # noqa: C901
-        """Pull the gradient of one application back to its inputs: its rules, made to fit, added up."""
+        """Pull an application's gradient back to its inputs: by its rules, made to fit, added up."""
         function = node.function
         settings = node.settings
         trace = node.trace
@@ -243,7 +252,10 @@ def sum_rows(g: Any) -> Any:
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
-    """The gradient of a value of that shape and dtype: summed over broadcast axes, expanded, cast."""
+    """The gradient of a value of that shape and dtype.
+
+    Summed over broadcast axes, expanded, cast.
+    """
     g = as_array(g)
     if g.shape != shape:
         if g.dtype is _HALF:
@@ -262,7 +274,10 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
 
 
 def _fresh(gx: Any, g: Any, node: Application) -> bool:
-    """Whether a rule's result is an array of its own: no view, and not the incoming gradient or an argument."""
+    """Whether a rule's result is an array of its own.
+
+    No view, and not the incoming gradient or an argument.
+    """
     if type(gx) is not np.ndarray or gx.base is not None or gx is g or gx is node.output:
         return False
     for a in node.args:  # noqa: SIM110  # a generator takes twice as long
@@ -272,7 +287,9 @@ def _fresh(gx: Any, g: Any, node: Application) -> bool:
 
 
 def _private(g: Any, box: Box | None) -> Any:
-    """The same gradient in memory of its own (numbers cannot be written to and stay as they are)."""
+    """The same gradient in memory of its own (numbers cannot be written to and stay as they
+    are).
+    """
     if box is None:
         return g if isinstance(g, np.generic) else g.copy()
     if MODE.get().tracer is not None:

@@ -122,9 +122,11 @@ class Function:
         alive: AbstractSet[Node] | None,
         box: Callable[..., Any] | None,
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
-        """Return (arguments, output, gradients): what the rules receive, as Variables if there is a ``box``.
+        """Return (arguments, output, gradients): what the rules receive, as Variables if there is a
+        ``box``.
 
-        The gradients are None, unless one joint rule, or a fused function's composition, computes them all.
+        The gradients are None, unless one joint rule, or a fused function's composition, computes
+        them all.
         """
         args: Sequence[Any] = node.args
         y: Any = node.output
@@ -142,7 +144,9 @@ class Function:
         return args, y, self.joint(g, y, saved, wanted, *args, **node.settings)
 
     def _boxed(self, node: Application, box: Callable[..., Any]) -> tuple[Sequence[Any], Any]:
-        """Arguments and output of an application as Variables, where they have a place in a graph."""
+        """Arguments and output of an application as Variables, where they have a place in a
+        graph.
+        """
         tracer = MODE.get().tracer
         if tracer is not None:
             return tracer.boxed(node)
@@ -165,7 +169,8 @@ class Function:
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
-        On copies of the arguments: the walk ends there, and one that feeds another is not counted twice.
+        On copies of the arguments: the walk ends there, and one that feeds another is not counted
+        twice.
         """
         since = next_number()
         copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
@@ -185,7 +190,10 @@ class Function:
 
 
 class Fused(Function):
-    """A function written for NumPy's memory; on other libraries' arrays its composition runs instead."""
+    """A function written for NumPy's memory.
+
+    On other libraries' arrays its composition runs instead.
+    """
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         first = inputs[0] if inputs else next(iter(settings.values()), None)
@@ -341,29 +349,32 @@ def differentiable(
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
-    A rule is ``rule(g, y, *arguments, **settings)``: the gradient ``g`` of the output ``y``, then the
-    function's own arguments; it returns the gradient for one argument, which the engine un-broadcasts or
-    expands. Rules must be pure (use only what they are given), use only functions that have rules, and
-    scale by Python numbers: then gradients of gradients come for free.
+    A rule is ``rule(g, y, *arguments, **settings)``: the gradient ``g`` of the output ``y``, then
+    the function's own arguments; it returns the gradient for one argument, which the engine
+    un-broadcasts or expands. Rules must be pure (use only what they are given), use only functions
+    that have rules, and scale by Python numbers: then gradients of gradients come for free.
 
     Args:
-        forward: takes and returns real arrays (or a tuple of arrays). A ufunc of NumPy's is also registered, so
-            that ``np.exp(variable)`` is recorded.
+        forward: takes and returns real arrays (or a tuple of arrays). A ufunc of NumPy's is also
+            registered, so that ``np.exp(variable)`` is recorded.
         rules: one for each leading argument; None where the derivative is zero. No rule at all: a
             function that is recorded but not differentiated, such as a comparison.
-        joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for each argument.
-        saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted, *arguments)``; where that
-            is to build a graph, ``saved`` is None, and the rule computes it anew, unless there is ``equals``.
-        equals: the plain composition a fused function is equal to; second derivatives go through it, and arrays that
-            are not NumPy's.
-        general: called instead if there are arguments that the rules do not know (``where=``, ``dtype=``): a
-            composition (see composition.py) that takes all.
+        joint: instead of rules, one ``joint(g, y, wanted, *arguments)`` that returns a gradient for
+            each argument.
+        saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted,
+            *arguments)``; where that is to build a graph, ``saved`` is None, and the rule computes
+            it anew, unless there is ``equals``.
+        equals: the plain composition a fused function is equal to; second derivatives go through
+            it, and arrays that are not NumPy's.
+        general: called instead if there are arguments that the rules do not know (``where=``,
+            ``dtype=``): a composition (see composition.py) that takes all.
         name: shown in messages and graphs; default that of what it replaces, or the forward's.
         replaces: further functions of NumPy that this one stands for.
         view: advanced, for ``minidl.compile`` alone: the results are views of the first argument.
-        fresh: the same: neither results nor a joint rule's gradients share memory with their arguments. Without it
-            compiled code assumes that they may.
-        static: the same: the place of the first argument whose values decide on the shape of the result.
+        fresh: the same: neither results nor a joint rule's gradients share memory with their
+            arguments. Without it compiled code assumes that they may.
+        static: the same: the place of the first argument whose values decide on the shape of the
+            result.
 
     >>> import numpy as np
     >>> softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2)
@@ -392,7 +403,9 @@ def differentiable(
 
 
 def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
-    """Let a function stand for one of NumPy's whenever that is given a Variable, and as its methods."""
+    """Let a function stand for one of NumPy's whenever that is given a Variable, and as its
+    methods.
+    """
 
     def register(function: Any) -> Any:
         REGISTRY[original] = function

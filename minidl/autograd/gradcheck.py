@@ -28,15 +28,16 @@ def gradcheck(
 ) -> bool:
     """Compare the derivatives of a function with central differences along random directions.
 
-    For random u and v: ``sum(u * (f(x + eps v) - f(x - eps v))) / (2 eps)`` against the pull-back of u times v; for
-    the next order the same for the function ``x -> sum(pull(u) * w)``, and so on.
+    For random u and v: ``sum(u * (f(x + eps v) - f(x - eps v))) / (2 eps)`` against the pull-back
+    of u times v; for the next order the same for the function ``x -> sum(pull(u) * w)``, and so on.
 
-    ``f`` may give several outputs, and must be smooth near the inputs; floating inputs must be float64 and are
-    differentiated, others are passed on, as are the ``settings``. ``rtol`` and ``atol`` are what may differ, relative
-    to the derivative and absolutely; ``directions`` how many are tried for each order, drawn from ``seed``.
+    ``f`` may give several outputs, and must be smooth near the inputs; floating inputs must be
+    float64 and are differentiated, others are passed on, as are the ``settings``. ``rtol`` and
+    ``atol`` are what may differ, relative to the derivative and absolutely; ``directions`` how many
+    are tried for each order, drawn from ``seed``.
 
-    Returns True. Raises AssertionError if a derivative differs, with its order and both numbers; TypeError if a
-    floating input is not float64, or there is none.
+    Returns True. Raises AssertionError if a derivative differs, with its order and both numbers;
+    TypeError if a floating input is not float64, or there is none.
 
     >>> gradcheck(np.tanh, [0.5, -1.0])
     True
@@ -55,7 +56,10 @@ def gradcheck(
         us: list[Any] = []
 
         def total(*xs: Any) -> Any:
-            """sum(u * f(xs)) over all floating outputs: one number that every derivative passes through."""
+            """sum(u * f(xs)) over all floating outputs.
+
+            One number that every derivative passes through.
+            """
             ys = f(*xs)
             ys = [
                 y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"

@@ -25,7 +25,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Tracer(Protocol):
-    """What handles function calls instead of ``record``: the compiler, while it writes a program."""
+    """What handles function calls instead of ``record``.
+
+    The compiler, while it writes a program.
+    """
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, as ``record`` does."""
@@ -121,7 +124,9 @@ def current() -> Mode:
 
 
 def check_mode(where: str, create_graph: bool) -> None:
-    """Raise RuntimeError where gradients would silently have no graph, or look constant to an enclosing transform."""
+    """Raise RuntimeError where gradients would silently have no graph, or look constant to an
+    enclosing transform.
+    """
     mode = current()
     if mode.tracer is not None and where == "backward":
         raise RuntimeError(
@@ -143,7 +148,8 @@ def look(x: Any, how: str) -> None:
 
 
 def values_of(x: Any, how: str) -> Any:
-    """The array of a Variable, anything else as it is, for what decides by its values: counts, indices.
+    """The array of a Variable, anything else as it is, for what decides by its values: counts,
+    indices.
 
     Refused while a tracer records what is computed: the program would keep what they are now.
     """
@@ -181,8 +187,8 @@ def _leave(switch: Switch, *exc: object) -> None:
 class Switch:
     """A context manager and decorator that changes flags of the mode.
 
-    Leaving takes away what this block changed and nothing else, in whatever order blocks are left. A
-    switch may be nested in itself and shared between threads and tasks.
+    Leaving takes away what this block changed and nothing else, in whatever order blocks are left.
+    A switch may be nested in itself and shared between threads and tasks.
     """
 
     __slots__ = ("_changes", "_leaving")
@@ -230,7 +236,9 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def _sleeper(frame: FrameType | None) -> FrameType | None:
-    """The generator's frame that a ``with`` statement stands in, if its mode must end where it sleeps."""
+    """The generator's frame that a ``with`` statement stands in, if its mode must end where it
+    sleeps.
+    """
     while frame is not None and _module(frame) == "contextlib":  # an ExitStack in the generator
         frame = frame.f_back
     if frame is None or not frame.f_code.co_flags & _GENERATOR:
@@ -247,7 +255,8 @@ def _module(frame: FrameType) -> str:
 
 
 class no_grad(Switch):
-    """Record nothing inside: results are constants. A context manager and decorator, per thread and task.
+    """Record nothing inside: results are constants. A context manager and decorator, per thread and
+    task.
 
     >>> from minidl import Variable
     >>> with no_grad():
@@ -262,7 +271,8 @@ class no_grad(Switch):
 
 
 class test_mode(Switch):  # a class, so that pytest does not take it for a test by its name
-    """Evaluate inside: dropout passes its input on. A context manager and decorator, per thread and task.
+    """Evaluate inside: dropout passes its input on. A context manager and decorator, per thread and
+    task.
 
     >>> import minidl, numpy as np
     >>> with test_mode():
@@ -277,10 +287,12 @@ class test_mode(Switch):  # a class, so that pytest does not take it for a test 
 
 
 class detect_anomaly(Switch):
-    """Stop where NaN or infinity arises, and at arrays changed in place between forward and backward.
+    """Stop where NaN or infinity arises, and at arrays changed in place between forward and
+    backward.
 
-    The error names the function and the line of the caller's code that applied it. An infinity that a
-    function was given passes: a mask may well be -inf. Slow: for finding a fault, not for training.
+    The error names the function and the line of the caller's code that applied it. An infinity that
+    a function was given passes: a mask may well be -inf. Slow: for finding a fault, not for
+    training.
 
     Raises:
         FloatingPointError: a function or a derivative gave NaN, or infinity from finite numbers.

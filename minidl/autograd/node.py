@@ -20,7 +20,10 @@ next_number = (
 
 
 class Leaf:
-    """Stands for a Variable at the graph's edge as long as its value stays; a new value, a new Leaf."""
+    """Stands for a Variable at the graph's edge as long as its value stays.
+
+    A new value, a new Leaf.
+    """
 
     __slots__ = ("number", "owner", "stale")
     inputs: ClassVar[tuple[()]] = ()
@@ -36,8 +39,9 @@ class Leaf:
 class Application:
     """One recorded application of a function.
 
-    ``inputs`` holds a node or None for every argument; it is ``()`` once the application was cut from what
-    lies behind it, None once it was freed. ``constants`` holds the leaves of Variables that were used as constants.
+    ``inputs`` holds a node or None for every argument; it is ``()`` once the application was cut
+    from what lies behind it, None once it was freed. ``constants`` holds the leaves of Variables
+    that were used as constants.
     """
 
     __slots__ = (
@@ -96,7 +100,9 @@ Node: TypeAlias = Leaf | Application | Output
 
 
 def cut(node: Application | Output, inputs: tuple[()] | None = ()) -> None:
-    """Let go of everything behind a node, in place, so that it is gone from every path through it."""
+    """Let go of everything behind a node, in place, so that it is gone from every path through
+    it.
+    """
     node.inputs = inputs
     node.output = None
     if isinstance(node, Application):

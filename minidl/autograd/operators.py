@@ -1,7 +1,7 @@
 """Operators and methods of Variable: one table from their names to NumPy's functions.
 
-``x + y`` is ``np.add``, ``x.sum()`` is ``np.sum``. What these compute is in minidl.functions; as soon
-as a function is registered for one of NumPy's (by ``implements``), it is bound here.
+``x + y`` is ``np.add``, ``x.sum()`` is ``np.sum``. What these compute is in minidl.functions; as
+soon as a function is registered for one of NumPy's (by ``implements``), it is bound here.
 """
 
 from __future__ import annotations
@@ -124,7 +124,10 @@ def _refuse_keywords(function: Any, settings: dict[str, Any]) -> None:
 
 
 def _not_a_leaf(function: Any, x: Variable) -> Variable:
-    """``loss += term`` makes a new result and rebinds the name; a leaf that is trained must not go that way."""
+    """``loss += term`` makes a new result and rebinds the name.
+
+    A leaf that is trained must not go that way.
+    """
     if type(x._node) is Leaf:
         hint = "to update it write `x.data -= ...`, to compute with it `x = x - ...`"
         name = function.__name__
@@ -186,7 +189,8 @@ class OperatorsMixin:
         def astype(self, dtype: Any) -> Variable: ...
 
 
-# Until a function is registered, an operator says so; Python's own words would be "unsupported operand".
+# Until a function is registered, an operator says so; Python's own words would be "unsupported
+# operand".
 for _name, (_original, _form) in TABLE.items():
     if _form in ("binary", "reflected", "in place", "unary"):
         setattr(OperatorsMixin, _name, _unregistered(_original))

@@ -46,7 +46,10 @@ def ours_for(ufunc: np.ufunc) -> Any:
 def _ufunc_method(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
 ) -> Any:
-    """``np.maximum.accumulate(variable)`` and the like, which are registered by name; ``outer`` for all."""
+    """``np.maximum.accumulate(variable)`` and the like, which are registered by name.
+
+    ``outer`` for all.
+    """
     outer = ours_for(ufunc)
     if method == "outer" and not settings and outer is not None:
         a, b = map(as_array, inputs)
@@ -60,7 +63,10 @@ def _ufunc_method(
 def _into_array(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
 ) -> Any:
-    """``array += constant`` and ``out=array``: plain arithmetic, if nothing that is differentiated gets lost."""
+    """``array += constant`` and ``out=array``.
+
+    Plain arithmetic, if nothing that is differentiated gets lost.
+    """
     if any(isinstance(out, BaseVariable) for out in settings["out"]):
         raise TypeError(f"{full_name(ufunc)}: out= must be an array; write variable.data")
     plain = []
@@ -77,7 +83,10 @@ def _into_array(
 
 
 def would_leave(shape: tuple[int, ...], stay: str) -> str:
-    """What to say when the array of a Variable that requires a gradient is asked for; ``stay``: what to do."""
+    """What to say when the array of a Variable that requires a gradient is asked for.
+
+    ``stay``: what to do.
+    """
     function = function_of_scipy() or "np.asarray(variable)"
     name = function.rpartition(".")[2]
     if getattr(sys.modules.get("minidl.functions"), name, None) is not None:
@@ -97,7 +106,9 @@ def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
 
 
 def full_name(function: Any) -> str:
-    """A function of NumPy's or SciPy's as users write it: ``np.linalg.solve``, ``scipy.special.erf``."""
+    """A function of NumPy's or SciPy's as users write it: ``np.linalg.solve``,
+    ``scipy.special.erf``.
+    """
     name: str = function.__name__
     if getattr(np, name, None) is function:
         return f"np.{name}"

@@ -1,6 +1,8 @@
-"""recompute: a function whose inner results are not kept for the backward, but computed again there.
+"""recompute: a function whose inner results are not kept for the backward, but computed again
+there.
 
-Memory for time: of the function's graph only its arguments and results stay. The walk is engine.py's.
+Memory for time: of the function's graph only its arguments and results stay. The walk is
+engine.py's.
 """
 
 from __future__ import annotations
@@ -106,7 +108,10 @@ class Segment:
         return unflatten(structure, results)
 
     def again(self, moving: Sequence[Variable]) -> list[Any]:
-        """The differentiated results with a graph; RuntimeError if they are not those of the first call."""
+        """The differentiated results with a graph.
+
+        RuntimeError if they are not those of the first call.
+        """
         mode = Switch(recording=True, testing=self.testing)
         state = _state_of(self.f)
         try:
@@ -173,12 +178,13 @@ _recompute = differentiable(lambda *args, segment=None: segment.outputs, joint=_
 
 
 def recompute(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function or layer, which keeps no inner results for the backward but computes them anew there.
+    """The same function or layer, which keeps no inner results for the backward but computes them
+    anew there.
 
-    What ``f`` is given and what it closes over (parameters, other results) gets its gradients, to any
-    order. Arguments
-    and results may be nested dicts, lists and tuples. Dropout repeats its numbers; states and counters
-    of layers are written in the forward only. In a compiled function it is ``f`` itself.
+    What ``f`` is given and what it closes over (parameters, other results) gets its gradients, to
+    any order. Arguments and results may be nested dicts, lists and tuples. Dropout repeats its
+    numbers; states and counters of layers are written in the forward only. In a compiled function
+    it is ``f`` itself.
 
     Raises RuntimeError in the backward if ``f`` then gives other values than before.
 

@@ -1,12 +1,13 @@
-"""Functional transforms: functions that turn a function into its gradient, Jacobian, Hessian and products.
+"""Functional transforms: functions that turn a function into its gradient, Jacobian, Hessian and
+products.
 
 Each is a few lines on the one engine. They never touch ``.grad``; the walk itself is in engine.py.
 
 Arguments and results are arrays, or nested dicts, lists and tuples of them (pytrees); a list of
-numbers is an array. A transform differentiates its own fresh copies of the arguments, so that levels
-nest. It returns arrays, unless an argument is a Variable or the function closes over something that
-requires a gradient (a model's parameters, an outer transform's argument): then it keeps the graph and
-returns Variables.
+numbers is an array. A transform differentiates its own fresh copies of the arguments, so that
+levels nest. It returns arrays, unless an argument is a Variable or the function closes over
+something that requires a gradient (a model's parameters, an outer transform's argument): then it
+keeps the graph and returns Variables.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ Argnum = int | Sequence[int]
 
 
 def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
-    """What a walk makes Variables with, so that its rules are recorded; None if they run on plain arrays."""
+    """What a walk makes Variables with, so that its rules are recorded.
+
+    None if they run on plain arrays.
+    """
     tracer = MODE.get().tracer
     return tracer.box if tracer is not None else box if graph else None
 
@@ -54,7 +58,8 @@ def _is_boxed(value: Any) -> bool:
 class Call:
     """One call of a function on fresh copies of its arguments, and the gradients of its outputs.
 
-    ``inputs`` and ``ys`` are the leaves of the differentiated arguments and of the result, in order.
+    ``inputs`` and ``ys`` are the leaves of the differentiated arguments and of the result, in
+    order.
     """
 
     def __init__(
@@ -128,7 +133,10 @@ class Call:
         )
 
     def _checked(self, i: int, y: Any) -> Variable:
-        """A result as a Variable; a floating constant, whatever its type, is one without a graph."""
+        """A result as a Variable.
+
+        A floating constant, whatever its type, is one without a graph.
+        """
         if type(y) in (int, float):
             y = np.float64(y)
         if getattr(getattr(y, "dtype", None), "kind", "") != "f":
@@ -158,7 +166,9 @@ class Call:
 
     @cached_property
     def outside(self) -> bool:
-        """Whether the outputs depend on something that requires a gradient other than our copies."""
+        """Whether the outputs depend on something that requires a gradient other than our
+        copies.
+        """
         return self._reaches_outside(self.ys)
 
     def _reaches_outside(self, results: Iterable[Variable]) -> bool:
@@ -174,7 +184,10 @@ class Call:
         )
 
     def _result(self, value: Variable, outside: bool) -> Any:
-        """A result as the caller gets it: a Variable if it must keep a graph or an argument is one, else an array."""
+        """A result as the caller gets it.
+
+        A Variable if it must keep a graph or an argument is one, else an array.
+        """
         if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
         tracer = MODE.get().tracer
@@ -192,7 +205,10 @@ class Call:
         )
 
     def pull(self, seeds: Sequence[Any] = (None,)) -> list[Any]:
-        """Gradients for the inputs from one seed for each output (None: ones); zeros where none reaches."""
+        """Gradients for the inputs from one seed for each output (None: ones).
+
+        Zeros where none reaches.
+        """
         checked = [seed_for(y, seed, self.name) for y, seed in zip(self.ys, seeds, strict=True)]
         return self.pull_some(list(zip(self.ys, checked, strict=True)))
 
@@ -215,7 +231,10 @@ class Call:
         ]
 
     def arguments(self, leaves: list[Any], argnum: Argnum) -> Any:
-        """Leaves as the differentiated arguments: one tree for an int, a tuple of trees for several."""
+        """Leaves as the differentiated arguments.
+
+        One tree for an int, a tuple of trees for several.
+        """
         trees = unflatten(self.structure, leaves)
         return trees[0] if isinstance(argnum, int) else tuple(trees)
 
@@ -236,7 +255,8 @@ def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]
 def value_and_grad(
     f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
-    """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``; the rest as ``grad``.
+    """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``; the rest
+    as ``grad``.
 
     With ``has_aux`` it gives ``((value, aux), gradient)``.
 
@@ -255,11 +275,12 @@ def value_and_grad(
 def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The gradient of a scalar function, as a function of the same arguments.
 
-    ``argnum`` says for which argument; a tuple of them gives a tuple of gradients. An argument may be
-    a nested dict, list or tuple of arrays: so is its gradient. With ``has_aux`` the function gives
-    ``(value, aux)``, and this one ``(gradient, aux)``.
+    ``argnum`` says for which argument; a tuple of them gives a tuple of gradients. An argument may
+    be a nested dict, list or tuple of arrays: so is its gradient. With ``has_aux`` the function
+    gives ``(value, aux)``, and this one ``(gradient, aux)``.
 
-    Raises TypeError if such an argument is not floating or ``f`` left the graph, ValueError if it gives no scalar.
+    Raises TypeError if such an argument is not floating or ``f`` left the graph, ValueError if it
+    gives no scalar.
 
     >>> grad(lambda x: x * grad(lambda y: x * y)(x))(3.0)
     np.float64(6.0)
@@ -276,7 +297,8 @@ def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Ca
 
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """``f(*args)`` and its pull-back: ``pull(g)`` is a tuple, ``g`` (of y's shape) times each argument's Jacobian.
+    """``f(*args)`` and its pull-back: ``pull(g)`` is a tuple, ``g`` (of y's shape) times each
+    argument's Jacobian.
 
     Where ``f`` gives a nested dict, list or tuple of arrays, so is ``g``.
 
@@ -296,10 +318,12 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
 def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     """``f(*args)`` and its derivative along the tangents: the Jacobian times a direction.
 
-    Found by differentiating the pull-back, which is linear in its argument (Townsend 2017, "A new trick for
-    calculating Jacobian vector products"). Both arguments are tuples; anything else stands for the only one.
+    Found by differentiating the pull-back, which is linear in its argument (Townsend 2017, "A new
+    trick for calculating Jacobian vector products"). Both arguments are tuples; anything else
+    stands for the only one.
 
-    Raises ValueError for a tangent of another shape than its argument, TypeError for another number of them.
+    Raises ValueError for a tangent of another shape than its argument, TypeError for another number
+    of them.
 
     >>> y, dy = jvp(lambda x: x * x, ([1.0, 2.0],), ([1.0, 1.0],))
     >>> dy
@@ -327,10 +351,11 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
-    """The Jacobian of a function, of shape ``y.shape + x.shape``; one backward walk per element of y.
+    """The Jacobian of a function, of shape ``y.shape + x.shape``; one backward walk per element of
+    y.
 
-    Args and raises as ``grad``, but ``f`` may give an array, or a nested dict, list or tuple of them:
-    then for each of them the Jacobian, itself a tree where the argument is one.
+    Args and raises as ``grad``, but ``f`` may give an array, or a nested dict, list or tuple of
+    them: then for each of them the Jacobian, itself a tree where the argument is one.
 
     >>> jacobian(lambda x: x * x)([1.0, 2.0])
     array([[2., 0.],
@@ -358,7 +383,8 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
 
 
 def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
-    """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``; the rest as ``grad``.
+    """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``; the
+    rest as ``grad``.
 
     Of a nested dict, list or tuple a tree of trees: one block for each pair of arrays.
 
@@ -370,10 +396,11 @@ def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
 
 
 def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The Hessian of a scalar function times a vector, ``hvp(f)(x, v, *args)``, without the Hessian.
+    """The Hessian of a scalar function times a vector, ``hvp(f)(x, v, *args)``, without the
+    Hessian.
 
-    It is the gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994), and what SciPy calls ``hessp``.
-    ``v`` is a tree of arrays if ``x`` is one.
+    It is the gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994), and what SciPy calls
+    ``hessp``. ``v`` is a tree of arrays if ``x`` is one.
 
     Raises as ``grad``, and ValueError if ``v`` has another shape than ``x``.
 
@@ -404,9 +431,11 @@ def _hint_without_recording() -> str:
 def gradients(
     y: Variable, xs: Sequence[Variable], gradient: Any = None, *, create_graph: bool = False
 ) -> list[Variable]:
-    """Gradients of a recorded result for Variables it was computed from, leaves or results, as a list.
+    """Gradients of a recorded result for Variables it was computed from, leaves or results, as a
+    list.
 
-    Zeros where y does not depend on one. ``gradient`` is the seed, default ones; ``create_graph`` as in ``backward``.
+    Zeros where y does not depend on one. ``gradient`` is the seed, default ones; ``create_graph``
+    as in ``backward``.
 
     Raises ValueError if ``y`` or one of ``xs`` does not require a gradient.
 

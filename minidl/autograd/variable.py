@@ -1,4 +1,5 @@
-"""Variable: an array that is differentiated. It feels like a NumPy array and knows its place in the graph.
+"""Variable: an array that is differentiated. It feels like a NumPy array and knows its place in the
+graph.
 
 Operators and methods that compute are bound here by one table when their function is registered
 (see function.py); the derivatives are in minidl.functions, the backward walk in engine.py.
@@ -33,14 +34,17 @@ class LeftGraphError(RuntimeError):
 
 
 class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
-    """An array with a place in the graph; functions of it are recorded so that they can be differentiated.
+    """An array with a place in the graph; functions of it are recorded so that they can be
+    differentiated.
 
     Args:
         data: an array, a number or a (nested) list; real, of any shape. An ndarray is not copied.
-        requires_grad: whether gradients are computed for it; default True for floating data, else False.
+        requires_grad: whether gradients are computed for it; default True for floating data, else
+            False.
         name: shown in graphs and messages.
 
-    Raises TypeError if ``data`` is complex, text, objects or a Variable, or for ``requires_grad=True`` of integers.
+    Raises TypeError if ``data`` is complex, text, objects or a Variable, or for
+    ``requires_grad=True`` of integers.
 
     >>> x = Variable([1.0, 2.0])
     >>> y = (x * x).sum()
@@ -74,7 +78,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     @property
     def data(self) -> Array:
-        """The value, an ndarray. Assigning one gives the Variable a new value: graphs over the old one end."""
+        """The value, an ndarray.
+
+        Assigning one gives the Variable a new value: graphs over the old one end.
+        """
         mode = MODE.get()
         if mode.tracer is not None:
             mode.tracer.refuse(self, ".data")
@@ -112,7 +119,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         self._stamp()
 
     def _stamp(self) -> None:
-        """Note that the value changed: a backward through an application of the old one will raise."""
+        """Note that the value changed.
+
+        A backward through an application of the old one will raise.
+        """
         old = self._node
         if type(old) is Leaf:
             old.stale = True
@@ -126,7 +136,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
             self._leaf = None
 
     def _watched(self) -> Leaf:
-        """What stands for the value of this constant, and goes stale with it (or with that of what it is a view of)."""
+        """What stands for the value of this constant, and goes stale with it (or with that of what
+        it is a view of).
+        """
         leaf = self._leaf
         if leaf is None or leaf.stale:
             owner = None if leaf is None else leaf.owner()
@@ -174,7 +186,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         if bool(value) != (self._node is not None):
             if value and not self.lazy and self.dtype.kind != "f":
                 raise TypeError(f"only floating data can require a gradient, got {self.dtype}")
-            if value:  # with the leaf from before it was frozen, so that graphs recorded then still reach it
+            # With the leaf from before it was frozen, so that graphs recorded then still reach it.
+            if value:
                 old = self._leaf
                 self._node = old if old is not None and old.owner() is self else Leaf(ref(self))
                 self._leaf = None
@@ -216,16 +229,21 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         create_graph: bool = False,
         retain_graph: bool = True,
     ) -> None:
-        """Add to ``.grad`` of every leaf behind this Variable its gradient, by the chain rule in reverse.
+        """Add to ``.grad`` of every leaf behind this Variable its gradient, by the chain rule in
+        reverse.
 
         Args:
-            gradient: the seed, of this Variable's shape; default ones, so a non-scalar means its sum.
+            gradient: the seed, of this Variable's shape; default ones, so a non-scalar means its
+                sum.
             retain_grad: also give intermediate results their ``.grad``.
-            create_graph: record the computation of the gradients, so that they can be differentiated.
-            retain_graph: False frees the graph as it is walked; a further backward through it raises.
+            create_graph: record the computation of the gradients, so that they can be
+                differentiated.
+            retain_graph: False frees the graph as it is walked; a further backward through it
+                raises.
 
-        Raises ValueError if nothing here requires a gradient or the seed has another shape; RuntimeError for
-        ``create_graph`` inside ``no_grad``, a freed graph, or a leaf that has a newer value.
+        Raises ValueError if nothing here requires a gradient or the seed has another shape;
+        RuntimeError for ``create_graph`` inside ``no_grad``, a freed graph, or a leaf that has a
+        newer value.
 
         >>> x = Variable(3.0)
         >>> y = x**3
@@ -257,7 +275,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     def unchain_backward(self) -> None:
         """Cut the graph at this result and all behind it (truncated backpropagation through time).
 
-        Values stay. Results that other code carries on, such as a recurrent state, become constants too.
+        Values stay. Results that other code carries on, such as a recurrent state, become constants
+        too.
         """
         if self._node is not None:
             for node in engine.reach({self._node: None})[0]:
@@ -276,7 +295,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return out
 
     def item(self) -> Any:
-        """The one element, as a Python number. Raises RuntimeError in a transform, where it would leave the graph."""
+        """The one element, as a Python number.
+
+        Raises RuntimeError in a transform, where it would leave the graph.
+        """
         return self._single("item()")
 
     def __float__(self) -> float:
@@ -299,7 +321,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return self._raw.item()
 
     def _leaving(self, how: str) -> Any:
-        """The one element; a warning, as NumPy and math ask for it where nobody asked for a number."""
+        """The one element.
+
+        A warning, as NumPy and math ask for it where nobody asked for a number.
+        """
         value = self._single(how)
         if self._node is not None:
             warn_user(
@@ -369,7 +394,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 class Parameter(Variable):
     """A Variable that a layer trains: ``Layer.parameters()`` collects only these.
 
-    ``Parameter(None)`` is lazy: it has no data until ``.data`` is assigned; reading it before raises RuntimeError.
+    ``Parameter(None)`` is lazy: it has no data until ``.data`` is assigned; reading it before
+    raises RuntimeError.
 
     >>> Parameter([[1.0, 2.0]]).requires_grad, Parameter(None).lazy
     (True, True)

@@ -1,6 +1,7 @@
 """Carriers: the objects reachable from a trainer's parts whose contents the next batches depend on.
 
-What functions and classes reach is in `reach.py`; how the state is saved and put back, in `parts.py`.
+What functions and classes reach is in `reach.py`; how the state is saved and put back, in
+`parts.py`.
 """
 
 from __future__ import annotations
@@ -60,10 +61,11 @@ Parts = list[tuple[str, Slot, Depth]]
 class Carriers:
     """What was found, by path.
 
-    ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of everything else;
-    ``namespaces`` are objects and dicts in which a value may be new; ``parts`` have a ``state_dict()`` of their own;
-    ``facts`` describe what is compared only (settings, functions, types); ``refused`` names what a checkpoint cannot
-    hold, ``unknown`` what may or may not be state.
+    ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of
+    everything else; ``namespaces`` are objects and dicts in which a value may be new; ``parts``
+    have a ``state_dict()`` of their own; ``facts`` describe what is compared only (settings,
+    functions, types); ``refused`` names what a checkpoint cannot hold, ``unknown`` what may or may
+    not be state.
     """
 
     layers: list[Slots] = field(default_factory=list)
@@ -78,7 +80,10 @@ class Carriers:
 
 
 class Walk:
-    """A walk through objects, each once; ``known`` ones, and the model's layers, are not entered from others."""
+    """A walk through objects, each once.
+
+    ``known`` ones, and the model's layers, are not entered from others.
+    """
 
     def __init__(self, known: Iterable[Any], layers: list[Layer]) -> None:
         self.found = Carriers()
@@ -146,7 +151,10 @@ class Walk:
         return []
 
     def _is_plain(self, value: Any) -> bool:
-        """Whether a value is numbers, text and arrays, and containers of these: what a file can hold."""
+        """Whether a value is numbers, text and arrays, and containers of these.
+
+        What a file can hold.
+        """
         kind = type(value)
         if kind in DICTS:
             plain = map(self._is_plain, value.values())
@@ -199,7 +207,10 @@ class Walk:
         return [(f"{path}.{name}" if name else path, slot, depth) for name, slot in reached]
 
     def _reached(self, path: str, value: Any) -> Reached | None:
-        """What a function, a method, a partial, a wrapper or a container has in it; None for other objects."""
+        """What a function, a method, a partial, a wrapper or a container has in it.
+
+        None for other objects.
+        """
         if isinstance(value, types.FunctionType):
             return reached_by_function(value)
         if isinstance(value, METHODS):
@@ -221,7 +232,10 @@ class Walk:
         return None
 
     def _instance(self, path: str, value: Any, depth: Depth) -> Parts:
-        """The attributes of an instance, unless it saves itself; a note if they are out of reach."""
+        """The attributes of an instance, unless it saves itself.
+
+        A note if they are out of reach.
+        """
         kind = type(value)
         own = has_state(value) and not isinstance(value, Layer)
         if own and depth is Depth.HOLD:

@@ -20,7 +20,10 @@ FEW = 8  # numbers of a tuple that are written out
 
 
 def describe(value: Any) -> str:
-    """A function by its name and a checksum of what it names; anything else by its name or its class."""
+    """A function by its name and a checksum of what it names.
+
+    Anything else by its name or its class.
+    """
     if isinstance(value, types.FunctionType):
         return f"{value.__qualname__}#{_checksum(value.__code__):08x}"
     if isinstance(value, Enum):
@@ -31,7 +34,10 @@ def describe(value: Any) -> str:
 
 @cache
 def _checksum(code: types.CodeType) -> int:
-    """Of the names and constants of a function: they are the same in every version of Python, unlike its steps."""
+    """Of the names and constants of a function.
+
+    They are the same in every version of Python, unlike its steps.
+    """
     plain = (bool, int, float, str)
     inside = []
     for part in all_codes(code):
@@ -62,7 +68,10 @@ def describe_plain(value: Any) -> str:
 
 
 def settings_of(thing: Any) -> dict[str, str]:
-    """What an object was made with: its constructor's arguments that are attributes of the same name."""
+    """What an object was made with.
+
+    Its constructor's arguments that are attributes of the same name.
+    """
     settings: dict[str, str] = {}
     for name in _arguments(type(thing)):  # type: ignore[arg-type]  # a class has a hash
         value = getattr(thing, name, None)

@@ -1,4 +1,5 @@
-"""Checkpoint files: a snapshot as one signed .npz file, and which of several files a fit goes on from.
+"""Checkpoint files: a snapshot as one signed .npz file, and which of several files a fit goes on
+from.
 
 What is in a snapshot is in `snapshot.py`; how a file is written safely, in `files/`.
 """
@@ -33,7 +34,10 @@ SEQUENCES: tuple[type[Any], ...] = (list, tuple, set, frozenset)
 def save(
     tree: dict[str, Any], path: Path, before_replace: Callable[[], None] | None = None
 ) -> None:
-    """Write a snapshot; ``before_replace`` is called when the file is whole, before it takes its place."""
+    """Write a snapshot.
+
+    ``before_replace`` is called when the file is whole, before it takes its place.
+    """
     arrays: dict[str, Array] = {}
     packed = pack(tree, "", arrays)
     text = json.dumps({"format": FORMAT, "tree": packed})
@@ -60,7 +64,8 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
 
 
 def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -> Found | None:
-    """The checkpoint to go on from, None for none: that of a path, or for "auto" the newest of several groups.
+    """The checkpoint to go on from, None for none: that of a path, or for "auto" the newest of
+    several groups.
 
     Within a group the files are listed from the newest on, and the first whole one counts.
     """
@@ -91,7 +96,10 @@ def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -
 
 
 def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Found | None:
-    """The first of the files that is there and whole; what is wrong with those before it goes to ``broken``."""
+    """The first of the files that is there and whole.
+
+    What is wrong with those before it goes to ``broken``.
+    """
     for path in paths:
         try:
             return path, read(path, where)

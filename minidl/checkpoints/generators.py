@@ -1,4 +1,6 @@
-"""The states of random generators, NumPy's and Python's, and of seed sequences, which generators are made from."""
+"""The states of random generators, NumPy's and Python's, and of seed sequences, which generators
+are made from.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ POSITIONS = {
 
 
 def generator_state(generator: Any) -> dict[str, Any]:
-    """The state of a generator: its kind as ``bit_generator``, its numbers, and how many were made from it."""
+    """The state of a generator.
+
+    Its kind as ``bit_generator``, its numbers, and how many were made from it.
+    """
     if isinstance(generator, random.Random):
         return {"bit_generator": type(generator).__name__, "state": generator.getstate()}
     if isinstance(generator, np.random.RandomState):

@@ -1,6 +1,8 @@
-"""Parts: what a trainer consists of, each with a state_dict() and a load_state_dict(state) that refuses others' states.
+"""Parts: what a trainer consists of, each with a state_dict() and a load_state_dict(state) that
+refuses others' states.
 
-What is found in users' objects comes from `carriers.py`; snapshots of all parts are in `snapshot.py`.
+What is found in users' objects comes from `carriers.py`; snapshots of all parts are in
+`snapshot.py`.
 """
 
 from __future__ import annotations
@@ -140,10 +142,11 @@ def parts_of(
 
 
 class ModelPart:
-    """The parameters of the model and of the optimizer, which of them are trained, and what layers hold besides.
+    """The parameters of the model and of the optimizer, which of them are trained, and what layers
+    hold besides.
 
-    An ``exact`` part loses, when a state is loaded, attributes that the state lacks; ``given`` are settings that stay
-    as they are unless training had changed them.
+    An ``exact`` part loses, when a state is loaded, attributes that the state lacks; ``given`` are
+    settings that stay as they are unless training had changed them.
     """
 
     def __init__(
@@ -279,7 +282,9 @@ class OptimizerPart:
             optimizer.lr = rate
 
     def check_rate(self, state: State) -> None:
-        """Raise ValueError if the schedule, which may have a state of its own, goes on with another rate."""
+        """Raise ValueError if the schedule, which may have a state of its own, goes on with another
+        rate.
+        """
         optimizer = self.optimizer
         if callable(optimizer.lr):
             what = f"the schedule's rate for update {optimizer.t}"
@@ -302,7 +307,10 @@ class StatefulParts:
 
 
 class ObjectsPart:
-    """Plain values held by functions and by objects that are no layers; ``shared`` ones if they are others by now."""
+    """Plain values held by functions and by objects that are no layers.
+
+    ``shared`` ones if they are others by now.
+    """
 
     def __init__(self, trainer: Trained, found: Carriers, given: State, shared: State) -> None:
         self.places = Places(found.objects, found.namespaces, trainer.model)
@@ -353,7 +361,9 @@ def _kinds(states: State) -> dict[str, str]:
 
 
 class CallbacksPart:
-    """The states of those callbacks that have one, each with what tells the callback from others of its type."""
+    """The states of those callbacks that have one, each with what tells the callback from others of
+    its type.
+    """
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         self.callbacks = list(callbacks)
@@ -373,7 +383,10 @@ class CallbacksPart:
             callback.load_state_dict(saved["state"])
 
     def match(self, states: list[State]) -> list[tuple[Any, State]]:
-        """Each state with its callback: of the same type and settings, or else the only one left of its type."""
+        """Each state with its callback.
+
+        Of the same type and settings, or else the only one left of its type.
+        """
         left = list(self.callbacks)
         pairs: list[tuple[Any, State]] = []
         rest: list[State] = []
@@ -394,7 +407,10 @@ class CallbacksPart:
 
 
 def _take(callbacks: list[Any], saved: State, exactly: bool = False) -> Any:
-    """Take the first callback of a state's type, and ``exactly`` of its settings too, from a list; None for none."""
+    """Take the first callback of a state's type, and ``exactly`` of its settings too, from a list.
+
+    None for none.
+    """
     for i, callback in enumerate(callbacks):
         same = not exactly or settings_of(callback) == saved["settings"]
         if type(callback).__name__ == saved["type"] and same:

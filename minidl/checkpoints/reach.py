@@ -1,4 +1,5 @@
-"""What users' functions and classes reach: closures, defaults, attributes, and what they find by global names.
+"""What users' functions and classes reach: closures, defaults, attributes, and what they find by
+global names.
 
 The walk that asks for it is in `carriers.py`.
 """
@@ -27,7 +28,9 @@ IN_CLASSES = (*SCALARS, *MUTABLE, *GENERATORS, tuple, types.FunctionType, functo
 
 
 def is_of_user(thing: Any) -> bool:
-    """Whether a class or a function is neither minidl's, nor Python's, nor an installed library's."""
+    """Whether a class or a function is neither minidl's, nor Python's, nor an installed
+    library's.
+    """
     module = getattr(thing, "__module__", None) or ""
     root = module.partition(".")[0]
     if root == "minidl" or (root in sys.stdlib_module_names and root != "__main__"):
@@ -53,7 +56,9 @@ def reached_by_class(cls: type) -> Reached:
 
 
 def reached_by_function(function: types.FunctionType) -> Reached:
-    """What a function closes over, its defaults and attributes, and what a user's finds by global names."""
+    """What a function closes over, its defaults and attributes, and what a user's finds by global
+    names.
+    """
     reached = _cells(function)
     for i, value in enumerate(function.__defaults__ or ()):
         reached.append((str(i), Slot(value)))

@@ -26,7 +26,10 @@ MOST = 10  # differences that a warning lists
 
 
 def facts_of(trainer: Trained, found: Carriers) -> dict[str, str]:
-    """What a trainer was made with, by path: the optimizer's settings, functions, types, numbers."""
+    """What a trainer was made with, by path.
+
+    The optimizer's settings, functions, types, numbers.
+    """
     facts = dict(found.facts)
     for path in found.facts:
         if path.startswith("callbacks."):
@@ -38,9 +41,11 @@ def facts_of(trainer: Trained, found: Carriers) -> dict[str, str]:
 
 
 class Settings:
-    """What a trainer was made with, ``now`` as a fit begins; ``first``, when the training began that it goes on with.
+    """What a trainer was made with, ``now`` as a fit begins; ``first``, when the training began
+    that it goes on with.
 
-    What the user has not changed since the ``before`` fit is what it was at first, whatever training made of it.
+    What the user has not changed since the ``before`` fit is what it was at first, whatever
+    training made of it.
     """
 
     def __init__(self, trainer: Trained, before: Settings | None) -> None:
@@ -105,7 +110,10 @@ def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
 
 
 def others(made: Facts, here: Facts) -> dict[str, str]:
-    """The settings of a checkpoint that are others here, by path; nothing for those that it has not."""
+    """The settings of a checkpoint that are others here, by path.
+
+    Nothing for those that it has not.
+    """
     found = {}
     for path in {**made, **here}:
         text = made.get(path)
@@ -136,7 +144,10 @@ def tell(where: str, found: list[str]) -> None:
 
 
 def refuse_unheld(trainer: Trained, found: Carriers) -> None:
-    """Raise TypeError, naming it, if the next batches may depend on what a checkpoint cannot hold; warn if unsure."""
+    """Raise TypeError, naming it, if the next batches may depend on what a checkpoint cannot hold.
+
+    Warn if unsure.
+    """
     settings = trainer._settings
     refused = list(found.refused)
     if settings is not None and trainer._looping:

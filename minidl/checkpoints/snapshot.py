@@ -1,4 +1,5 @@
-"""Snapshots: all that a training run depends on, taken from a Trainer's parts and put back into them.
+"""Snapshots: all that a training run depends on, taken from a Trainer's parts and put back into
+them.
 
 What the parts are is in `parts.py`; files are `file.py`'s.
 """
@@ -61,7 +62,8 @@ def callback_states(trainer: Trained) -> list[dict[str, Any]]:
 def capture(trainer: Trained) -> dict[str, Any]:
     """All that the next batches depend on; copies.
 
-    RuntimeError while a parameter has no data yet; TypeError, naming it, for an object whose state cannot be held.
+    RuntimeError while a parameter has no data yet; TypeError, naming it, for an object whose state
+    cannot be held.
     """
     for p in parameters_of(trainer):
         p.data  # noqa: B018 - it raises if there is none yet
@@ -87,10 +89,11 @@ def restore(
 ) -> dict[str, Any]:
     """Put back what ``capture`` gave, but the history; return what there was before.
 
-    A fit does it twice: when callbacks have begun, it gives what there was ``before``, and they get their states.
+    A fit does it twice: when callbacks have begun, it gives what there was ``before``, and they get
+    their states.
 
-    Raises Refused, and nothing is changed, if the checkpoint is of another model, optimizer or data, or makes no sense.
-    Other settings are told by a warning.
+    Raises Refused, and nothing is changed, if the checkpoint is of another model, optimizer or
+    data, or makes no sense. Other settings are told by a warning.
     """
     begun = before is not None
     old = states_of(trainer) if before is None else before
@@ -145,7 +148,10 @@ def check(trainer: Trained, tree: State) -> list[str]:
 
 @contextmanager
 def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterator[None]:
-    """Put everything back at the end, minidl's generator to ``drawn``; parameters without data are without it again."""
+    """Put everything back at the end, minidl's generator to ``drawn``.
+
+    Parameters without data are without it again.
+    """
     lazy = initialize_lazy(trainer, runner, loader)
     run = trainer.run
     trainer.run = None

@@ -1,4 +1,5 @@
-"""Plain values and the places that hold them: copied, checked, and put back, in place where others may hold them.
+"""Plain values and the places that hold them: copied, checked, and put back, in place where others
+may hold them.
 
 Which places there are is found out in `carriers.py`.
 """
@@ -26,7 +27,8 @@ CONTAINERS = (list, tuple, deque, *SETS, *DICTS)
 
 @dataclass
 class Slot:
-    """A place that holds a value: an attribute, an entry, a cell. A fixed one cannot be given another value.
+    """A place that holds a value: an attribute, an entry, a cell. A fixed one cannot be given
+    another value.
 
     One that is ``shared``, by a global name, is the run's own only if training changes it.
     """
@@ -52,7 +54,10 @@ Slots = dict[str, Slot]
 
 
 def copied(value: Any) -> Any:
-    """A copy of a plain value, its Variables cut off from their graphs; None for one without data."""
+    """A copy of a plain value, its Variables cut off from their graphs.
+
+    None for one without data.
+    """
     if isinstance(value, Variable):
         return None if value._raw is None else Variable(value._raw.copy(), requires_grad=False)
     if isinstance(value, np.ndarray) or is_foreign(value):
@@ -101,7 +106,9 @@ class Places:
                 raise ValueError(f"{path}: got {got}, want {want}")
 
     def load(self, values: Mapping[str, Any], given: Mapping[str, str]) -> None:
-        """Put values into their slots, but settings that are ``given`` and that training had not changed."""
+        """Put values into their slots, but settings that are ``given`` and that training had not
+        changed.
+        """
         for path, value in values.items():
             unchanged = path in given and given[path] == describe_plain(value)
             if not unchanged:
@@ -130,7 +137,10 @@ class Places:
         return Slot(None, attributes, name, fixed=False)
 
     def to_kind(self, value: Any) -> Any:
-        """A Variable, or those in a tuple, as arrays of the kind of the model's; others as they are."""
+        """A Variable, or those in a tuple, as arrays of the kind of the model's.
+
+        Others as they are.
+        """
         if type(value) is tuple:
             return tuple(map(self.to_kind, value))
         if isinstance(value, Variable) and self.like is not None:
@@ -139,14 +149,20 @@ class Places:
 
 
 def is_free(owner: Any, name: str) -> bool:
-    """Whether an object may get an attribute of that name: neither Python's, nor a method, a property, a layer."""
+    """Whether an object may get an attribute of that name.
+
+    Neither Python's, nor a method, a property, a layer.
+    """
     old = inspect.getattr_static(owner, name, None)
     plain = isinstance(old, (*SCALARS, np.ndarray))
     return plain and name.isidentifier() and not name.startswith("__")
 
 
 def kind_of(value: Any) -> str:
-    """What may take the place of what: numbers and arrays of each other, text of text, a list of a list."""
+    """What may take the place of what.
+
+    Numbers and arrays of each other, text of text, a list of a list.
+    """
     if isinstance(value, bool | str | bytes | list | deque | set | frozenset):
         return type(value).__name__
     if isinstance(value, DICTS):
@@ -180,7 +196,10 @@ def load_weight(p: Variable, value: Any) -> None:
 
 
 def _in_place(old: Any, value: Any) -> Any:
-    """The old list, dict, set or array with the new content, if it can have that; else the value."""
+    """The old list, dict, set or array with the new content, if it can have that.
+
+    Else the value.
+    """
     if is_foreign(old) and isinstance(value, np.ndarray):
         value = to_kind_of(value, old)
     if isinstance(old, np.ndarray):

@@ -59,7 +59,8 @@ def _leaky_relu(x: Any, slope: float = 0.01) -> Any:
 
 
 def _sigmoid(x: Any) -> Any:
-    """``1 / (1 + exp(-x))``, without overflow, to full relative precision down to the smallest normal number.
+    """``1 / (1 + exp(-x))``, without overflow, to full relative precision down to the smallest
+    normal number.
 
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
@@ -99,8 +100,8 @@ def _softmax(x: Any, axis: Any = -1) -> Any:
 
 
 def _log_sum(z: Any, axis: Any, keepdims: bool = True) -> Any:
-    """``log(sum(exp(z)))`` where the largest z is 0. The ones of the largest are counted apart: beside them
-    the digits of all others would be lost. Of nothing but -inf it is -inf.
+    """``log(sum(exp(z)))`` where the largest z is 0. The ones of the largest are counted apart:
+    beside them the digits of all others would be lost. Of nothing but -inf it is -inf.
     """
     top = z == 0
     ones = top.sum(axis, keepdims=keepdims).astype(z.dtype)
@@ -120,7 +121,9 @@ def _log_softmax(x: Any, axis: Any = -1) -> Any:
 
 
 def _log_softmax_rule(g: Any, y: Any, x: Any, axis: Any = -1) -> Any:
-    """``g - exp(y) sum(g)``, without the difference from 1 that has no digits where a probability is nearly 1."""
+    """``g - exp(y) sum(g)``, without the difference from 1 that has no digits where a probability
+    is nearly 1.
+    """
     others = g.sum(axis, keepdims=True) - g
     return -g * np.expm1(y) - np.exp(y) * others
 
@@ -143,7 +146,10 @@ _FAR = 40.0  # where the normal density, and its approximation, have long been 0
 
 
 def _normal(x: Any, approximate: bool) -> Any:
-    """The normal distribution function, or its approximation: tanh as a sigmoid, which has digits below 0."""
+    """The normal distribution function, or its approximation.
+
+    Tanh as a sigmoid, which has digits below 0.
+    """
     if approximate:
         return sigmoid(x * (2 * _A + 2 * _A * _B * x * x))
     return 0.5 * erfc(x * -math.sqrt(0.5))
@@ -175,7 +181,8 @@ gelu        = differentiable(_gelu, _gelu_rule)
 
 
 def _elu(x: Any, alpha: float = 1.0) -> Any:
-    """``x`` where positive, else ``alpha (exp(x) - 1)`` (Clevert et al. 2015). At 0 the slope is alpha.
+    """``x`` where positive, else ``alpha (exp(x) - 1)`` (Clevert et al. 2015). At 0 the slope is
+    alpha.
 
     >>> elu(np.array([-1.0, 2.0])).round(4)
     array([-0.6321,  2.    ])
@@ -233,7 +240,8 @@ log_sigmoid = differentiable(_log_sigmoid, lambda g, y, x: g * sigmoid(-x))
 
 @composition()
 def selu(x: Any) -> Any:
-    """``1.0507 elu(x, 1.6733)``: keeps mean 0 and variance 1 from layer to layer (Klambauer et al. 2017).
+    """``1.0507 elu(x, 1.6733)``: keeps mean 0 and variance 1 from layer to layer (Klambauer et al.
+    2017).
 
     >>> selu(np.array([-1.0, 1.0])).round(4)
     array([-1.1113,  1.0507])
@@ -340,7 +348,8 @@ _dropped = differentiable(lambda x, mask: x * mask, lambda g, y, x, mask: g * ma
 
 
 def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None) -> Any:
-    """Zero each element with probability ``rate`` and divide the others by ``1 - rate`` (Srivastava et al. 2014).
+    """Zero each element with probability ``rate`` and divide the others by ``1 - rate`` (Srivastava
+    et al. 2014).
 
     Under ``test_mode`` the input itself.
 

@@ -49,7 +49,10 @@ def _check_classes(labels: Any, classes: int) -> None:
 
 
 def _rows(x: Any, t: Any, ignore_index: int) -> tuple[Any, Any, Any, Any]:
-    """The counted rows of ``x``, where they stand (None: all count), and index and label to pick from each."""
+    """The counted rows of ``x``, where they stand (None.
+
+    All count), and index and label to pick from each.
+    """
     x = x.reshape(math.prod(t.shape), x.shape[-1])
     t = t.reshape(-1)
     if ignore_index < 0 <= np.bitwise_or.reduce(t, initial=0):  # no label is negative
@@ -80,7 +83,8 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> tuple[Any, Any]:
     losses = np.log(s)[:, 0] - picked
     sure = None
     if len(losses) and losses.min() < _SURE:
-        # The label's own 1 in s leaves no digits of the others, of which the loss is made: add them up alone.
+        # The label's own 1 in s leaves no digits of the others, of which the loss is made: add them
+        # up alone.
         sure = (losses < _SURE).nonzero()[0]
         others = e[sure]
         others[np.arange(len(sure)), labels[sure]] = 0
@@ -122,7 +126,10 @@ def _recorded_gradient(g: Any, x: Any, t: Any, ignore_index: int) -> Any:
 
 
 def _plain_cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
-    """The same without indices, for arrays that are not NumPy's: the gradient comes from the rules."""
+    """The same without indices, for arrays that are not NumPy's.
+
+    The gradient comes from the rules.
+    """
     t = array_of(t)
     classes = to_kind_of(np.arange(x.shape[-1]), x)
     counted = t != ignore_index
@@ -173,7 +180,10 @@ def _check_unit(what: str, values: Any, hint: str = "") -> None:
 
 
 def _probabilities(y: Any, t: Any, eps: float) -> Any:
-    """``y`` kept off 0 and 1, whose logarithms are infinite. The gradient passes as if it were not."""
+    """``y`` kept off 0 and 1, whose logarithms are infinite.
+
+    The gradient passes as if it were not.
+    """
     hint = "; for logits use binary_cross_entropy_with_logits"
     _check_unit("probabilities", y, hint)
     _check_unit("targets", t)
@@ -182,8 +192,8 @@ def _probabilities(y: Any, t: Any, eps: float) -> Any:
 
 
 def _logistic(x: Any, t: Any) -> Any:
-    """``-(t log(sigmoid(x)) + (1 - t) log(sigmoid(-x)))`` of each: |x| times the weight of the side it is not on,
-    plus what either side leaves. No difference of large numbers, no 0 times infinity.
+    """``-(t log(sigmoid(x)) + (1 - t) log(sigmoid(-x)))`` of each: |x| times the weight of the side
+    it is not on, plus what either side leaves. No difference of large numbers, no 0 times infinity.
     """
     _check_unit("targets", t)
     size = np.absolute(x)
@@ -204,13 +214,15 @@ def _log_loss(y: Any, t: Any, eps: float) -> Any:
 
 
 def binary_cross_entropy(y: Any, t: Any, *, eps: float = 1e-12) -> Any:
-    """The mean of ``-(t log(y) + (1 - t) log(1 - y))``; for logits use ``binary_cross_entropy_with_logits``.
+    """The mean of ``-(t log(y) + (1 - t) log(1 - y))``; for logits use
+    ``binary_cross_entropy_with_logits``.
 
     Args:
         y: probabilities in [0, 1], floating, any shape.
         t: targets in [0, 1], floating, the same shape; cast to y's dtype.
-        eps: how far y is kept away from 0 and 1 (from 1 at least the smallest step of its dtype). The gradient is
-            that at the value so moved: large, never 0, where a prediction is wrong and sure.
+        eps: how far y is kept away from 0 and 1 (from 1 at least the smallest step of its dtype).
+            The gradient is that at the value so moved: large, never 0, where a prediction is wrong
+            and sure.
 
     Raises:
         ValueError: the shapes differ; probabilities or targets are not in [0, 1].
@@ -253,7 +265,8 @@ _hits = differentiable(_accuracy, name="accuracy")
 
 
 def accuracy(x: Any, t: Any) -> Any:
-    """The share of rows whose largest entry stands at the label: a number in [0, 1], not differentiable.
+    """The share of rows whose largest entry stands at the label: a number in [0, 1], not
+    differentiable.
 
     Args:
         x: logits or probabilities (.., C).

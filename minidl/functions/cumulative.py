@@ -1,4 +1,5 @@
-"""Running sums, products and extrema along an axis, and the product over axes, whose derivative needs them.
+"""Running sums, products and extrema along an axis, and the product over axes, whose derivative
+needs them.
 
 The other reductions live in reduction.py.
 """
@@ -41,10 +42,11 @@ def _cumsum_forward(a: Any, axis: int) -> Any:
 
 
 def _cumprod_rule(g: Any, y: Any, a: Any) -> Any:
-    """All that follows a factor, ``s[j] = g[j] + a[j + 1] s[j + 1]``, times all that goes before it.
+    """All that follows a factor, ``s[j] = g[j] + a[j + 1] s[j + 1]``, times all that goes before
+    it.
 
-    The recurrence is solved by doubling: after each round ``s`` holds twice as many terms. Nothing is divided by, so
-    factors of 0 are like any other.
+    The recurrence is solved by doubling: after each round ``s`` holds twice as many terms. Nothing
+    is divided by, so factors of 0 are like any other.
     """
     s = g
     factors = _advanced(a, 1)
@@ -150,7 +152,8 @@ def prod(
     initial: Any = None,
     where: Any = True,
 ) -> Any:
-    """The product of elements over axes: NumPy's ``prod``. Factors of 0 have the right gradient, too.
+    """The product of elements over axes: NumPy's ``prod``. Factors of 0 have the right gradient,
+    too.
 
     >>> prod(np.array([2.0, 3.0, 4.0]), where=[True, False, True])
     np.float64(8.0)

@@ -11,6 +11,7 @@ differentiation"; Murray 2016, "Differentiation of the Cholesky decomposition"; 
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from minidl.functions.products import einsum
 
 # fmt: off
 __all__ = [
-    "cholesky", "cond", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_norm", "matrix_power",
+    "cho_solve", "cholesky", "cond", "det", "eigh", "eigvalsh", "inv", "lstsq", "matrix_norm", "matrix_power",
     "matrix_rank", "multi_dot", "norm", "pinv", "qr", "slogdet", "solve", "solve_triangular",
     "svd", "svdvals", "tensorinv", "tensorsolve", "vector_norm",
 ]
@@ -311,6 +312,19 @@ def solve_triangular(
     return _triangular(a, b, *settings)
 
 
+def cho_solve(
+    c_and_lower: tuple[Any, bool], b: Any, overwrite_b: bool = False, check_finite: bool = True
+) -> Any:
+    """The solution x of ``a @ x = b`` from the Cholesky factor of a: SciPy's ``linalg.cho_solve``.
+
+    >>> cho_solve((np.diag([2.0, 3.0]), True), np.array([4.0, 9.0]))
+    array([1., 1.])
+    """
+    c, lower = c_and_lower
+    half = solve_triangular(c, b, 0 if lower else 1, lower)
+    return solve_triangular(c, half, 1 if lower else 0, lower)
+
+
 # ---- eigenvalues and singular values ------------------------------------------------------------
 
 
@@ -457,8 +471,8 @@ def svdvals(x: Any) -> Any:
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, Any]:
     """The least-squares solution of ``a @ x = b``, and its residuals: NumPy's ``linalg.lstsq``.
 
-    A tuple of the solution, the residuals, the rank and the singular values. The residuals are those
-    of all systems with more rows than columns, also of smaller rank.
+    A tuple of the solution, the residuals, the rank and the singular values. The residuals are
+    those of all systems with more rows than columns, also of smaller rank.
 
     >>> lstsq(np.array([[1.0], [1.0]]), np.array([1.0, 3.0]))[0]
     array([2.])
@@ -489,6 +503,7 @@ def matrix_power(a: Any, n: int) -> Any:
            [0., 1.]])
     """
     a = as_array(a)
+    n = operator.index(n)
     if n < 0:
         a = inv(a)
         n = -n

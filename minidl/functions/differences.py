@@ -3,6 +3,7 @@
 Running sums live in cumulative.py.
 """
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     axis = normalize_axis_index(axis, a.ndim)
     parts = [_edge(prepend, a, axis), a, _edge(append, a, axis)]
     a = np.concatenate([p for p in parts if p is not None], axis) if n else a
-    for _ in range(n):
+    for _ in range(min(n, a.shape[axis])):
         later = _cut(a, axis, 1, None)
         before = _cut(a, axis, None, -1)
         a = later != before if a.dtype == bool else later - before
@@ -61,7 +62,8 @@ def _edge(value: Any, a: Any, axis: int) -> Any:
 
 @composition(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """Differences of neighbours in the flattened array, with values before and after: NumPy's ``ediff1d``.
+    """Differences of neighbours in the flattened array, with values before and after: NumPy's
+    ``ediff1d``.
 
     >>> ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
     array([0., 3., 5.])
@@ -142,13 +144,15 @@ def linspace(
     >>> linspace(0.0, 1.0, 3)
     array([0. , 0.5, 1. ])
     """
+    num = operator.index(num)
     if num < 0:
         raise ValueError(f"want at least 0 samples, got {num}")
     start, stop = (v if isinstance(v, (int, float)) else real(v) for v in (start, stop))
     span = real(stop * 1.0 - start * 1.0)
     parts = num - 1 if endpoint else num
     shares = np.arange(num).reshape((-1,) + (1,) * span.ndim) / max(parts, 1)
-    y = np.moveaxis(start + span * shares.astype(span.dtype), 0, axis)
+    inside = start + span * shares.astype(span.dtype)
+    y = np.moveaxis(np.where(shares == 1, stop * 1.0, inside), 0, axis)  # the end without rounding
     y = y if dtype is None else y.astype(dtype)
     return (y, span / parts if parts > 0 else np.nan) if retstep else y
 
@@ -196,7 +200,8 @@ _turns = differentiable(lambda p, discont, axis, period: np.unwrap(p, discont, a
 def unwrap(
     p: Any, discont: Any = None, axis: int = -1, *, period: float = 6.283185307179586
 ) -> Any:
-    """Angles without jumps of more than half a period: NumPy's ``unwrap``. What is added is constant.
+    """Angles without jumps of more than half a period: NumPy's ``unwrap``. What is added is
+    constant.
 
     >>> unwrap(np.array([0.0, 3.0, 6.0, 9.0 - 2 * np.pi])).round(6)
     array([0., 3., 6., 9.])

@@ -61,7 +61,10 @@ abs      = differentiable(np.absolute, lambda g, y, x: g * np.sign(x), name="abs
 
 
 def _to_larger(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """The gradient of ``a`` where it is the larger. Of equals each gets half, whatever their order."""
+    """The gradient of ``a`` where it is the larger.
+
+    Of equals each gets half, whatever their order.
+    """
     return unless_nan(y, np.where(a == b, 0.5 * g, masked(g, a > b)))
 
 
@@ -74,19 +77,26 @@ minimum = differentiable(np.minimum, lambda g, y, a, b: _to_larger(g, y, b, a),
 
 
 def _power(x: Any, p: Any) -> Any:
-    """``x ** p`` as np.power has it. The operator squares and takes roots where that does not, but bools to int8."""
+    """``x ** p`` as np.power has it.
+
+    The operator squares and takes roots where that does not, but bools to int8.
+    """
     return np.power(x, p) if getattr(x, "dtype", None) == np.bool_ else x**p
 
 
 def _less_one(x: Any, p: Any) -> Any:
-    """The exponent of the derivative, but 0 where p = 0: its factor p is 0, and 0 times infinity is not."""
+    """The exponent of the derivative, but 0 where p = 0.
+
+    Its factor p is 0, and 0 times infinity is not.
+    """
     if isinstance(p, (int, float)):
         return p - 1 if p else 0
     return np.where((p == 0) & ((x == 0) | (x != x)), 0, p - 1)
 
 
 def _log_base(y: Any, x: Any, p: Any) -> Any:
-    """The logarithm of the base, to be multiplied by ``y = x**p``: 0 where the limit of the product is 0.
+    """The logarithm of the base, to be multiplied by ``y = x**p``: 0 where the limit of the product
+    is 0.
 
     Of ``0**p = inf`` for p < 0 any number below 0 will do.
     """
@@ -120,7 +130,8 @@ _clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max
 
 @implements(np.where)
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
-    """``x`` where the condition holds, else ``y``; of the condition alone, where it holds: NumPy's ``where``.
+    """``x`` where the condition holds, else ``y``; of the condition alone, where it holds: NumPy's
+    ``where``.
 
     >>> where(np.array([True, False]), np.array([1.0, 2.0]), 0.0)
     array([1., 0.])

@@ -14,8 +14,9 @@ from minidl.functions.masks import narrowed, widened
 
 __all__ = ["erf", "erfc"]
 
-# erf and erfc, which NumPy lacks, are both made of log(erfc(z)) for z >= 0. With h = z / (2 + z), which maps all z to
-# [0, 1), it is -z**2 - log(1 + z / 2) plus h times a function that is nearly a polynomial of h.
+# erf and erfc, which NumPy lacks, are both made of log(erfc(z)) for z >= 0. With h = z / (2 + z),
+# which maps all z to [0, 1), it is -z**2 - log(1 + z / 2) plus h times a function that is nearly a
+# polynomial of h.
 _END = 0.96  # h at z = 48, where erfc has long been 0
 
 
@@ -56,7 +57,8 @@ def _log_erfc(x: Any) -> Any:
 
 
 def _erf(x: Any) -> Any:
-    """The error function, 2 / sqrt(pi) times the integral of exp(-u^2) from 0 to x, to a relative 4e-15.
+    """The error function, 2 / sqrt(pi) times the integral of exp(-u^2) from 0 to x, to a relative
+    4e-15.
 
     >>> erf(np.array([0.0, 1.0])).round(6)
     array([0.      , 0.842701])

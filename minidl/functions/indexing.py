@@ -72,14 +72,17 @@ def _index(x: Any, index: Any) -> tuple[Any, ...]:
 
 @implements("getitem")
 def getitem(x: Any, index: Any) -> Any:
-    """``x[index]`` for every index of NumPy: integers, slices, None, ``...``, masks, integer arrays.
+    """``x[index]`` for every index of NumPy: integers, slices, None, ``...``, masks, integer
+    arrays.
 
-    Integer and bool Variables index like arrays. The adjoint adds, so an element picked twice gets both
-    gradients.
+    Integer and bool Variables index like arrays. The adjoint adds, so an element picked twice gets
+    both gradients.
 
     >>> getitem(np.array([1.0, 2.0]), [0, 0, 1])
     array([1., 1., 2.])
     """
+    if type(index) is slice or type(index) is int:  # by far the most frequent, and no list
+        return _pick(x, index)
     return _pick(x, *_index(x, index))
 
 
@@ -105,7 +108,8 @@ def _take_rule(g: Any, y: Any, a: Any, indices: Any, axis: int | None = None) ->
 def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """Elements at ``indices`` along an axis (of the flattened array for None): NumPy's ``take``.
 
-    What lies outside is an error, or by ``mode`` counted round ("wrap") or moved to the edge ("clip").
+    What lies outside is an error, or by ``mode`` counted round ("wrap") or moved to the edge
+    ("clip").
 
     >>> take(np.array([1.0, 2.0]), [0, 3], mode="wrap")
     array([1., 2.])
@@ -121,7 +125,8 @@ take = differentiable(_take_forward, _take_rule, None, replaces=(np.take,), gene
 
 @composition(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    """Elements at ``indices`` along an axis, which have a place of their own along the others: NumPy's.
+    """Elements at ``indices`` along an axis, which have a place of their own along the others:
+    NumPy's.
 
     >>> take_along_axis(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1], [0]]), axis=1)
     array([[2.],
@@ -194,7 +199,8 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
 
 @composition(np.select, arrays=0)
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
-    """At each place the choice whose condition is the first to hold, or the default: NumPy's ``select``.
+    """At each place the choice whose condition is the first to hold, or the default: NumPy's
+    ``select``.
 
     >>> x = np.array([1.0, 2.0, 3.0])
     >>> select([x < 2, x > 2], [x, -x])
@@ -215,7 +221,8 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 
 @composition(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    """Each function (or number) on the elements for which its condition holds: NumPy's ``piecewise``.
+    """Each function (or number) on the elements for which its condition holds: NumPy's
+    ``piecewise``.
 
     >>> piecewise(np.array([-1.0, 2.0]), [np.array([True, False])], [lambda v: -v, 5.0])
     array([1., 5.])
@@ -252,7 +259,8 @@ def _values(x: Any, index: tuple[Any, ...], values: Any) -> Any:
 
 @composition()
 def index_add(x: Any, index: Any, values: Any) -> Any:
-    """A copy of x to which the values are added at an index of NumPy's; what is picked twice gets both.
+    """A copy of x to which the values are added at an index of NumPy's; what is picked twice gets
+    both.
 
     >>> index_add(np.zeros(3), [0, 0, 2], np.array([1.0, 2.0, 3.0]))
     array([3., 0., 3.])
@@ -285,7 +293,8 @@ _index_set: Function = differentiable(
 
 @composition()
 def index_set(x: Any, index: Any, values: Any) -> Any:
-    """A copy of x with the values at an index of NumPy's; of several values for one element the last stays.
+    """A copy of x with the values at an index of NumPy's; of several values for one element the
+    last stays.
 
     >>> index_set(np.zeros(3), slice(1, None), np.array([1.0, 2.0]))
     array([0., 1., 2.])

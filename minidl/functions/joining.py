@@ -119,7 +119,8 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 
 @composition(np.block, arrays=0)
 def block(arrays: Any) -> Any:
-    """A matrix of matrices from nested lists, the innermost joined along the last axis: NumPy's ``block``.
+    """A matrix of matrices from nested lists, the innermost joined along the last axis: NumPy's
+    ``block``.
 
     >>> block([[np.eye(2), np.zeros((2, 1))], [np.ones((1, 3))]])
     array([[1., 0., 0.],

@@ -20,7 +20,9 @@ __all__ = [
 
 
 def _product(a: Any, b: Any) -> Any:
-    """``a @ b`` by np.dot, which takes half of its time on small matrices and a tenth on thin ones."""
+    """``a @ b`` by np.dot, which takes half of its time on small matrices and a tenth on thin
+    ones.
+    """
     plain = type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3
     if (
         plain and a.dtype.kind in "fiub" and b.dtype.kind in "fiub"
@@ -63,7 +65,8 @@ matmul = differentiable(_matmul, _matmul_a, _matmul_b, replaces=(np.matmul,))
 
 @implements(np.dot)
 def dot(a: Any, b: Any) -> Any:
-    """NumPy's ``dot``: the last axis of ``a`` against the last but one of ``b``, for all pairs of the other axes.
+    """NumPy's ``dot``: the last axis of ``a`` against the last but one of ``b``, for all pairs of
+    the other axes.
 
     >>> dot(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
     np.float64(11.0)

@@ -38,7 +38,10 @@ _HALF = np.dtype(np.float16)
 
 
 def in_range(loss: Any, y: Any, *args: Any) -> Any:
-    """``loss(y, *args)``; of float16 in float32, as squares of errors and sums over a batch leave float16's range."""
+    """``loss(y, *args)``.
+
+    Of float16 in float32, as squares of errors and sums over a batch leave float16's range.
+    """
     if y.dtype != _HALF:
         return loss(y, *args)
     wide = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in args]
@@ -76,7 +79,8 @@ def mean_squared_error(y: Any, t: Any) -> Any:
 
 
 def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
-    """The mean of ``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, d = y - t (Huber 1964).
+    """The mean of ``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, d = y - t
+    (Huber 1964).
 
     Args and raises as ``mean_squared_error``.
 

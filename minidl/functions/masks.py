@@ -1,4 +1,5 @@
-"""What rules of functions with pieces share: masks, the slope of a sigmoid, and float16 in wide steps.
+"""What rules of functions with pieces share: masks, the slope of a sigmoid, and float16 in wide
+steps.
 
 The functions themselves are in elementwise.py and activation.py.
 """
@@ -11,7 +12,10 @@ from minidl.autograd.function import Function, differentiable
 
 
 def floating(x: Any) -> Any:
-    """``x``, if of integers or bools as floats: the negative of an unsigned number, or of -128, is none."""
+    """``x``, if of integers or bools as floats.
+
+    The negative of an unsigned number, or of -128, is none.
+    """
     kind = x.dtype.kind if hasattr(x, "dtype") else "i"
     if kind == "f":
         return x
@@ -21,7 +25,9 @@ def floating(x: Any) -> Any:
 
 
 def widened(x: Any) -> Any:
-    """``x`` in floats, those of 16 bits in 32, for what would leave their range or digits on the way."""
+    """``x`` in floats, those of 16 bits in 32, for what would leave their range or digits on the
+    way.
+    """
     x = floating(x)
     return x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x
 
@@ -35,7 +41,10 @@ _BITS = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def _masked(x: Any, mask: Any) -> Any:
-    """``x`` where the mask holds, else 0. By bits: np.where takes ten times as long for a mask without a pattern."""
+    """``x`` where the mask holds, else 0.
+
+    By bits: np.where takes ten times as long for a mask without a pattern.
+    """
     if not type(x) is type(mask) is np.ndarray or x.shape != mask.shape or x.itemsize not in _BITS:
         return np.where(mask, x, 0)
     bits = mask.astype(bool, copy=False).astype(_BITS[x.itemsize])
@@ -46,7 +55,8 @@ def _masked(x: Any, mask: Any) -> Any:
 def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     """The slope, with its digits at both ends.
 
-    From y it takes a third of the time, but where y is nearly 1 the difference from 1 has lost its digits.
+    From y it takes a third of the time, but where y is nearly 1 the difference from 1 has lost its
+    digits.
     """
     if type(x) is not np.ndarray:
         return _slope_of_x(x, scale)
@@ -79,7 +89,8 @@ _recorded_where_positive: Function = differentiable(_where_positive,
 # fmt: on
 
 
-# On arrays these two, which stand in the backward pass of nearly every model, go without the recorder's microsecond.
+# On arrays these two, which stand in the backward pass of nearly every model, go without the
+# recorder's microsecond.
 def sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     """The slope of ``y = sigmoid(x)``, or for ``scale=2`` of ``y = tanh(x)``."""
     if type(x) is np.ndarray:

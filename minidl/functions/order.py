@@ -51,7 +51,8 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: Any = None)
 
 @composition(np.partition)
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
-    """The element number ``kth`` in its sorted place, smaller ones before, larger ones after: NumPy's ``partition``.
+    """The element number ``kth`` in its sorted place, smaller ones before, larger ones after:
+    NumPy's ``partition``.
 
     >>> partition(np.array([3.0, 1.0, 2.0]), 0)[0]
     np.float64(1.0)
@@ -80,7 +81,8 @@ def unique(
     *,
     equal_nan: bool = True,
 ) -> Any:
-    """The distinct elements in rising order: NumPy's ``unique``. The first of equals gets the gradient.
+    """The distinct elements in rising order: NumPy's ``unique``. The first of equals gets the
+    gradient.
 
     >>> unique(np.array([2.0, 1.0, 2.0]), return_counts=True)
     (array([1., 2.]), array([1, 2]))
@@ -101,8 +103,8 @@ def interp(
 ) -> Any:
     """Linear interpolation through the points ``(xp, fp)``, xp rising: NumPy's ``interp``.
 
-    Beyond the ends it is ``left`` and ``right``, by default the values there. At a point the slope is that of the
-    piece on its right.
+    Beyond the ends it is ``left`` and ``right``, by default the values there. At a point the slope
+    is that of the piece on its right.
 
     >>> interp(1.5, [1.0, 2.0], [10.0, 20.0])
     np.float64(15.0)
@@ -123,7 +125,9 @@ def interp(
 
 
 def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:
-    """All within one period, the points in order, with one of the neighbouring periods at either end."""
+    """All within one period, the points in order, with one of the neighbouring periods at either
+    end.
+    """
     if period == 0:
         raise ValueError("want a period other than 0")
     period = abs(period)

@@ -27,8 +27,8 @@ __all__ = [
 def _rearranged_rule(g: Any, y: Any, a: Any, move: Callable[[Any], Any]) -> Any:
     """Every gradient goes back to where its element came from.
 
-    That is found by moving the numbers of the places, from 1 on; what was filled in bears the number 0, whose
-    gradients are dropped.
+    That is found by moving the numbers of the places, from 1 on; what was filled in bears the
+    number 0, whose gradients are dropped.
     """
     n = a.size + 1
     places = move(np.arange(1, n).reshape(a.shape))
@@ -42,7 +42,9 @@ rearranged: Function = differentiable(lambda a, move: move(a), _rearranged_rule,
 
 
 def _mover(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of NumPy's that rearranges its first argument, differentiable, with all its arguments."""
+    """A function of NumPy's that rearranges its first argument, differentiable, with all its
+    arguments.
+    """
     form = signature(original)
 
     def body(*args: Any, **settings: Any) -> Any:
@@ -133,7 +135,8 @@ _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
     """Elements added around an array: NumPy's ``pad``, in its modes that are linear in the array.
 
-    These are constant, edge, reflect, symmetric, wrap, linear_ramp and mean; settings are single numbers.
+    These are constant, edge, reflect, symmetric, wrap, linear_ramp and mean; settings are single
+    numbers.
 
     >>> pad(np.array([1.0, 2.0]), 1)
     array([0., 1., 2., 0.])
@@ -158,7 +161,10 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
 
 
 def _padded_axis(x: Any, axis: int, width: Any, mode: Any, settings: Any) -> Any:
-    """Padded along one axis by a matrix: the padded unit vectors, less what is added to zeros too."""
+    """Padded along one axis by a matrix.
+
+    The padded unit vectors, less what is added to zeros too.
+    """
     n = x.shape[axis]
     around = (width, (0, 0))
     matrix = np.pad(np.eye(n), around, mode, **settings)

@@ -1,4 +1,5 @@
-"""Recurrent layers' whole sequences as one function each, lstm and rnn, beside the plain compositions they equal.
+"""Recurrent layers' whole sequences as one function each, lstm and rnn, beside the plain
+compositions they equal.
 
 Weights, the carried state and one step at a time belong to minidl.layers.recurrent.
 """
@@ -46,9 +47,9 @@ def _check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: A
 def _step_inputs(x: Any, h: Any, dtype: Any) -> Any:
     """What each step multiplies by the weights, time first: its h, its x and a 1 side by side.
 
-    Only the first h is filled in; each step writes the next. So one product a step gives the hidden and
-    input projections and the bias, already added up, and one product over all steps gives the gradients
-    of all weights.
+    Only the first h is filled in; each step writes the next. So one product a step gives the hidden
+    and input projections and the bias, already added up, and one product over all steps gives the
+    gradients of all weights.
     """
     batch, time, features = x.shape
     hidden = h.shape[1]
@@ -60,7 +61,10 @@ def _step_inputs(x: Any, h: Any, dtype: Any) -> Any:
 
 
 def _outputs(rows: Any, hidden: int, return_sequences: bool) -> Any:
-    """The hidden states, in memory of their own: ``rows`` stay as they are for the backward pass."""
+    """The hidden states, in memory of their own.
+
+    ``rows`` stay as they are for the backward pass.
+    """
     return (
         rows[1:, :, :hidden].swapaxes(0, 1).copy()
         if return_sequences
@@ -69,7 +73,10 @@ def _outputs(rows: Any, hidden: int, return_sequences: bool) -> Any:
 
 
 def _output_gradients(g: Any, time: int, return_sequences: bool) -> list[Any]:
-    """The gradient that each step's h gets from outside, last step first: an array, or None for none."""
+    """The gradient that each step's h gets from outside, last step first.
+
+    An array, or None for none.
+    """
     if g is None:
         return [None] * time
     return list(g.swapaxes(0, 1)[::-1]) if return_sequences else [g] + [None] * (time - 1)
@@ -78,7 +85,9 @@ def _output_gradients(g: Any, time: int, return_sequences: bool) -> list[Any]:
 def _weight_gradients(
     gz: Any, rows: Any, wanted: list[bool], x: Any, w_x: Any, hidden: int
 ) -> tuple[Any, ...]:
-    """Gradients of x, w_x, w_h and b from those of every step's pre-activations, (time, batch, ..)."""
+    """Gradients of x, w_x, w_h and b from those of every step's pre-activations, (time, batch,
+    ..).
+    """
     time, batch, width = gz.shape
     gz = gz.reshape(time * batch, width)
     gx = gw_x = gw_h = gb = None
@@ -108,20 +117,21 @@ def _lstm(
 ) -> Any:
     """A long short-term memory run over whole sequences, as one recorded application.
 
-    ``f, i, o, u = split(x[:, t] @ w_x + h @ w_h + b, 4)``, ``c = sigmoid(f) c + sigmoid(i) tanh(u)``,
-    ``h = sigmoid(o) tanh(c)``, for every t.
+    ``f, i, o, u = split(x[:, t] @ w_x + h @ w_h + b, 4)``, ``c = sigmoid(f) c + sigmoid(i)
+    tanh(u)``, ``h = sigmoid(o) tanh(c)``, for every t.
 
     Args:
         x: (batch, time, in), time > 0; like all others floating.
         h, c: hidden state and cell before the first step, (batch, H).
         w_x, w_h, b: weights (in, 4H) and (H, 4H), and bias (4H), gates in the order f, i, o, u.
-        return_sequences: whether h after every step is returned, (batch, time, H), or after the last, (batch, H).
+        return_sequences: whether h after every step is returned, (batch, time, H), or after the
+            last, (batch, H).
 
-    Returns h and, after the last step, c (batch, H), in the dtype that NumPy promotes the arguments to. Raises
-    ValueError for other shapes, TypeError for arrays that are not floating.
+    Returns h and, after the last step, c (batch, H), in the dtype that NumPy promotes the arguments
+    to. Raises ValueError for other shapes, TypeError for arrays that are not floating.
 
-    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of Gers, Schmidhuber,
-    Cummins, "Learning to forget", 2000.
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997; with the forget gate of
+    Gers, Schmidhuber, Cummins, "Learning to forget", 2000.
 
     >>> zero = np.zeros((2, 5))
     >>> h, c = lstm(np.ones((2, 7, 3)), zero, zero, np.ones((3, 20)), np.ones((5, 20)), np.zeros(20))
@@ -165,11 +175,12 @@ def _lstm(
 
 
 def _slopes(steps: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
-    """Yield what each step's gradients are multiplied by, last step first, as views that the next ones reuse.
+    """Yield what each step's gradients are multiplied by, last step first, as views that the next
+    ones reuse.
 
-    Four arrays a step: the slopes of c by the inputs of i and f (two in one), of h by the input of o,
-    of c by the input of u, and of h by c. They depend on saved values only, on no other step's gradient,
-    so they are computed for as many steps at once as stay in the cache.
+    Four arrays a step: the slopes of c by the inputs of i and f (two in one), of h by the input of
+    o, of c by the input of u, and of h by c. They depend on saved values only, on no other step's
+    gradient, so they are computed for as many steps at once as stay in the cache.
     """
     time, _, batch, hidden = steps.shape
     length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
@@ -205,8 +216,9 @@ def _lstm_joint(
 ) -> tuple[Any, ...]:
     """Backwards through time. Before a step is passed, gh and gc are the gradients of its h and c.
 
-    ``gh`` comes from outside and from the next step's product, ``gc`` from the next step's f; gz collects the
-    gradients of every step's z, of which those of the weights are one product in the end.
+    ``gh`` comes from outside and from the next step's product, ``gc`` from the next step's f; gz
+    collects the gradients of every step's z, of which those of the weights are one product in the
+    end.
     """
     rows, steps = saved  # only read: there may be a second backward
     time, _, batch, hidden = steps.shape
@@ -217,7 +229,8 @@ def _lstm_joint(
     if g[1] is not None:
         gc += g[1]
     part = np.empty((batch, hidden), rows.dtype)
-    # gz of one step: three writes to what is contiguous and a copy cost less than three to columns of gz.
+    # gz of one step: three writes to what is contiguous and a copy cost less than three to columns
+    # of gz.
     now = np.empty((4, batch, hidden), rows.dtype)
     now_i_f = now[1::-1]
     now_o = now[2]
@@ -255,7 +268,9 @@ def _lstm_plain(
 
 
 def lstm_step(z: Any, h: Any, c: Any, w_h: Any) -> tuple[Any, Any]:
-    """``(h, c)`` after one step, from the input's projection ``z = x @ w_x + b`` and ``(h, c)`` before."""
+    """``(h, c)`` after one step, from the input's projection ``z = x @ w_x + b`` and ``(h, c)``
+    before.
+    """
     f, i, o, u = split(z + h @ w_h, 4, axis=1)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(u)
     return sigmoid(o) * np.tanh(c), c
@@ -278,10 +293,11 @@ def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool =
         x: (batch, time, in), time > 0; like all others floating.
         h: the hidden state before the first step, (batch, H).
         w_x, w_h, b: weights (in, H) and (H, H), and bias (H).
-        return_sequences: whether h after every step is returned, (batch, time, H), or after the last, (batch, H).
+        return_sequences: whether h after every step is returned, (batch, time, H), or after the
+            last, (batch, H).
 
-    Returns h in the dtype that NumPy promotes the arguments to. Raises ValueError for other shapes, TypeError for
-    arrays that are not floating.
+    Returns h in the dtype that NumPy promotes the arguments to. Raises ValueError for other shapes,
+    TypeError for arrays that are not floating.
 
     Source: Elman, "Finding structure in time", 1990.
 

@@ -1,6 +1,8 @@
-"""Reductions over axes: sums, products, means, variances, extrema. The engine expands their gradients.
+"""Reductions over axes: sums, products, means, variances, extrema. The engine expands their
+gradients.
 
-Products and running sums live in cumulative.py, order statistics in statistics.py, softmax in activation.py.
+Products and running sums live in cumulative.py, order statistics in statistics.py, softmax in
+activation.py.
 """
 
 import builtins
@@ -69,7 +71,10 @@ def _var_forward(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = 
 
 
 def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The gradient goes to the elements that are the extreme, in equal shares; where that is NaN it is NaN."""
+    """The gradient goes to the elements that are the extreme, in equal shares.
+
+    Where that is NaN it is NaN.
+    """
     if axis is not None:
         shape = keepdims_shape(a, axis)
         g = g.reshape(shape)
@@ -213,7 +218,8 @@ def _extreme(reduce: Any, a: Any, axis: Any, keepdims: bool, initial: Any, where
 def _max(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
-    """The largest element over axes: NumPy's ``max``. Where several tie, each gets an equal share of the gradient.
+    """The largest element over axes: NumPy's ``max``. Where several tie, each gets an equal share
+    of the gradient.
 
     >>> max(np.array([1.0, 3.0]), initial=5.0)
     np.float64(5.0)
@@ -225,7 +231,8 @@ def _max(
 def _min(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
-    """The smallest element over axes: NumPy's ``min``. Where several tie, each gets an equal share of the gradient.
+    """The smallest element over axes: NumPy's ``min``. Where several tie, each gets an equal share
+    of the gradient.
 
     >>> min(np.array([1.0, 3.0]))
     np.float64(1.0)
@@ -270,7 +277,8 @@ def std(
     mean: Any = None,
     correction: Any = None,
 ) -> Any:
-    """The standard deviation over axes, the root of ``var``: NumPy's ``std``. Of constants its gradient is 0.
+    """The standard deviation over axes, the root of ``var``: NumPy's ``std``. Of constants its
+    gradient is 0.
 
     >>> std(np.array([1.0, 3.0]))
     np.float64(1.0)

@@ -1,4 +1,5 @@
-"""Functions that move elements without changing them: reshape, transpose, broadcast, join and split.
+"""Functions that move elements without changing them: reshape, transpose, broadcast, join and
+split.
 
 Picking elements by index lives in indexing.py.
 """
@@ -33,7 +34,8 @@ def _inverse(axes: Any, ndim: int) -> Any:
 
 @composition()
 def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
-    """The same elements in another shape, read in C's order of axes or Fortran's: NumPy's ``reshape``.
+    """The same elements in another shape, read in C's order of axes or Fortran's: NumPy's
+    ``reshape``.
 
     >>> reshape(np.arange(4), (2, 2), order="F")
     array([[0, 2],
@@ -58,7 +60,9 @@ def _ravel(a: Any, order: str = "C") -> Any:
 
 
 def _sum_to(x: Any, shape: Any) -> Any:
-    """Summed over the axes along which ``shape`` would broadcast to x's: the adjoint of ``broadcast_to``."""
+    """Summed over the axes along which ``shape`` would broadcast to x's: the adjoint of
+    ``broadcast_to``.
+    """
     if not isinstance(shape, (tuple, list, np.ndarray)) or x.dtype.kind not in "fiub":
         raise TypeError("want real numbers, and their shape as a tuple")
     shape = tuple(shape)
@@ -156,7 +160,8 @@ def stack(arrays: Sequence[Any], axis: int = 0, *, dtype: Any = None) -> Any:
 
 @implements(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    """An array cut along an axis, into equal sections or before the given indices: NumPy's ``split``.
+    """An array cut along an axis, into equal sections or before the given indices: NumPy's
+    ``split``.
 
     >>> [p.shape for p in split(np.zeros((6, 2)), 3)]
     [(2, 2), (2, 2), (2, 2)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.composition import composition, real
 from minidl.functions.indexing import take_along_axis
@@ -39,9 +40,11 @@ def average(
             )
         weights = weights.reshape((-1,) + (1,) * (a.ndim - 1 - axis % a.ndim))
     weights = np.broadcast_to(weights, a.shape)
+    axis = None if axis is None else normalize_axis_tuple(axis, a.ndim)
     total = np.sum(weights, axis, keepdims=keepdims)
-    if isinstance(total, (np.ndarray, np.generic)) and np.any(total == 0):
-        raise ZeroDivisionError("the weights sum to zero")
+    known = isinstance(total, (np.ndarray, np.generic))
+    if total.size == 0 or (known and np.any(total == 0)):
+        raise ZeroDivisionError("the weights sum to zero, or there are none")
     y = np.sum(a * weights, axis, keepdims=keepdims) / total
     return (y, total) if returned else y
 
@@ -79,6 +82,8 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
         raise ValueError(f"want a method of {', '.join(_METHODS)}, got {method!r}")
     if q is not None and not ((q >= 0) & (q <= 1)).all():
         raise ValueError("want quantiles in [0, 1]")
+    if axis is not None:
+        axis = normalize_axis_tuple(axis, a.ndim)
     shape = reduced_shape(a, axis, keepdims)
     rising = sort(merged(a, axis))
     unknown = np.isnan(rising)
@@ -99,7 +104,9 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
 
 
 def _quantile(rising: Any, n: Any, place: Any) -> Any:
-    """The value at a place between two of the first n elements, for each row (as an axis of length 1)."""
+    """The value at a place between two of the first n elements, for each row (as an axis of length
+    1).
+    """
     place = np.clip(place, 0, n - 1)
     low = np.floor(place).astype(int)
     part = (place - low).astype(rising.dtype if rising.dtype.kind == "f" else float)
@@ -113,14 +120,15 @@ def _at(rising: Any, place: Any) -> Any:
 
 
 def _median(rising: Any, n: Any) -> Any:
-    return (_at(rising, (n - 1) // 2) + _at(rising, n // 2)) * 0.5
+    return _at(rising, (n - 1) // 2) * 0.5 + _at(rising, n // 2) * 0.5
 
 
 @composition(np.quantile)
 def quantile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
-    """The value below which a part q of the elements lies: NumPy's ``quantile``; of equals the first ones count less.
+    """The value below which a part q of the elements lies: NumPy's ``quantile``; of equals the
+    first ones count less.
 
     >>> quantile(np.array([1.0, 2.0, 4.0]), [0.25, 0.5])
     array([1.5, 2. ])

@@ -1,6 +1,8 @@
-"""The rest of NumPy's ufuncs of real numbers: roots, logarithms, inverse and hyperbolic functions, angles, signs.
+"""The rest of NumPy's ufuncs of real numbers: roots, logarithms, inverse and hyperbolic functions,
+angles, signs.
 
-Those that models are mostly made of live in elementwise.py, comparisons and the like in comparison.py.
+Those that models are mostly made of live in elementwise.py, comparisons and the like in
+comparison.py.
 """
 
 import math
@@ -47,7 +49,8 @@ def _divmod_rule(g: Any, y: Any, wanted: list[bool], a: Any, b: Any) -> list[Any
 
 
 # fmt: off
-# Between its jumps the floor is constant: mod has the slope 1, floor_divide (see comparison.py) none.
+# Between its jumps the floor is constant: mod has the slope 1, floor_divide (see comparison.py)
+# none.
 mod  = differentiable(operator.mod, lambda g, y, a, b: g,
                                     lambda g, y, a, b: g * -(a // b), name="mod", replaces=(np.remainder,))
 fmod = differentiable(np.fmod,      lambda g, y, a, b: g,
@@ -59,7 +62,8 @@ hypot = differentiable(np.hypot, lambda g, y, a, b: g * (a / np.where(y == 0, 1,
 # fmt: on
 
 
-# (x - 1)(x + 1) keeps the digits near 1 that x * x - 1 loses, and a root of each factor does not overflow.
+# (x - 1)(x + 1) keeps the digits near 1 that x * x - 1 loses, and a root of each factor does not
+# overflow.
 # fmt: off
 exp2       = differentiable(np.exp2,       lambda g, y, x: g * y * math.log(2))
 log2       = differentiable(np.log2,       lambda g, y, x: g / (x * math.log(2)))
@@ -119,7 +123,9 @@ def frexp(x: Any) -> tuple[Any, Any]:
 
 @cache
 def _sinc_series(order: int) -> list[float]:
-    """Coefficients, of the highest power first, of the derivative of that order of sin(z) / z in z * z."""
+    """Coefficients, of the highest power first, of the derivative of that order of sin(z) / z in z
+    * z.
+    """
     lowest = (order + 1) // 2
     signs = [
         (-1) ** k * math.perm(2 * k, order) / math.factorial(2 * k + 1)
@@ -129,7 +135,10 @@ def _sinc_series(order: int) -> list[float]:
 
 
 def _sinc(x: Any, order: int = 0) -> Any:
-    """The derivative of that order of ``sin(pi x) / (pi x)``; near 0 by its series, where the formula cancels."""
+    """The derivative of that order of ``sin(pi x) / (pi x)``.
+
+    Near 0 by its series, where the formula cancels.
+    """
     z = floating(x) * math.pi
     near = np.absolute(z) < 2 + order
     small = np.where(near, z, 0)

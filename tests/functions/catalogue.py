@@ -1109,6 +1109,18 @@ for b in ((3,), (3, 2)):
                     unit,
                     like=solve_triangular,
                 )
+for b in ((3,), (3, 2)):
+    for lower in (False, True):
+        numpys(
+            F.cho_solve,
+            regular(3, 3),
+            normal(*b),
+            via=lambda f, c, b, low=lower, **more: f((c, low), b, **more),
+            like=lambda c, b, low=lower: np.linalg.solve(
+                np.tril(c) @ np.tril(c).T if low else np.triu(c).T @ np.triu(c), b
+            ),
+            label=f"{b} {lower}",
+        )
 numpys(F.solve_triangular, regular(2, 3, 3), normal(2, 3, 2), lower=True, like=solve_triangular)
 for p in (3, None, 0, 1, 2, -1, -2, 0.5, 2.5, np.inf, -np.inf):
     for keepdims in (False, True):
