@@ -74,7 +74,7 @@ class Call:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = current().recording
-        self.boxes = any([_is_boxed(leaf) for arg in args for leaf in flatten(arg)[0]])
+        self.boxes = any(_is_boxed(leaf) for arg in args for leaf in flatten(arg)[0])
         places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
