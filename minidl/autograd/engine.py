@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
+from minidl.common import memory
 from minidl.common.arrays import array_of, as_array, is_foreign, sum_rows
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
@@ -68,14 +69,14 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application
     that was freed.
     """
+    if not memory.started:
+        memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
-    queue = current.queue
-    pending = current.pending
     found: dict[Node, Any] = {}
-    while queue:
-        node = heappop(queue)[1]
-        g = pending.pop(node)
+    while current.queue:
+        node = heappop(current.queue)[1]
+        g = current.pending.pop(node)
         if node.inputs is None:
             raise RuntimeError(_FREED)
         if node.inputs and (alive is None or node in alive):
