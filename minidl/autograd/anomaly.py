@@ -43,8 +43,10 @@ class Trace:
         for i, (a, old) in enumerate(zip((*node.args, node.output), self.prints, strict=True)):
             if _fingerprint(a) != old:
                 what = f"argument {i}" if i < len(node.args) else "the output"
-                changed = "was changed in place between forward and backward; the gradient would mix old and new values"
-                raise RuntimeError(f"{what} of {node.name}, applied at {self.place}, {changed}")
+                raise RuntimeError(
+                    f"{what} of {node.name}, applied at {self.place}, was changed in place between "
+                    "forward and backward; the gradient would mix old and new values"
+                )
 
     def check_gradient(self, node: Application, i: int, incoming: Any, g: Any) -> None:
         """Raise FloatingPointError at a gradient that is not finite, unless an infinity was
@@ -79,7 +81,8 @@ def _any(test: Callable[[Any], Any], value: Any) -> bool:
     if isinstance(value, list | tuple):  # the gradients of several outputs, None for an unused one
         return any(_any(test, part) for part in value)
     value = array_of(value)
-    if not isinstance(value, float) and getattr(getattr(value, "dtype", None), "kind", "") != "f":
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(value, float) and getattr(dtype, "kind", "") != "f":
         return False
     return bool(test(value).any())
 

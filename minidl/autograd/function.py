@@ -88,11 +88,11 @@ class Function:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
         settings = dict(settings)
-        given = [i for i, name in enumerate(self.names) if name in settings]
-        if given:
-            if given[0] < len(inputs):
-                raise TypeError(f"{self.name}: argument {self.names[given[0]]!r} was given twice")
-            missing = range(len(inputs), given[-1] + 1)
+        places = [i for i, name in enumerate(self.names) if name in settings]
+        if places:
+            if places[0] < len(inputs):
+                raise TypeError(f"{self.name}: argument {self.names[places[0]]!r} was given twice")
+            missing = range(len(inputs), places[-1] + 1)
             inputs = inputs + tuple([self._argument(i, settings) for i in missing])
         keywords = getattr(self.forward, "__kwdefaults__", None) or {}
         for name, value in settings.items():
@@ -176,16 +176,13 @@ class Function:
         copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
         y = self.equals(*copies, **settings)  # type: ignore[misc]  # not None here
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
-        seeds = {v._node: gv for v, gv in pairs if gv is not None and v._node is not None}
+        seeds = [(v._node, gv) for v, gv in pairs]
         nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
-        targets = {n for n in nodes if n is not None}
-        found = engine.walk(seeds, box, targets=targets, since=since)
-        gradients = []
-        for node, copy in zip(nodes, copies, strict=True):
-            gradient = found.get(node) if node else None
-            if node and gradient is None and not self.owned:
-                gradient = np.zeros_like(copy._raw)
-            gradients.append(gradient)
+        gradients = engine.gradients_for(nodes, seeds, box, since)
+        if not self.owned:
+            for i, copy in enumerate(copies):
+                if wanted[i] and gradients[i] is None:
+                    gradients[i] = np.zeros_like(copy._raw)
         return gradients
 
 
@@ -377,7 +374,9 @@ def differentiable(
             result.
 
     >>> import numpy as np
-    >>> softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2)
+    >>> softsign = differentiable(
+    ...     lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2
+    ... )
     >>> x = Variable([-1.0, 3.0])
     >>> softsign(x).backward()
     >>> x.grad
@@ -394,9 +393,8 @@ def differentiable(
     if general is not None:
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__
-    function.__module__ = sys._getframe(1).f_globals[
-        "__name__"
-    ]  # where pickle finds it, as for a namedtuple
+    caller = sys._getframe(1)
+    function.__module__ = caller.f_globals["__name__"]  # where pickle finds it, as a namedtuple
     for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
         implements(original)(function)
     return function

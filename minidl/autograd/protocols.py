@@ -74,8 +74,9 @@ def _into_array(
         if isinstance(x, BaseVariable):
             if x._node is not None:
                 raise TypeError(
-                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave the graph: a "
-                    f"Variable of shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
+                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave "
+                    f"the graph: a Variable of shape {x._raw.shape} requires a gradient; "
+                    "write `a = a + x`, or x.data for its value"
                 )
             x = x._raw
         plain.append(x)
@@ -136,7 +137,8 @@ def no_rule(function: Any, method: str = "__call__") -> str:
     if method != "__call__":
         return f"{name}.{method} has no rule for Variables: write it with the functions of minidl"
     if ours is not None:
-        return f"{name} has no rule for Variables: minidl.functions.{function.__name__} is differentiable"
+        hint = f"minidl.functions.{function.__name__} is differentiable"
+        return f"{name} has no rule for Variables: {hint}"
     return (
         f"{name} has no rule for Variables: compose it of minidl.functions, define it with "
         "minidl.differentiable, or give it variable.data if no gradient is needed"

@@ -39,16 +39,36 @@ from minidl.common.pytree import (
 Argnum = int | Sequence[int]
 
 
-def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
-    """What a walk makes Variables with, so that its rules are recorded.
+def _pull_back(
+    pairs: Iterable[tuple[Variable, Variable]],
+    xs: Sequence[Variable],
+    graph: bool,
+    since: int = -1,
+) -> list[Any]:
+    """Gradients for some Variables, zeros where none arrives, from pairs of a result and its seed.
 
-    None if they run on plain arrays.
+    They are Variables with a graph if there is to be one, else arrays.
     """
     tracer = MODE.get().tracer
-    return tracer.box if tracer is not None else box if graph else None
+    boxing = box if graph else None
+    if tracer is not None:  # it records the rules, whether or not their results keep a graph
+        boxing = tracer.box
+    seeds = [(y._node, seed if boxing else seed._raw) for y, seed in pairs]
+    gradients = engine.gradients_for([x._node for x in xs], seeds, boxing, since)
+    for i, g in enumerate(gradients):
+        if g is None:
+            gradients[i] = np.zeros_like(xs[i]._raw)
+        elif boxing and not graph:
+            gradients[i] = g.detach()
+    return gradients
 
 
-def _is_boxed(value: Any) -> bool:
+def _as_variable(g: Any) -> Variable:
+    return g if isinstance(g, Variable) else box(g, None)
+
+
+def _comes_as_variable(value: Any) -> bool:
+    """Whether the caller gave a Variable; a tracer's stands for an array where eagerly one is."""
     if not isinstance(value, Variable):
         return False
     tracer = MODE.get().tracer
@@ -74,7 +94,7 @@ class Call:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = current().recording
-        self.boxes = any(map(_is_boxed, flatten(list(args))[0]))
+        self.boxes = any(map(_comes_as_variable, flatten(list(args))[0]))
         places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
@@ -145,8 +165,8 @@ class Call:
             return y
         if self.left:
             raise TypeError(
-                f"{self.name}: {self._described(i, y)}, no Variable, and {self.left[-1]} of one was read: "
-                "the result left the graph; compute with the Variable itself"
+                f"{self.name}: {self._described(i, y)}, no Variable, and {self.left[-1]} of one "
+                "was read: the result left the graph; compute with the Variable itself"
             )
         return box(as_array(y), None)
 
@@ -175,13 +195,11 @@ class Call:
         roots = {y._node: None for y in results if y._node is not None}
         if not roots:
             return False
+        if any(x.creator for x in self.inputs):
+            return True
         own = {x._node for x in self.inputs}
-        applications, leaves = engine.reach(roots, self.since)
-        nodes = [p for a in applications for p in a.inputs or () if p is not None] + leaves
         # What is newer than the call was made inside it, such as the copies of a transform within.
-        return any(x.creator for x in self.inputs) or any(
-            n.number < self.since and n not in own for n in nodes
-        )
+        return any(node not in own for node in engine.sources(roots, self.since))
 
     def _result(self, value: Variable, outside: bool) -> Any:
         """A result as the caller gets it.
@@ -199,10 +217,11 @@ class Call:
 
     def aux_value(self) -> Any:
         """What the function gave besides, its Variables as results are."""
-        return map_leaves(
-            lambda x: self._result(x, self._reaches_outside([x])) if isinstance(x, Variable) else x,
-            self.aux,
-        )
+
+        def result(x: Any) -> Any:
+            return self._result(x, self._reaches_outside([x])) if isinstance(x, Variable) else x
+
+        return map_leaves(result, self.aux)
 
     def pull(self, seeds: Sequence[Any] = (None,)) -> list[Any]:
         """Gradients for the inputs from one seed for each output (None: ones).
@@ -215,20 +234,8 @@ class Call:
     def pull_some(self, pairs: list[tuple[Variable, Variable]]) -> list[Any]:
         """Gradients for the inputs from pairs of an output and its seed."""
         graph = self.keeps and (self.outside or any(seed.requires_grad for _, seed in pairs))
-        boxing = _boxer(graph)
-        start: dict[Any, Any] = {}
-        for y, seed in pairs:
-            if y._node is not None:
-                g = seed if boxing else seed._raw
-                start[y._node] = start[y._node] + g if y._node in start else g
-        targets = {x._node for x in self.inputs if x._node is not None}
-        found = engine.walk(start, boxing, targets=targets, since=self.since) if start else {}
-        if boxing and not graph:
-            found = {node: g.detach() for node, g in found.items()}
-        gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in self.inputs]
-        return [
-            g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs
-        ]
+        gs = _pull_back(pairs, self.inputs, graph, self.since)
+        return list(map(_as_variable, gs)) if graph or self.boxes else gs
 
     def arguments(self, leaves: list[Any], argnum: Argnum) -> Any:
         """Leaves as the differentiated arguments.
@@ -452,10 +459,4 @@ def gradients(
         why = "nothing it was computed from requires a gradient"
         raise ValueError(f"gradients: the result has no graph: {why}{_hint_without_recording()}")
     seed = seed_for(y, gradient, "gradients")
-    targets = {x._node for x in xs if x._node is not None}
-    boxing = _boxer(create_graph)
-    found = engine.walk({y._node: seed if boxing else seed._raw}, boxing, targets=targets)
-    if boxing and not create_graph:
-        found = {node: g.detach() for node, g in found.items()}
-    gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in xs]
-    return [g if isinstance(g, Variable) else box(g, None) for g in gs]
+    return list(map(_as_variable, _pull_back([(y, seed)], xs, create_graph)))
