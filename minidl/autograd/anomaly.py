@@ -40,8 +40,9 @@ class Trace:
 
     def check_arrays(self, node: Application) -> None:
         """Raise RuntimeError if an array changed since."""
-        for i, (a, old) in enumerate(zip((*node.args, node.output), self.prints, strict=True)):
-            if _fingerprint(a) != old:
+        arrays = [*node.args, node.output]
+        for i, (array, old) in enumerate(zip(arrays, self.prints, strict=True)):
+            if _fingerprint(array) != old:
                 what = f"argument {i}" if i < len(node.args) else "the output"
                 raise RuntimeError(
                     f"{what} of {node.name}, applied at {self.place}, was changed in place between "
@@ -70,8 +71,8 @@ def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
 def _fault(sources: Sequence[Any], result: Any) -> str:
     """What is wrong with a result that was computed from the sources, or nothing."""
     if _any(np.isnan, result):
-        return "was given a NaN" if any(_any(np.isnan, a) for a in sources) else "gave a NaN"
-    if _any(np.isinf, result) and not any(_any(np.isinf, a) for a in sources):
+        return "was given a NaN" if _any(np.isnan, sources) else "gave a NaN"
+    if _any(np.isinf, result) and not _any(np.isinf, sources):
         return "gave an infinity"
     return ""
 

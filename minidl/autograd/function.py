@@ -155,9 +155,10 @@ class Function:
         args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs)]
         if self.equals is not None:
             return args, y  # the composition computes it anew
-        if type(y) is tuple:
-            return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
-        return args, box(y, node)
+        if type(y) is not tuple:
+            return args, box(y, node)
+        outputs = [box(part, Output(node, i, part)) for i, part in enumerate(y)]
+        return args, tuple(outputs)
 
     def _compose(
         self,
@@ -383,7 +384,11 @@ def differentiable(
     Variable([0.25  , 0.0625])
     """
     kind = Fused if equals else Function
-    function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
+    originals = list(replaces)
+    if name is None:
+        named = originals[0] if originals else forward
+        name = named.__name__.lstrip("_")
+    function = kind(forward, rules, joint, name)
     function.saves = saves
     function.equals = equals
     function.general = general
@@ -395,7 +400,9 @@ def differentiable(
         function.__doc__ = general.__doc__ or function.__doc__
     caller = sys._getframe(1)
     function.__module__ = caller.f_globals["__name__"]  # where pickle finds it, as a namedtuple
-    for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
+    if isinstance(forward, np.ufunc):
+        originals.append(forward)
+    for original in originals:
         implements(original)(function)
     return function
 
@@ -415,16 +422,29 @@ def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
     return register
 
 
+_KINDS_OF_ERRORS = (
+    np.exceptions.AxisError,
+    np.linalg.LinAlgError,
+    IndexError,
+    TypeError,
+    ValueError,
+    ZeroDivisionError,
+)
+
+
+def _form(value: Any) -> str:
+    """A value in an error: of an array the dtype and the shape."""
+    return f"{value.dtype} {value.shape}" if hasattr(value, "dtype") else repr(value)[:40]
+
+
 def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:
     """The same kind of error, with the function's name and what it was given in front."""
-    got = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a)[:40] for a in args)
-    kinds = (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError, ValueError)
-    for kind in (*kinds, ZeroDivisionError):
+    got = ", ".join(map(_form, args))
+    for kind in _KINDS_OF_ERRORS:
         if isinstance(error, kind):
             return kind(f"{function.name}: {error} (got {got})")
-    if isinstance(error, (AttributeError, KeyError)) and not all(
-        getattr(a, "dtype", np.dtype(object)).kind != "O" for a in args[: function.arity]
-    ):
+    are_arrays = all(hasattr(a, "dtype") for a in args[: function.arity])
+    if isinstance(error, (AttributeError, KeyError)) and not are_arrays:
         return TypeError(f"{function.name}: want arrays (got {got})")
     error.add_note(f"in {function.name}, which got {got}")
     return error

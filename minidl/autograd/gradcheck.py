@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function
-from minidl.autograd.transforms import Call
+from minidl.autograd.transforms import Call, inner
 from minidl.common.arrays import array_of, as_array, to_kind_of
 
 
@@ -45,10 +45,12 @@ def gradcheck(
     """
     arrays = [as_array(array_of(x)) for x in inputs]
     moving = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
-    if not moving or any(arrays[i].dtype != np.float64 for i in moving):
+    if {arrays[i].dtype for i in moving} != {np.dtype(np.float64)}:
         got = [str(a.dtype) for a in arrays]
         raise TypeError(f"gradcheck: floating inputs must be float64, got {got}")
-    args = [a if i in moving else x for i, (a, x) in enumerate(zip(arrays, inputs, strict=True))]
+    args = list(inputs)
+    for i in moving:
+        args[i] = arrays[i]
     name = f.name if isinstance(f, Function) else getattr(f, "__name__", "f")
     rng = np.random.default_rng(seed)
     function: Callable[..., Any] = partial(f, **settings)
@@ -60,8 +62,9 @@ def gradcheck(
             ahead = _value_at(total, args, moving, [eps * v for v in vs])
             behind = _value_at(total, args, moving, [-eps * v for v in vs])
             numeric = (ahead - behind) / (2 * eps)
-            exact = _inner(gradients, vs).item()
-            allowed = atol * max(1.0, abs(ahead)) + rtol * max(abs(numeric), abs(exact))
+            exact = inner(gradients, vs).item()
+            allowed = atol * max(1.0, abs(ahead))
+            allowed += rtol * max(abs(numeric), abs(exact))
             if not abs(numeric - exact) <= allowed:
                 raise AssertionError(
                     f"gradcheck: derivative {level} of {name}: {exact!r} by the rules, "
@@ -84,7 +87,7 @@ def _weighted_sum(f: Callable[..., Any], rng: np.random.Generator) -> Callable[.
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         ys = [y for y in outputs if y.dtype.kind == "f"]
         us.extend(_normal_like(y, rng) for y in ys[len(us) :])
-        return _inner(ys, us)
+        return inner(ys, us)
 
     return total
 
@@ -93,7 +96,7 @@ def _slope(total: Callable[..., Any], moving: list[int], ws: list[Any]) -> Calla
     """The derivative of a function along w, whose derivative is one order higher."""
 
     def slope(*xs: Any) -> Any:
-        return _inner(Call("gradcheck", total, xs, moving).pull(), ws)
+        return inner(Call("gradcheck", total, xs, moving).pull(), ws)
 
     return slope
 
@@ -110,7 +113,3 @@ def _value_at(
 
 def _normal_like(x: Any, rng: np.random.Generator) -> Any:
     return to_kind_of(rng.standard_normal(x.shape), x)
-
-
-def _inner(xs: list[Any], ys: list[Any]) -> Any:
-    return sum((x * y).sum() for x, y in zip(xs, ys, strict=True))

@@ -115,8 +115,10 @@ def full_name(function: Any) -> str:
         return f"np.{name}"
     module = getattr(function, "__module__", None)
     if module is None or isinstance(function, np.ufunc):  # which does not know where it is from
-        homes = ("scipy.special", "numpy.linalg")
-        module = next((m for m in homes if getattr(sys.modules.get(m), name, None) is function), "")
+        module = ""
+        for home in ("scipy.special", "numpy.linalg"):
+            if getattr(sys.modules.get(home), name, None) is function:
+                module = home
     return f"{module}.{name}".replace("numpy.", "np.", 1).lstrip(".")
 
 

@@ -18,6 +18,7 @@ from minidl.autograd import engine
 from minidl.autograd.function import differentiable, identity, record
 from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Node, next_number
+from minidl.autograd.transforms import is_differentiated
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.common.pytree import flatten, unflatten
@@ -70,7 +71,7 @@ class Segment:
         self.state = _state_of(f)
         self.leaves, self.structure = flatten([list(args), kwargs])
         # Places of the differentiated arguments; the nodes of what else the function uses.
-        self.moving = [i for i, x in enumerate(self.leaves) if _is_differentiated(x)]
+        self.moving = [i for i, x in enumerate(self.leaves) if is_differentiated(x)]
         self.closed: list[Node] = []
         self.draws: Draws = {}
         self.outputs: tuple[Any, ...] = ()
@@ -82,7 +83,7 @@ class Segment:
             leaves[i] = x
         args, kwargs = unflatten(self.structure, leaves)
         results, structure = flatten(self.f(*args, **kwargs))
-        return results, structure, [i for i, y in enumerate(results) if _is_differentiated(y)]
+        return results, structure, [i for i, y in enumerate(results) if is_differentiated(y)]
 
     def first(self) -> Any:
         """The result, recorded as one application."""
@@ -132,10 +133,6 @@ class Segment:
         return ys
 
 
-def _is_differentiated(x: Any) -> bool:
-    return isinstance(x, Variable) and x.requires_grad
-
-
 def _variable_of(node: Node) -> Variable:
     owner = node.owner() if node.owner is not None else None
     if owner is None and not isinstance(node, Leaf):
@@ -144,11 +141,14 @@ def _variable_of(node: Node) -> Variable:
     return owner
 
 
+def _fresh_copy(x: Any) -> Variable:
+    return identity(x) if isinstance(x, Variable) else Variable(x)
+
+
 def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Segment) -> list[Any]:
     """Call the function again, with a graph, and walk back through that."""
     boxing = box if any(isinstance(x, Variable) for x in g) else None
-    count = len(segment.moving)
-    moving = [identity(a) if isinstance(a, Variable) else Variable(a) for a in args[:count]]
+    moving = [_fresh_copy(a) for a in args[: len(segment.moving)]]
     since = next_number()
     ys = segment.again(moving)
     seeds = [(v._node, gv) for v, gv in zip(ys, g, strict=True)]

@@ -125,7 +125,7 @@ class Call:
         tracer = MODE.get().tracer
         copies = []
         for i, leaf in enumerate(leaves):
-            if isinstance(leaf, Variable) and leaf.requires_grad:
+            if is_differentiated(leaf):
                 copies.append(identity(leaf))
                 continue
             array = as_array(array_of(leaf), self.name)
@@ -228,8 +228,8 @@ class Call:
 
         Zeros where none reaches.
         """
-        checked = [seed_for(y, seed, self.name) for y, seed in zip(self.ys, seeds, strict=True)]
-        return self.pull_some(list(zip(self.ys, checked, strict=True)))
+        pairs = zip(self.ys, seeds, strict=True)
+        return self.pull_some([(y, seed_for(y, seed, self.name)) for y, seed in pairs])
 
     def pull_some(self, pairs: list[tuple[Variable, Variable]]) -> list[Any]:
         """Gradients for the inputs from pairs of an output and its seed."""
@@ -257,6 +257,11 @@ def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]
         if leaf.shape != want:
             raise ValueError(f"{place} has shape {leaf.shape}, want {want}")
     return leaves
+
+
+def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
+    """The sum of the products of all elements of some arrays."""
+    return sum((x * y).sum() for x, y in zip(xs, ys, strict=True))
 
 
 def value_and_grad(
@@ -336,7 +341,8 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     >>> dy
     array([2., 4.])
     """
-    args, tangents = (a if isinstance(a, tuple) else (a,) for a in (args, tangents))
+    args = args if isinstance(args, tuple) else (args,)
+    tangents = tangents if isinstance(tangents, tuple) else (tangents,)
     if len(args) != len(tangents):
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
@@ -347,14 +353,16 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
         # even inside no_grad: this is differentiated, at once
         keeps = call.keeps
         call.keeps = True
-        total = sum((g * v).sum() for g, v in zip(call.pull(seeds), vs, strict=True))
+        total = inner(call.pull(seeds), vs)
         call.keeps = keeps
         return total
 
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
-    keep = call.boxes or any(isinstance(v, Variable) for v in vs) or (call.keeps and call.outside)
-    return call.value(), unflatten(call.y_structure, results if keep else map(array_of, results))
+    boxes = call.boxes or any(isinstance(v, Variable) for v in vs)
+    if not boxes and not (call.keeps and call.outside):
+        results = list(map(array_of, results))
+    return call.value(), unflatten(call.y_structure, results)
 
 
 def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
@@ -381,11 +389,16 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
     """The Jacobian of one output by each input."""
     if y.size == 0:
         return [zeros(y.shape + x.shape, x.dtype, x) for x in call.inputs]
-    basis = to_kind_of(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
-    rows = [call.pull_some([(y, seed_for(y, row, call.name))]) for row in basis]
+    identity_matrix = np.eye(y.size, dtype=y.dtype)
+    basis = to_kind_of(identity_matrix.reshape(y.size, *y.shape), y)
+    rows = []
+    for seed in basis:
+        pair = (y, seed_for(y, seed, call.name))
+        rows.append(call.pull_some([pair]))
+    columns = zip(*rows, strict=True)
     return [
         np.stack(column).reshape(y.shape + x.shape)
-        for x, column in zip(call.inputs, zip(*rows, strict=True), strict=True)
+        for x, column in zip(call.inputs, columns, strict=True)
     ]
 
 
@@ -421,12 +434,17 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
         vs = _tree_like("hvp: the vector", structure, v, shapes)
 
         def along(z: Any, *rest: Any) -> Any:
-            gs = flatten(grad(f)(z, *rest))[0]
-            return sum((g * u).sum() for g, u in zip(gs, vs, strict=True))
+            gs, _ = flatten(grad(f)(z, *rest))
+            return inner(gs, vs)
 
         return grad(along)(x, *args)
 
     return product
+
+
+def is_differentiated(x: Any) -> bool:
+    """Whether it is a Variable that requires a gradient."""
+    return isinstance(x, Variable) and x.requires_grad
 
 
 def _hint_without_recording() -> str:
@@ -452,7 +470,7 @@ def gradients(
     6.0
     """
     check_mode("gradients", create_graph)
-    if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
+    if isinstance(xs, Variable) or not all(map(is_differentiated, xs)):
         want = "want a list of Variables that require a gradient"
         raise ValueError(f"gradients: {want}{_hint_without_recording()}")
     if not isinstance(y, Variable) or y._node is None:
