@@ -23,6 +23,7 @@ from minidl.common.hints import unexpected
 
 Rule = Callable[..., Any]
 _ndarray = np.ndarray
+_OPERANDS = READY | {slice, type(None), type(...)}  # the types of inputs that need none
 _RESULTS = READY - {float, int, bool}  # the types of results that need no second look
 
 
@@ -223,7 +224,7 @@ def record(  # noqa: C901
     tracked = False
     for x in inputs:
         if not isinstance(x, Variable):
-            args.append(x if type(x) in READY else _operand(function, x, len(args), inputs))
+            args.append(x if type(x) in _OPERANDS else _operand(function, x, len(args), inputs))
             parents.append(None)
             continue
         raw = x._raw
@@ -294,6 +295,8 @@ def _operand(function: Function, x: Any, place: int, inputs: tuple[Any, ...]) ->
     Leading arguments are data, all of them where rules do not say how many; others may be settings.
     """
     is_data = function.arity is None or place < function.arity
+    if type(x) is tuple and not is_data:
+        return x  # a shape, or axes
     try:
         if type(x) is list or (type(x) is tuple and place < (function.arity or 0)):
             like = next(filter(is_foreign, inputs), None)

@@ -94,7 +94,7 @@ class Call:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = current().recording
-        self.boxes = any(map(_comes_as_variable, flatten(list(args))[0]))
+        self.boxes = any(_comes_as_variable(leaf) for arg in args for leaf in flatten(arg)[0])
         places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
