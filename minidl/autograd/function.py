@@ -13,10 +13,12 @@ from weakref import ref
 
 import numpy as np
 
-from minidl.autograd import anomaly, engine, operators
+from minidl.autograd import anomaly, operators
+from minidl.autograd.errors import explained
 from minidl.autograd.modes import MODE, Mode, effective
 from minidl.autograd.node import Application, Node, Output, next_number
 from minidl.autograd.protocols import REGISTRY
+from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import READY, as_array, as_operand, is_array_like, is_foreign, to_kind_of
 from minidl.common.hints import unexpected
@@ -180,7 +182,7 @@ class Function:
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
         seeds = [(v._node, gv) for v, gv in pairs]
         nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
-        gradients = engine.gradients_for(nodes, seeds, box, since)
+        gradients = gradients_for(nodes, seeds, box, since)
         if not self.owned:
             for i, copy in enumerate(copies):
                 if wanted[i] and gradients[i] is None:
@@ -238,7 +240,7 @@ def record(  # noqa: C901
     try:
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
-        raise _explained(function, args, error) from error
+        raise explained(function.name, function.arity, args, error) from error
     saved = None
     if function.saves:
         y, saved = y
@@ -307,7 +309,7 @@ def _operand(function: Function, x: Any, place: int, inputs: tuple[Any, ...]) ->
             return as_operand(x)
         return as_array(x) if is_array_like(x) else x
     except (TypeError, ValueError) as error:
-        raise _explained(function, [x], error) from None
+        raise explained(function.name, function.arity, [x], error) from None
 
 
 def _checked_result(function: Function, y: Any) -> Any:
@@ -423,34 +425,6 @@ def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
         return function
 
     return register
-
-
-_KINDS_OF_ERRORS = (
-    np.exceptions.AxisError,
-    np.linalg.LinAlgError,
-    IndexError,
-    TypeError,
-    ValueError,
-    ZeroDivisionError,
-)
-
-
-def _form(value: Any) -> str:
-    """A value in an error: of an array the dtype and the shape."""
-    return f"{value.dtype} {value.shape}" if hasattr(value, "dtype") else repr(value)[:40]
-
-
-def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:
-    """The same kind of error, with the function's name and what it was given in front."""
-    got = ", ".join(map(_form, args))
-    for kind in _KINDS_OF_ERRORS:
-        if isinstance(error, kind):
-            return kind(f"{function.name}: {error} (got {got})")
-    are_arrays = all(hasattr(a, "dtype") for a in args[: function.arity])
-    if isinstance(error, (AttributeError, KeyError)) and not are_arrays:
-        return TypeError(f"{function.name}: want arrays (got {got})")
-    error.add_note(f"in {function.name}, which got {got}")
-    return error
 
 
 identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity")

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import engine
 from minidl.autograd.function import differentiable, identity, record
 from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Node, next_number
+from minidl.autograd.targets import gradients_for, sources
 from minidl.autograd.transforms import is_differentiated
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
@@ -96,7 +96,7 @@ class Segment:
         if not ys:
             return unflatten(structure, results)
         own = {x._node for x in copies}
-        behind = engine.sources([y._node for y in ys], since)
+        behind = sources([y._node for y in ys], since)
         self.closed = [node for node in behind if node not in own]
         inputs += [_variable_of(node) for node in self.closed]
         for i in self.moving:
@@ -154,7 +154,7 @@ def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Seg
     seeds = [(v._node, gv) for v, gv in zip(ys, g, strict=True)]
     nodes = [x._node for x in moving] + segment.closed
     used = [node if want else None for node, want in zip(nodes, wanted, strict=True)]
-    gradients = engine.gradients_for(used, seeds, boxing, since)
+    gradients = gradients_for(used, seeds, boxing, since)
     for i, a in enumerate(args):
         if gradients[i] is None:
             gradients[i] = np.zeros_like(array_of(a))

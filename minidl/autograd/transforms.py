@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import engine
 from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode, current
 from minidl.autograd.node import next_number
+from minidl.autograd.targets import gradients_for, sources
 from minidl.autograd.variable import LeftGraphError, Variable, box, seed_for
 from minidl.common.arrays import array_of, as_array, to_kind_of, zeros
 from minidl.common.pytree import (
@@ -54,7 +54,7 @@ def _pull_back(
     if tracer is not None:  # it records the rules, whether or not their results keep a graph
         boxing = tracer.box
     seeds = [(y._node, seed if boxing else seed._raw) for y, seed in pairs]
-    gradients = engine.gradients_for([x._node for x in xs], seeds, boxing, since)
+    gradients = gradients_for([x._node for x in xs], seeds, boxing, since)
     for i, g in enumerate(gradients):
         if g is None:
             gradients[i] = np.zeros_like(xs[i]._raw)
@@ -199,7 +199,7 @@ class Call:
             return True
         own = {x._node for x in self.inputs}
         # What is newer than the call was made inside it, such as the copies of a transform within.
-        return any(node not in own for node in engine.sources(roots, self.since))
+        return any(node not in own for node in sources(roots, self.since))
 
     def _result(self, value: Variable, outside: bool) -> Any:
         """A result as the caller gets it.
