@@ -59,12 +59,13 @@ def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     From y it takes a third of the time, but where y is nearly 1 the difference from 1 has lost its
     digits.
     """
-    if type(x) is not np.ndarray:
+    if type(x) is not np.ndarray or x.ndim == 0:
         return _slope_of_x(x, scale)
-    slope = 1 - y * y if scale == 2 else y - y * y
+    slope = y * y
+    np.subtract(1 if scale == 2 else y, slope, slope)
     # The least by its place, which NumPy finds in a quarter of the time of min; NaN is the least.
     if slope.size and not slope.item(slope.argmin()) >= _ROUNDED:
-        ends = slope < _ROUNDED
+        ends = np.nonzero(slope < _ROUNDED)
         slope[ends] = _slope_of_x(x[ends], scale)
     return slope
 
