@@ -64,7 +64,7 @@ def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     slope = y * y
     np.subtract(1 if scale == 2 else y, slope, slope)
     # The least by its place, which NumPy finds in a quarter of the time of min; NaN is the least.
-    if slope.size and not slope.item(slope.argmin()) >= _ROUNDED:
+    if slope.size and not slope.flat[slope.argmin()] >= _ROUNDED:
         ends = np.nonzero(slope < _ROUNDED)
         slope[ends] = _slope_of_x(x[ends], scale)
     return slope
@@ -77,7 +77,7 @@ def _slope_of_x(x: Any, scale: int) -> Any:
 
 def _where_positive(g: Any, x: Any) -> Any:
     result = _masked(g, x > 0)
-    if type(x) is np.ndarray and x.size and x.item(x.argmax()) >= -math.inf:  # NaN is the greatest
+    if type(x) is np.ndarray and x.size and x.flat[x.argmax()] >= -math.inf:  # NaN is the greatest
         return result
     return np.where(x == x, result, x)
 
