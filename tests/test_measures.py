@@ -20,14 +20,14 @@ PACKAGES = sorted(p.name for p in MINIDL.iterdir() if (p / "__init__.py").exists
 FILES = sorted(MINIDL.rglob("*.py"))
 
 # Syntax nodes of the six: of the functions, which grow with what can be differentiated, and of the rest.
-NODES_OF_FUNCTIONS = 42_600
+NODES_OF_FUNCTIONS = 43_000
 NODES_OF_THE_REST = 52_000
 NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
 NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
 NOT_YET = {  # what is not unpacked yet
     "density": {"autograd"},
-    "screen": {"autograd"},
+    "screen": set(),
     "pairs": set(),
 }
 SCREEN = 50  # lines of a function, its docstring apart
