@@ -43,16 +43,16 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def function_of_scipy() -> str | None:
-    """The function of SciPy that the user's line called, as ``scipy.special.softmax``, if one did."""
+    """The function of SciPy that the user's line called, such as ``scipy.special.softmax``."""
     frame: FrameType | None = sys._getframe(1)
-    found = None
+    name = None
     while frame is not None and _is_library(frame):
         path = frame.f_globals.get("__name__", "").split(".")
         if path[0] == "scipy":
             public = [part for part in path if not part.startswith("_")]
-            found = ".".join([*public, frame.f_code.co_name])
+            name = ".".join([*public, frame.f_code.co_name])
         frame = frame.f_back
-    return found
+    return name
 
 
 def _users_frame() -> FrameType:

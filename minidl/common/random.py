@@ -96,7 +96,7 @@ def noting_draws() -> Iterator[Draws]:
 
 @contextmanager
 def repeating_draws(draws: Draws) -> Iterator[None]:
-    """Inside, the noted generators give the same numbers as then; afterwards they go on where they were."""
+    """Inside, the noted generators give the same numbers as then; afterwards they go on."""
     now = {rng: rng.bit_generator.state for rng in draws}
     try:
         for rng, state in draws.items():

@@ -90,9 +90,8 @@ class DataLoader:
         else:  # nothing is drawn: the program's later numbers stay what they are without the loader
             seed = 0
         self._generator = np.random.default_rng(seed)
-        self._before = (
-            self._generator.bit_generator.state
-        )  # before the latest epoch's order was drawn
+        # Its state before the latest epoch's order was drawn.
+        self._before = self._generator.bit_generator.state
         self._epoch = 0  # the number of the latest epoch
         self._given: int | None = None  # its batches so far, None when it is over
         self._resumes = False  # whether the next loop goes on with it

@@ -13,9 +13,8 @@ from typing import Any
 
 from minidl.training.callbacks import Callback
 
-EVERY = (
-    0.1  # seconds between two looks of a bar: composing it costs as much as a small model's step
-)
+# Seconds between two looks of a bar: composing it costs as much as a small model's step.
+EVERY = 0.1
 BAR = 10  # characters
 
 
@@ -100,12 +99,10 @@ class Clock(Callback):
     def to_go(self, batches: int) -> str:
         """The time left after so many batches of an epoch; nothing at the end, or if not known."""
         at = self.epoch + batches / self.batches
+        if not self.first < at < self.epochs:
+            return ""
         seconds = time.perf_counter() - self.begun
-        return (
-            format_time_left(seconds / (at - self.first) * (self.epochs - at))
-            if self.first < at < self.epochs
-            else ""
-        )
+        return format_time_left(seconds / (at - self.first) * (self.epochs - at))
 
 
 class Lines(Clock):
