@@ -47,17 +47,17 @@ def library_function() -> str | None:
     ``scipy.special.softmax``, ``np.full``.
     """
     frame: FrameType | None = sys._getframe(1)
-    found = None
+    called = None
     while frame is not None and _is_library(frame):
         module, name = _function_of(frame)
         path = module.split(".")
         if path[0] == "scipy":
             public = [part for part in path if not part.startswith("_")]
-            found = ".".join([*public, name])
+            called = ".".join([*public, name])
         elif path[0] == "numpy":
-            found = "np.r_" if name == "AxisConcatenator.__getitem__" else f"np.{name}"
+            called = "np.r_" if name == "AxisConcatenator.__getitem__" else f"np.{name}"
         frame = frame.f_back
-    return found
+    return called
 
 
 def _function_of(frame: FrameType) -> tuple[str, str]:

@@ -16,7 +16,6 @@ import numpy as np
 
 from minidl import Variable, random
 from minidl import functions as F
-from minidl.autograd import composition
 from minidl.autograd.protocols import REGISTRY
 
 
@@ -1431,7 +1430,6 @@ PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
 
 # Functions that NumPy has a second time, with other arguments: (NumPy's, arguments, settings).
 NAMESAKES: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
-    *[(astype, (normal(2, 3),), {"dtype": np.float64}) for astype in composition.numpys("astype")],
     (np.linalg.cross, (normal(2, 3), normal(3)), {}),
     (np.linalg.cross, (normal(3, 2), normal(3, 2)), {"axis": 0}),
     (np.linalg.outer, (normal(2), normal(3)), {}),
