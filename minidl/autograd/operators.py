@@ -114,8 +114,9 @@ def _starred(function: Any) -> Any:
     """A method that takes a shape as one tuple, or as numbers one by one."""
 
     def method(self: Any, *shape: Any, **settings: Any) -> Any:
-        one_by_one = len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer))
-        return function(self, *((shape,) if one_by_one else shape), **settings)
+        if len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer)):
+            shape = (shape,)
+        return function(self, *shape, **settings) if settings else function(self, *shape)
 
     return method
 
