@@ -5,7 +5,6 @@ How they are described is in `describe.py`; what belongs to a trainer's state, i
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from minidl.checkpoints.carriers import Carriers
 from minidl.checkpoints.describe import difference, settings_of
 from minidl.checkpoints.parts import CallbacksPart, Trained, find_carriers, sum_of
 from minidl.common.arrays import host
+from minidl.common.callers import warn_user
 
 Facts = Mapping[str, str]
 
@@ -135,11 +135,9 @@ def tell(where: str, found: list[str]) -> None:
     some = found[:MOST]
     if len(found) > MOST:
         some.append(f"and {len(found) - MOST} more")
-    warnings.warn(
+    warn_user(
         f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here is "
-        "used, but numbers that training had changed go on from the checkpoint's",
-        UserWarning,
-        stacklevel=4,
+        "used, but numbers that training had changed go on from the checkpoint's"
     )
 
 
@@ -165,7 +163,7 @@ def refuse_unheld(trainer: Trained, found: Carriers) -> None:
     told.update(new)
     if new:
         what = f"Trainer.save: what it holds is not saved: {'; '.join(new)}"
-        warnings.warn(what, UserWarning, stacklevel=3)
+        warn_user(what)
 
 
 def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]:

@@ -5,12 +5,13 @@ Warnings that are about a line of the user's are given here, so that Python show
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
 from types import FrameType
 
-_MINIDL = str(Path(__file__).parent.parent)
+_MINIDL = str(Path(__file__).parent.parent) + os.sep
 _BENEATH = ("numpy", "scipy")
 
 
@@ -50,7 +51,9 @@ def function_of_scipy() -> str | None:
         path = frame.f_globals.get("__name__", "").split(".")
         if path[0] == "scipy":
             public = [part for part in path if not part.startswith("_")]
-            found = ".".join([*public, frame.f_code.co_name])
+            name = frame.f_code.co_name
+            is_decorator = name == "wrapper"
+            found = "a function of SciPy" if is_decorator else ".".join([*public, name])
         frame = frame.f_back
     return found
 

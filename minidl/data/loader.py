@@ -253,6 +253,10 @@ def _as_samples(value: Any, where: str) -> Any:
     """The value as an array of numbers or text with an axis of samples, by position."""
     if isinstance(value, list | tuple) and value and isinstance(value[0], str):
         value = np.array(value)
+    if isinstance(value, tuple) and any(np.ndim(part) for part in value):
+        raise TypeError(
+            f"{where}: want an array, got a tuple of arrays: give them one by one, (x, t)"
+        )
     array = _as_data(value, where)
     _check_kind(value, array, "fiubcUSmM", where)
     if array.ndim == 0:

@@ -4,6 +4,7 @@ optimizer.py decides which parameters are updated; group.py owns the buffers.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -47,6 +48,8 @@ class Adam(Optimizer):
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise TypeError(f"{self._name}: want betas=(b1, b2), got {betas!r}")
         b1, b2 = betas
         self.betas = (
             number(f"{self._name}: beta 1", b1, below=1),
