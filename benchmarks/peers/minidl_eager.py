@@ -16,7 +16,6 @@ from benchmarks.workloads import Data, Step
 from minidl import Variable, layers, optim
 from minidl import functions as F
 
-minidl.keep_freed_memory()  # as Trainer.fit does for its users
 VERSION = f"minidl {getattr(minidl, '__version__', 'of this checkout')}"
 
 

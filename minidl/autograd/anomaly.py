@@ -40,11 +40,14 @@ class Trace:
 
     def check_arrays(self, node: Application) -> None:
         """Raise RuntimeError if an array changed since."""
-        for i, (a, old) in enumerate(zip((*node.args, node.output), self.prints, strict=True)):
-            if _fingerprint(a) != old:
+        arrays = [*node.args, node.output]
+        for i, (array, old) in enumerate(zip(arrays, self.prints, strict=True)):
+            if _fingerprint(array) != old:
                 what = f"argument {i}" if i < len(node.args) else "the output"
-                changed = "was changed in place between forward and backward; the gradient would mix old and new values"
-                raise RuntimeError(f"{what} of {node.name}, applied at {self.place}, {changed}")
+                raise RuntimeError(
+                    f"{what} of {node.name}, applied at {self.place}, was changed in place between "
+                    "forward and backward; the gradient would mix old and new values"
+                )
 
     def check_gradient(self, node: Application, i: int, incoming: Any, g: Any) -> None:
         """Raise FloatingPointError at a gradient that is not finite, unless an infinity was
@@ -68,8 +71,8 @@ def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
 def _fault(sources: Sequence[Any], result: Any) -> str:
     """What is wrong with a result that was computed from the sources, or nothing."""
     if _any(np.isnan, result):
-        return "was given a NaN" if any(_any(np.isnan, a) for a in sources) else "gave a NaN"
-    if _any(np.isinf, result) and not any(_any(np.isinf, a) for a in sources):
+        return "was given a NaN" if _any(np.isnan, sources) else "gave a NaN"
+    if _any(np.isinf, result) and not _any(np.isinf, sources):
         return "gave an infinity"
     return ""
 
@@ -79,7 +82,8 @@ def _any(test: Callable[[Any], Any], value: Any) -> bool:
     if isinstance(value, list | tuple):  # the gradients of several outputs, None for an unused one
         return any(_any(test, part) for part in value)
     value = array_of(value)
-    if not isinstance(value, float) and getattr(getattr(value, "dtype", None), "kind", "") != "f":
+    dtype = getattr(value, "dtype", None)
+    if not isinstance(value, float) and getattr(dtype, "kind", "") != "f":
         return False
     return bool(test(value).any())
 

@@ -7,15 +7,14 @@ Functions with a rule of their own are made in function.py.
 from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from minidl.autograd.errors import with_name
 from minidl.autograd.function import implements
 from minidl.common.arrays import as_array
 from minidl.common.hints import unexpected
-
-_KINDS = (np.exceptions.AxisError, IndexError, TypeError, ValueError, ZeroDivisionError)
 
 
 def real(value: Any) -> Any:
@@ -59,7 +58,10 @@ def composition(
                 others = () if arrays is None else args[arrays:]
                 y = body(*first, *others, **settings)
             except Exception as error:
-                _raise_with_name(error, name)
+                named = with_name(name, error)
+                if named is error:
+                    raise
+                raise named from error
             return y[()] if type(y) is np.ndarray and y.ndim == 0 else y
 
         function.__name__ = function.__qualname__ = name
@@ -74,17 +76,3 @@ def _refuse_others(name: str, settings: Iterable[str], takes: tuple[str, ...]) -
     for keyword in settings:
         if keyword not in takes:
             raise unexpected(name, keyword, takes)
-
-
-def _raise_with_name(error: Exception, name: str) -> NoReturn:
-    """Raise the error so that it begins with the name of the function that the user called."""
-    text = f"{name}: {error}"
-    if isinstance(error, AttributeError):
-        raise TypeError(text) from error
-    if not isinstance(error, _KINDS):
-        error.add_note(f"in {name}")
-        raise error
-    if str(error).startswith((f"{name}:", f"{name}(")):
-        raise error
-    kind = next(kind for kind in _KINDS if isinstance(error, kind))
-    raise kind(text) from error

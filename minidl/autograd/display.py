@@ -26,7 +26,8 @@ class DisplayMixin:
         """
         if self._node is not None:
             raise BufferError(
-                "DLPack would lose the graph of a Variable that requires a gradient; say variable.data"
+                "DLPack would lose the graph of a Variable that requires a gradient; "
+                "pass variable.data"
             )
         return self.data.__dlpack__(**settings)
 
@@ -37,21 +38,18 @@ class DisplayMixin:
         title = type(self).__name__ + (f" {self.name}" if self.name else "")
         if self.lazy:
             return card(title, "no data yet")
-        origin = (
-            f"made by {self.creator.name}" if self.creator else "" if self._node else "constant"
-        )
-        facts = [
-            f"{self.dtype} {self.shape}",
-            origin,
-            "has a gradient" if self.grad is not None else "",
-        ]
+        facts = [f"{self.dtype} {self.shape}"]
+        if self.creator:
+            facts.append(f"made by {self.creator.name}")
+        elif self._node is None:
+            facts.append("constant")
+        if self.grad is not None:
+            facts.append("has a gradient")
         values = escape(np.array2string(host(self.data), precision=5, threshold=200, edgeitems=3))
         body = f"<pre style='margin:.4em 0;background:none'>{values}</pre>"
-        return card(
-            title,
-            " · ".join(filter(None, facts)),
-            body + (_drawing(self) if self.creator else ""),
-        )
+        if self.creator:
+            body += _drawing(self)
+        return card(title, " · ".join(facts), body)
 
 
 def _drawing(result: Any) -> str:

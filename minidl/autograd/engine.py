@@ -6,7 +6,6 @@ It knows nodes and arrays; it never sees Variables except through ``box`` (see `
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -15,7 +14,8 @@ import numpy as np
 
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
-from minidl.common.arrays import array_of, as_array, is_foreign
+from minidl.common import memory
+from minidl.common.arrays import array_of, as_array, is_foreign, sum_rows
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _HALF = np.dtype(np.float16)
@@ -69,6 +69,8 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application
     that was freed.
     """
+    if not memory.started:
+        memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
     found: dict[Node, Any] = {}
@@ -136,57 +138,51 @@ class _Walk:
         if slots:
             slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
 
-    def _operands(self, node: Application, g: Any) -> tuple[Sequence[Any], Any, Any]:
-        """Arguments and output for the rules, and all gradients where one joint rule gives them."""
-        for constant in node.constants:
-            if constant.stale:
-                raise RuntimeError(_stale(constant))
-        if node.trace is not None:
-            node.trace.check_arrays(node)
-        if self.box is None and node.function.joint is None:
-            return node.args, node.output, None
-        return node.function.prepare(node, g, self.alive, self.box)
-
-    def pull(self, node: Application, g: Any) -> None:
-        """Pull the gradient of one application back to its inputs: its rules, made to fit, added
-        up.
-
-        What this loop does itself for each input costs less than a call of a function would.
-        """
+    # Complexity 12: what this loop does itself for each input costs less than a call of a function.
+    def pull(self, node: Application, g: Any) -> None:  # noqa: C901
+        """Pull an application's gradient back to its inputs: by its rules, made to fit, added up."""
         function = node.function
         settings = node.settings
+        trace = node.trace
+        alive = self.alive
+        box = self.box
         pending = self.pending
-        args, y, joined = self._operands(node, g)
+        args: Sequence[Any] = node.args
+        y: Any = node.output
+        joined = None
+        if node.constants or trace is not None:
+            _check_unchanged(node)
+        if box is not None or function.joint is not None:
+            args, y, joined = function.prepare(node, g, alive, box)
         for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
-            if parent is None:
+            is_leaf = type(parent) is Leaf
+            if is_leaf and parent.stale:  # type: ignore[union-attr]  # a Leaf
+                raise RuntimeError(_stale(parent))  # type: ignore[arg-type]  # the same
+            if parent is None or (alive is not None and parent not in alive):
                 continue
-            if type(parent) is Leaf and parent.stale:
-                raise RuntimeError(_stale(parent))
-            if self.alive is not None and parent not in self.alive:
-                continue
-            rule = function.rules[i] if joined is None else None
-            if rule is not None:
-                gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
+            if joined is not None:
+                gx = joined[i]
             else:
-                gx = None if joined is None else joined[i]
+                rule = function.rules[i]
+                if rule is None:
+                    continue
+                gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
             a = node.args[i]
-            r: Any = gx if self.box is None else getattr(gx, "_raw", gx)
-            # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than
-            # the sum.
+            r: Any = gx if box is None else getattr(gx, "_raw", gx)
+            # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
             if type(r) is not type(a) or (
                 type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                if gx is None:
-                    _refuse_none(function, i, rule)
-                    continue
-                gx = fit(gx, a.shape, a.dtype, a)
-            if node.trace is not None:
-                node.trace.check_gradient(node, i, g, gx)
-            if parent not in pending and type(parent) is not Leaf:  # nearly always
+                if gx is None and joined is not None and function.owned:
+                    continue  # no derivative reaches it
+                gx = fit(_given(function, i, gx), a.shape, a.dtype, a)
+            if trace is not None:
+                trace.check_gradient(node, i, g, gx)
+            if is_leaf or parent in pending:
+                self._add(parent, gx, node, g, joined)
+            else:  # nearly always
                 pending[parent] = gx
                 heappush(self.queue, (-parent.number, parent))
-            else:
-                self._add(parent, gx, node, g, joined)
 
     def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
@@ -206,10 +202,20 @@ class _Walk:
             self.ours.add(parent)
 
 
-def _refuse_none(function: Any, i: int, rule: Any) -> None:
-    """None is right where there is no rule, and from a joint rule that owns what it returns."""
-    if rule is not None or (function.joint is not None and not function.owned):
+def _check_unchanged(node: Application) -> None:
+    """Raise if a constant has a new value, or, under detect_anomaly, an array was changed in place."""
+    for constant in node.constants:
+        if constant.stale:
+            raise RuntimeError(_stale(constant))
+    if node.trace is not None:
+        node.trace.check_arrays(node)
+
+
+def _given(function: Any, i: int, gx: Any) -> Any:
+    """A rule's result; a rule that returns None has forgotten to return."""
+    if gx is None:
         raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
+    return gx
 
 
 def _filled(g: Any, shape: tuple[int, ...]) -> Any:
@@ -224,25 +230,6 @@ def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
         # Another library's sums may be NumPy's numbers.
         return g * np.ones_like(like, dtype=g.dtype)
     return _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
-
-
-@lru_cache(64)
-def _ones(n: int, dtype: np.dtype[Any]) -> Any:
-    return np.ones(n, dtype)
-
-
-ROWS_AT_ONCE = 1024
-
-
-def sum_rows(g: Any) -> Any:
-    """The sum of a matrix over its rows, by products with ones: half of the time of ``g.sum(0)``.
-
-    By blocks, as a product adds one row after the other, and its error grows with their number.
-    """
-    if len(g) <= ROWS_AT_ONCE:
-        return np.dot(_ones(len(g), g.dtype), g)
-    blocks = [sum_rows(g[start : start + ROWS_AT_ONCE]) for start in range(0, len(g), ROWS_AT_ONCE)]
-    return sum_rows(np.stack(blocks))
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:

@@ -13,16 +13,19 @@ from weakref import ref
 
 import numpy as np
 
-from minidl.autograd import anomaly, engine, operators
+from minidl.autograd import anomaly, operators
+from minidl.autograd.errors import explained
 from minidl.autograd.modes import MODE, Mode, effective
 from minidl.autograd.node import Application, Node, Output, next_number
 from minidl.autograd.protocols import REGISTRY
+from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import READY, as_array, as_operand, is_array_like, is_foreign, to_kind_of
 from minidl.common.hints import unexpected
 
 Rule = Callable[..., Any]
 _ndarray = np.ndarray
+_OPERANDS = READY | {slice, type(None), type(...)}  # the types of inputs that need none
 _RESULTS = READY - {float, int, bool}  # the types of results that need no second look
 
 
@@ -88,11 +91,11 @@ class Function:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
         settings = dict(settings)
-        given = [i for i, name in enumerate(self.names) if name in settings]
-        if given:
-            if given[0] < len(inputs):
-                raise TypeError(f"{self.name}: argument {self.names[given[0]]!r} was given twice")
-            missing = range(len(inputs), given[-1] + 1)
+        places = [i for i, name in enumerate(self.names) if name in settings]
+        if places:
+            if places[0] < len(inputs):
+                raise TypeError(f"{self.name}: argument {self.names[places[0]]!r} was given twice")
+            missing = range(len(inputs), places[-1] + 1)
             inputs = inputs + tuple([self._argument(i, settings) for i in missing])
         keywords = getattr(self.forward, "__kwdefaults__", None) or {}
         for name, value in settings.items():
@@ -155,9 +158,10 @@ class Function:
         args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs)]
         if self.equals is not None:
             return args, y  # the composition computes it anew
-        if type(y) is tuple:
-            return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
-        return args, box(y, node)
+        if type(y) is not tuple:
+            return args, box(y, node)
+        outputs = [box(part, Output(node, i, part)) for i, part in enumerate(y)]
+        return args, tuple(outputs)
 
     def _compose(
         self,
@@ -176,16 +180,13 @@ class Function:
         copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
         y = self.equals(*copies, **settings)  # type: ignore[misc]  # not None here
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
-        seeds = {v._node: gv for v, gv in pairs if gv is not None and v._node is not None}
+        seeds = [(v._node, gv) for v, gv in pairs]
         nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
-        targets = {n for n in nodes if n is not None}
-        found = engine.walk(seeds, box, targets=targets, since=since)
-        gradients = []
-        for node, copy in zip(nodes, copies, strict=True):
-            gradient = found.get(node) if node else None
-            if node and gradient is None and not self.owned:
-                gradient = np.zeros_like(copy._raw)
-            gradients.append(gradient)
+        gradients = gradients_for(nodes, seeds, box, since)
+        if not self.owned:
+            for i, copy in enumerate(copies):
+                if wanted[i] and gradients[i] is None:
+                    gradients[i] = np.zeros_like(copy._raw)
         return gradients
 
 
@@ -225,7 +226,7 @@ def record(  # noqa: C901
     tracked = False
     for x in inputs:
         if not isinstance(x, Variable):
-            args.append(x if type(x) in READY else _operand(function, x, len(args), inputs))
+            args.append(x if type(x) in _OPERANDS else _operand(function, x, len(args), inputs))
             parents.append(None)
             continue
         raw = x._raw
@@ -239,7 +240,7 @@ def record(  # noqa: C901
     try:
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
-        raise _explained(function, args, error) from error
+        raise explained(function.name, function.arity, args, error) from error
     saved = None
     if function.saves:
         y, saved = y
@@ -296,6 +297,8 @@ def _operand(function: Function, x: Any, place: int, inputs: tuple[Any, ...]) ->
     Leading arguments are data, all of them where rules do not say how many; others may be settings.
     """
     is_data = function.arity is None or place < function.arity
+    if type(x) is tuple and not is_data:
+        return x  # a shape, or axes
     try:
         if type(x) is list or (type(x) is tuple and place < (function.arity or 0)):
             like = next(filter(is_foreign, inputs), None)
@@ -306,7 +309,7 @@ def _operand(function: Function, x: Any, place: int, inputs: tuple[Any, ...]) ->
             return as_operand(x)
         return as_array(x) if is_array_like(x) else x
     except (TypeError, ValueError) as error:
-        raise _explained(function, [x], error) from None
+        raise explained(function.name, function.arity, [x], error) from None
 
 
 def _checked_result(function: Function, y: Any) -> Any:
@@ -377,14 +380,20 @@ def differentiable(
             result.
 
     >>> import numpy as np
-    >>> softsign = differentiable(lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2)
+    >>> softsign = differentiable(
+    ...     lambda x: x / (1 + np.abs(x)), lambda g, y, x: g / (1 + abs(x)) ** 2
+    ... )
     >>> x = Variable([-1.0, 3.0])
     >>> softsign(x).backward()
     >>> x.grad
     Variable([0.25  , 0.0625])
     """
     kind = Fused if equals else Function
-    function = kind(forward, rules, joint, name or (replaces or (forward,))[0].__name__.lstrip("_"))
+    originals = list(replaces)
+    if name is None:
+        named = originals[0] if originals else forward
+        name = named.__name__.lstrip("_")
+    function = kind(forward, rules, joint, name)
     function.saves = saves
     function.equals = equals
     function.general = general
@@ -394,10 +403,11 @@ def differentiable(
     if general is not None:
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__
-    function.__module__ = sys._getframe(1).f_globals[
-        "__name__"
-    ]  # where pickle finds it, as for a namedtuple
-    for original in (*((forward,) if isinstance(forward, np.ufunc) else ()), *replaces):
+    caller = sys._getframe(1)
+    function.__module__ = caller.f_globals["__name__"]  # where pickle finds it, as a namedtuple
+    if isinstance(forward, np.ufunc):
+        originals.append(forward)
+    for original in originals:
         implements(original)(function)
     return function
 
@@ -415,21 +425,6 @@ def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
         return function
 
     return register
-
-
-def _explained(function: Function, args: Sequence[Any], error: Exception) -> Exception:
-    """The same kind of error, with the function's name and what it was given in front."""
-    got = ", ".join(f"{a.dtype} {a.shape}" if hasattr(a, "dtype") else repr(a)[:40] for a in args)
-    kinds = (np.exceptions.AxisError, np.linalg.LinAlgError, IndexError, TypeError, ValueError)
-    for kind in (*kinds, ZeroDivisionError):
-        if isinstance(error, kind):
-            return kind(f"{function.name}: {error} (got {got})")
-    if isinstance(error, (AttributeError, KeyError)) and not all(
-        getattr(a, "dtype", np.dtype(object)).kind != "O" for a in args[: function.arity]
-    ):
-        return TypeError(f"{function.name}: want arrays (got {got})")
-    error.add_note(f"in {function.name}, which got {got}")
-    return error
 
 
 identity = differentiable(lambda x: x, lambda g, y, x: g, name="identity")

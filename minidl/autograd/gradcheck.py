@@ -6,12 +6,13 @@ It uses the transforms and nothing of the engine's inside.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd.function import Function
-from minidl.autograd.transforms import Call
+from minidl.autograd.transforms import Call, inner
 from minidl.common.arrays import array_of, as_array, to_kind_of
 
 
@@ -44,58 +45,71 @@ def gradcheck(
     """
     arrays = [as_array(array_of(x)) for x in inputs]
     moving = [i for i, a in enumerate(arrays) if a.dtype.kind == "f"]
-    if not moving or any(arrays[i].dtype != np.float64 for i in moving):
-        raise TypeError(
-            f"gradcheck: floating inputs must be float64, got {[str(a.dtype) for a in arrays]}"
-        )
-    args = [a if i in moving else x for i, (a, x) in enumerate(zip(arrays, inputs, strict=True))]
+    if {arrays[i].dtype for i in moving} != {np.dtype(np.float64)}:
+        got = [str(a.dtype) for a in arrays]
+        raise TypeError(f"gradcheck: floating inputs must be float64, got {got}")
+    args = list(inputs)
+    for i in moving:
+        args[i] = arrays[i]
     name = f.name if isinstance(f, Function) else getattr(f, "__name__", "f")
     rng = np.random.default_rng(seed)
-
-    def check(f: Callable[..., Any], level: int) -> None:
-        us: list[Any] = []
-
-        def total(*xs: Any) -> Any:
-            """sum(u * f(xs)) over all floating outputs.
-
-            One number that every derivative passes through.
-            """
-            ys = f(*xs)
-            ys = [
-                y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"
-            ]
-            us.extend(to_kind_of(rng.standard_normal(y.shape), y) for y in ys[len(us) :])
-            return sum((y * u).sum() for y, u in zip(ys, us, strict=True))
-
-        pulled = [array_of(g) for g in Call("gradcheck", total, args, moving).pull()]
+    function: Callable[..., Any] = partial(f, **settings)
+    for level in range(1, order + 1):
+        total = _weighted_sum(function, rng)
+        gradients = [array_of(g) for g in Call("gradcheck", total, args, moving).pull()]
         for _ in range(directions):
-            vs = {i: to_kind_of(rng.standard_normal(args[i].shape), args[i]) for i in moving}
-            ahead, behind = (
-                float(
-                    array_of(
-                        total(*(a + way * vs[i] if i in vs else a for i, a in enumerate(args)))
-                    ).item()
-                )
-                for way in (eps, -eps)
-            )
+            vs = [_normal_like(args[i], rng) for i in moving]
+            ahead = _value_at(total, args, moving, [eps * v for v in vs])
+            behind = _value_at(total, args, moving, [-eps * v for v in vs])
             numeric = (ahead - behind) / (2 * eps)
-            exact = sum((g * vs[i]).sum() for g, i in zip(pulled, moving, strict=True)).item()
-            allowed = atol * max(1.0, abs(ahead)) + rtol * max(abs(numeric), abs(exact))
+            exact = inner(gradients, vs).item()
+            allowed = atol * max(1.0, abs(ahead))
+            allowed += rtol * max(abs(numeric), abs(exact))
             if not abs(numeric - exact) <= allowed:
                 raise AssertionError(
-                    f"gradcheck: derivative {level} of {name}: {exact!r} by the rules, {numeric!r} by differences "
+                    f"gradcheck: derivative {level} of {name}: {exact!r} by the rules, "
+                    f"{numeric!r} by differences "
                     f"(inputs of shapes {[args[i].shape for i in moving]})"
                 )
-        if level < order:
-            ws = [to_kind_of(rng.standard_normal(args[i].shape), args[i]) for i in moving]
-
-            def slope(*xs: Any) -> Any:
-                return sum(
-                    (g * w).sum()
-                    for g, w in zip(Call("gradcheck", total, xs, moving).pull(), ws, strict=True)
-                )
-
-            check(slope, level + 1)
-
-    check(lambda *xs: f(*xs, **settings), 1)
+        function = _slope(total, moving, [_normal_like(args[i], rng) for i in moving])
     return True
+
+
+def _weighted_sum(f: Callable[..., Any], rng: np.random.Generator) -> Callable[..., Any]:
+    """``sum(u * f(xs))`` over all floating outputs, for random u.
+
+    It is one number, which the derivative of every element passes through.
+    """
+    us: list[Any] = []  # drawn at the first call, when the shapes are known
+
+    def total(*xs: Any) -> Any:
+        result = f(*xs)
+        outputs = result if isinstance(result, (tuple, list)) else (result,)
+        ys = [y for y in outputs if y.dtype.kind == "f"]
+        us.extend(_normal_like(y, rng) for y in ys[len(us) :])
+        return inner(ys, us)
+
+    return total
+
+
+def _slope(total: Callable[..., Any], moving: list[int], ws: list[Any]) -> Callable[..., Any]:
+    """The derivative of a function along w, whose derivative is one order higher."""
+
+    def slope(*xs: Any) -> Any:
+        return inner(Call("gradcheck", total, xs, moving).pull(), ws)
+
+    return slope
+
+
+def _value_at(
+    total: Callable[..., Any], args: list[Any], moving: list[int], steps: list[Any]
+) -> float:
+    """The value a step away from the inputs."""
+    inputs = list(args)
+    for i, step in zip(moving, steps, strict=True):
+        inputs[i] = args[i] + step
+    return float(array_of(total(*inputs)).item())
+
+
+def _normal_like(x: Any, rng: np.random.Generator) -> Any:
+    return to_kind_of(rng.standard_normal(x.shape), x)

@@ -218,9 +218,9 @@ class Switch:
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"{function.__name__} is a generator, which runs after the call: use a with block in it"
-            )
+            name = function.__name__
+            why = "which runs after the call: use a with block in it"
+            raise TypeError(f"{name} is a generator, {why}")
         wrapper: Callable[..., Any]
         if inspect.iscoroutinefunction(function):
 
@@ -233,7 +233,8 @@ class Switch:
                 with self:
                     return function(*args, **kwargs)
 
-        return functools.update_wrapper(wrapper, function)  # type: ignore[return-value]  # same signature as F
+        same: Any = functools.update_wrapper(wrapper, function)
+        return same  # type: ignore[no-any-return]  # of the signature F
 
 
 # These run the first part of a generator on behalf of those who come after: its modes are for them.

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from minidl.autograd.function import Function
     from minidl.autograd.variable import Variable
 
-next_number = (
-    count().__next__
-)  # creation numbers: every application has a larger one than its inputs
+# Creation numbers: every application has a larger one than its inputs.
+next_number = count().__next__
 
 
 class Leaf:
@@ -31,9 +30,7 @@ class Leaf:
     def __init__(self, owner: ref[Variable]) -> None:
         self.owner = owner
         self.number = next_number()
-        self.stale = (
-            False  # True once the owner has another value: graphs over this leaf are then dead
-        )
+        self.stale = False  # True once the owner has a new value: graphs over this leaf are dead
 
 
 class Application:

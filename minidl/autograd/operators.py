@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[Any, str]] = {
     "reshape": (np.reshape, "starred"),
     "transpose": (np.transpose, "starred"),
     "T": (np.transpose, "property"),
-    "__getitem__": ("getitem", "method"),
+    "__getitem__": ("getitem", "binary"),
     "astype": ("astype", "method"),  # by name: NumPy has no function for these two
     "compress": ("compress", "method"),  # the array comes first, and in np.compress the condition
 }

@@ -74,8 +74,9 @@ def _into_array(
         if isinstance(x, BaseVariable):
             if x._node is not None:
                 raise TypeError(
-                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave the graph: a "
-                    f"Variable of shape {x._raw.shape} requires a gradient; write `a = a + x`, or x.data for its value"
+                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave "
+                    f"the graph: a Variable of shape {x._raw.shape} requires a gradient; "
+                    "write `a = a + x`, or x.data for its value"
                 )
             x = x._raw
         plain.append(x)
@@ -114,8 +115,10 @@ def full_name(function: Any) -> str:
         return f"np.{name}"
     module = getattr(function, "__module__", None)
     if module is None or isinstance(function, np.ufunc):  # which does not know where it is from
-        homes = ("scipy.special", "numpy.linalg")
-        module = next((m for m in homes if getattr(sys.modules.get(m), name, None) is function), "")
+        module = ""
+        for home in ("scipy.special", "numpy.linalg"):
+            if getattr(sys.modules.get(home), name, None) is function:
+                module = home
     return f"{module}.{name}".replace("numpy.", "np.", 1).lstrip(".")
 
 
@@ -136,7 +139,8 @@ def no_rule(function: Any, method: str = "__call__") -> str:
     if method != "__call__":
         return f"{name}.{method} has no rule for Variables: write it with the functions of minidl"
     if ours is not None:
-        return f"{name} has no rule for Variables: minidl.functions.{function.__name__} is differentiable"
+        hint = f"minidl.functions.{function.__name__} is differentiable"
+        return f"{name} has no rule for Variables: {hint}"
     return (
         f"{name} has no rule for Variables: compose it of minidl.functions, define it with "
         "minidl.differentiable, or give it variable.data if no gradient is needed"

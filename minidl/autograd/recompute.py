@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import engine
 from minidl.autograd.function import differentiable, identity, record
 from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Node, next_number
+from minidl.autograd.targets import gradients_for, sources
+from minidl.autograd.transforms import is_differentiated
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.common.pytree import flatten, unflatten
@@ -47,15 +48,12 @@ def _state_of(f: Any) -> State:
     """What layers carry from call to call, and their running statistics."""
     state = []
     for layer in _layers_in(f):
-        values = {name: getattr(layer, name) for name in (*layer.carried, *_buffers_of(layer))}
-        state.append(
-            (layer, {k: v.copy() if type(v) is np.ndarray else v for k, v in values.items()})
-        )
+        values = {}
+        for name in (*layer.carried, *getattr(type(layer), "buffers", ())):
+            value = getattr(layer, name)
+            values[name] = value.copy() if type(value) is np.ndarray else value
+        state.append((layer, values))
     return state
-
-
-def _buffers_of(layer: Any) -> Any:
-    return getattr(type(layer), "buffers", ())
 
 
 def _restore(state: State) -> None:
@@ -73,7 +71,7 @@ class Segment:
         self.state = _state_of(f)
         self.leaves, self.structure = flatten([list(args), kwargs])
         # Places of the differentiated arguments; the nodes of what else the function uses.
-        self.moving = [i for i, x in enumerate(self.leaves) if _is_differentiated(x)]
+        self.moving = [i for i, x in enumerate(self.leaves) if is_differentiated(x)]
         self.closed: list[Node] = []
         self.draws: Draws = {}
         self.outputs: tuple[Any, ...] = ()
@@ -85,7 +83,7 @@ class Segment:
             leaves[i] = x
         args, kwargs = unflatten(self.structure, leaves)
         results, structure = flatten(self.f(*args, **kwargs))
-        return results, structure, [i for i, y in enumerate(results) if _is_differentiated(y)]
+        return results, structure, [i for i, y in enumerate(results) if is_differentiated(y)]
 
     def first(self) -> Any:
         """The result, recorded as one application."""
@@ -97,13 +95,15 @@ class Segment:
         ys = [results[i] for i in moving]
         if not ys:
             return unflatten(structure, results)
-        given = {x._node for x in copies}
-        self.closed = [node for node in _nodes_behind(ys, since) if node not in given]
+        own = {x._node for x in copies}
+        behind = sources([y._node for y in ys], since)
+        self.closed = [node for node in behind if node not in own]
         inputs += [_variable_of(node) for node in self.closed]
         for i in self.moving:
             self.leaves[i] = None  # from now on the application's own arguments
         self.outputs = tuple([array_of(y) for y in ys])
-        for i, y in zip(moving, record(_recompute, tuple(inputs), {"segment": self}), strict=True):
+        recorded = record(_recompute, tuple(inputs), {"segment": self})
+        for i, y in zip(moving, recorded, strict=True):
             results[i] = y
         return unflatten(structure, results)
 
@@ -121,27 +121,16 @@ class Segment:
         finally:
             _restore(state)
         ys = [results[i] for i in places]
-        same = len(ys) == len(self.outputs) and all(
-            np.array_equal(array_of(y), old, equal_nan=True)
-            for y, old in zip(ys, self.outputs, strict=True)
-        )
+        same = len(ys) == len(self.outputs)
+        for y, old in zip(ys, self.outputs):
+            same = same and np.array_equal(array_of(y), old, equal_nan=True)
         if not same:
             raise RuntimeError(
-                f"recompute({self.name}): computed again for the backward, it gave other values: it "
-                "draws from a generator that minidl does not know, or uses something that changed since"
+                f"recompute({self.name}): computed again for the backward, it gave other values: "
+                "it draws from a generator that minidl does not know, or uses something that "
+                "changed since"
             )
         return ys
-
-
-def _is_differentiated(x: Any) -> bool:
-    return isinstance(x, Variable) and x.requires_grad
-
-
-def _nodes_behind(ys: list[Any], since: int) -> list[Node]:
-    """What is older than ``since`` of all that the results were computed from."""
-    applications, leaves = engine.reach({y._node: None for y in ys}, since)
-    parents = [p for a in applications for p in a.inputs or () if p is not None]
-    return list(dict.fromkeys(p for p in (*parents, *leaves) if p.number < since))
 
 
 def _variable_of(node: Node) -> Variable:
@@ -152,29 +141,29 @@ def _variable_of(node: Node) -> Variable:
     return owner
 
 
+def _fresh_copy(x: Any) -> Variable:
+    return identity(x) if isinstance(x, Variable) else Variable(x)
+
+
 def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Segment) -> list[Any]:
     """Call the function again, with a graph, and walk back through that."""
     boxing = box if any(isinstance(x, Variable) for x in g) else None
-    count = len(segment.moving)
-    moving = [identity(a) if isinstance(a, Variable) else Variable(a) for a in args[:count]]
+    moving = [_fresh_copy(a) for a in args[: len(segment.moving)]]
     since = next_number()
     ys = segment.again(moving)
-    seeds: dict[Node, Any] = {}
-    for v, gv in zip(ys, g, strict=True):
-        if gv is not None:
-            seeds[v._node] = seeds[v._node] + gv if v._node in seeds else gv
+    seeds = [(v._node, gv) for v, gv in zip(ys, g, strict=True)]
     nodes = [x._node for x in moving] + segment.closed
-    targets = {node for node, want in zip(nodes, wanted, strict=True) if want and node}
-    found = engine.walk(seeds, boxing, targets=targets, since=since)
-    return [
-        found[node] if node in found else np.zeros_like(array_of(a))
-        for node, a in zip(nodes, args, strict=True)
-    ]
+    used = [node if want else None for node, want in zip(nodes, wanted, strict=True)]
+    gradients = gradients_for(used, seeds, boxing, since)
+    for i, a in enumerate(args):
+        if gradients[i] is None:
+            gradients[i] = np.zeros_like(array_of(a))
+    return gradients
 
 
-# fmt: off
-_recompute = differentiable(lambda *args, segment=None: segment.outputs, joint=_recompute_rule, name="recompute")
-# fmt: on
+_recompute = differentiable(
+    lambda *args, segment=None: segment.outputs, joint=_recompute_rule, name="recompute"
+)
 
 
 def recompute(f: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd import engine
 from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode, current
 from minidl.autograd.node import next_number
+from minidl.autograd.targets import gradients_for, sources
 from minidl.autograd.variable import LeftGraphError, Variable, box, seed_for
 from minidl.common.arrays import array_of, as_array, to_kind_of, zeros
 from minidl.common.pytree import (
@@ -39,16 +39,36 @@ from minidl.common.pytree import (
 Argnum = int | Sequence[int]
 
 
-def _boxer(graph: bool) -> Callable[[Any, Any], Any] | None:
-    """What a walk makes Variables with, so that its rules are recorded.
+def _pull_back(
+    pairs: Iterable[tuple[Variable, Variable]],
+    xs: Sequence[Variable],
+    graph: bool,
+    since: int = -1,
+) -> list[Any]:
+    """Gradients for some Variables, zeros where none arrives, from pairs of a result and its seed.
 
-    None if they run on plain arrays.
+    They are Variables with a graph if there is to be one, else arrays.
     """
     tracer = MODE.get().tracer
-    return tracer.box if tracer is not None else box if graph else None
+    boxing = box if graph else None
+    if tracer is not None:  # it records the rules, whether or not their results keep a graph
+        boxing = tracer.box
+    seeds = [(y._node, seed if boxing else seed._raw) for y, seed in pairs]
+    gradients = gradients_for([x._node for x in xs], seeds, boxing, since)
+    for i, g in enumerate(gradients):
+        if g is None:
+            gradients[i] = np.zeros_like(xs[i]._raw)
+        elif boxing and not graph:
+            gradients[i] = g.detach()
+    return gradients
 
 
-def _is_boxed(value: Any) -> bool:
+def _as_variable(g: Any) -> Variable:
+    return g if isinstance(g, Variable) else box(g, None)
+
+
+def _comes_as_variable(value: Any) -> bool:
+    """Whether the caller gave a Variable; a tracer's stands for an array where eagerly one is."""
     if not isinstance(value, Variable):
         return False
     tracer = MODE.get().tracer
@@ -74,7 +94,7 @@ class Call:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = current().recording
-        self.boxes = any(map(_is_boxed, flatten(list(args))[0]))
+        self.boxes = any(_comes_as_variable(leaf) for arg in args for leaf in flatten(arg)[0])
         places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
@@ -105,7 +125,7 @@ class Call:
         tracer = MODE.get().tracer
         copies = []
         for i, leaf in enumerate(leaves):
-            if isinstance(leaf, Variable) and leaf.requires_grad:
+            if is_differentiated(leaf):
                 copies.append(identity(leaf))
                 continue
             array = as_array(array_of(leaf), self.name)
@@ -177,13 +197,11 @@ class Call:
         roots = {y._node: None for y in results if y._node is not None}
         if not roots:
             return False
+        if any(x.creator for x in self.inputs):
+            return True
         own = {x._node for x in self.inputs}
-        applications, leaves = engine.reach(roots, self.since)
-        nodes = [p for a in applications for p in a.inputs or () if p is not None] + leaves
         # What is newer than the call was made inside it, such as the copies of a transform within.
-        return any(x.creator for x in self.inputs) or any(
-            n.number < self.since and n not in own for n in nodes
-        )
+        return any(node not in own for node in sources(roots, self.since))
 
     def _result(self, value: Variable, outside: bool) -> Any:
         """A result as the caller gets it.
@@ -201,36 +219,25 @@ class Call:
 
     def aux_value(self) -> Any:
         """What the function gave besides, its Variables as results are."""
-        return map_leaves(
-            lambda x: self._result(x, self._reaches_outside([x])) if isinstance(x, Variable) else x,
-            self.aux,
-        )
+
+        def result(x: Any) -> Any:
+            return self._result(x, self._reaches_outside([x])) if isinstance(x, Variable) else x
+
+        return map_leaves(result, self.aux)
 
     def pull(self, seeds: Sequence[Any] = (None,)) -> list[Any]:
         """Gradients for the inputs from one seed for each output (None: ones).
 
         Zeros where none reaches.
         """
-        checked = [seed_for(y, seed, self.name) for y, seed in zip(self.ys, seeds, strict=True)]
-        return self.pull_some(list(zip(self.ys, checked, strict=True)))
+        pairs = zip(self.ys, seeds, strict=True)
+        return self.pull_some([(y, seed_for(y, seed, self.name)) for y, seed in pairs])
 
     def pull_some(self, pairs: list[tuple[Variable, Variable]]) -> list[Any]:
         """Gradients for the inputs from pairs of an output and its seed."""
         graph = self.keeps and (self.outside or any(seed.requires_grad for _, seed in pairs))
-        boxing = _boxer(graph)
-        start: dict[Any, Any] = {}
-        for y, seed in pairs:
-            if y._node is not None:
-                g = seed if boxing else seed._raw
-                start[y._node] = start[y._node] + g if y._node in start else g
-        targets = {x._node for x in self.inputs if x._node is not None}
-        found = engine.walk(start, boxing, targets=targets, since=self.since) if start else {}
-        if boxing and not graph:
-            found = {node: g.detach() for node, g in found.items()}
-        gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in self.inputs]
-        return [
-            g if isinstance(g, Variable) or not (graph or self.boxes) else box(g, None) for g in gs
-        ]
+        gs = _pull_back(pairs, self.inputs, graph, self.since)
+        return list(map(_as_variable, gs)) if graph or self.boxes else gs
 
     def arguments(self, leaves: list[Any], argnum: Argnum) -> Any:
         """Leaves as the differentiated arguments.
@@ -252,6 +259,11 @@ def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]
         if leaf.shape != want:
             raise ValueError(f"{place} has shape {leaf.shape}, want {want}")
     return leaves
+
+
+def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
+    """The sum of the products of all elements of some arrays."""
+    return sum((x * y).sum() for x, y in zip(xs, ys, strict=True))
 
 
 def value_and_grad(
@@ -331,7 +343,8 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     >>> dy
     array([2., 4.])
     """
-    args, tangents = (a if isinstance(a, tuple) else (a,) for a in (args, tangents))
+    args = args if isinstance(args, tuple) else (args,)
+    tangents = tangents if isinstance(tangents, tuple) else (tangents,)
     if len(args) != len(tangents):
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
@@ -342,14 +355,16 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
         # even inside no_grad: this is differentiated, at once
         keeps = call.keeps
         call.keeps = True
-        total = sum((g * v).sum() for g, v in zip(call.pull(seeds), vs, strict=True))
+        total = inner(call.pull(seeds), vs)
         call.keeps = keeps
         return total
 
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
-    keep = call.boxes or any(isinstance(v, Variable) for v in vs) or (call.keeps and call.outside)
-    return call.value(), unflatten(call.y_structure, results if keep else map(array_of, results))
+    boxes = call.boxes or any(isinstance(v, Variable) for v in vs)
+    if not boxes and not (call.keeps and call.outside):
+        results = list(map(array_of, results))
+    return call.value(), unflatten(call.y_structure, results)
 
 
 def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
@@ -376,11 +391,16 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
     """The Jacobian of one output by each input."""
     if y.size == 0:
         return [zeros(y.shape + x.shape, x.dtype, x) for x in call.inputs]
-    basis = to_kind_of(np.eye(y.size, dtype=y.dtype).reshape(y.size, *y.shape), y)
-    rows = [call.pull_some([(y, seed_for(y, row, call.name))]) for row in basis]
+    identity_matrix = np.eye(y.size, dtype=y.dtype)
+    basis = to_kind_of(identity_matrix.reshape(y.size, *y.shape), y)
+    rows = []
+    for seed in basis:
+        pair = (y, seed_for(y, seed, call.name))
+        rows.append(call.pull_some([pair]))
+    columns = zip(*rows, strict=True)
     return [
         np.stack(column).reshape(y.shape + x.shape)
-        for x, column in zip(call.inputs, zip(*rows, strict=True), strict=True)
+        for x, column in zip(call.inputs, columns, strict=True)
     ]
 
 
@@ -416,12 +436,17 @@ def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
         vs = _tree_like("hvp: the vector", structure, v, shapes)
 
         def along(z: Any, *rest: Any) -> Any:
-            gs = flatten(grad(f)(z, *rest))[0]
-            return sum((g * u).sum() for g, u in zip(gs, vs, strict=True))
+            gs, _ = flatten(grad(f)(z, *rest))
+            return inner(gs, vs)
 
         return grad(along)(x, *args)
 
     return product
+
+
+def is_differentiated(x: Any) -> bool:
+    """Whether it is a Variable that requires a gradient."""
+    return isinstance(x, Variable) and x.requires_grad
 
 
 def _hint_without_recording() -> str:
@@ -447,17 +472,11 @@ def gradients(
     6.0
     """
     check_mode("gradients", create_graph)
-    if isinstance(xs, Variable) or not all(isinstance(x, Variable) and x.requires_grad for x in xs):
+    if isinstance(xs, Variable) or not all(map(is_differentiated, xs)):
         want = "want a list of Variables that require a gradient"
         raise ValueError(f"gradients: {want}{_hint_without_recording()}")
     if not isinstance(y, Variable) or y._node is None:
         why = "nothing it was computed from requires a gradient"
         raise ValueError(f"gradients: the result has no graph: {why}{_hint_without_recording()}")
     seed = seed_for(y, gradient, "gradients")
-    targets = {x._node for x in xs if x._node is not None}
-    boxing = _boxer(create_graph)
-    found = engine.walk({y._node: seed if boxing else seed._raw}, boxing, targets=targets)
-    if boxing and not create_graph:
-        found = {node: g.detach() for node, g in found.items()}
-    gs = [found[x._node] if x._node in found else np.zeros_like(x._raw) for x in xs]
-    return [g if isinstance(g, Variable) else box(g, None) for g in gs]
+    return list(map(_as_variable, _pull_back([(y, seed)], xs, create_graph)))

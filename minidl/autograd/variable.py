@@ -72,9 +72,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         self._raw = raw
         self._grad = self._leaf = None
         self.name = name
-        self._node = (
-            Leaf(ref(self)) if (floating if requires_grad is None else requires_grad) else None
-        )
+        if requires_grad is None:
+            requires_grad = floating
+        self._node = Leaf(ref(self)) if requires_grad else None
 
     @property
     def data(self) -> Array:
@@ -113,7 +113,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
                 )
             if self._grad is not None and new.shape != own.shape:
                 raise ValueError(
-                    f"assignment to .data: shape {new.shape}, .grad has {own.shape}; cleargrad() first"
+                    f"assignment to .data: shape {new.shape}, .grad has {own.shape}; "
+                    "cleargrad() first"
                 )
         self._raw = new
         self._stamp()
@@ -198,8 +199,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     @property
     def creator(self) -> Application | Output | None:
         """The recorded application that made it; None for leaves and constants."""
-        node = self._node
-        return None if type(node) is Leaf else node  # type: ignore[return-value]  # the rest of the union
+        node: Any = self._node
+        return None if type(node) is Leaf else node
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -254,17 +255,17 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         (27.0, 18.0)
         """
         if self._node is None:
-            why = "nothing behind it requires a gradient, or it was made inside no_grad(), detached or unchained"
-            raise ValueError(f"backward: this Variable has no graph: {why}")
+            raise ValueError(
+                "backward: this Variable has no graph: nothing behind it requires a gradient, "
+                "or it was made inside no_grad(), detached or unchained"
+            )
         check_mode("backward", create_graph)
         if create_graph and not retain_graph:
             raise ValueError("backward: create_graph=True needs the graph; leave retain_graph=True")
         seed = seed_for(self, gradient, "backward")
         seeds = {self._node: seed if create_graph else seed._raw}
-        found = engine.walk(
-            seeds, box if create_graph else None, keep=retain_grad, free=not retain_graph
-        )
-        _deliver(found)
+        boxing = box if create_graph else None
+        _deliver(engine.walk(seeds, boxing, keep=retain_grad, free=not retain_graph))
 
     def unchain(self) -> None:
         """Cut the graph here: what lies behind this result is gone from every path through it."""
@@ -328,7 +329,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         value = self._single(how)
         if self._node is not None:
             warn_user(
-                f"{how} of a Variable that requires a gradient leaves the graph; for a number write x.item(); {_STAY}"
+                f"{how} of a Variable that requires a gradient leaves the graph; "
+                f"for a number write x.item(); {_STAY}"
             )
         return value
 
@@ -367,7 +369,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.creator is not None:
             raise TypeError(
-                "a recorded result cannot be copied or pickled with its graph; use detach() or .data"
+                "a recorded result cannot be copied or pickled with its graph; "
+                "use detach() or .data"
             )
         data = None if self.lazy else self._raw
         grad = None if self._grad is None else self._grad.detach()
@@ -385,9 +388,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return protocols.array_function(function, args, kwargs)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        hint = "np.where, np.concatenate or functions.mask_fill, or write to variable.data before it is used"
         raise TypeError(
-            f"assignment into a Variable, whose values are part of a graph: make a new one with {hint}"
+            "assignment into a Variable, whose values are part of a graph: make a new one with "
+            "np.where, np.concatenate or functions.mask_fill, or write to variable.data before "
+            "it is used"
         )
 
 
@@ -426,8 +430,10 @@ class Parameter(Variable):
 
         def __getattr__(self, name: str) -> Any:
             if name == "_raw":
-                hint = "its shape is learned at first use; call the layer once, or give it its input size"
-                raise RuntimeError(f"{self.name or 'this parameter'} has no data yet: {hint}")
+                raise RuntimeError(
+                    f"{self.name or 'this parameter'} has no data yet: its shape is learned at "
+                    "first use; call the layer once, or give it its input size"
+                )
             return super().__getattr__(name)
 
 
@@ -479,10 +485,10 @@ def _rebuild(
     return new
 
 
-def _deliver(found: dict[Node, Any]) -> None:
+def _deliver(gradients: dict[Node, Any]) -> None:
     """Add gradients to ``.grad`` of the Variables whose nodes these are, all or none."""
     new: list[tuple[Variable, Variable]] = []
-    for node, g in found.items():
+    for node, g in gradients.items():
         owner = node.owner() if node.owner is not None else None
         if owner is not None and owner._node is node:
             old = owner._grad

@@ -1,7 +1,6 @@
-"""The memory that arrays come from: freed blocks are kept for the next step. Nothing is allocated
-here.
+"""The memory that arrays come from: freed blocks are kept for the next step.
 
-What a graph holds, and when it lets go of it, is in node.py and engine.py.
+Nothing is allocated here. What a graph holds, and when it lets go of it, is in node.py and engine.py.
 """
 
 import ctypes
@@ -12,24 +11,26 @@ _M_TRIM_THRESHOLD = -1  # from glibc's malloc.h, as the next
 _M_MMAP_THRESHOLD = -3
 _SET_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 _kept = 0  # what the C library was told last
+started = False  # whether the user asked, or training or compiling has begun
 
 
 def keep_freed_memory(most: int = 2**27) -> bool:
-    """Let the C library keep up to ``most`` bytes of freed memory for later arrays; whether it
-    does.
+    """Let the C library keep up to ``most`` bytes of freed memory; return whether it does.
 
     glibc hands large blocks back to the system as soon as they are freed, and each new one then
     costs a page fault for every 4 KB of it: in a training step on arrays of megabytes that is most
-    of the time. ``Trainer.fit`` and ``minidl.compile`` call this when they start; a loop of one's
-    own may do so once. The setting holds for the whole process. Only glibc has it, and who has set
-    it by the environment keeps their own; ``MINIDL_KEEP_MEMORY=0`` in the environment turns it off.
+    of the time. minidl calls this itself when the first gradient is computed or the first function
+    compiled, unless it was called before. The setting holds for the whole process. Only glibc has
+    it, and who has set it by the environment keeps their own; ``MINIDL_KEEP_MEMORY=0`` in the
+    environment turns it off.
 
     Source: mallopt(3), M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
 
     >>> keep_freed_memory() in (True, False)
     True
     """
-    global _kept
+    global _kept, started
+    started = True
     if most == _kept:
         return True
     if os.environ.get("MINIDL_KEEP_MEMORY") == "0" or sys.platform != "linux":
@@ -41,3 +42,9 @@ def keep_freed_memory(most: int = 2**27) -> bool:
         return False
     _kept = most
     return True
+
+
+def start() -> None:
+    """Keep freed memory from now on, if nothing was said about it so far."""
+    if not started:
+        keep_freed_memory()

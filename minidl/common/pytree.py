@@ -28,6 +28,7 @@ class Structure(NamedTuple):
         return 1 if self.kind is object else sum(part.size for part in self.parts)
 
 
+_INNER = frozenset({dict, OrderedDict, list, tuple, type(None)})
 LEAF = Structure(object)
 NOTHING = Structure(type(None))
 
@@ -45,6 +46,8 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
     >>> unflatten(structure, [3.0, 4.0])
     {'w': [3.0, 4.0], 'b': None}
     """
+    if type(tree) not in _INNER and not isinstance(tree, tuple):
+        return [tree], LEAF  # nearly always, and at once
     leaves: list[Any] = []
     return leaves, _flatten_into(leaves, tree, is_leaf)
 

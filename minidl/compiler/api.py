@@ -14,9 +14,8 @@ from operator import is_
 from typing import Any
 
 from minidl.autograd.modes import Mode, current
-from minidl.common import random
+from minidl.common import memory, random
 from minidl.common.callers import warn_user
-from minidl.common.memory import keep_freed_memory
 from minidl.compiler.guards import form
 from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
 from minidl.compiler.program import Program
@@ -32,7 +31,7 @@ class Compiled:
     looked_at = ("function",)  # what another program that calls this one depends on
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        keep_freed_memory()
+        memory.start()
         self.function = function
         self.recordings: dict[Any, list[Recording]] = {}
         self.eager, self.failed = False, 0

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from minidl import functions as F
-from minidl.autograd.engine import ROWS_AT_ONCE
 from minidl.autograd.function import identity
+from minidl.common.arrays import ROWS_AT_ONCE
 from minidl.compiler.program import Program, Step, Value, values_in
 from minidl.compiler.tracer import constant, sum_rows
 from minidl.functions.elementwise import _to_floating, _to_other

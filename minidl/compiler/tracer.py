@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from minidl.autograd import engine
 from minidl.autograd.engine import fit
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import Switch, current
 from minidl.autograd.node import Leaf, Output
 from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
+from minidl.common import arrays
 from minidl.common.arrays import is_foreign
 from minidl.compiler.program import Step, Value
 from minidl.functions import indexing, loss
 
 # detach(): the value, without a derivative
 constant = differentiable(lambda x: x, name="constant", view=True)
-sum_rows = differentiable(engine.sum_rows)  # as the engine sums them
+sum_rows = differentiable(arrays.sum_rows)  # as the engine sums them
 # Functions whose forward is recorded rather than called: what is inside can share and reuse.
 OPENED = (loss._squared,)
 _INDEXED = (indexing._pick, indexing.put, indexing._index_set)

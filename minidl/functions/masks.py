@@ -4,6 +4,7 @@ steps.
 The functions themselves are in elementwise.py and activation.py.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,11 +59,13 @@ def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     From y it takes a third of the time, but where y is nearly 1 the difference from 1 has lost its
     digits.
     """
-    if type(x) is not np.ndarray:
+    if type(x) is not np.ndarray or x.ndim == 0:
         return _slope_of_x(x, scale)
-    slope = 1 - y * y if scale == 2 else y - y * y
-    if not slope.min(initial=1) >= _ROUNDED:  # also where it is NaN
-        ends = slope < _ROUNDED
+    slope = y * y
+    np.subtract(1 if scale == 2 else y, slope, slope)
+    # The least by its place, which NumPy finds in a quarter of the time of min; NaN is the least.
+    if slope.size and not slope.flat[slope.argmin()] >= _ROUNDED:
+        ends = np.nonzero(slope < _ROUNDED)
         slope[ends] = _slope_of_x(x[ends], scale)
     return slope
 
@@ -74,7 +77,7 @@ def _slope_of_x(x: Any, scale: int) -> Any:
 
 def _where_positive(g: Any, x: Any) -> Any:
     result = _masked(g, x > 0)
-    if type(x) is np.ndarray and not np.isnan(x.max(initial=0)):
+    if type(x) is np.ndarray and x.size and x.flat[x.argmax()] >= -math.inf:  # NaN is the greatest
         return result
     return np.where(x == x, result, x)
 
@@ -83,7 +86,8 @@ _ROUNDED = 2.0**-11
 
 # fmt: off
 _recorded_slope: Function = differentiable(_sigmoid_slope,
-    lambda g, slope, x, y, scale: g * slope * np.tanh(0.5 * scale * x) * -scale, None, name="sigmoid_slope", fresh=True)
+    lambda g, slope, x, y, scale: g * slope * (y if scale == 2 else np.tanh(0.5 * x)) * -scale,
+    None, name="sigmoid_slope", fresh=True)
 _recorded_where_positive: Function = differentiable(_where_positive,
     lambda g, y, h, x: where_positive(g, x), None, name="where_positive", fresh=True)
 # fmt: on

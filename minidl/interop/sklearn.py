@@ -17,7 +17,6 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import no_grad
 from minidl.common.extras import install
-from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.layers import MLP
 from minidl.optim import Adam
@@ -257,7 +256,6 @@ class _MLP(BaseEstimator):
         self, learner: Learner, samples: Samples, held: Samples | None, size: int, epochs: int
     ) -> None:
         """Train for some epochs, or until the score on samples held back stays."""
-        keep_freed_memory()
         self.loss_curve_: list[float] = []
         self.validation_scores_: list[float] | None = None if held is None else []
         best = Best(self.tol)

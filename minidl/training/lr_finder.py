@@ -14,7 +14,6 @@ import numpy as np
 
 from minidl.common import random
 from minidl.common.checks import count, number
-from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.training import inputs
@@ -109,7 +108,6 @@ def find_lr(
     runner = ModelRunner(trainer.model)
     runner.check(loader, "find_lr")
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
-    keep_freed_memory()
     product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
     with threads_for(product or 0), restoring(trainer, runner, loader, drawn):
         losses = measure_losses(trainer, runner, loader, rates)

@@ -24,7 +24,6 @@ from minidl.common.arrays import array_of
 from minidl.common.callers import warn_user
 from minidl.common.checks import count, number
 from minidl.common.hints import refuse_unexpected
-from minidl.common.memory import keep_freed_memory
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
@@ -311,7 +310,6 @@ class Trainer:
         self.dry_run = dry_run
         self.history = History([dict(row) for row in found[1]["history"]] if found else None)
         self._looping = True
-        keep_freed_memory()
         refused = False
         try:
             yield before

@@ -1,0 +1,49 @@
+"""Errors of a call: of the kind that the function raised, with the function's name in front.
+
+What is wrong is said where it is noticed: in the functions, or by NumPy.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# A subclass stands before its base. Others have arguments of their own and are not made anew.
+_KINDS = (
+    np.exceptions.AxisError,
+    np.linalg.LinAlgError,
+    IndexError,
+    TypeError,
+    ValueError,
+    ZeroDivisionError,
+)
+
+
+def explained(name: str, arity: int | None, args: Sequence[Any], error: Exception) -> Exception:
+    """The error of a forward, with what it was given."""
+    got = ", ".join(map(_form, args))
+    are_arrays = all(hasattr(a, "dtype") for a in args[:arity])
+    if isinstance(error, AttributeError | KeyError) and not are_arrays:
+        return TypeError(f"{name}: want arrays (got {got})")
+    for kind in _KINDS:
+        if isinstance(error, kind):
+            return kind(f"{name}: {error} (got {got})")
+    error.add_note(f"in {name}, which got {got}")
+    return error
+
+
+def _form(value: Any) -> str:
+    """A value in an error: of an array the dtype and the shape."""
+    return f"{value.dtype} {value.shape}" if hasattr(value, "dtype") else repr(value)[:40]
+
+
+def with_name(name: str, error: Exception) -> Exception:
+    """The error of a composition, which begins with the name of the function that was called."""
+    text = f"{name}: {error}"
+    if isinstance(error, AttributeError):
+        return TypeError(text)
+    for kind in _KINDS:
+        if isinstance(error, kind):
+            return error if str(error).startswith((f"{name}:", f"{name}(")) else kind(text)
+    error.add_note(f"in {name}")
+    return error
