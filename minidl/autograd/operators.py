@@ -61,7 +61,7 @@ TABLE: dict[str, tuple[Any, str]] = {
     "reshape": (np.reshape, "starred"),
     "transpose": (np.transpose, "starred"),
     "T": (np.transpose, "property"),
-    "__getitem__": ("getitem", "binary"),
+    "__getitem__": ("getitem", "index"),
     "astype": ("astype", "method"),  # by name: NumPy has no function for these two
     "compress": ("compress", "method"),  # the array comes first, and in np.compress the condition
 }
@@ -81,7 +81,7 @@ def call(function: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> An
 
 def method(form: str, function: Any, apply: Callable[..., Any]) -> Any:
     """The method of Variable for a function, which ``apply(function, inputs, settings)`` runs."""
-    if form == "binary":
+    if form in ("binary", "index"):
         return lambda self, other: apply(function, (self, other), {})
     if form == "reflected":
         return lambda self, other: apply(function, (other, self), {})

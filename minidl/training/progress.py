@@ -13,9 +13,8 @@ from typing import Any
 
 from minidl.training.callbacks import Callback
 
-EVERY = (
-    0.1  # seconds between two looks of a bar: composing it costs as much as a small model's step
-)
+# Seconds between two looks of a bar: composing it costs as much as a small model's step.
+EVERY = 0.1
 BAR = 10  # characters
 
 
@@ -176,19 +175,19 @@ def lines_by_length(
 ) -> list[tuple[bool, str]]:
     """What a line may say, the longest first, each with whether a bar stands before it.
 
-    The learning rate goes first, then the time left, the bar, the number of batches, a digit.
-    The loss, the metrics, their validation and the speed stay.
+    The time left goes first, then the number of batches, a digit, the bar, the speed. The loss, the
+    metrics, their validation and the learning rate stay.
     """
-    measured = {name: value for name, value in logs.items() if name != "lr"}
-    text = format_figures(measured, ", ")
+    text = format_figures(logs, ", ")
+    pairs = format_pairs(logs)
+    short_speed = speed.replace(" it/s", "/s")
     choices = [
-        (True, [count, format_figures(measured | logs, ", "), speed, to_go]),
         (True, [count, text, speed, to_go]),
         (True, [count, text, speed]),
-        (False, [count, text, speed]),
-        (False, [text, speed]),
-        (False, [format_figures(measured, " ", 3) + " " + speed]),
-        (False, [format_pairs(measured), speed]),
+        (True, [text, speed]),
+        (True, [pairs, short_speed]),
+        (False, [pairs, short_speed]),
+        (False, [pairs]),
     ]
     return [(with_bar, ", ".join(filter(None, parts))) for with_bar, parts in choices]
 
