@@ -87,9 +87,19 @@ def find_carriers(trainer: Trained) -> Carriers:
     found = walk.finish()
     names = [type(hook).__name__ for hook in hooks_of(trainer)]
     found.facts["hooks"] = ", ".join(names)
+    flags = [p.requires_grad for p in parameters_of(trainer)]
+    frozen = _frozen(trainer.model, flags)
+    if frozen:
+        found.facts["frozen"] = frozen
     generator = random.generator()
     found.generators = {"minidl": generator, **found.generators}
     return found
+
+
+def _frozen(model: Any, trained: list[bool]) -> str:
+    """The names of a model's parameters that are not trained."""
+    named = model.named_parameters() if isinstance(model, Layer) else []
+    return ", ".join([name for (name, _), is_trained in zip(named, trained) if not is_trained])
 
 
 def _known(trainer: Trained) -> list[Any]:
@@ -191,14 +201,18 @@ class ModelPart:
         others = zip(self.others, state["others"])
         for p, value in others:
             load_weight(p, value)
-        flags = zip(self.parameters, state["trained"])
-        for p, trained in flags:
-            if p.requires_grad != trained:
-                p.requires_grad = trained
+        if self.given.get("frozen") != _frozen(self.model, state["trained"]):
+            self._load_flags(state["trained"])
         for places, values in self._values(state):
             places.load(values, self.given)
             if self.exact:
                 places.remove_all_but(values)
+
+    def _load_flags(self, flags: list[bool]) -> None:
+        pairs = zip(self.parameters, flags)
+        for p, trained in pairs:
+            if p.requires_grad != trained:
+                p.requires_grad = trained
 
     def _load_weights(self, weights: State) -> None:
         if not isinstance(self.model, Layer):

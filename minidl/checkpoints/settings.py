@@ -22,6 +22,7 @@ Facts = Mapping[str, str]
 
 SHARED = 2**20  # bytes of an array with a global name up to which it is watched
 DATA = 2**26  # bytes of the samples that are looked at to tell data from other data
+EMPTY = ("[]", "{}")  # what began empty is filled by a run, and no setting
 MOST = 10  # differences that a warning lists
 
 
@@ -117,7 +118,7 @@ def others(made: Facts, here: Facts) -> dict[str, str]:
     found = {}
     for path in {**made, **here}:
         text = made.get(path)
-        if text != here.get(path):
+        if text != here.get(path) and text not in EMPTY:
             found[path] = text or ""
     return found
 
@@ -168,7 +169,7 @@ def refuse_unheld(trainer: Trained, found: Carriers) -> None:
 
 def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]:
     """Settings that a fit has changed although no state holds them."""
-    held = held_in(found) | {"optimizer.lr"}
+    held = held_in(found) | {"optimizer.lr", "frozen"}
     changed = []
     for path, text in facts_of(trainer, found).items():
         before = settings.now.get(path, text)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 _MINIDL = str(Path(__file__).parent.parent) + os.sep
-_BENEATH = ("numpy", "scipy")
+_BENEATH = ("contextlib", "numpy", "scipy")
 
 
 def users_line() -> str:
