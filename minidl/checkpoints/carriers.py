@@ -59,7 +59,7 @@ Parts = list[tuple[str, Slot, Depth]]
 
 @dataclass
 class Carriers:
-    """What was found, by path.
+    """What holds a state, by path.
 
     ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of
     everything else; ``namespaces`` are objects and dicts in which a value may be new; ``parts``
@@ -86,7 +86,7 @@ class Walk:
     """
 
     def __init__(self, known: Iterable[Any], layers: list[Layer]) -> None:
-        self.found = Carriers()
+        self.carriers = Carriers()
         self._alive = list(known)  # so that no id is used twice
         self._seen = set(map(id, self._alive))
         self._layers = set(map(id, layers))
@@ -99,13 +99,13 @@ class Walk:
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             path = self._paths.get(id(layer), f"model.{i}")
             self._visit_layer(path, layer)
-        self._slots = self.found.objects
+        self._slots = self.carriers.objects
 
     def _visit_layer(self, path: str, layer: Layer) -> None:
         """Look at a layer of the model, whose slots are its own."""
         self._slots = {}
-        self.found.layers.append(self._slots)
-        self.found.prefixes.append(f"{path}.")
+        self.carriers.layers.append(self._slots)
+        self.carriers.prefixes.append(f"{path}.")
         parts = self._attributes(path, layer, Depth.HOLD)
         self._run(parts)
 
@@ -125,10 +125,10 @@ class Walk:
         self._run(new)
 
     def finish(self) -> Carriers:
-        """Look at the classes met on the way; return what was found."""
+        """Look at the classes met on the way; return all that holds a state."""
         while self._later:
             self._run([self._later.pop(0)])
-        return self.found
+        return self.carriers
 
     def _run(self, parts: Parts) -> None:
         stack = parts[::-1]
@@ -174,7 +174,7 @@ class Walk:
         value = slot.value
         text = describe_plain(value)
         if text and depth > Depth.TRUSTED:
-            self.found.facts[path] = text
+            self.carriers.facts[path] = text
         constant = slot.fixed and isinstance(value, (*SCALARS, tuple, frozenset))
         if depth is Depth.HOLD and not constant:
             while path in self._slots:
@@ -185,16 +185,16 @@ class Walk:
 
     def _refuse(self, path: str, value: Any) -> None:
         kind = article(type(value).__name__)
-        self.found.refused.append(f"{path} is {kind}")
+        self.carriers.refused.append(f"{path} is {kind}")
 
     def _parts(self, path: str, value: Any, depth: Depth) -> Parts:
         """What is in a value that is no plain one."""
         system = isinstance(value, random.SystemRandom)
         if isinstance(value, GENERATORS) and not system:
-            self.found.generators[path] = value
+            self.carriers.generators[path] = value
             return []
         if depth > Depth.TRUSTED:
-            self.found.facts.setdefault(path, describe(value))
+            self.carriers.facts.setdefault(path, describe(value))
         if isinstance(
             value, type
         ):  # a class method, or a function that names the class, may change it
@@ -223,7 +223,7 @@ class Walk:
                 ("keywords", Slot(value.keywords)),
             ]
         if type(value) in DICTS:
-            self.found.namespaces[path] = value
+            self.carriers.namespaces[path] = value
             return entries(value, value.items(), fixed=False)
         if type(value) in (list, tuple):
             return entries(value, enumerate(value), fixed=type(value) is tuple)
@@ -239,7 +239,7 @@ class Walk:
         kind = type(value)
         own = has_state(value) and not isinstance(value, Layer)
         if own and depth is Depth.HOLD:
-            self.found.parts[path] = value
+            self.carriers.parts[path] = value
             depth = Depth.TRUSTED
         closed = attributes_of(value) is None
         iterator = closed and hasattr(kind, "__next__")
@@ -252,13 +252,13 @@ class Walk:
             return self._attributes(path, value, depth)
         elif depth > Depth.TRUSTED and kind.__name__ not in LOCKS_AND_LOGS:
             what = "set of objects" if kind in SETS else kind.__name__
-            self.found.unknown.append(f"{path} is {article(what)}")
+            self.carriers.unknown.append(f"{path} is {article(what)}")
         return []
 
     def _attributes(self, path: str, value: Any, depth: Depth) -> Parts:
         """The attributes of an instance; its classes are looked at later."""
         self._note_class(path, type(value), depth)
-        self.found.namespaces[path] = value
+        self.carriers.namespaces[path] = value
         owner = getattr(value, "__dict__", value)
         attributes = attributes_of(value) or {}
         parts: Parts = []
@@ -318,8 +318,8 @@ def attributes_of(value: Any) -> Mapping[str, Any] | None:
 
 def slots_of(kind: type) -> list[str]:
     """The names in the ``__slots__`` of a class and its bases."""
-    found: list[str] = []
+    slots: list[str] = []
     for cls in kind.__mro__:
         names = vars(cls).get("__slots__", ())
-        found += [names] if isinstance(names, str) else names
-    return [name for name in found if name not in ("__dict__", "__weakref__")]
+        slots += [names] if isinstance(names, str) else names
+    return [name for name in slots if name not in ("__dict__", "__weakref__")]

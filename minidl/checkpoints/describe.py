@@ -64,13 +64,18 @@ def describe_plain(value: Any) -> str:
         return repr(value.item())
     if isinstance(value, SCALARS):
         return repr(value)
-    if type(value) in _BRACKETS and len(value) <= FEW:
-        parts = [describe_plain(part) for part in value]
+    brackets = _BRACKETS.get(type(value))
+    if brackets is None or len(value) > FEW:
+        return ""
+    parts = []
+    for part in value:
+        text = describe_plain(part)
         if type(value) is dict:
-            values = map(describe_plain, value.values())
-            parts = [f"{key}: {text}" if text else "" for key, text in zip(parts, values)]
-        return _BRACKETS[type(value)].format(", ".join(parts)) if all(parts) else ""
-    return ""
+            of_part = describe_plain(value[part])
+            text = f"{text}: {of_part}" if of_part else ""
+        parts.append(text)
+    inside = ", ".join(parts)
+    return brackets.format(inside) if all(parts) else ""
 
 
 def settings_of(thing: Any) -> dict[str, str]:

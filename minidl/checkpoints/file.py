@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ from minidl.files.npz import load_npz, save_npz
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
-Found = tuple[Path, dict[str, Any]]
 
 FORMAT = "minidl checkpoint 1"
 PROBLEM = "no checkpoint as Trainer.save writes it, or damaged"
@@ -51,9 +50,8 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     arrays, _ = load_npz(path, where, PROBLEM, signed=True)
     try:
         content = json.loads(arrays["checkpoint"].tobytes())
-        found = content["format"]
-        if found != FORMAT:
-            raise ValueError(f"its format is {found!r}, wanted {FORMAT!r}")
+        if content["format"] != FORMAT:
+            raise ValueError(f"its format is {content['format']!r}, want {FORMAT!r}")
         tree: dict[str, Any] = unpack(content["tree"], arrays)
     except Exception as error:
         why = str(error) or type(error).__name__
@@ -63,7 +61,14 @@ def read(path: str | os.PathLike[str], where: str) -> dict[str, Any]:
     return tree
 
 
-def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -> Found | None:
+class Loaded(NamedTuple):
+    """A checkpoint that was read: its file, and the snapshot in it."""
+
+    path: Path
+    tree: dict[str, Any]
+
+
+def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -> Loaded | None:
     """The checkpoint to go on from, None for none: that of a path, or for "auto" the newest of
     several groups.
 
@@ -73,43 +78,44 @@ def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -
         return None
     if resume != "auto":
         path = check_suffix(resume, where, ".npz")
-        return path, read(path, where)
+        return Loaded(path, read(path, where))
     if not groups:
         raise ValueError(
-            f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; there is none in callbacks'
+            f'{where}="auto" goes on from what a callbacks.Checkpoint wrote; '
+            "there is none in callbacks"
         )
     broken: list[str] = []
-    found: list[Found] = []
+    candidates: list[Loaded] = []
     for group in groups:
-        result = newest_readable(group, where, broken)
-        if result is not None:
-            found.append(result)
+        candidate = newest_readable(group, where, broken)
+        if candidate is not None:
+            candidates.append(candidate)
     problems = "; ".join(broken)
-    if found:
-        newest = max(found, key=lambda result: result[0].stat().st_mtime_ns)
+    if candidates:
+        newest = max(candidates, key=lambda candidate: candidate.path.stat().st_mtime_ns)
         if broken:
-            print(f"{problems}; going on from {newest[0]}", file=sys.stderr)
+            print(f"{problems}; going on from {newest.path}", file=sys.stderr)
         return newest
     if broken:
         raise ValueError(problems)
     return None
 
 
-def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Found | None:
+def newest_readable(paths: Iterable[Path], where: str, broken: list[str]) -> Loaded | None:
     """The first of the files that is there and whole.
 
     What is wrong with those before it goes to ``broken``.
     """
     for path in paths:
         try:
-            return path, read(path, where)
+            return Loaded(path, read(path, where))
         except (OSError, ValueError) as error:
             if path.exists():
                 broken.append(str(error))
     return None
 
 
-# ---- values as JSON and arrays -------------------------------------------------------------------------
+# ---- values as JSON and arrays -------------------------------------------------------------------
 
 
 def pack(value: Any, name: str, arrays: dict[str, Array]) -> Any:

@@ -84,22 +84,28 @@ def find_carriers(trainer: Trained) -> Carriers:
         own = saves_itself(callback)
         depth = Depth.TRUSTED if own else Depth.LOOK
         walk.visit(f"callbacks.{i}", callback, depth)
-    found = walk.finish()
+    carriers = walk.finish()
     names = [type(hook).__name__ for hook in hooks_of(trainer)]
-    found.facts["hooks"] = ", ".join(names)
+    carriers.facts["hooks"] = ", ".join(names)
     flags = [p.requires_grad for p in parameters_of(trainer)]
     frozen = _frozen(trainer.model, flags)
     if frozen:
-        found.facts["frozen"] = frozen
+        carriers.facts["frozen"] = frozen
     generator = random.generator()
-    found.generators = {"minidl": generator, **found.generators}
-    return found
+    carriers.generators = {"minidl": generator, **carriers.generators}
+    return carriers
 
 
 def _frozen(model: Any, trained: list[bool]) -> str:
     """The names of a model's parameters that are not trained."""
-    named = model.named_parameters() if isinstance(model, Layer) else []
-    return ", ".join([name for (name, _), is_trained in zip(named, trained) if not is_trained])
+    if not isinstance(model, Layer):
+        return ""
+    names = []
+    pairs = zip(model.named_parameters(), trained)
+    for (name, _), is_trained in pairs:
+        if not is_trained:
+            names.append(name)
+    return ", ".join(names)
 
 
 def _known(trainer: Trained) -> list[Any]:
@@ -137,15 +143,15 @@ def parts_of(
     trainer: Trained, exact: bool = False, given: Mapping[str, str] | None = None
 ) -> dict[str, Part]:
     """The trainer's parts by name, in the order in which they are put back."""
-    found = find_carriers(trainer)
+    carriers = find_carriers(trainer)
     settings = given or {}
     shared = {} if trainer._settings is None else trainer._settings.shared
     return {
-        "model": ModelPart(trainer, found, exact, settings),
+        "model": ModelPart(trainer, carriers, exact, settings),
         "optimizer": OptimizerPart(trainer, settings),
-        "parts": StatefulParts(found),
-        "objects": ObjectsPart(trainer, found, settings, shared),
-        "generators": GeneratorsPart(found),
+        "parts": StatefulParts(carriers),
+        "objects": ObjectsPart(trainer, carriers, settings, shared),
+        "generators": GeneratorsPart(carriers),
         "run": RunPart(trainer),
         "callbacks": CallbacksPart(trainer.callbacks),
     }
@@ -160,7 +166,7 @@ class ModelPart:
     """
 
     def __init__(
-        self, trainer: Trained, found: Carriers, exact: bool = False, given: State | None = None
+        self, trainer: Trained, carriers: Carriers, exact: bool = False, given: State | None = None
     ) -> None:
         self.model = trainer.model
         self.exact = exact
@@ -169,10 +175,10 @@ class ModelPart:
         self.parameters = parameters_of(trainer)
         own = self.model.parameters() if isinstance(self.model, Layer) else []
         self.others = self.parameters[len(own) :]
-        self.prefixes = found.prefixes
+        self.prefixes = carriers.prefixes
         self.places: list[Places] = []
-        for slots in found.layers:
-            self.places.append(Places(slots, found.namespaces, self.model))
+        for slots in carriers.layers:
+            self.places.append(Places(slots, carriers.namespaces, self.model))
 
     def state_dict(self) -> dict[str, Any]:
         layers = []
@@ -263,7 +269,7 @@ def shape_of(value: Any) -> Any:
 
 def model_part(trainer: Trained) -> ModelPart:
     """The part of a trainer that evaluation depends on."""
-    return ModelPart(trainer, Walk(parameters_of(trainer), layers_of(trainer)).found)
+    return ModelPart(trainer, Walk(parameters_of(trainer), layers_of(trainer)).carriers)
 
 
 class OptimizerPart:
@@ -308,8 +314,8 @@ class OptimizerPart:
 class StatefulParts:
     """Objects that have a state_dict() of their own, such as a schedule or a hook, by path."""
 
-    def __init__(self, found: Carriers) -> None:
-        self.parts = found.parts
+    def __init__(self, carriers: Carriers) -> None:
+        self.parts = carriers.parts
 
     def state_dict(self) -> dict[str, Any]:
         return {path: part.state_dict() for path, part in self.parts.items()}
@@ -326,8 +332,8 @@ class ObjectsPart:
     ``shared`` ones if they are others by now.
     """
 
-    def __init__(self, trainer: Trained, found: Carriers, given: State, shared: State) -> None:
-        self.places = Places(found.objects, found.namespaces, trainer.model)
+    def __init__(self, trainer: Trained, carriers: Carriers, given: State, shared: State) -> None:
+        self.places = Places(carriers.objects, carriers.namespaces, trainer.model)
         self.given = given
         self.shared = shared
 
@@ -354,8 +360,8 @@ def sum_of(value: Any) -> int:
 class GeneratorsPart:
     """minidl's random generator and all that the parts of the trainer hold, by path."""
 
-    def __init__(self, found: Carriers) -> None:
-        self.generators = found.generators
+    def __init__(self, carriers: Carriers) -> None:
+        self.generators = carriers.generators
 
     def state_dict(self) -> dict[str, Any]:
         return {path: generator_state(g) for path, g in self.generators.items()}
@@ -465,7 +471,7 @@ def check_run(state: State) -> None:
     expect("batches of the loader", given or 0, state["batches"])
 
 
-# ---- checks --------------------------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------------------
 
 
 def is_number(value: Any) -> bool:

@@ -26,13 +26,13 @@ EMPTY = ("[]", "{}")  # what began empty is filled by a run, and no setting
 MOST = 10  # differences that a warning lists
 
 
-def facts_of(trainer: Trained, found: Carriers) -> dict[str, str]:
+def facts_of(trainer: Trained, carriers: Carriers) -> dict[str, str]:
     """What a trainer was made with, by path.
 
     The optimizer's settings, functions, types, numbers.
     """
-    facts = dict(found.facts)
-    for path in found.facts:
+    facts = dict(carriers.facts)
+    for path in carriers.facts:
         if path.startswith("callbacks."):
             del facts[path]
     for name, text in settings_of(trainer.optimizer).items():
@@ -50,15 +50,15 @@ class Settings:
     """
 
     def __init__(self, trainer: Trained, before: Settings | None) -> None:
-        found = find_carriers(trainer)
-        self.now = facts_of(trainer, found)
+        carriers = find_carriers(trainer)
+        self.now = facts_of(trainer, carriers)
         self.last = self.now
         self.first = dict(self.now)
         for path, text in self.now.items():
             if before is not None and before.last.get(path) == text:
                 self.first[path] = before.first.get(path, text)
-        self.shared = checksums(found)
-        self.places = places_of(found) | found.namespaces.keys()
+        self.shared = checksums(carriers)
+        self.places = places_of(carriers) | carriers.namespaces.keys()
         self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
         self.told: set[str] = set()  # what a warning was given of
 
@@ -67,111 +67,112 @@ class Settings:
         self.last = facts_of(trainer, find_carriers(trainer))
 
 
-def checksums(found: Carriers) -> dict[str, int]:
+def checksums(carriers: Carriers) -> dict[str, int]:
     """Of the values that global names lead to, but of large arrays."""
     sums: dict[str, int] = {}
-    for path, slot in found.objects.items():
+    for path, slot in carriers.objects.items():
         size = getattr(slot.value, "nbytes", 0)
         if slot.shared and size <= SHARED:
             sums[path] = sum_of(slot.value)
     return sums
 
 
-def places_of(found: Carriers) -> set[str]:
+def places_of(carriers: Carriers) -> set[str]:
     """The paths of generators and of objects that have a state of their own."""
-    return found.generators.keys() | found.parts.keys()
+    return carriers.generators.keys() | carriers.parts.keys()
 
 
 def differences(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     """What is other in a trainer than in a checkpoint that it could go on from."""
     settings = trainer._settings
-    made = tree["settings"]
-    settings.given = others(made, settings.first)
-    found = describe_others(made, settings.first)
-    found += _other_callbacks(trainer, tree)
+    saved = tree["settings"]
+    settings.given = others(saved, settings.first)
+    texts = describe_others(saved, settings.first)
+    texts += _other_callbacks(trainer, tree)
     data = fingerprint(trainer.run.loader)
     if tree["run"] is not None and tree["data"] != data:
-        found.append("data: other values of the same shape")
-    return found
+        texts.append("data: other values of the same shape")
+    return texts
 
 
 def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
-    found = []
+    texts = []
     part = CallbacksPart(trainer.callbacks)
     pairs = part.match(tree["callbacks"])
     for callback, saved in pairs:
         start = f"callbacks.{saved['type']}."
         here = settings_of(callback)
-        found += describe_others(saved["settings"], here, start)
+        texts += describe_others(saved["settings"], here, start)
     types = [type(callback).__name__ for callback in trainer.callbacks]
     for name in tree["callback_types"]:
         if name in types:
             types.remove(name)
-    return found + [f"callbacks: {name} is new" for name in types]
+    return texts + [f"callbacks: {name} is new" for name in types]
 
 
-def others(made: Facts, here: Facts) -> dict[str, str]:
+def others(saved: Facts, here: Facts) -> dict[str, str]:
     """The settings of a checkpoint that are others here, by path.
 
     Nothing for those that it has not.
     """
-    found = {}
-    for path in {**made, **here}:
-        text = made.get(path)
+    settings = {}
+    for path in {**saved, **here}:
+        text = saved.get(path)
         if text != here.get(path) and text not in EMPTY:
-            found[path] = text or ""
-    return found
+            settings[path] = text or ""
+    return settings
 
 
-def describe_others(made: Facts, here: Facts, start: str = "") -> list[str]:
-    found = []
-    for path in others(made, here):
-        text = difference(f"{start}{path}", here.get(path), made.get(path))
-        found.append(text)
-    return found
+def describe_others(saved: Facts, here: Facts, start: str = "") -> list[str]:
+    texts = []
+    for path in others(saved, here):
+        text = difference(f"{start}{path}", here.get(path), saved.get(path))
+        texts.append(text)
+    return texts
 
 
-def tell(where: str, found: list[str]) -> None:
+def tell(where: str, texts: list[str]) -> None:
     """Warn of settings that are others than the checkpoint's."""
-    some = found[:MOST]
-    if len(found) > MOST:
-        some.append(f"and {len(found) - MOST} more")
+    some = texts[:MOST]
+    if len(texts) > MOST:
+        some.append(f"and {len(texts) - MOST} more")
     warn_user(
         f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here is "
         "used, but numbers that training had changed go on from the checkpoint's"
     )
 
 
-def refuse_unheld(trainer: Trained, found: Carriers) -> None:
+def refuse_unheld(trainer: Trained, carriers: Carriers) -> None:
     """Raise TypeError, naming it, if the next batches may depend on what a checkpoint cannot hold.
 
     Warn if unsure.
     """
     settings = trainer._settings
-    refused = list(found.refused)
+    refused = list(carriers.refused)
     if settings is not None and trainer._looping:
-        changed = _changed(trainer, found, settings)
+        changed = _changed(trainer, carriers, settings)
         refused += changed
-        refused += _new(found, settings)
+        refused += _new(carriers, settings)
     if refused:
         raise TypeError(
-            f"Trainer.save: the next batches may depend on what a checkpoint cannot hold: {'; '.join(refused)}. Keep "
-            "numbers, text, arrays, generators of random numbers and lists or dicts of these in layers, or give the "
-            "object state_dict() and load_state_dict()"
+            "Trainer.save: the next batches may depend on what a checkpoint cannot hold: "
+            f"{'; '.join(refused)}. Keep numbers, text, arrays, generators of random numbers and "
+            "lists or dicts of these in layers, or give the object state_dict() and "
+            "load_state_dict()"
         )
     told = set() if settings is None else settings.told
-    new = [what for what in found.unknown if what not in told]
+    new = [what for what in carriers.unknown if what not in told]
     told.update(new)
     if new:
         what = f"Trainer.save: what it holds is not saved: {'; '.join(new)}"
         warn_user(what)
 
 
-def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]:
+def _changed(trainer: Trained, carriers: Carriers, settings: Settings) -> list[str]:
     """Settings that a fit has changed although no state holds them."""
-    held = held_in(found) | {"optimizer.lr", "frozen"}
+    held = held_in(carriers) | {"optimizer.lr", "frozen"}
     changed = []
-    for path, text in facts_of(trainer, found).items():
+    for path, text in facts_of(trainer, carriers).items():
         before = settings.now.get(path, text)
         if before != text and path not in held:
             name, _, _ = before.partition("#")
@@ -179,20 +180,20 @@ def _changed(trainer: Trained, found: Carriers, settings: Settings) -> list[str]
     return changed
 
 
-def _new(found: Carriers, settings: Settings) -> list[str]:
+def _new(carriers: Carriers, settings: Settings) -> list[str]:
     """Objects with a state that a fresh trainer would not have."""
-    places = places_of(found)
-    for path in held_in(found):
+    places = places_of(carriers)
+    for path in held_in(carriers):
         owner, _, _ = path.rpartition(".")
-        if owner in found.namespaces:
+        if owner in carriers.namespaces:
             places.add(owner)
     new = sorted(places - settings.places)
     return [f"{path} is new since the fit began" for path in new]
 
 
-def held_in(found: Carriers) -> set[str]:
+def held_in(carriers: Carriers) -> set[str]:
     """The paths of all slots."""
-    return set(found.objects).union(*found.layers)
+    return set(carriers.objects).union(*carriers.layers)
 
 
 _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()

@@ -67,10 +67,10 @@ def capture(trainer: Trained) -> dict[str, Any]:
     """
     for p in parameters_of(trainer):
         p.data  # noqa: B018 - it raises if there is none yet
-    found = find_carriers(trainer)
-    refuse_unheld(trainer, found)
+    carriers = find_carriers(trainer)
+    refuse_unheld(trainer, carriers)
     tree = states_of(trainer)
-    tree["settings"] = facts_of(trainer, found)
+    tree["settings"] = facts_of(trainer, carriers)
     if trainer._settings is not None:
         tree["settings"] = trainer._settings.first
     tree["callback_types"] = [type(callback).__name__ for callback in trainer.callbacks]
@@ -185,7 +185,8 @@ def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
         return
     if runner.stateful and not run.fresh:
         raise ValueError(
-            "fit: resume: within an epoch, the states that a stateful model carried are one rank's only"
+            "fit: resume: within an epoch, the states that a stateful model carried are one "
+            "rank's only"
         )
     initialize_lazy(trainer, runner, run.loader)
     shared = trainer.ranks.share(lambda: states_of(trainer))

@@ -44,18 +44,18 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def function_of_scipy() -> str | None:
-    """The function of SciPy that the user's line called, as ``scipy.special.softmax``, if one did."""
+    """The function of SciPy that the user's line called, such as ``scipy.special.softmax``."""
     frame: FrameType | None = sys._getframe(1)
-    found = None
+    name = None
     while frame is not None and _is_library(frame):
         path = frame.f_globals.get("__name__", "").split(".")
         if path[0] == "scipy":
             public = [part for part in path if not part.startswith("_")]
-            name = frame.f_code.co_name
-            is_decorator = name == "wrapper"
-            found = "a function of SciPy" if is_decorator else ".".join([*public, name])
+            function = frame.f_code.co_name
+            is_decorator = function == "wrapper"
+            name = "a function of SciPy" if is_decorator else ".".join([*public, function])
         frame = frame.f_back
-    return found
+    return name
 
 
 def _users_frame() -> FrameType:

@@ -1,6 +1,10 @@
-"""The checks of a number that a user gives. What the number means is said where it is used."""
+"""Checks of what a user gives: numbers, and states of other objects.
+
+What a number or a state means is said where it is used.
+"""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,3 +29,18 @@ def count(what: str, value: Any, least: int = 1) -> int:
     if n < least:
         raise ValueError(f"{what} must be at least {least}, got {value}")
     return n
+
+
+def differences(got: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
+    """A text for each key whose values differ, or that one of the two lacks.
+
+    >>> differences({"a": 1, "b": 2}, {"a": 1, "c": 3})
+    ['b: got 2, want none', 'c: got none, want 3']
+    """
+    texts = []
+    for key in sorted({*got, *want}):
+        a = got.get(key, "none")
+        b = want.get(key, "none")
+        if a != b:
+            texts.append(f"{key}: got {a}, want {b}")
+    return texts

@@ -42,14 +42,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) 
 
     def row(cells: Sequence[str], kind: str, more: str = "") -> str:
         sides = ["left" if i < left else "right" for i in range(len(cells))]
-        made = [
+        parts = [
             f"<{kind} style='text-align:{side};{_CELL}{more}'>{escape(c)}</{kind}>"
             for c, side in zip(cells, sides)
         ]
-        return f"<tr style='background:none'>{''.join(made)}</tr>"
+        return f"<tr style='background:none'>{''.join(parts)}</tr>"
 
     lines = [
         row(head, "th", ";font-weight:normal;opacity:.65"),
         *(row(cells, "td") for cells in rows),
     ]
-    return f"<table style='border-collapse:collapse;margin:.4em 0;font-size:inherit'>{''.join(lines)}</table>"
+    style = "border-collapse:collapse;margin:.4em 0;font-size:inherit"
+    return f"<table style='{style}'>{''.join(lines)}</table>"

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -56,7 +56,8 @@ def _renew() -> None:
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_renew)
 
-Draws = dict[np.random.Generator, Any]  # generators, and the state each was in at its first draw
+# Generators, and the state each was in at its first draw. In quotes: see _generator.
+Draws: TypeAlias = "dict[np.random.Generator, Any]"
 _noted: ContextVar[Draws | None] = ContextVar("minidl_draws", default=None)
 
 
@@ -96,7 +97,7 @@ def noting_draws() -> Iterator[Draws]:
 
 @contextmanager
 def repeating_draws(draws: Draws) -> Iterator[None]:
-    """Inside, the noted generators give the same numbers as then; afterwards they go on where they were."""
+    """Inside, the noted generators give the same numbers as then; afterwards they go on."""
     now = {rng: rng.bit_generator.state for rng in draws}
     try:
         for rng, state in draws.items():

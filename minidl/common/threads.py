@@ -128,8 +128,8 @@ def set_usual_threads(n: int) -> None:
 
 def blas_threads() -> int | None:
     """The number of threads of NumPy's BLAS; None where it cannot be told."""
-    found = [library.num_threads for library in _blas_libraries()]
-    return found[0] if found else None
+    numbers = [library.num_threads for library in _blas_libraries()]
+    return numbers[0] if numbers else None
 
 
 def set_blas_threads(n: int) -> None:

@@ -6,7 +6,7 @@ What is trained on the batches lives in `training`; the arrays to try it with li
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from minidl.autograd import Variable
 from minidl.common import random
 from minidl.common.arrays import as_array, to_kind_of
-from minidl.common.checks import count
+from minidl.common.checks import count, differences
 from minidl.common.hints import refuse_unexpected
 
 Array = npt.NDArray[Any]
@@ -90,9 +90,8 @@ class DataLoader:
         else:  # nothing is drawn: the program's later numbers stay what they are without the loader
             seed = 0
         self._generator = np.random.default_rng(seed)
-        self._before = (
-            self._generator.bit_generator.state
-        )  # before the latest epoch's order was drawn
+        # Its state before the latest epoch's order was drawn.
+        self._before = self._generator.bit_generator.state
         self._epoch = 0  # the number of the latest epoch
         self._given: int | None = None  # its batches so far, None when it is over
         self._resumes = False  # whether the next loop goes on with it
@@ -170,11 +169,14 @@ class DataLoader:
             end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
-            if order is None:
-                yield tuple([array[start:end] for array in self.arrays])
-                continue
-            rows = order[start:end]
-            yield tuple([array[to_kind_of(rows, array)] for array in self.arrays])
+            batch = []
+            for array in self.arrays:
+                if order is None:
+                    batch.append(array[start:end])
+                else:
+                    rows = to_kind_of(order[start:end], array)
+                    batch.append(array[rows])
+            yield tuple(batch)
         if epoch == self._epoch:
             self._given = None
 
@@ -205,15 +207,10 @@ class DataLoader:
             got = type(state).__name__
             raise TypeError(f"DataLoader.load_state_dict: want a dict, got {got}")
         own = self.state_dict()
-        wrong = []
-        for name, value in own.items():
-            got = state.get(name, "none")
-            fixed = name in _SETTINGS or name == "arrays"
-            if name not in state or (fixed and got != value):
-                wrong.append(f"{name}: got {got}, want {value}")
-        if wrong:
-            what = "the data or settings are others"
-            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(wrong)}")
+        problems = differences(_fixed(state, own), _fixed(own, own))
+        if problems:
+            what = "other data or settings"
+            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(problems)}")
         given = state["given"]
         if given is not None:
             given = count("DataLoader.load_state_dict: given", given, least=0)
@@ -237,6 +234,17 @@ class DataLoader:
         return f"DataLoader({text})"
 
 
+def _fixed(state: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A state without the values that change from batch to batch."""
+    fixed = {}
+    for name in names:
+        if name in state:
+            fixed[name] = "a state"
+            if name in (*_SETTINGS, "arrays"):
+                fixed[name] = state[name]
+    return fixed
+
+
 def _form(samples: Array) -> list[Any]:
     """The dtype and the shape of one sample, as JSON has them."""
     return [samples.dtype.str, *samples.shape[1:]]
@@ -251,7 +259,8 @@ def as_numbers(value: Any, where: str) -> Any:
 
 def _as_samples(value: Any, where: str) -> Any:
     """The value as an array of numbers or text with an axis of samples, by position."""
-    if isinstance(value, list | tuple) and value and isinstance(value[0], str):
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    if is_list and isinstance(value[0], str):
         value = np.array(value)
     if isinstance(value, tuple) and any(np.ndim(part) for part in value):
         raise TypeError(

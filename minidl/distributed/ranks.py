@@ -32,9 +32,9 @@ class MPIRanks:
         if not hasattr(optimizer, "hooks"):
             got = type(optimizer).__name__
             raise TypeError(f"Trainer: distributed needs an optimizer with hooks, got a {got}")
-        given = [hook for hook in optimizer.hooks if isinstance(hook, AllReduce)]
-        self.reduce = given[0] if given else AllReduce(comm)
-        if not given:
+        own = [hook for hook in optimizer.hooks if isinstance(hook, AllReduce)]
+        self.reduce = own[0] if own else AllReduce(comm)
+        if not own:
             optimizer.hooks.insert(0, self.reduce)
         # What was decided at the last update, with the gradients of all.
         self._stop = False

@@ -26,8 +26,8 @@ def check_suffix(path: Any, where: str, *suffixes: str) -> Path:
     from pathlib import Path
 
     if isinstance(path, str | os.PathLike) and Path(path).suffix in suffixes:
-        found = Path(path)
-        return found.expanduser() if found.parts[0] == "~" else found
+        file = Path(path)
+        return file.expanduser() if file.parts[0] == "~" else file
     raise ValueError(f"{where}: want a path that ends in {' or '.join(suffixes)}, got {path!r}")
 
 

@@ -50,7 +50,8 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
     for name, array in arrays.items():
         if not isinstance(name, str) or array.dtype.kind not in "biufcSUmM":
             raise TypeError(
-                f"save: want names and arrays or numbers, got {name!r}: {type(state[name]).__name__}"
+                f"save: want names and arrays or numbers, got {name!r}: "
+                f"{type(state[name]).__name__}"
             )
     if target.suffix == ".safetensors":
         save_safetensors(arrays, target, "save")

@@ -373,7 +373,7 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
         raise TypeError(f"dropout: want floating data, got {x.dtype}")
     if current().testing or rate == 0:
         return x
-    kept = _uniform(x.shape, rng) >= rate
+    mask = _uniform(x.shape, rng) >= rate
     if is_foreign(x):  # drawn as ever, so that a seed gives the same numbers everywhere
-        kept = to_kind_of(kept, x)
-    return _dropped(x, kept.astype(x.dtype) * (1 / (1 - float(rate))))
+        mask = to_kind_of(mask, x)
+    return _dropped(x, mask.astype(x.dtype) * (1 / (1 - float(rate))))

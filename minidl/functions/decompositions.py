@@ -113,8 +113,8 @@ def _pinv(a: Any, rcond: Any = None, *, rtol: Any = None) -> Any:
     >>> pinv(np.array([[2.0], [0.0]]))
     array([[0.5, 0. ]])
     """
-    given = {"rcond": rcond, "rtol": rtol}
-    return np.linalg.pinv(a, **{k: v for k, v in given.items() if v is not None})
+    settings = {"rcond": rcond, "rtol": rtol}
+    return np.linalg.pinv(a, **{k: v for k, v in settings.items() if v is not None})
 
 
 # fmt: off

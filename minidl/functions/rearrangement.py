@@ -48,10 +48,10 @@ def _mover(original: Callable[..., Any]) -> Callable[..., Any]:
     form = signature(original)
 
     def body(*args: Any, **settings: Any) -> Any:
-        given = form.bind(*args, **settings).arguments
-        a, *_ = given.values()
+        arguments = form.bind(*args, **settings).arguments
+        a, *_ = arguments.values()
         how = f"np.{original.__name__}"
-        rest = {name: values_of(value, how) for name, value in list(given.items())[1:]}
+        rest = {name: values_of(value, how) for name, value in list(arguments.items())[1:]}
         return rearranged(a, lambda x: original(x, **rest))
 
     body.__name__ = original.__name__

@@ -38,8 +38,8 @@ def keepdims_shape(a: Any, axis: Any) -> tuple[int, ...]:
 
 def count(a: Any, axis: Any) -> int:
     """How many elements are reduced to one."""
-    kept = keepdims_shape(a, axis)
-    return math.prod(n for n, k in zip(a.shape, kept, strict=True) if k == 1)
+    shape = keepdims_shape(a, axis)
+    return math.prod(n for n, k in zip(a.shape, shape, strict=True) if k == 1)
 
 
 def wide(x: Any) -> Any:

@@ -182,7 +182,7 @@ class Recording:
         self.outputs = ["output"]
         if len(results) > 1:
             self.outputs = [f"output{i}" for i in range(len(results))]
-        self.taken = {"input", *self.outputs}
+        self.used_names = {"input", *self.outputs}
         for name, p in model.named_parameters():
             own = self._unused(name)  # a parameter may be called "input"
             self.constants[own] = np.asarray(p.data)
@@ -251,9 +251,9 @@ class Recording:
         return names if several else names[0]
 
     def _unused(self, name: str) -> str:
-        while name in self.taken:
+        while name in self.used_names:
             name += "_"
-        self.taken.add(name)
+        self.used_names.add(name)
         return name
 
     def _prune(self) -> None:
@@ -292,8 +292,8 @@ def _refusal(node: Application) -> str:
     name = node.function.name
     known = {function.name for function in RULES}
     if node.function in RULES:
-        given = ", ".join(f"{k}={v!r}" for k, v in node.settings.items())
-        return f"{name} with such arguments ({given}) has no ONNX form here"
+        settings = ", ".join(f"{k}={v!r}" for k, v in node.settings.items())
+        return f"{name} with such arguments ({settings}) has no ONNX form here"
     if name in known:
         return (
             f"{name} has no ONNX form here: it is not minidl's function of that name, but one of "
@@ -308,7 +308,7 @@ def _refusal(node: Application) -> str:
 
 def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:
     """For each axis of the input that may be longer a recording with one more."""
-    found = {}
+    recordings = {}
     for axis in range(noise.ndim - 1):
         x = np.concatenate([noise, noise.take([0], axis)], axis)
         try:
@@ -316,8 +316,8 @@ def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recor
         except (ValueError, TypeError, IndexError):
             continue  # it takes this length only
         if recording.same(other):
-            found[axis] = other
-    return found
+            recordings[axis] = other
+    return recordings
 
 
 def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Recording]) -> Any:
@@ -371,8 +371,8 @@ def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
     """Run the file by onnx's reference implementation; ValueError if it gives other numbers."""
     evaluator = onnx.reference.ReferenceEvaluator(proto)
     for recording in recordings:
-        given = evaluator.run(None, {"input": recording.x})
-        for name, got, want in zip(recording.outputs, given, recording.results, strict=True):
+        outputs = evaluator.run(None, {"input": recording.x})
+        for name, got, want in zip(recording.outputs, outputs, recording.results, strict=True):
             finite = np.absolute(want[np.isfinite(want)])
             atol = TOLERANCE[want.dtype.name] * finite.max(initial=0.0)
             same = got.shape == want.shape and got.dtype == want.dtype

@@ -268,9 +268,9 @@ def _place(device: Any, where: str) -> Any:
 def floating_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     """The dtype, if it is a floating one; TypeError, which begins with ``where``, if not."""
     try:
-        wanted = np.dtype(
-            dtype if dtype is not None else "no dtype"
-        )  # NumPy takes None for float64
+        if dtype is None:  # which NumPy takes for float64
+            raise TypeError
+        wanted = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"{where}: want a floating dtype, got {dtype!r}") from None
     if wanted.kind != "f":

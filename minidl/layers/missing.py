@@ -1,4 +1,4 @@
-"""The search for trainable values that a layer's walk would miss, so that nobody trains without them.
+"""The search for trainable values that a layer's walk would miss, to warn of them.
 
 Where parameters are found is decided in tree.py.
 """

@@ -96,10 +96,10 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
 
 def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
     """A row for each layer, and a line about all parameters."""
-    found = walk(model).entries
-    owned = [(owner, p) for _, owner, p in found if isinstance(p, Parameter)]
+    entries = walk(model).entries
+    owned = [(owner, p) for _, owner, p in entries if isinstance(p, Parameter)]
     rows = []
-    for name, _, layer in found:
+    for name, _, layer in entries:
         if isinstance(layer, Tree):
             own = [p for owner, p in owned if owner is layer]
             label = repr(layer)

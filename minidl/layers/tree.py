@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from minidl.layers.layer import Layer
 
 Kind = Literal["parameter", "layer", "sequence", "mapping", "plain", "other"]
-_NUMPYS = (np.generic, np.dtype, np.ufunc, np.random.Generator)
+_NUMPYS = (np.generic, np.dtype, np.ufunc)
 PLAIN = (int, float, complex, str, bytes, type, type(None), ModuleType, Function, *_NUMPYS)
 
 

@@ -110,13 +110,13 @@ def _sizes(
     name: str, features: tuple[Any, ...], in_features: Any, out_features: Any
 ) -> tuple[int | None, int]:
     """(in or None, out) of ``name(out)``, ``name(in, out)`` and their forms with keywords."""
-    given = list(features)
+    sizes = list(features)
     if out_features is not None:
-        given.append(out_features)
+        sizes.append(out_features)
     if in_features is not None:
-        given.insert(0, in_features)
-    if len(given) in (1, 2) and all(map(_is_size, given)):
-        *known, out = map(int, given)
+        sizes.insert(0, in_features)
+    if len(sizes) in (1, 2) and all(map(_is_size, sizes)):
+        *known, out = map(int, sizes)
         if known or in_features is None:
             return (known[0] if known else None), out
     parts = [repr(n) for n in features]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common.arrays import as_array, zeros
 from minidl.common.callers import warn_user
-from minidl.common.checks import number
+from minidl.common.checks import differences, number
 from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_assignment, refuse_unexpected
 from minidl.optim.group import Group, grouped, split
 
@@ -270,7 +270,7 @@ class Optimizer(HintsMixin):
         times = [int(state.get(f"{i}.t", 0)) for i in range(len(params))]
         want = self._form_of_state(params, times)
         got = {key: self._form(key, value) for key, value in state.items()}
-        problems = _differences(got, want)
+        problems = differences(got, want)
         if problems:
             text = ", ".join(problems)
             raise ValueError(f"{where}: keys, shapes or settings differ: {text}")
@@ -323,17 +323,6 @@ def _gradient_or_zeros(p: Variable) -> Any:
     if p._grad is None:
         return zeros(p.shape, p.dtype, p)
     return p._grad._raw
-
-
-def _differences(got: State, want: State) -> list[str]:
-    """What is said of each key whose values differ."""
-    differences = []
-    for key in sorted(got | want):
-        a = got.get(key, "none")
-        b = want.get(key, "none")
-        if a != b:
-            differences.append(f"{key}: got {a}, want {b}")
-    return differences
 
 
 def _same(a: Sequence[Variable], b: Sequence[Variable]) -> bool:

@@ -114,8 +114,10 @@ class Best:
             warn_user(
                 f"{self.where}: {self.name} is nan, which counts as no better than any figure",
             )
-        better = value < self.value - self.least or (self.value == math.inf and value < math.inf)
-        self.value = value if better else self.value
+        is_first = self.value == math.inf and value < math.inf
+        better = is_first or value < self.value - self.least
+        if better:
+            self.value = value
         return better
 
 
@@ -178,16 +180,18 @@ class EarlyStopping(Callback):
         return model_part(self.trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        place = {"best": self.best.value, "best_epoch": self.best_epoch, "waited": self.waited}
-        return place | {"weights": self.weights}
+        return {
+            "best": self.best.value,
+            "best_epoch": self.best_epoch,
+            "waited": self.waited,
+            "weights": self.weights,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if not isinstance(state["best"], int | float):
             raise ValueError(f"EarlyStopping: best: want a number, got {state['best']!r}")
-        best_epoch = (
-            count("EarlyStopping: best_epoch", state["best_epoch"] + 2) - 2
-        )  # it is -1 at first
-        waited = count("EarlyStopping: waited", state["waited"] + 1) - 1
+        best_epoch = count("EarlyStopping: best_epoch", state["best_epoch"], least=-1)
+        waited = count("EarlyStopping: waited", state["waited"], least=0)
         if state["weights"] is not None:
             self._model().check(state["weights"])
         self.best.value = state["best"]

@@ -175,8 +175,8 @@ def as_loader(
             batch_size=batch_size,
             shuffle=not in_order if shuffle is None else shuffle,
         )
-    given = (("t", t), ("batch_size", batch_size), ("shuffle", shuffle))
-    if extra := [name for name, value in given if value is not None]:
+    settings = {"t": t, "batch_size": batch_size, "shuffle": shuffle}
+    if extra := [name for name, value in settings.items() if value is not None]:
         raise ValueError(
             f"{where}: got a DataLoader and {', '.join(extra)}; the loader has its own"
         )
@@ -224,12 +224,12 @@ def split_off_validation(data: Any, t: Any, fraction: float) -> tuple[Any, Any, 
             "fit: validation: want a fraction that leaves both parts samples, "
             f"got {fraction!r} of {len(x)}"
         )
-    kept = len(x) - round(len(x) * fraction)
-    return x[:kept], t[:kept], (x[kept:], t[kept:])
+    first = len(x) - round(len(x) * fraction)
+    return x[:first], t[:first], (x[first:], t[first:])
 
 
-def as_validation_loader(given: Any, batch_size: int) -> DataLoader:
+def as_validation_loader(data: Any, batch_size: int) -> DataLoader:
     """Validation data, a pair or a DataLoader, as a loader in order."""
-    pair = isinstance(given, tuple | list) and len(given) == 2
-    x, t = given if pair else (given, None)
+    pair = isinstance(data, tuple | list) and len(data) == 2
+    x, t = data if pair else (data, None)
     return as_loader("fit: validation", x, t, batch_size if pair else None, in_order=True)

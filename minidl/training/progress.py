@@ -99,12 +99,10 @@ class Clock(Callback):
     def to_go(self, batches: int) -> str:
         """The time left after so many batches of an epoch; nothing at the end, or if not known."""
         at = self.epoch + batches / self.batches
+        if not self.first < at < self.epochs:
+            return ""
         seconds = time.perf_counter() - self.begun
-        return (
-            format_time_left(seconds / (at - self.first) * (self.epochs - at))
-            if self.first < at < self.epochs
-            else ""
-        )
+        return format_time_left(seconds / (at - self.first) * (self.epochs - at))
 
 
 class Lines(Clock):

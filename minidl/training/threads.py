@@ -14,12 +14,12 @@ from minidl.training.callbacks import Callback
 
 def largest_product(model: Any, optimizer: Any, samples: int) -> int | None:
     """The multiplications of a batch with the largest weight; None while one has no shape."""
-    found = list(getattr(optimizer, "params", ()))
+    params = list(getattr(optimizer, "params", ()))
     if hasattr(model, "parameters"):
-        found += model.parameters()
-    if any(isinstance(p, Parameter) and p.lazy for p in found):
+        params += model.parameters()
+    if any(isinstance(p, Parameter) and p.lazy for p in params):
         return None
-    return samples * max((p.size for p in found if p.ndim > 1), default=0)
+    return samples * max((p.size for p in params if p.ndim > 1), default=0)
 
 
 class FitThreads(Callback):

@@ -39,10 +39,10 @@ from minidl.training.runner import ModelRunner
 from minidl.training.threads import FitThreads, largest_product
 
 if TYPE_CHECKING:
+    from minidl.checkpoints.file import Loaded
     from minidl.checkpoints.snapshot import Settings
 
 DRY_RUN = 3  # batches of a fast_dev_run
-Found = tuple[Path, dict[str, Any]]  # a checkpoint's file, and what is in it
 
 
 class Trainer:
@@ -256,21 +256,21 @@ class Trainer:
         self._warn(loader, window)
         self.ranks.split(loader, validation)
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, len(loader))
-        found = self.ranks.share(lambda: self._find_checkpoint(resume))
+        checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
 
         run = Run(loader, epochs, window, truncate is not None, max_steps, max_time)
-        run.path = found[0] if found else None
+        run.path = checkpoint.path if checkpoint else None
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(loader.batch_size), *shown], validation)
-        with self._fitting(run, found, fast_dev_run) as before:
+        with self._fitting(run, checkpoint, fast_dev_run) as before:
             untouched = restoring(self, runner, loader, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
-                loop.start(lambda: self._resume(run, runner, found, before))
+                loop.start(lambda: self._resume(run, runner, checkpoint, before))
                 self.write_requested()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
 
-    def _find_checkpoint(self, resume: Any) -> Found | None:
+    def _find_checkpoint(self, resume: Any) -> Loaded | None:
         """What to go on from, if anything."""
         from minidl.checkpoints.file import find_checkpoint
 
@@ -288,8 +288,10 @@ class Trainer:
             inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
 
     @contextmanager
-    def _fitting(self, run: Run, found: Found | None, dry_run: bool) -> Iterator[dict[str, Any]]:
-        """Be in a fit, from a checkpoint if one was found; give what there was before.
+    def _fitting(
+        self, run: Run, checkpoint: Loaded | None, dry_run: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Be in a fit, from a checkpoint if there is one; give what there was before.
 
         A fit that a checkpoint refuses leaves the trainer as it was.
         """
@@ -299,16 +301,19 @@ class Trainer:
         self.run = run
         before: dict[str, Any] = {}
         try:
-            self._settings = snapshot.Settings(self, None if found is None else self._settings)
-            if found is not None:
-                before = snapshot.restore(self, found[1], f"fit: resume: {found[0]}")
+            latest = None if checkpoint is None else self._settings
+            self._settings = snapshot.Settings(self, latest)
+            if checkpoint is not None:
+                where = f"fit: resume: {checkpoint.path}"
+                before = snapshot.restore(self, checkpoint.tree, where)
         except BaseException:
             self.run, self._settings, _ = previous
             raise
         self.stop = False
         self.interrupted = None
         self.dry_run = dry_run
-        self.history = History([dict(row) for row in found[1]["history"]] if found else None)
+        rows = checkpoint.tree["history"] if checkpoint else []
+        self.history = History([dict(row) for row in rows])
         self._looping = True
         refused = False
         try:
@@ -328,13 +333,14 @@ class Trainer:
                 self.run = None
 
     def _resume(
-        self, run: Run, runner: ModelRunner, found: Found | None, before: dict[str, Any]
+        self, run: Run, runner: ModelRunner, checkpoint: Loaded | None, before: dict[str, Any]
     ) -> None:
         """Put back what a checkpoint holds, and let all ranks begin with the same state."""
         from minidl.checkpoints import snapshot
 
-        if found is not None:
-            snapshot.restore(self, found[1], f"fit: resume: {found[0]}", before)
+        if checkpoint is not None:
+            where = f"fit: resume: {checkpoint.path}"
+            snapshot.restore(self, checkpoint.tree, where, before)
             self.ranks.agree(self, run)
         snapshot.broadcast_state(self, runner, run)
 

@@ -158,7 +158,7 @@ def test_dlpack_shares_memory():
     assert (x.name, x.requires_grad) == ("x", False)
     out = np.from_dlpack(x)
     assert np.shares_memory(out, a)
-    with pytest.raises(BufferError, match=r"requires a gradient; say variable\.data"):
+    with pytest.raises(BufferError, match=r"requires a gradient; pass variable\.data"):
         np.from_dlpack(Variable(a))
     with pytest.raises(TypeError, match="list has no __dlpack__"):
         dlpack.from_dlpack([1.0])
