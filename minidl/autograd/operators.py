@@ -45,8 +45,8 @@ _COMPARISONS = {
 }
 _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
 _METHODS = (
-    "all any argmax argmin argpartition argsort choose clip cumprod cumsum diagonal dot max "
-    "mean min nonzero prod ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
+    "all any argmax argmin argpartition argsort choose clip conjugate copy cumprod cumsum diagonal "
+    "dot max mean min nonzero prod ravel repeat round searchsorted squeeze std sum swapaxes take trace var"
 )
 
 # name -> (NumPy's function, how the arguments come)
@@ -56,11 +56,15 @@ TABLE: dict[str, tuple[Any, str]] = {
     **{f"__i{name}__": (f, "in place") for name, f in _BINARY.items() if name != "divmod"},
     **{f"__{name}__": (f, "unary") for name, f in _UNARY.items()},
     **{name: (getattr(np, name), "method") for name in _METHODS.split()},
+    "conj": (np.conjugate, "method"),
     "flatten": (np.ravel, "method"),
     "__round__": (np.round, "method"),
     "reshape": (np.reshape, "starred"),
     "transpose": (np.transpose, "starred"),
     "T": (np.transpose, "property"),
+    "mT": (np.matrix_transpose, "property"),
+    "real": (np.real, "property"),
+    "imag": (np.imag, "property"),
     "__getitem__": ("getitem", "index"),
     "astype": ("astype", "method"),  # by name: NumPy has no function for these two
     "compress": ("compress", "method"),  # the array comes first, and in np.compress the condition
@@ -90,7 +94,8 @@ def method(form: str, function: Any, apply: Callable[..., Any]) -> Any:
     if form == "unary":
         return lambda self: apply(function, (self,), {})
     if form == "property":
-        return property(lambda self: apply(function, (self,), {}), doc="The transpose.")
+        words = f"NumPy's ``{function.__name__}``."
+        return property(lambda self: apply(function, (self,), {}), doc=words)
     return _starred(function) if form == "starred" else _method(function)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from minidl.common import words
 from minidl.common.arrays import BaseVariable, as_array
-from minidl.common.callers import function_of_scipy
+from minidl.common.callers import library_function
 
 REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
@@ -88,10 +89,11 @@ def would_leave(shape: tuple[int, ...], stay: str) -> str:
 
     ``stay``: what to do.
     """
-    function = function_of_scipy() or "np.asarray(variable)"
+    function = library_function() or "np.asarray(variable)"
     name = function.rpartition(".")[2]
-    if getattr(sys.modules.get("minidl.functions"), name, None) is not None:
+    if name in getattr(sys.modules.get("minidl.functions"), "__all__", ()):
         stay = f"minidl.functions.{name} is differentiable"
+    stay = words.INSTEAD.get(function, stay)
     return (
         f"{function} would leave the graph: the Variable of shape {shape} requires a gradient; "
         f"for its values alone write x.data; {stay}"
@@ -134,10 +136,12 @@ def no_rule(function: Any, method: str = "__call__") -> str:
     ours = getattr(sys.modules.get("minidl.functions"), function.__name__, None)
     name = full_name(function)
     if name.startswith("np.fft.") or name in _COMPLEX:
-        words = _COMPLEX.get(name, "which minidl does not have")
-        return f"{name} has no rule for Variables: it gives complex numbers, {words}"
+        more = _COMPLEX.get(name, "which minidl does not have")
+        return f"{name} has no rule for Variables: it gives complex numbers, {more}"
     if method != "__call__":
         return f"{name}.{method} has no rule for Variables: write it with the functions of minidl"
+    if name in words.INSTEAD:
+        return f"{name} has no rule for Variables: {words.INSTEAD[name]}"
     if ours is not None:
         hint = f"minidl.functions.{function.__name__} is differentiable"
         return f"{name} has no rule for Variables: {hint}"

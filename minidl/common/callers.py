@@ -43,19 +43,30 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     )
 
 
-def function_of_scipy() -> str | None:
-    """The function of SciPy that the user's line called, such as ``scipy.special.softmax``."""
+def library_function() -> str | None:
+    """The function of SciPy's or NumPy's that the user's line called, if it is written in Python:
+    ``scipy.special.softmax``, ``np.full``.
+    """
     frame: FrameType | None = sys._getframe(1)
-    name = None
+    called = None
     while frame is not None and _is_library(frame):
-        path = frame.f_globals.get("__name__", "").split(".")
+        module, name = _function_of(frame)
+        path = module.split(".")
         if path[0] == "scipy":
             public = [part for part in path if not part.startswith("_")]
-            function = frame.f_code.co_name
-            is_decorator = function == "wrapper"
-            name = "a function of SciPy" if is_decorator else ".".join([*public, function])
+            called = ".".join([*public, name])
+        elif path[0] == "numpy":
+            called = "np.r_" if name == "AxisConcatenator.__getitem__" else f"np.{name}"
         frame = frame.f_back
-    return name
+    return called
+
+
+def _function_of(frame: FrameType) -> tuple[str, str]:
+    """Module and name of the function that runs there; of the one that it wraps, if it does."""
+    wrapped = frame.f_locals.get("f")
+    if frame.f_code.co_name == "wrapper" and callable(wrapped):  # SciPy's loop over a batch
+        return wrapped.__module__, wrapped.__name__
+    return frame.f_globals.get("__name__", ""), frame.f_code.co_qualname
 
 
 def _users_frame() -> FrameType:

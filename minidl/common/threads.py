@@ -21,9 +21,10 @@ OPENBLAS_MOST = 64  # threads that the OpenBLAS in NumPy's wheels is built for
 _SAID = os.environ.get("OMP_NUM_THREADS", "")
 _OPENMP_THREADS = max(1, min(int(_SAID), os.cpu_count() or 1)) if _SAID.isdecimal() else 1
 
-# Products of so many multiplications take about half a millisecond on one thread. Below that, a
-# second thread saves less than waiting for it costs as soon as another process keeps its core busy.
-LARGE_PRODUCT = 2**25
+# Threads that share a product wait for the slowest of them. With one of two cores kept busy by
+# another process, two threads took 4 to 40 times as long as one for a product of 2^26
+# multiplications (1 ms), 1.5 times for 2^30, and less only for 2^33 (0.4 s).
+LARGE_PRODUCT = 2**32
 
 
 def set_num_threads(n: int) -> None:

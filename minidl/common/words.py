@@ -184,6 +184,28 @@ DATASETS: Mapping[str, str] = {
     "make_moons": "write `minidl.datasets.spiral()`",
 }
 
+_STORE = "it writes into an array, whose values are no part of a graph: "
+
+# Functions of NumPy's and SciPy's that cannot take a Variable.
+INSTEAD: Mapping[str, str] = {
+    "np.full": "write `np.broadcast_to(x, (4, 3))`",
+    "np.copyto": f"{_STORE}write `np.broadcast_to(x, (4, 3))`, as np.full_like would give",
+    "np.put": f"{_STORE}write `F.index_set(x, [0], 1.0)`",
+    "np.place": f"{_STORE}write `np.where(x > 0, x, 0.0)`",
+    "np.putmask": f"{_STORE}write `np.where(x > 0, x, 0.0)`",
+    "np.put_along_axis": f"{_STORE}write `F.index_set(x, [0], 1.0)`",
+    "np.fill_diagonal": f"{_STORE}write `F.index_set(x, [0], 1.0)`",
+    "np.r_": "np.r_ and np.c_ make arrays: write `np.concatenate([x, x])`, `np.stack([x, x], axis=-1)`",
+    "np.vectorize.__call__": "write the function for whole arrays, or `np.stack([f(v) for v in x])`",
+    "np.empty_like": "its values would be no part of a graph; collect results with `np.stack([x, x])`",
+    "np.histogram": "counts have no derivative: give it `x.data`",
+    "scipy.special.exprel": "write `np.expm1(x) / x`",
+    "scipy.special.polygamma": "write (-1)**(n + 1) * math.factorial(n) * scipy.special.zeta(n + 1, x)",
+    "scipy.special.multigammaln": "it is a sum of scipy.special.gammaln, which takes Variables",
+    "scipy.integrate.simpson": "write `np.trapezoid(x)`",
+    "scipy.linalg.cho_factor": "write np.linalg.cholesky, and minidl.functions.cho_solve",
+}
+
 # minidl
 MINIDL: Mapping[str, str] = {
     "Tensor": "write `minidl.Variable([1.0, 2.0])`",

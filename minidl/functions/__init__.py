@@ -21,6 +21,7 @@ from minidl.functions import (
     loops,
     loss,
     order,
+    polynomials,
     products,
     rearrangement,
     recurrent,
@@ -44,6 +45,7 @@ from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
 from minidl.functions.order import *
+from minidl.functions.polynomials import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
 from minidl.functions.recurrent import *
@@ -69,6 +71,7 @@ __all__ = [
     *linalg.__all__,
     *loops.__all__,
     *loss.__all__,
+    *polynomials.__all__,
     *products.__all__,
     *recurrent.__all__,
     *reduction.__all__,

@@ -3,6 +3,9 @@
 Choice by a condition (``where``, ``maximum``) has a derivative and lives in elementwise.py.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
@@ -12,7 +15,7 @@ from minidl.autograd.modes import values_of
 __all__ = [
     "all", "angle", "any", "argmax", "argmin", "argsort", "bitwise_and", "bitwise_count", "bitwise_or",
     "bitwise_xor", "ceil", "equal", "floor", "floor_divide", "gcd", "greater", "greater_equal",
-    "imag", "invert", "iscomplex", "isfinite", "isinf", "isnan",
+    "imag", "invert", "iscomplex", "isfinite", "isin", "isinf", "isnan",
     "isneginf", "isposinf", "isreal", "lcm", "left_shift", "less", "less_equal",
     "logical_and", "logical_not", "logical_or", "logical_xor", "nanargmax", "nanargmin", "nonzero",
     "not_equal", "ones_like", "right_shift", "rint", "round", "sign", "signbit", "spacing", "trunc", "zeros_like",
@@ -55,6 +58,7 @@ argmax        = differentiable(np.argmax, replaces=(np.argmax,))
 argmin        = differentiable(np.argmin, replaces=(np.argmin,))
 argsort       = differentiable(np.argsort, replaces=(np.argsort,))
 nonzero       = differentiable(np.nonzero, replaces=(np.nonzero,), static=0)
+isin          = differentiable(np.isin, replaces=(np.isin,))
 isposinf      = differentiable(np.isposinf, replaces=(np.isposinf,))
 isneginf      = differentiable(np.isneginf, replaces=(np.isneginf,))
 nanargmax     = differentiable(np.nanargmax, replaces=(np.nanargmax,))
@@ -77,13 +81,19 @@ implements(np.ndim)(lambda a: a.ndim)
 implements(np.isrealobj)(lambda x: True)
 implements(np.iscomplexobj)(lambda x: False)
 implements(np.size)(lambda a, axis=None: np.size(a.data, axis))
-implements(np.allclose)(
-    lambda a, b, *args, **kwargs: np.allclose(
-        values_of(a, "np.allclose"), values_of(b, "np.allclose"), *args, **kwargs
-    )
-)
-implements(np.array_equal)(
-    lambda a1, a2, equal_nan=False: np.array_equal(
-        values_of(a1, "np.array_equal"), values_of(a2, "np.array_equal"), equal_nan
-    )
-)
+
+
+def _plain(original: Callable[..., Any]) -> None:
+    """Let a function that answers in plain Python values take the values of Variables."""
+    how = f"np.{original.__name__}"
+
+    def answer(*args: Any, **settings: Any) -> Any:
+        return original(*[values_of(a, how) for a in args], **settings)
+
+    implements(original)(answer)
+
+
+_ANSWERS: list[Callable[..., Any]] = [np.allclose, np.array_equal, np.array_equiv, np.result_type]
+_ANSWERS += [np.array_repr, np.array_str, np.array2string, np.shares_memory, np.min_scalar_type]
+for _original in _ANSWERS:
+    _plain(_original)

@@ -598,6 +598,7 @@ def _matrix_norm(x: Any, order: Any, rows: int, columns: int) -> Any:
         raise ValueError(f"norm: {order!r} is no order of a matrix norm")
     others = [i for i in range(x.ndim) if i not in (rows, columns)]
     s = svdvals(x.transpose([*others, rows, columns]))
+    s = np.where(s == 0, 0, s)  # the slope is 0 there
     y = s.sum(-1) if order == "nuc" else s[..., 0 if order == 2 else -1]
     return np.expand_dims(y, (rows, columns))
 

@@ -1,6 +1,6 @@
-"""Differences and sums along an axis as in calculus, grids and polynomials.
+"""Differences and sums along an axis as in calculus, and grids.
 
-Running sums live in cumulative.py.
+Running sums live in cumulative.py, polynomials in polynomials.py.
 """
 
 import operator
@@ -15,8 +15,7 @@ from minidl.common.arrays import as_array
 
 # fmt: off
 __all__ = [
-    "diff", "ediff1d", "geomspace", "gradient", "linspace", "logspace", "polyval", "trapezoid",
-    "unwrap", "vander",
+    "diff", "ediff1d", "geomspace", "gradient", "linspace", "logspace", "trapezoid", "unwrap",
 ]
 # fmt: on
 
@@ -69,7 +68,8 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     array([0., 3., 5.])
     """
     parts = [to_begin, diff(ary.reshape(-1)), to_end]
-    return np.concatenate([_like(p, ary).reshape(-1) for p in parts if p is not None])
+    vectors = [_like(p, ary).astype(ary.dtype).reshape(-1) for p in parts if p is not None]
+    return np.concatenate(vectors)
 
 
 @composition(np.gradient)
@@ -207,31 +207,3 @@ def unwrap(
     array([0., 3., 6., 9.])
     """
     return p + _turns(p, discont, axis, period)
-
-
-@composition(np.polyval, arrays=2)
-def polyval(p: Any, x: Any) -> Any:
-    """The polynomial with coefficients p, the highest power first, at x: NumPy's ``polyval``.
-
-    >>> polyval([1.0, 0.0, -1.0], 3.0)
-    np.float64(8.0)
-    """
-    y = np.zeros_like(x)
-    for coefficient in p:
-        y = y * x + coefficient
-    return y
-
-
-@composition(np.vander)
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
-    """The powers of x as columns, the highest first unless ``increasing``: NumPy's ``vander``.
-
-    >>> vander(np.array([2.0, 3.0]), 3)
-    array([[4., 2., 1.],
-           [9., 3., 1.]])
-    """
-    if x.ndim != 1:
-        raise ValueError(f"want a vector, got shape {x.shape}")
-    powers = np.arange(x.size if N is None else N)
-    powers = powers.astype(x.dtype) if x.dtype.kind == "f" else powers
-    return x.reshape(-1, 1) ** (powers if increasing else powers[::-1])

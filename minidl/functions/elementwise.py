@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.composition import numpys
 from minidl.autograd.function import differentiable, implements
 from minidl.common.arrays import BaseVariable
 from minidl.functions.masks import masked, sigmoid_slope, unless_nan
@@ -177,3 +178,7 @@ def astype(x: Any, dtype: Any) -> Any:
     except TypeError as error:
         raise TypeError(f"astype: {error}") from None
     return (_to_floating if dtype.kind == "f" else _to_other)(x, dtype)
+
+
+for _original in numpys("astype"):
+    implements(_original)(astype)

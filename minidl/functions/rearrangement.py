@@ -129,45 +129,65 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 
 _SETTINGS = {"constant_values", "end_values", "reflect_type", "stat_length"}
 _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
+_STATISTICS = {"maximum": np.max, "mean": np.mean, "median": np.median, "minimum": np.min}
 
 
 @composition(np.pad)
 def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> Any:
-    """Elements added around an array: NumPy's ``pad``, in its modes that are linear in the array.
-
-    These are constant, edge, reflect, symmetric, wrap, linear_ramp and mean; settings are single
-    numbers.
+    """Elements added around an array: NumPy's ``pad``, in all its modes but empty and functions.
 
     >>> pad(np.array([1.0, 2.0]), 1)
     array([0., 1., 2., 0.])
     """
     for keyword in kwargs.keys() - _SETTINGS:
         raise unexpected("pad", keyword, ("array", "pad_width", "mode", *sorted(_SETTINGS)))
-    widths: Any = np.broadcast_to(pad_width, (array.ndim, 2))
-    if any(np.ndim(value) for value in kwargs.values()):
-        raise ValueError(f"want single numbers as settings, got {kwargs}")
+    widths = _widths(pad_width, array.ndim)
+    zeros = np.zeros(array.shape, array.dtype)
     if mode == "constant":
-        frame = np.pad(np.zeros(array.shape, array.dtype), widths, mode, **kwargs)
         padded = rearranged(array, lambda x: np.pad(x, widths))
-        return padded + frame if kwargs.get("constant_values") else padded
+        return padded + np.pad(zeros, widths, mode, **kwargs) if kwargs else padded
     if mode in _BY_PLACE and kwargs.get("reflect_type", "even") == "even":
         return rearranged(array, lambda x: np.pad(x, widths, mode, **kwargs))
-    if mode not in (*_BY_PLACE, "linear_ramp", "mean"):
-        raise ValueError(f"mode {mode!r} is not linear in the array")
-    offset = np.pad(np.zeros(array.shape), widths, mode, **kwargs)
+    if mode in _STATISTICS:
+        length = kwargs.get("stat_length")
+        lengths = np.broadcast_to(array.size if length is None else length, widths.shape)
+        for axis, width in enumerate(widths):
+            array = _padded_by_statistic(array, axis, width, lengths[axis], _STATISTICS[mode])
+        return array
+    modes = ("constant", "linear_ramp", *_BY_PLACE, *_STATISTICS)
+    if mode not in modes:
+        raise ValueError(f"want a mode of {', '.join(modes)}, got {mode!r}")
+    ends = np.pad(zeros, widths, mode, **kwargs)
+    kwargs.pop("end_values", None)
     for axis, width in enumerate(widths):
         array = _padded_axis(array, axis, width, mode, kwargs)
-    return array + offset.astype(array.dtype) if offset.any() else array
+    return array + ends if ends.any() else array
+
+
+def _widths(pad_width: Any, ndim: int) -> Any:
+    """Before and after each axis, of numbers or pairs; a dict has them by axis."""
+    if not isinstance(pad_width, dict):
+        return np.broadcast_to(pad_width, (ndim, 2))
+    widths = np.zeros((ndim, 2), int)
+    for axis, width in pad_width.items():
+        widths[axis] = width
+    return widths
+
+
+def _padded_by_statistic(x: Any, axis: int, width: Any, lengths: Any, statistic: Any) -> Any:
+    """Padded along one axis by a statistic of the elements at each end, at most that many of them."""
+    n = x.shape[axis]
+    first, last = lengths
+    ends = (slice(None, first), slice(max(n - last, 0), None))
+    before, after = (
+        statistic(x[(slice(None),) * axis + (end,)], axis=axis, keepdims=True) for end in ends
+    )
+    left, right = width
+    return np.concatenate([np.repeat(before, left, axis), x, np.repeat(after, right, axis)], axis)
 
 
 def _padded_axis(x: Any, axis: int, width: Any, mode: Any, settings: Any) -> Any:
-    """Padded along one axis by a matrix.
-
-    The padded unit vectors, less what is added to zeros too.
-    """
-    n = x.shape[axis]
-    around = (width, (0, 0))
-    matrix = np.pad(np.eye(n), around, mode, **settings)
-    matrix -= np.pad(np.zeros((n, n)), around, mode, **settings)
+    """Padded along one axis by a matrix: the padded unit vectors."""
+    matrix = np.pad(np.eye(x.shape[axis]), (width, (0, 0)), mode, **settings)
     kind = x.dtype if x.dtype.kind == "f" else np.float64
     return (x.swapaxes(axis, -1) @ matrix.T.astype(kind)).swapaxes(axis, -1)

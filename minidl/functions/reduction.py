@@ -397,3 +397,5 @@ def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 implements("add.reduce")(lambda array, axis=0, dtype=None, **more: sum(array, axis, dtype, **more))
 implements("maximum.reduce")(lambda array, axis=0, **more: max(array, axis, **more))
 implements("minimum.reduce")(lambda array, axis=0, **more: min(array, axis, **more))
+implements("fmax.reduce")(lambda array, axis=0, **more: nanmax(array, axis, **more))
+implements("fmin.reduce")(lambda array, axis=0, **more: nanmin(array, axis, **more))

@@ -18,8 +18,9 @@ from minidl.common.arrays import as_array
 
 # fmt: off
 __all__ = [
-    "broadcast_to", "concatenate", "expand_dims", "matrix_transpose", "moveaxis", "ravel",
-    "reshape", "rollaxis", "split", "squeeze", "stack", "sum_to", "swapaxes", "transpose",
+    "broadcast_to", "concatenate", "copy", "expand_dims", "full_like", "matrix_transpose",
+    "moveaxis", "ravel", "reshape", "rollaxis", "split", "squeeze", "stack", "sum_to", "swapaxes",
+    "transpose",
 ]
 # fmt: on
 
@@ -74,6 +75,8 @@ def _sum_to(x: Any, shape: Any) -> Any:
 
 
 # fmt: off
+copy         = differentiable(lambda a, order="K": a.copy(order),
+                              lambda g, y, a, order="K": g, name="copy", replaces=(np.copy,), fresh=True)
 reshape      = differentiable(lambda a, shape: a.reshape(shape),
                               lambda g, y, a, shape: g.reshape(a.shape), replaces=(np.reshape,), general=_reshape,
                               view=True, static=1)
@@ -209,3 +212,14 @@ def matrix_transpose(x: Any) -> Any:
     (2, 4, 3)
     """
     return x.swapaxes(-1, -2)
+
+
+@composition(np.full_like, arrays=2)
+def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+    """The value in the shape and dtype of a: NumPy's ``full_like``. Only the value has a gradient.
+
+    >>> full_like(np.zeros(2), 3.0)
+    array([3., 3.])
+    """
+    filled = np.broadcast_to(fill_value, a.shape if shape is None else shape)
+    return filled.astype(a.dtype if dtype is None else dtype)

@@ -210,9 +210,17 @@ def _variables_as_rows(m: Any, rowvar: bool) -> Any:
 
 @composition(np.cov)
 def cov(
-    m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Any = 1,
+    aweights: Any = 1,
 ) -> Any:
     """Covariances of variables, the rows of m (and of y): NumPy's ``cov``.
+
+    ``fweights`` says how often each sample was seen, ``aweights`` how much it counts.
 
     >>> cov(np.array([[1.0, 3.0], [2.0, 6.0]]))
     array([[2., 4.],
@@ -223,8 +231,13 @@ def cov(
         x = np.concatenate([x, _variables_as_rows(real(y), rowvar)])
     if ddof is None:
         ddof = 0 if bias else 1
-    x = x - x.mean(1, keepdims=True)
-    return np.squeeze(x @ x.T / max(x.shape[1] - ddof, 0))
+    ones = np.ones(x.shape[1], x.dtype if x.dtype.kind == "f" else np.float64)
+    weights = ones * (1 if aweights is None else aweights)
+    counted = weights * (1 if fweights is None else fweights)
+    total = counted.sum()
+    x = x - (x @ counted)[:, None] / total
+    count = total - ddof * (counted * weights).sum() / total
+    return np.squeeze((x * counted) @ x.T / np.maximum(count, 0))
 
 
 @composition(np.corrcoef)

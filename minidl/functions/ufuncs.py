@@ -8,12 +8,14 @@ comparison.py.
 import math
 import operator
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable, implements
-from minidl.functions.activation import sigmoid
+from minidl.functions.activation import logsumexp, sigmoid
 from minidl.functions.elementwise import power
 from minidl.functions.masks import floating, masked
 
@@ -21,7 +23,7 @@ from minidl.functions.masks import floating, masked
 __all__ = [
     "arccos", "arccosh", "arcsin", "arcsinh", "arctan2", "arctanh", "cbrt", "conjugate", "copysign",
     "deg2rad", "degrees", "divmod", "exp2", "fabs", "float_power", "fmax", "fmin", "fmod", "frexp",
-    "heaviside", "hypot", "ldexp", "log10", "log2", "logaddexp", "logaddexp2", "mod", "modf",
+    "heaviside", "hypot", "i0", "ldexp", "log10", "log2", "logaddexp", "logaddexp2", "mod", "modf",
     "nan_to_num", "nextafter", "rad2deg", "radians", "real", "real_if_close", "reciprocal", "sinc",
 ]
 # fmt: on
@@ -157,3 +159,31 @@ sinc: Function = differentiable(lambda x: _sinc(x), lambda g, y, x: g * _sinc_sl
                                 name="sinc", replaces=(np.sinc,))
 _sinc_slope: Function = differentiable(_sinc, lambda g, y, x, order: g * _sinc_slope(x, order + 1))
 # fmt: on
+
+
+def _bessel_slope(x: Any, order: int) -> Any:
+    """The derivative of that order of I0, the mean of ``cos(t)**order * exp(x cos(t))``.
+
+    Of a smooth periodic function a mean over so many points is exact to the last digits.
+    """
+    points = np.arange(0.5, 256) * (math.pi / 256)
+    cosines = np.cos(points).astype(x.dtype)
+    return (cosines**order * np.exp(x[..., None] * cosines)).mean(-1)
+
+
+# fmt: off
+i0: Function = differentiable(lambda x: np.i0(x), lambda g, y, x: g * _i0_slope(x, 1),
+                              name="i0", replaces=(np.i0,))
+_i0_slope: Function = differentiable(_bessel_slope, lambda g, y, x, order: g * _i0_slope(x, order + 1))
+# fmt: on
+
+
+# Methods of ufuncs, by their full names: they run along the first axis if not told which.
+implements("logaddexp.reduce")(lambda array, axis=0, **more: logsumexp(array, axis=axis, **more))
+
+
+@implements("logaddexp.accumulate")
+@composition()
+def _accumulate(array: Any, axis: int = 0) -> Any:
+    rows = np.moveaxis(array, axis, 0)
+    return np.stack(list(accumulate(rows, np.logaddexp)), axis)

@@ -109,6 +109,7 @@ SENTENCES = sorted(
             hints.LAYER_WORDS,
             hints.OPTIMIZER_WORDS,
             words.ARGUMENTS,
+            words.INSTEAD,
             *MODULES.values(),
         )
         for sentence in table.values()

@@ -135,7 +135,8 @@ def test_a_fit_of_a_small_model_has_one_thread(blas):
 
 
 @pytest.mark.parametrize("features", [2, None])
-def test_a_fit_of_a_large_model_has_all(blas, features):
+def test_a_fit_of_a_large_model_has_all(blas, features, monkeypatch):
+    monkeypatch.setattr("minidl.training.threads.LARGE_PRODUCT", 2**25)  # which takes no minute
     model = layers.MLP([2**15, 32, 1], in_features=features)
     large = trainer(model, seen := Seen(blas))
     large.fit(X, T, epochs=2, verbose=0, batch_size=32)

@@ -303,6 +303,7 @@ for shape in SHAPES:
     )
     row(F.hard_tanh, normal(*shape) * 2, like=lambda x: np.clip(x, -1, 1), elementwise=True)
 row(F.elu, away(4), alpha=0.3, like=lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(x)))
+row(F.i0, np.array([-9.0, -0.6, 0.0, 1.0, 30.0]), order=3, foreign=False)
 row(F.sinc, np.array([-2.0, -0.6, 1e-9, 0.0, 0.1, 1.0, 3.7]), order=3, label="range")
 row(F.nan_to_num, np.array([1.0, -2.0]), nan=3.0, posinf=1.0)
 row(F.ldexp, normal(3), np.array([0, 2, -1]))
@@ -1417,6 +1418,13 @@ PLAIN: list[tuple[Any, tuple[Any, ...]]] = [
     (np.allclose, (np.ones(2), np.zeros(2))),
     (np.array_equal, (np.ones(2), np.ones(2))),
     (np.array_equal, (np.ones(2), np.ones(3))),
+    (np.array_equiv, (np.ones(2), np.ones((3, 2)))),
+    (np.result_type, (np.ones(2, np.float32), np.float64)),
+    (np.min_scalar_type, (np.ones(2),)),
+    (np.shares_memory, (np.ones(2), np.ones(2))),
+    (np.array_repr, (np.ones(2),)),
+    (np.array_str, (np.ones(2),)),
+    (np.array2string, (np.ones(2),)),
 ]
 
 

@@ -57,6 +57,12 @@ CHOICES: list[tuple[str, str, Callable[[], Any], Any]] = [
     ),
     ("clip", "1 inside and at a bound", lambda: grad(lambda x: np.clip(x, 0, 1))(1.0), 1.0),
     ("linalg.norm", "0 at 0, of every order", lambda: grad(np.linalg.norm)(_nought), [0.0, 0.0]),
+    (
+        "linalg.norm of order 2, -2, nuc",
+        "0 where the singular value is 0; where values coincide none of second order (LinAlgError)",
+        lambda: grad(lambda x: np.linalg.norm(x, "nuc"))(np.diag([3.0, 0.0])),
+        np.diag([1.0, 0.0]),
+    ),
     ("std", "0 of constants", lambda: grad(np.std)(np.ones(2)), [0.0, 0.0]),
     (
         "linalg.cholesky, eigh, eigvalsh",

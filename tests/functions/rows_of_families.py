@@ -91,6 +91,12 @@ for name, args, settings in [
     ("maximum.accumulate", (), {}),
     ("maximum.accumulate", (-1,), {}),
     ("minimum.accumulate", (1,), {}),
+    ("logaddexp.reduce", (), {}),
+    ("logaddexp.reduce", (1,), {"keepdims": True}),
+    ("logaddexp.accumulate", (), {}),
+    ("logaddexp.accumulate", (-1,), {}),
+    ("fmax.reduce", (), {"axis": 1}),
+    ("fmin.reduce", (), {}),
 ]:
     family(REGISTRY[name], away(3, 4), *args, **settings, label=f"{name}{args}{settings or ''}")
 family(REGISTRY["compress"], normal(2, 3), [True, False, True], 1, label="compress, the method")
@@ -134,13 +140,18 @@ for obj, axis, shape in [
     family(F.insert, normal(2, 3), obj, normal(*shape), axis)
 for width in (1, (1, 2), ((0, 2), (1, 0))):
     family(F.pad, normal(2, 3), width)
-for mode in ("edge", "reflect", "symmetric", "wrap", "linear_ramp", "mean"):
+MODES = "edge reflect symmetric wrap linear_ramp mean maximum minimum median"
+for mode in MODES.split():
     family(F.pad, normal(4), 2, mode)
     family(F.pad, normal(3, 3), ((1, 2), (0, 2)), mode)
 family(F.pad, normal(2, 3), 1, constant_values=1.5)
 family(F.pad, normal(4), 2, "linear_ramp", end_values=0.5)
 family(F.pad, normal(3, 4), 2, "reflect", reflect_type="odd")
 family(F.pad, normal(4), 1, "mean", stat_length=2)
+family(F.pad, normal(3, 4), 1, "maximum", stat_length=((1, 2), (2, 3)))
+family(F.pad, normal(4), (1, 2), "linear_ramp", end_values=(0.5, 2.0))
+family(F.pad, normal(2, 3), ((1, 2), (0, 1)), constant_values=((1.0, 2.0), (3.0, 4.0)))
+family(F.pad, normal(2, 3), {-1: (1, 2), 0: 1}, like=lambda x, w: np.pad(x, ((1, 1), (1, 2))))
 
 # ---- axes, joins, cuts ------------------------------------------------------------------------------------------
 
@@ -149,6 +160,12 @@ for source, destination in [(0, -1), ((0, 1), (-1, 0)), (2, 0), ([2, 0], [0, 1])
 for axis, start in [(2, 0), (0, 3), (1, 1), (-1, -2)]:
     family(F.rollaxis, normal(2, 3, 4), axis, start)
 family(F.matrix_transpose, normal(2, 3, 4))
+for shape in ((2, 3), (), (0, 2)):
+    family(F.copy, normal(*shape))
+    via(F.full_like, normal(*shape), str(shape), lambda f, x: f(np.zeros_like(x), x))
+via(F.copy, normal(2, 3), "in Fortran's order", lambda f, x: f(x, order="F"))
+via(F.full_like, normal(3), "broadcast", lambda f, x: f(np.zeros_like(np.stack([x, x])), x))
+family(F.full_like, np.arange(3), normal(2, 1), np.float64, shape=(2, 2))
 for f in (F.atleast_1d, F.atleast_2d, F.atleast_3d):
     for shape in ((), (2,), (2, 3), (2, 0, 1, 2)):
         family(f, normal(*shape))
@@ -255,6 +272,8 @@ family(F.argwhere, np.round(normal(3, 4)), derived=False)
 family(F.flatnonzero, np.round(normal(3, 4)), derived=False)
 family(F.searchsorted, np.sort(normal(4)), normal(2, 3), derived=False)
 family(F.searchsorted, np.sort(normal(4)), normal(3), side="right", derived=False)
+family(F.isin, np.arange(6.0).reshape(2, 3), [0.0, 4.0], derived=False)
+family(F.isin, np.arange(3.0), np.array([1.0]), invert=True, derived=False)
 family(F.digitize, normal(5), np.array([-1.0, 0.0, 1.0]), derived=False)
 family(F.isclose, np.array([1.0, 2.0]), np.array([1.0 + 1e-9, 2.1]), derived=False)
 via(F.lexsort, np.round(normal(6)), "two keys", lambda f, x: f((x, x * 0)), derived=False)
@@ -295,6 +314,9 @@ for settings in ({}, {"rowvar": False}, {"bias": True}, {"ddof": 0}):
     family(F.cov, normal(3, 4), **settings)
 family(F.cov, normal(4))
 family(F.cov, normal(4), normal(4))
+family(F.cov, normal(2, 5), fweights=[1, 2, 0, 1, 3])
+family(F.cov, normal(2, 5), fweights=[1, 2, 0, 1, 3], aweights=[1.0, 0.5, 2.0, 1.0, 0.7], ddof=0)
+family(F.cov, normal(2, 5), aweights=[1.0, 0.5, 2.0, 1.0, 0.7])
 family(F.corrcoef, normal(3, 4))
 family(F.corrcoef, normal(4), normal(4))
 family(F.corrcoef, normal(4, 3), rowvar=False)
@@ -321,6 +343,17 @@ for settings in ({}, {"num": 5}, {"num": 4, "endpoint": False}, {"num": 1}, {"nu
 family(F.linspace, normal(2), normal(3, 1), 4, axis=-1)
 family(F.linspace, normal(2), 3.0, 3, retstep=True)
 family(F.polyval, normal(4), normal(2, 3), order=3)
+for m, n in ((4, 4), (4, 2), (1, 3)):
+    for f in (F.polyadd, F.polysub, F.polymul):
+        family(f, away(m), away(n))
+for m in (0, 1, 2, 5):
+    family(F.polyder, normal(4), m)
+for m, k in ((0, None), (1, None), (1, 2.0), (2, [1.0, -1.0])):
+    family(F.polyint, normal(3), m, k)
+abscissae = np.array([-1.0, -0.2, 0.4, 0.9, 1.7])
+family(F.polyfit, abscissae, normal(5), 2)
+family(F.polyfit, abscissae, normal(5, 2), 1)
+family(F.polyfit, abscissae, normal(5), 3, w=np.array([1.0, 2.0, 0.5, 1.0, 1.5]))
 family(F.vander, away(3))
 family(F.vander, away(3), 4, increasing=True)
 family(F.vander, away(2), 2)

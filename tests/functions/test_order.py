@@ -74,8 +74,14 @@ def test_of_values_set_at_one_place_the_last_counts() -> None:
 def test_refused_in_words() -> None:
     v = Variable(np.arange(4.0))
     for call, kind, words in [
-        (lambda: np.pad(v, 1, "maximum"), ValueError, "pad: mode 'maximum' is not linear"),
-        (lambda: np.pad(v, 1, constant_values=(1, 2)), ValueError, "pad: want single numbers"),
+        (lambda: np.pad(v, 1, "empty"), ValueError, "pad: want a mode of .*, got 'empty'"),
+        (lambda: np.polyder(v, -1), ValueError, "polyder: want an order of at least 0, got -1"),
+        (lambda: np.polyint(v, 2, [1, 2, 3]), ValueError, "polyint: want 2 constants, got 3"),
+        (lambda: np.polyfit(v, v, 1, full=True), TypeError, "polyfit: .*'full'"),
+        (lambda: np.full_like(np.ones(3), v), TypeError, "np.broadcast_to"),
+        (lambda: np.full((2, 4), v), TypeError, "np.full would leave .*np.broadcast_to"),
+        (lambda: np.r_[v, v], TypeError, "np.r_ .*np.concatenate"),
+        (lambda: np.array([v, v]), TypeError, "np.stack"),
         (lambda: F.cumsum(v, dim=0), TypeError, "cumsum: .*'dim'.*'axis'"),
         (lambda: np.quantile(v, 1.5), ValueError, r"quantile: want quantiles in \[0, 1\]"),
         (lambda: np.quantile(v, 0.5, method="closest"), ValueError, "want a method of linear"),
