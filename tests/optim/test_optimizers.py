@@ -658,7 +658,7 @@ def test_optimizers_show_their_settings():
 
 @pytest.mark.parametrize("betas", [0.9, (0.9,), None])
 def test_betas_are_two(betas):
-    with pytest.raises(TypeError, match=r"Adam: want betas=\(b1, b2\), got"):
+    with pytest.raises(TypeError, match=r"Adam: betas must be two numbers, got"):
         optim.Adam([Variable(1.0)], betas=betas)
 
 
