@@ -19,17 +19,13 @@ AROUND = {"checkpoints", "compiler", "distributed", "files", "interop"}
 PACKAGES = sorted(p.name for p in MINIDL.iterdir() if (p / "__init__.py").exists())
 FILES = sorted(MINIDL.rglob("*.py"))
 
-# Syntax nodes of the six: of the functions, which grow with what can be differentiated, and of the rest.
+# Syntax nodes of the six: of the functions, which grow with what can be differentiated, and of
+# the rest.
 NODES_OF_FUNCTIONS = 43_000
 NODES_OF_THE_REST = 52_000
 NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
 NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
 UNMEASURED = {"compiler"}  # to be rebuilt
-NOT_YET = {  # what is not unpacked yet
-    "density": {"autograd"},
-    "screen": set(),
-    "pairs": set(),
-}
 SCREEN = 50  # lines of a function, its docstring apart
 KERNEL_LINES = 1_200
 
@@ -78,8 +74,8 @@ def package_of(file: Path) -> str:
     return file.relative_to(MINIDL).parts[0]
 
 
-def measured(what: str) -> list[Path]:
-    return [file for file in FILES if package_of(file) not in UNMEASURED | NOT_YET[what]]
+def measured() -> list[Path]:
+    return [file for file in FILES if package_of(file) not in UNMEASURED]
 
 
 def test_the_six_stay_small() -> None:
@@ -91,9 +87,7 @@ def test_the_six_stay_small() -> None:
     assert sum(sizes.values()) <= NODES_OF_THE_REST
 
 
-@pytest.mark.parametrize(
-    "package", [p for p in PACKAGES if p not in UNMEASURED | NOT_YET["density"]]
-)
+@pytest.mark.parametrize("package", [p for p in PACKAGES if p not in UNMEASURED])
 def test_lines_are_not_packed(package: str) -> None:
     files = sorted((MINIDL / package).glob("*.py"))
     density = sum(map(nodes, files)) / sum(map(code_lines, files))
@@ -103,7 +97,7 @@ def test_lines_are_not_packed(package: str) -> None:
 def test_functions_fit_on_a_screen() -> None:
     long = [
         f"{file.relative_to(ROOT)}: {f.name}, {length} lines"
-        for file in measured("screen")
+        for file in measured()
         for f in functions(file)
         if (length := len(lines_of(f)) - len(lines_of(docstring_of(f)))) > SCREEN
         and f.name != "_rules"  # a table, made when SciPy is there
@@ -128,7 +122,7 @@ def pairs_assigned(tree: ast.Module) -> list[int]:
 def test_one_assignment_a_line() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{line}"
-        for file in measured("pairs")
+        for file in measured()
         for line in pairs_assigned(tree_of(file))
     ]
     assert found == []

@@ -16,7 +16,7 @@ import numpy as np
 from minidl.autograd import anomaly, operators
 from minidl.autograd.errors import explained
 from minidl.autograd.modes import MODE, Mode, effective
-from minidl.autograd.node import Application, Node, Output, next_number
+from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
@@ -86,9 +86,7 @@ class Function:
     def __reduce__(self) -> str:
         return self.name  # copied and pickled by name, as Python's own functions are
 
-    def _bind(
-        self, inputs: tuple[Any, ...], settings: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def _bind(self, inputs: Inputs, settings: Settings) -> tuple[Inputs, Settings]:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
         settings = dict(settings)
         places = [i for i, name in enumerate(self.names) if name in settings]
@@ -107,7 +105,7 @@ class Function:
                 settings[name] = _constant(value)
         return inputs, settings
 
-    def _argument(self, i: int, settings: dict[str, Any]) -> Any:
+    def _argument(self, i: int, settings: Settings) -> Any:
         """Argument ``i``, taken out of the settings, or its default."""
         name = self.names[i]
         if name in settings:
@@ -168,7 +166,7 @@ class Function:
         args: Sequence[Any],
         g: Any,
         wanted: list[bool],
-        settings: dict[str, Any],
+        settings: Settings,
         box: Callable[..., Any],
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
@@ -212,7 +210,7 @@ def _constant(value: Any) -> Any:
 
 # Complexity 12: a call of a function costs as much here as what it would take out.
 def record(  # noqa: C901
-    function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]
+    function: Function, inputs: Inputs, settings: Settings
 ) -> Any:
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     mode = MODE.get()
@@ -260,7 +258,7 @@ def _remember(
     function: Function,
     args: list[Any],
     parents: list[Node | None],
-    settings: dict[str, Any],
+    settings: Settings,
     y: Any,
     saved: Any,
     constants: list[Variable],
@@ -291,7 +289,7 @@ def _remember(
     return out
 
 
-def _operand(function: Function, x: Any, place: int, inputs: tuple[Any, ...]) -> Any:
+def _operand(function: Function, x: Any, place: int, inputs: Inputs) -> Any:
     """An input that is neither a Variable nor ready as it is: an array of it, if it is data.
 
     Leading arguments are data, all of them where rules do not say how many; others may be settings.

@@ -18,7 +18,7 @@ from minidl.common.arrays import BaseVariable
 
 if TYPE_CHECKING:
     from minidl.autograd.function import Function
-    from minidl.autograd.node import Application, Node
+    from minidl.autograd.node import Application, Inputs, Node, Settings
     from minidl.autograd.variable import Variable
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,7 +30,7 @@ class Tracer(Protocol):
     The compiler, while it writes a program.
     """
 
-    def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
 
     def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from minidl.autograd.function import Function
     from minidl.autograd.variable import Variable
 
+Inputs: TypeAlias = tuple[Any, ...]  # what a function is called with, by place
+Settings: TypeAlias = dict[str, Any]  # and by keyword
 # Creation numbers: every application has a larger one than its inputs.
 next_number = count().__next__
 
@@ -56,9 +58,9 @@ class Application:
 
     function: Function
     inputs: tuple[Node | None, ...] | None
-    args: tuple[Any, ...]
+    args: Inputs
     constants: tuple[Leaf, ...]
-    settings: dict[str, Any]
+    settings: Settings
     output: Any
     saved: Any
     number: int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.autograd.node import Leaf
+from minidl.autograd.node import Inputs, Leaf, Settings
 from minidl.autograd.protocols import no_rule
 from minidl.common.hints import unexpected
 
@@ -78,7 +78,7 @@ def of(original: Callable[..., Any] | str) -> Iterator[tuple[str, str]]:
             yield name, form
 
 
-def call(function: Any, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+def call(function: Any, inputs: Inputs, settings: Settings) -> Any:
     """Call a function that is composed of others. A recorded one goes to ``record`` directly."""
     return function(*inputs, **settings)
 
@@ -123,7 +123,7 @@ def _starred(function: Any) -> Any:
     return method
 
 
-def _refuse_keywords(function: Any, settings: dict[str, Any]) -> None:
+def _refuse_keywords(function: Any, settings: Settings) -> None:
     """Raise TypeError with the right word if one of the keywords is not one of the function's."""
     if settings:
         takes = tuple(inspect.signature(function).parameters)[1:]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.node import Inputs, Settings
 from minidl.common import words
 from minidl.common.arrays import BaseVariable, as_array
 from minidl.common.callers import library_function
@@ -17,9 +18,7 @@ REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 
-def array_ufunc(
-    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
-) -> Any:
+def array_ufunc(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings) -> Any:
     """What NumPy calls for ``ufunc(.., variable, ..)``."""
     if "out" in settings:
         return _into_array(ufunc, method, inputs, settings)
@@ -44,9 +43,7 @@ def ours_for(ufunc: np.ufunc) -> Any:
     return next((function for function in answers if function is not None), None)
 
 
-def _ufunc_method(
-    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
-) -> Any:
+def _ufunc_method(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings) -> Any:
     """``np.maximum.accumulate(variable)`` and the like, which are registered by name.
 
     ``outer`` for all.
@@ -61,9 +58,7 @@ def _ufunc_method(
     return function(*inputs, **settings)
 
 
-def _into_array(
-    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], settings: dict[str, Any]
-) -> Any:
+def _into_array(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings) -> Any:
     """``array += constant`` and ``out=array``.
 
     Plain arithmetic, if nothing that is differentiated gets lost.
@@ -100,7 +95,7 @@ def would_leave(shape: tuple[int, ...], stay: str) -> str:
     )
 
 
-def array_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def array_function(function: Any, args: Inputs, kwargs: Settings) -> Any:
     """What NumPy calls for ``np.function(.., variable, ..)``."""
     ours = REGISTRY.get(function)
     if ours is None:

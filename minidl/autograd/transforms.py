@@ -94,7 +94,8 @@ class Call:
         self.name = f"{name}({getattr(f, '__name__', repr(f))})"
         self.since = next_number()
         self.keeps = current().recording
-        self.boxes = any(_comes_as_variable(leaf) for arg in args for leaf in flatten(arg)[0])
+        leaves = [leaf for arg in args for leaf in flatten(arg)[0]]
+        self.boxes = any(map(_comes_as_variable, leaves))
         places = [self._place(n, len(args)) for n in argnums]
         copies = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
@@ -230,8 +231,8 @@ class Call:
 
         Zeros where none reaches.
         """
-        pairs = zip(self.ys, seeds, strict=True)
-        return self.pull_some([(y, seed_for(y, seed, self.name)) for y, seed in pairs])
+        pairs = [(y, seed_for(y, seed, self.name)) for y, seed in zip(self.ys, seeds, strict=True)]
+        return self.pull_some(pairs)
 
     def pull_some(self, pairs: list[tuple[Variable, Variable]]) -> list[Any]:
         """Gradients for the inputs from pairs of an output and its seed."""

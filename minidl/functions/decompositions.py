@@ -75,7 +75,7 @@ def _diagonal_like(x: Any) -> Any:
     return np.eye(x.shape[-1], dtype=bool)
 
 
-# ---- inverses, solutions, determinants ----------------------------------------------------------
+# ---- inverses, solutions, determinants -----------------------------------------------------------
 
 
 def _solve_rule(g: Any, y: Any, wanted: list[bool], a: Any, b: Any) -> list[Any]:
@@ -188,7 +188,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     return inv(a.reshape(rows, columns)).reshape(a.shape[ind:] + a.shape[:ind])
 
 
-# ---- triangles ----------------------------------------------------------------------------------
+# ---- triangles -----------------------------------------------------------------------------------
 
 
 def _mirror_lower(x: Any) -> Any:
@@ -326,7 +326,7 @@ def cho_solve(
     return solve_triangular(c, half, 1 if lower else 0, lower)
 
 
-# ---- eigenvalues and singular values ------------------------------------------------------------
+# ---- eigenvalues and singular values -------------------------------------------------------------
 
 
 def _gaps_forward(w: Any) -> Any:
@@ -492,7 +492,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> tuple[Any, Any, Any, An
     return x, (left * left).sum(0), rank, s
 
 
-# ---- powers, chains and norms -------------------------------------------------------------------
+# ---- powers, chains and norms --------------------------------------------------------------------
 
 
 @implements(np.linalg.matrix_power)
@@ -599,7 +599,8 @@ def _matrix_norm(x: Any, order: Any, rows: int, columns: int) -> Any:
     others = [i for i in range(x.ndim) if i not in (rows, columns)]
     s = svdvals(x.transpose([*others, rows, columns]))
     s = np.where(s == 0, 0, s)  # the slope is 0 there
-    y = s.sum(-1) if order == "nuc" else s[..., 0 if order == 2 else -1]
+    largest_or_least = s[..., 0] if order == 2 else s[..., -1]
+    y = s.sum(-1) if order == "nuc" else largest_or_least
     return np.expand_dims(y, (rows, columns))
 
 

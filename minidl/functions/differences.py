@@ -154,7 +154,9 @@ def linspace(
     inside = start + span * shares.astype(span.dtype)
     y = np.moveaxis(np.where(shares == 1, stop * 1.0, inside), 0, axis)  # the end without rounding
     y = y if dtype is None else y.astype(dtype)
-    return (y, span / parts if parts > 0 else np.nan) if retstep else y
+    if not retstep:
+        return y
+    return y, span / parts if parts > 0 else np.nan
 
 
 @composition(np.logspace, arrays=0)

@@ -239,7 +239,7 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
     return y
 
 
-# ---- functional updates -----------------------------------------------------------------------------------------
+# ---- functional updates --------------------------------------------------------------------------
 
 
 def _is_mask(i: Any) -> bool:

@@ -25,7 +25,7 @@ __all__ = [
 ]
 # fmt: on
 
-# ---- einsum -------------------------------------------------------------------------------------
+# ---- einsum --------------------------------------------------------------------------------------
 
 
 def _labels(subscripts: str, arrays: Sequence[Any]) -> tuple[list[str], str]:
@@ -111,7 +111,7 @@ def einsum(*operands: Any, optimize: Any = False, **settings: Any) -> Any:
     return _einsum(*arrays, subscripts=subscripts, optimize=optimize, **settings)
 
 
-# ---- contractions, all of them einsums ----------------------------------------------------------
+# ---- contractions, all of them einsums -----------------------------------------------------------
 
 
 @implements(np.tensordot)
@@ -211,7 +211,7 @@ vecmat: Function = differentiable(
 # fmt: on
 
 
-# ---- vectors of length 3, and traces ------------------------------------------------------------
+# ---- vectors of length 3, and traces -------------------------------------------------------------
 
 
 @composition(np.cross, arrays=2)
@@ -278,7 +278,7 @@ def _linalg_transpose(x: Any, /) -> Any:
     return as_array(x).swapaxes(-1, -2)
 
 
-# ---- convolution --------------------------------------------------------------------------------
+# ---- convolution ---------------------------------------------------------------------------------
 
 # Two linear maps, each in both arguments, that are one another's adjoints.
 # fmt: off

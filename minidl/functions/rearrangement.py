@@ -125,7 +125,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     )
 
 
-# ---- pad --------------------------------------------------------------------------------------------------------
+# ---- pad -----------------------------------------------------------------------------------------
 
 _SETTINGS = {"constant_values", "end_values", "reflect_type", "stat_length"}
 _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")

@@ -101,7 +101,7 @@ def _weight_gradients(
     return gx, gw_x, gw_h, gb
 
 
-# ---- lstm -------------------------------------------------------------------------------------------------------
+# ---- lstm ----------------------------------------------------------------------------------------
 
 # A step saves six arrays (batch, H) as one, in this order: i, f, o, u, c before it, and tanh(c) after it.
 # - i, f, o, u stand first, so that one product writes all their inputs, and one tanh serves all four.
@@ -281,7 +281,7 @@ lstm = differentiable(_lstm, joint=_lstm_joint, saves=True, equals=_lstm_plain, 
 # fmt: on
 
 
-# ---- rnn --------------------------------------------------------------------------------------------------------
+# ---- rnn -----------------------------------------------------------------------------------------
 
 
 def _rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, *, return_sequences: bool = True) -> Any:

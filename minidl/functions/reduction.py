@@ -86,7 +86,7 @@ def _to_extremes(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = F
     return np.where(tied, np.where(unknown, y, share), 0)
 
 
-# ---- the arguments of NumPy that the rules do not know: compositions of those that they do ----------------------
+# ---- the arguments of NumPy that the rules do not know: compositions of those that they do -------
 
 
 def _mask(a: Any, where: Any) -> Any:
@@ -317,7 +317,7 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return sum(a != 0, axis, keepdims=keepdims)
 
 
-# ---- without NaN ------------------------------------------------------------------------------------------------
+# ---- without NaN ---------------------------------------------------------------------------------
 
 
 @composition(np.nansum)

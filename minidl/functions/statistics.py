@@ -49,7 +49,7 @@ def average(
     return (y, total) if returned else y
 
 
-# ---- quantiles --------------------------------------------------------------------------------------------------
+# ---- quantiles -----------------------------------------------------------------------------------
 
 
 def _between(alpha: float, beta: float) -> Callable[[Any, float], Any]:
@@ -197,7 +197,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _quantiles(a, None, axis, "linear", keepdims, skip_nan=True)
 
 
-# ---- covariances ------------------------------------------------------------------------------------------------
+# ---- covariances ---------------------------------------------------------------------------------
 
 
 def _variables_as_rows(m: Any, rowvar: bool) -> Any:
