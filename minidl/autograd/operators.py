@@ -113,9 +113,12 @@ def _method(function: Any) -> Any:
 def _starred(function: Any) -> Any:
     """A method that takes a shape as one tuple, or as numbers one by one."""
 
+    plain = _method(function)
+
     def method(self: Any, *shape: Any, **settings: Any) -> Any:
         one_by_one = len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer))
-        return function(self, *((shape,) if one_by_one else shape), **settings)
+        arguments = (shape,) if one_by_one else shape
+        return plain(self, *arguments, **settings)
 
     return method
 

@@ -466,8 +466,8 @@ def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
         look(data, "Variable(..)")
         raise TypeError(
-            "want an array, got a Variable: use it as it is, x.detach() for a constant of its "
-            "value, or x.data for its array"
+            "Variable: want an array, got a Variable: use it as it is, x.detach() for a constant of "
+            "its value, or x.data for its array"
         )
     data = as_array(data, "Variable")
     if like is not None:

@@ -5,13 +5,14 @@ Warnings that are about a line of the user's are given here, so that Python show
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
 from types import FrameType
 
-_MINIDL = str(Path(__file__).parent.parent)
-_BENEATH = ("numpy", "scipy")
+_MINIDL = str(Path(__file__).parent.parent) + os.sep
+_BENEATH = ("contextlib", "numpy", "scipy")
 
 
 def users_line() -> str:

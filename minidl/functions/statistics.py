@@ -94,7 +94,12 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
     )
 
     def known(y: Any) -> Any:
-        return (y if skip_nan else np.where(unknown[..., -1:], math.nan, y)).reshape(shape)
+        if not skip_nan:
+            has_nan = unknown[..., -1:]
+            # Where the value is NaN, so is the gradient of each element.
+            nan = (np.where(has_nan, rising, 0) * math.nan).sum(-1, keepdims=True)
+            y = np.where(has_nan, nan, y)
+        return y.reshape(shape)
 
     if q is None:
         return known(_median(rising, n))

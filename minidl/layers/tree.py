@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl.autograd import Function, Parameter
 from minidl.common.callers import warn_user
-from minidl.common.hints import LAYER_WORDS, HintsMixin
+from minidl.common.hints import LAYER_WORDS, HintsMixin, refuse_assignment
 
 if TYPE_CHECKING:
     from minidl.layers.layer import Layer
@@ -37,6 +37,10 @@ class Tree(HintsMixin):
     _words = LAYER_WORDS
     carried: ClassVar[Mapping[str, Any]] = {}
     _latest: Walk  # the walk whose parameters were given out
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_assignment(self, name, LAYER_WORDS)
+        super().__setattr__(name, value)
 
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used.

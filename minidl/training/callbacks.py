@@ -9,13 +9,13 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minidl.common.callers import warn_user
 from minidl.common.checks import count, number
 
 if TYPE_CHECKING:
@@ -111,9 +111,8 @@ class Best:
         value = self.sign * logs[self.name]
         if math.isnan(value) and not self.told:
             self.told = True
-            warnings.warn(
+            warn_user(
                 f"{self.where}: {self.name} is nan, which counts as no better than any figure",
-                stacklevel=3,
             )
         is_first = self.value == math.inf and value < math.inf
         better = is_first or value < self.value - self.least
