@@ -329,7 +329,7 @@ class StatefulParts:
 class ObjectsPart:
     """Plain values held by functions and by objects that are no layers.
 
-    ``shared`` ones if they are others by now.
+    Of the ``shared`` ones those that have changed.
     """
 
     def __init__(self, trainer: Trained, carriers: Carriers, given: State, shared: State) -> None:
@@ -372,7 +372,7 @@ class GeneratorsPart:
             load_generator_state(generator, state[path])
 
     def check(self, state: State) -> None:
-        """Raise ValueError if there are others."""
+        """Raise ValueError if the generators are not the same."""
         expect("the random generators", _kinds(state), _kinds(self.state_dict()))
 
 

@@ -59,8 +59,8 @@ class Settings:
                 self.first[path] = before.first.get(path, text)
         self.shared = checksums(carriers)
         self.places = places_of(carriers) | carriers.namespaces.keys()
-        self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
-        self.told: set[str] = set()  # what a warning was given of
+        self.given: dict[str, str] = {}  # settings that differ from the checkpoint's
+        self.told: set[str] = set()  # what a warning has named
 
     def end(self, trainer: Trained) -> None:
         """Note how the settings are when a fit is over."""
@@ -111,9 +111,9 @@ def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
 
 
 def others(saved: Facts, here: Facts) -> dict[str, str]:
-    """The settings of a checkpoint that are others here, by path.
+    """The settings of a checkpoint that are different here, by path.
 
-    Nothing for those that it has not.
+    An empty text for those that it does not have.
     """
     settings = {}
     for path in {**saved, **here}:
@@ -132,7 +132,7 @@ def describe_others(saved: Facts, here: Facts, start: str = "") -> list[str]:
 
 
 def tell(where: str, texts: list[str]) -> None:
-    """Warn of settings that are others than the checkpoint's."""
+    """Warn of settings that differ from the checkpoint's."""
     some = texts[:MOST]
     if len(texts) > MOST:
         some.append(f"and {len(texts) - MOST} more")

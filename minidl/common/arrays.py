@@ -75,7 +75,7 @@ def as_operand(value: Any) -> Any:
 def _as_base_array(x: Any) -> Any:
     """An instance of a subclass (a matrix, a memmap) as a plain ndarray of the same memory."""
     if hasattr(x, "mask"):
-        hint = "fill it, or say x.data for its values"
+        hint = "fill it, or write x.data for its values"
         raise TypeError(f"got a masked array, whose mask would be lost: {hint}")
     if type(x).__array_ufunc__ is not np.ndarray.__array_ufunc__:
         name = _kind_name(x)

@@ -228,8 +228,7 @@ KEYWORDS: Mapping[str, str] = {
 
 
 def missing(owner: object, name: str, words: Mapping[str, str]) -> AttributeError:
-    """The error for a name that ``owner`` (an object, a module's name) has not, with the hint for
-    it.
+    """The error for a name that ``owner`` (an object, or a module's name) does not have.
 
     A module raises it in its ``__getattr__``; a sentence in ``words`` says what to write instead.
 

@@ -34,7 +34,7 @@ def _complaint(name: str, value: Any, thing: Any) -> str:
     if thing is value and type(thing) is Variable:
         return (
             f"{name!r} is a Variable, which is not trained, saved or cleared with the layer: "
-            "make it a minidl.Parameter, or say requires_grad=False if it is constant"
+            "make it a minidl.Parameter, or pass requires_grad=False if it is constant"
         )
     return (
         f"{name!r} ({type(value).__name__}) holds a {type(thing).__name__} that is not trained, "

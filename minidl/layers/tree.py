@@ -47,7 +47,7 @@ class Tree(HintsMixin):
 
         Warns of trainable values that are not found, and names the attribute.
         """
-        # Optimizers ask twice a step: it is walked anew only if a container holds something else.
+        # Optimizers ask twice a step: it is walked again only if a container holds something else.
         try:
             if self._latest.still_holds():
                 return list(self._latest.parameters)
@@ -77,7 +77,7 @@ class Tree(HintsMixin):
         return walk(self).layers
 
     def _walk(self) -> Walk:
-        """Walk anew, remember it, and warn if there are new attributes that may hide something."""
+        """Walk again, remember it, and warn if there are new attributes that may hide something."""
         new = walk(self)
         try:
             known = self._latest.other_names()

@@ -217,12 +217,12 @@ class Trainer:
             resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the
                 Checkpoint's newest that is whole, or a new beginning where there is none. Model,
                 optimizer, callbacks, data and settings have to be made as they were; then the fit
-                ends bit for bit where it would have without a break. Others are told by a warning,
-                or refused where going on makes no sense.
+                ends bit for bit where it would have without a break. Other settings are named in a
+                warning, or refused where going on makes no sense.
 
-        Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else
-        the file of ``resume``, and return the history, the broken-off epoch in its last row; a
-        second Ctrl-C raises at once.
+        Ctrl-C and SIGTERM end the batch in progress, write the checkpoints of callbacks.Checkpoint,
+        or else the file of ``resume``, and return the history, the broken-off epoch in its last
+        row; a second Ctrl-C raises at once.
 
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as
         the model learns, before each update; the same on validation data as ``val_loss``..; ``lr``,
@@ -426,7 +426,7 @@ class Trainer:
         Raises as ``fit``.
 
         Carried states go on from the step before and are cut behind this one;
-        ``model.reset_state()`` starts anew.
+        ``model.reset_state()`` forgets them.
         """
         runner = ModelRunner(self.model)
         self.optimizer.cleargrads()

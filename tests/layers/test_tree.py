@@ -91,7 +91,7 @@ def test_what_is_not_found_is_told(make):
 def test_the_message_says_what_to_write():
     text = (
         "Holder: 'held' is a Variable, which is not trained, saved or cleared with the layer: "
-        "make it a minidl.Parameter, or say requires_grad=False if it is constant"
+        "make it a minidl.Parameter, or pass requires_grad=False if it is constant"
     )
     with pytest.warns(UserWarning, match=f"^{text}$"):
         Holder(Variable(1.0)).parameters()

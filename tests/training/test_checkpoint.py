@@ -328,7 +328,7 @@ def test_states_that_cannot_be_written(path: Path) -> None:
     of = trainer(Odd())
     of.fit(X, T, epochs=1, verbose=0)
     with pytest.raises(
-        TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, wanted numbers, text"
+        TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, want numbers, text"
     ):
         of.save(path)
     assert not path.exists()
