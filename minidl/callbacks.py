@@ -1,4 +1,20 @@
 """What is to happen at the events of training."""
 
+from typing import TYPE_CHECKING, Any
+
 from minidl.training.callbacks import *
 from minidl.training.callbacks import __all__ as __all__
+
+
+def __dir__() -> list[str]:
+    """What completion shows: the public names."""
+    return __all__
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise AttributeError for a name that is not there, saying what to write instead."""
+        from minidl.common import hints, words
+
+        raise hints.missing(__name__, name, words.CALLBACKS)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# A subclass stands before its base. Others have arguments of their own and are not made anew.
+# A subclass stands before its base. Others may take other arguments, and stay as they are.
 _KINDS = (
     np.exceptions.AxisError,
     np.linalg.LinAlgError,

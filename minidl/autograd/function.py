@@ -155,7 +155,7 @@ class Function:
         inputs = node.inputs or ()
         args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs)]
         if self.equals is not None:
-            return args, y  # the composition computes it anew
+            return args, y  # the composition computes it again
         if type(y) is not tuple:
             return args, box(y, node)
         outputs = [box(part, Output(node, i, part)) for i, part in enumerate(y)]
@@ -364,7 +364,7 @@ def differentiable(
             each argument.
         saves: the forward returns ``(output, saved)``, and it is ``joint(g, y, saved, wanted,
             *arguments)``; where that is to build a graph, ``saved`` is None, and the rule computes
-            it anew, unless there is ``equals``.
+            it again, unless there is ``equals``.
         equals: the plain composition a fused function is equal to; second derivatives go through
             it, and arrays that are not NumPy's.
         general: called instead if there are arguments that the rules do not know (``where=``,

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, Self, TypeVar
 from weakref import ReferenceType, ref
 
 from minidl.common.arrays import BaseVariable
@@ -192,6 +192,12 @@ class Switch:
     """
 
     __slots__ = ("_changes", "_leaving")
+
+    def __new__(cls, *nothing: Any, **changes: Any) -> Self:
+        if nothing:
+            name = cls.__name__
+            raise TypeError(f"{name}: want no arguments; as a decorator it is `@{name}()`")
+        return super().__new__(cls)
 
     def __init__(self, **changes: Any) -> None:
         self._changes = changes

@@ -113,10 +113,12 @@ def _method(function: Any) -> Any:
 def _starred(function: Any) -> Any:
     """A method that takes a shape as one tuple, or as numbers one by one."""
 
+    plain = _method(function)
+
     def method(self: Any, *shape: Any, **settings: Any) -> Any:
         if len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer)):
             shape = (shape,)
-        return function(self, *shape, **settings) if settings else function(self, *shape)
+        return plain(self, *shape, **settings) if settings else function(self, *shape)
 
     return method
 

@@ -161,20 +161,22 @@ class Call:
         if type(y) in (int, float):
             y = np.float64(y)
         if getattr(getattr(y, "dtype", None), "kind", "") != "f":
-            raise TypeError(f"{self.name}: want a floating result, got {self._described(i, y)}")
+            raise TypeError(f"{self.name}: want a floating result; {self._described(i, y)}")
         if isinstance(y, Variable):
             return y
         if self.left:
             raise TypeError(
-                f"{self.name}: {self._described(i, y)}, no Variable, and {self.left[-1]} of one "
-                "was read: the result left the graph; compute with the Variable itself"
+                f"{self.name}: want a Variable; {self._described(i, y)}, and {self.left[-1]} of a "
+                "Variable was read: the result left the graph; compute with the Variable itself"
             )
         return box(as_array(y), None)
 
     def _described(self, i: int, y: Any) -> str:
         place = paths(self.y_structure, "the function's result")[i]
-        dtype = f" of dtype {y.dtype}" if hasattr(y, "dtype") else ""
-        return f"{place}, {type(y).__name__}{dtype}"
+        kind = type(y).__name__
+        if hasattr(y, "dtype") and kind != str(y.dtype):
+            kind = f"{kind} of dtype {y.dtype}"
+        return f"{place} is of type {kind}"
 
     def scalar(self) -> Call:
         """Insist on one element."""

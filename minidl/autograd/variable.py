@@ -399,7 +399,7 @@ class Parameter(Variable):
     """A Variable that a layer trains: ``Layer.parameters()`` collects only these.
 
     ``Parameter(None)`` is lazy: it has no data until ``.data`` is assigned; reading it before
-    raises RuntimeError.
+    raises RuntimeError. Raises TypeError for integers, unless ``requires_grad=False``.
 
     >>> Parameter([[1.0, 2.0]]).requires_grad, Parameter(None).lazy
     (True, True)
@@ -411,7 +411,7 @@ class Parameter(Variable):
         self, data: Any = None, requires_grad: bool | None = None, name: str | None = None
     ) -> None:
         if data is not None:
-            super().__init__(data, requires_grad, name)
+            super().__init__(data, requires_grad is not False, name)
             return
         self._grad = None  # _raw stays unset: reading it ends in __getattr__ below
         self._leaf = None
@@ -466,8 +466,8 @@ def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
         look(data, "Variable(..)")
         raise TypeError(
-            "want an array, got a Variable: use it as it is, x.detach() for a constant of its "
-            "value, or x.data for its array"
+            "Variable: want an array, got a Variable: use it as it is, x.detach() for a constant of "
+            "its value, or x.data for its array"
         )
     data = as_array(data, "Variable")
     if like is not None:

@@ -244,6 +244,7 @@ class Walk:
         closed = attributes_of(value) is None
         iterator = closed and hasattr(kind, "__next__")
         carrier = isinstance(value, CARRIERS) or hasattr(kind, "__array__")
+        carrier |= closed and hasattr(kind, "get_state")  # another library's generator
         if iterator or carrier:
             if depth > Depth.TRUSTED:
                 self._refuse(path, value)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
-FEW = 8  # numbers of a tuple that are written out
+FEW = 8  # entries of a tuple, list or dict that are written out
+_BRACKETS: dict[type, str] = {tuple: "({})", list: "[{}]", dict: "{{{}}}"}
 
 
 def describe(value: Any) -> str:
@@ -56,15 +57,25 @@ def all_codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def describe_plain(value: Any) -> str:
-    """Numbers and text, alone or a few in a tuple, as they are written; other values as nothing."""
+    """Numbers and text, alone or a few in a tuple, list or dict, as they are written; other values
+    as nothing.
+    """
     if isinstance(value, np.generic):
         return repr(value.item())
     if isinstance(value, SCALARS):
         return repr(value)
-    if isinstance(value, tuple) and len(value) <= FEW:
-        parts = [describe_plain(part) for part in value]
-        return f"({', '.join(parts)})" if all(parts) else ""
-    return ""
+    brackets = _BRACKETS.get(type(value))
+    if brackets is None or len(value) > FEW:
+        return ""
+    parts = []
+    for part in value:
+        text = describe_plain(part)
+        if type(value) is dict:
+            of_part = describe_plain(value[part])
+            text = f"{text}: {of_part}" if of_part else ""
+        parts.append(text)
+    inside = ", ".join(parts)
+    return brackets.format(inside) if all(parts) else ""
 
 
 def settings_of(thing: Any) -> dict[str, str]:

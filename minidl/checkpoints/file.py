@@ -164,8 +164,8 @@ def _pack_number(value: Any, name: str) -> Any:
         return {"complex": [value.real, value.imag]}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
-    wanted = "numbers, text, arrays, and lists, tuples and dicts of these"
-    raise TypeError(f"Trainer.save: {name} is a {type(value).__name__}, wanted {wanted}")
+    want = "numbers, text, arrays, and lists, tuples and dicts of these"
+    raise TypeError(f"Trainer.save: {name} is a {type(value).__name__}, want {want}")
 
 
 def _store(value: Any, name: str, arrays: dict[str, Array]) -> str:
@@ -174,7 +174,7 @@ def _store(value: Any, name: str, arrays: dict[str, Array]) -> str:
         name += "'"
     arrays[name] = np.asarray(host(array_of(value)))
     if arrays[name].dtype.kind in "OV":
-        raise TypeError(f"Trainer.save: {name} is an array of objects, wanted numbers")
+        raise TypeError(f"Trainer.save: {name} is an array of objects, want numbers")
     return name
 
 

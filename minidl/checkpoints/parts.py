@@ -87,9 +87,25 @@ def find_carriers(trainer: Trained) -> Carriers:
     carriers = walk.finish()
     names = [type(hook).__name__ for hook in hooks_of(trainer)]
     carriers.facts["hooks"] = ", ".join(names)
+    flags = [p.requires_grad for p in parameters_of(trainer)]
+    frozen = _frozen(trainer.model, flags)
+    if frozen:
+        carriers.facts["frozen"] = frozen
     generator = random.generator()
     carriers.generators = {"minidl": generator, **carriers.generators}
     return carriers
+
+
+def _frozen(model: Any, trained: list[bool]) -> str:
+    """The names of a model's parameters that are not trained."""
+    if not isinstance(model, Layer):
+        return ""
+    names = []
+    pairs = zip(model.named_parameters(), trained)
+    for (name, _), is_trained in pairs:
+        if not is_trained:
+            names.append(name)
+    return ", ".join(names)
 
 
 def _known(trainer: Trained) -> list[Any]:
@@ -191,14 +207,18 @@ class ModelPart:
         others = zip(self.others, state["others"])
         for p, value in others:
             load_weight(p, value)
-        flags = zip(self.parameters, state["trained"])
-        for p, trained in flags:
-            if p.requires_grad != trained:
-                p.requires_grad = trained
+        if self.given.get("frozen") != _frozen(self.model, state["trained"]):
+            self._load_flags(state["trained"])
         for places, values in self._values(state):
             places.load(values, self.given)
             if self.exact:
                 places.remove_all_but(values)
+
+    def _load_flags(self, flags: list[bool]) -> None:
+        pairs = zip(self.parameters, flags)
+        for p, trained in pairs:
+            if p.requires_grad != trained:
+                p.requires_grad = trained
 
     def _load_weights(self, weights: State) -> None:
         if not isinstance(self.model, Layer):
@@ -309,7 +329,7 @@ class StatefulParts:
 class ObjectsPart:
     """Plain values held by functions and by objects that are no layers.
 
-    ``shared`` ones if they are others by now.
+    Of the ``shared`` ones those that have changed.
     """
 
     def __init__(self, trainer: Trained, carriers: Carriers, given: State, shared: State) -> None:
@@ -352,7 +372,7 @@ class GeneratorsPart:
             load_generator_state(generator, state[path])
 
     def check(self, state: State) -> None:
-        """Raise ValueError if there are others."""
+        """Raise ValueError if the generators are not the same."""
         expect("the random generators", _kinds(state), _kinds(self.state_dict()))
 
 

@@ -5,7 +5,6 @@ How they are described is in `describe.py`; what belongs to a trainer's state, i
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +16,13 @@ from minidl.checkpoints.carriers import Carriers
 from minidl.checkpoints.describe import difference, settings_of
 from minidl.checkpoints.parts import CallbacksPart, Trained, find_carriers, sum_of
 from minidl.common.arrays import host
+from minidl.common.callers import warn_user
 
 Facts = Mapping[str, str]
 
 SHARED = 2**20  # bytes of an array with a global name up to which it is watched
 DATA = 2**26  # bytes of the samples that are looked at to tell data from other data
+EMPTY = ("[]", "{}")  # what began empty is filled by a run, and no setting
 MOST = 10  # differences that a warning lists
 
 
@@ -58,8 +59,8 @@ class Settings:
                 self.first[path] = before.first.get(path, text)
         self.shared = checksums(carriers)
         self.places = places_of(carriers) | carriers.namespaces.keys()
-        self.given: dict[str, str] = {}  # settings that are others here than in the checkpoint
-        self.told: set[str] = set()  # what a warning was given of
+        self.given: dict[str, str] = {}  # settings that differ from the checkpoint's
+        self.told: set[str] = set()  # what a warning has named
 
     def end(self, trainer: Trained) -> None:
         """Note how the settings are when a fit is over."""
@@ -110,14 +111,14 @@ def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
 
 
 def others(saved: Facts, here: Facts) -> dict[str, str]:
-    """The settings of a checkpoint that are others here, by path.
+    """The settings of a checkpoint that are different here, by path.
 
-    Nothing for those that it has not.
+    An empty text for those that it does not have.
     """
     settings = {}
     for path in {**saved, **here}:
         text = saved.get(path)
-        if text != here.get(path):
+        if text != here.get(path) and text not in EMPTY:
             settings[path] = text or ""
     return settings
 
@@ -131,15 +132,13 @@ def describe_others(saved: Facts, here: Facts, start: str = "") -> list[str]:
 
 
 def tell(where: str, texts: list[str]) -> None:
-    """Warn of settings that are others than the checkpoint's."""
+    """Warn of settings that differ from the checkpoint's."""
     some = texts[:MOST]
     if len(texts) > MOST:
         some.append(f"and {len(texts) - MOST} more")
-    warnings.warn(
-        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here "
-        "is used, but numbers that training had changed go on from the checkpoint's",
-        UserWarning,
-        stacklevel=4,
+    warn_user(
+        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here is "
+        "used, but numbers that training had changed go on from the checkpoint's"
     )
 
 
@@ -166,12 +165,12 @@ def refuse_unheld(trainer: Trained, carriers: Carriers) -> None:
     told.update(new)
     if new:
         what = f"Trainer.save: what it holds is not saved: {'; '.join(new)}"
-        warnings.warn(what, UserWarning, stacklevel=3)
+        warn_user(what)
 
 
 def _changed(trainer: Trained, carriers: Carriers, settings: Settings) -> list[str]:
     """Settings that a fit has changed although no state holds them."""
-    held = held_in(carriers) | {"optimizer.lr"}
+    held = held_in(carriers) | {"optimizer.lr", "frozen"}
     changed = []
     for path, text in facts_of(trainer, carriers).items():
         before = settings.now.get(path, text)

@@ -75,7 +75,7 @@ def as_operand(value: Any) -> Any:
 def _as_base_array(x: Any) -> Any:
     """An instance of a subclass (a matrix, a memmap) as a plain ndarray of the same memory."""
     if hasattr(x, "mask"):
-        hint = "fill it, or say x.data for its values"
+        hint = "fill it, or write x.data for its values"
         raise TypeError(f"got a masked array, whose mask would be lost: {hint}")
     if type(x).__array_ufunc__ is not np.ndarray.__array_ufunc__:
         name = _kind_name(x)
@@ -103,8 +103,9 @@ def _described(value: Any, dtype: np.dtype[Any]) -> str:
     text = f"dtype {dtype} of {_kind_name(value)}"
     if not hasattr(value, "dtype"):
         return f"{text} {value!r:.40}" if dtype.kind not in "US" else f"text, {text} {value!r:.40}"
-    is_frame = dtype.kind == "O" and hasattr(value, "to_numpy")
-    return f"{text}; write x.to_numpy(float)" if is_frame else text
+    ways = {"to_numpy": "x.to_numpy(float)", "toarray": "x.toarray()"}  # of a frame, sparse ones
+    hints = [f"{text}; write {way}" for name, way in ways.items() if hasattr(value, name)]
+    return hints[0] if hints and dtype.kind == "O" else text
 
 
 def _kind_name(value: Any) -> str:

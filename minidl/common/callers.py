@@ -5,20 +5,16 @@ Warnings that are about a line of the user's are given here, so that Python show
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from pathlib import Path
 from types import FrameType
 
-_MINIDL = str(Path(__file__).parent.parent)
-_BENEATH = ("numpy", "scipy")
-_HOMES = (
-    "linalg",
-    "ma",
-    "polynomial",
-    "random",
-    "testing",
-)  # parts of NumPy with names of their own
+_MINIDL = str(Path(__file__).parent.parent) + os.sep
+_BENEATH = ("contextlib", "numpy", "scipy")
+# Parts of NumPy with names of their own.
+_HOMES = ("linalg", "ma", "polynomial", "random", "testing")
 
 
 def users_line() -> str:

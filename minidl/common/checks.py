@@ -44,3 +44,15 @@ def differences(got: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
         if a != b:
             texts.append(f"{key}: got {a}, want {b}")
     return texts
+
+
+def pair(what: str, value: Any) -> tuple[Any, Any]:
+    """A tuple or list of two, else TypeError.
+
+    >>> pair("betas", [0.9, 0.999])
+    (0.9, 0.999)
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{what} must be two numbers, got {value!r}")
+    first, second = value
+    return first, second

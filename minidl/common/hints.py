@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import wraps
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, cast
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 # Each is a whole sentence, without its full stop, about the word it stands beside.
 _TRAIN = "a model trains unless told otherwise; evaluate it inside `with minidl.test_mode():`"
@@ -132,6 +133,7 @@ LAYER_WORDS: Mapping[str, str] = {
     "trainable_variables": _PARAMETERS,
     "trainable_weights": _PARAMETERS,
     "trainable": "call `model.freeze()` or `model.unfreeze()`",
+    "requires_grad": "call `model.freeze()` or `model.unfreeze()`",
     "requires_grad_": "call `model.freeze()` or `model.unfreeze()`",
     "weight": "the weight is called w, as in `layer.w`",
     "kernel": "the weight is called w, as in `layer.w`",
@@ -183,6 +185,9 @@ OPTIMIZER_WORDS: Mapping[str, str] = {
     "get_last_lr": "the rate of the next step is `optimizer.current_lr`",
 }
 
+# What programs for other frameworks assign, to freeze or evaluate a model, or for another rate.
+_WITHOUT_EFFECT = frozenset({"learning_rate", "requires_grad", "trainable", "training"})
+
 KEYWORDS: Mapping[str, str] = {
     "dim": "axis",
     "dims": "axis",
@@ -212,12 +217,18 @@ KEYWORDS: Mapping[str, str] = {
     "out_channels": "out_features",
     "min_val": "a_min",
     "max_val": "a_max",
+    "validation_data": "validation",
+    "validation_split": "validation",
+    "val_data": "validation",
+    "batch": "batch_size",
+    "max_epochs": "epochs",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
 }
 
 
 def missing(owner: object, name: str, words: Mapping[str, str]) -> AttributeError:
-    """The error for a name that ``owner`` (an object, a module's name) has not, with the hint for
-    it.
+    """The error for a name that ``owner`` (an object, or a module's name) does not have.
 
     A module raises it in its ``__getattr__``; a sentence in ``words`` says what to write instead.
 
@@ -255,8 +266,9 @@ def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, .
     return TypeError(f"{function}: got an unexpected keyword {name!r}; {hint}")
 
 
-def refuse_unexpected(init: Callable[P, None]) -> Callable[P, None]:
-    """An ``__init__`` that answers keywords it does not take by what to write instead.
+def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
+    """A method, ``__init__`` above all, that answers keywords it does not take by what to write
+    instead.
 
     >>> class Layer:
     ...     @refuse_unexpected
@@ -266,17 +278,31 @@ def refuse_unexpected(init: Callable[P, None]) -> Callable[P, None]:
     Traceback (most recent call last):
     TypeError: Layer: got an unexpected keyword 'p'; here it is called 'rate'
     """
-    code = cast(FunctionType, init).__code__
+    code = cast(FunctionType, method).__code__
     takes = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    of_class = code.co_name == "__init__"
 
-    @wraps(init)
-    def checked(*args: P.args, **keywords: P.kwargs) -> None:
+    @wraps(method)
+    def checked(*args: P.args, **keywords: P.kwargs) -> R:
         for name in keywords:
             if name not in takes:
-                raise unexpected(type(args[0]).__name__, name, takes)
-        init(*args, **keywords)
+                function = type(args[0]).__name__ if of_class else code.co_name
+                raise unexpected(function, name, takes)
+        return method(*args, **keywords)
 
     return checked
+
+
+def refuse_assignment(owner: object, name: str, words: Mapping[str, str]) -> None:
+    """Raise AttributeError for a name of another framework's, which would be set without effect."""
+    if name in _WITHOUT_EFFECT and name in words:
+        kind = type(owner)
+        if hasattr(kind, name) or (
+            name == "training" and not kind.__module__.startswith("minidl.")
+        ):
+            return  # the user's own
+        what = f"assigning {name!r} would change nothing"
+        raise AttributeError(f"{kind.__name__}: {what}: {words[name]}")
 
 
 class HintsMixin:

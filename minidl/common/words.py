@@ -13,8 +13,20 @@ _NO_CONV = "minidl has no convolutions yet; flatten images for an MLP: `x.reshap
 _NO_NORM = "minidl has no layer for normalization yet; scale the data before training"
 _SCHEDULE = "schedules are functions, given as lr: "
 
+_LOSS = "losses are functions: `F.{}`"
+_LOSSES = {
+    "MSELoss": "mean_squared_error(y, t)",
+    "CrossEntropyLoss": "cross_entropy(logits, labels)",
+    "NLLLoss": "cross_entropy(logits, labels)",
+    "BCELoss": "binary_cross_entropy(p, labels_01)",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits(y, labels_01)",
+    "HuberLoss": "huber(y, t)",
+    "SmoothL1Loss": "huber(y, t)",
+}
+
 # minidl.functions
 FUNCTIONS: Mapping[str, str] = {
+    **{name: _LOSS.format(ours) for name, ours in _LOSSES.items()},
     "mse_loss": "write `F.mean_squared_error(y, t)`",
     "mse": "write `F.mean_squared_error(y, t)`",
     "squared_error": "write `F.mean_squared_error(y, t)`",
@@ -31,6 +43,8 @@ FUNCTIONS: Mapping[str, str] = {
     "cross_entropy_loss": "write `F.cross_entropy(logits, labels)`",
     "binary_crossentropy": "write `F.binary_cross_entropy(p, labels_01)`",
     "sigmoid_binary_cross_entropy": "write `F.binary_cross_entropy_with_logits(y, labels_01)`",
+    "bce": "write `F.binary_cross_entropy(p, labels_01)`",
+    "crossentropy": "write `F.cross_entropy(logits, labels)`",
     "bce_with_logits": "write `F.binary_cross_entropy_with_logits(y, labels_01)`",
     "one_hot": "write `np.eye(10)[labels]`; F.cross_entropy takes the labels themselves",
     "swish": "write `F.silu(x)`",
@@ -81,16 +95,6 @@ _ACTIVATIONS = {
     "Lambda": "lambda x: x * 2",
     "Flatten": "lambda x: x.reshape(len(x), -1)",
     "Activation": "F.relu",
-}
-_LOSS = "losses are functions: `F.{}`"
-_LOSSES = {
-    "MSELoss": "mean_squared_error(y, t)",
-    "CrossEntropyLoss": "cross_entropy(logits, labels)",
-    "NLLLoss": "cross_entropy(logits, labels)",
-    "BCELoss": "binary_cross_entropy(p, labels_01)",
-    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits(y, labels_01)",
-    "HuberLoss": "huber(y, t)",
-    "SmoothL1Loss": "huber(y, t)",
 }
 _STEP = "input (batch, in) is one step of `layers.{}(8)`, which carries its state"
 
@@ -143,6 +147,43 @@ OPTIMIZERS: Mapping[str, str] = {
     "apply_updates": "an optimizer changes the parameters itself, by update()",
 }
 
+# minidl.optim.schedules
+SCHEDULES: Mapping[str, str] = {
+    "CosineAnnealingLR": "write `optim.schedules.cosine(0.1, steps=1000)`",
+    "CosineDecay": "write `optim.schedules.cosine(0.1, steps=1000)`",
+    "StepLR": "write `optim.schedules.step(0.1, every=100, factor=0.5)`",
+    "ExponentialLR": "write `optim.schedules.step(0.1, every=1, factor=0.99)`",
+    "ExponentialDecay": "write `optim.schedules.step(0.1, every=1, factor=0.99)`",
+    "LambdaLR": "a function of the number of updates is a schedule: `optim.SGD(model, lr=lambda t: 0.1 / (1 + t))`",
+    "ReduceLROnPlateau": "assign `optimizer.lr = 0.01` in a callback's on_epoch_end",
+}
+
+_CLIP = "write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipGrad(1.0)])`"
+
+# minidl.optim.hooks
+HOOKS: Mapping[str, str] = dict.fromkeys(
+    ["ClipNorm", "GradientClipping", "clip_grad_norm_", "clip_by_global_norm"], _CLIP
+)
+
+# minidl.callbacks
+CALLBACKS: Mapping[str, str] = {
+    "ModelCheckpoint": "write `minidl.callbacks.Checkpoint('run.npz')`",
+    "CSVLogger": "write `minidl.callbacks.Logger('run.csv')`",
+    "TensorBoard": "a fit returns its history; write `minidl.callbacks.Logger('run.csv')`",
+    "LambdaCallback": "a subclass of `minidl.callbacks.Callback` has on_epoch_end and others",
+    "ReduceLROnPlateau": "in a subclass of `minidl.callbacks.Callback` assign the optimizer's lr",
+    "LearningRateScheduler": "give it to the optimizer: `optim.SGD(model, lr=optim.schedules.step(0.1, every=100))`",
+}
+
+_NO_DOWNLOADS = "nothing is downloaded; handwritten digits are `minidl.datasets.digits()`"
+
+# minidl.datasets
+DATASETS: Mapping[str, str] = {
+    **dict.fromkeys(["mnist", "MNIST", "load_mnist", "fashion_mnist", "cifar10"], _NO_DOWNLOADS),
+    "load_digits": "write `minidl.datasets.digits()`",
+    "make_moons": "write `minidl.datasets.spiral()`",
+}
+
 _STORE = "it writes into an array, whose values are no part of a graph: "
 
 # Functions of NumPy's and SciPy's that cannot take a Variable.
@@ -190,6 +231,9 @@ MINIDL: Mapping[str, str] = {
     "jacfwd": "write `minidl.jacobian(f)`",
     "vmap": "write f for a batch: NumPy broadcasts over leading axes",
     "stop_gradient": "write `x.detach()`",
+    "inference_mode": "write `with minidl.no_grad(), minidl.test_mode():`",
+    "cat": "write `np.concatenate([x, y], axis=-1)`",
+    "device": "minidl computes where the arrays are; a model is moved by `model.to('cpu')`",
     "enable_grad": "gradients are recorded unless inside no_grad()",
     "EarlyStopping": "write `minidl.callbacks.EarlyStopping`",
     "Checkpoint": "write `minidl.callbacks.Checkpoint`",
@@ -217,6 +261,11 @@ _DECAY = (
 
 # Arguments that have no counterpart of another name; those that have are KEYWORDS in hints.py.
 ARGUMENTS: Mapping[str, str] = {
+    "lr": "the rate is the optimizer's: `optim.Adam(model, lr=1e-3)`",
+    "callbacks": "they are the Trainer's: `minidl.Trainer(model, optimizer, loss, callbacks=[])`",
+    "epochs": "write `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`",
+    "sample_weight": "weigh the samples in a loss of your own",
+    "class_weight": "weigh the samples in a loss of your own",
     "momentum": "write `optim.Momentum(model, lr=0.1, momentum=0.9)`",
     "nesterov": "write `optim.Momentum(model, lr=0.1, nesterov=True)`",
     "weight_decay": _DECAY,

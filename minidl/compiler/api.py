@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import types
-import warnings
 from collections.abc import Callable
 from functools import update_wrapper
 from operator import is_
@@ -16,6 +15,7 @@ from typing import Any
 
 from minidl.autograd.modes import Mode, current
 from minidl.common import memory, random
+from minidl.common.callers import warn_user
 from minidl.compiler.guards import form
 from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
 from minidl.compiler.program import Program
@@ -118,7 +118,7 @@ class Compiled:
     def _give_up(self, why: str) -> None:
         self.eager = True
         name = getattr(self.function, "__name__", "a compiled function")
-        warnings.warn(f"{name}: {why}; it goes on eagerly", UserWarning, stacklevel=5)
+        warn_user(f"{name}: {why}; it goes on eagerly")
 
     def program(self, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments, to print; the function runs once if there is none."""
@@ -159,6 +159,8 @@ def compile(function: Callable[..., Any]) -> Compiled:
     >>> f(np.arange(3.0)), f(np.ones(3))
     (np.float64(5.0), np.float64(3.0))
     """
+    if not callable(function):
+        raise TypeError(f"compile: want a function, got {function!r}")
     if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x2A0:
         raise TypeError(
             "compile: a generator or coroutine runs after the call; compile what it calls"

@@ -262,6 +262,10 @@ def _as_samples(value: Any, where: str) -> Any:
     is_list = isinstance(value, list | tuple) and len(value) > 0
     if is_list and isinstance(value[0], str):
         value = np.array(value)
+    if isinstance(value, tuple) and any(np.ndim(part) for part in value):
+        raise TypeError(
+            f"{where}: want an array, got a tuple of arrays: give them one by one, (x, t)"
+        )
     array = _as_data(value, where)
     _check_kind(value, array, "fiubcUSmM", where)
     if array.ndim == 0:

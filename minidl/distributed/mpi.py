@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-import warnings
 from functools import cache
 from typing import Any
 
+from minidl.common.callers import warn_user
 from minidl.common.extras import install
 from minidl.common.threads import MAIN_VARIABLES, blas_threads, set_usual_threads, threads_variable
 
@@ -83,7 +83,6 @@ def _warn_of_threads(ranks: int, threads: int, cores: int, fitting: int) -> None
     remedy = f"start them with {' and '.join(MAIN_VARIABLES)} set to {fitting}"
     if threads == 1:
         remedy = "start fewer"
-    warnings.warn(
+    warn_user(
         f"minidl.distributed: {many} share {cores} cores, which may be many times slower: {remedy}",
-        stacklevel=3,
     )

@@ -61,7 +61,7 @@ def check_writable(path: Path, where: str) -> Path:
     except OSError as error:
         raise explain(error, f"{where}: {target} cannot be written") from error
     if stat.S_ISDIR(mode):
-        what = f"{where}: {target} is a folder, wanted the place of a file"
+        what = f"{where}: {target} is a folder, want the place of a file"
         raise IsADirectoryError(errno.EISDIR, what)
     _check_regular(target, mode, where)
     return target

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OURS = "minidl.sha256"
-TYPES = {  # BF16, which NumPy has not, becomes float32, which holds its values exactly
+TYPES = {  # BF16, which NumPy does not have, becomes float32, which holds its values exactly
     "BOOL": "?",
     "I8": "i1",
     "I16": "<i2",
@@ -38,7 +38,7 @@ TYPES = {  # BF16, which NumPy has not, becomes float32, which holds its values 
 
 
 def save_safetensors(arrays: Mapping[str, Array], target: Path, where: str) -> None:
-    """Write arrays to a .safetensors file; TypeError for a dtype that the format has not."""
+    """Write arrays to a .safetensors file; TypeError for a dtype without a place in it."""
     package = _package(where)
     known = {np.dtype(code) for code in TYPES.values()}
     for name, array in arrays.items():
@@ -86,7 +86,7 @@ def _read_arrays(data: bytes, package: Any) -> dict[str, Array]:
     for name, entry in package.deserialize(data):  # this checks lengths, offsets and overlaps
         dtype = entry["dtype"]
         if dtype not in TYPES:
-            raise ValueError(f"{name!r} has dtype {dtype}, which NumPy has not")
+            raise ValueError(f"{name!r} has dtype {dtype}, which NumPy does not have")
         array = np.frombuffer(entry["data"], TYPES[dtype]).reshape(entry["shape"])
         if dtype == "BOOL" and (_bytes(array) > 1).any():
             raise ValueError(f"{name!r} is damaged")

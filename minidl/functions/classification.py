@@ -4,13 +4,13 @@ The losses of numbers, and the checks that all share, are in loss.py.
 """
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd.function import differentiable
 from minidl.common.arrays import array_of, as_array, is_foreign, to_kind_of
+from minidl.common.callers import warn_user
 from minidl.functions.activation import log_softmax, sigmoid, softmax
 from minidl.functions.loss import as_number, as_pair, in_range
 
@@ -161,10 +161,8 @@ def cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     """
     x, t = _labels("cross_entropy", x, t)
     if getattr(getattr(x, "creator", None), "function", None) is softmax:
-        warnings.warn(
+        warn_user(
             "cross_entropy takes logits, but its input was made by softmax",
-            UserWarning,
-            stacklevel=2,
         )
     loss = _plain_cross_entropy if is_foreign(x) else _fused_cross_entropy
     return in_range(loss, x, t, ignore_index)

@@ -20,6 +20,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.common.arrays import as_array
 from minidl.functions.linalg import matmul
+from minidl.functions.masks import narrowed, widened
 from minidl.functions.products import einsum
 
 # fmt: off
@@ -539,6 +540,16 @@ def _with_axes(y: Any, x: Any, axes: tuple[int, ...]) -> Any:
     return y if y.ndim == x.ndim else np.expand_dims(y, axes)
 
 
+def _length_forward(x: Any, axes: Any, keepdims: bool) -> Any:
+    wide = widened(x)
+    return narrowed(np.sqrt((wide * wide).sum(axes, keepdims=keepdims)), x)
+
+
+def _p_length_forward(x: Any, p: float, axes: Any, keepdims: bool) -> Any:
+    powers = np.abs(widened(x)) ** p
+    return narrowed(powers.sum(axes, keepdims=keepdims) ** (1 / p), x)
+
+
 def _length_rule(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
     g = _with_axes(g, x, axes)
     y = _with_axes(y, x, axes)
@@ -556,10 +567,8 @@ def _p_length_rule(g: Any, y: Any, x: Any, p: float, axes: Any, keepdims: bool) 
 
 # At 0 the gradient of both is 0.
 # fmt: off
-_length   = differentiable(lambda x, axes, keepdims: np.sqrt((x * x).sum(axes, keepdims=keepdims)),
-                           _length_rule, name="norm")
-_p_length = differentiable(lambda x, p, axes, keepdims: (np.abs(x) ** p).sum(axes, keepdims=keepdims) ** (1 / p),
-                           _p_length_rule, name="norm")
+_length   = differentiable(_length_forward, _length_rule, name="norm")
+_p_length = differentiable(_p_length_forward, _p_length_rule, name="norm")
 # fmt: on
 
 

@@ -283,18 +283,18 @@ def std(
     >>> std(np.array([1.0, 3.0]))
     np.float64(1.0)
     """
-    return root(
-        _var(
-            a,
-            axis,
-            dtype,
-            ddof=ddof,
-            keepdims=keepdims,
-            where=where,
-            mean=mean,
-            correction=correction,
-        )
+    variance = _var(
+        wide(a),  # which may leave the range of float16 where its root does not
+        axis,
+        dtype,
+        ddof=ddof,
+        keepdims=keepdims,
+        where=where,
+        mean=mean,
+        correction=correction,
     )
+    y = root(variance)
+    return y.astype(HALF) if a.dtype is HALF and dtype is None else y
 
 
 @composition(np.ptp)

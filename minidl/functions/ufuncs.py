@@ -68,8 +68,8 @@ hypot = differentiable(np.hypot, lambda g, y, a, b: g * (a / np.where(y == 0, 1,
 # overflow.
 # fmt: off
 exp2       = differentiable(np.exp2,       lambda g, y, x: g * y * math.log(2))
-log2       = differentiable(np.log2,       lambda g, y, x: g / (x * math.log(2)))
-log10      = differentiable(np.log10,      lambda g, y, x: g / (x * math.log(10)))
+log2       = differentiable(np.log2,       lambda g, y, x: g / x / math.log(2))
+log10      = differentiable(np.log10,      lambda g, y, x: g / x / math.log(10))
 cbrt       = differentiable(np.cbrt,       lambda g, y, x: g / (3 * y * y))
 reciprocal = differentiable(np.reciprocal, lambda g, y, x: g * -y * y)
 arcsin     = differentiable(np.arcsin,     lambda g, y, x: g / np.sqrt((1 - x) * (1 + x)))

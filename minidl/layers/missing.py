@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd import Variable
+from minidl.autograd.node import Leaf
 from minidl.layers.tree import PLAIN, Tree, Walk
 
 _DEEPEST = 4  # how far into objects, and
@@ -33,7 +34,7 @@ def _complaint(name: str, value: Any, thing: Any) -> str:
     if thing is value and type(thing) is Variable:
         return (
             f"{name!r} is a Variable, which is not trained, saved or cleared with the layer: "
-            "make it a minidl.Parameter, or say requires_grad=False if it is constant"
+            "make it a minidl.Parameter, or pass requires_grad=False if it is constant"
         )
     return (
         f"{name!r} ({type(value).__name__}) holds a {type(thing).__name__} that is not trained, "
@@ -84,7 +85,7 @@ def _trainable_in(value: Any, known: set[int]) -> Any:
             continue
         seen.add(id(thing))
         if isinstance(thing, (Tree, Variable)):
-            if _is_trainable(thing):
+            if _is_trainable(thing) or _is_made_of_lost_leaves(thing):
                 return thing
         elif depth < _DEEPEST:
             todo += [(part, depth + 1) for part in _parts(thing)]
@@ -95,6 +96,19 @@ def _is_trainable(thing: Tree | Variable) -> bool:
     if isinstance(thing, Tree):
         return any(p.requires_grad for p in thing.parameters())
     return thing.requires_grad and thing.creator is None
+
+
+def _is_made_of_lost_leaves(thing: Tree | Variable) -> bool:
+    """Whether it was computed from what nobody holds, as in ``self.w = Parameter(..) * 0.1``."""
+    if isinstance(thing, Tree):
+        return False
+    nodes: list[Any] = [thing._node]
+    for _ in range(_DEEPEST):  # the graph of a whole model may be kept, for its value
+        for node in nodes:
+            if isinstance(node, Leaf) and node.owner() is None:
+                return True
+        nodes = [before for node in nodes if node for before in node.inputs or ()]
+    return False
 
 
 def _parts(value: Any) -> list[Any]:

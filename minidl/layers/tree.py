@@ -16,7 +16,7 @@ import numpy as np
 
 from minidl.autograd import Function, Parameter
 from minidl.common.callers import warn_user
-from minidl.common.hints import LAYER_WORDS, HintsMixin
+from minidl.common.hints import LAYER_WORDS, HintsMixin, refuse_assignment
 
 if TYPE_CHECKING:
     from minidl.layers.layer import Layer
@@ -38,12 +38,16 @@ class Tree(HintsMixin):
     carried: ClassVar[Mapping[str, Any]] = {}
     _latest: Walk  # the walk whose parameters were given out
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_assignment(self, name, LAYER_WORDS)
+        super().__setattr__(name, value)
+
     def parameters(self) -> list[Parameter]:
         """All parameters, in order of definition, each once however often it is used.
 
         Warns of trainable values that are not found, and names the attribute.
         """
-        # Optimizers ask twice a step: it is walked anew only if a container holds something else.
+        # Optimizers ask twice a step: it is walked again only if a container holds something else.
         try:
             if self._latest.still_holds():
                 return list(self._latest.parameters)
@@ -73,7 +77,7 @@ class Tree(HintsMixin):
         return walk(self).layers
 
     def _walk(self) -> Walk:
-        """Walk anew, remember it, and warn if there are new attributes that may hide something."""
+        """Walk again, remember it, and warn if there are new attributes that may hide something."""
         new = walk(self)
         try:
             known = self._latest.other_names()

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.common.checks import number
+from minidl.common.checks import number, pair
 from minidl.common.hints import refuse_unexpected
 from minidl.optim.optimizer import Array, Hooks, Names, Optimizer, Rate
 
@@ -47,7 +47,7 @@ class Adam(Optimizer):
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
-        b1, b2 = betas
+        b1, b2 = pair(f"{self._name}: betas", betas)
         self.betas = (
             number(f"{self._name}: beta 1", b1, below=1),
             number(f"{self._name}: beta 2", b2, below=1),

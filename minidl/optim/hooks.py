@@ -4,6 +4,7 @@ When hooks are called is decided in optimizer.py.
 """
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -91,3 +92,12 @@ class ClipGrad:
 def __dir__() -> list[str]:
     """What completion shows: the public names."""
     return __all__
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise AttributeError for a name that is not there, saying what to write instead."""
+        from minidl.common import hints, words
+
+        raise hints.missing(__name__, name, words.HOOKS)

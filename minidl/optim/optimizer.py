@@ -5,7 +5,6 @@ The flat buffers that they share are in group.py, the formulas in a file each.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any, ClassVar, TypeAlias
@@ -15,8 +14,9 @@ import numpy.typing as npt
 
 from minidl.autograd.variable import Parameter, Variable
 from minidl.common.arrays import as_array, zeros
+from minidl.common.callers import warn_user
 from minidl.common.checks import differences, number
-from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_unexpected
+from minidl.common.hints import OPTIMIZER_WORDS, HintsMixin, refuse_assignment, refuse_unexpected
 from minidl.optim.group import Group, grouped, split
 
 Array = npt.NDArray[Any]
@@ -68,6 +68,11 @@ class Optimizer(HintsMixin):
     @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
         self._name = type(self).__name__
+        if isinstance(target, type):
+            name = target.__name__
+            raise TypeError(
+                f"{self._name}: want a model, as {name}(..), or Variables, got the class {name}"
+            )
         self.lr = lr
         self.t = 0  # updates so far
         self._model = target if hasattr(target, "parameters") else None
@@ -91,6 +96,10 @@ class Optimizer(HintsMixin):
         self._active: list[Group] = []
         self._ready: Params = []
         self._places: list[list[int]] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        refuse_assignment(self, name, OPTIMIZER_WORDS)
+        super().__setattr__(name, value)
 
     def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
         """One step, in place, on flat arrays of one size.
@@ -169,10 +178,9 @@ class Optimizer(HintsMixin):
         """Say, once, that an update changes nothing."""
         if not self._idle:
             self._idle = True
-            warnings.warn(
+            warn_user(
                 f"{self._name}.update: no parameter has a gradient, so nothing was changed: call "
                 "cleargrads(), then loss.backward(), then update(); frozen parameters have none",
-                stacklevel=3,
             )
 
     def _run_hooks(self, params: Params, ready: Params) -> tuple[Params, list[Array]]:

@@ -5,6 +5,7 @@ An optimizer calls one at every update.
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from minidl.common.checks import count, number
 
@@ -87,3 +88,12 @@ def warmup(steps: int, after: float | Schedule) -> Schedule:
 def __dir__() -> list[str]:
     """What completion shows: the public names."""
     return __all__
+
+
+if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
+
+    def __getattr__(name: str) -> Any:
+        """Raise AttributeError for a name that is not there, saying what to write instead."""
+        from minidl.common import hints, words
+
+        raise hints.missing(__name__, name, words.SCHEDULES)

@@ -9,13 +9,13 @@ import json
 import math
 import os
 import time
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minidl.common.callers import warn_user
 from minidl.common.checks import count, number
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Callback:
     what is written into it is recorded. ``self.trainer`` is the Trainer, from ``on_train_begin``
     on; ``self.trainer.stop = True`` ends the fit after the update in progress.
 
-    A callback whose later doings depend on earlier ones tells them by ``state_dict()`` and takes
-    them up, in a resumed fit, by ``load_state_dict(state)``, after ``on_train_begin``. Where that
-    fit goes on within an epoch, ``on_epoch_begin`` is not told again.
+    A callback with a state of its own saves it with ``state_dict()``; a resumed fit restores it with
+    ``load_state_dict(state)``, after ``on_train_begin``. A fit that goes on within an epoch does not
+    call ``on_epoch_begin`` again.
 
     >>> class Log(Callback):
     ...     def on_epoch_end(self, epoch, logs):
@@ -111,9 +111,8 @@ class Best:
         value = self.sign * logs[self.name]
         if math.isnan(value) and not self.told:
             self.told = True
-            warnings.warn(
+            warn_user(
                 f"{self.where}: {self.name} is nan, which counts as no better than any figure",
-                stacklevel=3,
             )
         is_first = self.value == math.inf and value < math.inf
         better = is_first or value < self.value - self.least
@@ -316,7 +315,7 @@ class Logger(Callback):
 
     They are ``epoch`` from 1, ``updates``, ``seconds`` of the epoch, and the row of the history.
 
-    A fit begins the file anew; a resumed one goes on after the epochs of its history. A figure that
+    A fit replaces the file; a resumed one goes on after the epochs of its history. A figure that
     is not finite is "nan" or "inf" in the one, null in the other. Raises ValueError for another
     suffix.
 
@@ -357,7 +356,7 @@ class Logger(Callback):
             self._write(self.rows)
 
     def _write(self, rows: list[dict[str, float]]) -> None:
-        """Add rows to the file; all of them anew if one has other columns."""
+        """Add rows to the file; write all of them again if one has other columns."""
         mode = "a"
         columns = list(dict.fromkeys([*self.columns, *(name for row in rows for name in row)]))
         if self.path.suffix == ".csv" and columns != self.columns:

@@ -5,7 +5,6 @@ What is done with it is in `trainer.py`; what a batch is, in `data`.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import array_of, host
+from minidl.common.callers import warn_user
 from minidl.data.loader import DataLoader
 from minidl.functions.classification import cross_entropy
 from minidl.training.callbacks import Callback
@@ -53,11 +53,21 @@ def check_parts(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> 
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise _type_error("callbacks", callback, "instances of callbacks.Callback")
+        _warn_of_unknown_events(callback)
     own = model.parameters() if hasattr(model, "parameters") else []
     if own and set(own).isdisjoint(getattr(optimizer, "params", own)):
         raise ValueError(
             "Trainer: the optimizer has none of the model's parameters; is it another model's?"
         )
+
+
+def _warn_of_unknown_events(callback: Callback) -> None:
+    """Warn of methods such as Keras's on_train_batch_end, which nobody would call."""
+    events = [name for name in dir(Callback) if name.startswith("on_")]
+    for name in dir(callback):
+        if name.startswith("on_") and name not in events:
+            kind = type(callback).__name__
+            warn_user(f"Trainer: {kind}.{name} is no event of a fit, which are {', '.join(events)}")
 
 
 def check_model(model: Any) -> None:
@@ -115,11 +125,10 @@ def _type_error(name: str, value: Any, wanted: str) -> TypeError:
 def warn_of_ignored_samples(loss: Any, t: Any, why: str) -> None:
     """Warn if ``cross_entropy`` ignores some of these labels, where means are put together."""
     if loss is cross_entropy and np.any(np.asarray(host(t)) == IGNORED):
-        warnings.warn(
+        warn_user(
             f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part "
             "counts with all of its samples, so the result differs from that of one batch; leave "
             "such samples out of the data",
-            stacklevel=3,
         )
 
 

@@ -111,7 +111,7 @@ class Run:
         self.means.sums = dict(state["means"]["sums"])
 
     def check(self, state: Mapping[str, Any]) -> None:
-        """Raise ValueError if it could not go on from there: the data or settings are others."""
+        """Raise ValueError if it could not go on from there: the data or settings differ."""
         if (state["window"], state["summed"]) != (self.window, self.summed):
             name = "truncate" if state["summed"] else "accumulate"
             raise ValueError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
@@ -22,7 +21,9 @@ from minidl.autograd.modes import current
 from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
+from minidl.common.callers import warn_user
 from minidl.common.checks import count, number
+from minidl.common.hints import refuse_unexpected
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
@@ -81,17 +82,18 @@ class Trainer:
     (64, 1)
     """
 
+    @refuse_unexpected
     def __init__(
         self,
         model: Any,
         optimizer: Optimizer,
         loss: inputs.Metric,
         metrics: inputs.Metrics = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] = (),
         compile: bool = False,
         distributed: Any = False,
     ) -> None:
-        callbacks = list(callbacks)
+        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         inputs.check_parts(model, optimizer, loss, callbacks)
         self._model = model
         self._loss = loss
@@ -175,6 +177,7 @@ class Trainer:
         """Whether this process writes files: of several only the first one, in a dry run none."""
         return self.ranks.first and not self.dry_run
 
+    @refuse_unexpected
     def fit(
         self,
         data: Any,
@@ -214,12 +217,12 @@ class Trainer:
             resume: a file of ``save`` or ``callbacks.Checkpoint`` to go on from; "auto" is the
                 Checkpoint's newest that is whole, or a new beginning where there is none. Model,
                 optimizer, callbacks, data and settings have to be made as they were; then the fit
-                ends bit for bit where it would have without a break. Others are told by a warning,
-                or refused where going on makes no sense.
+                ends bit for bit where it would have without a break. Other settings are named in a
+                warning, or refused where going on makes no sense.
 
-        Ctrl-C and SIGTERM end the batch in progress, write what a Checkpoint is there for, or else
-        the file of ``resume``, and return the history, the broken-off epoch in its last row; a
-        second Ctrl-C raises at once.
+        Ctrl-C and SIGTERM end the batch in progress, write the checkpoints of callbacks.Checkpoint,
+        or else the file of ``resume``, and return the history, the broken-off epoch in its last
+        row; a second Ctrl-C raises at once.
 
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as
         the model learns, before each update; the same on validation data as ``val_loss``..; ``lr``,
@@ -277,9 +280,8 @@ class Trainer:
     def _warn(self, loader: DataLoader, window: int) -> None:
         """Say what would go on silently and is hardly meant."""
         if current().testing:
-            warnings.warn(
+            warn_user(
                 "fit: called inside test_mode(), so layers such as Dropout act as in evaluation",
-                stacklevel=3,
             )
         if window > 1 or self.ranks.size > 1:
             why = "batches make up one update" if window > 1 else "ranks share a batch"
@@ -424,7 +426,7 @@ class Trainer:
         Raises as ``fit``.
 
         Carried states go on from the step before and are cut behind this one;
-        ``model.reset_state()`` starts anew.
+        ``model.reset_state()`` forgets them.
         """
         runner = ModelRunner(self.model)
         self.optimizer.cleargrads()

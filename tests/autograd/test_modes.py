@@ -431,3 +431,12 @@ def test_a_nan_is_its_own_functions():
         with pytest.raises(FloatingPointError, match=r"derivative of sqrt .* gave an infinity"):
             np.sqrt(x).sum().backward()
     assert x.grad is None
+
+
+@pytest.mark.parametrize("mode", [minidl.no_grad, minidl.test_mode, minidl.detect_anomaly])
+def test_a_decorator_without_parentheses_is_refused_in_words(mode):
+    with pytest.raises(TypeError, match=rf"as a decorator it is `@{mode.__name__}\(\)`"):
+
+        @mode
+        def f():
+            return 1

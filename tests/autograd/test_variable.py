@@ -380,3 +380,10 @@ def test_lazy_parameters():
             read()
     p.data = np.ones((2, 10), np.float32)
     assert not p.lazy and p.dtype == np.float32
+
+
+@pytest.mark.parametrize("data", [[1, 2], True, np.arange(3, dtype=np.uint8)])
+def test_a_parameter_that_could_not_be_trained_is_refused(data):
+    with pytest.raises(TypeError, match="only floating data can require a gradient, got"):
+        minidl.Parameter(data)
+    assert not minidl.Parameter(data, requires_grad=False).requires_grad

@@ -52,6 +52,10 @@ MODULES = {
     "minidl.layers": words.LAYERS,
     "minidl.optim": words.OPTIMIZERS,
     "minidl": words.MINIDL,
+    "minidl.callbacks": words.CALLBACKS,
+    "minidl.datasets": words.DATASETS,
+    "minidl.optim.hooks": words.HOOKS,
+    "minidl.optim.schedules": words.SCHEDULES,
 }
 
 
@@ -167,6 +171,33 @@ def is_expression(code: str) -> bool:
 def test_arguments_of_other_libraries(call: Callable[[Any], Any], answer: str) -> None:
     with pytest.raises(TypeError, match=answer):
         call(layers.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (
+            lambda t: t.fit([[1.0]], [[1.0]], epochs=1, validation_data=None),
+            "called 'validation'",
+        ),
+        (lambda t: t.fit([[1.0]], [[1.0]], epochs=1, callbacks=[]), "they are the Trainer's"),
+        (lambda t: t.fit([[1.0]], [[1.0]], epochs=1, lr=0.1), "the rate is the optimizer's"),
+        (lambda t: t.fit([[1.0]], [[1.0]], num_epochs=1), "fit: .*here it is called 'epochs'"),
+        (lambda t: minidl.Trainer(t.model, t.optimizer, t.loss, epochs=3), "Trainer: .*epochs=1"),
+    ],
+)
+def test_arguments_of_other_trainers(call: Callable[[Any], Any], answer: str) -> None:
+    model = layers.Linear(1, 1)
+    trainer = minidl.Trainer(model, optim.SGD(model), F.mean_squared_error)
+    with pytest.raises(TypeError, match=answer):
+        call(trainer)
+
+
+def test_an_optimizers_rate_has_one_name() -> None:
+    optimizer = optim.SGD(layers.Linear(1, 1))
+    with pytest.raises(AttributeError, match="assigning 'learning_rate' would change nothing"):
+        optimizer.learning_rate = 0.1  # what is tested
+    assert optimizer.lr == 0.01
 
 
 def test_what_is_decorated_keeps_its_signature() -> None:

@@ -259,3 +259,9 @@ def test_the_seed_is_an_int(value) -> None:
         minidl.seed(value)
     with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
         minidl.seed(-1)
+
+
+@pytest.mark.parametrize("arrays", [(np.ones((4, 3)), np.ones((4, 3))), (np.ones(4), np.ones(4))])
+def test_a_tuple_of_arrays_is_not_taken_for_one_array(arrays):
+    with pytest.raises(TypeError, match=r"array 0: .* give them one by one"):
+        DataLoader(arrays, batch_size=2)

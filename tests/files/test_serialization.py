@@ -224,7 +224,7 @@ def test_dots_and_slashes_within_a_name_are_fine(path):
 def test_a_folder_in_the_way(path):
     path.mkdir()
     with pytest.raises(
-        IsADirectoryError, match=r"save: .*model\.npz is a folder, wanted the place of a file"
+        IsADirectoryError, match=r"save: .*model\.npz is a folder, want the place of a file"
     ):
         minidl.save({"a": np.ones(2)}, path)
     with pytest.raises(FileNotFoundError):

@@ -669,3 +669,47 @@ def test_cross_entropy_of_a_fully_masked_row() -> None:
     assert loss.item() == np.inf == plain.item()
     loss.backward()
     assert np.isfinite(x.grad.data).all()
+
+
+@pytest.mark.parametrize(
+    "f", [np.log, np.log2, np.log10, np.log1p, np.sqrt, np.cbrt, np.reciprocal, np.arctan]
+)
+@pytest.mark.parametrize("at", [300.0, 60_000.0])
+def test_slopes_of_float16_far_out(f: Any, at: float) -> None:
+    slope = gradient(f, np.array([at]))
+    if slope[0] != 0 and abs(slope[0]) > 1e-7:  # not below what float16 can hold
+        np.testing.assert_allclose(gradient(f, np.array([at], np.float16)), slope, rtol=0.01)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [np.std, np.linalg.norm, lambda v: np.linalg.norm(v, 3), lambda v: np.linalg.norm(v, axis=0)],
+)
+def test_float16_may_leave_its_range_on_the_way(f: Any) -> None:
+    x = np.array([300.0, -300.0, 400.0])
+    half = f(Variable(x.astype(np.float16)))
+    assert half.dtype == np.float16
+    np.testing.assert_allclose(half.data, f(x), rtol=1e-3)
+    slope = gradient(f, x.astype(np.float16))
+    assert slope.dtype == np.float16
+    np.testing.assert_allclose(slope, gradient(f, x), rtol=5e-3)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.median,
+        np.max,
+        np.min,
+        np.ptp,
+        lambda v, axis: np.quantile(v, 0.3, axis),
+        lambda v, axis: np.percentile(v, 30, axis),
+    ],
+)
+def test_where_the_value_is_nan_the_gradient_is(f: Any) -> None:
+    x = np.array([[1.0, np.nan, 3.0], [5.0, 4.0, 6.0]])
+    whole = gradient(lambda v: f(v, axis=1), x[1:])
+    slope = gradient(lambda v: f(v, axis=1), x)
+    assert np.isnan(slope[0]).any() and np.isnan(slope[0].sum())
+    np.testing.assert_array_equal(slope[1:], whole)
+    assert np.isfinite(whole).all()

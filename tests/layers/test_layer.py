@@ -151,7 +151,7 @@ def test_freeze_and_unfreeze_also_lazy_parameters():
 
 
 def test_unfreeze_leaves_integer_parameters_as_they_are():
-    holder = Holder([Parameter([1.0]), Parameter([1, 2])])
+    holder = Holder([Parameter([1.0]), Parameter([1, 2], requires_grad=False)])
     holder.freeze()
     holder.unfreeze()
     assert [p.requires_grad for p in holder.parameters()] == [True, False]

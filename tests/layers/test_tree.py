@@ -91,7 +91,7 @@ def test_what_is_not_found_is_told(make):
 def test_the_message_says_what_to_write():
     text = (
         "Holder: 'held' is a Variable, which is not trained, saved or cleared with the layer: "
-        "make it a minidl.Parameter, or say requires_grad=False if it is constant"
+        "make it a minidl.Parameter, or pass requires_grad=False if it is constant"
     )
     with pytest.warns(UserWarning, match=f"^{text}$"):
         Holder(Variable(1.0)).parameters()
@@ -99,6 +99,29 @@ def test_the_message_says_what_to_write():
         Holder({Linear(3)}).parameters()
     fixed = Holder(Parameter(1.0))
     assert len(fixed.parameters()) == 3
+
+
+@pytest.mark.parametrize("make", [Parameter, Variable])
+def test_a_result_of_what_nobody_holds_is_told(make):
+    with pytest.warns(UserWarning, match="'held' is a Variable, which is not trained"):
+        Holder(np.exp(make(1.0) * 0.1)).parameters()
+
+
+@pytest.mark.parametrize("name", ["trainable", "requires_grad", "training"])
+def test_assignments_that_would_change_nothing_are_refused(name):
+    with pytest.raises(AttributeError, match=f"Linear: assigning '{name}' would change nothing"):
+        setattr(Linear(2), name, False)
+
+
+def test_a_layer_of_the_users_may_be_called_training_and_a_class_may_say_anything():
+    class Own(Layer):
+        trainable = True
+
+        def __init__(self):
+            self.training = True
+            self.trainable = False
+
+    assert Own().training and not Own().trainable
 
 
 def test_attributes_beside_the_instance_dict_are_told():
@@ -145,12 +168,14 @@ def test_attributes_with_a_globals_name_are_not_told():
     assert len(Net().parameters()) == 2
 
 
+HELD = Variable(1.0)
+
 QUIET = {
     "frozen layer": lambda: Plain(teacher=frozen()),
     "layer without parameters": lambda: {layers.Dropout(0.5)},
     "constant": lambda: Variable(1.0, requires_grad=False),
     "integers": lambda: Variable([1, 2]),
-    "result": lambda: Variable(1.0) * 2,
+    "result": lambda: HELD * 2,
     "functions": lambda: [np.tanh, minidl.functions.relu, len, lambda x: x],
     "objects": lambda: [Plain(a=1, b="c"), np.random.default_rng(0), object(), {1, 2}, Plain],
     "a cycle": lambda: cyclic(),

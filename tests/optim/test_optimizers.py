@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Parameter, Variable, optim
+from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
 from minidl.optim.group import BLOCK, SMALL
 
@@ -654,3 +654,14 @@ def test_optimizers_show_their_settings():
     )
     momentum = optim.Momentum([p], lr=optim.schedules.cosine(0.1, 10), nesterov=True)
     assert repr(momentum).startswith("Momentum(lr=cosine, momentum=0.9, nesterov=True;")
+
+
+@pytest.mark.parametrize("betas", [0.9, (0.9,), None])
+def test_betas_are_two(betas):
+    with pytest.raises(TypeError, match=r"Adam: betas must be two numbers, got"):
+        optim.Adam([Variable(1.0)], betas=betas)
+
+
+def test_a_class_is_no_model():
+    with pytest.raises(TypeError, match=r"SGD: want a model, as MLP\(..\), or Variables"):
+        optim.SGD(layers.MLP)

@@ -283,3 +283,13 @@ def test_numbers_in_logs_become_floats(value: Any) -> None:
     history = trainer(Writes()).fit(X, T, epochs=1, verbose=0)
     assert history["note"] == [3.0] and type(history["note"][0]) is float
     assert '"note": [3.0]' in history.to_json()
+
+
+def test_a_method_that_no_event_calls_is_told():
+    class Keras(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            raise AssertionError("never called")
+
+    model = layers.Linear(1, 1)
+    with pytest.warns(UserWarning, match=r"Keras\.on_train_batch_end is no event of a fit"):
+        Trainer(model, optim.SGD(model), F.mean_squared_error, callbacks=Keras())

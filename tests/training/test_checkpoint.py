@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -327,7 +328,7 @@ def test_states_that_cannot_be_written(path: Path) -> None:
     of = trainer(Odd())
     of.fit(X, T, epochs=1, verbose=0)
     with pytest.raises(
-        TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, wanted numbers, text"
+        TypeError, match=r"callbacks\.0\.state\.model\.0 is a object, want numbers, text"
     ):
         of.save(path)
     assert not path.exists()
@@ -448,6 +449,11 @@ def weighted(alpha: float) -> Any:
                 ),
             ]
         ],
+        (
+            {"loss": partial(F.huber, delta=1.0)},
+            {"loss": partial(F.huber, delta=2.0)},
+            r"loss\.keywords: \{'delta': 2\.0\} here, \{'delta': 1\.0\} when",
+        ),
         ({}, {"given": [callbacks.EarlyStopping("loss")]}, "callbacks: EarlyStopping is new"),
         (
             {"given": [callbacks.EarlyStopping("loss", patience=3)]},
@@ -760,3 +766,39 @@ def test_a_file_that_is_replaced_while_it_is_read(path: Path, monkeypatch: Any) 
     monkeypatch.setattr(np.lib.format, "read_magic", replace)
     assert minidl.load(path).keys() == {"a"}
     assert minidl.load(path).keys() == {"b"}
+
+
+def test_layers_frozen_anew_stay_frozen_and_are_told(path: Path) -> None:
+    of = of_settings()
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    other = of_settings()
+    other.model(X)
+    other.model.inner.b.requires_grad = False
+    with pytest.warns(UserWarning, match=r"frozen: inner\.b here, nothing when"):
+        other.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)
+    assert not other.model.inner.b.requires_grad
+    np.testing.assert_array_equal(other.model.inner.b.data, of.model.inner.b.data)
+
+
+@pytest.mark.parametrize("make", [dict, list])
+def test_what_a_run_fills_is_its_state_and_no_setting(path: Path, make: Any) -> None:
+    class Loss:
+        def __init__(self, scale: Any) -> None:
+            self.seen = make()
+            self.scale = scale
+
+        def __call__(self, y: Any, t: Any) -> Any:
+            self.seen = [*self.seen, 1] if make is list else {**self.seen, str(len(self.seen)): 1}
+            return F.mean_squared_error(y, t) * self.scale[0]
+
+    of = of_settings(loss=Loss([1.0]))
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    again = of_settings(loss=Loss([1.0]))
+    again.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)  # without a warning
+    assert len(again.loss.seen) == 2 * len(of.loss.seen)
+    other = of_settings(loss=Loss([2.0]))
+    with pytest.warns(UserWarning, match=r"loss\.scale: \[2\.0\] here, \[1\.0\] when"):
+        other.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)
+    assert other.loss.scale == [2.0] and len(other.loss.seen) == 2 * len(of.loss.seen)
