@@ -132,7 +132,9 @@ def no_rule(function: Any, method: str = "__call__") -> str:
         more = _COMPLEX.get(name, "which minidl does not have")
         return f"{name} has no rule for Variables: it gives complex numbers, {more}"
     if method != "__call__":
-        return f"{name}.{method} has no rule for Variables: write it with the functions of minidl"
+        name = f"{name}.{method}"
+        more = words.INSTEAD.get(name, "write it with the functions of minidl")
+        return f"{name} has no rule for Variables: {more}"
     if name in words.INSTEAD:
         return f"{name} has no rule for Variables: {words.INSTEAD[name]}"
     if ours is not None:

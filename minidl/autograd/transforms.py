@@ -118,7 +118,7 @@ class Call:
         if not isinstance(n, int):
             raise TypeError(f"{self.name}: argnum must be an int here, got {n!r}")
         if not -count <= n < count:
-            raise TypeError(f"{self.name}: argnum {n}, but the call has {count} arguments")
+            raise TypeError(f"{self.name}: argnum {n}, but the call has {count} arguments by place")
         return n % count
 
     def _copy_tree(self, tree: Any, n: int) -> Any:

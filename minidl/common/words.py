@@ -188,6 +188,8 @@ _STORE = "it writes into an array, whose values are no part of a graph: "
 
 # Functions of NumPy's and SciPy's that cannot take a Variable.
 INSTEAD: Mapping[str, str] = {
+    "np.add.at": f"{_STORE}write `F.index_add(x, [0], 1.0)`",
+    "np.add.reduceat": "write `np.stack([part.sum() for part in np.split(x, [1, 3])])`",
     "np.full": "write `np.broadcast_to(x, (4, 3))`",
     "np.copyto": f"{_STORE}write `np.broadcast_to(x, (4, 3))`, as np.full_like would give",
     "np.put": f"{_STORE}write `F.index_set(x, [0], 1.0)`",

@@ -232,9 +232,9 @@ def cov(
         x = np.concatenate([x, _variables_as_rows(real(y), rowvar)])
     if ddof is None:
         ddof = 0 if bias else 1
-    ones = np.ones(x.shape[1], x.dtype if x.dtype.kind == "f" else np.float64)
-    weights = ones * (1 if aweights is None else aweights)
-    counted = weights * (1 if fweights is None else fweights)
+    kind = x.dtype if x.dtype.kind == "f" else np.float64
+    weights = np.ones(x.shape[1], kind) * (1 if aweights is None else aweights)
+    counted = weights * (1 if fweights is None else real(fweights).astype(kind))
     total = counted.sum()
     x = x - (x @ counted)[:, None] / total
     count = total - ddof * (counted * weights).sum() / total
