@@ -57,8 +57,7 @@ def walk(
     free: bool = False,
     since: int = -1,
 ) -> dict[Node, Any]:
-    """Gradients of the seeded nodes, as ``{node: gradient}`` for every leaf, or for the
-    ``targets``.
+    """Walk back from the seeded nodes; ``{node: gradient}`` of every leaf, or of the ``targets``.
 
     Gradients are arrays; with ``box`` (which makes a Variable of an array and its node) the rules
     run on Variables and the gradients are Variables with a graph of their own. ``keep`` adds the
@@ -268,9 +267,7 @@ def _fresh(gx: Any, g: Any, node: Application) -> bool:
 
 
 def _private(g: Any, box: Box | None) -> Any:
-    """The same gradient in memory of its own (numbers cannot be written to and stay as they
-    are).
-    """
+    """The same gradient in memory of its own. Numbers, which cannot be changed, stay as they are."""
     if box is None:
         return g if isinstance(g, np.generic) else g.copy()
     if MODE.get().tracer is not None:

@@ -123,8 +123,7 @@ class Function:
         alive: AbstractSet[Node] | None,
         box: Callable[..., Any] | None,
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
-        """Return (arguments, output, gradients): what the rules receive, as Variables if there is a
-        ``box``.
+        """Return (arguments, output, gradients): what the rules receive, as Variables with a ``box``.
 
         The gradients are None, unless one joint rule, or a fused function's composition, computes
         them all.
@@ -145,9 +144,7 @@ class Function:
         return args, y, self.joint(g, y, saved, wanted, *args, **node.settings)
 
     def _boxed(self, node: Application, box: Callable[..., Any]) -> tuple[Sequence[Any], Any]:
-        """Arguments and output of an application as Variables, where they have a place in a
-        graph.
-        """
+        """Arguments and output of an application, as Variables where they are in a graph."""
         tracer = MODE.get().tracer
         if tracer is not None:
             return tracer.boxed(node)
@@ -411,9 +408,7 @@ def differentiable(
 
 
 def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
-    """Let a function stand for one of NumPy's whenever that is given a Variable, and as its
-    methods.
-    """
+    """Let a function stand for one of NumPy's, which may get Variables, and be its methods."""
 
     def register(function: Any) -> Any:
         REGISTRY[original] = function

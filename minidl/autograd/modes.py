@@ -124,8 +124,9 @@ def current() -> Mode:
 
 
 def check_mode(where: str, create_graph: bool) -> None:
-    """Raise RuntimeError where gradients would silently have no graph, or look constant to an
-    enclosing transform.
+    """Raise RuntimeError where gradients would silently have no graph.
+
+    Also where an enclosing transform would take them for constants.
     """
     mode = current()
     if mode.tracer is not None and where == "backward":
@@ -148,8 +149,7 @@ def look(x: Any, how: str) -> None:
 
 
 def values_of(x: Any, how: str) -> Any:
-    """The array of a Variable, anything else as it is, for what decides by its values: counts,
-    indices.
+    """The array of a Variable, anything else as it is, for code that decides by the values.
 
     Refused while a tracer records what is computed: the program would keep what they are now.
     """
@@ -243,9 +243,7 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def _sleeper(frame: FrameType | None) -> FrameType | None:
-    """The generator's frame that a ``with`` statement stands in, if its mode must end where it
-    sleeps.
-    """
+    """The frame of the generator that a ``with`` statement stands in, if its mode sleeps with it."""
     while frame is not None and _module(frame) == "contextlib":  # an ExitStack in the generator
         frame = frame.f_back
     if frame is None or not frame.f_code.co_flags & _GENERATOR:
@@ -262,8 +260,9 @@ def _module(frame: FrameType) -> str:
 
 
 class no_grad(Switch):
-    """Record nothing inside: results are constants. A context manager and decorator, per thread and
-    task.
+    """Record nothing inside: results are constants.
+
+    A context manager and decorator, per thread and task.
 
     >>> from minidl import Variable
     >>> with no_grad():
@@ -278,8 +277,9 @@ class no_grad(Switch):
 
 
 class test_mode(Switch):  # a class, so that pytest does not take it for a test by its name
-    """Evaluate inside: dropout passes its input on. A context manager and decorator, per thread and
-    task.
+    """Evaluate inside: dropout passes its input on.
+
+    A context manager and decorator, per thread and task.
 
     >>> import minidl, numpy as np
     >>> with test_mode():
@@ -294,8 +294,7 @@ class test_mode(Switch):  # a class, so that pytest does not take it for a test 
 
 
 class detect_anomaly(Switch):
-    """Stop where NaN or infinity arises, and at arrays changed in place between forward and
-    backward.
+    """Stop where NaN or infinity arises, and where an array was changed before the backward.
 
     The error names the function and the line of the caller's code that applied it. An infinity that
     a function was given passes: a mask may well be -inf. Slow: for finding a fault, not for

@@ -99,9 +99,7 @@ Node: TypeAlias = Leaf | Application | Output
 
 
 def cut(node: Application | Output, inputs: tuple[()] | None = ()) -> None:
-    """Let go of everything behind a node, in place, so that it is gone from every path through
-    it.
-    """
+    """Drop everything behind a node, in place: it is gone from every path through the node."""
     node.inputs = inputs
     node.output = None
     if isinstance(node, Application):

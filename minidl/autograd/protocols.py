@@ -104,9 +104,7 @@ def array_function(function: Any, args: Inputs, kwargs: Settings) -> Any:
 
 
 def full_name(function: Any) -> str:
-    """A function of NumPy's or SciPy's as users write it: ``np.linalg.solve``,
-    ``scipy.special.erf``.
-    """
+    """The name of NumPy's or SciPy's function as users write it, such as ``np.linalg.solve``."""
     name: str = function.__name__
     if getattr(np, name, None) is function:
         return f"np.{name}"

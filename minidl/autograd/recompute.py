@@ -167,8 +167,7 @@ _recompute = differentiable(
 
 
 def recompute(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function or layer, which keeps no inner results for the backward but computes them
-    there again.
+    """The same function or layer, but its inner results are computed again for the backward.
 
     What ``f`` is given and what it closes over (parameters, other results) gets its gradients, to
     any order. Arguments and results may be nested dicts, lists and tuples. Dropout repeats its

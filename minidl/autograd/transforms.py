@@ -189,9 +189,7 @@ class Call:
 
     @cached_property
     def outside(self) -> bool:
-        """Whether the outputs depend on something that requires a gradient other than our
-        copies.
-        """
+        """Whether the outputs depend on other things than our copies that require a gradient."""
         return self._reaches_outside(self.ys)
 
     def _reaches_outside(self, results: Iterable[Variable]) -> bool:
@@ -270,8 +268,9 @@ def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
 def value_and_grad(
     f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
-    """The function that gives ``f`` and its gradient in one go, as ``(value, gradient)``; the rest
-    as ``grad``.
+    """The function that gives ``f`` and its gradient at once, as ``(value, gradient)``.
+
+    The rest is as for ``grad``.
 
     With ``has_aux`` it gives ``((value, aux), gradient)``.
 
@@ -312,8 +311,9 @@ def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Ca
 
 
 def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """``f(*args)`` and its pull-back: ``pull(g)`` is a tuple, ``g`` (of y's shape) times each
-    argument's Jacobian.
+    """``f(*args)``, and its pull-back: a function from ``g`` to ``g`` times each Jacobian, a tuple.
+
+    ``g`` has the shape of the result.
 
     Where ``f`` gives a nested dict, list or tuple of arrays, so is ``g``.
 
@@ -369,8 +369,9 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
-    """The Jacobian of a function, of shape ``y.shape + x.shape``; one backward walk per element of
-    y.
+    """The Jacobian of a function, of shape ``y.shape + x.shape``.
+
+    It takes one backward walk per element of y.
 
     Args and raises as ``grad``, but ``f`` may give an array, or a nested dict, list or tuple of
     them: then for each of them the Jacobian, itself a tree where the argument is one.
@@ -406,8 +407,9 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
 
 
 def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
-    """The matrix of second derivatives of a scalar function, of shape ``x.shape + x.shape``; the
-    rest as ``grad``.
+    """The second derivatives of a scalar function, of shape ``x.shape + x.shape``.
+
+    The rest is as for ``grad``.
 
     Of a nested dict, list or tuple a tree of trees: one block for each pair of arrays.
 
@@ -419,8 +421,7 @@ def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
 
 
 def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
-    """The Hessian of a scalar function times a vector, ``hvp(f)(x, v, *args)``, without the
-    Hessian.
+    """The Hessian of a scalar function times a vector: ``hvp(f)(x, v, *args)``.
 
     It is the gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994), and what SciPy calls
     ``hessp``. ``v`` is a tree of arrays if ``x`` is one.
@@ -459,8 +460,7 @@ def _hint_without_recording() -> str:
 def gradients(
     y: Variable, xs: Sequence[Variable], gradient: Any = None, *, create_graph: bool = False
 ) -> list[Variable]:
-    """Gradients of a recorded result for Variables it was computed from, leaves or results, as a
-    list.
+    """Gradients of a recorded result for a list of Variables that it was computed from.
 
     Zeros where y does not depend on one. ``gradient`` is the seed, default ones; ``create_graph``
     as in ``backward``.

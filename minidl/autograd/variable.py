@@ -34,8 +34,7 @@ class LeftGraphError(RuntimeError):
 
 
 class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
-    """An array with a place in the graph; functions of it are recorded so that they can be
-    differentiated.
+    """An array with a place in the graph: functions of it are recorded, to be differentiated.
 
     Args:
         data: an array, a number or a (nested) list; real, of any shape. An ndarray is not copied.
@@ -137,8 +136,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
             self._leaf = None
 
     def _watched(self) -> Leaf:
-        """What stands for the value of this constant, and goes stale with it (or with that of what
-        it is a view of).
+        """The leaf that stands for this constant in graphs, and goes stale with its value.
+
+        A view of another Variable has that one's leaf.
         """
         leaf = self._leaf
         if leaf is None or leaf.stale:
@@ -230,8 +230,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         create_graph: bool = False,
         retain_graph: bool = True,
     ) -> None:
-        """Add to ``.grad`` of every leaf behind this Variable its gradient, by the chain rule in
-        reverse.
+        """Add its gradient to ``.grad`` of every leaf behind this Variable, by the chain rule.
 
         Args:
             gradient: the seed, of this Variable's shape; default ones, so a non-scalar means its

@@ -62,9 +62,7 @@ def as_array(value: Any, who: object = "") -> Any:
 
 
 def as_operand(value: Any) -> Any:
-    """As ``as_array``, but a Python number, and None, which stands for no array, stay what they
-    are.
-    """
+    """As ``as_array``, but a Python number, and None for no array, stay what they are."""
     if value is None or type(value) in READY:
         return value
     if isinstance(value, int | float) and not isinstance(value, np.generic):
@@ -136,9 +134,7 @@ def array_of(x: Any) -> Any:
 
 
 def is_foreign(x: Any) -> bool:
-    """Whether ``x``, an array or a Variable of one, is of another library that speaks NumPy's
-    protocols.
-    """
+    """Whether an array, or a Variable's, is of another library that speaks NumPy's protocols."""
     kind = type(array_of(x))
     if kind is np.ndarray or issubclass(kind, np.ndarray):
         return False
@@ -185,9 +181,7 @@ def host(x: Any) -> Any:
 
 
 def add_at(z: Any, index: tuple[Any, ...], g: Any) -> None:
-    """``z[index] += g``, in which an element that is picked more than once gets all of its
-    shares.
-    """
+    """``z[index] += g``, where an element that is picked more than once gets all of its shares."""
     try:
         np.add.at(z, index, g)
     except Exception:  # the methods of ufuncs are what a library leaves out first

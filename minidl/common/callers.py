@@ -22,8 +22,7 @@ def users_line() -> str:
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn at the user's line; Python shows such a warning once for each line, unless told
-    otherwise.
+    """Warn at the user's line; Python shows a warning once a line, unless told otherwise.
 
     >>> with warnings.catch_warnings(record=True) as seen:
     ...     warnings.simplefilter("always")

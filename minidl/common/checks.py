@@ -10,9 +10,7 @@ from typing import Any
 
 
 def number(what: str, value: Any, *, positive: bool = False, below: float = math.inf) -> float:
-    """The value as a float, if it is a finite number of at least 0, or ``positive``, and ``below``
-    a bound.
-    """
+    """The value as a float, if it is finite, at least 0 (or ``positive``) and ``below`` a bound."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{what} must be a number, got {value!r}")
     x = float(value)

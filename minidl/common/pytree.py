@@ -162,8 +162,7 @@ def describe(structure: Structure) -> str:
 
 
 def is_numbers(tree: Any) -> bool:
-    """Whether a list holds nothing but numbers, and lists of them: it stands for an array, as in
-    NumPy.
+    """Whether a list holds numbers, and lists of them, only: it stands for an array, as in NumPy.
 
     >>> is_numbers([[1.0], [2.0]]), is_numbers((1.0,)), is_numbers([])
     (True, False, False)

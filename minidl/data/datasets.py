@@ -104,8 +104,7 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
 
 
 def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = False) -> Pair:
-    """Return one period of a noisy sine, or cosine, in order: `(angles, values)`, both float32
-    `(n,)`.
+    """Return one period of a noisy sine, or cosine: `(angles, values)`, both float32 `(n,)`.
 
     values = sin(angles) + U(-noise, noise), the angles in radians from 0 to 2 pi, both included.
     Raises ValueError if n is below 1 or noise is negative, TypeError for what is no number.
@@ -127,8 +126,7 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
 
 
 def windows(series: npt.ArrayLike, length: int) -> Pair:
-    """Return every window of a series and the value that follows it, to learn a one-step forecast:
-    `(x, t)`.
+    """Return every window of a series and the value after it, for a one-step forecast: `(x, t)`.
 
     x[i] = series[i : i + length], t[i] = series[i + length]: for a series `(m,)`, `x (m - length,
     length, 1)` are sequences as recurrent layers take them and `t (m - length, 1)`, copies with the

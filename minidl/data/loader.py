@@ -181,8 +181,9 @@ class DataLoader:
             self._given = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The settings, the generator's states, and ``given``: how many batches of the latest
-        epoch were given out, None when it is over.
+        """The settings, the generator's states, and ``given``, the place in the latest epoch.
+
+        That is how many batches were given out, None when the epoch is over.
         """
         state = {name: getattr(self, name) for name in _SETTINGS}
         state["arrays"] = [_form(array) for array in self.arrays]
@@ -192,8 +193,9 @@ class DataLoader:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state that ``state_dict`` gave; ValueError, and nothing is changed, if data
-        or settings differ.
+        """Go on from a state that ``state_dict`` gave.
+
+        Raises ValueError, and changes nothing, if data or settings differ.
 
         >>> loader = DataLoader(range(6), batch_size=2, seed=1)
         >>> twin = DataLoader(range(6), batch_size=2, seed=2)

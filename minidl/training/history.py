@@ -86,8 +86,7 @@ class History(Mapping[str, list[float]]):
         )
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
-        """The lists by name as JSON text, also written to ``path``; what is not finite becomes
-        null.
+        """The lists by name as JSON text, also written to ``path``; null for what is not finite.
 
         >>> History([{"loss": 2.0}, {"loss": float("inf")}]).to_json()
         '{"loss": [2.0, null]}'

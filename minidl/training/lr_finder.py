@@ -62,8 +62,9 @@ class LRCurve:
         return f"LRCurve({rates}, suggestion={self.suggestion})"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Draw the losses over the rate, and the suggestion: a matplotlib ``Figure``, saved to
-        ``path``.
+        """Draw the losses over the rate, and the suggestion: a matplotlib ``Figure``.
+
+        It is saved to ``path`` if there is one.
 
         Raises ImportError without matplotlib.
         """
