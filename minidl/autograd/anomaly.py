@@ -50,7 +50,7 @@ class Trace:
                 )
 
     def check_gradient(self, node: Application, i: int, incoming: Any, g: Any) -> None:
-        """Raise FloatingPointError at a gradient that is not finite, unless it comes from infinities."""
+        """Raise FloatingPointError at a gradient that is not finite, unless infinities went in."""
         what = _fault((incoming, node.output, *node.args), g)
         if what:
             raise FloatingPointError(

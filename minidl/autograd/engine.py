@@ -139,7 +139,7 @@ class _Walk:
 
     # Complexity 12: what this loop does itself for each input costs less than a call of a function.
     def pull(self, node: Application, g: Any) -> None:  # noqa: C901
-        """Pull an application's gradient back to its inputs: by its rules, made to fit, added up."""
+        """Pull an application's gradient back to its inputs: by its rules, fitted, added up."""
         function = node.function
         settings = node.settings
         trace = node.trace
@@ -168,7 +168,8 @@ class _Walk:
                 gx = rule(g, y, *args, **settings) if settings else rule(g, y, *args)
             a = node.args[i]
             r: Any = gx if box is None else getattr(gx, "_raw", gx)
-            # Two NumPy scalars of one type have one shape and dtype; looking it up costs more than the sum.
+            # Two NumPy scalars of one type have one shape and dtype, and looking that up costs more
+            # than the sum.
             if type(r) is not type(a) or (
                 type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
@@ -202,7 +203,7 @@ class _Walk:
 
 
 def _check_unchanged(node: Application) -> None:
-    """Raise if a constant has a new value, or, under detect_anomaly, an array was changed in place."""
+    """Raise if a constant has a new value, or, under detect_anomaly, an array has changed."""
     for constant in node.constants:
         if constant.stale:
             raise RuntimeError(_stale(constant))
@@ -267,7 +268,7 @@ def _fresh(gx: Any, g: Any, node: Application) -> bool:
 
 
 def _private(g: Any, box: Box | None) -> Any:
-    """The same gradient in memory of its own. Numbers, which cannot be changed, stay as they are."""
+    """The same gradient in memory of its own; numbers, which nobody can change, as they are."""
     if box is None:
         return g if isinstance(g, np.generic) else g.copy()
     if MODE.get().tracer is not None:
@@ -292,6 +293,6 @@ def _stale(leaf: Leaf) -> str:
     named = f"{owner.name!r} " if owner is not None and owner.name else ""
     who = "it" if owner is None else f"{named}of shape {owner.shape}"
     return (
-        f"backward through an older value of a Variable: {who} was given a new value (.data, or an optimizer's "
-        "update) after this graph was recorded; run the forward again before backward"
+        f"backward through an older value of a Variable: {who} was given a new value (.data, or an "
+        "optimizer's update) after this graph was recorded; run the forward again before backward"
     )

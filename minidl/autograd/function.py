@@ -123,7 +123,7 @@ class Function:
         alive: AbstractSet[Node] | None,
         box: Callable[..., Any] | None,
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
-        """Return (arguments, output, gradients): what the rules receive, as Variables with a ``box``.
+        """Return (arguments, output, gradients): what the rules receive; Variables with a ``box``.
 
         The gradients are None, unless one joint rule, or a fused function's composition, computes
         them all.

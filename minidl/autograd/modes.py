@@ -243,7 +243,7 @@ _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 def _sleeper(frame: FrameType | None) -> FrameType | None:
-    """The frame of the generator that a ``with`` statement stands in, if its mode sleeps with it."""
+    """The frame of the generator that a ``with`` statement is in, if its mode sleeps with it."""
     while frame is not None and _module(frame) == "contextlib":  # an ExitStack in the generator
         frame = frame.f_back
     if frame is None or not frame.f_code.co_flags & _GENERATOR:

@@ -137,8 +137,8 @@ def tell(where: str, texts: list[str]) -> None:
     if len(texts) > MOST:
         some.append(f"and {len(texts) - MOST} more")
     warn_user(
-        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here is "
-        "used, but numbers that training had changed go on from the checkpoint's"
+        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here "
+        "is used, but numbers that training had changed go on from the checkpoint's"
     )
 
 

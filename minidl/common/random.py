@@ -21,7 +21,7 @@ _seeded = False
 
 
 def seed(value: int) -> None:
-    """Start the default generator again from an integer of at least 0, so that what follows repeats.
+    """Start the default generator again from an integer of at least 0: what follows repeats.
 
     A process that is forked goes on from the seed's state, so that it repeats, too: workers that
     shall differ each call ``seed`` with a number of their own. Without a seed, every forked

@@ -131,8 +131,8 @@ def windows(series: npt.ArrayLike, length: int) -> Pair:
     x[i] = series[i : i + length], t[i] = series[i + length]: for a series `(m,)`, `x (m - length,
     length, 1)` are sequences as recurrent layers take them and `t (m - length, 1)`, copies with the
     dtype of the series.
-    Raises ValueError if the series does not have exactly one axis or is too short for a window and its
-    successor, TypeError if it is no series of numbers or the length no int.
+    Raises ValueError if the series does not have exactly one axis or is too short for a window and
+    its successor, TypeError if it is no series of numbers or the length no int.
 
     >>> x, t = windows([1.0, 2.0, 3.0, 4.0], length=2)
     >>> x[:, :, 0].tolist(), t[:, 0].tolist()

@@ -33,9 +33,9 @@ class Callback:
     what is written into it is recorded. ``self.trainer`` is the Trainer, from ``on_train_begin``
     on; ``self.trainer.stop = True`` ends the fit after the update in progress.
 
-    A callback with a state of its own saves it with ``state_dict()``; a resumed fit restores it with
-    ``load_state_dict(state)``, after ``on_train_begin``. A fit that goes on within an epoch does not
-    call ``on_epoch_begin`` again.
+    A callback with a state of its own saves it with ``state_dict()``; a resumed fit restores it
+    with ``load_state_dict(state)``, after ``on_train_begin``. A fit that goes on within an epoch
+    does not call ``on_epoch_begin`` again.
 
     >>> class Log(Callback):
     ...     def on_epoch_end(self, epoch, logs):
