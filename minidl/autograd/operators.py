@@ -116,9 +116,9 @@ def _starred(function: Any) -> Any:
     plain = _method(function)
 
     def method(self: Any, *shape: Any, **settings: Any) -> Any:
-        one_by_one = len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer))
-        arguments = (shape,) if one_by_one else shape
-        return plain(self, *arguments, **settings)
+        if len(shape) > 1 or (shape and isinstance(shape[0], int | np.integer)):
+            shape = (shape,)
+        return plain(self, *shape, **settings) if settings else function(self, *shape)
 
     return method
 

@@ -13,6 +13,8 @@ from types import FrameType
 
 _MINIDL = str(Path(__file__).parent.parent) + os.sep
 _BENEATH = ("contextlib", "numpy", "scipy")
+# Parts of NumPy with names of their own.
+_HOMES = ("linalg", "ma", "polynomial", "random", "testing")
 
 
 def users_line() -> str:
@@ -51,11 +53,15 @@ def library_function() -> str | None:
     while frame is not None and _is_library(frame):
         module, name = _function_of(frame)
         path = module.split(".")
+        public = [part for part in path if not part.startswith("_")]
         if path[0] == "scipy":
-            public = [part for part in path if not part.startswith("_")]
             called = ".".join([*public, name])
         elif path[0] == "numpy":
-            called = "np.r_" if name == "AxisConcatenator.__getitem__" else f"np.{name}"
+            home = (
+                path[1:] if path[1] in ("linalg", "ma", "polynomial", "random", "testing") else []
+            )
+            grids = {"AxisConcatenator.__getitem__": "r_", "nd_grid.__getitem__": "mgrid"}
+            called = ".".join(["np", *home, grids.get(name, name)])
         frame = frame.f_back
     return called
 

@@ -72,6 +72,8 @@ def unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     Raises ValueError if there are more or fewer leaves than the structure has places for.
     """
     leaves = list(leaves)
+    if structure is LEAF and len(leaves) == 1:
+        return leaves[0]  # nearly always, and at once
     if len(leaves) != structure.size:
         raise ValueError(f"unflatten: want {structure.size} leaves, got {len(leaves)}")
     return _build(structure, iter(leaves))

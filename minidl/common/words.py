@@ -196,6 +196,8 @@ INSTEAD: Mapping[str, str] = {
     "np.put_along_axis": f"{_STORE}write `F.index_set(x, [0], 1.0)`",
     "np.fill_diagonal": f"{_STORE}write `F.index_set(x, [0], 1.0)`",
     "np.r_": "np.r_ and np.c_ make arrays: write `np.concatenate([x, x])`, `np.stack([x, x], axis=-1)`",
+    "np.polynomial.polynomial.polyval": "write `np.polyval(p[::-1], x)`: its lowest power is the first",
+    "np.mgrid": "write `np.linspace(0.0, x, 5)`",
     "np.vectorize.__call__": "write the function for whole arrays, or `np.stack([f(v) for v in x])`",
     "np.empty_like": "its values would be no part of a graph; collect results with `np.stack([x, x])`",
     "np.histogram": "counts have no derivative: give it `x.data`",

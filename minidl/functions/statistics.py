@@ -32,15 +32,16 @@ def average(
     >>> average(np.array([1.0, 4.0]), weights=[2.0, 1.0])
     np.float64(2.0)
     """
+    axis = None if axis is None else normalize_axis_tuple(axis, a.ndim)
     weights = np.ones(a.shape, a.dtype) if weights is None else real(weights)
     if weights.shape != a.shape:
-        if not isinstance(axis, (int, np.integer)) or weights.shape != (a.shape[axis],):
+        if axis is None or weights.shape != tuple([a.shape[i] for i in axis]):
             raise ValueError(
-                f"want weights of shape {a.shape}, or along one axis, got {weights.shape}"
+                f"want weights of shape {a.shape}, or along the axes, got {weights.shape}"
             )
-        weights = weights.reshape((-1,) + (1,) * (a.ndim - 1 - axis % a.ndim))
+        shape = [n if i in axis else 1 for i, n in enumerate(a.shape)]
+        weights = weights.transpose(np.argsort(axis)).reshape(shape)
     weights = np.broadcast_to(weights, a.shape)
-    axis = None if axis is None else normalize_axis_tuple(axis, a.ndim)
     total = np.sum(weights, axis, keepdims=keepdims)
     known = isinstance(total, (np.ndarray, np.generic))
     if total.size == 0 or (known and np.any(total == 0)):

@@ -291,6 +291,7 @@ for axis in (None, 0, (0, 1), -1):
     for f in (F.average, F.median):
         family(f, normal(3, 4), axis, keepdims=True)
     family(F.quantile, normal(3, 4), [0.1, 0.5, 1.0], axis)
+family(F.average, normal(2, 3, 4), (2, 0), positive(4, 2))
 family(F.average, normal(3, 4), weights=positive(3, 4))
 family(F.average, normal(3, 4), axis=1, weights=positive(4))
 family(F.average, normal(3, 4), 0, positive(3))

@@ -82,6 +82,8 @@ def test_refused_in_words() -> None:
         (lambda: np.full((2, 4), v), TypeError, "np.full would leave .*np.broadcast_to"),
         (lambda: np.r_[v, v], TypeError, "np.r_ .*np.concatenate"),
         (lambda: np.array([v, v]), TypeError, "np.stack"),
+        (lambda: np.polynomial.polynomial.polyval(2.0, v), TypeError, r"np.polyval\(p\[::-1\]"),
+        (lambda: np.vectorize(abs)(v), TypeError, r"np.vectorize.__call__ would leave .* whole"),
         (lambda: F.cumsum(v, dim=0), TypeError, "cumsum: .*'dim'.*'axis'"),
         (lambda: np.quantile(v, 1.5), ValueError, r"quantile: want quantiles in \[0, 1\]"),
         (lambda: np.quantile(v, 0.5, method="closest"), ValueError, "want a method of linear"),
