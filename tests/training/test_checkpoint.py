@@ -476,6 +476,7 @@ def test_other_settings_are_told(path: Path, first: Any, second: Any, message: s
     with pytest.warns(UserWarning, match=message) as told:
         history = other.fit(X, T, epochs=2, batch_size=4, verbose=0, resume=path)
     assert len(told) == 1 and len(history.rows) == 2
+    assert told[0].filename == __file__  # the user's line
 
 
 def test_a_rate_that_is_given_anew_is_used_and_told(path: Path) -> None:
