@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_OBJECTS = np.dtype(object)
+
 # A subclass stands before its base. Others may take other arguments, and stay as they are.
 _KINDS = (
     np.exceptions.AxisError,
@@ -22,9 +24,9 @@ _KINDS = (
 def explained(name: str, arity: int | None, args: Sequence[Any], error: Exception) -> Exception:
     """The error of a forward, with what it was given."""
     got = ", ".join(map(_form, args))
-    are_arrays = all(hasattr(a, "dtype") for a in args[:arity])
+    are_arrays = all(getattr(a, "dtype", _OBJECTS) != _OBJECTS for a in args[:arity])
     if isinstance(error, AttributeError | KeyError) and not are_arrays:
-        return TypeError(f"{name}: want arrays (got {got})")
+        return TypeError(f"{name}: want arrays of numbers (got {got})")
     for kind in _KINDS:
         if isinstance(error, kind):
             return kind(f"{name}: {error} (got {got})")

@@ -61,13 +61,13 @@ def _edge(value: Any, a: Any, axis: int) -> Any:
 
 @composition(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """Differences of neighbours in the flattened array, with values before and after: NumPy's
-    ``ediff1d``.
+    """Differences of neighbours in the flattened array, with values before and after: NumPy's.
 
     >>> ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
     array([0., 3., 5.])
     """
-    parts = [to_begin, diff(ary.reshape(-1)), to_end]
+    flat = ary.reshape(-1)
+    parts = [to_begin, flat[1:] - flat[:-1], to_end]  # of bools refused, which diff would compare
     vectors = [_like(p, ary).astype(ary.dtype).reshape(-1) for p in parts if p is not None]
     return np.concatenate(vectors)
 

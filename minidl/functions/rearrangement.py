@@ -148,7 +148,8 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
         return padded + np.pad(zeros, widths, mode, **kwargs) if kwargs else padded
     if mode in _BY_PLACE and kwargs.get("reflect_type", "even") == "even":
         return rearranged(array, lambda x: np.pad(x, widths, mode, **kwargs))
-    if mode in _STATISTICS:
+    if mode in _STATISTICS and array.dtype.kind == "f":
+        np.pad(zeros, widths, mode, **kwargs)  # refuses nonsense, and what no memory holds
         length = kwargs.get("stat_length")
         lengths = np.broadcast_to(array.size if length is None else length, widths.shape)
         for axis, width in enumerate(widths):
@@ -157,11 +158,23 @@ def pad(array: Any, pad_width: Any, mode: Any = "constant", **kwargs: Any) -> An
     modes = ("constant", "linear_ramp", *_BY_PLACE, *_STATISTICS)
     if mode not in modes:
         raise ValueError(f"want a mode of {', '.join(modes)}, got {mode!r}")
-    ends = np.pad(zeros, widths, mode, **kwargs)
-    kwargs.pop("end_values", None)
-    for axis, width in enumerate(widths):
-        array = _padded_axis(array, axis, width, mode, kwargs)
-    return array + ends if ends.any() else array
+    return _padded(array, widths, mode, kwargs)
+
+
+def _padded_rule(g: Any, y: Any, x: Any, widths: Any, mode: Any, settings: Any) -> Any:
+    """Along each axis padding is a matrix, that of the padded unit vectors; this is its transpose."""
+    settings = {name: value for name, value in settings.items() if name != "end_values"}
+    for axis in reversed(range(x.ndim)):
+        unit = np.eye(x.shape[axis])
+        matrix = np.pad(unit, (widths[axis], (0, 0)), mode, **settings).astype(g.dtype)
+        g = (g.swapaxes(axis, -1) @ matrix).swapaxes(axis, -1)
+    return g
+
+
+# The rule is for linear_ramp and for odd reflections; integers, which have no derivative, come too.
+_padded = differentiable(
+    lambda x, widths, mode, settings: np.pad(x, widths, mode, **settings), _padded_rule, name="pad"
+)
 
 
 def _widths(pad_width: Any, ndim: int) -> Any:
@@ -184,10 +197,3 @@ def _padded_by_statistic(x: Any, axis: int, width: Any, lengths: Any, statistic:
     )
     left, right = width
     return np.concatenate([np.repeat(before, left, axis), x, np.repeat(after, right, axis)], axis)
-
-
-def _padded_axis(x: Any, axis: int, width: Any, mode: Any, settings: Any) -> Any:
-    """Padded along one axis by a matrix: the padded unit vectors."""
-    matrix = np.pad(np.eye(x.shape[axis]), (width, (0, 0)), mode, **settings)
-    kind = x.dtype if x.dtype.kind == "f" else np.float64
-    return (x.swapaxes(axis, -1) @ matrix.T.astype(kind)).swapaxes(axis, -1)
