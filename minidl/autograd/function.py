@@ -399,7 +399,7 @@ def differentiable(
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__
     caller = sys._getframe(1)
-    function.__module__ = caller.f_globals["__name__"]  # where pickle finds it, as a namedtuple
+    function.__module__ = caller.f_globals.get("__name__", "")  # where pickle finds it
     if isinstance(forward, np.ufunc):
         originals.append(forward)
     for original in originals:

@@ -158,3 +158,13 @@ def test_variables_as_settings_and_wrong_forwards():
     for forward in (lambda x: 1.0, lambda x: [1.0]):
         with pytest.raises(TypeError, match="wrong: the forward returned"):
             differentiable(forward, lambda g, y, x: g, name="wrong")(Variable([1.0]))
+
+
+def test_code_that_is_run_in_no_module_may_define_functions() -> None:
+    names: dict[str, object] = {}
+    exec(
+        "import numpy as np, minidl\n"
+        "double = minidl.differentiable(lambda x: 2 * x, lambda g, y, x: 2 * g)",
+        names,
+    )
+    assert minidl.grad(names["double"])(3.0) == 2.0
