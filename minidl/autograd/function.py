@@ -63,7 +63,7 @@ class Function:
         self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
         self.__name__ = name
         self.__wrapped__ = forward
-        self.__doc__ = (code and forward.__doc__) or f"NumPy's ``{name}``, recorded on Variables."
+        self.__doc__ = (code and forward.__doc__) or f"``{name}`` of arrays, recorded on Variables."
 
     def __call__(self, *inputs: Any, **settings: Any) -> Any:
         if self.nin is not None and len(inputs) != self.nin:

@@ -331,9 +331,8 @@ def _mask_fill(x: Any, mask: Any, value: Any) -> Any:
         or np.broadcast_shapes(as_array(mask, "mask_fill").shape, x.shape) != x.shape
     ):
         raise ValueError("the mask must be of bools and broadcast to x")
-    return np.where(
-        mask, as_array(value, "mask_fill").item(), x
-    )  # a Python number takes the dtype of x
+    number = as_array(value, "mask_fill").item()  # a Python number takes the dtype of x
+    return np.where(mask, number, x)
 
 
 # fmt: off

@@ -350,9 +350,8 @@ def _eigh_rule(g: Any, y: Any, wanted: list[bool], a: Any, uplo: str) -> list[An
     if gv is None:
         return [(v * np.expand_dims(gw, -2)) @ _T(v), None]
     turns = _T(v) @ gv
-    turns = (
-        0.5 * (turns - _T(turns)) / _gaps(w)
-    )  # symmetric, as the gaps change their sign with i and j
+    # Symmetric, as the gaps change their sign with i and j.
+    turns = 0.5 * (turns - _T(turns)) / _gaps(w)
     stretch = 0 if gw is None else np.expand_dims(gw, -2)
     return [v @ np.where(_diagonal_like(v), stretch, turns) @ _T(v), None]
 
