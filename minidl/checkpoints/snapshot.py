@@ -56,8 +56,8 @@ class Start:
     def __init__(self, trainer: Trained, before: Start | None = None) -> None:
         carriers = find_carriers(trainer)
         self.trainer = trainer
-        earlier: Settings | None = None if before is None else before.settings
-        self.settings = Settings(trainer, carriers, earlier)
+        earlier = None if before is None else before.settings
+        self.settings: Settings = Settings(trainer, carriers, earlier)
         self.parts = parts_of(trainer, carriers, self.settings.given, self.settings.shared)
         self.states: dict[str, Any] = {}  # of before a checkpoint was put back
 
