@@ -21,6 +21,7 @@ from minidl.checkpoints.values import Places, load_weight, values_of
 from minidl.common import random
 from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
+from minidl.layers.normalization import Normalization
 
 State = Mapping[str, Any]
 COUNTS = ("epoch", "batches", "updates")
@@ -42,6 +43,8 @@ class Trained(Protocol):
     loss: Any
     metrics: Any
     callbacks: Any
+    scale_targets: bool
+    scaling: Any
     history: Any
     run: Any
     ranks: Any
@@ -75,11 +78,8 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
-    loader = trainer.run and trainer.run.loader
-    if loader is not None and type(loader) is not DataLoader:
-        plain = DataLoader([0], shuffle=False)
-        known = vars(plain)
-        walk.visit_attributes("data", loader, known)
+    if trainer.run is not None:
+        _visit_data(walk, trainer.run.data.source)
     for i, callback in enumerate(trainer.callbacks):
         own = saves_itself(callback)
         depth = Depth.TRUSTED if own else Depth.LOOK
@@ -94,6 +94,15 @@ def find_carriers(trainer: Trained) -> Carriers:
     generator = random.generator()
     carriers.generators = {"minidl": generator, **carriers.generators}
     return carriers
+
+
+def _visit_data(walk: Walk, source: Any) -> None:
+    """Look at the attributes of a user's own DataLoader, and for generators in other data."""
+    if not isinstance(source, DataLoader):
+        walk.visit("data", source, Depth.TRUSTED)
+    elif type(source) is not DataLoader:
+        plain = DataLoader([0], shuffle=False)
+        walk.visit_attributes("data", source, known=vars(plain))
 
 
 def _frozen(model: Any, trained: list[bool]) -> str:
@@ -113,7 +122,7 @@ def _known(trainer: Trained) -> list[Any]:
     known = [trainer, trainer.optimizer, trainer.ranks, random.generator()]
     known += parameters_of(trainer)
     if trainer.run is not None:
-        known += [trainer.run, trainer.run.loader]
+        known.append(trainer.run)
     for callback in trainer.callbacks:
         if hasattr(callback, "trainer"):  # its latest
             known.append(callback.trainer)
@@ -158,6 +167,7 @@ def parts_of(
         "parts": StatefulParts(carriers),
         "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
         "generators": GeneratorsPart(carriers),
+        "scaling": ScalingPart(trainer),
         "run": RunPart(trainer),
         "callbacks": CallbacksPart(trainer.callbacks),
     }
@@ -444,6 +454,27 @@ def _take(callbacks: list[Any], saved: State, exactly: bool = False) -> Any:
     return None
 
 
+class ScalingPart:
+    """What a trainer has learned of its targets, None if nothing."""
+
+    def __init__(self, trainer: Trained) -> None:
+        self.trainer = trainer
+
+    def state_dict(self) -> dict[str, Any] | None:
+        scaling = self.trainer.scaling
+        return None if scaling is None else scaling.state_dict()
+
+    def load_state_dict(self, state: State | None) -> None:
+        scales = self.trainer.scale_targets
+        if state is None:
+            self.trainer.scaling = None
+            return
+        expect("whether targets are scaled", True, scales)
+        scaling = Normalization()
+        scaling.load_state_dict(state)
+        self.trainer.scaling = scaling
+
+
 class RunPart:
     """How far the fit in progress, or the latest, is; None without one."""
 
@@ -457,24 +488,22 @@ class RunPart:
         if state is not None:
             check_run(state)
         if self.run is not None and state is not None:
-            self.run.check(state)
             self.run.load_state_dict(state)
 
 
 def check_run(state: State) -> None:
     """Raise ValueError for a place in a run that cannot be."""
     means = state["means"]
-    given = state["loader"]["given"]
     for name in COUNTS:
         expect_count(name, state[name])
-    expect_count("samples", means["samples"])
-    rate = state["rate"]
-    if not is_number(rate) or not 0 <= rate < math.inf:
-        raise ValueError(f"rate: got {rate!r}, want a number of at least 0")
+    for name, value in (("samples", means["samples"]), ("rate", state["rate"])):
+        if not is_number(value) or not 0 <= value < math.inf:
+            raise ValueError(f"{name}: got {value!r}, want a number of at least 0")
     sums = means["sums"]
     if not all(map(is_number, sums.values())):
         raise ValueError(f"means: got {sums}, want numbers")
-    expect("batches of the loader", given or 0, state["batches"])
+    if isinstance(state["loader"], dict) and "given" in state["loader"]:
+        expect("batches of the loader", state["loader"]["given"] or 0, state["batches"])
 
 
 # ---- checks --------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from minidl.checkpoints.describe import difference, settings_of
 from minidl.checkpoints.parts import CallbacksPart, Trained, hooks_of, layers_of, sum_of
 from minidl.common.arrays import host
 from minidl.common.callers import warn_user
+from minidl.common.pytree import flatten
+from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
 
 Facts = Mapping[str, str]
@@ -113,7 +115,7 @@ def differences(trainer: Trained, settings: Settings, tree: Mapping[str, Any]) -
     if trainer.run is None:  # callbacks and data come with a fit
         return texts
     texts += _other_callbacks(trainer, tree)
-    data = fingerprint(trainer.run.loader)
+    data = fingerprint(trainer.run.data.source)
     if tree["run"] is not None and tree["data"] != data:
         texts.append("data: other values of the same shape")
     return texts
@@ -220,12 +222,14 @@ def held_in(carriers: Carriers) -> set[str]:
 _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
 
 
-def fingerprint(loader: Any) -> list[int]:
+def fingerprint(source: Any) -> list[int]:
     """A checksum of each of a loader's arrays, of evenly spaced samples of a large one."""
-    if loader not in _FINGERPRINTS:
-        arrays = getattr(loader, "arrays", ())
-        _FINGERPRINTS[loader] = [_checksum(array) for array in arrays]
-    return _FINGERPRINTS[loader]
+    if not isinstance(source, DataLoader):
+        return []
+    if source not in _FINGERPRINTS:
+        arrays, _ = flatten(source.arrays)
+        _FINGERPRINTS[source] = [_checksum(array) for array in arrays]
+    return _FINGERPRINTS[source]
 
 
 def _checksum(array: Any) -> int:

@@ -132,7 +132,7 @@ def capture(trainer: Trained) -> dict[str, Any]:
     run = trainer.run
     if run is not None:
         tree["history"] += map(dict, trainer.history.rows)
-        tree["data"] += fingerprint(run.loader)
+        tree["data"] += fingerprint(run.data.source)
         tree |= run.cut or {}
     return tree
 
@@ -161,12 +161,12 @@ def put_back(trainer: Trained, states: State, callbacks: bool) -> None:
 
 
 @contextmanager
-def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterator[None]:
+def restoring(trainer: Trained, runner: Any, data: Any, drawn: Any) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``.
 
     Parameters without data are without it again.
     """
-    lazy = initialize_lazy(trainer, runner, loader)
+    lazy = initialize_lazy(trainer, runner, data)
     run = trainer.run
     trainer.run = None
     before = states_of(parts_of(trainer, find_carriers(trainer)))
@@ -183,13 +183,13 @@ def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterato
             p.name = name
 
 
-def initialize_lazy(trainer: Trained, runner: Any, loader: Any) -> list[tuple[Any, str | None]]:
+def initialize_lazy(trainer: Trained, runner: Any, data: Any) -> list[tuple[Any, str | None]]:
     """Give parameters without data theirs, by a batch; return them with their names until then."""
     lazy = [(p, p.name) for p in parameters_of(trainer) if p.lazy]
     if lazy:
-        samples, *_ = loader.arrays
-        with runner.evaluation("fit", loader.in_order()):
-            runner.forward(samples[: loader.batch_size])
+        batch = data.first()
+        with runner.recording_nothing():
+            runner.run(trainer.loss_of, batch)
     return lazy
 
 
@@ -202,7 +202,7 @@ def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
             "fit: resume: within an epoch, the states that a stateful model carried are one "
             "rank's only"
         )
-    initialize_lazy(trainer, runner, run.loader)
+    initialize_lazy(trainer, runner, run.data)
     carriers = find_carriers(trainer)
     parts = parts_of(trainer, carriers)
     shared = trainer.ranks.share(lambda: states_of(parts))

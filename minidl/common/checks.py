@@ -54,3 +54,8 @@ def pair(what: str, value: Any) -> tuple[Any, Any]:
         raise TypeError(f"{what} must be two numbers, got {value!r}")
     first, second = value
     return first, second
+
+
+def has_state(value: Any) -> bool:
+    """Whether an object saves and loads its state by itself."""
+    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")

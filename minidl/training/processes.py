@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from minidl.data.loader import DataLoader
+    from minidl.training.batches import Batches
     from minidl.training.run import Run, RunningMeans
     from minidl.training.trainer import Trainer
 
@@ -25,8 +25,8 @@ class Ranks(Protocol):
     size: int
     first: bool
 
-    def split(self, *loaders: DataLoader | None) -> None:
-        """Let loaders give this rank's part of each batch."""
+    def split(self, *data: Batches | None) -> None:
+        """Let the data give this rank's part of each batch."""
 
     def begin(self, run: Run) -> None:
         """Note that a run goes on from here."""
@@ -34,7 +34,7 @@ class Ranks(Protocol):
     def share(self, what: Callable[[], T]) -> T:
         """What a function gives, or raises, in the first rank."""
 
-    def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
+    def update(self, trainer: Trainer, run: Run | None, samples: float) -> None:
         """Update, from gradients that are means over so many samples here; sum the run's means."""
 
     def ends(self, trainer: Trainer, run: Run) -> bool:
@@ -60,7 +60,7 @@ class SingleProcess:
     size = 1
     first = True
 
-    def split(self, *loaders: DataLoader | None) -> None:
+    def split(self, *data: Batches | None) -> None:
         """It has all of each batch."""
 
     def begin(self, run: Run) -> None:
@@ -69,7 +69,7 @@ class SingleProcess:
     def share(self, what: Callable[[], T]) -> T:
         return what()
 
-    def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
+    def update(self, trainer: Trainer, run: Run | None, samples: float) -> None:
         trainer.optimizer.update()
 
     def ends(self, trainer: Trainer, run: Run) -> bool:

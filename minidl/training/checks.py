@@ -1,10 +1,12 @@
-"""What Trainer is given, checked and brought into one form: metrics by name, data as a DataLoader.
+"""Checks of what a Trainer is made of, and of what its model, loss and metrics give.
 
-What is done with it is in `trainer.py`; what a batch is, in `data`.
+Checks of data are in `batches.py`.
 """
 
 from __future__ import annotations
 
+import inspect
+from contextlib import suppress
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -15,11 +17,12 @@ from minidl.common.arrays import array_of, host
 from minidl.common.callers import warn_user
 from minidl.data.loader import DataLoader
 from minidl.functions.classification import cross_entropy
+from minidl.training.batches import Batches
 from minidl.training.callbacks import Callback
 
 IGNORED = -100  # what cross_entropy ignores unless it is told another label
 
-Metric = Callable[[Any, Any], Any]
+Metric = Callable[..., Any]
 Metrics: TypeAlias = Mapping[str, Metric] | Iterable[Metric] | None
 
 
@@ -80,16 +83,13 @@ def check_model(model: Any) -> None:
         raise _type_error("model", model, "a layer, or a function of a batch")
 
 
-def check_prediction(prediction: Any) -> None:
-    """Raise TypeError for what a model should not return."""
-    if not isinstance(prediction, Variable):
-        raise TypeError(f"the model returned a {type(prediction).__name__}, want a Variable")
-
-
-def check_loss_value(loss: Any) -> None:
+def check_loss_value(loss: Any, prediction: Any) -> None:
     """Raise TypeError or ValueError for what cannot be learned from."""
     if not isinstance(loss, Variable):
-        raise TypeError(f"the loss returned a {type(loss).__name__}, want a 0-d Variable")
+        who = "model" if isinstance(prediction, np.ndarray) else "loss"
+        got = prediction if who == "model" else loss
+        want = "a Variable" if who == "model" else "a 0-d Variable"
+        raise TypeError(f"the {who} returned a {type(got).__name__}, want {want}")
     if loss.ndim:
         raise ValueError(f"the loss has shape {loss.shape}, want one number: take its mean")
     if not loss.requires_grad:
@@ -97,15 +97,6 @@ def check_loss_value(loss: Any) -> None:
             "the loss does not depend on anything that requires a gradient: no parameters, all "
             "frozen, or the graph was left (detach, no_grad)"
         )
-
-
-def explain_batch(error: Exception, loader: DataLoader) -> None:
-    """Add to the error of a prediction what it took for a batch."""
-    shape = loader.arrays[0].shape
-    error.args = (
-        f"{error}; predict took x of shape {shape} for a batch of {loader.size} samples; of one "
-        "sample make a batch: x[None]",
-    )
 
 
 def check_loss(loss: Any) -> None:
@@ -122,9 +113,11 @@ def _type_error(name: str, value: Any, wanted: str) -> TypeError:
     return TypeError(f"Trainer: {name}: want {wanted}, got {got}")
 
 
-def warn_of_ignored_samples(loss: Any, t: Any, why: str) -> None:
-    """Warn if ``cross_entropy`` ignores some of these labels, where means are put together."""
-    if loss is cross_entropy and np.any(np.asarray(host(t)) == IGNORED):
+def warn_of_ignored_samples(loss: Any, data: Batches, why: str) -> None:
+    """Warn if ``cross_entropy`` ignores some labels, where means are put together."""
+    if loss is not cross_entropy or not isinstance(data.source, DataLoader):
+        return
+    if np.any(np.asarray(host(data.source.arrays[1])) == IGNORED):
         warn_user(
             f"fit: some labels are {IGNORED}, which cross_entropy ignores, but {why}: each part "
             "counts with all of its samples, so the result differs from that of one batch; leave "
@@ -132,14 +125,14 @@ def warn_of_ignored_samples(loss: Any, t: Any, why: str) -> None:
         )
 
 
-def measure_batch(
-    metrics: Mapping[str, Metric], loss: Any, prediction: Any, t: Any
-) -> dict[str, float]:
-    """The loss and the metrics of a batch, by name."""
-    numbers = {"loss": to_float("loss", loss)}
+def names_with_weight(metrics: Mapping[str, Metric]) -> set[str]:
+    """The names of those metrics that have an argument ``weight``."""
+    names = set()
     for name, metric in metrics.items():
-        numbers[name] = to_float(name, metric(prediction, t))
-    return numbers
+        with suppress(TypeError, ValueError):  # some built-in functions do not say
+            if "weight" in inspect.signature(metric).parameters:
+                names.add(name)
+    return names
 
 
 def to_float(name: str, value: Any) -> float:
@@ -151,85 +144,3 @@ def to_float(name: str, value: Any) -> float:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name}: want a number, got {value!r}") from error
-
-
-def as_loader(
-    where: str,
-    data: Any,
-    t: Any,
-    batch_size: int | None,
-    shuffle: bool | None = None,
-    in_order: bool = False,
-) -> DataLoader:
-    """The loader, or a copy that does not shuffle, or one of the arrays."""
-    if not isinstance(data, DataLoader):
-        if t is None:
-            raise TypeError(
-                f"{where}: want a pair x, t or a DataLoader, got x without t: "
-                f"a {type(data).__name__}"
-            )
-        return make_loader(
-            where,
-            data,
-            t,
-            batch_size=batch_size,
-            shuffle=not in_order if shuffle is None else shuffle,
-        )
-    settings = {"t": t, "batch_size": batch_size, "shuffle": shuffle}
-    if extra := [name for name, value in settings.items() if value is not None]:
-        raise ValueError(
-            f"{where}: got a DataLoader and {', '.join(extra)}; the loader has its own"
-        )
-    if len(data.arrays) != 2:
-        raise ValueError(
-            f"{where}: want a DataLoader of two arrays, DataLoader(x, t), "
-            f"got one of {len(data.arrays)}"
-        )
-    return data.in_order() if in_order else data
-
-
-def make_loader(
-    where: str, *arrays: Any, batch_size: int | None = None, shuffle: bool = False
-) -> DataLoader:
-    """A DataLoader of the arrays, whose complaints come from where it was asked for."""
-    try:
-        return DataLoader(
-            *arrays, batch_size=32 if batch_size is None else batch_size, shuffle=shuffle
-        )
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
-
-
-def fit_loaders(
-    data: Any, t: Any, batch_size: int | None, shuffle: bool | None, validation: Any
-) -> tuple[DataLoader, DataLoader | None]:
-    """The loaders of the data to fit, and of those to validate with if there are any."""
-    if isinstance(validation, float):
-        data, t, validation = split_off_validation(data, t, validation)
-    own = as_loader("fit", data, t, batch_size, shuffle)
-    if validation is None:
-        return own, None
-    return own, as_validation_loader(validation, own.batch_size)
-
-
-def split_off_validation(data: Any, t: Any, fraction: float) -> tuple[Any, Any, tuple[Any, Any]]:
-    """Training samples, their targets, and the last fraction of both as a pair."""
-    if isinstance(data, DataLoader):
-        raise ValueError(
-            "fit: a fraction as validation needs data as arrays; give a pair or a DataLoader"
-        )
-    x, t = as_loader("fit", data, t, None, in_order=True).arrays
-    if not 0 < fraction < 1 or round(len(x) * fraction) in (0, len(x)):
-        raise ValueError(
-            "fit: validation: want a fraction that leaves both parts samples, "
-            f"got {fraction!r} of {len(x)}"
-        )
-    first = len(x) - round(len(x) * fraction)
-    return x[:first], t[:first], (x[first:], t[first:])
-
-
-def as_validation_loader(data: Any, batch_size: int) -> DataLoader:
-    """Validation data, a pair or a DataLoader, as a loader in order."""
-    pair = isinstance(data, tuple | list) and len(data) == 2
-    x, t = data if pair else (data, None)
-    return as_loader("fit: validation", x, t, batch_size if pair else None, in_order=True)
