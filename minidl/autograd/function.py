@@ -175,14 +175,8 @@ class Function:
         copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
         y = self.equals(*copies, **settings)  # type: ignore[misc]  # not None here
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
-        seeds = [(v._node, gv) for v, gv in pairs]
-        nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
-        gradients = gradients_for(nodes, seeds, box, since)
-        if not self.owned:
-            for i, copy in enumerate(copies):
-                if wanted[i] and gradients[i] is None:
-                    gradients[i] = np.zeros_like(copy._raw)
-        return gradients
+        xs = [copy if want else None for copy, want in zip(copies, wanted, strict=True)]
+        return gradients_for(xs, pairs, box, since, zeros=not self.owned)
 
 
 class Fused(Function):
