@@ -60,7 +60,10 @@ class Function:
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         self.most = self.nin or len(self.names)  # arguments by place
-        self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
+        values = getattr(forward, "__defaults__", None) or ()
+        self.defaults = dict(zip(reversed(self.names), reversed(values)))
+        by_keyword = getattr(forward, "__kwdefaults__", None) or ()
+        self.keywords = dict.fromkeys((*self.names, *by_keyword))
         self.__name__ = name
         self.__wrapped__ = forward
         self.__doc__ = (code and forward.__doc__) or f"``{name}`` of arrays, recorded on Variables."
@@ -70,7 +73,7 @@ class Function:
             # One more would be taken for NumPy's out=.
             raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
         if self.general is not None and (
-            len(inputs) > self.most or not settings.keys() <= self.keywords
+            len(inputs) > self.most or not settings.keys() <= self.keywords.keys()
         ):
             return self.general(*inputs, **settings)
         if settings:
@@ -78,6 +81,8 @@ class Function:
                 inputs, settings = self._bind(inputs, settings)
             else:
                 settings = {name: _constant(value) for name, value in settings.items()}
+        if self.equals is not None and inputs and is_foreign(inputs[0]):  # and so are all others
+            return self.equals(*inputs, **settings)
         return record(self, inputs, settings)
 
     def __repr__(self) -> str:
@@ -90,31 +95,19 @@ class Function:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
         settings = dict(settings)
         places = [i for i, name in enumerate(self.names) if name in settings]
-        if places:
-            if places[0] < len(inputs):
-                raise TypeError(f"{self.name}: argument {self.names[places[0]]!r} was given twice")
-            missing = range(len(inputs), places[-1] + 1)
-            inputs = inputs + tuple([self._argument(i, settings) for i in missing])
-        keywords = getattr(self.forward, "__kwdefaults__", None) or {}
+        for name in self.names[len(inputs) : places[-1] + 1 if places else 0]:
+            if name not in settings and name not in self.defaults:
+                raise TypeError(f"{self.name}: argument {name!r} is missing")
+            inputs += (settings.pop(name, self.defaults.get(name)),)
         for name, value in settings.items():
-            if name not in keywords:
-                raise unexpected(self.name, name, (*self.names, *keywords))
-            if isinstance(value, Variable):
-                if value.requires_grad:
-                    raise TypeError(f"{self.name}: no derivative for setting {name!r}, a Variable")
-                settings[name] = _constant(value)
+            if name in self.names:
+                raise TypeError(f"{self.name}: argument {name!r} was given twice")
+            if name not in self.keywords:
+                raise unexpected(self.name, name, self.keywords)
+            if isinstance(value, Variable) and value.requires_grad:
+                raise TypeError(f"{self.name}: no derivative for setting {name!r}, a Variable")
+            settings[name] = _constant(value)
         return inputs, settings
-
-    def _argument(self, i: int, settings: Settings) -> Any:
-        """Argument ``i``, taken out of the settings, or its default."""
-        name = self.names[i]
-        if name in settings:
-            return settings.pop(name)
-        defaults = self.forward.__defaults__ or ()
-        first_default = len(self.names) - len(defaults)
-        if i < first_default:
-            raise TypeError(f"{self.name}: argument {name!r} is missing")
-        return defaults[i - first_default]
 
     def prepare(
         self,
@@ -177,21 +170,6 @@ class Function:
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
         xs = [copy if want else None for copy, want in zip(copies, wanted, strict=True)]
         return gradients_for(xs, pairs, box, since, zeros=not self.owned)
-
-
-class Fused(Function):
-    """A function written for NumPy's memory.
-
-    On other libraries' arrays its composition runs instead.
-    """
-
-    def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        first = inputs[0] if inputs else next(iter(settings.values()), None)
-        if is_foreign(first):  # and so are all others
-            return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
-        if settings:
-            inputs, settings = self._bind(inputs, settings)
-        return record(self, inputs, settings)
 
 
 def _constant(value: Any) -> Any:
@@ -305,10 +283,8 @@ def _checked_result(function: Function, y: Any) -> Any:
     """What a forward returned, if it is no plain array: a tuple, or another library's array."""
     if type(y) is tuple:
         return tuple([o if type(o) in _RESULTS else _checked_result(function, o) for o in y])
-    if isinstance(y, np.ndarray):
-        return _operand(function, y, 0, ())
-    if isinstance(y, np.generic) or is_foreign(y):
-        return y
+    if isinstance(y, np.ndarray | np.generic) or is_foreign(y):
+        return as_array(y, function.name)
     got = type(y).__name__
     raise TypeError(
         f"{function.name}: the forward returned {got}, want an array or a tuple of arrays"
@@ -377,12 +353,11 @@ def differentiable(
     >>> x.grad
     Variable([0.25  , 0.0625])
     """
-    kind = Fused if equals else Function
     originals = list(replaces)
     if name is None:
         named = originals[0] if originals else forward
         name = named.__name__.lstrip("_")
-    function = kind(forward, rules, joint, name)
+    function = Function(forward, rules, joint, name)
     function.saves = saves
     function.equals = equals
     function.general = general
