@@ -14,8 +14,9 @@ from weakref import ref
 import numpy as np
 
 from minidl.autograd import anomaly, operators
+from minidl.autograd.engine import Box
 from minidl.autograd.errors import explained
-from minidl.autograd.modes import MODE, Mode, effective
+from minidl.autograd.modes import MODE, effective
 from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
@@ -110,11 +111,7 @@ class Function:
         return inputs, settings
 
     def prepare(
-        self,
-        node: Application,
-        g: Any,
-        alive: AbstractSet[Node] | None,
-        box: Callable[..., Any] | None,
+        self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Box | None
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
         """Return (arguments, output, gradients): what the rules receive; Variables with a ``box``.
 
@@ -122,34 +119,25 @@ class Function:
         them all.
         """
         args: Sequence[Any] = node.args
-        y: Any = node.output
+        y = node.output
         inputs = node.inputs or ()
-        if box is not None:
-            args, y = self._boxed(node, box)
+        tracer = MODE.get().tracer
+        if tracer is not None and box is not None:
+            args, y = tracer.boxed(node)
+        elif box is not None:
+            args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
+            if type(y) is tuple:
+                y = tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
+            else:
+                y = box(y, node)
         if self.joint is None:
             return args, y, None
         wanted = [n is not None and (alive is None or n in alive) for n in inputs]
         if box is not None and self.equals is not None:
             return args, y, self._compose(args, g, wanted, node.settings, box)
-        if not self.saves:
-            return args, y, self.joint(g, y, wanted, *args, **node.settings)
-        saved = node.saved if box is None else None  # what is saved is no part of a graph
-        return args, y, self.joint(g, y, saved, wanted, *args, **node.settings)
-
-    def _boxed(self, node: Application, box: Callable[..., Any]) -> tuple[Sequence[Any], Any]:
-        """Arguments and output of an application, as Variables where they are in a graph."""
-        tracer = MODE.get().tracer
-        if tracer is not None:
-            return tracer.boxed(node)
-        y = node.output
-        inputs = node.inputs or ()
-        args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs)]
-        if self.equals is not None:
-            return args, y  # the composition computes it again
-        if type(y) is not tuple:
-            return args, box(y, node)
-        outputs = [box(part, Output(node, i, part)) for i, part in enumerate(y)]
-        return args, tuple(outputs)
+        # What is saved is no part of a graph.
+        saved = [node.saved if box is None else None] if self.saves else []
+        return args, y, self.joint(g, y, *saved, wanted, *args, **node.settings)
 
     def _compose(
         self,
@@ -157,7 +145,7 @@ class Function:
         g: Any,
         wanted: list[bool],
         settings: Settings,
-        box: Callable[..., Any],
+        box: Box,
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
@@ -187,23 +175,24 @@ def record(  # noqa: C901
         mode = effective(mode)
     if mode.tracer is not None:
         return mode.tracer.apply(function, inputs, settings)
-    args: list[Any] = []
+    values: list[Any] = []
     parents: list[Node | None] = []
     constants: list[Variable] = []
     tracked = False
     for x in inputs:
         if not isinstance(x, Variable):
-            args.append(x if type(x) in _OPERANDS else _operand(function, x, len(args), inputs))
+            values.append(x if type(x) in _OPERANDS else _operand(function, x, len(values), inputs))
             parents.append(None)
             continue
         raw = x._raw
         # Reading .data made an array of a scalar.
-        args.append(raw if type(raw) is not _ndarray or raw.ndim else raw[()])
+        values.append(raw if type(raw) is not _ndarray or raw.ndim else raw[()])
         parents.append(x._node)
         if x._node is None:
             constants.append(x)
         else:
             tracked = True
+    args = tuple(values)
     try:
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
@@ -215,46 +204,41 @@ def record(  # noqa: C901
         return y
     if type(y) not in _RESULTS:
         y = _checked_result(function, y)
-    if mode.anomaly:
-        anomaly.check_value(function, args, y)
+    trace = anomaly.Trace(function, args, y) if mode.anomaly else None
     if not (tracked and function.derived and mode.recording):
         return box(y, None) if type(y) is not tuple else tuple([box(o, None) for o in y])
-    return _remember(mode, function, args, parents, settings, y, saved, constants)
-
-
-def _remember(
-    mode: Mode,
-    function: Function,
-    args: list[Any],
-    parents: list[Node | None],
-    settings: Settings,
-    y: Any,
-    saved: Any,
-    constants: list[Variable],
-) -> Any:
-    """Record an application; its result, or results, as Variables."""
-    arity = function.arity
-    if arity is not None and len(parents) > arity and any(parents[arity:]):
-        first = f"has derivatives for its first {arity} arguments, a later one requires one"
-        raise TypeError(f"{function.name} {first}")
-    new = Application.__new__(anomaly.TracedApplication if mode.anomaly else Application)
+    new = Application.__new__(Application)
     new.function = function
     new.inputs = tuple(parents)
-    new.args = tuple(args)
+    new.args = args
     new.settings = settings
     new.output = y
     new.saved = saved
+    new.trace = trace
     new.number = next_number()
     new.owner = None
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
-    if mode.anomaly:
-        new.trace = anomaly.Trace(new)  # type: ignore[misc]  # a TracedApplication: there it is a slot
+    return _results(new, y)
+
+
+def _results(application: Application, y: Any) -> Any:
+    """The result, or results, of a recorded application as Variables."""
+    function = application.function
+    arity = function.arity
+    parents = application.inputs or ()
+    if arity is not None and len(parents) > arity and any(parents[arity:]):
+        first = f"has derivatives for its first {arity} arguments, a later one requires one"
+        raise TypeError(f"{function.name} {first}")
     if type(y) is tuple:
-        return _outputs(new, y)
+        return tuple([_owned(o, Output(application, i, o)) for i, o in enumerate(y)])
     if y.dtype.kind != "f":
         raise TypeError(f"{function.name} gave {y.dtype}, which cannot be differentiated")
-    out = box(y, new)
-    new.owner = ref(out)
+    return _owned(y, application)
+
+
+def _owned(raw: Any, node: Application | Output) -> Variable:
+    out = box(raw, node)
+    node.owner = ref(out)
     return out
 
 
@@ -289,17 +273,6 @@ def _checked_result(function: Function, y: Any) -> Any:
     raise TypeError(
         f"{function.name}: the forward returned {got}, want an array or a tuple of arrays"
     )
-
-
-def _outputs(application: Application, values: tuple[Any, ...]) -> tuple[Variable, ...]:
-    """The Variables of an application with several outputs."""
-    outputs = []
-    for i, value in enumerate(values):
-        node = Output(application, i, value)
-        out = box(value, node)
-        node.owner = ref(out)
-        outputs.append(out)
-    return tuple(outputs)
 
 
 def differentiable(

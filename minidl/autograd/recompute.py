@@ -51,7 +51,7 @@ def _state_of(f: Any) -> State:
 
 def _restore(state: State) -> None:
     for layer, values in state:
-        vars(layer).update(values)
+        layer.__dict__.update(values)
 
 
 class Segment:

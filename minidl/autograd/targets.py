@@ -50,7 +50,7 @@ def gradients_for(
     nodes = [None if x is None else x._node for x in xs]
     targets = None if alone else {node for node in nodes if node is not None}
     found = walk(seeds, box, targets=targets, since=since)
-    gradients = [found.get(node) for node in nodes]
+    gradients = [None if node is None else found.get(node) for node in nodes]
     for i, x in enumerate(xs):
         if zeros and gradients[i] is None and x is not None:
             gradients[i] = np.zeros_like(x._raw)

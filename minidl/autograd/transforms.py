@@ -93,7 +93,9 @@ class Call:
         self.keeps = current().recording
         trees = [flatten(arg, is_numbers) for arg in args]
         self.boxes = any(_comes_as_variable(leaf) for leaves, _ in trees for leaf in leaves)
-        places = [self._place(n, len(args)) for n in ([argnum] if isinstance(argnum, int) else argnum)]
+        places = [
+            self._place(n, len(args)) for n in ([argnum] if isinstance(argnum, int) else argnum)
+        ]
         self.left: list[str] = []  # how the function read values out of the graph
         with Switch(recording=True, transforming=self.left):
             copies = {n: self._copies(n, *trees[n]) for n in places}
