@@ -165,10 +165,8 @@ def _constant(value: Any) -> Any:
     return value.data[()] if isinstance(value, Variable) else value
 
 
-# Complexity 12: a call of a function costs as much here as what it would take out.
-def record(  # noqa: C901
-    function: Function, inputs: Inputs, settings: Settings
-) -> Any:
+# Complexity 11: a call of a function costs as much here as what it would take out.
+def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # noqa: C901
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     mode = MODE.get()
     if mode.in_generator:
