@@ -21,7 +21,6 @@ from minidl.checkpoints.values import Places, load_weight, values_of
 from minidl.common import random
 from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
-from minidl.layers.normalization import Normalization
 
 State = Mapping[str, Any]
 COUNTS = ("epoch", "batches", "updates")
@@ -50,6 +49,8 @@ class Trained(Protocol):
     ranks: Any
     _looping: bool
     _start: Any
+
+    def loss_of(self, batch: Any) -> Any: ...
 
 
 def layers_of(trainer: Trained) -> list[Layer]:
@@ -455,24 +456,26 @@ def _take(callbacks: list[Any], saved: State, exactly: bool = False) -> Any:
 
 
 class ScalingPart:
-    """What a trainer has learned of its targets, None if nothing."""
+    """What a trainer has learned of its targets; nothing before it has, None if it never does."""
 
     def __init__(self, trainer: Trained) -> None:
         self.trainer = trainer
 
     def state_dict(self) -> dict[str, Any] | None:
+        if not self.trainer.scale_targets:
+            return None
         scaling = self.trainer.scaling
-        return None if scaling is None else scaling.state_dict()
+        return {} if scaling is None else scaling.state_dict()
 
     def load_state_dict(self, state: State | None) -> None:
-        scales = self.trainer.scale_targets
-        if state is None:
-            self.trainer.scaling = None
-            return
-        expect("whether targets are scaled", True, scales)
-        scaling = Normalization()
-        scaling.load_state_dict(state)
-        self.trainer.scaling = scaling
+        expect("whether targets are scaled", state is not None, self.trainer.scale_targets)
+        self.trainer.scaling = None
+        if state:
+            from minidl.layers.normalization import Normalization
+
+            scaling = Normalization()
+            scaling.load_state_dict(state)
+            self.trainer.scaling = scaling
 
 
 class RunPart:

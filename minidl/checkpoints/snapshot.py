@@ -68,6 +68,8 @@ class Start:
         data, or makes no sense. Other settings are told by a warning.
         """
         self.states = states_of(self.parts)
+        if self.trainer.run is None:
+            tree = without_data(tree)
         with self._refusing(where, callbacks=False):
             told = check(self.trainer, self.settings, self.parts, tree)
             self._load(tree)
@@ -102,6 +104,14 @@ class Start:
 def states_of(parts: Mapping[str, Part]) -> dict[str, Any]:
     """The states of parts by name."""
     return {name: part.state_dict() for name, part in parts.items()}
+
+
+def without_data(tree: State) -> State:
+    """A snapshot without what it has of users' own data, which come with a fit."""
+    kept = dict(tree)
+    for name in ("generators", "parts", "objects"):
+        kept[name] = {path: x for path, x in tree[name].items() if not path.startswith("data.")}
+    return kept
 
 
 def callback_states(trainer: Trained) -> list[dict[str, Any]]:

@@ -73,9 +73,6 @@ class DataLoader:
             raise ValueError(
                 "DataLoader: want at least one array, as in DataLoader(x, t), got none"
             )
-        if len(arrays) == 1 and isinstance(arrays[0], tuple) and not _is_array(arrays[0]):
-            what = "want an array, got a tuple of arrays: give them one by one, (x, t)"
-            raise TypeError(f"DataLoader: array 0: {what}")
         self.arrays, self.size = as_samples(
             "DataLoader", arrays, [f"array {i}" for i in range(len(arrays))]
         )
@@ -93,7 +90,8 @@ class DataLoader:
         if seed is not None:
             seed = count("DataLoader: seed", seed, least=0)
         # In order nothing is drawn: the program's later numbers stay what they are without it.
-        self._generator = self._before = None
+        self._generator: np.random.Generator | None = None
+        self._before: Mapping[str, Any] | None = None
         if self.shuffle:
             drawn = random.generator().integers(2**63) if seed is None else seed
             self._generator = np.random.default_rng(int(drawn))
@@ -163,14 +161,13 @@ class DataLoader:
             return None
         bits = self._generator.bit_generator
         now = bits.state
-        if again:
+        if again and self._before is not None:
             bits.state = self._before
-        else:
-            self._before = now
-        order = self._generator.permutation(self.size)
-        if again:
+            order = self._generator.permutation(self.size)
             bits.state = now
-        return order
+            return order
+        self._before = now
+        return self._generator.permutation(self.size)
 
     def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
         for i in range(first, len(self)):

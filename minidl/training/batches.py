@@ -67,6 +67,15 @@ class Batches:
             no_part = loader is not None and not loader.samples(i)  # of the batch, for this rank
             yield batch, 0 if no_part else count_of(batch)
 
+    def has_more(self, batches: Iterator[Any], done: int) -> bool:
+        """Whether an epoch has, or may have, batches left after so many.
+
+        Only if nobody wants it later, one is taken to see.
+        """
+        if self.number is not None:
+            return done < self.number
+        return self.once or self.resumable or next(batches, None) is not None
+
     def check_epochs(self, epochs: int) -> None:
         """Raise ValueError if the data are to be gone through more often than they can be."""
         if self.once and epochs > 1:

@@ -6,8 +6,8 @@ Checks of data are in `batches.py`.
 from __future__ import annotations
 
 import inspect
-from contextlib import suppress
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -83,13 +83,10 @@ def check_model(model: Any) -> None:
         raise _type_error("model", model, "a layer, or a function of a batch")
 
 
-def check_loss_value(loss: Any, prediction: Any) -> None:
+def check_loss_value(loss: Any) -> None:
     """Raise TypeError or ValueError for what cannot be learned from."""
     if not isinstance(loss, Variable):
-        who = "model" if isinstance(prediction, np.ndarray) else "loss"
-        got = prediction if who == "model" else loss
-        want = "a Variable" if who == "model" else "a 0-d Variable"
-        raise TypeError(f"the {who} returned a {type(got).__name__}, want {want}")
+        raise TypeError(f"the loss returned a {type(loss).__name__}, want a 0-d Variable")
     if loss.ndim:
         raise ValueError(f"the loss has shape {loss.shape}, want one number: take its mean")
     if not loss.requires_grad:

@@ -97,7 +97,8 @@ class FitLoop:
                 place = f"epoch {run.epoch + 1} of {run.epochs}, batch {self.batch + 1}{of_all}"
                 error.add_note(f"fit: {place}")
                 raise
-            if self.ranks.ends(self.trainer, run) and run.is_within_epoch:
+            over = self.ranks.ends(self.trainer, run)
+            if over and (run.interrupted is not None or run.data.has_more(batches, run.batches)):
                 self.break_off()
                 return
             self.trainer.write_requested()

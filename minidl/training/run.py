@@ -77,11 +77,6 @@ class Run:
         return self.batches == 0
 
     @property
-    def is_within_epoch(self) -> bool:
-        """Whether its epoch may have batches left, or a signal ends it before validation."""
-        return self.interrupted is not None or self.batches != self.data.number
-
-    @property
     def can_be_saved(self) -> bool:
         """Whether the data can be gone on with from here."""
         return self.fresh or self.data.resumable
@@ -112,7 +107,7 @@ class Run:
         """Where it is, and the data's state if they have one."""
         means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
         names = ("window", "summed", "epoch", "batches", "updates", "rate")
-        data = self.data.source.state_dict() if self.data.resumable else None
+        data: Any = self.data.source.state_dict() if self.data.resumable else None
         if isinstance(self.data.source, DataLoader):
             data["given"] = self.batches or None  # it may have looked for a batch more
         return {name: getattr(self, name) for name in names} | {"means": means, "loader": data}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from minidl.autograd.modes import current
 from minidl.autograd.variable import Variable
@@ -26,7 +25,6 @@ from minidl.common.hints import refuse_unexpected
 from minidl.common.pytree import flatten, map_leaves, unflatten
 from minidl.common.threads import threads_for
 from minidl.data.loader import DataLoader
-from minidl.layers.normalization import Normalization
 from minidl.optim.optimizer import Optimizer
 from minidl.training import checks, faults
 from minidl.training.batches import (
@@ -52,6 +50,7 @@ from minidl.training.threads import FitThreads, largest_product
 if TYPE_CHECKING:
     from minidl.checkpoints.file import Loaded
     from minidl.checkpoints.snapshot import Start
+    from minidl.layers.normalization import Normalization
 
 DRY_RUN = 3  # batches of a fast_dev_run
 
@@ -269,10 +268,10 @@ class Trainer:
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as
         the model learns, before each update; the same on validation data as ``val_loss``..; ``lr``,
         the rate of the epoch's first update. In every mean, and in ``accumulate``, a batch counts
-        with the number of its samples, or the sum of their weights. A loss that leaves samples out (``cross_entropy`` with
-        ``ignore_index``) still counts with all of its batch's, in these means, with ``accumulate``
-        and with several ranks; where these would differ from one batch, labels of -100 are warned
-        of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
+        with the number of its samples, or the sum of their weights. A loss that leaves samples out
+        (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's; where several
+        batches or ranks would then differ from one batch, labels of -100 are warned of. While it
+        runs, BLAS has one thread if the model is small (docs/speed.md).
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or
         unequal batches, one-step input to a recurrent layer that is not stateful, a loss that is
@@ -289,7 +288,8 @@ class Trainer:
         max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
         max_time = None if max_time is None else number("fit: max_time", max_time)
         if isinstance(validation, float):
-            (data, t, weight), validation = split_validation((data, t, weight), validation)
+            own, validation = split_validation((data, t, weight), validation)
+            data, t, weight = (*own, None, None)[:3]
         given = read_batches(
             "fit", data, t, weight, least=self._least, batch_size=batch_size, shuffle=shuffle
         )
@@ -302,6 +302,7 @@ class Trainer:
             max_steps = DRY_RUN
             resume = None
             given = given.twin("fast_dev_run")
+        scaling = self._learn_scaling(given)
         self._warn(given, window)
         self.ranks.split(given, validation)
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
@@ -316,7 +317,7 @@ class Trainer:
                 batches.check_epochs(run.epochs - run.epoch)
             untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
-                loop.start(lambda: self._resume(run, runner, checkpoint))
+                loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
                 self.write_requested()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
@@ -327,6 +328,14 @@ class Trainer:
 
         files = [callback.resume_files() for callback in self.callbacks]
         return find_checkpoint(resume, list(filter(None, files)), "fit: resume")
+
+    def _learn_scaling(self, data: Batches) -> Normalization | None:
+        """What scales the targets, if they are to be scaled and it is not known yet."""
+        if not self.scale_targets or self.scaling is not None:
+            return self.scaling
+        from minidl.training.scaling import learn_scaling
+
+        return learn_scaling(data)
 
     def _warn(self, data: Batches, window: int) -> None:
         """Say what would go on silently and is hardly meant."""
@@ -383,7 +392,9 @@ class Trainer:
             if dry_run:
                 self.run = None
 
-    def _resume(self, run: Run, runner: ModelRunner, checkpoint: Loaded | None) -> None:
+    def _resume(
+        self, run: Run, runner: ModelRunner, checkpoint: Loaded | None, scaling: Normalization | None
+    ) -> None:
         """Put back what a checkpoint holds, and let all ranks begin with the same state."""
         from minidl.checkpoints import snapshot
 
@@ -391,6 +402,8 @@ class Trainer:
             where = f"fit: resume: {checkpoint.path}"
             self._start.restore_again(checkpoint.tree, where)
             self.ranks.agree(self, run)
+        if self.scaling is None:
+            self.scaling = scaling
         snapshot.broadcast_state(self, runner, run)
 
     def save(
@@ -472,7 +485,6 @@ class Trainer:
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """
 
-
         def search() -> LRCurve:
             drawn = random.generator().bit_generator.state
             given = read_batches(
@@ -520,7 +532,7 @@ class Trainer:
             raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
         loss, prediction = result
         if learning:
-            checks.check_loss_value(loss, prediction)
+            checks.check_loss_value(loss)
             if not math.isfinite(loss.item()):
                 raise faults.bad_loss(self, runner, loss.item(), batch)
         figures = {"loss": checks.to_float("loss", loss)}
@@ -630,6 +642,8 @@ def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
     """The loss of a batch and the model's prediction."""
     inputs, targets, *weight = batch
     prediction = call_model(model, inputs)
+    if isinstance(prediction, np.ndarray) and current().recording:
+        raise TypeError("the model returned a ndarray, want a Variable")
     if weight:
         return loss(prediction, targets, weight=weight[0]), prediction
     return loss(prediction, targets), prediction
