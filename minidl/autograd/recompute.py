@@ -33,7 +33,8 @@ def _layers_in(f: Any) -> list[Any]:
     if isinstance(f, FunctionType):
         held += [f.__globals__.get(name) for name in f.__code__.co_names]
         held += [_content(cell) for cell in f.__closure__ or ()]
-    objects = [x for x in held if hasattr(x, "sublayers") and not isinstance(x, type)]
+    parts, _ = flatten(held)  # a list of layers, say
+    objects = [x for x in parts if hasattr(x, "sublayers") and not isinstance(x, type)]
     return [layer for x in objects for layer in x.sublayers()]
 
 
@@ -49,8 +50,8 @@ def _state_of(f: Any) -> State:
     state = []
     for layer in _layers_in(f):
         values = {}
-        for name in (*layer.carried, *getattr(type(layer), "buffers", ())):
-            value = getattr(layer, name)
+        for name in (*layer.carried, *layer.buffers):
+            value = getattr(layer, name, None)
             values[name] = value.copy() if type(value) is np.ndarray else value
         state.append((layer, values))
     return state

@@ -6,9 +6,10 @@ from minidl.layers.dropout import Dropout
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
+from minidl.layers.normalization import Normalization
 from minidl.layers.recurrent import LSTM, RNN
 
-__all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]
+__all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "Normalization", "RNN", "Sequential"]
 
 
 def __dir__() -> list[str]:

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.layers.initializers import check_rng, normal_over_sqrt_in
-from minidl.layers.layer import Layer, Shape, floating_dtype
+from minidl.layers.layer import Layer, floating_dtype
+from minidl.layers.values import Shape
 
 
 class Weighted(Layer):
