@@ -20,6 +20,7 @@ from minidl.functions import (
     linalg,
     loops,
     loss,
+    normalization,
     order,
     polynomials,
     products,
@@ -44,6 +45,7 @@ from minidl.functions.joining import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
+from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
 from minidl.functions.products import *
@@ -71,6 +73,7 @@ __all__ = [
     *linalg.__all__,
     *loops.__all__,
     *loss.__all__,
+    *normalization.__all__,
     *polynomials.__all__,
     *products.__all__,
     *recurrent.__all__,
