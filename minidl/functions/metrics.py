@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minidl.autograd.function import differentiable
+from minidl.common.arrays import to_kind_of
 from minidl.functions.classification import as_labels, check_classes
 from minidl.functions.loss import as_pair
 from minidl.functions.weighting import as_weight
@@ -15,9 +16,10 @@ from minidl.functions.weighting import as_weight
 __all__ = ["accuracy", "f1", "r2"]
 
 
-def _weights(name: str, weight: Any, shape: tuple[int, ...]) -> Any:
-    """The weights as numbers of float64; 1 for each without."""
-    return np.ones(shape) if weight is None else as_weight(name, weight, shape, np.float64)
+def _weights(name: str, weight: Any, t: Any, shape: tuple[int, ...]) -> Any:
+    """The weights of some targets as numbers of float64; 1 for each without."""
+    weight = to_kind_of(np.ones(shape), t) if weight is None else weight
+    return as_weight(f"{name}: weight", weight, shape, np.float64)
 
 
 def _accuracy(x: Any, t: Any, weight: Any) -> Any:
@@ -52,9 +54,10 @@ def _f1(x: Any, t: Any, weight: Any, average: str | None) -> Any:
     hits = np.bincount(t, w * (guess == t), classes)
     both = np.bincount(t, w, classes) + np.bincount(guess, w, classes)
     if average == "micro":
-        return np.float64(2 * hits.sum() / max(both.sum(), np.finfo(float).tiny))
+        hits = hits.sum()
+        both = both.sum()
     scores = 2 * hits / np.where(both == 0, 1, both)
-    if average is None:
+    if average != "macro":
         return scores
     present = np.bincount(t, minlength=classes) + np.bincount(guess, minlength=classes) > 0
     return scores[present].mean() if present.any() else np.float64(0)
@@ -84,7 +87,7 @@ def accuracy(x: Any, t: Any, *, weight: Any = None) -> Any:
     """
     x, t = as_labels("accuracy", x, t)
     if weight is not None:
-        weight = _weights("accuracy: weight", weight, t.shape)
+        weight = _weights("accuracy", weight, t, t.shape)
     return _hits(x, t, weight)
 
 
@@ -92,8 +95,9 @@ def r2(y: Any, t: Any, *, weight: Any = None) -> Any:
     """The share of the targets' variance that is explained, ``1 - sum (t - y)^2 / sum (t -
     mean(t))^2``, of each feature over all samples, and its mean over the features.
 
-    1 at best, 0 for the mean of the targets, NaN of fewer than two samples, or of none with a weight. A feature whose targets
-    are all equal counts 1 if predicted exactly, else 0, as in scikit-learn.
+    1 at best, 0 for the mean of the targets, NaN of fewer than two samples, or of none with a
+    weight. A feature whose targets are all equal counts 1 if predicted exactly, else 0, as in
+    scikit-learn.
 
     Args:
         y: predictions, floating, (samples, ..).
@@ -108,7 +112,7 @@ def r2(y: Any, t: Any, *, weight: Any = None) -> Any:
     y, t = as_pair("r2", y, t)
     if y.ndim == 0:
         raise ValueError("r2: want predictions and targets (samples, ..), got ()")
-    return _explained(y, t, _weights("r2: weight", weight, y.shape[:1]))
+    return _explained(y, t, _weights("r2", weight, t, t.shape[:1]))
 
 
 def f1(
@@ -137,4 +141,4 @@ def f1(
     if average not in ("macro", "micro", None):
         raise ValueError(f'f1: want average "macro", "micro" or None, got {average!r}')
     x, t = as_labels("f1", x, t)
-    return _harmonic(x, t, _weights("f1: weight", weight, t.shape), average)
+    return _harmonic(x, t, _weights("f1", weight, t, t.shape), average)

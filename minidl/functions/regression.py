@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable
-from minidl.common.arrays import as_array
+from minidl.common.arrays import as_array, host, to_kind_of
 from minidl.common.checks import number
 from minidl.functions.loss import as_pair
 from minidl.functions.weighting import Reduction, in_wide_steps, reduce_loss
@@ -72,14 +72,14 @@ def quantile_loss(
     np.float64(0.5)
     """
     y, t = as_pair("quantile_loss", y, t)
-    levels = np.asarray(as_array(q, "quantile_loss: q"))
+    levels = np.asarray(host(as_array(q, "quantile_loss: q")))
     if levels.shape not in ((), y.shape[-1:]) or not ((levels > 0) & (levels < 1)).all():
         want = "a number between 0 and 1, or one for each of the last axis"
         raise ValueError(f"quantile_loss: q: want {want}, got {q!r}")
 
     def loss(y: Any, t: Any) -> Any:
         d = t - y
-        level = levels.astype(y.dtype)
+        level = to_kind_of(levels, y, y.dtype)
         return reduce_loss(
             "quantile_loss", np.maximum(level * d, (level - 1) * d), reduction, weight
         )
@@ -88,7 +88,7 @@ def quantile_loss(
 
 
 def _largest(x: Any) -> Any:
-    largest = np.maximum.reduce(np.absolute(x), -1, keepdims=True, initial=0)
+    largest = np.absolute(x).max(-1, keepdims=True)
     return np.where(largest == 0, 1, largest)
 
 
@@ -119,8 +119,9 @@ def cosine_distance(y: Any, t: Any, *, reduction: Reduction = "mean", weight: An
     np.float64(0.5)
     """
     y, t = as_pair("cosine_distance", y, t)
-    if y.ndim == 0:
-        raise ValueError("cosine_distance: want predictions and targets (.., features), got ()")
+    if y.shape[-1:] in [(), (0,)]:
+        want = "predictions and targets (.., features)"
+        raise ValueError(f"cosine_distance: want {want}, got {y.shape}")
 
     def loss(y: Any, t: Any) -> Any:
         distances = 1 - (_direction(y) * _direction(t)).sum(-1)

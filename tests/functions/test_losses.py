@@ -42,7 +42,10 @@ def torch_derivatives(loss: Any, *arrays: Any) -> list[Any]:
     y = loss(*xs)
     seed = torch.cos(torch.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
     first = torch.autograd.grad(y, xs, seed, create_graph=True)
-    along = sum((g * torch.sin(torch.arange(g.numel(), dtype=g.dtype)).reshape(g.shape)).sum() for g in first)
+    along = sum(
+        (g * torch.sin(torch.arange(g.numel(), dtype=g.dtype)).reshape(g.shape)).sum()
+        for g in first
+    )
     second = torch.autograd.grad(along + sum((x * 0).sum() for x in xs), xs)
     return [v.detach().numpy() for v in (y, *first, *second)]
 
