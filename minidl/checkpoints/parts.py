@@ -202,7 +202,10 @@ class ModelPart:
         """The model's state, with None for what has no data yet."""
         if not isinstance(self.model, Layer):
             return {}
-        return {name: data_of(held) for name, held in held_by(self.model).items()}
+        weights = {}
+        for name, held in held_by(self.model).items():
+            weights[name] = data_of(held)
+        return weights
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)

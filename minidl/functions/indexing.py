@@ -136,12 +136,14 @@ def _embedding(w: Any, indices: Any) -> Any:
     """
     if w.ndim != 2:
         raise ValueError("want w (count, features)")
-    kind = getattr(indices, "dtype", np.asarray(indices).dtype).kind
-    if kind not in "iu":
+    if not hasattr(indices, "dtype"):
+        indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
         raise TypeError("want integers as indices; write x.astype(int) if they are")
-    if np.size(indices) and (np.min(indices) < 0 or np.max(indices) >= len(w)):
-        least, most = np.min(indices), np.max(indices)
-        raise ValueError(f"want indices from 0 to {len(w) - 1}, got {least} to {most}")
+    outside = (indices < 0) | (indices >= len(w))
+    if outside.any().item():
+        first = indices[outside].reshape(-1)[0].item()
+        raise ValueError(f"want indices from 0 to {len(w) - 1}, got {first}")
     return w[indices]
 
 
