@@ -127,6 +127,9 @@ def _roots(trainer: Trained) -> dict[str, Any]:
         roots[f"metrics.{name}"] = metric
     if callable(trainer.optimizer.lr):
         roots["schedule"] = trainer.optimizer.lr
+    for k, group in enumerate(getattr(trainer.optimizer, "groups", ())):
+        if callable(group.settings.get("lr")):
+            roots[f"groups.{k}.schedule"] = group.settings["lr"]
     for i, hook in enumerate(hooks_of(trainer)):
         roots[f"hooks.{i}"] = hook
     return roots

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minidl.checkpoints.carriers import Carriers
-from minidl.checkpoints.describe import difference, settings_of
+from minidl.checkpoints.describe import describe, describe_plain, difference, settings_of
 from minidl.checkpoints.parts import CallbacksPart, Trained, find_carriers, sum_of
 from minidl.common.arrays import host
 from minidl.common.callers import warn_user
@@ -38,6 +38,9 @@ def facts_of(trainer: Trained, carriers: Carriers) -> dict[str, str]:
     for name, text in settings_of(trainer.optimizer).items():
         if name != "hooks":
             facts[f"optimizer.{name}"] = text
+    for k, group in enumerate(getattr(trainer.optimizer, "groups", ())):
+        for name, value in group.settings.items():
+            facts[f"optimizer.groups.{k}.{name}"] = describe_plain(value) or describe(value)
     return facts
 
 

@@ -179,7 +179,7 @@ OPTIMIZER_WORDS: Mapping[str, str] = {
     "cleargrad": _OPTIMIZER_CLEAR,
     "clear_grad": _OPTIMIZER_CLEAR,
     "zero_grads": _OPTIMIZER_CLEAR,
-    "param_groups": "its parameters are `optimizer.params`",
+    "param_groups": "its groups are `optimizer.groups`; a rate of theirs that changes is a schedule",
     "parameters": "its parameters are `optimizer.params`",
     "learning_rate": "the rate is called lr, as in `optimizer.lr`",
     "get_last_lr": "the rate of the next step is `optimizer.current_lr`",

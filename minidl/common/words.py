@@ -131,8 +131,8 @@ _STEPS = f"{_SCHEDULE}`optim.schedules.step(0.1, every=100, factor=0.5)`"
 # minidl.optim
 OPTIMIZERS: Mapping[str, str] = {
     "Nesterov": "write `optim.Momentum(model, lr=0.1, nesterov=True)`",
-    "RMSprop": "minidl has no RMSprop yet; write `optim.Adam(model, lr=1e-3)`",
-    "Adagrad": "minidl has no Adagrad yet; write `optim.Adam(model, lr=1e-3)`",
+    "RMSProp": "write `optim.RMSprop(model, lr=0.01)`",
+    "AdaGrad": "write `optim.Adagrad(model, lr=0.01)`",
     "Adadelta": "minidl has no Adadelta; write `optim.Adam(model, lr=1e-3)`",
     "LBFGS": "scipy.optimize.minimize has L-BFGS: give it `minidl.value_and_grad(f)`, jac=True",
     "lr_scheduler": f"{_SCHEDULE}`optim.schedules.cosine(0.1, steps=1000)`",
@@ -144,6 +144,8 @@ OPTIMIZERS: Mapping[str, str] = {
     "exponential_decay": _STEPS,
     "clip_grad_norm_": "write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipGrad(1.0)])`",
     "clip_by_global_norm": "write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipGrad(1.0)])`",
+    "clip_grad_value_": "write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipValue(1.0)])`",
+    "OneCycleLR": f"{_SCHEDULE}`optim.schedules.one_cycle(0.1, steps=1000)`",
     "apply_updates": "an optimizer changes the parameters itself, by update()",
 }
 
@@ -155,15 +157,21 @@ SCHEDULES: Mapping[str, str] = {
     "ExponentialLR": "write `optim.schedules.step(0.1, every=1, factor=0.99)`",
     "ExponentialDecay": "write `optim.schedules.step(0.1, every=1, factor=0.99)`",
     "LambdaLR": "a function of the number of updates is a schedule: `optim.SGD(model, lr=lambda t: 0.1 / (1 + t))`",
-    "ReduceLROnPlateau": "assign `optimizer.lr = 0.01` in a callback's on_epoch_end",
+    "OneCycleLR": "write `optim.schedules.one_cycle(0.1, steps=1000)`",
+    "onecycle": "write `optim.schedules.one_cycle(0.1, steps=1000)`",
+    "ReduceLROnPlateau": "it is a callback: `minidl.callbacks.ReduceOnPlateau('val_loss')`",
+    "ReduceOnPlateau": "it is a callback: `minidl.callbacks.ReduceOnPlateau('val_loss')`",
 }
 
 _CLIP = "write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipGrad(1.0)])`"
+_CLIP_VALUE = "write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipValue(1.0)])`"
 
 # minidl.optim.hooks
-HOOKS: Mapping[str, str] = dict.fromkeys(
-    ["ClipNorm", "GradientClipping", "clip_grad_norm_", "clip_by_global_norm"], _CLIP
-)
+HOOKS: Mapping[str, str] = {
+    **dict.fromkeys(["ClipNorm", "GradientClipping"], _CLIP),
+    **dict.fromkeys(["clip_grad_norm_", "clip_by_global_norm"], _CLIP),
+    **dict.fromkeys(["clip_grad_value_", "ClipByValue"], _CLIP_VALUE),
+}
 
 # minidl.callbacks
 CALLBACKS: Mapping[str, str] = {
@@ -171,7 +179,10 @@ CALLBACKS: Mapping[str, str] = {
     "CSVLogger": "write `minidl.callbacks.Logger('run.csv')`",
     "TensorBoard": "a fit returns its history; write `minidl.callbacks.Logger('run.csv')`",
     "LambdaCallback": "a subclass of `minidl.callbacks.Callback` has on_epoch_end and others",
-    "ReduceLROnPlateau": "in a subclass of `minidl.callbacks.Callback` assign the optimizer's lr",
+    "ReduceLROnPlateau": "write `minidl.callbacks.ReduceOnPlateau('val_loss')`",
+    "ModelEMA": "write `minidl.callbacks.MovingAverage(decay=0.999)`",
+    "SwapEMAWeights": "write `minidl.callbacks.MovingAverage(decay=0.999)`",
+    "EMA": "write `minidl.callbacks.MovingAverage(decay=0.999)`",
     "LearningRateScheduler": "give it to the optimizer: `optim.SGD(model, lr=optim.schedules.step(0.1, every=100))`",
 }
 
@@ -249,7 +260,17 @@ MINIDL: Mapping[str, str] = {
     },
     **{
         name: f"write `minidl.optim.{name}`"
-        for name in ("SGD", "Momentum", "Adam", "AdamW", "hooks", "schedules")
+        for name in (
+            "SGD",
+            "Momentum",
+            "Adam",
+            "AdamW",
+            "RMSprop",
+            "Adagrad",
+            "Lion",
+            "hooks",
+            "schedules",
+        )
     },
     **{
         name: f"write `minidl.functions.{name}`"
@@ -271,8 +292,10 @@ ARGUMENTS: Mapping[str, str] = {
     "momentum": "write `optim.Momentum(model, lr=0.1, momentum=0.9)`",
     "nesterov": "write `optim.Momentum(model, lr=0.1, nesterov=True)`",
     "weight_decay": _DECAY,
+    "rho": "write `optim.RMSprop(model, alpha=0.99)`",
     "decay": _DECAY,
     "clipnorm": "add `optim.hooks.ClipGrad(1.0)` to hooks",
+    "clipvalue": "add `optim.hooks.ClipValue(1.0)` to hooks",
     "global_clipnorm": "add `optim.hooks.ClipGrad(1.0)` to hooks",
     "beta_1": "write `optim.Adam(model, betas=(0.9, 0.999))`",
     "beta_2": "write `optim.Adam(model, betas=(0.9, 0.999))`",
