@@ -46,7 +46,7 @@ class Trained(Protocol):
     run: Any
     ranks: Any
     _looping: bool
-    _settings: Any
+    _start: Any
 
 
 def layers_of(trainer: Trained) -> list[Layer]:
@@ -68,6 +68,14 @@ def hooks_of(trainer: Trained) -> list[Any]:
 
     hooks = getattr(trainer.optimizer, "hooks", [])
     return [hook for hook in hooks if not isinstance(hook, AllReduce)]
+
+
+def schedules_of(optimizer: Any) -> dict[str, Any]:
+    """The rates that are functions, of the optimizer and of its groups, by path."""
+    rates = {"schedule": optimizer.lr}
+    for k, group in enumerate(getattr(optimizer, "groups", ())):
+        rates[f"groups.{k}.schedule"] = group.settings.get("lr")
+    return {path: rate for path, rate in rates.items() if callable(rate)}
 
 
 def find_carriers(trainer: Trained) -> Carriers:
@@ -125,11 +133,7 @@ def _roots(trainer: Trained) -> dict[str, Any]:
     roots = {"model": trainer.model, "loss": trainer.loss}
     for name, metric in trainer.metrics.items():
         roots[f"metrics.{name}"] = metric
-    if callable(trainer.optimizer.lr):
-        roots["schedule"] = trainer.optimizer.lr
-    for k, group in enumerate(getattr(trainer.optimizer, "groups", ())):
-        if callable(group.settings.get("lr")):
-            roots[f"groups.{k}.schedule"] = group.settings["lr"]
+    roots |= schedules_of(trainer.optimizer)
     for i, hook in enumerate(hooks_of(trainer)):
         roots[f"hooks.{i}"] = hook
     return roots
@@ -143,17 +147,23 @@ def saves_itself(callback: Any) -> bool:
 
 
 def parts_of(
-    trainer: Trained, exact: bool = False, given: Mapping[str, str] | None = None
+    trainer: Trained,
+    carriers: Carriers,
+    given: State | None = None,
+    shared: State | None = None,
+    exact: bool = False,
 ) -> dict[str, Part]:
-    """The trainer's parts by name, in the order in which they are put back."""
-    carriers = find_carriers(trainer)
-    settings = given or {}
-    shared = {} if trainer._settings is None else trainer._settings.shared
+    """The trainer's parts by name, in the order in which they are put back.
+
+    ``given`` are settings that stay as they are unless training had changed them; of the ``shared``
+    values, by path, only those that have changed are state.
+    """
+    settings = {} if given is None else given
     return {
-        "model": ModelPart(trainer, carriers, exact, settings),
+        "model": ModelPart(trainer, carriers, settings, exact),
         "optimizer": OptimizerPart(trainer, settings),
         "parts": StatefulParts(carriers),
-        "objects": ObjectsPart(trainer, carriers, settings, shared),
+        "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
         "generators": GeneratorsPart(carriers),
         "run": RunPart(trainer),
         "callbacks": CallbacksPart(trainer.callbacks),
@@ -164,16 +174,15 @@ class ModelPart:
     """The parameters of the model and of the optimizer, which of them are trained, and what layers
     hold besides.
 
-    An ``exact`` part loses, when a state is loaded, attributes that the state lacks; ``given`` are
-    settings that stay as they are unless training had changed them.
+    An ``exact`` part loses, when a state is loaded, attributes that the state lacks.
     """
 
     def __init__(
-        self, trainer: Trained, carriers: Carriers, exact: bool = False, given: State | None = None
+        self, trainer: Trained, carriers: Carriers, given: State, exact: bool = False
     ) -> None:
         self.model = trainer.model
         self.exact = exact
-        self.given = given or {}
+        self.given = given
         self.layers = layers_of(trainer)
         self.parameters = parameters_of(trainer)
         own = self.model.parameters() if isinstance(self.model, Layer) else []
@@ -272,15 +281,16 @@ def shape_of(value: Any) -> Any:
 
 def model_part(trainer: Trained) -> ModelPart:
     """The part of a trainer that evaluation depends on."""
-    return ModelPart(trainer, Walk(parameters_of(trainer), layers_of(trainer)).carriers)
+    carriers = Walk(parameters_of(trainer), layers_of(trainer)).carriers
+    return ModelPart(trainer, carriers, given={})
 
 
 class OptimizerPart:
     """The optimizer's state and rate."""
 
-    def __init__(self, trainer: Trained, given: State | None = None) -> None:
+    def __init__(self, trainer: Trained, given: State) -> None:
         self.optimizer = trainer.optimizer
-        self.given = given or {}
+        self.given = given
 
     def state_dict(self) -> dict[str, Any]:
         lr = self.optimizer.lr
