@@ -71,6 +71,14 @@ def hooks_of(trainer: Trained) -> list[Any]:
     return [hook for hook in hooks if not isinstance(hook, AllReduce)]
 
 
+def schedules_of(optimizer: Any) -> dict[str, Any]:
+    """The rates that are functions, of the optimizer and of its groups, by path."""
+    rates = {"schedule": optimizer.lr}
+    for k, group in enumerate(getattr(optimizer, "groups", ())):
+        rates[f"groups.{k}.schedule"] = group.settings.get("lr")
+    return {path: rate for path, rate in rates.items() if callable(rate)}
+
+
 def find_carriers(trainer: Trained) -> Carriers:
     """All that hangs on the trainer's parts and holds a state."""
     walk = Walk(_known(trainer), layers_of(trainer))
@@ -126,8 +134,7 @@ def _roots(trainer: Trained) -> dict[str, Any]:
     roots = {"model": trainer.model, "loss": trainer.loss}
     for name, metric in trainer.metrics.items():
         roots[f"metrics.{name}"] = metric
-    if callable(trainer.optimizer.lr):
-        roots["schedule"] = trainer.optimizer.lr
+    roots |= schedules_of(trainer.optimizer)
     for i, hook in enumerate(hooks_of(trainer)):
         roots[f"hooks.{i}"] = hook
     return roots

@@ -110,14 +110,16 @@ LAYERS = _LOSSES | answers(
 OPTIMIZERS = answers(
     """
     Nesterov: write `optim.Momentum(model, lr=0.1, nesterov=True)`
-    RMSprop: minidl has no RMSprop yet; write `optim.Adam(model, lr=1e-3)`
-    Adagrad: minidl has no Adagrad yet; write `optim.Adam(model, lr=1e-3)`
+    RMSProp: write `optim.RMSprop(model, lr=0.01)`
+    AdaGrad: write `optim.Adagrad(model, lr=0.01)`
     Adadelta: minidl has no Adadelta; write `optim.Adam(model, lr=1e-3)`
     LBFGS: scipy.optimize.minimize has L-BFGS: give it `minidl.value_and_grad(f)`, jac=True
     lr_scheduler CosineAnnealingLR CosineDecay cosine_decay_schedule: schedules are functions, given
         as lr: `optim.schedules.cosine(0.1, steps=1000)`
     StepLR ExponentialDecay exponential_decay: schedules are functions, given as lr:
         `optim.schedules.step(0.1, every=100, factor=0.5)`
+    OneCycleLR: schedules are functions, given as lr: `optim.schedules.one_cycle(0.1, steps=1000)`
+    clip_grad_value_: write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipValue(1.0)])`
     clip_grad_norm_ clip_by_global_norm: write `optim.SGD(model, lr=0.1,
         hooks=[optim.hooks.ClipGrad(1.0)])`
     apply_updates: an optimizer changes the parameters itself, by update()
@@ -132,7 +134,9 @@ SCHEDULES = answers(
     ExponentialLR ExponentialDecay: write `optim.schedules.step(0.1, every=1, factor=0.99)`
     LambdaLR: a function of the number of updates is a schedule: `optim.SGD(model, lr=lambda t: 0.1
         / (1 + t))`
-    ReduceLROnPlateau: assign `optimizer.lr = 0.01` in a callback's on_epoch_end
+    OneCycleLR onecycle: write `optim.schedules.one_cycle(0.1, steps=1000)`
+    ReduceLROnPlateau ReduceOnPlateau: it is a callback:
+        `minidl.callbacks.ReduceOnPlateau('val_loss')`
     """
 )
 
@@ -141,6 +145,8 @@ HOOKS = answers(
     """
     ClipNorm GradientClipping clip_grad_norm_ clip_by_global_norm: write `optim.SGD(model, lr=0.1,
         hooks=[optim.hooks.ClipGrad(1.0)])`
+    clip_grad_value_ ClipByValue: write `optim.SGD(model, lr=0.1,
+        hooks=[optim.hooks.ClipValue(1.0)])`
     """
 )
 
@@ -151,7 +157,8 @@ CALLBACKS = answers(
     CSVLogger: write `minidl.callbacks.Logger('run.csv')`
     TensorBoard: a fit returns its history; write `minidl.callbacks.Logger('run.csv')`
     LambdaCallback: a subclass of `minidl.callbacks.Callback` has on_epoch_end and others
-    ReduceLROnPlateau: in a subclass of `minidl.callbacks.Callback` assign the optimizer's lr
+    ReduceLROnPlateau: write `minidl.callbacks.ReduceOnPlateau('val_loss')`
+    ModelEMA SwapEMAWeights EMA: write `minidl.callbacks.MovingAverage(decay=0.999)`
     LearningRateScheduler: give it to the optimizer: `optim.SGD(model, lr=optim.schedules.step(0.1,
         every=100))`
     """
@@ -231,6 +238,9 @@ MINIDL = answers(
     Momentum: write `minidl.optim.Momentum`
     Adam: write `minidl.optim.Adam`
     AdamW: write `minidl.optim.AdamW`
+    RMSprop: write `minidl.optim.RMSprop`
+    Adagrad: write `minidl.optim.Adagrad`
+    Lion: write `minidl.optim.Lion`
     hooks: write `minidl.optim.hooks`
     schedules: write `minidl.optim.schedules`
     relu: write `minidl.functions.relu`
@@ -252,6 +262,8 @@ ARGUMENTS = answers(
     weight_decay decay: write `optim.AdamW(model, weight_decay=0.01)`, or add
         `optim.hooks.WeightDecay(0.01)` to hooks
     clipnorm global_clipnorm: add `optim.hooks.ClipGrad(1.0)` to hooks
+    clipvalue: add `optim.hooks.ClipValue(1.0)` to hooks
+    rho: write `optim.RMSprop(model, alpha=0.99)`
     beta_1 beta_2 b1 b2: write `optim.Adam(model, betas=(0.9, 0.999))`
     amsgrad: minidl's Adam is that of the paper, without AMSGrad
     dampening: minidl's Momentum has no dampening
