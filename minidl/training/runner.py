@@ -124,7 +124,7 @@ class ModelRunner:
         """Bring back at the end what layers carry now, and their buffers."""
         saved = []
         for layer in self.layers:
-            names = (*layer.carried, *getattr(layer, "buffers", ()))
+            names = (*layer.carried, *layer.buffers)
             saved.append({name: getattr(layer, name) for name in names})
         try:
             yield
