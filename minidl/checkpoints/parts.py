@@ -7,7 +7,6 @@ What is found in users' objects comes from `carriers.py`; snapshots of all parts
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -24,7 +23,6 @@ from minidl.layers.layer import Layer
 from minidl.layers.values import held_by
 
 State = Mapping[str, Any]
-COUNTS = ("epoch", "batches", "updates")
 
 
 class Part(Protocol):
@@ -177,7 +175,7 @@ def parts_of(
         "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
         "generators": GeneratorsPart(carriers),
         "scaling": ScalingPart(trainer),
-        "run": RunPart(trainer),
+        "run": trainer.run or NoRun(),
         "callbacks": CallbacksPart(trainer.callbacks),
     }
 
@@ -486,35 +484,14 @@ class ScalingPart:
             self.trainer.scaling = scaling
 
 
-class RunPart:
-    """How far the fit in progress, or the latest, is; None without one."""
+class NoRun:
+    """In place of a run, where no fit was begun or is to be gone on with."""
 
-    def __init__(self, trainer: Trained) -> None:
-        self.run = trainer.run
+    def state_dict(self) -> None:
+        return None
 
-    def state_dict(self) -> dict[str, Any] | None:
-        return None if self.run is None else self.run.state_dict()
-
-    def load_state_dict(self, state: State | None) -> None:
-        if state is not None:
-            check_run(state)
-        if self.run is not None and state is not None:
-            self.run.load_state_dict(state)
-
-
-def check_run(state: State) -> None:
-    """Raise ValueError for a place in a run that cannot be."""
-    means = state["means"]
-    for name in COUNTS:
-        expect_count(name, state[name])
-    for name, value in (("samples", means["samples"]), ("rate", state["rate"])):
-        if not is_number(value) or not 0 <= value < math.inf:
-            raise ValueError(f"{name}: got {value!r}, want a number of at least 0")
-    sums = means["sums"]
-    if not all(map(is_number, sums.values())):
-        raise ValueError(f"means: got {sums}, want numbers")
-    if isinstance(state["loader"], dict) and "given" in state["loader"]:
-        expect("batches of the loader", state["loader"]["given"] or 0, state["batches"])
+    def load_state_dict(self, state: Any) -> None:
+        """A place in a run is of no use."""
 
 
 # ---- checks --------------------------------------------------------------------------------------

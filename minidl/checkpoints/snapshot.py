@@ -12,7 +12,6 @@ from typing import Any
 
 from minidl.checkpoints.parts import (
     CallbacksPart,
-    OptimizerPart,
     Part,
     Trained,
     expect,
@@ -58,7 +57,8 @@ class Start:
         self.trainer = trainer
         earlier = None if before is None else before.settings
         self.settings: Settings = Settings(trainer, carriers, earlier)
-        self.parts = parts_of(trainer, carriers, self.settings.given, self.settings.shared)
+        self.parts: dict[str, Any] = {}
+        self.parts |= parts_of(trainer, carriers, self.settings.given, self.settings.shared)
         self.states: dict[str, Any] = {}  # of before a checkpoint was put back
 
     def restore(self, tree: State, where: str) -> None:
@@ -71,11 +71,12 @@ class Start:
         if self.trainer.run is None:
             tree = without_data(tree)
         with self._refusing(where, callbacks=False):
-            told = check(self.trainer, self.settings, self.parts, tree)
+            self.parts["generators"].check(tree["generators"])
+            told = check(self.trainer, self.settings, tree)
             self._load(tree)
-            OptimizerPart(self.trainer, {}).check_rate(tree["optimizer"])
+            self.parts["optimizer"].check_rate(tree["optimizer"])
             if told:
-                tell(where, told)
+                tell(where, told, resuming=self.trainer.run is not None)
 
     def restore_again(self, tree: State, where: str) -> None:
         """Put it back once more, and the callbacks' states, when these have begun."""
@@ -147,14 +148,13 @@ def capture(trainer: Trained) -> dict[str, Any]:
     return tree
 
 
-def check(trainer: Trained, settings: Settings, parts: Mapping[str, Any], tree: State) -> list[str]:
+def check(trainer: Trained, settings: Settings, tree: State) -> list[str]:
     """Raise if a checkpoint is of another trainer or makes no sense; return what else is other."""
     rows = tree["history"]
     for row in rows:
         figures = row.values() if isinstance(row, dict) else [None]
         if not all(map(is_number, figures)):
             raise ValueError(f"a row of its history is {row!r}")
-    parts["generators"].check(tree["generators"])
     if tree["run"] is not None:
         epoch = tree["run"]["epoch"]
         if len(rows) not in (epoch, epoch + 1):

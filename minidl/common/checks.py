@@ -65,14 +65,6 @@ def fractions(what: str, value: Any) -> tuple[float, float]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"{what} must be two numbers, got {value!r}")
     first, second = value
-<<<<<<< HEAD
-    return first, second
-
-
-def has_state(value: Any) -> bool:
-    """Whether an object saves and loads its state by itself."""
-    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
-=======
     return fraction(f"{what}[0]", first), fraction(f"{what}[1]", second)
 
 
@@ -81,4 +73,8 @@ def flag(what: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{what}: want True or False, got {value!r}")
     return bool(value)
->>>>>>> main
+
+
+def has_state(value: Any) -> bool:
+    """Whether an object saves and loads its state by itself."""
+    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")

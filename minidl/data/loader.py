@@ -73,13 +73,13 @@ class DataLoader:
             raise ValueError(
                 "DataLoader: want at least one array, as in DataLoader(x, t), got none"
             )
-        self.arrays, self.size = as_samples(
-            "DataLoader", arrays, [f"array {i}" for i in range(len(arrays))]
-        )
+        names = [f"array {i}" for i in range(len(arrays))]
+        self.arrays, self.size = as_samples("DataLoader", arrays, names)
         self._leaves, self._structure = flatten(self.arrays)
-        self._assemble: Callable[[list[Array]], Batch] = partial(unflatten, self._structure)
-        if all(part is LEAF for part in self._structure.parts):
-            self._assemble = tuple
+        is_flat = all(part is LEAF for part in self._structure.parts)
+        self._assemble: Callable[[list[Array]], Batch] = tuple
+        if not is_flat:
+            self._assemble = partial(unflatten, self._structure)
         self.batch_size = count("DataLoader: batch_size", batch_size)
         self.shuffle = _flag("DataLoader: shuffle", shuffle)
         self.drop_last = _flag("DataLoader: drop_last", drop_last)
@@ -192,9 +192,11 @@ class DataLoader:
         That is how many batches were given out, None when the epoch is over.
         """
         state = {name: getattr(self, name) for name in _SETTINGS}
-        forms = map(_form, self._leaves)
-        state["arrays"] = dict(zip(paths(self._structure, "arrays"), forms, strict=True))
-        state["generator"] = self._generator and self._generator.bit_generator.state
+        places = paths(self._structure, "arrays")
+        state["arrays"] = dict(zip(places, map(_form, self._leaves), strict=True))
+        state["generator"] = None
+        if self._generator is not None:
+            state["generator"] = self._generator.bit_generator.state
         state["before"] = self._before
         state["given"] = self._given
         return state
@@ -271,9 +273,11 @@ def as_samples(where: str, trees: Sequence[Any], names: Sequence[str]) -> tuple[
         leaves, structure = flatten(tree, _is_array)
         if not leaves:
             raise TypeError(f"{where}: {name}: want an array, got {tree!r}")
-        places = paths(structure, f"{where}: {name}")
-        arrays = [_as_samples(leaf, place) for leaf, place in zip(leaves, places, strict=True)]
-        lengths += map(len, arrays)
+        arrays = []
+        for leaf, place in zip(leaves, paths(structure, f"{where}: {name}"), strict=True):
+            array = _as_samples(leaf, place)
+            arrays.append(array)
+            lengths.append(len(array))
         samples.append(unflatten(structure, arrays))
     shortest = min(lengths)
     if shortest != max(lengths) or shortest == 0:
@@ -286,7 +290,8 @@ def _is_array(tree: Any) -> bool:
     """Whether a list, tuple or dict stands for one array: lists do, and tuples of numbers."""
     if not isinstance(tree, tuple):
         return isinstance(tree, list)
-    return not any(isinstance(part, list | tuple | dict) or np.ndim(part) for part in tree)
+    numbers = [np.ndim(part) == 0 and not isinstance(part, tuple | dict) for part in tree]
+    return all(numbers)
 
 
 def as_numbers(value: Any, where: str) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidl.common.arrays import host
 from minidl.common.checks import has_state
-from minidl.common.pytree import flatten, is_numbers, map_leaves
+from minidl.common.pytree import flatten, is_numbers, map_leaves, unflatten
 from minidl.data.loader import DataLoader, as_samples
 
 Batch = tuple[Any, ...]  # inputs, targets and weight, of which a loss_of may want less
@@ -76,14 +76,6 @@ class Batches:
             return done < self.number
         return self.once or self.resumable or next(batches, None) is not None
 
-    def check_epochs(self, epochs: int) -> None:
-        """Raise ValueError if the data are to be gone through more often than they can be."""
-        if self.once and epochs > 1:
-            raise ValueError(
-                f"{self.where}: a {type(self.source).__name__} can be gone through once, and "
-                f"{epochs} epochs want data that can be iterated again, such as a list of batches"
-            )
-
     def first(self) -> Batch:
         """A batch, which takes nothing away from the next epoch."""
         source = self.source.in_order() if isinstance(self.source, DataLoader) else self.source
@@ -95,6 +87,16 @@ class Batches:
             raise ValueError(f"{self.where}: {what} wants data that can be gone through again")
         source = copy(self.source) if isinstance(self.source, DataLoader) else self.source
         return Batches(self.where, source, self.least)
+
+
+def check_epochs(epochs: int, *data: Batches | None) -> None:
+    """Raise ValueError if data are to be gone through more often than they can be."""
+    for batches in filter(None, data):
+        if batches.once and epochs > 1:
+            raise ValueError(
+                f"{batches.where}: a {type(batches.source).__name__} can be gone through once, and "
+                f"{epochs} epochs want data that can be iterated again, such as a list of batches"
+            )
 
 
 def count_of(batch: Batch) -> float:
@@ -184,6 +186,19 @@ def gives_batches(data: Any) -> bool:
     return hasattr(data, "__iter__") and not (is_array or isinstance(data, tuple | dict | str))
 
 
+def read_fit_data(
+    data: Any, targets: Any, weight: Any, validation: Any, settings: dict[str, Any]
+) -> tuple[Batches, Batches | None]:
+    """The batches to train on, and those to validate with if there are any."""
+    if isinstance(validation, float):
+        own, validation = split_validation((data, targets, weight), validation)
+        data, targets, weight = (*own, None, None)[: len(NAMES)]
+    batches = read_batches("fit", data, targets, weight, **settings)
+    if validation is None:
+        return batches, None
+    return batches, read_validation(validation, batches.least, batches.batch_size)
+
+
 def read_validation(data: Any, least: int, batch_size: int) -> Batches:
     """Validation data, a pair, a DataLoader or another iterable, in order."""
     where = "fit: validation"
@@ -211,3 +226,27 @@ def split_validation(parts: Iterable[Any], fraction: float) -> tuple[Batch, Batc
         )
     own = map_leaves(lambda array: array[:-held], loader.arrays)
     return own, map_leaves(lambda array: array[-held:], loader.arrays)
+
+
+def join_predictions(parts: list[Any], data: Batches) -> Any:
+    """Predictions for batches as one: an array, or a tuple or dict of them."""
+    if not parts:
+        raise ValueError("predict: the data gave no batch")
+    leaves = [flatten(part)[0] for part in parts]
+    structure = flatten(parts[0])[1]
+    joined = [np.concatenate(arrays) for arrays in zip(*leaves, strict=True)]
+    loader = data.source
+    sample = isinstance(loader, DataLoader) and first_array(loader.arrays).ndim == 1
+    if sample and joined[0].size % loader.size:
+        raise ValueError(f"the model gave an output of shape {np.shape(joined[0])}")
+    return unflatten(structure, joined)
+
+
+def explain_batch(error: Exception, data: Batches) -> None:
+    """Add to the error of a prediction what it took for a batch."""
+    if isinstance(data.source, DataLoader):
+        shape = first_array(data.source.arrays).shape
+        error.args = (
+            f"{error}; predict took x of shape {shape} for a batch of {data.source.size} samples; "
+            "of one sample make a batch: x[None]",
+        )

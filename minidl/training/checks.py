@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,14 +45,12 @@ def name_metrics(metrics: Metrics) -> dict[str, Metric]:
     return dict(pairs)
 
 
-def check_parts(model: Any, optimizer: Any, loss: Any, callbacks: list[Any]) -> None:
+def check_parts(model: Any, optimizer: Any, callbacks: list[Any]) -> None:
     """Raise TypeError or ValueError for what a Trainer cannot be made of."""
-    check_model(model)
     if isinstance(optimizer, type):
         raise _type_error("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
     if not hasattr(optimizer, "update"):
         raise _type_error("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
-    check_loss(loss)
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise _type_error("callbacks", callback, "instances of callbacks.Callback")
@@ -73,14 +71,15 @@ def _warn_of_unknown_events(callback: Callback) -> None:
             warn_user(f"Trainer: {kind}.{name} is no event of a fit, which are {', '.join(events)}")
 
 
-def check_model(model: Any) -> None:
-    """Raise TypeError for what is no model."""
+def check_model(model: Any) -> Any:
+    """The model; TypeError for what is none."""
     if isinstance(model, type):
         raise _type_error("model", model, f"an instance, as {model.__name__}(..)")
     if isinstance(model, list | tuple):
         raise _type_error("model", model, "a layer or function: layers.Sequential(..) of these")
     if not callable(model):
         raise _type_error("model", model, "a layer, or a function of a batch")
+    return model
 
 
 def check_loss_value(loss: Any) -> None:
@@ -96,10 +95,14 @@ def check_loss_value(loss: Any) -> None:
         )
 
 
-def check_loss(loss: Any) -> None:
-    """Raise TypeError for what is no loss."""
+def check_loss(loss: Any) -> Any:
+    """The loss; TypeError for what is none."""
     if isinstance(loss, type) or not callable(loss):
         raise _type_error("loss", loss, "a function of prediction and t, as F.mean_squared_error")
+    return loss
+
+
+OF_PARTS = {"model": check_model, "loss": check_loss, "metrics": name_metrics}
 
 
 def _type_error(name: str, value: Any, wanted: str) -> TypeError:
@@ -122,14 +125,13 @@ def warn_of_ignored_samples(loss: Any, data: Batches, why: str) -> None:
         )
 
 
-def names_with_weight(metrics: Mapping[str, Metric]) -> set[str]:
-    """The names of those metrics that have an argument ``weight``."""
-    names = set()
-    for name, metric in metrics.items():
-        with suppress(TypeError, ValueError):  # some built-in functions do not say
-            if "weight" in inspect.signature(metric).parameters:
-                names.add(name)
-    return names
+@cache
+def weighs(metric: Metric) -> bool:
+    """Whether a metric has an argument ``weight``."""
+    try:
+        return "weight" in inspect.signature(metric).parameters
+    except (TypeError, ValueError):  # some built-in functions do not say
+        return False
 
 
 def to_float(name: str, value: Any) -> float:

@@ -120,8 +120,8 @@ class FitLoop:
             self.batch = first + i
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
-            loss, figures = self.trainer.forward(batch, self.runner, learning=True)
-            run.means.add(count, figures)
+            loss, prediction = self.trainer.forward(batch, self.runner, learning=True)
+            run.means.add(count, self.trainer.figures(loss, prediction, batch))
             last = i == len(window) - 1
             if not run.summed:
                 self.runner.backward(loss, None if count == samples else count / samples)

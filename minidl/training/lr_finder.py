@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
-from minidl.training.batches import Batch, Batches
+from minidl.training.batches import Batch, Batches, read_batches
 from minidl.training.plots import BLUE, ORANGE, PALE_BLUE, finish_axes, new_figure, save_figure
 from minidl.training.runner import ModelRunner
 from minidl.training.threads import largest_product
@@ -83,16 +85,17 @@ class LRCurve:
 
 def find_lr(
     trainer: Trainer,
-    data: Batches,
+    arrays: Sequence[Any],
+    settings: Mapping[str, Any],
     start: float,
     end: float,
     steps: int,
-    drawn: Any,
 ) -> LRCurve:
     """Train some steps, each with a larger rate; then put everything back as it was."""
     from minidl.checkpoints.snapshot import restoring
 
-    data = data.twin("it")
+    drawn = random.generator().bit_generator.state
+    data = read_batches("find_lr", *arrays, **settings).twin("it")
     steps = count("find_lr: steps", steps)
     start = number("find_lr: start", start, positive=True)
     end = number("find_lr: end", end, positive=True)
@@ -106,6 +109,7 @@ def find_lr(
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
     product = largest_product(trainer.model, trainer.optimizer, data.batch_size)
     with threads_for(product or 0), restoring(trainer, runner, data, drawn):
+        trainer.scaling = trainer.learn_scaling(data)
         losses = measure_losses(trainer, runner, data, rates)
     return LRCurve(rates[: len(losses)], losses)
 

@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from minidl.common import checks
 from minidl.data.loader import DataLoader
 from minidl.training.batches import Batches
 
@@ -69,7 +71,11 @@ class Run:
     cut: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.ends = None if self.max_time is None else time.monotonic() + self.max_time
+        self.ends = math.inf
+        if self.max_steps is not None:
+            checks.count("fit: max_steps", self.max_steps)
+        if self.max_time is not None:
+            self.ends = time.monotonic() + checks.number("fit: max_time", self.max_time)
 
     @property
     def fresh(self) -> bool:
@@ -89,8 +95,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether the updates or the time allowed are used up, or a signal came."""
-        late = self.ends is not None and time.monotonic() >= self.ends
-        return self.finished or self.interrupted is not None or late
+        return self.finished or self.interrupted is not None or time.monotonic() >= self.ends
 
     def count(self, batches: int) -> None:
         """Note an update with so many batches."""
@@ -112,8 +117,11 @@ class Run:
             data["given"] = self.batches or None  # it may have looked for a batch more
         return {name: getattr(self, name) for name in names} | {"means": means, "loader": data}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Go on from there; ValueError if that cannot be, as the data or settings differ."""
+        if state is None:  # it was saved before any fit
+            return
+        check_place(state)
         if (state["window"], state["summed"]) != (self.window, self.summed):
             name = "truncate" if state["summed"] else "accumulate"
             raise ValueError(
@@ -132,6 +140,24 @@ class Run:
         self.means = RunningMeans()
         self.means.samples = state["means"]["samples"]
         self.means.sums = dict(state["means"]["sums"])
+
+
+def check_place(state: Mapping[str, Any]) -> None:
+    """Raise ValueError for a place in a run that cannot be."""
+    for name in ("epoch", "batches", "updates"):
+        checks.count(f"run: {name}", state[name], least=0)
+        if state[name] >= 2**53:
+            raise ValueError(f"run: {name} is {state[name]}")
+    means = state["means"]
+    checks.number("run: samples", means["samples"])
+    checks.number("run: rate", state["rate"])
+    if not all(isinstance(value, Real) for value in means["sums"].values()):
+        raise ValueError(f"run: means: want numbers, got {means['sums']}")
+    data = state["loader"]
+    if isinstance(data, dict) and (data.get("given") or 0) != state["batches"]:
+        raise ValueError(
+            f"run: {state['batches']} batches, but the loader gave {data.get('given')}"
+        )
 
 
 @contextmanager

@@ -86,20 +86,22 @@ class ModelRunner:
         if self.stateful:
             loss.unchain_backward()
 
-    def check(self, data: Batches | None) -> None:
+    def check(self, *data: Batches | None) -> None:
         """Raise ValueError if batches have to follow one another in time and cannot."""
-        if data is None or not self.stateful or not isinstance(data.source, DataLoader):
-            return
-        loader = data.source
+        for batches in filter(None, data):
+            if self.stateful and isinstance(batches.source, DataLoader):
+                self._check_order(batches.where, batches.source)
+
+    def _check_order(self, where: str, loader: DataLoader) -> None:
         if loader.shuffle:
             raise ValueError(
-                f"{data.where}: the model is stateful, each batch goes on where one ended: pass "
+                f"{where}: the model is stateful, each batch goes on where one ended: pass "
                 "shuffle=False"
             )
         rest = loader.size % loader.batch_size
         if rest and not loader.drop_last and len(loader) > 1:
             raise ValueError(
-                f"{data.where}: the model is stateful, with a state per sample of a batch, but the "
+                f"{where}: the model is stateful, with a state per sample of a batch, but the "
                 f"last batch would have {rest} samples instead of {loader.batch_size}: use a "
                 f"batch_size that divides {loader.size}, or a DataLoader with drop_last=True"
             )

@@ -20,22 +20,22 @@ from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.callers import warn_user
-from minidl.common.checks import count, number
+from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
-from minidl.common.pytree import flatten, map_leaves, unflatten
+from minidl.common.pytree import map_leaves
 from minidl.common.threads import threads_for
-from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
 from minidl.training import checks, faults
 from minidl.training.batches import (
     Batch,
     Batches,
     as_batch,
+    check_epochs,
     count_of,
-    first_array,
+    explain_batch,
+    join_predictions,
     read_batches,
-    read_validation,
-    split_validation,
+    read_fit_data,
 )
 from minidl.training.callbacks import Callback
 from minidl.training.history import History
@@ -76,7 +76,8 @@ class Trainer:
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md);
             or a communicator.
 
-    ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the
+    ``model``, ``loss`` and ``metrics`` can be assigned, a model with an optimizer of its
+    parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the
     name of the signal that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``,
     ``ranks`` the processes (rank, size, first).
 
@@ -96,6 +97,8 @@ class Trainer:
     (64, 1)
     """
 
+    metrics: Any  # by name; may be assigned as a list, too
+
     @refuse_unexpected
     def __init__(
         self,
@@ -109,13 +112,16 @@ class Trainer:
         scale_targets: bool = False,
     ) -> None:
         callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-        checks.check_parts(model, optimizer, loss, callbacks)
-        self._model = model
-        self._loss = loss
-        self._metrics = checks.name_metrics(metrics)
-        self._takes_weight = checks.names_with_weight(self._metrics)
         self._compiling = bool(compile)
-        self._compile()
+        self.model = model
+        self.loss = loss
+        self.metrics = metrics
+        checks.check_parts(model, optimizer, callbacks)
+        if self._compiling and not self._owns_loss_of:
+            raise ValueError(
+                "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
+                "call what minidl.compile gave of a function"
+            )
         self.optimizer = optimizer
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
@@ -128,26 +134,12 @@ class Trainer:
         self._start: Start | None = None  # what it was made with, in the latest fit
         self.requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
-    def _compile(self) -> None:
-        """Make the program of loss and prediction; the prediction is for metrics only."""
-        self._program: Any = None
-        if not self._compiling:
-            return
-        if not self._owns_loss_of:
-            raise ValueError(
-                "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
-                "call what minidl.compile gave of a function"
-            )
-        from minidl.compiler import compile
-
-        model = self._model
-        loss = self._loss
-
-        def detached(batch: Batch) -> tuple[Any, Any]:
-            value, prediction = loss_of_batch(model, loss, batch)
-            return value, map_leaves(_detach, prediction)
-
-        self._program = compile(detached)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check a model, a loss or metrics, whenever they are assigned."""
+        if name in checks.OF_PARTS:
+            value = checks.OF_PARTS[name](value)
+            self._program: Any = None  # of the model and the loss before
+        super().__setattr__(name, value)
 
     @property
     def _owns_loss_of(self) -> bool:
@@ -157,38 +149,6 @@ class Trainer:
     def _least(self) -> int:
         """How many parts a batch must have: inputs and targets, unless loss_of is overridden."""
         return 2 if self._owns_loss_of else 1
-
-    @property
-    def model(self) -> Any:
-        """What is trained. Can be assigned, with an optimizer of its parameters."""
-        return self._model
-
-    @model.setter
-    def model(self, model: Any) -> None:
-        checks.check_model(model)
-        self._model = model
-        self._compile()
-
-    @property
-    def loss(self) -> checks.Metric:
-        """The function that is made small. Can be assigned."""
-        return self._loss
-
-    @loss.setter
-    def loss(self, loss: checks.Metric) -> None:
-        checks.check_loss(loss)
-        self._loss = loss
-        self._compile()
-
-    @property
-    def metrics(self) -> dict[str, checks.Metric]:
-        """The metrics by name. Can be assigned, as a list too."""
-        return self._metrics
-
-    @metrics.setter
-    def metrics(self, metrics: checks.Metrics) -> None:
-        self._metrics = checks.name_metrics(metrics)
-        self._takes_weight = checks.names_with_weight(self._metrics)
 
     def __repr__(self) -> str:
         loss = getattr(self.loss, "__name__", repr(self.loss))
@@ -285,36 +245,26 @@ class Trainer:
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
-        max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
-        max_time = None if max_time is None else number("fit: max_time", max_time)
-        if isinstance(validation, float):
-            own, validation = split_validation((data, t, weight), validation)
-            data, t, weight = (*own, None, None)[:3]
-        given = read_batches(
-            "fit", data, t, weight, least=self._least, batch_size=batch_size, shuffle=shuffle
-        )
-        if validation is not None:
-            validation = read_validation(validation, self._least, given.batch_size)
-        runner.check(given)
-        runner.check(validation)
+        settings = {"batch_size": batch_size, "shuffle": shuffle, "least": self._least}
+        given, validation = read_fit_data(data, t, weight, validation, settings)
+        runner.check(given, validation)
         if fast_dev_run:
             epochs = 1
             max_steps = DRY_RUN
             resume = None
             given = given.twin("fast_dev_run")
-        scaling = self._learn_scaling(given)
+        scaling = self.learn_scaling(given)
         self._warn(given, window)
         self.ranks.split(given, validation)
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
         checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
 
         run = Run(given, epochs, window, truncate is not None, max_steps, max_time)
-        run.path = checkpoint.path if checkpoint else None
+        run.path = checkpoint and checkpoint.path
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(given.batch_size), *shown], validation)
         with self._fitting(run, checkpoint, fast_dev_run):
-            for batches in filter(None, (given, validation)):
-                batches.check_epochs(run.epochs - run.epoch)
+            check_epochs(run.epochs - run.epoch, given, validation)
             untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
@@ -329,7 +279,7 @@ class Trainer:
         files = [callback.resume_files() for callback in self.callbacks]
         return find_checkpoint(resume, list(filter(None, files)), "fit: resume")
 
-    def _learn_scaling(self, data: Batches) -> Normalization | None:
+    def learn_scaling(self, data: Batches) -> Normalization | None:
         """What scales the targets, if they are to be scaled and it is not known yet."""
         if not self.scale_targets or self.scaling is not None:
             return self.scaling
@@ -361,17 +311,16 @@ class Trainer:
         """
         from minidl.checkpoints.snapshot import Refused, Start, is_plain
 
-        previous: Any = self.run, self._start, self.history
+        previous = {name: vars(self)[name] for name in ("run", "_start", "history")}
         self.run = run
-        self._start = None
         try:
             if checkpoint is not None:
-                self._start = Start(self, before=previous[1])
+                self._start = Start(self, before=self._start)
                 self._start.restore(checkpoint.tree, f"fit: resume: {checkpoint.path}")
-            elif not is_plain(self):
-                self._start = Start(self)
+            else:
+                self._start = None if is_plain(self) else Start(self)
         except BaseException:
-            self.run, self._start, _ = previous
+            vars(self).update(previous)
             raise
         self.stop = False
         self.interrupted = None
@@ -382,7 +331,7 @@ class Trainer:
         try:
             yield
         except Refused:
-            self.run, self._start, self.history = previous
+            vars(self).update(previous)
             raise
         finally:
             self.ranks.leave()
@@ -393,7 +342,11 @@ class Trainer:
                 self.run = None
 
     def _resume(
-        self, run: Run, runner: ModelRunner, checkpoint: Loaded | None, scaling: Normalization | None
+        self,
+        run: Run,
+        runner: ModelRunner,
+        checkpoint: Loaded | None,
+        scaling: Normalization | None,
     ) -> None:
         """Put back what a checkpoint holds, and let all ranks begin with the same state."""
         from minidl.checkpoints import snapshot
@@ -484,15 +437,9 @@ class Trainer:
 
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """
-
-        def search() -> LRCurve:
-            drawn = random.generator().bit_generator.state
-            given = read_batches(
-                "find_lr", data, t, weight, least=self._least, batch_size=batch_size
-            )
-            return find_lr(self, given, start, end, steps, drawn)
-
-        return self.ranks.share(search)
+        arrays = (data, t, weight)
+        settings = {"batch_size": batch_size, "least": self._least}
+        return self.ranks.share(lambda: find_lr(self, arrays, settings, start, end, steps))
 
     def train_step(self, x: Any, t: Any = None, weight: Any = None) -> float:
         """Learn from one batch: clear the gradients, forward, backward, update; return the loss.
@@ -506,11 +453,11 @@ class Trainer:
         batch = as_batch("train_step", given, self._least)
         runner = ModelRunner(self.model)
         self.optimizer.cleargrads()
-        loss, figures = self.forward(batch, runner, learning=True)
+        loss, _ = self.forward(batch, runner, learning=True)
         runner.backward(loss)
         faults.check_gradients(self, runner, batch)
         self.ranks.update(self, None, count_of(batch))
-        return figures["loss"]
+        return float(loss.item())
 
     def loss_of(self, batch: Batch) -> tuple[Any, Any]:
         """The loss of a batch, a 0-d Variable, and the prediction for the metrics.
@@ -522,11 +469,9 @@ class Trainer:
         """
         return loss_of_batch(self.model, self.loss, batch)
 
-    def forward(
-        self, batch: Batch, runner: ModelRunner, learning: bool = False
-    ) -> tuple[Any, dict[str, float]]:
-        """The loss of a batch, and its figures; to learn from, it is checked first."""
-        function = self._program if learning and self._program else self.loss_of
+    def forward(self, batch: Batch, runner: ModelRunner, learning: bool = False) -> tuple[Any, Any]:
+        """The loss of a batch, checked if it is to be learned from, and the prediction."""
+        function = self._compiled() if learning and self._compiling else self.loss_of
         result = runner.run(function, self.scale(batch))
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
@@ -535,35 +480,53 @@ class Trainer:
             checks.check_loss_value(loss)
             if not math.isfinite(loss.item()):
                 raise faults.bad_loss(self, runner, loss.item(), batch)
-        figures = {"loss": checks.to_float("loss", loss)}
-        if self.metrics:
-            figures |= self._measure_metrics(prediction, batch)
-        return loss, figures
+        return loss, prediction
 
-    def _measure_metrics(self, prediction: Any, batch: Batch) -> dict[str, float]:
-        if prediction is None:
+    def _compiled(self) -> Any:
+        """The program of the loss of a batch and the prediction, which is for metrics only."""
+        if self._program is None:
+            from minidl.compiler import compile
+
+            model = self.model
+            loss = self.loss
+
+            def detached(batch: Batch) -> tuple[Any, Any]:
+                value, prediction = loss_of_batch(model, loss, batch)
+                return value, map_leaves(_detach, prediction)
+
+            self._program = compile(detached)
+        return self._program
+
+    def figures(self, loss: Any, prediction: Any, batch: Batch) -> dict[str, float]:
+        """The loss and the metrics of a batch, by name."""
+        numbers = {"loss": checks.to_float("loss", loss)}
+        if self.metrics and prediction is None:
             names = ", ".join(self.metrics)
             raise ValueError(f"loss_of: want a prediction for the metrics {names}, got None")
-        prediction = self._in_users_units(prediction)
-        weighted = {"weight": batch[2]} if len(batch) > 2 else {}
-        figures = {}
+        if self.metrics:
+            prediction = self._in_users_units(prediction)
         for name, metric in self.metrics.items():
-            settings = weighted if name in self._takes_weight else {}
+            settings = {"weight": batch[2]} if len(batch) > 2 and checks.weighs(metric) else {}
             value = metric(prediction, *batch[1:2], **settings)
-            figures[name] = checks.to_float(name, value)
-        return figures
+            numbers[name] = checks.to_float(name, value)
+        return numbers
 
     def scale(self, batch: Batch) -> Batch:
         """The batch as it is trained on: with scaled targets, if they are to be."""
-        if self.scaling is None:
+        if not self.scale_targets:
             return batch
         inputs, targets, *weight = batch
-        return inputs, self.scaling(targets), *weight
+        return inputs, self._known_scaling()(targets), *weight
 
     def _in_users_units(self, prediction: Any) -> Any:
         """The arrays of a prediction, scaled as targets are given."""
         arrays = map_leaves(array_of, prediction)
-        return arrays if self.scaling is None else self.scaling.inverse(arrays)
+        return self._known_scaling().inverse(arrays) if self.scale_targets else arrays
+
+    def _known_scaling(self) -> Normalization:
+        if self.scaling is None:
+            raise RuntimeError("Trainer: scale_targets: what scales is learned by a fit: fit first")
+        return self.scaling
 
     def evaluate(
         self, data: Any, t: Any = None, weight: Any = None, *, batch_size: int | None = None
@@ -588,8 +551,8 @@ class Trainer:
         most = DRY_RUN if run is not None and self.dry_run else None
         with self._threads(data.batch_size), runner.evaluation(data):
             for batch, samples in islice(data.read(), most):
-                _, figures = self.forward(batch, runner)
-                means.add(samples, figures)
+                loss, prediction = self.forward(batch, runner)
+                means.add(samples, self.figures(loss, prediction, batch))
                 if run is not None and run.signalled is not None:
                     break
         if not means.sums:
@@ -651,27 +614,3 @@ def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
 
 def _detach(y: Any) -> Any:
     return y.detach() if isinstance(y, Variable) else y
-
-
-def join_predictions(parts: list[Any], data: Batches) -> Any:
-    """Predictions for batches as one: an array, or a tuple or dict of them."""
-    if not parts:
-        raise ValueError("predict: the data gave no batch")
-    leaves = [flatten(part)[0] for part in parts]
-    structure = flatten(parts[0])[1]
-    joined = [np.concatenate(arrays) for arrays in zip(*leaves, strict=True)]
-    loader = data.source
-    sample = isinstance(loader, DataLoader) and first_array(loader.arrays).ndim == 1
-    if sample and joined[0].size % loader.size:
-        raise ValueError(f"the model gave an output of shape {np.shape(joined[0])}")
-    return unflatten(structure, joined)
-
-
-def explain_batch(error: Exception, data: Batches) -> None:
-    """Add to the error of a prediction what it took for a batch."""
-    if isinstance(data.source, DataLoader):
-        shape = first_array(data.source.arrays).shape
-        error.args = (
-            f"{error}; predict took x of shape {shape} for a batch of {data.source.size} samples; "
-            "of one sample make a batch: x[None]",
-        )
