@@ -24,7 +24,9 @@ from minidl.functions import (
     polynomials,
     products,
     rearrangement,
-    recurrent,
+    recurrent_gru,
+    recurrent_lstm,
+    recurrent_rnn,
     reduction,
     shape,
     special,  # noqa: F401  # registers itself; its names are SciPy's
@@ -48,7 +50,9 @@ from minidl.functions.order import *
 from minidl.functions.polynomials import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
-from minidl.functions.recurrent import *
+from minidl.functions.recurrent_gru import *
+from minidl.functions.recurrent_lstm import *
+from minidl.functions.recurrent_rnn import *
 from minidl.functions.reduction import *
 from minidl.functions.shape import *
 from minidl.functions.statistics import *
@@ -73,7 +77,9 @@ __all__ = [
     *loss.__all__,
     *polynomials.__all__,
     *products.__all__,
-    *recurrent.__all__,
+    *recurrent_gru.__all__,
+    *recurrent_lstm.__all__,
+    *recurrent_rnn.__all__,
     *reduction.__all__,
     *shape.__all__,
     *ufuncs.__all__,

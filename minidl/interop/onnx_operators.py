@@ -14,7 +14,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd.function import Function, identity
 from minidl.autograd.node import Application
-from minidl.functions import elementwise, indexing, recurrent, shape
+from minidl.functions import elementwise, indexing, shape
 
 if TYPE_CHECKING:
     from minidl.interop.onnx import Recording
@@ -370,6 +370,6 @@ RULES: dict[Function, Rule] = {
     shape._concatenate: concatenate,
     shape._split: split,
     elementwise._to_floating: lambda call: call.cast(call.x),
-    recurrent.rnn: recurrent_rule("RNN", [0], 1),
-    recurrent.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
+    F.rnn: recurrent_rule("RNN", [0], 1),
+    F.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
 }

@@ -1,28 +1,30 @@
-"""RNN and LSTM: one step with carried state, or a whole sequence at once. The formulas are in
-functions/recurrent.py.
+"""RNN, LSTM and GRU: one step with carried state, a whole sequence at once, or with states given.
 
-Cutting the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
+The formulas are in functions/recurrent_*.py; both directions together in bidirectional.py. Cutting the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.common.arrays import as_array, zeros
+from minidl.common.arrays import as_array, is_foreign, to_kind_of, zeros
 from minidl.common.hints import refuse_unexpected
-from minidl.functions.recurrent import lstm_step, rnn_step
+from minidl.functions.recurrent_gru import gru_step
+from minidl.functions.recurrent_lstm import lstm_step
+from minidl.functions.recurrent_rnn import rnn_step
 from minidl.layers.layer import detach
 from minidl.layers.weighted import Weighted
 
 
 class Recurrent(Weighted):
-    """What RNN and LSTM share: all but one step and the run over a sequence."""
+    """What RNN, LSTM and GRU share: all but one step and the run over a sequence."""
 
     carried: ClassVar[Mapping[str, Any]] = {"state": None, "steps": 0}
     _counted: ClassVar[tuple[str, ...]] = ("steps",)  # carried, but nothing computed depends on it
@@ -56,30 +58,75 @@ class Recurrent(Weighted):
         """(output, new state) from ``z = x @ w_x + b`` of one time step and the state before."""
         raise NotImplementedError
 
-    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
-        """(output, new state) of a whole sequence from the state before it."""
+    def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
+        """The output for whole sequences from the state before, and what a state has besides h."""
         raise NotImplementedError
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, lengths: Any = None) -> Any:
+        x = self._as_steps(x, lengths)
+        batch = x.shape[0]
+        if x.ndim == 2:
+            state = self._carried_or_zero(batch)
+            h, self.state = self._step(F.linear(x, self.w_x, self.b), state)
+            self.steps += 1
+            return h
+        if not self.stateful:
+            return self._run(x, self._zero_state(batch), lengths)[0]
+        if lengths is not None:
+            raise ValueError(f"{self!r}: want no lengths where a state is carried on; got some")
+        y, state = self._sequence(x, detach(self._carried_or_zero(batch)), None)
+        self.state = detach(state)
+        return y
+
+    def with_state(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
+        """Return the outputs, and the state after the last step: ``outputs, state``.
+
+        It begins from the state that is given, zeros for None, and gradients flow through both: an
+        encoder's state begins a decoder. The carried state is neither read nor changed. A state is
+        ``h`` (batch, H), of an LSTM ``(h, c)``. ``x`` may be one step, (batch, in), too.
+
+        Raises what a call raises; ValueError for a state of another shape, TypeError for one that
+        is not floating or no pair where one is wanted.
+
+        >>> encoder, decoder = LSTM(5), LSTM(5)
+        >>> _, state = encoder.with_state(np.ones((2, 7, 3)), lengths=[7, 4])
+        >>> outputs, _ = decoder.with_state(np.ones((2, 4, 6)), state)
+        >>> outputs.shape
+        (2, 4, 5)
+        """
+        x = self._as_steps(x, lengths)
+        batch = x.shape[0]
+        state = self._zero_state(batch) if state is None else self._as_state(state, batch)
+        if x.ndim == 2:
+            return self._step(F.linear(x, self.w_x, self.b), state)
+        return self._sequence(x, state, lengths)
+
+    def _as_steps(self, x: Any, lengths: Any) -> Any:
+        """The input: one step, which has no length, or sequences."""
         x = as_array(x, self)
         shape = x.shape
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[1] == 0):
             want = "input (batch, in) or (batch, time, in), time > 0"
             raise ValueError(f"{self!r}: want {want}, got {shape}")
-        x = self._as_input(x, self.w_x)
-        if len(shape) == 3:
-            return self._sequence(x)
-        state = self._carried_or_zero(shape[0])
-        h, self.state = self._step(F.linear(x, self.w_x, self.b), state)
-        self.steps += 1
-        return h
+        if lengths is not None and len(shape) == 2:
+            raise ValueError(f"{self!r}: want (batch, time, in) where lengths are given, got {shape}")
+        return self._as_input(x, self.w_x)
 
-    def _sequence(self, x: Any) -> Any:
-        if not self.stateful:
-            return self._run(x, self._zero_state(x.shape[0]))[0]
-        y, state = self._run(x, detach(self._carried_or_zero(x.shape[0])))
-        self.state = detach(state)
-        return y
+    def _sequence(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
+        """(output, state after the last step) of whole sequences."""
+        y, *others = self._run(x, state, lengths)
+        h = y
+        if self.return_sequences:
+            h = y[:, -1] if lengths is None else F.at_lengths(y, lengths)
+        return y, (h, *others) if others else h
+
+    def _as_state(self, state: Any, batch: int) -> Any:
+        """A state that was given, checked, in the dtype that the layer computes in."""
+        state = self._as_floating(state, self.w_h.dtype)
+        if state.shape != (batch, self.out_features):
+            want = f"a state of shape {(batch, self.out_features)}"
+            raise ValueError(f"{self!r}: want {want}, got {state.shape}")
+        return state
 
     def _carried_or_zero(self, batch: int) -> Any:
         if self.state is None:
@@ -90,6 +137,14 @@ class Recurrent(Weighted):
             hint = "call reset_state() before another batch size"
             raise ValueError(f"{self!r}: {what}; {hint}")
         return self.state
+
+    def _sibling(self) -> Self:
+        """Another layer of the same settings, with weights of its own."""
+        other = copy.copy(self)
+        known = [n for n in (self.in_features, self.out_features) if n is not None]
+        other._init_parameters(tuple(known), None, None, self.dtype, self.rng)
+        other.reset_state()
+        return other
 
     def __repr__(self) -> str:
         text = super().__repr__()
@@ -130,10 +185,9 @@ class RNN(Recurrent):
         h = rnn_step(z, state, self.w_h)
         return h, h
 
-    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
+    def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
         whole = self.return_sequences
-        y = F.rnn(x, state, self.w_x, self.w_h, self.b, return_sequences=whole)
-        return y, y[:, -1] if whole and self.stateful else y
+        return (F.rnn(x, state, self.w_x, self.w_h, self.b, lengths, return_sequences=whole),)
 
 
 class LSTM(Recurrent):
@@ -161,8 +215,51 @@ class LSTM(Recurrent):
         state = lstm_step(z, state[0], state[1], self.w_h)
         return state[0], state
 
-    def _run(self, x: Any, state: Any) -> tuple[Any, Any]:
-        h, c = state
+    def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
         whole = self.return_sequences
-        y, c = F.lstm(x, h, c, self.w_x, self.w_h, self.b, return_sequences=whole)
-        return y, (y[:, -1] if whole and self.stateful else y, c)
+        return F.lstm(x, *state, self.w_x, self.w_h, self.b, lengths, return_sequences=whole)
+
+    def _as_state(self, state: Any, batch: int) -> Any:
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise TypeError(f"{self!r}: want a state (h, c), got {type(state).__name__}")
+        h, c = state
+        return super()._as_state(h, batch), super()._as_state(c, batch)
+
+
+class GRU(Recurrent):
+    """A gated recurrent unit: gates choose how much of the state is reset, and how much is kept.
+
+    ``r, z = sigmoid(x @ w_x + h @ w_h + b)``, ``n = tanh(x @ w_xn + b_n + r * (h @ w_hn + b_h))``,
+    ``h = (1 - z) * n + z * h``, with ``w_x`` (in, 3H) and ``w_h`` (H, 3H), for r, z and n in this
+    order, drawn as N(0, 1)/sqrt of their first length, and ``b`` (3H) and ``b_h`` (H) zero. Input,
+    arguments and errors are as for ``RNN``; ``.state`` is the carried ``h``, or None.
+
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; with the
+    reset gate behind the product, as PyTorch and cuDNN have it.
+
+    >>> gru = GRU(5)
+    >>> gru(np.ones((2, 7, 3)), lengths=[7, 4]).shape, gru
+    ((2, 7, 5), GRU(3→5))
+    """
+
+    _gates = 3
+    b_h: Parameter
+
+    def _init_parameters(self, *arguments: Any) -> None:
+        super()._init_parameters(*arguments)
+        zero = np.zeros(self.out_features, self.dtype)
+        self.b_h = Parameter(zero, name="b_h")
+
+    def _draw_weights(self, in_features: int, like: Any = None) -> None:
+        super()._draw_weights(in_features, like)
+        if is_foreign(like) and not is_foreign(self.b_h):
+            self.b_h.data = to_kind_of(self.b_h.data, like)
+
+    def _step(self, z: Any, state: Any) -> tuple[Any, Any]:
+        h = gru_step(z, state, self.w_h, self.b_h)
+        return h, h
+
+    def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
+        whole = self.return_sequences
+        weights = (self.w_x, self.w_h, self.b, self.b_h)
+        return (F.gru(x, state, *weights, lengths, return_sequences=whole),)
