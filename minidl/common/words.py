@@ -114,8 +114,7 @@ LAYERS: Mapping[str, str] = {
     "SimpleRNN": "write `layers.RNN(8)`",
     "RNNCell": _STEP.format("RNN"),
     "LSTMCell": _STEP.format("LSTM"),
-    "GRU": "minidl has no GRU yet; `layers.LSTM(8)` takes the same input",
-    "GRUCell": "minidl has no GRU yet; `layers.LSTM(8)` takes the same input",
+    "GRUCell": _STEP.format("GRU"),
     "Input": "the input size is learned at first use; leave it out",
     "InputLayer": "the input size is learned at first use; leave it out",
     "Embedding": "minidl has no Embedding yet; a Parameter is indexed: `w[labels]`",
@@ -245,7 +244,7 @@ MINIDL: Mapping[str, str] = {
     "Dataset": "write `minidl.DataLoader(x, t)`",
     **{
         name: f"write `minidl.layers.{name}`"
-        for name in ("Layer", "Sequential", "Linear", "MLP", "RNN", "LSTM", "Dropout")
+        for name in ("Layer", "Sequential", "Linear", "MLP", "RNN", "LSTM", "GRU", "Dropout")
     },
     **{
         name: f"write `minidl.optim.{name}`"
@@ -286,7 +285,7 @@ ARGUMENTS: Mapping[str, str] = {
     "num_layers": "put one after the other: `layers.Sequential(layers.LSTM(8), layers.LSTM(8))`",
     "n_layers": "put one after the other: `layers.Sequential(layers.LSTM(8), layers.LSTM(8))`",
     "batch_first": "sequences are always (batch, time, features); leave it out",
-    "bidirectional": "minidl has no bidirectional layers yet",
+    "bidirectional": "write `layers.Bidirectional(layers.LSTM(8))`",
     "device": "move the layer: `model.to('cpu')`",
     "inplace": "functions return new arrays; leave it out",
     "num_workers": "batches are cut where they are used; leave it out",

@@ -21,7 +21,14 @@ __all__ = [
 
 
 def _rnn(
-    x: Any, h: Any, w_x: Any, w_h: Any, b: Any, lengths: Any = None, *, return_sequences: bool = True
+    x: Any,
+    h: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    lengths: Any = None,
+    *,
+    return_sequences: bool = True,
 ) -> Any:
     """A simple recurrent network run over whole sequences, as one recorded application.
 
@@ -100,7 +107,14 @@ def _rnn_joint(
 
 
 def _rnn_plain(
-    x: Any, h: Any, w_x: Any, w_h: Any, b: Any, lengths: Any = None, *, return_sequences: bool = True
+    x: Any,
+    h: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    lengths: Any = None,
+    *,
+    return_sequences: bool = True,
 ) -> Any:
     sequences.check(1, x, (h,), w_x, w_h, b)
     x, ended = sequences.masked(x, lengths)

@@ -86,6 +86,18 @@ def elementwise_rule(operator: str, arity: int) -> Rule:
     return rule
 
 
+def where(call: Call) -> Any:
+    """Of a condition that is constant; comparisons are not recorded."""
+    condition, *args = call.args
+    if isinstance(condition, str):
+        return None
+    chosen = call.recording.constant(condition, bool)
+    for i, value in enumerate(call.values[1:]):
+        if isinstance(args[i], str) and value.dtype != call.dtype:
+            args[i] = call.cast(args[i])
+    return call.add("Where", chosen, *args)
+
+
 def along_axis(operator: str) -> Rule:
     def rule(call: Call) -> Any:
         axis = call.argument(1, "axis", -1)
@@ -281,8 +293,12 @@ def _bounds(i: slice) -> tuple[int, int, int]:
 # ---- recurrent networks ------------------------------------------------------------------------
 
 
-def recurrent_rule(operator: str, gates: Sequence[int], states: int) -> Rule:
-    """ONNX has time first and an axis of directions; ``gates`` are its gates' places in ours."""
+def recurrent_rule(operator: str, gates: Sequence[int], states: int, **options: Any) -> Rule:
+    """ONNX has time first and an axis of directions; ``gates`` are its gates' places in ours.
+
+    A GRU has one weight more: the bias of what r gates, the last of its gates there.
+    """
+    weights = 4 if operator == "GRU" else 3
 
     def in_their_order(a: Array) -> Array:
         parts = np.split(a, len(gates), axis=-1)
@@ -295,17 +311,23 @@ def recurrent_rule(operator: str, gates: Sequence[int], states: int) -> Rule:
         if not names <= known:
             return None  # a first state or weights that are computed
         starts = call.values[1 : 1 + states]
-        w_x, w_h, b = call.values[1 + states :]
+        if call.argument(1 + states + weights, "lengths", None) is not None:
+            return None
+        w_x, w_h, b, *more = call.values[1 + states :][:weights]
         x = call.move("Transpose", perm=[1, 0, 2])
         bias = in_their_order(b)
-        biases = np.concatenate([bias, np.zeros_like(bias)], axis=-1)
+        of_state = np.zeros_like(bias)
+        for b_h in more:
+            of_state[:, -b_h.size :] = b_h
+        biases = np.concatenate([bias, of_state], axis=-1)
         inputs = [x, in_their_order(w_x), in_their_order(w_h), biases]
         if any(start.any() for start in starts):
             inputs.append("")  # the lengths
             inputs += [start[None] for start in starts]
         hidden = w_h.shape[0]
-        options = {"outputs": 1 + states, "hidden_size": hidden}
-        outputs = call.add(operator, *inputs, like=b.dtype, **options)
+        outputs = call.add(
+            operator, *inputs, like=b.dtype, outputs=1 + states, hidden_size=hidden, **options
+        )
         sequence, *last = outputs
         results = [call.move("Squeeze", [0], x=state) for state in last]
         if call.settings.get("return_sequences", True):
@@ -353,6 +375,7 @@ RULES: dict[Function, Rule] = {
     F.log_sigmoid: log_sigmoid,
     F.gelu: gelu,
     elementwise._clip: clip,
+    elementwise._where: where,
     F.softmax: along_axis("Softmax"),
     F.log_softmax: along_axis("LogSoftmax"),
     F.sum: reduction("ReduceSum"),
@@ -372,4 +395,5 @@ RULES: dict[Function, Rule] = {
     elementwise._to_floating: lambda call: call.cast(call.x),
     F.rnn: recurrent_rule("RNN", [0], 1),
     F.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
+    F.gru: recurrent_rule("GRU", [1, 0, 2], 1, linear_before_reset=1),
 }

@@ -16,6 +16,7 @@ from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
 from minidl.layers.layer import Layer
+from minidl.layers.recurrent import GRU, LSTM
 from minidl.layers.tree import walk
 from minidl.layers.weighted import Weighted
 
@@ -38,7 +39,9 @@ def load_torch_state_dict(
     Then equal inputs give equal outputs, up to rounding.
 
     ``Linear``: ``w = weight.T``, ``b = bias``. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
-    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. Modules are
+    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
+    but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
+    the tensors whose names end in ``_reverse``. Modules are
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -93,7 +96,7 @@ def torch_state_dict(model: Layer) -> Arrays:
 
     The names are those of the model written with ``torch.nn.Sequential`` where minidl has
     ``Sequential``, and for an ``MLP`` with its activations between: ``0.weight``, ``2.weight``.
-    ``bias_ih`` is ``b`` and ``bias_hh`` zero. Make tensors of the arrays, which are copies, for
+    ``bias_ih`` is ``b`` and ``bias_hh`` zero, a GRU's ``b_h`` aside. Make tensors of the arrays, which are copies, for
     PyTorch's own ``load_state_dict``: ``{name: torch.from_numpy(a) for name, a in
     torch_state_dict(model).items()}``.
 
@@ -105,9 +108,11 @@ def torch_state_dict(model: Layer) -> Arrays:
     """
     state: Arrays = {}
     for module in torch_modules.ours(model):
-        name = ".".join(map(str, module.place))
+        place = module.place[:-1] if module.direction else module.place
+        name = ".".join(map(str, place))
+        suffix = "_reverse" if module.direction == "second" else ""
         for key, value in _to_torch(module.layer).items():
-            state[_join(name, key)] = np.ascontiguousarray(value)
+            state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
 
 
@@ -163,17 +168,22 @@ def _recurrent_from_torch(layer: Weighted, values: Arrays) -> Arrays:
         raise ValueError(
             f"{layer!r} wants the weights of an {type(layer).__name__}, got those of: {cell}"
         )
-    bias = np.zeros(rows)
-    for name in ("bias_ih", "bias_hh"):
-        bias = bias + values.get(name, 0)
+    of_input = values.get("bias_ih", np.zeros(rows))
+    of_state = values.get("bias_hh", np.zeros(rows))
     ours = {
         "w_x": values["weight_ih"].T,
         "w_h": values["weight_hh"].T,
-        "b": bias,
+        "b": of_input + of_state,
     }
-    if layer._gates == 1:
-        return ours
-    return {name: _swap_gates(value) for name, value in ours.items()}
+    if isinstance(layer, LSTM):
+        return {name: _swap_gates(value) for name, value in ours.items()}
+    if isinstance(layer, GRU):
+        if of_state.shape != of_input.shape:
+            raise ValueError(f"{layer!r} wants biases of one shape")
+        n = 2 * hidden
+        ours["b"][n:] = of_input[n:]
+        ours["b_h"] = of_state[n:]
+    return ours
 
 
 def _check(
@@ -204,11 +214,14 @@ def _to_torch(layer: Layer) -> Arrays:
     if layer._weights == ("w",):
         names = {"w": "weight", "b": "bias"}
         return {names[name]: value.T for name, value in values.items()}
-    if layer._gates == 4:
+    if isinstance(layer, LSTM):
         values = {name: _swap_gates(value) for name, value in values.items()}
+    of_state = np.zeros_like(values["b"])
+    if isinstance(layer, GRU):
+        of_state[2 * layer.out_features :] = values["b_h"]
     return {
         "weight_ih_l0": values["w_x"].T,
         "weight_hh_l0": values["w_h"].T,
         "bias_ih_l0": values["b"],
-        "bias_hh_l0": np.zeros_like(values["b"]),
+        "bias_hh_l0": of_state,
     }

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
+from minidl.layers.bidirectional import Bidirectional
 from minidl.layers.layer import Layer
 from minidl.layers.mlp import MLP
 from minidl.layers.tree import walk
@@ -26,6 +27,7 @@ class Module(NamedTuple):
     name: str
     place: Place
     layer: Layer
+    direction: str  # of a Bidirectional "first" or "second", else ""
 
 
 Pairs: TypeAlias = list[tuple[Module, str]]
@@ -36,9 +38,12 @@ def ours(model: Layer) -> list[Module]:
     names: dict[int, str] = {}
     owners: dict[int, Layer] = {}
     mlps: set[str] = set()
+    bidirectional: set[str] = set()
     for name, owner, value in walk(model).entries:
         if isinstance(value, MLP):
             mlps.add(name)
+        if isinstance(value, Bidirectional):
+            bidirectional.add(name)
         if isinstance(value, Layer):
             names[id(value)] = name
         elif isinstance(value, Parameter):
@@ -46,20 +51,31 @@ def ours(model: Layer) -> list[Module]:
     modules = []
     for key, layer in owners.items():
         name = names[key]
-        modules.append(Module(name, _place(name, mlps), layer))
+        parent, _, part = name.rpartition(".")
+        direction = part if parent in bidirectional else ""
+        modules.append(Module(name, _place(name, mlps), layer, direction))
     return modules
 
 
 def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
-    """Tensors by their module's name, in order; each layer of a recurrent module is a module."""
+    """Tensors by their module's name, in order.
+
+    Each layer of a recurrent module is a module, and each direction is, called as Bidirectional
+    calls them.
+    """
     modules: dict[str, Tensors] = {}
     for key, value in state.items():
         module, _, tensor = str(key).rpartition(".")
-        kind, _, layer = tensor.rpartition("_l")
+        kind, _, layer = tensor.removesuffix("_reverse").rpartition("_l")
         if kind in RECURRENT and layer.isdigit():
+            first = f"{module}.weight_ih_l".lstrip(".")
+            parts = [module] if module else []
+            if f"{first}1" in state:
+                parts.append(layer)
+            if f"{first}{layer}_reverse" in state:
+                parts.append("second" if tensor.endswith("_reverse") else "first")
             tensor = kind
-            if f"{module}.weight_ih_l1".lstrip(".") in state:
-                module = f"{module}.{layer}".lstrip(".")
+            module = ".".join(parts)
         modules.setdefault(module, {})[tensor] = value
     return modules
 
@@ -103,6 +119,8 @@ def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:
     text = f"no module for {', '.join(ours) or 'none'}; no layer for {', '.join(others) or 'none'}"
     if missing and unknown:
         text += f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
+    if any(name.endswith("second") for name in unknown):
+        text += "; first and second are the directions of a bidirectional module"
     return text
 
 

@@ -2,13 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.bidirectional import Bidirectional
 from minidl.layers.dropout import Dropout
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
-from minidl.layers.recurrent import LSTM, RNN
+from minidl.layers.recurrent import GRU, LSTM, RNN
 
-__all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]
+# fmt: off
+__all__ = [
+    "Bidirectional", "Dropout", "GRU", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential",
+]
+# fmt: on
 
 
 def __dir__() -> list[str]:

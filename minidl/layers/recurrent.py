@@ -1,6 +1,7 @@
 """RNN, LSTM and GRU: one step with carried state, a whole sequence at once, or with states given.
 
-The formulas are in functions/recurrent_*.py; both directions together in bidirectional.py. Cutting the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
+The formulas are in functions/recurrent_*.py, both directions together in bidirectional.py. Cutting
+the graph of a carried state is Variable.unchain_backward's; when to do so is the trainer's.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ class Recurrent(Weighted):
             want = "input (batch, in) or (batch, time, in), time > 0"
             raise ValueError(f"{self!r}: want {want}, got {shape}")
         if lengths is not None and len(shape) == 2:
-            raise ValueError(f"{self!r}: want (batch, time, in) where lengths are given, got {shape}")
+            raise ValueError(
+                f"{self!r}: want (batch, time, in) where lengths are given, got {shape}"
+            )
         return self._as_input(x, self.w_x)
 
     def _sequence(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
@@ -117,7 +120,9 @@ class Recurrent(Weighted):
         y, *others = self._run(x, state, lengths)
         h = y
         if self.return_sequences:
-            h = y[:, -1] if lengths is None else F.at_lengths(y, lengths)
+            h = y[:, -1]
+            if lengths is not None:
+                h = y[np.arange(x.shape[0]), as_array(lengths) - 1]
         return y, (h, *others) if others else h
 
     def _as_state(self, state: Any, batch: int) -> Any:
@@ -164,6 +169,11 @@ class RNN(Recurrent):
     graph. ``.state`` is the carried ``h``, or None; ``.steps`` counts the one-step calls since
     ``reset_state()``.
 
+    ``layer(x, lengths)`` runs padded sequences: row i has ``lengths[i]`` steps, an integer from 1
+    to time. What stands beyond is not looked at; the outputs there are zeros, the last output is
+    that at the length, and gradients are those of the rows run alone. ``with_state`` takes and
+    returns states.
+
     Args:
         features: ``H``, or ``in, H``; with ``H`` alone the layer learns ``in`` at first use.
         in_features, out_features: the same by keyword.
@@ -171,8 +181,9 @@ class RNN(Recurrent):
         stateful: whether a sequence begins where the one before ended.
         dtype, rng: as for ``Linear``.
 
-    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps,
-    and a carried state of another batch size.
+    Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps, a
+    carried state of another batch size, and lengths beyond the time axis, below 1, of another shape
+    than (batch,), of one step, or of a stateful layer; TypeError for lengths that are no integers.
 
     Source: Elman, "Finding structure in time", 1990.
 

@@ -52,6 +52,26 @@ def sequential(activation):
     )
 
 
+def gru(hidden, **settings):
+    """One whose biases are not zero."""
+    layer = layers.GRU(3, hidden, **settings)
+    for bias in (layer.b, layer.b_h):
+        bias.data = np.linspace(-1, 1, bias.size, dtype=np.float32)
+    return layer
+
+
+class EncoderDecoder(layers.Layer):
+    """A state that is computed begins a sequence; the lengths are constants."""
+
+    def __init__(self):
+        self.encoder = layers.LSTM(3, 5, return_sequences=False)
+        self.decoder = layers.LSTM(3, 5)
+
+    def forward(self, x):
+        _, state = self.encoder.with_state(x, lengths=np.arange(len(x)) % x.shape[1] + 1)
+        return self.decoder.with_state(x, state)[0]
+
+
 ACTIVATIONS = [
     F.relu,
     F.tanh,
@@ -84,6 +104,14 @@ MODELS = {
     "lstm": (lambda: layers.LSTM(3, 5), SEQUENCES),
     "lstm, last": (lambda: layers.LSTM(3, 5, return_sequences=False), SEQUENCES),
     "stateful lstm": (lambda: layers.LSTM(3, 5, stateful=True), SEQUENCES),
+    "gru": (lambda: gru(5), SEQUENCES),
+    "gru, last": (lambda: gru(5, return_sequences=False), SEQUENCES),
+    "both directions of a gru": (lambda: layers.Bidirectional(gru(5)), SEQUENCES),
+    "both last of an lstm": (
+        lambda: layers.Bidirectional(layers.LSTM(3, 5, return_sequences=False)),
+        SEQUENCES,
+    ),
+    "encoder and decoder": (EncoderDecoder, SEQUENCES),
     "deep": (
         lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh),
         SEQUENCES,

@@ -13,7 +13,7 @@ import pytest
 import minidl
 from minidl import Variable, layers
 from minidl import functions as F
-from minidl.layers import LSTM, MLP, RNN, Dropout, Layer, Linear, Sequential
+from minidl.layers import GRU, LSTM, MLP, RNN, Bidirectional, Dropout, Layer, Linear, Sequential
 
 ROWS = [
     (lambda **k: Dropout(0.5), (4, 3), (4, 3)),
@@ -24,6 +24,11 @@ ROWS = [
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
     (lambda **k: LSTM(5, stateful=True, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: GRU(5, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: GRU(5, **k), (4, 3), (4, 5)),
+    (lambda **k: GRU(5, return_sequences=False, stateful=True, **k), (4, 2, 3), (4, 5)),
+    (lambda **k: Bidirectional(LSTM(5, **k)), (4, 2, 3), (4, 2, 10)),
+    (lambda **k: Bidirectional(GRU(5, return_sequences=False, **k)), (4, 2, 3), (4, 10)),
     (lambda **k: Sequential(Linear(5, **k), F.tanh, Linear(2, **k)), (4, 3), (4, 2)),
 ]
 EVERY = pytest.mark.parametrize(("make", "shape", "out"), ROWS)
