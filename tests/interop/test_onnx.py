@@ -111,7 +111,6 @@ MODELS = {
         lambda: layers.Bidirectional(layers.LSTM(3, 5, return_sequences=False)),
         SEQUENCES,
     ),
-    "encoder and decoder": (EncoderDecoder, SEQUENCES),
     "deep": (
         lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh),
         SEQUENCES,
@@ -321,6 +320,14 @@ def test_a_fused_function_of_the_users_is_exported_as_its_composition(tmp_path):
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
     np.testing.assert_allclose(got, Model()(x).data, rtol=1e-5)
+
+
+def test_lengths_are_constants_of_the_file(tmp_path):
+    model = EncoderDecoder()
+    x = np.random.default_rng(0).normal(size=SEQUENCES).astype(np.float32)
+    (got,), session = run(export(model, tmp_path / "model.onnx", x), x)
+    np.testing.assert_allclose(got, model(x).data, rtol=1e-4, atol=1e-6)
+    assert session.get_inputs()[0].shape == list(SEQUENCES)
 
 
 def test_an_lstm_with_a_computed_first_state_is_exported_step_by_step(tmp_path):
