@@ -197,8 +197,8 @@ class RNN(Recurrent):
         return h, h
 
     def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
-        whole = self.return_sequences
-        return (F.rnn(x, state, self.w_x, self.w_h, self.b, lengths, return_sequences=whole),)
+        weights = (self.w_x, self.w_h, self.b)
+        return (F.rnn(x, state, *weights, lengths, return_sequences=self.return_sequences),)
 
 
 class LSTM(Recurrent):
@@ -227,8 +227,9 @@ class LSTM(Recurrent):
         return state[0], state
 
     def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
-        whole = self.return_sequences
-        return F.lstm(x, *state, self.w_x, self.w_h, self.b, lengths, return_sequences=whole)
+        weights = (self.w_x, self.w_h, self.b)
+        y, c = F.lstm(x, *state, *weights, lengths, return_sequences=self.return_sequences)
+        return y, c
 
     def _as_state(self, state: Any, batch: int) -> Any:
         if not isinstance(state, tuple | list) or len(state) != 2:
@@ -271,6 +272,5 @@ class GRU(Recurrent):
         return h, h
 
     def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
-        whole = self.return_sequences
         weights = (self.w_x, self.w_h, self.b, self.b_h)
-        return (F.gru(x, state, *weights, lengths, return_sequences=whole),)
+        return (F.gru(x, state, *weights, lengths, return_sequences=self.return_sequences),)
