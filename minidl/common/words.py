@@ -11,10 +11,14 @@ from minidl.common.hints import answers
 _LOSSES = answers(
     """
     MSELoss: losses are functions: `F.mean_squared_error(y, t)`
-    CrossEntropyLoss NLLLoss: losses are functions: `F.cross_entropy(logits, labels)`
+    CrossEntropyLoss: losses are functions: `F.cross_entropy(logits, labels)`
+    NLLLoss: losses are functions: `F.negative_log_likelihood(log_p, labels)`
     BCELoss: losses are functions: `F.binary_cross_entropy(p, labels_01)`
     BCEWithLogitsLoss: losses are functions: `F.binary_cross_entropy_with_logits(y, labels_01)`
     HuberLoss SmoothL1Loss: losses are functions: `F.huber(y, t)`
+    L1Loss: losses are functions: `F.mean_absolute_error(y, t)`
+    KLDivLoss: losses are functions: `F.kl_divergence(log_q, p)`
+    CosineEmbeddingLoss: losses are functions: `F.cosine_distance(y, t)`
     """
 )
 
@@ -22,9 +26,13 @@ _LOSSES = answers(
 FUNCTIONS = _LOSSES | answers(
     """
     mse_loss mse squared_error: write `F.mean_squared_error(y, t)`
-    l1_loss mae mean_absolute_error: write `abs(y - t).mean()`
+    l1_loss mae: write `F.mean_absolute_error(y, t)`
+    kl_div: write `F.kl_divergence(log_q, p)`
+    pinball_loss: write `F.quantile_loss(y, t, 0.9)`
+    r2_score: write `F.r2(y, t)`
+    f1_score: write `F.f1(logits, labels)`
     smooth_l1_loss huber_loss: write `F.huber(y, t)`
-    nll_loss: `F.cross_entropy(logits, labels)` takes the scores before any softmax
+    nll_loss: write `F.negative_log_likelihood(log_p, labels)`
     categorical_crossentropy softmax_cross_entropy: `F.cross_entropy(logits, labels)` takes scores
         and integer labels
     sparse_categorical_crossentropy softmax_cross_entropy_with_integer_labels cross_entropy_loss
@@ -38,8 +46,7 @@ FUNCTIONS = _LOSSES | answers(
     hardtanh: write `F.hard_tanh(x)`
     logsigmoid: write `F.log_sigmoid(x)`
     normalize: write `x / np.linalg.norm(x, axis=-1, keepdims=True)`
-    cosine_similarity: scale both by `x / np.linalg.norm(x, axis=-1, keepdims=True)`, and sum their
-        product
+    cosine_similarity: write `1 - F.cosine_distance(x, y, reduction='none')`
     cat: write `np.concatenate([x, y], axis=-1)`
     clamp: write `np.clip(x, 0, 1)`
     unsqueeze: write `np.expand_dims(x, 0)`
@@ -81,7 +88,6 @@ LAYERS = _LOSSES | answers(
     Lambda: activations are functions: `layers.Sequential(layers.Linear(8), lambda x: x * 2)`
     Flatten: activations are functions: `layers.Sequential(layers.Linear(8), lambda x:
         x.reshape(len(x), -1))`
-    L1Loss: losses are functions: `abs(y - t).mean()`
     Module Model: the base class is `layers.Layer`, whose subclasses write __init__ and forward
     ModuleList: a plain list of layers as an attribute is enough
     ModuleDict: a plain dict of layers as an attribute is enough

@@ -20,14 +20,17 @@ from minidl.functions import (
     linalg,
     loops,
     loss,
+    metrics,
     order,
     polynomials,
+    probabilities,
     products,
     rearrangement,
     recurrent_gru,
     recurrent_lstm,
     recurrent_rnn,
     reduction,
+    regression,
     shape,
     special,  # noqa: F401  # registers itself; its names are SciPy's
     statistics,
@@ -46,14 +49,17 @@ from minidl.functions.joining import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
+from minidl.functions.metrics import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
+from minidl.functions.probabilities import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
 from minidl.functions.recurrent_gru import *
 from minidl.functions.recurrent_lstm import *
 from minidl.functions.recurrent_rnn import *
 from minidl.functions.reduction import *
+from minidl.functions.regression import *
 from minidl.functions.shape import *
 from minidl.functions.statistics import *
 from minidl.functions.ufuncs import *
@@ -65,6 +71,7 @@ __all__ = [
     *decompositions.__all__,
     *statistics.__all__,
     *rearrangement.__all__,
+    *metrics.__all__,
     *order.__all__,
     *joining.__all__,
     *differences.__all__,
@@ -76,11 +83,13 @@ __all__ = [
     *loops.__all__,
     *loss.__all__,
     *polynomials.__all__,
+    *probabilities.__all__,
     *products.__all__,
     *recurrent_gru.__all__,
     *recurrent_lstm.__all__,
     *recurrent_rnn.__all__,
     *reduction.__all__,
+    *regression.__all__,
     *shape.__all__,
     *ufuncs.__all__,
 ]
