@@ -1,5 +1,4 @@
-"""gru: a gated recurrent unit's whole sequence as one function, beside the plain composition it
-equals.
+"""gru: a gated recurrent unit over whole sequences, and the plain composition it equals.
 
 Weights, the carried state and one step at a time belong to minidl.layers.recurrent.
 """
@@ -101,7 +100,7 @@ def _gru(
         np.subtract(h_old, n, part)
         np.multiply(z, part, part)
         np.add(n, part, h_new)
-    return sequences.outputs(rows, hidden, return_sequences, lengths), (rows, steps)
+    return sequences.outputs(rows, hidden, return_sequences, lengths), (rows, steps, lengths)
 
 
 def _check(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, b_h: Any) -> None:
@@ -144,56 +143,60 @@ def _gru_joint(
     h: Any,
     w_x: Any,
     w_h: Any,
-    b: Any,
-    b_h: Any,
-    lengths: Any = None,
-    *,
+    *_: Any,
     return_sequences: bool = True,
 ) -> tuple[Any, ...]:
-    """Backwards through time. Before a step is passed, gh is the gradient of its h.
-
-    gz collects the gradients of every step's s, r, z and n, of which those of the weights are two
-    products in the end.
-    """
-    rows, steps = saved  # only read: there may be a second backward
+    rows, steps, lengths = saved  # only read: there may be a second backward
     batch, time, _ = x.shape
     hidden = h.shape[1]
-    lengths = sequences.as_lengths(lengths, x)
-    dtype = rows.dtype
-    gz = np.empty((time, batch, 4 * hidden), dtype)
-    gates = gz.reshape(time, batch, 4, hidden).swapaxes(1, 2)
-    w = np.concatenate((w_h[:, 2 * hidden :], w_h[:, : 2 * hidden]), 1, dtype=dtype).T.copy()
-    gh, gh_blocks, gh_copies = sequences.repeated((batch, hidden), 5, dtype)
-    now = np.empty((5, batch, hidden), dtype)
-    now_z, rest = now[:4], now[4]
-    for g_out, slopes, gz_gates, gz_now in zip(
+    gz = np.empty((time, batch, 4 * hidden), rows.dtype)
+    gh = _back_through_time(
         sequences.output_gradients(g, time, return_sequences, lengths),
-        _slopes(rows, steps)[::-1],
-        gates[::-1],
-        gz[::-1, :, : 3 * hidden],
-    ):
-        if g_out is not None:
-            np.add(gh, g_out, gh)
+        _slopes(rows, steps),
+        gz,
+        _rotated(w_h, 2 * hidden).T.astype(rows.dtype, order="C"),
+    )
+    gz_x = gz[:, :, hidden:]
+    gx = sequences.input_gradient(gz_x, x, w_x) if wanted[0] else None
+    gw_x = gw_h = gb = gb_h = None
+    if any(wanted[2:6]):
+        gw = sequences.weight_gradient(gz_x, rows[:, :, hidden:])
+        gw_x = gw[:-1]
+        gb = gw[-1]
+        gw = sequences.weight_gradient(gz[:, :, : 3 * hidden], rows)
+        gw_h = _rotated(gw[:hidden], hidden)
+        gb_h = gw[-1, :hidden]
+    return gx, gh, gw_x, gw_h, gb, gb_h
+
+
+def _back_through_time(gh_given: list[Any], slopes: Any, gz: Any, w: Any) -> Any:
+    """Fill in gz, the gradients of every step's s, r, z and n, and return that of the first h.
+
+    Before a step is passed, gh is the gradient of its h, from outside and from the next step.
+    """
+    time, batch, width = gz.shape
+    state = (batch, width // 4)
+    gates = gz.reshape(time, batch, 4, width // 4).swapaxes(1, 2)
+    of_h = gz[:, :, : w.shape[0]]
+    gh, gh_blocks, gh_copies = sequences.repeated(state, 5, gz.dtype)
+    now = np.empty((5, *state), gz.dtype)
+    now_z = now[:4]
+    rest = now[4]
+    for g_h, by_h, gz_gates, gz_now in zip(gh_given, slopes[::-1], gates[::-1], of_h[::-1]):
+        if g_h is not None:
+            np.add(gh, g_h, gh)
         if gh_copies is not None:
             gh_copies[...] = gh
-        np.multiply(gh_blocks, slopes, now)
+        np.multiply(gh_blocks, by_h, now)
         gz_gates[...] = now_z
         gz_now.dot(w, gh)
         np.add(gh, rest, gh)
-    gz = gz.reshape(time * batch, 4 * hidden)
-    gz_x = gz[:, hidden:]
-    gx = gw_x = gw_h = gb = gb_h = None
-    if wanted[0]:
-        gx = sequences.input_gradient(gz_x, x, w_x)
-    if any(wanted[2:6]):
-        rows = rows[:time].reshape(time * batch, rows.shape[2])
-        gw = rows[:, hidden:].T @ gz_x
-        gw_x = gw[:-1]
-        gb = gw[-1]
-        gw = rows.T @ gz[:, : 3 * hidden]
-        gw_h = np.concatenate((gw[:hidden, hidden:], gw[:hidden, :hidden]), 1)
-        gb_h = gw[-1, :hidden]
-    return gx, gh, gw_x, gw_h, gb, gb_h
+    return gh
+
+
+def _rotated(w: Any, first: int) -> Any:
+    """The first columns put behind the others: s, r, z as r, z, n; by 2 H the other way round."""
+    return np.concatenate((w[:, first:], w[:, :first]), axis=1)
 
 
 def _gru_plain(

@@ -1,10 +1,9 @@
-"""lstm: a long short-term memory's whole sequence as one function, beside the plain composition it
-equals.
+"""lstm: long short-term memory over whole sequences, and the plain composition it equals.
 
 Weights, the carried state and one step at a time belong to minidl.layers.recurrent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -79,8 +78,9 @@ def _lstm(
     rows = sequences.step_inputs(x, h, dtype, lengths)
     # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
     half = np.array(0.5, dtype)
-    w = np.concatenate((w_h, w_x, b[None])).reshape(-1, 4, hidden).swapaxes(0, 1)
-    w = np.stack([w[gate] * (1 if gate == 3 else half) for gate in _ORDER])
+    w = np.concatenate((w_h, w_x, b[None]), dtype=dtype).reshape(-1, 4, hidden)
+    w = np.stack([w[:, gate] for gate in _ORDER])
+    w[:3] *= half
     # One step more than there are: the last c.
     steps = np.empty((time + 1, 6, batch, hidden), dtype)
     steps[0, 4] = c
@@ -106,8 +106,8 @@ def _lstm(
         np.add(new, old, c_new)
         np.tanh(c_new, tanh_c)
         np.multiply(o, tanh_c, h_new)
-    last = sequences.last_of(steps[1:, 4], lengths)
-    return (sequences.outputs(rows, hidden, return_sequences, lengths), last), (rows, steps)
+    hs = sequences.outputs(rows, hidden, return_sequences, lengths)
+    return (hs, sequences.last_of(steps[1:, 4], lengths)), (rows, steps, lengths)
 
 
 def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
@@ -153,41 +153,56 @@ def _lstm_joint(
     c: Any,
     w_x: Any,
     w_h: Any,
-    b: Any,
-    lengths: Any = None,
-    *,
+    *_: Any,
     return_sequences: bool = True,
 ) -> tuple[Any, ...]:
-    """Backwards through time. Before a step is passed, gh and gc are the gradients of its h and c.
-
-    ``gh`` comes from outside and from the next step's product, ``gc`` from the next step's f; gz
-    collects the gradients of every step's z, of which those of the weights are one product in the
-    end.
-    """
-    rows, steps = saved  # only read: there may be a second backward
+    rows, steps, lengths = saved  # only read: there may be a second backward
     batch, time, _ = x.shape
     hidden = h.shape[1]
-    lengths = sequences.as_lengths(lengths, x)
-    dtype = rows.dtype
-    gz = np.empty((time, batch, 4 * hidden), dtype)
-    gates = gz.reshape(time, batch, 4, hidden).swapaxes(1, 2)[::-1]
-    w = _swapped(w_h).T.astype(dtype, order="C")
-    gh, gh_blocks, gh_copies = sequences.repeated((batch, hidden), 2, dtype)
-    gc, gc_blocks, gc_copies = sequences.repeated((batch, hidden), 4, dtype)
-    # What one step gives: a part of gc, the gradients of z, and gc for the step before. Writes to
-    # what is contiguous and a copy cost less than writes to columns of gz.
-    now = np.zeros((6, batch, hidden), dtype)
-    now_by_h, now_by_c = now[:2], now[2:]
-    part, now_z, gc_before = now[0], now[1:5], now[5]
-    for g_out, g_c, (by_h, by_c), gz_gates, gz_now in zip(
+    gz = np.empty((time, batch, 4 * hidden), rows.dtype)
+    gh, gc = _back_through_time(
         sequences.output_gradients(g[0], time, return_sequences, lengths),
         sequences.last_gradients(g[1], time, lengths),
         _slopes(steps[:time]),
-        gates,
-        gz[::-1],
+        gz,
+        _swapped(w_h).T.astype(rows.dtype, order="C"),
+    )
+    gx = sequences.input_gradient(gz, x, _swapped(w_x)) if wanted[0] else None
+    gw_x = gw_h = gb = None
+    if any(wanted[3:6]):
+        gw = _swapped(sequences.weight_gradient(gz, rows))
+        gw_h = gw[:hidden]
+        gw_x = gw[hidden:-1]
+        gb = gw[-1]
+    return gx, gh, gc, gw_x, gw_h, gb
+
+
+def _back_through_time(
+    gh_given: list[Any], gc_given: list[Any], slopes: Iterable[tuple[Any, Any]], gz: Any, w: Any
+) -> tuple[Any, Any]:
+    """Fill in gz, the gradients of every step's z, and return those of the first h and c.
+
+    Before a step is passed, gh and gc are the gradients of its h and c: from outside, and gh from
+    the next step's product, gc from the next step's f.
+    """
+    time, batch, width = gz.shape
+    state = (batch, width // 4)
+    gates = gz.reshape(time, batch, 4, width // 4).swapaxes(1, 2)
+    gh, gh_blocks, gh_copies = sequences.repeated(state, 2, gz.dtype)
+    gc, gc_blocks, gc_copies = sequences.repeated(state, 4, gz.dtype)
+    # What one step gives: a part of gc, the gradients of z, and gc for the step before. Writes to
+    # what is contiguous and a copy cost less than writes to columns of gz.
+    now = np.zeros((6, *state), gz.dtype)
+    now_by_h = now[:2]
+    now_by_c = now[2:]
+    part = now[0]
+    now_z = now[1:5]
+    gc_before = now[5]
+    for g_h, g_c, (by_h, by_c), gz_gates, gz_now in zip(
+        gh_given, gc_given, slopes, gates[::-1], gz[::-1]
     ):
-        if g_out is not None:
-            np.add(gh, g_out, gh)
+        if g_h is not None:
+            np.add(gh, g_h, gh)
         if g_c is not None:
             np.add(gc_before, g_c, gc_before)
         if gh_copies is not None:
@@ -199,16 +214,7 @@ def _lstm_joint(
         np.multiply(gc_blocks, by_c, now_by_c)
         gz_gates[...] = now_z
         gz_now.dot(w, gh)
-    gz = gz.reshape(time * batch, 4 * hidden)
-    gx = gw_x = gw_h = gb = None
-    if wanted[0]:
-        gx = sequences.input_gradient(gz, x, _swapped(w_x))
-    if any(wanted[3:6]):
-        gw = _swapped(rows[:time].reshape(time * batch, rows.shape[2]).T @ gz)
-        gw_h = gw[:hidden]
-        gw_x = gw[hidden:-1]
-        gb = gw[-1]
-    return gx, gh, gc_before, gw_x, gw_h, gb
+    return gh, gc_before
 
 
 def _swapped(w: Any) -> Any:

@@ -1,5 +1,4 @@
-"""rnn: a simple recurrent network's whole sequence as one function, beside the plain composition it
-equals.
+"""rnn: a simple recurrent network over whole sequences, and its plain composition.
 
 Weights, the carried state and one step at a time belong to minidl.layers.recurrent.
 """
@@ -61,27 +60,25 @@ def _rnn(
     for row, h_new in zip(rows, rows[1:, :, :hidden]):
         row.dot(w, z)
         np.tanh(z, h_new)
-    return sequences.outputs(rows, hidden, return_sequences, lengths), rows
+    return sequences.outputs(rows, hidden, return_sequences, lengths), (rows, lengths)
 
 
 def _rnn_joint(
     g: Any,
     y: Any,
-    rows: Any,
+    saved: Any,
     wanted: list[bool],
     x: Any,
     h: Any,
     w_x: Any,
     w_h: Any,
-    b: Any,
-    lengths: Any = None,
-    *,
+    *_: Any,
     return_sequences: bool = True,
 ) -> tuple[Any, ...]:
     """Backwards through time. Before a step is passed, gh is the gradient of its h."""
+    rows, lengths = saved  # only read: there may be a second backward
     batch, hidden = h.shape
     time = x.shape[1]
-    lengths = sequences.as_lengths(lengths, x)
     hs = rows[1:, :, :hidden]
     gz = hs * hs
     np.subtract(1, gz, gz)  # tanh's slopes, each of which becomes the gradient of its step's input
@@ -94,12 +91,10 @@ def _rnn_joint(
             np.add(gh, g_out, gh)
         np.multiply(gh, gz_now, gz_now)
         gz_now.dot(w, gh)
-    gz = gz.reshape(time * batch, hidden)
-    gx = gw_x = gw_h = gb = None
-    if wanted[0]:
-        gx = sequences.input_gradient(gz, x, w_x)
+    gx = sequences.input_gradient(gz, x, w_x) if wanted[0] else None
+    gw_x = gw_h = gb = None
     if any(wanted[2:5]):
-        gw = rows[:time].reshape(time * batch, rows.shape[2]).T @ gz
+        gw = sequences.weight_gradient(gz, rows)
         gw_h = gw[:hidden]
         gw_x = gw[hidden:-1]
         gb = gw[-1]

@@ -164,9 +164,18 @@ _SMALL = 2**15  # bytes
 
 
 def input_gradient(gz: Any, x: Any, w_x: Any) -> Any:
-    """The gradient of x from those of all steps' projections of it, (time * batch, ..)."""
+    """The gradient of x from those of all steps' projections of it, (time, batch, ..)."""
     batch, time, features = x.shape
-    return (gz @ w_x.T).reshape(time, batch, features).swapaxes(0, 1)
+    gz = gz.reshape(time * batch, w_x.shape[1])
+    gx = gz @ w_x.T
+    return gx.reshape(time, batch, features).swapaxes(0, 1)
+
+
+def weight_gradient(gz: Any, rows: Any) -> Any:
+    """The gradient of what all steps' rows of h, x and 1 are multiplied by: one product."""
+    time, batch, width = gz.shape
+    steps = rows[:time].reshape(time * batch, rows.shape[2])
+    return steps.T @ gz.reshape(time * batch, width)
 
 
 # ---- in the compositions -------------------------------------------------------------------------

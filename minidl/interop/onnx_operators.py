@@ -93,8 +93,9 @@ def where(call: Call) -> Any:
         return None
     chosen = call.recording.constant(condition, bool)
     for i, value in enumerate(call.values[1:]):
-        if isinstance(args[i], str) and value.dtype != call.dtype:
-            args[i] = call.cast(args[i])
+        name = args[i]
+        if isinstance(name, str) and value.dtype != call.dtype:
+            args[i] = call.cast(name)
     return call.add("Where", chosen, *args)
 
 
@@ -314,17 +315,19 @@ def recurrent_rule(operator: str, gates: Sequence[int], states: int, **options: 
         if call.argument(1 + states + weights, "lengths", None) is not None:
             return None
         w_x, w_h, b, *more = call.values[1 + states :][:weights]
+        hidden = w_h.shape[0]
         x = call.move("Transpose", perm=[1, 0, 2])
         bias = in_their_order(b)
         of_state = np.zeros_like(bias)
         for b_h in more:
-            of_state[:, -b_h.size :] = b_h
+            of_state[:, -hidden:] = b_h
         biases = np.concatenate([bias, of_state], axis=-1)
-        inputs = [x, in_their_order(w_x), in_their_order(w_h), biases]
+        weights_x = in_their_order(w_x)
+        weights_h = in_their_order(w_h)
+        inputs = [x, weights_x, weights_h, biases]
         if any(start.any() for start in starts):
             inputs.append("")  # the lengths
             inputs += [start[None] for start in starts]
-        hidden = w_h.shape[0]
         outputs = call.add(
             operator, *inputs, like=b.dtype, outputs=1 + states, hidden_size=hidden, **options
         )

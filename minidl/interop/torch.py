@@ -108,7 +108,9 @@ def torch_state_dict(model: Layer) -> Arrays:
     """
     state: Arrays = {}
     for module in torch_modules.ours(model):
-        place = module.place[:-1] if module.direction else module.place
+        place = module.place
+        if module.direction:
+            place = place[:-1]
         name = ".".join(map(str, place))
         suffix = "_reverse" if module.direction == "second" else ""
         for key, value in _to_torch(module.layer).items():
@@ -164,10 +166,10 @@ def _recurrent_from_torch(layer: Weighted, values: Arrays) -> Arrays:
     rows, hidden = values["weight_hh"].shape
     if rows != layer._gates * hidden:
         unknown = f"cell with weight_hh {(rows, hidden)}"
-        cell = _CELLS.get(rows // max(hidden, 1), unknown)
-        raise ValueError(
-            f"{layer!r} wants the weights of an {type(layer).__name__}, got those of: {cell}"
-        )
+        gates = rows // max(hidden, 1)
+        cell = _CELLS.get(gates, unknown)
+        kind = type(layer).__name__
+        raise ValueError(f"{layer!r} wants the weights of an {kind}, got those of: {cell}")
     of_input = values.get("bias_ih", np.zeros(rows))
     of_state = values.get("bias_hh", np.zeros(rows))
     ours = {
@@ -178,8 +180,6 @@ def _recurrent_from_torch(layer: Weighted, values: Arrays) -> Arrays:
     if isinstance(layer, LSTM):
         return {name: _swap_gates(value) for name, value in ours.items()}
     if isinstance(layer, GRU):
-        if of_state.shape != of_input.shape:
-            raise ValueError(f"{layer!r} wants biases of one shape")
         n = 2 * hidden
         ours["b"][n:] = of_input[n:]
         ours["b_h"] = of_state[n:]

@@ -51,9 +51,11 @@ def ours(model: Layer) -> list[Module]:
     modules = []
     for key, layer in owners.items():
         name = names[key]
-        parent, _, part = name.rpartition(".")
-        direction = part if parent in bidirectional else ""
-        modules.append(Module(name, _place(name, mlps), layer, direction))
+        place = _place(name, mlps)
+        parent, _, direction = name.rpartition(".")
+        if parent not in bidirectional:
+            direction = ""
+        modules.append(Module(name, place, layer, direction))
     return modules
 
 
@@ -68,14 +70,14 @@ def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
         module, _, tensor = str(key).rpartition(".")
         kind, _, layer = tensor.removesuffix("_reverse").rpartition("_l")
         if kind in RECURRENT and layer.isdigit():
-            first = f"{module}.weight_ih_l".lstrip(".")
-            parts = [module] if module else []
-            if f"{first}1" in state:
-                parts.append(layer)
-            if f"{first}{layer}_reverse" in state:
-                parts.append("second" if tensor.endswith("_reverse") else "first")
+            weights = f"{module}.weight_ih_l".lstrip(".")
+            if f"{weights}1" in state:
+                module = f"{module}.{layer}"
+            if f"{weights}{layer}_reverse" in state:
+                direction = "second" if tensor.endswith("_reverse") else "first"
+                module = f"{module}.{direction}"
             tensor = kind
-            module = ".".join(parts)
+            module = module.lstrip(".")
         modules.setdefault(module, {})[tensor] = value
     return modules
 

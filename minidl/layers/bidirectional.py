@@ -55,7 +55,8 @@ class Bidirectional(Layer):
         """
         x = as_array(x, self)
         if x.ndim != 3:
-            raise ValueError(f"{self!r}: want input (batch, time, in), got {x.shape}")
+            want = "input (batch, time, in)"
+            raise ValueError(f"{self!r}: want {want}, got {x.shape}")
         if state is None:
             state = (None, None)
         if not isinstance(state, tuple | list) or len(state) != 2:
@@ -67,14 +68,19 @@ class Bidirectional(Layer):
         y_second, last_of_second = self.second.with_state(turned, start_of_second, lengths)
         if self.second.return_sequences:
             y_second = _reversed(y_second, lengths)
-        return F.concatenate([y, y_second], axis=-1), (last, last_of_second)
+        both = F.concatenate([y, y_second], axis=-1)
+        return both, (last, last_of_second)
 
 
 def _reversed(x: Any, lengths: Any) -> Any:
     """The steps of each row within its length the other way round; what is beyond stays."""
     if lengths is None:
         return x[:, ::-1]
-    lengths = as_array(lengths).astype(np.int64)[:, None]  # of unsigned ones differences are none
-    places = np.arange(x.shape[1])
-    places = np.where(places < lengths, lengths - 1 - places, places)
-    return x[np.arange(x.shape[0])[:, None], places]
+    batch, time, _ = x.shape
+    rows = np.arange(batch)[:, None]
+    steps = np.arange(time)
+    # Signed: differences of unsigned integers are none.
+    ends = as_array(lengths).astype(np.int64)
+    ends = ends[:, None]
+    places = np.where(steps < ends, ends - 1 - steps, steps)
+    return x[rows, places]

@@ -67,17 +67,25 @@ class Recurrent(Weighted):
         x = self._as_steps(x, lengths)
         batch = x.shape[0]
         if x.ndim == 2:
-            state = self._carried_or_zero(batch)
-            h, self.state = self._step(F.linear(x, self.w_x, self.b), state)
+            before = self._carried_or_zero(batch)
+            h, self.state = self._one_step(x, before)
             self.steps += 1
             return h
         if not self.stateful:
-            return self._run(x, self._zero_state(batch), lengths)[0]
+            zero = self._zero_state(batch)
+            return self._run(x, zero, lengths)[0]
         if lengths is not None:
-            raise ValueError(f"{self!r}: want no lengths where a state is carried on; got some")
-        y, state = self._sequence(x, detach(self._carried_or_zero(batch)), None)
-        self.state = detach(state)
+            what = "want no lengths where a state is carried on; got some"
+            raise ValueError(f"{self!r}: {what}")
+        before = detach(self._carried_or_zero(batch))
+        y, after = self._sequence(x, before, None)
+        self.state = detach(after)
         return y
+
+    def _one_step(self, x: Any, state: Any) -> tuple[Any, Any]:
+        """(output, new state) of one time step, (batch, in)."""
+        z = F.linear(x, self.w_x, self.b)
+        return self._step(z, state)
 
     def with_state(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Any, Any]:
         """Return the outputs, and the state after the last step: ``outputs, state``.
@@ -97,9 +105,12 @@ class Recurrent(Weighted):
         """
         x = self._as_steps(x, lengths)
         batch = x.shape[0]
-        state = self._zero_state(batch) if state is None else self._as_state(state, batch)
+        if state is None:
+            state = self._zero_state(batch)
+        else:
+            state = self._as_state(state, batch)
         if x.ndim == 2:
-            return self._step(F.linear(x, self.w_x, self.b), state)
+            return self._one_step(x, state)
         return self._sequence(x, state, lengths)
 
     def _as_steps(self, x: Any, lengths: Any) -> Any:
@@ -110,20 +121,23 @@ class Recurrent(Weighted):
             want = "input (batch, in) or (batch, time, in), time > 0"
             raise ValueError(f"{self!r}: want {want}, got {shape}")
         if lengths is not None and len(shape) == 2:
-            raise ValueError(
-                f"{self!r}: want (batch, time, in) where lengths are given, got {shape}"
-            )
+            want = "(batch, time, in) where lengths are given"
+            raise ValueError(f"{self!r}: want {want}, got {shape}")
         return self._as_input(x, self.w_x)
 
     def _sequence(self, x: Any, state: Any, lengths: Any) -> tuple[Any, Any]:
         """(output, state after the last step) of whole sequences."""
         y, *others = self._run(x, state, lengths)
-        h = y
-        if self.return_sequences:
+        if not self.return_sequences:
+            h = y
+        elif lengths is None:
             h = y[:, -1]
-            if lengths is not None:
-                h = y[np.arange(x.shape[0]), as_array(lengths) - 1]
-        return y, (h, *others) if others else h
+        else:
+            last = as_array(lengths) - 1
+            h = y[np.arange(x.shape[0]), last]
+        if others:
+            return y, (h, *others)
+        return y, h
 
     def _as_state(self, state: Any, batch: int) -> Any:
         """A state that was given, checked, in the dtype that the layer computes in."""
@@ -146,8 +160,7 @@ class Recurrent(Weighted):
     def _sibling(self) -> Self:
         """Another layer of the same settings, with weights of its own."""
         other = copy.copy(self)
-        known = [n for n in (self.in_features, self.out_features) if n is not None]
-        other._init_parameters(tuple(known), None, None, self.dtype, self.rng)
+        other._init_parameters((), self.in_features, self.out_features, self.dtype, self.rng)
         other.reset_state()
         return other
 
@@ -198,7 +211,8 @@ class RNN(Recurrent):
 
     def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
         weights = (self.w_x, self.w_h, self.b)
-        return (F.rnn(x, state, *weights, lengths, return_sequences=self.return_sequences),)
+        y = F.rnn(x, state, *weights, lengths, return_sequences=self.return_sequences)
+        return (y,)
 
 
 class LSTM(Recurrent):
@@ -233,9 +247,11 @@ class LSTM(Recurrent):
 
     def _as_state(self, state: Any, batch: int) -> Any:
         if not isinstance(state, tuple | list) or len(state) != 2:
-            raise TypeError(f"{self!r}: want a state (h, c), got {type(state).__name__}")
-        h, c = state
-        return super()._as_state(h, batch), super()._as_state(c, batch)
+            got = type(state).__name__
+            raise TypeError(f"{self!r}: want a state (h, c), got {got}")
+        h = super()._as_state(state[0], batch)
+        c = super()._as_state(state[1], batch)
+        return h, c
 
 
 class GRU(Recurrent):
@@ -259,7 +275,8 @@ class GRU(Recurrent):
 
     def _init_parameters(self, *arguments: Any) -> None:
         super()._init_parameters(*arguments)
-        zero = np.zeros(self.out_features, self.dtype)
+        hidden = self.out_features
+        zero = np.zeros(hidden, self.dtype)
         self.b_h = Parameter(zero, name="b_h")
 
     def _draw_weights(self, in_features: int, like: Any = None) -> None:
@@ -273,4 +290,5 @@ class GRU(Recurrent):
 
     def _run(self, x: Any, state: Any, lengths: Any) -> tuple[Any, ...]:
         weights = (self.w_x, self.w_h, self.b, self.b_h)
-        return (F.gru(x, state, *weights, lengths, return_sequences=self.return_sequences),)
+        y = F.gru(x, state, *weights, lengths, return_sequences=self.return_sequences)
+        return (y,)
