@@ -2,16 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.bidirectional import Bidirectional
 from minidl.layers.dropout import Dropout
+from minidl.layers.embedding import Embedding
+from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
+from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
+from minidl.layers.normalization import Normalization
 from minidl.layers.recurrent import GRU, LSTM, RNN
 
 # fmt: off
 __all__ = [
-    "Bidirectional", "Dropout", "GRU", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential",
+    "BatchNorm", "Bidirectional", "Dropout", "Embedding", "Flatten", "GRU", "LSTM", "Layer", "LayerNorm", "Linear",
+    "MLP", "Normalization", "RNN", "Sequential",
 ]
 # fmt: on
 

@@ -20,6 +20,7 @@ from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent_gru import gru_step
 from minidl.functions.recurrent_lstm import lstm_step
 from minidl.functions.recurrent_rnn import rnn_step
+from minidl.layers.initializers import Initializer, normal_over_sqrt_in
 from minidl.layers.layer import detach
 from minidl.layers.weighted import Weighted
 
@@ -45,10 +46,12 @@ class Recurrent(Weighted):
         stateful: bool = False,
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
+        init: Initializer = normal_over_sqrt_in,
     ) -> None:
         self.return_sequences = return_sequences
         self.stateful = stateful
-        self._init_parameters(features, in_features, out_features, dtype, rng)
+        sizes = (features, in_features, out_features)
+        self._init_parameters(*sizes, dtype, rng, init=init)
         self.reset_state()
 
     def _zero_state(self, batch: int) -> Any:
@@ -160,7 +163,8 @@ class Recurrent(Weighted):
     def _sibling(self) -> Self:
         """Another layer of the same settings, with weights of its own."""
         other = copy.copy(self)
-        other._init_parameters((), self.in_features, self.out_features, self.dtype, self.rng)
+        sizes = ((), self.in_features, self.out_features)
+        other._init_parameters(*sizes, self.dtype, self.rng, init=self.init)
         other.reset_state()
         return other
 
@@ -192,7 +196,7 @@ class RNN(Recurrent):
         in_features, out_features: the same by keyword.
         return_sequences: whether a sequence gives all steps, or only the last one, ``(batch, H)``.
         stateful: whether a sequence begins where the one before ended.
-        dtype, rng: as for ``Linear``.
+        dtype, rng, init: as for ``Linear``.
 
     Raises, besides what ``Linear`` raises, ValueError for another number of axes, no time steps, a
     carried state of another batch size, and lengths beyond the time axis, below 1, of another shape
@@ -273,8 +277,8 @@ class GRU(Recurrent):
     _gates = 3
     b_h: Parameter
 
-    def _init_parameters(self, *arguments: Any) -> None:
-        super()._init_parameters(*arguments)
+    def _init_parameters(self, *arguments: Any, **settings: Any) -> None:
+        super()._init_parameters(*arguments, **settings)
         hidden = self.out_features
         zero = np.zeros(hidden, self.dtype)
         self.b_h = Parameter(zero, name="b_h")
