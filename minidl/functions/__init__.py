@@ -13,6 +13,7 @@ from minidl.functions import (
     cumulative,
     decompositions,
     differences,
+    dot_attention,
     elementwise,
     error_function,
     indexing,
@@ -43,6 +44,7 @@ from minidl.functions.comparison import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
+from minidl.functions.dot_attention import *
 from minidl.functions.elementwise import *
 from minidl.functions.error_function import *
 from minidl.functions.indexing import *
@@ -78,6 +80,7 @@ __all__ = [
     *joining.__all__,
     *differences.__all__,
     *cumulative.__all__,
+    *dot_attention.__all__,
     *elementwise.__all__,
     *error_function.__all__,
     *indexing.__all__,
