@@ -10,6 +10,7 @@ from minidl.functions import (
     activation,
     classification,
     comparison,
+    convolution,
     cumulative,
     decompositions,
     differences,
@@ -22,6 +23,7 @@ from minidl.functions import (
     loss,
     order,
     polynomials,
+    pooling,
     products,
     rearrangement,
     recurrent,
@@ -34,6 +36,7 @@ from minidl.functions import (
 from minidl.functions.activation import *
 from minidl.functions.classification import *
 from minidl.functions.comparison import *
+from minidl.functions.convolution import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
@@ -46,6 +49,7 @@ from minidl.functions.loops import *
 from minidl.functions.loss import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
+from minidl.functions.pooling import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
 from minidl.functions.recurrent import *
@@ -58,6 +62,7 @@ __all__ = [
     *activation.__all__,
     *classification.__all__,
     *comparison.__all__,
+    *convolution.__all__,
     *decompositions.__all__,
     *statistics.__all__,
     *rearrangement.__all__,
@@ -72,6 +77,7 @@ __all__ = [
     *loops.__all__,
     *loss.__all__,
     *polynomials.__all__,
+    *pooling.__all__,
     *products.__all__,
     *recurrent.__all__,
     *reduction.__all__,

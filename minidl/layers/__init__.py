@@ -2,13 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.conv import Conv1d, Conv2d
 from minidl.layers.dropout import Dropout
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
+from minidl.layers.pool import AvgPool1d, AvgPool2d, Flatten, GlobalAvgPool, MaxPool1d, MaxPool2d
 from minidl.layers.recurrent import LSTM, RNN
 
-__all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]
+# fmt: off
+__all__ = [
+    "AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "LSTM",
+    "Layer", "Linear", "MLP", "MaxPool1d", "MaxPool2d", "RNN", "Sequential",
+]
+# fmt: on
 
 
 def __dir__() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from minidl.common import random
 def normal_over_sqrt_in(
     shape: tuple[int, ...], dtype: DTypeLike = np.float32, rng: np.random.Generator | None = None
 ) -> Any:
-    """An array ``(in, ..)`` of ``N(0, 1) / sqrt(in)``: products with it keep their variance.
+    """An array ``(.., in, out)`` of ``N(0, 1) / sqrt(n)``: products with it keep their variance.
+
+    n is the product of all lengths but the last, of a vector its length: the number of terms of
+    each sum.
 
     It is drawn in float64 and then cast: one seed, the same weights in every precision. ``rng``
     defaults to minidl's.
@@ -25,7 +29,8 @@ def normal_over_sqrt_in(
     if not shape:
         raise ValueError("normal_over_sqrt_in: want a shape (in, ..), got ()")
     rng = check_rng(rng, "normal_over_sqrt_in") or random.generator()
-    return (rng.standard_normal(shape) / np.sqrt(shape[0])).astype(dtype)
+    terms = math.prod(shape[:-1] or shape)
+    return (rng.standard_normal(shape) / np.sqrt(terms)).astype(dtype)
 
 
 def check_rng(rng: Any, where: str) -> np.random.Generator | None:

@@ -13,7 +13,23 @@ import pytest
 import minidl
 from minidl import Variable, layers
 from minidl import functions as F
-from minidl.layers import LSTM, MLP, RNN, Dropout, Layer, Linear, Sequential
+from minidl.layers import (
+    LSTM,
+    MLP,
+    RNN,
+    AvgPool1d,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Linear,
+    MaxPool1d,
+    MaxPool2d,
+    Sequential,
+)
 
 ROWS = [
     (lambda **k: Dropout(0.5), (4, 3), (4, 3)),
@@ -24,6 +40,16 @@ ROWS = [
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
     (lambda **k: LSTM(5, stateful=True, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: Conv1d(5, kernel=2, **k), (4, 3, 2), (4, 2, 5)),
+    (lambda **k: Conv1d(4, kernel=3, padding="same", groups=2, **k), (4, 3, 2), (4, 3, 4)),
+    (lambda **k: Conv2d(5, kernel=3, stride=2, padding=1, **k), (2, 4, 5, 3), (2, 2, 3, 5)),
+    (lambda **k: Conv2d(2, kernel=(2, 1), bias=False, **k), (2, 3, 3, 1), (2, 2, 3, 2)),
+    (lambda **k: MaxPool1d(2), (4, 5, 3), (4, 2, 3)),
+    (lambda **k: MaxPool2d(2, 1, 1), (2, 4, 3, 2), (2, 5, 4, 2)),
+    (lambda **k: AvgPool1d(3, stride=1), (4, 5, 3), (4, 3, 3)),
+    (lambda **k: AvgPool2d((2, 1)), (2, 4, 3, 2), (2, 2, 3, 2)),
+    (lambda **k: GlobalAvgPool(), (2, 4, 3, 2), (2, 2)),
+    (lambda **k: Flatten(), (2, 4, 3, 2), (2, 24)),
     (lambda **k: Sequential(Linear(5, **k), F.tanh, Linear(2, **k)), (4, 3), (4, 2)),
 ]
 EVERY = pytest.mark.parametrize(("make", "shape", "out"), ROWS)
