@@ -10,8 +10,9 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 from weakref import ReferenceType, ref
 
 from minidl.common.arrays import BaseVariable
@@ -58,7 +59,8 @@ class Tracer(Protocol):
         """Raise: the value of something recorded was to be read."""
 
 
-class Mode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mode:
     """The flags, and the ``with`` blocks that they come from, outermost first."""
 
     recording: bool = True

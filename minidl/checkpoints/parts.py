@@ -46,7 +46,7 @@ class Trained(Protocol):
     run: Any
     ranks: Any
     _looping: bool
-    _settings: Any
+    _start: Any
 
 
 def layers_of(trainer: Trained) -> list[Layer]:
@@ -140,17 +140,23 @@ def saves_itself(callback: Any) -> bool:
 
 
 def parts_of(
-    trainer: Trained, exact: bool = False, given: Mapping[str, str] | None = None
+    trainer: Trained,
+    carriers: Carriers,
+    given: State | None = None,
+    shared: State | None = None,
+    exact: bool = False,
 ) -> dict[str, Part]:
-    """The trainer's parts by name, in the order in which they are put back."""
-    carriers = find_carriers(trainer)
-    settings = given or {}
-    shared = {} if trainer._settings is None else trainer._settings.shared
+    """The trainer's parts by name, in the order in which they are put back.
+
+    ``given`` are settings that stay as they are unless training had changed them; of the ``shared``
+    values, by path, only those that have changed are state.
+    """
+    settings = {} if given is None else given
     return {
-        "model": ModelPart(trainer, carriers, exact, settings),
+        "model": ModelPart(trainer, carriers, settings, exact),
         "optimizer": OptimizerPart(trainer, settings),
         "parts": StatefulParts(carriers),
-        "objects": ObjectsPart(trainer, carriers, settings, shared),
+        "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
         "generators": GeneratorsPart(carriers),
         "run": RunPart(trainer),
         "callbacks": CallbacksPart(trainer.callbacks),
@@ -161,16 +167,15 @@ class ModelPart:
     """The parameters of the model and of the optimizer, which of them are trained, and what layers
     hold besides.
 
-    An ``exact`` part loses, when a state is loaded, attributes that the state lacks; ``given`` are
-    settings that stay as they are unless training had changed them.
+    An ``exact`` part loses, when a state is loaded, attributes that the state lacks.
     """
 
     def __init__(
-        self, trainer: Trained, carriers: Carriers, exact: bool = False, given: State | None = None
+        self, trainer: Trained, carriers: Carriers, given: State, exact: bool = False
     ) -> None:
         self.model = trainer.model
         self.exact = exact
-        self.given = given or {}
+        self.given = given
         self.layers = layers_of(trainer)
         self.parameters = parameters_of(trainer)
         own = self.model.parameters() if isinstance(self.model, Layer) else []
@@ -269,15 +274,16 @@ def shape_of(value: Any) -> Any:
 
 def model_part(trainer: Trained) -> ModelPart:
     """The part of a trainer that evaluation depends on."""
-    return ModelPart(trainer, Walk(parameters_of(trainer), layers_of(trainer)).carriers)
+    carriers = Walk(parameters_of(trainer), layers_of(trainer)).carriers
+    return ModelPart(trainer, carriers, given={})
 
 
 class OptimizerPart:
     """The optimizer's state and rate."""
 
-    def __init__(self, trainer: Trained, given: State | None = None) -> None:
+    def __init__(self, trainer: Trained, given: State) -> None:
         self.optimizer = trainer.optimizer
-        self.given = given or {}
+        self.given = given
 
     def state_dict(self) -> dict[str, Any]:
         lr = self.optimizer.lr

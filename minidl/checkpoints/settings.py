@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from minidl.checkpoints.carriers import Carriers
 from minidl.checkpoints.describe import difference, settings_of
-from minidl.checkpoints.parts import CallbacksPart, Trained, find_carriers, sum_of
+from minidl.checkpoints.parts import CallbacksPart, Trained, hooks_of, layers_of, sum_of
 from minidl.common.arrays import host
 from minidl.common.callers import warn_user
+from minidl.layers.layer import Layer
 
 Facts = Mapping[str, str]
 
@@ -41,16 +43,41 @@ def facts_of(trainer: Trained, carriers: Carriers) -> dict[str, str]:
     return facts
 
 
+def is_plain(trainer: Trained) -> bool:
+    """Whether nobody's code but minidl's runs in a fit: then nobody saves in it, and training
+    changes no setting, so that there is no need to look at these before it.
+    """
+    optimizer = trainer.optimizer
+    if trainer.callbacks or callable(optimizer.lr) or hooks_of(trainer):
+        return False
+    if type(trainer.model).__call__ is not Layer.__call__:
+        return False
+    called = [optimizer, trainer.loss, *trainer.metrics.values()]
+    for layer in layers_of(trainer):
+        called.append(layer)
+        for value in vars(layer).values():
+            called += value if isinstance(value, list | tuple) else [value]
+    return all(map(_is_minidls, called))
+
+
+def _is_minidls(value: Any) -> bool:
+    """Whether an object is minidl's or NumPy's own, or nothing that can be called."""
+    kind = type(value)
+    module = value.__module__ if kind is FunctionType else kind.__module__
+    return not callable(value) or module.partition(".")[0] in ("minidl", "numpy")
+
+
 class Settings:
     """What a trainer was made with, ``now`` as a fit begins; ``first``, when the training began
-    that it goes on with.
+    that it goes on with; ``last``, when it was saved.
 
-    What the user has not changed since the ``before`` fit is what it was at first, whatever
-    training made of it.
+    What the user has not changed since the trainer was saved ``before`` is what it was at first,
+    whatever training made of it.
     """
 
-    def __init__(self, trainer: Trained, before: Settings | None) -> None:
-        carriers = find_carriers(trainer)
+    def __init__(
+        self, trainer: Trained, carriers: Carriers, before: Settings | None = None
+    ) -> None:
         self.now = facts_of(trainer, carriers)
         self.last = self.now
         self.first = dict(self.now)
@@ -61,10 +88,6 @@ class Settings:
         self.places = places_of(carriers) | carriers.namespaces.keys()
         self.given: dict[str, str] = {}  # settings that differ from the checkpoint's
         self.told: set[str] = set()  # what a warning has named
-
-    def end(self, trainer: Trained) -> None:
-        """Note how the settings are when a fit is over."""
-        self.last = facts_of(trainer, find_carriers(trainer))
 
 
 def checksums(carriers: Carriers) -> dict[str, int]:
@@ -82,12 +105,13 @@ def places_of(carriers: Carriers) -> set[str]:
     return carriers.generators.keys() | carriers.parts.keys()
 
 
-def differences(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
+def differences(trainer: Trained, settings: Settings, tree: Mapping[str, Any]) -> list[str]:
     """What is other in a trainer than in a checkpoint that it could go on from."""
-    settings = trainer._settings
     saved = tree["settings"]
-    settings.given = others(saved, settings.first)
+    settings.given |= others(saved, settings.first)
     texts = describe_others(saved, settings.first)
+    if trainer.run is None:  # callbacks and data come with a fit
+        return texts
     texts += _other_callbacks(trainer, tree)
     data = fingerprint(trainer.run.loader)
     if tree["run"] is not None and tree["data"] != data:
@@ -142,16 +166,14 @@ def tell(where: str, texts: list[str]) -> None:
     )
 
 
-def refuse_unheld(trainer: Trained, carriers: Carriers) -> None:
+def refuse_unheld(trainer: Trained, carriers: Carriers, facts: Facts, settings: Settings) -> None:
     """Raise TypeError, naming it, if the next batches may depend on what a checkpoint cannot hold.
 
-    Warn if unsure.
+    Warn if unsure. The ``settings`` are those of the fit in progress, or of the latest.
     """
-    settings = trainer._settings
     refused = list(carriers.refused)
-    if settings is not None and trainer._looping:
-        changed = _changed(trainer, carriers, settings)
-        refused += changed
+    if trainer._looping:
+        refused += _changed(carriers, facts, settings)
         refused += _new(carriers, settings)
     if refused:
         raise TypeError(
@@ -160,19 +182,18 @@ def refuse_unheld(trainer: Trained, carriers: Carriers) -> None:
             "lists or dicts of these in layers, or give the object state_dict() and "
             "load_state_dict()"
         )
-    told = set() if settings is None else settings.told
-    new = [what for what in carriers.unknown if what not in told]
-    told.update(new)
+    new = [what for what in carriers.unknown if what not in settings.told]
+    settings.told.update(new)
     if new:
         what = f"Trainer.save: what it holds is not saved: {'; '.join(new)}"
         warn_user(what)
 
 
-def _changed(trainer: Trained, carriers: Carriers, settings: Settings) -> list[str]:
+def _changed(carriers: Carriers, facts: Facts, settings: Settings) -> list[str]:
     """Settings that a fit has changed although no state holds them."""
     held = held_in(carriers) | {"optimizer.lr", "frozen"}
     changed = []
-    for path, text in facts_of(trainer, carriers).items():
+    for path, text in facts.items():
         before = settings.now.get(path, text)
         if before != text and path not in held:
             name, _, _ = before.partition("#")

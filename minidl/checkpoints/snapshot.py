@@ -12,8 +12,8 @@ from typing import Any
 
 from minidl.checkpoints.parts import (
     CallbacksPart,
-    GeneratorsPart,
     OptimizerPart,
+    Part,
     Trained,
     expect,
     find_carriers,
@@ -27,18 +27,19 @@ from minidl.checkpoints.settings import (
     differences,
     facts_of,
     fingerprint,
+    is_plain,
     refuse_unheld,
     tell,
 )
 
 __all__ = [
     "Refused",
-    "Settings",
+    "Start",
     "broadcast_state",
     "callback_states",
     "capture",
+    "is_plain",
     "model_part",
-    "restore",
     "restoring",
 ]
 
@@ -49,9 +50,58 @@ class Refused(ValueError):
     """A checkpoint that a trainer cannot take; nothing was changed."""
 
 
-def states_of(trainer: Trained) -> dict[str, Any]:
-    """The states of the trainer's parts by name."""
-    return {name: part.state_dict() for name, part in parts_of(trainer).items()}
+class Start:
+    """A trainer as a fit begins: its settings, and its parts, which one walk has found."""
+
+    def __init__(self, trainer: Trained, before: Start | None = None) -> None:
+        carriers = find_carriers(trainer)
+        self.trainer = trainer
+        earlier = None if before is None else before.settings
+        self.settings: Settings = Settings(trainer, carriers, earlier)
+        self.parts = parts_of(trainer, carriers, self.settings.given, self.settings.shared)
+        self.states: dict[str, Any] = {}  # of before a checkpoint was put back
+
+    def restore(self, tree: State, where: str) -> None:
+        """Put back what ``capture`` gave, but the history and the callbacks' states.
+
+        Raises Refused, and nothing is changed, if the checkpoint is of another model, optimizer or
+        data, or makes no sense. Other settings are told by a warning.
+        """
+        self.states = states_of(self.parts)
+        with self._refusing(where, callbacks=False):
+            told = check(self.trainer, self.settings, self.parts, tree)
+            self._load(tree)
+            OptimizerPart(self.trainer, {}).check_rate(tree["optimizer"])
+            if told:
+                tell(where, told)
+
+    def restore_again(self, tree: State, where: str) -> None:
+        """Put it back once more, and the callbacks' states, when these have begun."""
+        with self._refusing(where, callbacks=True):
+            self._load(tree)
+            self.parts["callbacks"].load_state_dict(tree["callbacks"])
+
+    def _load(self, tree: State) -> None:
+        for name, part in self.parts.items():
+            if name != "callbacks":
+                part.load_state_dict(tree[name])
+
+    @contextmanager
+    def _refusing(self, where: str, callbacks: bool) -> Iterator[None]:
+        """Put back what there was if anything fails, of the callbacks too if these have begun."""
+        try:
+            yield
+        except BaseException as error:
+            put_back(self.trainer, self.states, callbacks)
+            if isinstance(error, Warning) or not isinstance(error, Exception):
+                raise
+            why = str(error) if isinstance(error, ValueError) else f"it makes no sense: {error!r}"
+            raise Refused(f"{where}: it is of another trainer: {why}") from error
+
+
+def states_of(parts: Mapping[str, Part]) -> dict[str, Any]:
+    """The states of parts by name."""
+    return {name: part.state_dict() for name, part in parts.items()}
 
 
 def callback_states(trainer: Trained) -> list[dict[str, Any]]:
@@ -68,11 +118,14 @@ def capture(trainer: Trained) -> dict[str, Any]:
     for p in parameters_of(trainer):
         p.data  # noqa: B018 - it raises if there is none yet
     carriers = find_carriers(trainer)
-    refuse_unheld(trainer, carriers)
-    tree = states_of(trainer)
-    tree["settings"] = facts_of(trainer, carriers)
-    if trainer._settings is not None:
-        tree["settings"] = trainer._settings.first
+    if trainer._start is None:  # the fit could be begun without looking: see `is_plain`
+        trainer._start = Start(trainer)
+    settings = trainer._start.settings
+    facts = facts_of(trainer, carriers)
+    refuse_unheld(trainer, carriers, facts, settings)
+    settings.last = facts
+    tree = states_of(parts_of(trainer, carriers, shared=settings.shared))
+    tree["settings"] = settings.first
     tree["callback_types"] = [type(callback).__name__ for callback in trainer.callbacks]
     tree["history"] = []
     tree["data"] = []
@@ -84,66 +137,27 @@ def capture(trainer: Trained) -> dict[str, Any]:
     return tree
 
 
-def restore(
-    trainer: Trained, tree: State, where: str, before: State | None = None
-) -> dict[str, Any]:
-    """Put back what ``capture`` gave, but the history; return what there was before.
-
-    A fit does it twice: when callbacks have begun, it gives what there was ``before``, and they get
-    their states.
-
-    Raises Refused, and nothing is changed, if the checkpoint is of another model, optimizer or
-    data, or makes no sense. Other settings are told by a warning.
-    """
-    begun = before is not None
-    old = states_of(trainer) if before is None else before
-    try:
-        told = check(trainer, tree)
-        given = None if trainer._settings is None else trainer._settings.given
-        load(trainer, tree, begun, given=given)
-        OptimizerPart(trainer).check_rate(tree["optimizer"])
-        if told and not begun:
-            tell(where, told)
-    except BaseException as error:
-        load(trainer, old, begun, exact=True)
-        if isinstance(error, Warning) or not isinstance(error, Exception):
-            raise
-        why = f"it makes no sense: {error!r}"
-        if isinstance(error, ValueError):
-            why = str(error)
-        raise Refused(f"{where}: it is of another trainer: {why}") from error
-    return dict(old)
-
-
-def load(
-    trainer: Trained,
-    states: State,
-    callbacks: bool,
-    exact: bool = False,
-    given: Mapping[str, str] | None = None,
-) -> None:
-    """Let each part take up its state, the callbacks only if asked to."""
-    for name, part in parts_of(trainer, exact, given).items():
-        if callbacks or name != "callbacks":
-            part.load_state_dict(states[name])
-
-
-def check(trainer: Trained, tree: State) -> list[str]:
+def check(trainer: Trained, settings: Settings, parts: Mapping[str, Any], tree: State) -> list[str]:
     """Raise if a checkpoint is of another trainer or makes no sense; return what else is other."""
     rows = tree["history"]
     for row in rows:
         figures = row.values() if isinstance(row, dict) else [None]
         if not all(map(is_number, figures)):
             raise ValueError(f"a row of its history is {row!r}")
-    generators = GeneratorsPart(find_carriers(trainer))
-    generators.check(tree["generators"])
+    parts["generators"].check(tree["generators"])
     if tree["run"] is not None:
         epoch = tree["run"]["epoch"]
         if len(rows) not in (epoch, epoch + 1):
             expect("rows of history", len(rows), epoch)
-    if trainer.run is None or trainer._settings is None:  # it is not to go on with a fit
-        return []
-    return differences(trainer, tree)
+    return differences(trainer, settings, tree)
+
+
+def put_back(trainer: Trained, states: State, callbacks: bool) -> None:
+    """Give all parts the states that they had before, and take away what has been added."""
+    parts = parts_of(trainer, find_carriers(trainer), exact=True)
+    for name, part in parts.items():
+        if callbacks or name != "callbacks":
+            part.load_state_dict(states[name])
 
 
 @contextmanager
@@ -155,14 +169,14 @@ def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterato
     lazy = initialize_lazy(trainer, runner, loader)
     run = trainer.run
     trainer.run = None
-    before = states_of(trainer)
+    before = states_of(parts_of(trainer, find_carriers(trainer)))
     before["generators"]["minidl"] = drawn
     trainer.run = run
     try:
         yield
     finally:
         trainer.run = None
-        load(trainer, before, callbacks=False, exact=True)
+        put_back(trainer, before, callbacks=False)
         trainer.run = run
         for p, name in lazy:
             p._raw = None
@@ -189,12 +203,15 @@ def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
             "rank's only"
         )
     initialize_lazy(trainer, runner, run.loader)
-    shared = trainer.ranks.share(lambda: states_of(trainer))
-    load(trainer, shared, callbacks=False)
+    carriers = find_carriers(trainer)
+    parts = parts_of(trainer, carriers)
+    shared = trainer.ranks.share(lambda: states_of(parts))
+    del parts["callbacks"]
+    for name, part in parts.items():
+        part.load_state_dict(shared[name])
     rank = trainer.ranks.rank
     if rank:  # in the first one they stay those of a single process
-        generators = find_carriers(trainer).generators
-        for name, generator in generators.items():
+        for name, generator in carriers.generators.items():
             bits: Any = getattr(generator, "bit_generator", None)
             own = name.startswith(("minidl", "model"))
             if own and hasattr(bits, "jumped"):

@@ -6,7 +6,7 @@ The formula is in functions/convolution.py, pooling in pool.py.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ class Conv(Weighted):
         *features: int,
         in_features: int | None = None,
         out_features: int | None = None,
-        kernel: Lengths,
+        kernel: Lengths | None = None,
         stride: Lengths = 1,
         padding: str | Lengths = "valid",
         dilation: Lengths = 1,
@@ -46,6 +46,9 @@ class Conv(Weighted):
     ) -> None:
         name = type(self).__name__
         axes = len(self._axes)
+        if kernel is None:
+            given = ", ".join(map(repr, features[:2]))
+            raise TypeError(f"{name}: want a kernel by its name: {name}({given}, kernel=3)")
         self.kernel = per_axis(f"{name}: kernel", kernel, axes)
         self.stride = per_axis(f"{name}: stride", stride, axes)
         self.dilation = per_axis(f"{name}: dilation", dilation, axes)
@@ -72,12 +75,18 @@ class Conv(Weighted):
     def forward(self, x: Any) -> Any:
         x = as_array(x, self)
         if x.ndim != len(self._axes) + 2:
-            hint = "; write x[..., None]" if x.ndim == len(self._axes) + 1 else ""
-            shape = f"(batch, {', '.join(self._axes)}, {self.in_features or 'in'})"
-            raise ValueError(f"{self!r}: want input {shape}, got {x.shape}{hint}")
+            self._refuse(x, "; write x[..., None]" if x.ndim == len(self._axes) + 1 else "")
+        known = self.in_features
+        if known not in (None, x.shape[-1]):
+            last = (0, *range(2, x.ndim), 1)
+            self._refuse(x, f"; write x.transpose{last}" if x.shape[1] == known else "")
         x = self._as_input(x, self.w)
         how = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return F.conv(x, self.w, self.b, groups=self.groups, **how)
+
+    def _refuse(self, x: Any, hint: str) -> NoReturn:
+        shape = f"(batch, {', '.join(self._axes)}, {self.in_features or 'in'})"
+        raise ValueError(f"{self!r}: want input {shape}, got {x.shape}{hint}")
 
     def __repr__(self) -> str:
         sizes = super().__repr__()[:-1]

@@ -40,7 +40,7 @@ from minidl.training.threads import FitThreads, largest_product
 
 if TYPE_CHECKING:
     from minidl.checkpoints.file import Loaded
-    from minidl.checkpoints.snapshot import Settings
+    from minidl.checkpoints.snapshot import Start
 
 DRY_RUN = 3  # batches of a fast_dev_run
 
@@ -107,7 +107,7 @@ class Trainer:
         self.history = History()
         self.run: Run | None = None
         self.interrupted: str | None = None
-        self._settings: Settings | None = None  # what it was made with, in the latest fit
+        self._start: Start | None = None  # what it was made with, in the latest fit
         self.requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
     def _compile(self) -> None:
@@ -262,10 +262,10 @@ class Trainer:
         run.path = checkpoint.path if checkpoint else None
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(loader.batch_size), *shown], validation)
-        with self._fitting(run, checkpoint, fast_dev_run) as before:
+        with self._fitting(run, checkpoint, fast_dev_run):
             untouched = restoring(self, runner, loader, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
-                loop.start(lambda: self._resume(run, runner, checkpoint, before))
+                loop.start(lambda: self._resume(run, runner, checkpoint))
                 self.write_requested()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
@@ -288,26 +288,24 @@ class Trainer:
             inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
 
     @contextmanager
-    def _fitting(
-        self, run: Run, checkpoint: Loaded | None, dry_run: bool
-    ) -> Iterator[dict[str, Any]]:
-        """Be in a fit, from a checkpoint if there is one; give what there was before.
+    def _fitting(self, run: Run, checkpoint: Loaded | None, dry_run: bool) -> Iterator[None]:
+        """Be in a fit, from a checkpoint if there is one.
 
         A fit that a checkpoint refuses leaves the trainer as it was.
         """
-        from minidl.checkpoints import snapshot
+        from minidl.checkpoints.snapshot import Refused, Start, is_plain
 
-        previous: Any = self.run, self._settings, self.history
+        previous: Any = self.run, self._start, self.history
         self.run = run
-        before: dict[str, Any] = {}
+        self._start = None
         try:
-            latest = None if checkpoint is None else self._settings
-            self._settings = snapshot.Settings(self, latest)
             if checkpoint is not None:
-                where = f"fit: resume: {checkpoint.path}"
-                before = snapshot.restore(self, checkpoint.tree, where)
+                self._start = Start(self, before=previous[1])
+                self._start.restore(checkpoint.tree, f"fit: resume: {checkpoint.path}")
+            elif not is_plain(self):
+                self._start = Start(self)
         except BaseException:
-            self.run, self._settings, _ = previous
+            self.run, self._start, _ = previous
             raise
         self.stop = False
         self.interrupted = None
@@ -315,32 +313,26 @@ class Trainer:
         rows = checkpoint.tree["history"] if checkpoint else []
         self.history = History([dict(row) for row in rows])
         self._looping = True
-        refused = False
         try:
-            yield before
-        except snapshot.Refused:
-            refused = True
+            yield
+        except Refused:
+            self.run, self._start, self.history = previous
             raise
         finally:
             self.ranks.leave()
             self._looping = False
             self.requests = []
             self.interrupted = run.interrupted
-            self._settings.end(self)
-            if refused:
-                self.run, self._settings, self.history = previous
-            elif dry_run:
+            if dry_run:
                 self.run = None
 
-    def _resume(
-        self, run: Run, runner: ModelRunner, checkpoint: Loaded | None, before: dict[str, Any]
-    ) -> None:
+    def _resume(self, run: Run, runner: ModelRunner, checkpoint: Loaded | None) -> None:
         """Put back what a checkpoint holds, and let all ranks begin with the same state."""
         from minidl.checkpoints import snapshot
 
-        if checkpoint is not None:
+        if checkpoint is not None and self._start is not None:
             where = f"fit: resume: {checkpoint.path}"
-            snapshot.restore(self, checkpoint.tree, where, before)
+            self._start.restore_again(checkpoint.tree, where)
             self.ranks.agree(self, run)
         snapshot.broadcast_state(self, runner, run)
 
@@ -368,21 +360,22 @@ class Trainer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Put back model, optimizer, generators and history from a checkpoint; ``fit`` can go on.
 
-        Raises FileNotFoundError if it is not there; ValueError, with nothing changed, if it is
-        damaged or of another model or optimizer.
+        Other settings are named in a warning, as by ``fit(.., resume=path)``. Raises
+        FileNotFoundError if it is not there; ValueError, with nothing changed, if it is damaged or
+        of another model or optimizer.
         """
         if self._looping:
             raise RuntimeError(
                 "Trainer.load: a fit is in progress; load before, or fit with resume="
             )
         from minidl.checkpoints.file import read
-        from minidl.checkpoints.snapshot import restore
+        from minidl.checkpoints.snapshot import Start
 
         tree = read(path, "Trainer.load")
         run = self.run
         self.run = None
         try:
-            restore(self, tree, f"Trainer.load: {path}")
+            Start(self, before=self._start).restore(tree, f"Trainer.load: {path}")
         except BaseException:
             self.run = run
             raise

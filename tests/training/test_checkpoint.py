@@ -479,6 +479,39 @@ def test_other_settings_are_told(path: Path, first: Any, second: Any, message: s
     assert told[0].filename == __file__  # the user's line
 
 
+def test_load_tells_other_settings_too(path: Path) -> None:
+    of = of_settings()
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    of.save(path)
+    of_settings().load(path)  # without a warning
+    other = of_settings(loss=F.huber, scale=3.0)
+    with pytest.warns(UserWarning, match=r"Trainer\.load: .*model\.scale: 3\.0 here.*loss: huber"):
+        other.load(path)
+    assert other.optimizer.t == of.optimizer.t and other.model.scale == 3.0
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_state_is_looked_for_only_where_it_may_be(monkeypatch: Any, plain: bool) -> None:
+    """A walk a fit where somebody's code runs, none where it does not."""
+    walks: list[Any] = []
+    usual = snapshot.find_carriers
+    monkeypatch.setattr(snapshot, "find_carriers", lambda of: walks.append(of) or usual(of))
+    model = layers.MLP([4, 1], activation=F.relu if plain else lambda x: F.relu(x))
+    of = Trainer(model, optim.Adam(model), F.mean_squared_error)
+    of.fit(X, T, epochs=2, verbose=0)
+    assert len(walks) == (0 if plain else 1)
+
+
+def test_a_resumed_fit_looks_for_state_once(path: Path, monkeypatch: Any) -> None:
+    of_settings([callbacks.Checkpoint(path)]).fit(X, T, epochs=1, batch_size=4, verbose=0)
+    again = of_settings([callbacks.Checkpoint(path)])
+    walks: list[Any] = []
+    usual = snapshot.find_carriers
+    monkeypatch.setattr(snapshot, "find_carriers", lambda of: walks.append(of) or usual(of))
+    again.fit(X, T, epochs=1, batch_size=4, verbose=0, resume="auto")  # nothing is left to do
+    assert len(walks) == 1
+
+
 def test_a_rate_that_is_given_anew_is_used_and_told(path: Path) -> None:
     of = with_optimizer(lambda m: optim.SGD(m, lr=0.1))
     of.fit(X, T, epochs=1, verbose=0)
