@@ -59,12 +59,10 @@ FUNCTIONS = _LOSSES | answers(
     sub: write `x - y`
     div: write `x / y`
     pow: write `x**2`
-    embedding: write `w[labels]`
     conv1d conv2d: write `F.conv(images, kernels)`, features last
     max_pool1d max_pool2d: write `F.max_pool(images, 2)`, features last
     avg_pool1d avg_pool2d: write `F.avg_pool(images, 2)`, features last
     adaptive_avg_pool2d: write `images.mean((1, 2))`, features last
-    layer_norm batch_norm: minidl has no layer for normalization yet; scale the data before training
     """
 )
 
@@ -100,7 +98,6 @@ LAYERS = _LOSSES | answers(
     LSTMCell: input (batch, in) is one step of `layers.LSTM(8)`, which carries its state
     GRU GRUCell: minidl has no GRU yet; `layers.LSTM(8)` takes the same input
     Input InputLayer: the input size is learned at first use; leave it out
-    Embedding: minidl has no Embedding yet; a Parameter is indexed: `w[labels]`
     functional: functions are in `minidl.functions`
     init: initial weights are drawn by `minidl.initializers`
     Conv1D LazyConv1d: write `layers.Conv1d(8, kernel=3)`
@@ -114,8 +111,9 @@ LAYERS = _LOSSES | answers(
     Conv3d Conv3D MaxPool3d AvgPool3d: minidl has convolutions over one or two axes only
     ConvTranspose1d ConvTranspose2d Conv1DTranspose Conv2DTranspose: minidl has no transposed
         convolutions
-    BatchNorm1d BatchNorm2d BatchNorm LayerNorm: minidl has no layer for normalization yet; scale
-        the data before training
+    BatchNorm1d BatchNorm2d BatchNormalization: write `layers.BatchNorm()`; features are the last axis
+    LayerNormalization: write `layers.LayerNorm()`; features are the last axis
+    StandardScaler: write `layers.Normalization().adapt(x)`
     """
 )
 
@@ -123,14 +121,16 @@ LAYERS = _LOSSES | answers(
 OPTIMIZERS = answers(
     """
     Nesterov: write `optim.Momentum(model, lr=0.1, nesterov=True)`
-    RMSprop: minidl has no RMSprop yet; write `optim.Adam(model, lr=1e-3)`
-    Adagrad: minidl has no Adagrad yet; write `optim.Adam(model, lr=1e-3)`
+    RMSProp: write `optim.RMSprop(model, lr=0.01)`
+    AdaGrad: write `optim.Adagrad(model, lr=0.01)`
     Adadelta: minidl has no Adadelta; write `optim.Adam(model, lr=1e-3)`
     LBFGS: scipy.optimize.minimize has L-BFGS: give it `minidl.value_and_grad(f)`, jac=True
     lr_scheduler CosineAnnealingLR CosineDecay cosine_decay_schedule: schedules are functions, given
         as lr: `optim.schedules.cosine(0.1, steps=1000)`
     StepLR ExponentialDecay exponential_decay: schedules are functions, given as lr:
         `optim.schedules.step(0.1, every=100, factor=0.5)`
+    OneCycleLR: schedules are functions, given as lr: `optim.schedules.one_cycle(0.1, steps=1000)`
+    clip_grad_value_: write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipValue(1.0)])`
     clip_grad_norm_ clip_by_global_norm: write `optim.SGD(model, lr=0.1,
         hooks=[optim.hooks.ClipGrad(1.0)])`
     apply_updates: an optimizer changes the parameters itself, by update()
@@ -145,7 +145,9 @@ SCHEDULES = answers(
     ExponentialLR ExponentialDecay: write `optim.schedules.step(0.1, every=1, factor=0.99)`
     LambdaLR: a function of the number of updates is a schedule: `optim.SGD(model, lr=lambda t: 0.1
         / (1 + t))`
-    ReduceLROnPlateau: assign `optimizer.lr = 0.01` in a callback's on_epoch_end
+    OneCycleLR onecycle: write `optim.schedules.one_cycle(0.1, steps=1000)`
+    ReduceLROnPlateau ReduceOnPlateau: it is a callback:
+        `minidl.callbacks.ReduceOnPlateau('val_loss')`
     """
 )
 
@@ -154,6 +156,8 @@ HOOKS = answers(
     """
     ClipNorm GradientClipping clip_grad_norm_ clip_by_global_norm: write `optim.SGD(model, lr=0.1,
         hooks=[optim.hooks.ClipGrad(1.0)])`
+    clip_grad_value_ ClipByValue: write `optim.SGD(model, lr=0.1,
+        hooks=[optim.hooks.ClipValue(1.0)])`
     """
 )
 
@@ -164,7 +168,8 @@ CALLBACKS = answers(
     CSVLogger: write `minidl.callbacks.Logger('run.csv')`
     TensorBoard: a fit returns its history; write `minidl.callbacks.Logger('run.csv')`
     LambdaCallback: a subclass of `minidl.callbacks.Callback` has on_epoch_end and others
-    ReduceLROnPlateau: in a subclass of `minidl.callbacks.Callback` assign the optimizer's lr
+    ReduceLROnPlateau: write `minidl.callbacks.ReduceOnPlateau('val_loss')`
+    ModelEMA SwapEMAWeights EMA: write `minidl.callbacks.MovingAverage(decay=0.999)`
     LearningRateScheduler: give it to the optimizer: `optim.SGD(model, lr=optim.schedules.step(0.1,
         every=100))`
     """
@@ -244,6 +249,9 @@ MINIDL = answers(
     Momentum: write `minidl.optim.Momentum`
     Adam: write `minidl.optim.Adam`
     AdamW: write `minidl.optim.AdamW`
+    RMSprop: write `minidl.optim.RMSprop`
+    Adagrad: write `minidl.optim.Adagrad`
+    Lion: write `minidl.optim.Lion`
     hooks: write `minidl.optim.hooks`
     schedules: write `minidl.optim.schedules`
     relu: write `minidl.functions.relu`
@@ -265,6 +273,8 @@ ARGUMENTS = answers(
     weight_decay decay: write `optim.AdamW(model, weight_decay=0.01)`, or add
         `optim.hooks.WeightDecay(0.01)` to hooks
     clipnorm global_clipnorm: add `optim.hooks.ClipGrad(1.0)` to hooks
+    clipvalue: add `optim.hooks.ClipValue(1.0)` to hooks
+    rho: write `optim.RMSprop(model, alpha=0.99)`
     beta_1 beta_2 b1 b2: write `optim.Adam(model, betas=(0.9, 0.999))`
     amsgrad: minidl's Adam is that of the paper, without AMSGrad
     dampening: minidl's Momentum has no dampening

@@ -22,6 +22,7 @@ from minidl.functions import (
     loops,
     loss,
     metrics,
+    normalization,
     order,
     polynomials,
     pooling,
@@ -51,6 +52,7 @@ from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
 from minidl.functions.metrics import *
+from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
 from minidl.functions.pooling import *
@@ -83,6 +85,7 @@ __all__ = [
     *linalg.__all__,
     *loops.__all__,
     *loss.__all__,
+    *normalization.__all__,
     *polynomials.__all__,
     *pooling.__all__,
     *probabilities.__all__,

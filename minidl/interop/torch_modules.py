@@ -11,10 +11,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
 from minidl.layers.conv import Conv
+from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
-from minidl.layers.pool import Flatten, GlobalAvgPool
+from minidl.layers.pool import GlobalAvgPool
 from minidl.layers.tree import walk
 from minidl.layers.weighted import Weighted
 

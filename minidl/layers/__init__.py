@@ -2,18 +2,24 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.conv import Conv1d, Conv2d
 from minidl.layers.dropout import Dropout
+from minidl.layers.embedding import Embedding
+from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
+from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
-from minidl.layers.pool import AvgPool1d, AvgPool2d, Flatten, GlobalAvgPool, MaxPool1d, MaxPool2d
+from minidl.layers.normalization import Normalization
+from minidl.layers.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
 from minidl.layers.recurrent import LSTM, RNN
 
 # fmt: off
 __all__ = [
-    "AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d", "Dropout", "Flatten", "GlobalAvgPool", "LSTM",
-    "Layer", "Linear", "MLP", "MaxPool1d", "MaxPool2d", "RNN", "Sequential",
+    "AvgPool1d", "AvgPool2d", "BatchNorm", "Conv1d", "Conv2d", "Dropout", "Embedding", "Flatten",
+    "GlobalAvgPool", "LSTM", "Layer", "LayerNorm", "Linear", "MLP", "MaxPool1d", "MaxPool2d",
+    "Normalization", "RNN", "Sequential",
 ]
 # fmt: on
 

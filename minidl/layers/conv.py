@@ -17,7 +17,8 @@ from minidl.common.arrays import as_array
 from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.windows import check_padding, per_axis
-from minidl.layers.layer import Shape
+from minidl.layers.initializers import Initializer, normal_over_sqrt_in
+from minidl.layers.values import Shape
 from minidl.layers.weighted import Weighted
 
 Lengths = int | Sequence[int]
@@ -43,6 +44,7 @@ class Conv(Weighted):
         bias: bool = True,
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
+        init: Initializer = normal_over_sqrt_in,
     ) -> None:
         name = type(self).__name__
         axes = len(self._axes)
@@ -56,7 +58,7 @@ class Conv(Weighted):
         if padding != "same":
             self.padding = check_padding(padding, axes, f"{name}: padding")
         self.groups = count(f"{name}: groups", groups)
-        self._init_parameters(features, in_features, out_features, dtype, rng, bias)
+        self._init_parameters(features, in_features, out_features, dtype, rng, bias, init)
         if self.out_features % self.groups:
             raise ValueError(f"{self!r}: groups do not divide the {self.out_features} features out")
 
@@ -119,7 +121,7 @@ class Conv1d(Conv):
         in_features, out_features: the same by keyword.
         kernel: length of the window.
         stride, padding, dilation, groups: as for ``functions.conv``.
-        bias, dtype, rng: as for ``Linear``.
+        bias, dtype, rng, init: as for ``Linear``.
 
     Raises, besides what ``Linear`` raises, ValueError for another number of axes, a kernel larger
     than the padded input, and groups that do not divide the features.

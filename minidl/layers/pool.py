@@ -1,11 +1,10 @@
-"""Layers without parameters that shrink sequences and images: pooling, and Flatten.
+"""Layers without parameters that shrink sequences and images by pooling.
 
 What they compute is in functions/pooling.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -126,20 +125,3 @@ class GlobalAvgPool(Layer):
             raise ValueError(f"{self!r}: want input (batch, .., features), got {x.shape}")
         x = self._as_floating(x, x.dtype)
         return x.mean(tuple(range(1, x.ndim - 1)))
-
-
-class Flatten(Layer):
-    """All axes but the first as one: ``(batch, ..)`` to ``(batch, features)``.
-
-    Raises ValueError for an input without axes.
-
-    >>> import numpy as np
-    >>> Flatten()(np.ones((10, 4, 4, 32))).shape
-    (10, 512)
-    """
-
-    def forward(self, x: Any) -> Any:
-        x = as_array(x, self)
-        if x.ndim == 0:
-            raise ValueError(f"{self!r}: want input (batch, ..), got a number")
-        return x.reshape((x.shape[0], math.prod(x.shape[1:])))

@@ -19,23 +19,34 @@ from minidl.layers import (
     RNN,
     AvgPool1d,
     AvgPool2d,
+    BatchNorm,
     Conv1d,
     Conv2d,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAvgPool,
     Layer,
+    LayerNorm,
     Linear,
     MaxPool1d,
     MaxPool2d,
+    Normalization,
     Sequential,
 )
 
+SEEN = np.random.default_rng(1).normal(3, 2, size=(20, 3))
 ROWS = [
     (lambda **k: Dropout(0.5), (4, 3), (4, 3)),
     (lambda **k: Linear(5, **k), (4, 3), (4, 5)),
     (lambda **k: Linear(5, bias=False, **k), (2, 4, 3), (2, 4, 5)),
     (lambda **k: MLP([6, 5], F.tanh, **k), (4, 3), (4, 5)),
+    (lambda **k: Flatten(), (4, 3, 2), (4, 6)),
+    (lambda **k: BatchNorm(**k), (4, 3), (4, 3)),
+    (lambda **k: BatchNorm(**k), (2, 4, 2, 3), (2, 4, 2, 3)),
+    (lambda **k: LayerNorm(**k), (4, 3), (4, 3)),
+    (lambda **k: LayerNorm(**k), (2, 4, 3), (2, 4, 3)),
+    (lambda **k: Normalization().adapt(SEEN), (4, 3), (4, 3)),
     (lambda **k: RNN(5, **k), (4, 2, 3), (4, 2, 5)),
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
@@ -49,7 +60,6 @@ ROWS = [
     (lambda **k: AvgPool1d(3, stride=1), (4, 5, 3), (4, 3, 3)),
     (lambda **k: AvgPool2d((2, 1)), (2, 4, 3, 2), (2, 2, 3, 2)),
     (lambda **k: GlobalAvgPool(), (2, 4, 3, 2), (2, 2)),
-    (lambda **k: Flatten(), (2, 4, 3, 2), (2, 24)),
     (lambda **k: Sequential(Linear(5, **k), F.tanh, Linear(2, **k)), (4, 3), (4, 2)),
 ]
 EVERY = pytest.mark.parametrize(("make", "shape", "out"), ROWS)
@@ -73,6 +83,7 @@ def values(layer, x):
 
 def test_every_layer_has_a_row():
     public = {getattr(layers, name) for name in layers.__all__} - {Layer}
+    public -= {Embedding}  # it takes integers: see test_embedding.py
     assert {type(make()) for make, _, _ in ROWS} == public
 
 
