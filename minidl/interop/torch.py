@@ -165,7 +165,9 @@ def _reordered(w: Array, first: int) -> Array:
     rows, columns = w.shape
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
-    return w.reshape(first, rows // first, columns).swapaxes(0, 1).reshape(w.shape)
+    second = rows // first
+    grid = w.reshape(first, second, columns)
+    return grid.swapaxes(0, 1).reshape(w.shape)
 
 
 def _swap_gates(a: Array) -> Array:
@@ -186,10 +188,16 @@ def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
 
 def _products_from_torch(layer: Weighted, values: Arrays) -> Arrays:
     """(out, in, kernel..) becomes (kernel.., in, out)."""
-    _check(layer, values, {"weight"} if layer.b is None else {"weight", "bias"})
+    needed = {"weight"}
+    if layer.b is not None:
+        needed.add("bias")
+    _check(layer, values, needed)
     w = values["weight"]
-    ours = {"w": w.transpose(*range(2, w.ndim), 1, 0)}
-    return ours if layer.b is None else ours | {"b": values["bias"]}
+    kernel = range(2, w.ndim)
+    ours = {"w": w.transpose(*kernel, 1, 0)}
+    if layer.b is not None:
+        ours["b"] = values["bias"]
+    return ours
 
 
 def _recurrent_from_torch(layer: Weighted, values: Arrays) -> Arrays:
@@ -233,8 +241,10 @@ def _check(
 
 def _out_first(a: Array) -> Array:
     """(kernel.., in, out) as (out, in, kernel..)."""
-    last = a.ndim - 1
-    return a.transpose(*range(last, max(last - 2, -1), -1), *range(last - 1))
+    kernel = range(a.ndim - 2)
+    axes = range(a.ndim)
+    turned = axes[:-3:-1]
+    return a.transpose(*turned, *kernel)
 
 
 def _to_torch(layer: Layer) -> Arrays:

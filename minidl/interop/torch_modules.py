@@ -68,7 +68,8 @@ class Images:
         self.given: dict[str, int] = {}
         self.unknown: list[str] = []
         for name, channels in given.items():
-            if name in linear and isinstance(channels, int) and channels > 0:
+            is_number = isinstance(channels, int) and channels > 0
+            if is_number and name in linear:
                 self.given[name] = channels
             else:
                 want = "the name of a Linear and a number of channels"
@@ -92,7 +93,8 @@ class Images:
             return self.given[module.name]
         key = id(module.layer)
         channels = self._possible.get(key, 1)
-        if channels < rows and channels > 1 and rows % channels == 0:
+        several = 1 < channels < rows
+        if several and rows % channels == 0:
             raise ValueError(
                 f"its input may be a flattened image of {channels} channels, which PyTorch flattens "
                 f'channels first: say flattened={{"{module.name}": {channels}}}, or 1 if it is not'
