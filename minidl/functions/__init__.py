@@ -14,6 +14,7 @@ from minidl.functions import (
     cumulative,
     decompositions,
     differences,
+    dot_attention,
     elementwise,
     error_function,
     indexing,
@@ -44,6 +45,7 @@ from minidl.functions.convolution import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
+from minidl.functions.dot_attention import *
 from minidl.functions.elementwise import *
 from minidl.functions.error_function import *
 from minidl.functions.indexing import *
@@ -79,6 +81,7 @@ __all__ = [
     *joining.__all__,
     *differences.__all__,
     *cumulative.__all__,
+    *dot_attention.__all__,
     *elementwise.__all__,
     *error_function.__all__,
     *indexing.__all__,

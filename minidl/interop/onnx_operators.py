@@ -349,6 +349,7 @@ RULES: dict[Function, Rule] = {
     F.leaky_relu: leaky_relu,
     F.elu: elu,
     F.silu: silu,
+    F.mish: elementwise_rule("Mish", 1),
     F.softsign: elementwise_rule("Softsign", 1),
     F.log_sigmoid: log_sigmoid,
     F.gelu: gelu,

@@ -1475,6 +1475,44 @@ row(
     like=lambda y, t: (1 - ((y - t) ** 2).sum(0) / ((t - t.mean(0)) ** 2).sum(0)).mean(),
 )
 
+# ---- attention --------------------------------------------------------------------------------------------------
+
+
+def attention(q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False) -> Any:
+    """Query by query."""
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    y = np.zeros((*lead, q.shape[-2], v.shape[-1]))
+    sees = np.broadcast_to(True if mask is None else mask, (*lead, q.shape[-2], k.shape[-2]))
+    for place in np.ndindex(*lead, q.shape[-2]):
+        *batch, i = place
+        at = tuple(batch)
+        keys, values = (np.broadcast_to(a, (*lead, *a.shape[-2:]))[at] for a in (k, v))
+        row_ = np.broadcast_to(q, (*lead, *q.shape[-2:]))[at][i]
+        some = sees[place] & ((np.arange(len(keys)) <= i) | (not causal))
+        if some.any():
+            y[place] = softmax(keys[some] @ row_ / math.sqrt(len(row_))) @ values[some]
+    return y
+
+
+SEES = np.array(
+    [[True, False, True, True], [False, False, False, False], [True, True, False, False]]
+)
+for shapes, settings in (
+    (((3, 2), (4, 2), (4, 3)), {}),
+    (((2, 3, 2), (2, 4, 2), (2, 4, 3)), {"causal": True}),
+    (((2, 3, 2), (2, 4, 2), (2, 4, 1)), {"mask": SEES}),
+    (((2, 2, 3, 2), (2, 1, 4, 2), (4, 2)), {"mask": SEES[None, None, :1], "causal": True}),
+):
+    row(F.attention, *[normal(*shape) for shape in shapes], like=attention, **settings)
+row(
+    F.attention,
+    9 * normal(3, 2),
+    9 * normal(4, 2),
+    normal(4, 2),
+    label="scores far out",
+    like=attention,
+)
+
 # ---- recurrent --------------------------------------------------------------------------------------------------
 
 
