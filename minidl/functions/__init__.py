@@ -10,6 +10,7 @@ from minidl.functions import (
     activation,
     classification,
     comparison,
+    convolution,
     cumulative,
     decompositions,
     differences,
@@ -25,6 +26,7 @@ from minidl.functions import (
     normalization,
     order,
     polynomials,
+    pooling,
     probabilities,
     products,
     rearrangement,
@@ -41,6 +43,7 @@ from minidl.functions import (
 from minidl.functions.activation import *
 from minidl.functions.classification import *
 from minidl.functions.comparison import *
+from minidl.functions.convolution import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
@@ -56,6 +59,7 @@ from minidl.functions.metrics import *
 from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
+from minidl.functions.pooling import *
 from minidl.functions.probabilities import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
@@ -72,6 +76,7 @@ __all__ = [
     *activation.__all__,
     *classification.__all__,
     *comparison.__all__,
+    *convolution.__all__,
     *decompositions.__all__,
     *statistics.__all__,
     *rearrangement.__all__,
@@ -89,6 +94,7 @@ __all__ = [
     *loss.__all__,
     *normalization.__all__,
     *polynomials.__all__,
+    *pooling.__all__,
     *probabilities.__all__,
     *products.__all__,
     *recurrent_gru.__all__,

@@ -10,10 +10,18 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
+<<<<<<< HEAD
 from minidl.layers.bidirectional import Bidirectional
+=======
+from minidl.layers.conv import Conv
+from minidl.layers.flatten import Flatten
+>>>>>>> main
 from minidl.layers.layer import Layer
+from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
+from minidl.layers.pool import GlobalAvgPool
 from minidl.layers.tree import walk
+from minidl.layers.weighted import Weighted
 
 # The parts of a module's name, places in lists as numbers.
 Place: TypeAlias = tuple[str | int, ...]
@@ -57,6 +65,53 @@ def ours(model: Layer) -> list[Module]:
             direction = ""
         modules.append(Module(name, place, layer, direction))
     return modules
+
+
+class Images:
+    """Which linear layers get a flattened image, and how many channels it has.
+
+    Known where a Flatten comes between a convolution and a Linear, in the order of the layers. A
+    Linear right after a convolution may get one, by a reshape in somebody's forward: where the sizes
+    allow it, it has to be said.
+    """
+
+    def __init__(self, model: Layer, modules: list[Module], given: Mapping[str, int]) -> None:
+        linear = {module.name for module in modules if isinstance(module.layer, Linear)}
+        self.given: dict[str, int] = {}
+        self.unknown: list[str] = []
+        for name, channels in given.items():
+            is_number = isinstance(channels, int) and channels > 0
+            if is_number and name in linear:
+                self.given[name] = channels
+            else:
+                want = "the name of a Linear and a number of channels"
+                self.unknown.append(f"flattened: want {want}, got {name!r}: {channels!r}")
+        self._known: dict[int, int] = {}
+        self._possible: dict[int, int] = {}
+        channels = 0  # of the last convolution, if no weights came after it
+        found = self._possible
+        for layer in model.sublayers():
+            if isinstance(layer, Flatten):
+                found = self._known
+            elif isinstance(layer, Linear) and channels:
+                found[id(layer)] = channels
+            if isinstance(layer, Weighted | GlobalAvgPool):
+                channels = layer.out_features if isinstance(layer, Conv) else 0
+                found = self._possible
+
+    def channels(self, module: Module, rows: int) -> int:
+        """The channels of the image that a Linear with so many rows gets; 1 if it gets none."""
+        if module.name in self.given:
+            return self.given[module.name]
+        key = id(module.layer)
+        channels = self._possible.get(key, 1)
+        several = 1 < channels < rows
+        if several and rows % channels == 0:
+            raise ValueError(
+                f"its input may be a flattened image of {channels} channels, which PyTorch flattens "
+                f'channels first: say flattened={{"{module.name}": {channels}}}, or 1 if it is not'
+            )
+        return self._known.get(key, 1)
 
 
 def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:

@@ -1729,4 +1729,4 @@ def as_variables(value: Any) -> Any:
 
 
 # Further rows, which need what is above.
-from tests.functions import rows_of_families  # noqa: E402, F401
+from tests.functions import rows_of_families, rows_of_windows  # noqa: E402, F401
