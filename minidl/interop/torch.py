@@ -16,11 +16,8 @@ from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
 from minidl.layers.layer import Layer
-<<<<<<< HEAD
-from minidl.layers.recurrent import GRU, LSTM
-=======
 from minidl.layers.linear import Linear
->>>>>>> main
+from minidl.layers.recurrent import GRU, LSTM
 from minidl.layers.tree import walk
 from minidl.layers.weighted import Weighted
 
@@ -45,16 +42,11 @@ def load_torch_state_dict(
 
     Then equal inputs give equal outputs, up to rounding.
 
-<<<<<<< HEAD
-    ``Linear``: ``w = weight.T``, ``b = bias``. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
+    ``Linear``: ``w = weight.T``, ``b = bias``. ``Conv1d``, ``Conv2d``: ``w`` is ``weight`` with its
+    first two axes last, in the other order. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
     ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
     but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
     the tensors whose names end in ``_reverse``. Modules are
-=======
-    ``Linear``: ``w = weight.T``, ``b = bias``. ``Conv1d``, ``Conv2d``: ``w`` is ``weight`` with its
-    first two axes last, in the other order. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
-    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. Modules are
->>>>>>> main
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -118,14 +110,9 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
 
     The names are those of the model written with ``torch.nn.Sequential`` where minidl has
     ``Sequential``, and for an ``MLP`` with its activations between: ``0.weight``, ``2.weight``.
-<<<<<<< HEAD
-    ``bias_ih`` is ``b`` and ``bias_hh`` zero, a GRU's ``b_h`` aside. Make tensors of the arrays, which are copies, for
-    PyTorch's own ``load_state_dict``: ``{name: torch.from_numpy(a) for name, a in
-=======
-    ``bias_ih`` is ``b`` and ``bias_hh`` zero; ``flattened`` is as for
+    ``bias_ih`` is ``b`` and ``bias_hh`` zero, a GRU's ``b_h`` aside; ``flattened`` is as for
     ``load_torch_state_dict``. Make tensors of the arrays, which are copies, for PyTorch's own
     ``load_state_dict``: ``{name: torch.from_numpy(a) for name, a in
->>>>>>> main
     torch_state_dict(model).items()}``.
 
     Raises RuntimeError while a lazy parameter has no value yet; ValueError where ``flattened`` has
@@ -136,22 +123,16 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
     {'0.weight': (5, 3), '0.bias': (5,), '2.weight': (1, 5), '2.bias': (1,)}
     """
     state: Arrays = {}
-<<<<<<< HEAD
-    for module in torch_modules.ours(model):
-        place = module.place
-        if module.direction:
-            place = place[:-1]
-        name = ".".join(map(str, place))
-        suffix = "_reverse" if module.direction == "second" else ""
-        for key, value in _to_torch(module.layer).items():
-            state[_join(name, key + suffix)] = np.ascontiguousarray(value)
-=======
     ours = torch_modules.ours(model)
     images = torch_modules.Images(model, ours, flattened or {})
     if images.unknown:
         raise ValueError(f"torch_state_dict: {'; '.join(images.unknown)}")
     for module in ours:
-        name = ".".join(map(str, module.place))
+        place = module.place
+        if module.direction:
+            place = place[:-1]
+        name = ".".join(map(str, place))
+        suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
         if isinstance(module.layer, Linear):
             rows = len(module.layer.w)
@@ -161,8 +142,7 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
             tensors["weight"] = _reordered(tensors["weight"].T, places).T
         for key, value in tensors.items():
-            state[_join(name, key)] = np.ascontiguousarray(value)
->>>>>>> main
+            state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
 
 
@@ -288,13 +268,8 @@ def _to_torch(layer: Layer) -> Arrays:
         return values
     if layer._weights == ("w",):
         names = {"w": "weight", "b": "bias"}
-<<<<<<< HEAD
-        return {names[name]: value.T for name, value in values.items()}
-    if isinstance(layer, LSTM):
-=======
         return {names[name]: _out_first(value) for name, value in values.items()}
-    if layer._gates == 4:
->>>>>>> main
+    if isinstance(layer, LSTM):
         values = {name: _swap_gates(value) for name, value in values.items()}
     of_state = np.zeros_like(values["b"])
     if isinstance(layer, GRU):

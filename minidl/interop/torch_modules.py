@@ -10,12 +10,9 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
-<<<<<<< HEAD
 from minidl.layers.bidirectional import Bidirectional
-=======
 from minidl.layers.conv import Conv
 from minidl.layers.flatten import Flatten
->>>>>>> main
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP

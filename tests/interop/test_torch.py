@@ -38,12 +38,11 @@ MODELS = {
     "lstm": lambda: layers.LSTM(5),
     "two lstms": lambda: layers.Sequential(layers.LSTM(5), layers.LSTM(5)),
     "forecaster": lambda: Forecaster(layers.LSTM(5)),
-<<<<<<< HEAD
     "gru": lambda: layers.GRU(5),
     "bidirectional lstm": lambda: layers.Bidirectional(layers.LSTM(5)),
     "two bidirectional grus": lambda: layers.Sequential(
         layers.Bidirectional(layers.GRU(5)), layers.Bidirectional(layers.GRU(5))
-=======
+    ),
     "images": lambda: layers.Sequential(
         layers.Conv2d(6, kernel=(3, 2), stride=(1, 2), padding=1),
         F.relu,
@@ -59,7 +58,6 @@ MODELS = {
         F.tanh,
         layers.AvgPool1d(2),
         layers.GlobalAvgPool(),
->>>>>>> main
     ),
 }
 LIKE = {"mlp": "sequential"}  # PyTorch writes both the same way
