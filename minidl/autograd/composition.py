@@ -57,6 +57,8 @@ def composition(
                 first = map(real, args[:arrays])
                 others = () if arrays is None else args[arrays:]
                 y = body(*first, *others, **settings)
+            except AttributeError as error:
+                raise TypeError(f"{name}: {error}") from error
             except Exception as error:
                 named = with_name(name, error)
                 if named is error:
