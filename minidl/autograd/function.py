@@ -17,7 +17,7 @@ from minidl.autograd import anomaly, operators
 from minidl.autograd.engine import Box
 from minidl.autograd.errors import explained
 from minidl.autograd.modes import MODE, effective
-from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number
+from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number, nobody
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
@@ -214,7 +214,7 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
     new.saved = saved
     new.trace = trace
     new.number = next_number()
-    new.owner = None
+    new.owner = nobody
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
     return _results(new, y)
 

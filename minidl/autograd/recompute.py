@@ -123,7 +123,7 @@ class Segment:
 
 
 def _variable_of(node: Node) -> Variable:
-    owner = node.owner() if node.owner is not None else None
+    owner = node.owner()
     if owner is None and not isinstance(node, Leaf):
         return box(node.output, node)
     assert owner is not None  # a leaf that is used has its Variable

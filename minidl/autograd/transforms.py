@@ -236,8 +236,9 @@ class Call:
 
         One tree for an int, a tuple of trees for several.
         """
-        trees = unflatten(self.structure, leaves)
-        return trees[0] if isinstance(self.argnum, int) else tuple(trees)
+        if isinstance(self.argnum, int):
+            return unflatten(self.structure.parts[0], leaves)
+        return tuple(unflatten(self.structure, leaves))
 
 
 def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]) -> list[Any]:

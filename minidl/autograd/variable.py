@@ -487,12 +487,10 @@ def _rebuild(
 def _deliver(gradients: dict[Node, Any]) -> None:
     """Add gradients to ``.grad`` of the Variables whose nodes these are, all or none."""
     new: list[tuple[Variable, Variable]] = []
-    for node, g in gradients.items():
-        owner = node.owner() if node.owner is not None else None
+    for node, gradient in gradients.items():
+        owner = node.owner()
         if owner is not None and owner._node is node:
-            old = owner._grad
-            if old is not None:
-                g = old + g if old._node is not None or isinstance(g, Variable) else old._raw + g
-            new.append((owner, g if isinstance(g, Variable) else box(g, None)))
+            g = gradient if isinstance(gradient, Variable) else box(gradient, None)
+            new.append((owner, g if owner._grad is None else owner._grad + g))
     for owner, g in new:
         owner._grad = g
