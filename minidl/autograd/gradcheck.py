@@ -5,17 +5,18 @@ It uses the transforms and nothing of the engine's inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from minidl.autograd.node import Func
 from minidl.autograd.transforms import Call, inner
 from minidl.common.arrays import array_of, as_array, to_kind_of
 
 
 def gradcheck(
-    f: Callable[..., Any],
+    f: Func,
     *inputs: Any,
     order: int = 2,
     eps: float = 1e-5,
@@ -75,7 +76,7 @@ def gradcheck(
     return True
 
 
-def _weighted_sum(f: Callable[..., Any], rng: np.random.Generator) -> Callable[..., Any]:
+def _weighted_sum(f: Func, rng: np.random.Generator) -> Func:
     """``sum(u * f(xs))`` over all floating outputs, for random u.
 
     It is one number, which the derivative of every element passes through.
@@ -92,16 +93,16 @@ def _weighted_sum(f: Callable[..., Any], rng: np.random.Generator) -> Callable[.
     return total
 
 
-def _slope(total: Callable[..., Any], ws: list[Any]) -> Callable[..., Any]:
+def _slope(total: Func, ws: list[Any]) -> Func:
     """The derivative of a function along w, whose derivative is one order higher."""
     return lambda *xs: inner(_pull(total, xs), ws)
 
 
-def _pull(total: Callable[..., Any], xs: Sequence[Any]) -> list[Any]:
+def _pull(total: Func, xs: Sequence[Any]) -> list[Any]:
     return Call("gradcheck", total, xs, range(len(xs))).pull()
 
 
-def _value_at(total: Callable[..., Any], xs: list[Any], vs: list[Any], step: float) -> float:
+def _value_at(total: Func, xs: list[Any], vs: list[Any], step: float) -> float:
     """The value a step away from the inputs."""
     return float(array_of(total(*[x + step * v for x, v in zip(xs, vs, strict=True)])).item())
 

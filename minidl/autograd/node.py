@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from minidl.autograd.function import Function
     from minidl.autograd.variable import Variable
 
+Func: TypeAlias = Callable[..., Any]  # a function of arrays, or of Variables
 Inputs: TypeAlias = tuple[Any, ...]  # what a function is called with, by place
 Settings: TypeAlias = dict[str, Any]  # and by keyword
 Owner: TypeAlias = "Callable[[], Variable | None]"  # a weak reference, or nobody

@@ -7,12 +7,12 @@ soon as a function is registered for one of NumPy's (by ``implements``), it is b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.autograd.node import Inputs, Leaf, Settings
+from minidl.autograd.node import Func, Inputs, Leaf, Settings
 from minidl.autograd.protocols import no_rule
 from minidl.common.hints import unexpected
 
@@ -71,7 +71,7 @@ TABLE: dict[str, tuple[Any, str]] = {
 }
 
 
-def of(original: Callable[..., Any] | str) -> Iterator[tuple[str, str]]:
+def of(original: Func | str) -> Iterator[tuple[str, str]]:
     """The names that stand for one of NumPy's functions, and how their arguments come."""
     for name, (function, form) in TABLE.items():
         if function is original:
@@ -83,7 +83,7 @@ def call(function: Any, inputs: Inputs, settings: Settings) -> Any:
     return function(*inputs, **settings)
 
 
-def method(form: str, function: Any, apply: Callable[..., Any]) -> Any:
+def method(form: str, function: Any, apply: Func) -> Any:
     """The method of Variable for a function, which ``apply(function, inputs, settings)`` runs."""
     if form in ("binary", "index"):
         return lambda self, other: apply(function, (self, other), {})

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.node import Inputs, Settings
+from minidl.autograd.node import Func, Inputs, Settings
 from minidl.common import words
 from minidl.common.arrays import BaseVariable, as_array
 from minidl.common.callers import library_function
 
-REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
+REGISTRY: dict[Any, Func] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 
