@@ -11,10 +11,14 @@ from minidl.common.hints import answers
 _LOSSES = answers(
     """
     MSELoss: losses are functions: `F.mean_squared_error(y, t)`
-    CrossEntropyLoss NLLLoss: losses are functions: `F.cross_entropy(logits, labels)`
+    CrossEntropyLoss: losses are functions: `F.cross_entropy(logits, labels)`
+    NLLLoss: losses are functions: `F.negative_log_likelihood(log_p, labels)`
     BCELoss: losses are functions: `F.binary_cross_entropy(p, labels_01)`
     BCEWithLogitsLoss: losses are functions: `F.binary_cross_entropy_with_logits(y, labels_01)`
     HuberLoss SmoothL1Loss: losses are functions: `F.huber(y, t)`
+    L1Loss: losses are functions: `F.mean_absolute_error(y, t)`
+    KLDivLoss: losses are functions: `F.kl_divergence(log_q, p)`
+    CosineEmbeddingLoss: losses are functions: `F.cosine_distance(y, t)`
     """
 )
 
@@ -22,9 +26,13 @@ _LOSSES = answers(
 FUNCTIONS = _LOSSES | answers(
     """
     mse_loss mse squared_error: write `F.mean_squared_error(y, t)`
-    l1_loss mae mean_absolute_error: write `abs(y - t).mean()`
+    l1_loss mae: write `F.mean_absolute_error(y, t)`
+    kl_div: write `F.kl_divergence(log_q, p)`
+    pinball_loss: write `F.quantile_loss(y, t, 0.9)`
+    r2_score: write `F.r2(y, t)`
+    f1_score: write `F.f1(logits, labels)`
     smooth_l1_loss huber_loss: write `F.huber(y, t)`
-    nll_loss: `F.cross_entropy(logits, labels)` takes the scores before any softmax
+    nll_loss: write `F.negative_log_likelihood(log_p, labels)`
     categorical_crossentropy softmax_cross_entropy: `F.cross_entropy(logits, labels)` takes scores
         and integer labels
     sparse_categorical_crossentropy softmax_cross_entropy_with_integer_labels cross_entropy_loss
@@ -38,8 +46,7 @@ FUNCTIONS = _LOSSES | answers(
     hardtanh: write `F.hard_tanh(x)`
     logsigmoid: write `F.log_sigmoid(x)`
     normalize: write `x / np.linalg.norm(x, axis=-1, keepdims=True)`
-    cosine_similarity: scale both by `x / np.linalg.norm(x, axis=-1, keepdims=True)`, and sum their
-        product
+    cosine_similarity: write `1 - F.cosine_distance(x, y, reduction='none')`
     cat: write `np.concatenate([x, y], axis=-1)`
     clamp: write `np.clip(x, 0, 1)`
     unsqueeze: write `np.expand_dims(x, 0)`
@@ -52,10 +59,8 @@ FUNCTIONS = _LOSSES | answers(
     sub: write `x - y`
     div: write `x / y`
     pow: write `x**2`
-    embedding: write `w[labels]`
     conv1d conv2d max_pool2d: minidl has no convolutions yet; flatten images for an MLP:
         `x.reshape(len(x), -1)`
-    layer_norm batch_norm: minidl has no layer for normalization yet; scale the data before training
     """
 )
 
@@ -79,9 +84,6 @@ LAYERS = _LOSSES | answers(
     LogSoftmax: activations are functions: `layers.Sequential(layers.Linear(8), F.log_softmax)`
     Identity: activations are functions: `layers.Sequential(layers.Linear(8), lambda x: x)`
     Lambda: activations are functions: `layers.Sequential(layers.Linear(8), lambda x: x * 2)`
-    Flatten: activations are functions: `layers.Sequential(layers.Linear(8), lambda x:
-        x.reshape(len(x), -1))`
-    L1Loss: losses are functions: `abs(y - t).mean()`
     Module Model: the base class is `layers.Layer`, whose subclasses write __init__ and forward
     ModuleList: a plain list of layers as an attribute is enough
     ModuleDict: a plain dict of layers as an attribute is enough
@@ -94,13 +96,13 @@ LAYERS = _LOSSES | answers(
     LSTMCell: input (batch, in) is one step of `layers.LSTM(8)`, which carries its state
     GRU GRUCell: minidl has no GRU yet; `layers.LSTM(8)` takes the same input
     Input InputLayer: the input size is learned at first use; leave it out
-    Embedding: minidl has no Embedding yet; a Parameter is indexed: `w[labels]`
     functional: functions are in `minidl.functions`
     init: initial weights are drawn by `minidl.initializers`
     Conv1d Conv2d Conv1D Conv2D MaxPool2d AvgPool2d: minidl has no convolutions yet; flatten images
         for an MLP: `x.reshape(len(x), -1)`
-    BatchNorm1d BatchNorm2d BatchNorm LayerNorm: minidl has no layer for normalization yet; scale
-        the data before training
+    BatchNorm1d BatchNorm2d BatchNormalization: write `layers.BatchNorm()`; features are the last axis
+    LayerNormalization: write `layers.LayerNorm()`; features are the last axis
+    StandardScaler: write `layers.Normalization().adapt(x)`
     """
 )
 
@@ -108,14 +110,16 @@ LAYERS = _LOSSES | answers(
 OPTIMIZERS = answers(
     """
     Nesterov: write `optim.Momentum(model, lr=0.1, nesterov=True)`
-    RMSprop: minidl has no RMSprop yet; write `optim.Adam(model, lr=1e-3)`
-    Adagrad: minidl has no Adagrad yet; write `optim.Adam(model, lr=1e-3)`
+    RMSProp: write `optim.RMSprop(model, lr=0.01)`
+    AdaGrad: write `optim.Adagrad(model, lr=0.01)`
     Adadelta: minidl has no Adadelta; write `optim.Adam(model, lr=1e-3)`
     LBFGS: scipy.optimize.minimize has L-BFGS: give it `minidl.value_and_grad(f)`, jac=True
     lr_scheduler CosineAnnealingLR CosineDecay cosine_decay_schedule: schedules are functions, given
         as lr: `optim.schedules.cosine(0.1, steps=1000)`
     StepLR ExponentialDecay exponential_decay: schedules are functions, given as lr:
         `optim.schedules.step(0.1, every=100, factor=0.5)`
+    OneCycleLR: schedules are functions, given as lr: `optim.schedules.one_cycle(0.1, steps=1000)`
+    clip_grad_value_: write `optim.SGD(model, lr=0.1, hooks=[optim.hooks.ClipValue(1.0)])`
     clip_grad_norm_ clip_by_global_norm: write `optim.SGD(model, lr=0.1,
         hooks=[optim.hooks.ClipGrad(1.0)])`
     apply_updates: an optimizer changes the parameters itself, by update()
@@ -130,7 +134,9 @@ SCHEDULES = answers(
     ExponentialLR ExponentialDecay: write `optim.schedules.step(0.1, every=1, factor=0.99)`
     LambdaLR: a function of the number of updates is a schedule: `optim.SGD(model, lr=lambda t: 0.1
         / (1 + t))`
-    ReduceLROnPlateau: assign `optimizer.lr = 0.01` in a callback's on_epoch_end
+    OneCycleLR onecycle: write `optim.schedules.one_cycle(0.1, steps=1000)`
+    ReduceLROnPlateau ReduceOnPlateau: it is a callback:
+        `minidl.callbacks.ReduceOnPlateau('val_loss')`
     """
 )
 
@@ -139,6 +145,8 @@ HOOKS = answers(
     """
     ClipNorm GradientClipping clip_grad_norm_ clip_by_global_norm: write `optim.SGD(model, lr=0.1,
         hooks=[optim.hooks.ClipGrad(1.0)])`
+    clip_grad_value_ ClipByValue: write `optim.SGD(model, lr=0.1,
+        hooks=[optim.hooks.ClipValue(1.0)])`
     """
 )
 
@@ -149,7 +157,8 @@ CALLBACKS = answers(
     CSVLogger: write `minidl.callbacks.Logger('run.csv')`
     TensorBoard: a fit returns its history; write `minidl.callbacks.Logger('run.csv')`
     LambdaCallback: a subclass of `minidl.callbacks.Callback` has on_epoch_end and others
-    ReduceLROnPlateau: in a subclass of `minidl.callbacks.Callback` assign the optimizer's lr
+    ReduceLROnPlateau: write `minidl.callbacks.ReduceOnPlateau('val_loss')`
+    ModelEMA SwapEMAWeights EMA: write `minidl.callbacks.MovingAverage(decay=0.999)`
     LearningRateScheduler: give it to the optimizer: `optim.SGD(model, lr=optim.schedules.step(0.1,
         every=100))`
     """
@@ -234,6 +243,9 @@ MINIDL = answers(
     Momentum: write `minidl.optim.Momentum`
     Adam: write `minidl.optim.Adam`
     AdamW: write `minidl.optim.AdamW`
+    RMSprop: write `minidl.optim.RMSprop`
+    Adagrad: write `minidl.optim.Adagrad`
+    Lion: write `minidl.optim.Lion`
     hooks: write `minidl.optim.hooks`
     schedules: write `minidl.optim.schedules`
     relu: write `minidl.functions.relu`
@@ -255,6 +267,8 @@ ARGUMENTS = answers(
     weight_decay decay: write `optim.AdamW(model, weight_decay=0.01)`, or add
         `optim.hooks.WeightDecay(0.01)` to hooks
     clipnorm global_clipnorm: add `optim.hooks.ClipGrad(1.0)` to hooks
+    clipvalue: add `optim.hooks.ClipValue(1.0)` to hooks
+    rho: write `optim.RMSprop(model, alpha=0.99)`
     beta_1 beta_2 b1 b2: write `optim.Adam(model, betas=(0.9, 0.999))`
     amsgrad: minidl's Adam is that of the paper, without AMSGrad
     dampening: minidl's Momentum has no dampening
