@@ -36,8 +36,8 @@ def _form(value: Any) -> str:
 
 
 def with_name(name: str, error: Exception, got: str = "") -> Exception:
-    """The error, but that it begins with the name of the function that was called."""
-    if str(error).startswith((f"{name}:", f"{name}(")):
+    """The error, but that it begins with the name of the function, and says what it ``got``."""
+    if not got and str(error).startswith((f"{name}:", f"{name}(")):
         return error
     for kind in _KINDS:
         if isinstance(error, kind):

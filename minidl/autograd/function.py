@@ -205,9 +205,7 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
         raise explained(function.name, function.arity, args, error) from error
-    saved = None
-    if function.saves:
-        y, saved = y
+    y, saved = y if function.saves else (y, None)
     if not (tracked or constants):
         return y
     if type(y) not in _RESULTS:
@@ -227,13 +225,13 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
     new.saved = saved
     new.trace = trace
     new.number = next_number()
-    new.owner = nobody
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
     return _owned(y, new) if type(y) is not tuple else _outputs(new, y)
 
 
 def _outputs(application: Application, values: tuple[Any, ...]) -> tuple[Variable, ...]:
     """The Variables of an application with several outputs."""
+    application.owner = nobody
     return tuple([_owned(o, Output(application, i, o)) for i, o in enumerate(values)])
 
 
