@@ -36,7 +36,8 @@ def _layers_in(f: Any) -> list[Any]:
         for cell in f.__closure__ or ():
             with suppress(ValueError):  # it may not be filled yet
                 held.append(cell.cell_contents)
-    objects = [x for x in held if hasattr(x, "sublayers") and not isinstance(x, type)]
+    parts, _ = flatten(held)  # a list of layers, say
+    objects = [x for x in parts if hasattr(x, "sublayers") and not isinstance(x, type)]
     return [layer for x in objects for layer in x.sublayers()]
 
 
@@ -44,8 +45,8 @@ def _state_of(f: Any) -> State:
     """What layers carry from call to call, and their running statistics."""
     state = []
     for layer in _layers_in(f):
-        names = (*layer.carried, *getattr(type(layer), "buffers", ()))
-        state.append((layer, {name: getattr(layer, name) for name in names}))
+        names = (*layer.carried, *layer.buffers)
+        state.append((layer, {name: getattr(layer, name, None) for name in names}))
     return state
 
 

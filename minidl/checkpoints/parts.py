@@ -21,6 +21,7 @@ from minidl.checkpoints.values import Places, load_weight, values_of
 from minidl.common import random
 from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
+from minidl.layers.values import held_by
 
 State = Mapping[str, Any]
 COUNTS = ("epoch", "batches", "updates")
@@ -205,13 +206,13 @@ class ModelPart:
         }
 
     def _weights(self) -> dict[str, Any]:
-        """The model's state; while some parameters have no data, None for these."""
+        """The model's state, with None for what has no data yet."""
         if not isinstance(self.model, Layer):
             return {}
-        lazy = [p.lazy for p in self.parameters]
-        if not any(lazy):
-            return self.model.state_dict()
-        return {name: data_of(p) for name, p in self.model.named_parameters()}
+        weights = {}
+        for name, held in held_by(self.model).items():
+            weights[name] = data_of(held)
+        return weights
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)
@@ -237,8 +238,8 @@ class ModelPart:
             return
         missing = [value is None for value in weights.values()]
         if any(missing):
-            for name, p in self.model.named_parameters():
-                load_weight(p, weights[name])
+            for name, held in held_by(self.model).items():
+                load_weight(held, weights[name])
         else:
             self.model.load_state_dict(weights)
 
@@ -267,8 +268,8 @@ class ModelPart:
             places.check(values)
 
 
-def data_of(p: Variable) -> Any:
-    """A copy of a parameter's data; None while it has none."""
+def data_of(p: Any) -> Any:
+    """A copy of the data of a parameter or buffer; None while it has none."""
     return None if p.lazy else p.data.copy()
 
 

@@ -59,10 +59,8 @@ FUNCTIONS = _LOSSES | answers(
     sub: write `x - y`
     div: write `x / y`
     pow: write `x**2`
-    embedding: write `w[labels]`
     conv1d conv2d max_pool2d: minidl has no convolutions yet; flatten images for an MLP:
         `x.reshape(len(x), -1)`
-    layer_norm batch_norm: minidl has no layer for normalization yet; scale the data before training
     """
 )
 
@@ -86,8 +84,6 @@ LAYERS = _LOSSES | answers(
     LogSoftmax: activations are functions: `layers.Sequential(layers.Linear(8), F.log_softmax)`
     Identity: activations are functions: `layers.Sequential(layers.Linear(8), lambda x: x)`
     Lambda: activations are functions: `layers.Sequential(layers.Linear(8), lambda x: x * 2)`
-    Flatten: activations are functions: `layers.Sequential(layers.Linear(8), lambda x:
-        x.reshape(len(x), -1))`
     Module Model: the base class is `layers.Layer`, whose subclasses write __init__ and forward
     ModuleList: a plain list of layers as an attribute is enough
     ModuleDict: a plain dict of layers as an attribute is enough
@@ -100,13 +96,13 @@ LAYERS = _LOSSES | answers(
     LSTMCell: input (batch, in) is one step of `layers.LSTM(8)`, which carries its state
     GRU GRUCell: minidl has no GRU yet; `layers.LSTM(8)` takes the same input
     Input InputLayer: the input size is learned at first use; leave it out
-    Embedding: minidl has no Embedding yet; a Parameter is indexed: `w[labels]`
     functional: functions are in `minidl.functions`
     init: initial weights are drawn by `minidl.initializers`
     Conv1d Conv2d Conv1D Conv2D MaxPool2d AvgPool2d: minidl has no convolutions yet; flatten images
         for an MLP: `x.reshape(len(x), -1)`
-    BatchNorm1d BatchNorm2d BatchNorm LayerNorm: minidl has no layer for normalization yet; scale
-        the data before training
+    BatchNorm1d BatchNorm2d BatchNormalization: write `layers.BatchNorm()`; features are the last axis
+    LayerNormalization: write `layers.LayerNorm()`; features are the last axis
+    StandardScaler: write `layers.Normalization().adapt(x)`
     """
 )
 

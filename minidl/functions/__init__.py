@@ -21,6 +21,7 @@ from minidl.functions import (
     loops,
     loss,
     metrics,
+    normalization,
     order,
     polynomials,
     probabilities,
@@ -48,6 +49,7 @@ from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
 from minidl.functions.metrics import *
+from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
 from minidl.functions.probabilities import *
@@ -78,6 +80,7 @@ __all__ = [
     *linalg.__all__,
     *loops.__all__,
     *loss.__all__,
+    *normalization.__all__,
     *polynomials.__all__,
     *probabilities.__all__,
     *products.__all__,

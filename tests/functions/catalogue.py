@@ -814,6 +814,39 @@ row(F.take, normal(3, 2), np.array([-4, 1, 7]), 0, mode="wrap")
 row(F.take, normal(3, 2), [[-4, 1, 7]], mode="clip", foreign=False)
 row(F.take, normal(3, 4), indices=[0, 0], axis=1)
 
+for shape in [(), (3,), (2, 3), (0,)]:
+    indices = np.array([4, 0, 0, 2, 4, 1])[: math.prod(shape)].reshape(shape)
+    row(F.embedding, normal(5, 2), indices, like=lambda w, indices: w[indices])
+row(F.embedding, normal(5, 2), [1, 1], like=lambda w, indices: w[indices], label="list")
+
+# ---- normalization ----------------------------------------------------------------------------------------------
+
+
+def normalized(x: Any, w: Any, b: Any, over: Any, eps: float) -> Any:
+    """By NumPy's own mean and variance."""
+    mean = x.mean(over, keepdims=True)
+    return (x - mean) / np.sqrt(x.var(over, keepdims=True) + eps) * w + b
+
+
+for shape in [(3,), (4, 3), (2, 4, 3), (2, 1, 2, 3), (0, 3)]:
+    for eps in (1e-5, 0.1):
+        row(
+            F.layer_norm,
+            normal(*shape),
+            normal(3),
+            normal(3),
+            like=lambda x, w, b, eps: normalized(x, w, b, -1, eps),
+            eps=eps,
+        )
+for shape in [(4, 3), (2, 4, 3), (3, 1, 2, 1), (5, 1)]:
+    row(
+        F.batch_norm,
+        normal(*shape),
+        normal(shape[-1]),
+        normal(shape[-1]),
+        like=lambda x, w, b: normalized(x, w, b, tuple(range(x.ndim - 1)), 1e-5),
+    )
+
 # ---- products ---------------------------------------------------------------------------------------------------
 
 for a, b in [
