@@ -14,16 +14,28 @@ import minidl
 from minidl import Variable, layers
 from minidl import functions as F
 from minidl.layers import (
+    GRU,
     LSTM,
     MLP,
     RNN,
+    AvgPool1d,
+    AvgPool2d,
     BatchNorm,
+<<<<<<< HEAD
+    Bidirectional,
+=======
+    Conv1d,
+    Conv2d,
+>>>>>>> main
     Dropout,
     Embedding,
     Flatten,
+    GlobalAvgPool,
     Layer,
     LayerNorm,
     Linear,
+    MaxPool1d,
+    MaxPool2d,
     Normalization,
     Sequential,
 )
@@ -44,6 +56,23 @@ ROWS = [
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
     (lambda **k: LSTM(5, stateful=True, **k), (4, 2, 3), (4, 2, 5)),
+<<<<<<< HEAD
+    (lambda **k: GRU(5, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: GRU(5, **k), (4, 3), (4, 5)),
+    (lambda **k: GRU(5, return_sequences=False, stateful=True, **k), (4, 2, 3), (4, 5)),
+    (lambda **k: Bidirectional(LSTM(5, **k)), (4, 2, 3), (4, 2, 10)),
+    (lambda **k: Bidirectional(GRU(5, return_sequences=False, **k)), (4, 2, 3), (4, 10)),
+=======
+    (lambda **k: Conv1d(5, kernel=2, **k), (4, 3, 2), (4, 2, 5)),
+    (lambda **k: Conv1d(4, kernel=3, padding="same", groups=2, **k), (4, 3, 2), (4, 3, 4)),
+    (lambda **k: Conv2d(5, kernel=3, stride=2, padding=1, **k), (2, 4, 5, 3), (2, 2, 3, 5)),
+    (lambda **k: Conv2d(2, kernel=(2, 1), bias=False, **k), (2, 3, 3, 1), (2, 2, 3, 2)),
+    (lambda **k: MaxPool1d(2), (4, 5, 3), (4, 2, 3)),
+    (lambda **k: MaxPool2d(2, 1, 1), (2, 4, 3, 2), (2, 5, 4, 2)),
+    (lambda **k: AvgPool1d(3, stride=1), (4, 5, 3), (4, 3, 3)),
+    (lambda **k: AvgPool2d((2, 1)), (2, 4, 3, 2), (2, 2, 3, 2)),
+    (lambda **k: GlobalAvgPool(), (2, 4, 3, 2), (2, 2)),
+>>>>>>> main
     (lambda **k: Sequential(Linear(5, **k), F.tanh, Linear(2, **k)), (4, 3), (4, 2)),
 ]
 EVERY = pytest.mark.parametrize(("make", "shape", "out"), ROWS)
