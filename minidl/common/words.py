@@ -188,6 +188,11 @@ DATASETS = answers(
 # Functions of NumPy's and SciPy's that cannot take a Variable.
 INSTEAD = answers(
     """
+    np.linalg.eig: it gives complex numbers, which minidl does not have; np.linalg.eigh is for
+        symmetric matrices
+    np.linalg.eigvals: it gives complex numbers, which minidl does not have; np.linalg.eigvalsh is
+        for symmetric matrices
+    np.roots: it gives complex numbers, which minidl does not have
     np.add.at: it writes into an array, whose values are no part of a graph: write `F.index_add(x,
         [0], 1.0)`
     np.add.reduceat: write `np.stack([part.sum() for part in np.split(x, [1, 3])])`
