@@ -32,6 +32,13 @@ def _rows(x: Any) -> Any:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
+def _promoted(x: Any, w: Any, b: Any) -> Any:
+    """``x`` with the dtype of the output, so that no digit of it is lost before it meets the scale
+    and the shift.
+    """
+    return x.astype(np.result_type(x.dtype, w.dtype, b.dtype), copy=False)
+
+
 # Products with ones take a third of the time that means take.
 def _row_means(rows: Any) -> Any:
     n = rows.shape[1]
@@ -76,6 +83,7 @@ def _layer_norm(x: Any, w: Any, b: Any, *, eps: float = 1e-5) -> Any:
     array([[-1.225,  0.   ,  1.225]])
     """
     _check(x, w, b)
+    x = _promoted(x, w, b)
     rows = _rows(widened(x))
     centred = rows - _row_means(rows)
     return _scaled(x, w, b, centred, _row_means(centred * centred), eps)
@@ -101,6 +109,7 @@ def _batch_norm(
     array([[-1.225,  0.   ,  1.225]])
     """
     _check(x, w, b)
+    x = _promoted(x, w, b)
     mean, var = moments or batch_moments(x)
     return _scaled(x, w, b, _rows(widened(x)) - mean, var, eps)
 
