@@ -14,7 +14,8 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd.function import Function, identity
 from minidl.autograd.node import Application
-from minidl.functions import elementwise, indexing, recurrent, shape
+from minidl.functions import convolution, elementwise, indexing, pooling, recurrent, shape
+from minidl.functions.windows import Windows
 
 if TYPE_CHECKING:
     from minidl.interop.onnx import Recording
@@ -278,6 +279,48 @@ def _bounds(i: slice) -> tuple[int, int, int]:
     return ends[0], ends[1], step
 
 
+# ---- windows -----------------------------------------------------------------------------------
+
+
+def windowed(call: Call, operator: str, windows: Windows, *inputs: Any, **options: Any) -> Any:
+    """An operator on windows; ONNX has the features before the axes along which they slide."""
+    axes = range(1, len(call.shape) - 1)
+    x = call.move("Transpose", perm=[0, len(call.shape) - 1, *axes])
+    options["kernel_shape"] = windows.size
+    options["strides"] = windows.stride
+    options["pads"] = windows.before + windows.after
+    y = call.add(operator, x, *inputs, **options)
+    return call.move("Transpose", x=y, perm=[0, *[axis + 1 for axis in axes], 1])
+
+
+def conv(call: Call) -> Any:
+    x, w, *rest = call.promoted(*call.args[:3])
+    windows, groups = call.values[3:]
+    last = call.values[1].ndim - 1
+    call.x = x
+    kernel = call.move("Transpose", x=w, perm=[last, last - 1, *range(last - 1)])
+    biases = [b for b in rest if b is not None]
+    options = {"group": groups, "dilations": windows.dilation}
+    return windowed(call, "Conv", windows, kernel, *biases, **options)
+
+
+def max_pool(call: Call) -> Any:
+    """Padded before it, features last as here: onnx's own MaxPool fails at padded sequences."""
+    windows = call.values[1]
+    before = [0, *windows.before, 0]
+    after = [0, *windows.after, 0]
+    if any(before + after):
+        lowest = np.asarray(-np.inf, call.dtype)
+        call.x = call.add("Pad", call.x, np.array(before + after), lowest, like=None)
+        nothing = (0,) * len(windows.size)
+        windows = windows._replace(before=nothing, after=nothing)
+    return windowed(call, "MaxPool", windows)
+
+
+def avg_pool(call: Call) -> Any:
+    return windowed(call, "AveragePool", call.values[1], count_include_pad=1)
+
+
 # ---- recurrent networks ------------------------------------------------------------------------
 
 
@@ -371,6 +414,9 @@ RULES: dict[Function, Rule] = {
     shape._concatenate: concatenate,
     shape._split: split,
     elementwise._to_floating: lambda call: call.cast(call.x),
+    convolution._conv: conv,
+    pooling._max_pool: max_pool,
+    pooling._mean: avg_pool,
     recurrent.rnn: recurrent_rule("RNN", [0], 1),
     recurrent.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
 }
