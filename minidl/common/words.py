@@ -96,7 +96,7 @@ LAYERS = _LOSSES | answers(
     SimpleRNN: write `layers.RNN(8)`
     RNNCell: input (batch, in) is one step of `layers.RNN(8)`, which carries its state
     LSTMCell: input (batch, in) is one step of `layers.LSTM(8)`, which carries its state
-    GRU GRUCell: minidl has no GRU yet; `layers.LSTM(8)` takes the same input
+    GRUCell: input (batch, in) is one step of `layers.GRU(8)`, which carries its state
     Input InputLayer: the input size is learned at first use; leave it out
     functional: functions are in `minidl.functions`
     init: initial weights are drawn by `minidl.initializers`
@@ -188,6 +188,11 @@ DATASETS = answers(
 # Functions of NumPy's and SciPy's that cannot take a Variable.
 INSTEAD = answers(
     """
+    np.linalg.eig: it gives complex numbers, which minidl does not have; np.linalg.eigh is for
+        symmetric matrices
+    np.linalg.eigvals: it gives complex numbers, which minidl does not have; np.linalg.eigvalsh is
+        for symmetric matrices
+    np.roots: it gives complex numbers, which minidl does not have
     np.add.at: it writes into an array, whose values are no part of a graph: write `F.index_add(x,
         [0], 1.0)`
     np.add.reduceat: write `np.stack([part.sum() for part in np.split(x, [1, 3])])`
@@ -244,6 +249,7 @@ MINIDL = answers(
     MLP: write `minidl.layers.MLP`
     RNN: write `minidl.layers.RNN`
     LSTM: write `minidl.layers.LSTM`
+    GRU: write `minidl.layers.GRU`
     Dropout: write `minidl.layers.Dropout`
     SGD: write `minidl.optim.SGD`
     Momentum: write `minidl.optim.Momentum`
@@ -284,7 +290,7 @@ ARGUMENTS = answers(
     num_layers n_layers: put one after the other: `layers.Sequential(layers.LSTM(8),
         layers.LSTM(8))`
     batch_first: sequences are always (batch, time, features); leave it out
-    bidirectional: minidl has no bidirectional layers yet
+    bidirectional: write `layers.Bidirectional(layers.LSTM(8))`
     device: move the layer: `model.to('cpu')`
     inplace: functions return new arrays; leave it out
     num_workers: batches are cut where they are used; leave it out

@@ -30,7 +30,9 @@ from minidl.functions import (
     probabilities,
     products,
     rearrangement,
-    recurrent,
+    recurrent_gru,
+    recurrent_lstm,
+    recurrent_rnn,
     reduction,
     regression,
     shape,
@@ -61,7 +63,9 @@ from minidl.functions.pooling import *
 from minidl.functions.probabilities import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
-from minidl.functions.recurrent import *
+from minidl.functions.recurrent_gru import *
+from minidl.functions.recurrent_lstm import *
+from minidl.functions.recurrent_rnn import *
 from minidl.functions.reduction import *
 from minidl.functions.regression import *
 from minidl.functions.shape import *
@@ -93,7 +97,9 @@ __all__ = [
     *pooling.__all__,
     *probabilities.__all__,
     *products.__all__,
-    *recurrent.__all__,
+    *recurrent_gru.__all__,
+    *recurrent_lstm.__all__,
+    *recurrent_rnn.__all__,
     *reduction.__all__,
     *regression.__all__,
     *shape.__all__,

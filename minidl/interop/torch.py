@@ -17,6 +17,7 @@ from minidl.common.arrays import host
 from minidl.interop import torch_modules
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
+from minidl.layers.recurrent import GRU, LSTM
 from minidl.layers.tree import walk
 from minidl.layers.weighted import Weighted
 
@@ -43,7 +44,9 @@ def load_torch_state_dict(
 
     ``Linear``: ``w = weight.T``, ``b = bias``. ``Conv1d``, ``Conv2d``: ``w`` is ``weight`` with its
     first two axes last, in the other order. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
-    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. Modules are
+    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
+    but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
+    the tensors whose names end in ``_reverse``. Modules are
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -86,8 +89,10 @@ def load_torch_state_dict(
         try:
             values = _from_torch(module.layer, theirs[name])
             if isinstance(module.layer, Linear):
-                channels = images.channels(module, len(values["w"]))
-                values["w"] = _reordered(values["w"], channels)
+                w = values["w"]
+                rows = len(w)
+                channels = images.channels(module, rows)
+                values["w"] = _reordered(w, channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -107,7 +112,7 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
 
     The names are those of the model written with ``torch.nn.Sequential`` where minidl has
     ``Sequential``, and for an ``MLP`` with its activations between: ``0.weight``, ``2.weight``.
-    ``bias_ih`` is ``b`` and ``bias_hh`` zero; ``flattened`` is as for
+    ``bias_ih`` is ``b`` and ``bias_hh`` zero, a GRU's ``b_h`` aside; ``flattened`` is as for
     ``load_torch_state_dict``. Make tensors of the arrays, which are copies, for PyTorch's own
     ``load_state_dict``: ``{name: torch.from_numpy(a) for name, a in
     torch_state_dict(model).items()}``.
@@ -125,17 +130,23 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
     if images.unknown:
         raise ValueError(f"torch_state_dict: {'; '.join(images.unknown)}")
     for module in ours:
-        name = ".".join(map(str, module.place))
+        place = module.place
+        if module.direction:
+            place = place[:-1]
+        name = ".".join(map(str, place))
+        suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
         if isinstance(module.layer, Linear):
-            rows = len(module.layer.w)
+            w = tensors["weight"].T
+            rows = len(w)
             try:
-                places = rows // images.channels(module, rows)
+                channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
-            tensors["weight"] = _reordered(tensors["weight"].T, places).T
+            places = rows // channels
+            tensors["weight"] = _reordered(w, places).T
         for key, value in tensors.items():
-            state[_join(name, key)] = np.ascontiguousarray(value)
+            state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
 
 
@@ -205,21 +216,24 @@ def _recurrent_from_torch(layer: Weighted, values: Arrays) -> Arrays:
     rows, hidden = values["weight_hh"].shape
     if rows != layer._gates * hidden:
         unknown = f"cell with weight_hh {(rows, hidden)}"
-        cell = _CELLS.get(rows // max(hidden, 1), unknown)
-        raise ValueError(
-            f"{layer!r} wants the weights of an {type(layer).__name__}, got those of: {cell}"
-        )
-    bias = np.zeros(rows)
-    for name in ("bias_ih", "bias_hh"):
-        bias = bias + values.get(name, 0)
+        gates = rows // max(hidden, 1)
+        cell = _CELLS.get(gates, unknown)
+        kind = type(layer).__name__
+        raise ValueError(f"{layer!r} wants the weights of an {kind}, got those of: {cell}")
+    of_input = values.get("bias_ih", np.zeros(rows))
+    of_state = values.get("bias_hh", np.zeros(rows))
     ours = {
         "w_x": values["weight_ih"].T,
         "w_h": values["weight_hh"].T,
-        "b": bias,
+        "b": of_input + of_state,
     }
-    if layer._gates == 1:
-        return ours
-    return {name: _swap_gates(value) for name, value in ours.items()}
+    if isinstance(layer, LSTM):
+        return {name: _swap_gates(value) for name, value in ours.items()}
+    if isinstance(layer, GRU):
+        n = 2 * hidden
+        ours["b"][n:] = of_input[n:]
+        ours["b_h"] = of_state[n:]
+    return ours
 
 
 def _check(
@@ -259,11 +273,14 @@ def _to_torch(layer: Layer) -> Arrays:
     if layer._weights == ("w",):
         names = {"w": "weight", "b": "bias"}
         return {names[name]: _out_first(value) for name, value in values.items()}
-    if layer._gates == 4:
+    if isinstance(layer, LSTM):
         values = {name: _swap_gates(value) for name, value in values.items()}
+    of_state = np.zeros_like(values["b"])
+    if isinstance(layer, GRU):
+        of_state[2 * layer.out_features :] = values["b_h"]
     return {
         "weight_ih_l0": values["w_x"].T,
         "weight_hh_l0": values["w_h"].T,
         "bias_ih_l0": values["b"],
-        "bias_hh_l0": np.zeros_like(values["b"]),
+        "bias_hh_l0": of_state,
     }

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
+from minidl.layers.bidirectional import Bidirectional
 from minidl.layers.conv import Conv
 from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
@@ -31,6 +32,7 @@ class Module(NamedTuple):
     name: str
     place: Place
     layer: Layer
+    direction: str  # of a Bidirectional "first" or "second", else ""
 
 
 Pairs: TypeAlias = list[tuple[Module, str]]
@@ -41,9 +43,12 @@ def ours(model: Layer) -> list[Module]:
     names: dict[int, str] = {}
     owners: dict[int, Layer] = {}
     mlps: set[str] = set()
+    bidirectional: set[str] = set()
     for name, owner, value in walk(model).entries:
         if isinstance(value, MLP):
             mlps.add(name)
+        if isinstance(value, Bidirectional):
+            bidirectional.add(name)
         if isinstance(value, Layer):
             names[id(value)] = name
         elif isinstance(value, Parameter):
@@ -51,7 +56,11 @@ def ours(model: Layer) -> list[Module]:
     modules = []
     for key, layer in owners.items():
         name = names[key]
-        modules.append(Module(name, _place(name, mlps), layer))
+        place = _place(name, mlps)
+        parent, _, direction = name.rpartition(".")
+        if parent not in bidirectional:
+            direction = ""
+        modules.append(Module(name, place, layer, direction))
     return modules
 
 
@@ -84,8 +93,10 @@ class Images:
             elif isinstance(layer, Linear) and channels:
                 found[id(layer)] = channels
             if isinstance(layer, Weighted | GlobalAvgPool):
-                channels = layer.out_features if isinstance(layer, Conv) else 0
+                channels = 0
                 found = self._possible
+            if isinstance(layer, Conv):
+                channels = layer.out_features
 
     def channels(self, module: Module, rows: int) -> int:
         """The channels of the image that a Linear with so many rows gets; 1 if it gets none."""
@@ -95,23 +106,34 @@ class Images:
         channels = self._possible.get(key, 1)
         several = 1 < channels < rows
         if several and rows % channels == 0:
+            image = f"a flattened image of {channels} channels"
+            say = f'flattened={{"{module.name}": {channels}}}'
             raise ValueError(
-                f"its input may be a flattened image of {channels} channels, which PyTorch flattens "
-                f'channels first: say flattened={{"{module.name}": {channels}}}, or 1 if it is not'
+                f"its input may be {image}, which PyTorch flattens channels first: "
+                f"say {say}, or 1 if it is not"
             )
         return self._known.get(key, 1)
 
 
 def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
-    """Tensors by their module's name, in order; each layer of a recurrent module is a module."""
+    """Tensors by their module's name, in order.
+
+    Each layer of a recurrent module is a module, and each direction is, called as Bidirectional
+    calls them.
+    """
     modules: dict[str, Tensors] = {}
     for key, value in state.items():
         module, _, tensor = str(key).rpartition(".")
-        kind, _, layer = tensor.rpartition("_l")
+        kind, _, layer = tensor.removesuffix("_reverse").rpartition("_l")
         if kind in RECURRENT and layer.isdigit():
+            weights = f"{module}.weight_ih_l".lstrip(".")
+            if f"{weights}1" in state:
+                module = f"{module}.{layer}"
+            if f"{weights}{layer}_reverse" in state:
+                direction = "second" if tensor.endswith("_reverse") else "first"
+                module = f"{module}.{direction}"
             tensor = kind
-            if f"{module}.weight_ih_l1".lstrip(".") in state:
-                module = f"{module}.{layer}".lstrip(".")
+            module = module.lstrip(".")
         modules.setdefault(module, {})[tensor] = value
     return modules
 
@@ -155,6 +177,8 @@ def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:
     text = f"no module for {', '.join(ours) or 'none'}; no layer for {', '.join(others) or 'none'}"
     if missing and unknown:
         text += f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
+    if any(name.endswith("second") for name in unknown):
+        text += "; first and second are the directions of a bidirectional module"
     return text
 
 

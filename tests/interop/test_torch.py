@@ -38,6 +38,11 @@ MODELS = {
     "lstm": lambda: layers.LSTM(5),
     "two lstms": lambda: layers.Sequential(layers.LSTM(5), layers.LSTM(5)),
     "forecaster": lambda: Forecaster(layers.LSTM(5)),
+    "gru": lambda: layers.GRU(5),
+    "bidirectional lstm": lambda: layers.Bidirectional(layers.LSTM(5)),
+    "two bidirectional grus": lambda: layers.Sequential(
+        layers.Bidirectional(layers.GRU(5)), layers.Bidirectional(layers.GRU(5))
+    ),
     "images": lambda: layers.Sequential(
         layers.Conv2d(6, kernel=(3, 2), stride=(1, 2), padding=1),
         F.relu,
@@ -82,7 +87,7 @@ def test_there_and_back(name):
     back = torch_state_dict(model)
     load_torch_state_dict(second, back)
     np.testing.assert_allclose(second(x).data, model(x).data, rtol=1e-6, atol=1e-7)
-    if name != "two lstms":  # which are two modules then
+    if not name.startswith("two"):  # which are two modules then
         assert back.keys() == state.keys()
         for key, value in state.items():
             assert back[key].shape == value.shape
@@ -193,7 +198,7 @@ def test_other_cells_are_refused():
     both = {
         f"{k}_l0{d}": np.ones((8, 2)) for k in ("weight_ih", "weight_hh") for d in ("", "_reverse")
     }
-    with pytest.raises(ValueError, match="weight_ih_l0_reverse"):
+    with pytest.raises(ValueError, match="directions of a bidirectional module"):
         load_torch_state_dict(layers.LSTM(2), both)
     with pytest.raises(TypeError, match="want a dict, such as PyTorch's"):
         load_torch_state_dict(layers.LSTM(2), [1.0])
@@ -266,7 +271,7 @@ def random_pair(torch, rng):
     """A model of minidl's and the same one of PyTorch's, of random sizes; and input for both."""
     nn = torch.nn
     n, hidden, out, batch, time = (int(k) for k in rng.integers(1, 7, size=5))
-    kind = rng.choice(["mlp", "rnn", "lstm", "deep"])
+    kind = rng.choice(["mlp", "rnn", "lstm", "gru", "deep"])
     if kind == "mlp":
         bias = bool(rng.integers(2))
         theirs = nn.Sequential(
@@ -274,15 +279,21 @@ def random_pair(torch, rng):
         )
         return layers.MLP([hidden, out], bias=bias), theirs, rng.normal(size=(batch, n))
     depth, bias = (2, True) if kind == "deep" else (1, bool(rng.integers(2)))
-    ours = layers.RNN if kind == "rnn" else layers.LSTM
-    theirs = (nn.RNN if kind == "rnn" else nn.LSTM)(
-        n, hidden, num_layers=depth, bias=bias, batch_first=True
+    name = {"rnn": "RNN", "gru": "GRU"}.get(kind, "LSTM")
+    both = bool(rng.integers(2))
+    theirs = getattr(nn, name)(
+        n, hidden, num_layers=depth, bias=bias, batch_first=True, bidirectional=both
     )
-    model = ours(hidden) if depth == 1 else layers.Sequential(*[ours(hidden) for _ in range(depth)])
+
+    def ours():
+        layer = getattr(layers, name)(hidden)
+        return layers.Bidirectional(layer) if both else layer
+
+    model = ours() if depth == 1 else layers.Sequential(*[ours() for _ in range(depth)])
     return model, theirs, rng.normal(size=(batch, time, n))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_models_against_pytorch(seed):
     torch = pytest.importorskip("torch")
     torch.manual_seed(seed)

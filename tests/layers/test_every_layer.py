@@ -14,12 +14,14 @@ import minidl
 from minidl import Variable, layers
 from minidl import functions as F
 from minidl.layers import (
+    GRU,
     LSTM,
     MLP,
     RNN,
     AvgPool1d,
     AvgPool2d,
     BatchNorm,
+    Bidirectional,
     Conv1d,
     Conv2d,
     Dropout,
@@ -51,6 +53,11 @@ ROWS = [
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
     (lambda **k: LSTM(5, stateful=True, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: GRU(5, **k), (4, 2, 3), (4, 2, 5)),
+    (lambda **k: GRU(5, **k), (4, 3), (4, 5)),
+    (lambda **k: GRU(5, return_sequences=False, stateful=True, **k), (4, 2, 3), (4, 5)),
+    (lambda **k: Bidirectional(LSTM(5, **k)), (4, 2, 3), (4, 2, 10)),
+    (lambda **k: Bidirectional(GRU(5, return_sequences=False, **k)), (4, 2, 3), (4, 10)),
     (lambda **k: Conv1d(5, kernel=2, **k), (4, 3, 2), (4, 2, 5)),
     (lambda **k: Conv1d(4, kernel=3, padding="same", groups=2, **k), (4, 3, 2), (4, 3, 4)),
     (lambda **k: Conv2d(5, kernel=3, stride=2, padding=1, **k), (2, 4, 5, 3), (2, 2, 3, 5)),

@@ -67,6 +67,9 @@ def main():
         "lstm": nn.LSTM(3, 5, batch_first=True),
         "two lstms": nn.LSTM(3, 5, num_layers=2, batch_first=True),
         "forecaster": Forecaster(),
+        "gru": nn.GRU(3, 5, batch_first=True),
+        "bidirectional lstm": nn.LSTM(3, 5, batch_first=True, bidirectional=True),
+        "two bidirectional grus": nn.GRU(3, 5, 2, batch_first=True, bidirectional=True),
     }
     arrays = {}
     for name, model in models.items():
