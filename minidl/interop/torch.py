@@ -15,8 +15,12 @@ import numpy.typing as npt
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
+from minidl.layers.batch_norm import BatchNorm
+from minidl.layers.embedding import Embedding
 from minidl.layers.layer import Layer
+from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.tree import walk
+from minidl.layers.values import load_values
 from minidl.layers.weighted import Weighted
 
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
@@ -27,6 +31,12 @@ Tensors = Mapping[str, Any]
 # An LSTM's gates are i, f, g, o in PyTorch and f, i, o, u, which is g, in minidl: neighbours change
 # places either way.
 _GATES = (1, 0, 3, 2)
+# Layers whose arrays are PyTorch's as they are, under other names.
+_RENAMED: Mapping[type[Layer], Mapping[str, str]] = {
+    LayerNorm: {"w": "weight", "b": "bias"},
+    BatchNorm: {"w": "weight", "b": "bias", "mean": "running_mean", "var": "running_var"},
+    Embedding: {"w": "weight"},
+}
 _CELLS = {1: "RNN", 3: "GRU", 4: "LSTM"}  # by the number of gates
 
 
@@ -38,8 +48,9 @@ def load_torch_state_dict(
     Then equal inputs give equal outputs, up to rounding.
 
     ``Linear``: ``w = weight.T``, ``b = bias``. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
-    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. Modules are
-    matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
+    ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. ``LayerNorm``,
+    ``Embedding`` and ``BatchNorm`` as they are, running statistics included;
+    ``num_batches_tracked`` is of no use here. Modules are matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
     values are cast to the parameters' dtype.
@@ -85,7 +96,9 @@ def load_torch_state_dict(
             f"load_torch_state_dict of {type(model).__name__}; nothing was changed; "
             + "; ".join(wrong)
         )
-    model.load_state_dict(new)
+    paired = {id(module.layer) for module in ours}
+    without = {name for name, owner, _ in walk(model).buffers if id(owner) not in paired}
+    load_values(model, new, strict=True, optional=without)  # PyTorch has no Normalization, say
 
 
 def torch_state_dict(model: Layer) -> Arrays:
@@ -139,6 +152,14 @@ def _swap_gates(a: Array) -> Array:
 def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
     """Our parameters of one layer from the tensors of one module."""
     values = {name: _array(value) for name, value in tensors.items()}
+    renamed = _renamed(layer)
+    if renamed:
+        values.pop("num_batches_tracked", None)
+        if values.keys() != set(renamed.values()):
+            raise ValueError(
+                f"{layer!r} wants {', '.join(renamed.values())}, got {_listed(values)}"
+            )
+        return {name: values[their_name] for name, their_name in renamed.items()}
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
     if layer._weights == ("w",):
@@ -188,8 +209,19 @@ def _check(
         if name.startswith("weight") and value.ndim != 2:
             fits = False
     if not fits:
-        got = ", ".join(f"{name} {value.shape}" for name, value in values.items())
-        raise ValueError(f"{layer!r} wants {', '.join(sorted(needed))}, got {got}")
+        raise ValueError(f"{layer!r} wants {', '.join(sorted(needed))}, got {_listed(values)}")
+
+
+def _listed(values: Arrays) -> str:
+    return ", ".join(f"{name} {value.shape}" for name, value in values.items()) or "nothing"
+
+
+def _renamed(layer: Layer) -> Mapping[str, str]:
+    """Our names of a layer's arrays and PyTorch's, if nothing but these differs."""
+    for kind, names in _RENAMED.items():
+        if isinstance(layer, kind):
+            return names
+    return {}
 
 
 def _to_torch(layer: Layer) -> Arrays:
@@ -199,6 +231,11 @@ def _to_torch(layer: Layer) -> Arrays:
         for name, owner, value in walk(layer).entries
         if owner is layer and isinstance(value, Parameter)
     }
+    for name in layer.buffers:
+        values[name] = host(getattr(layer, name)).copy()
+    renamed = _renamed(layer)
+    if renamed:
+        return {renamed[name]: value for name, value in values.items()}
     if not isinstance(layer, Weighted):
         return values
     if layer._weights == ("w",):
