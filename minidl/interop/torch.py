@@ -50,9 +50,9 @@ def load_torch_state_dict(
     ``Linear``: ``w = weight.T``, ``b = bias``. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
     ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered. ``LayerNorm``,
     ``Embedding`` and ``BatchNorm`` as they are, running statistics included;
-    ``num_batches_tracked`` is of no use here. Modules are matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
-    activations may be modules there and functions here; prefixes that all names share are left out.
-    A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
+    ``num_batches_tracked`` is of no use here. Modules are matched by name; in lists
+    (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that activations may be modules
+    there and functions here; prefixes that all names share are left out. A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
     values are cast to the parameters' dtype.
 
     Args:
