@@ -52,6 +52,26 @@ def sequential(activation):
     )
 
 
+def gru(hidden, **settings):
+    """One whose biases are not zero."""
+    layer = layers.GRU(3, hidden, **settings)
+    for bias in (layer.b, layer.b_h):
+        bias.data = np.linspace(-1, 1, bias.size, dtype=np.float32)
+    return layer
+
+
+class EncoderDecoder(layers.Layer):
+    """A state that is computed begins a sequence; the lengths are constants."""
+
+    def __init__(self):
+        self.encoder = layers.LSTM(3, 5, return_sequences=False)
+        self.decoder = layers.LSTM(3, 5)
+
+    def forward(self, x):
+        _, state = self.encoder.with_state(x, lengths=np.arange(len(x)) % x.shape[1] + 1)
+        return self.decoder.with_state(x, state)[0]
+
+
 ACTIVATIONS = [
     F.relu,
     F.tanh,
@@ -65,7 +85,10 @@ ACTIVATIONS = [
     F.elu,
     F.selu,
     F.silu,
+    F.mish,
     F.softsign,
+    F.hard_sigmoid,
+    F.hard_tanh,
     F.log_sigmoid,
     lambda x: F.elu(x, 0.5),
     np.exp,
@@ -84,6 +107,13 @@ MODELS = {
     "lstm": (lambda: layers.LSTM(3, 5), SEQUENCES),
     "lstm, last": (lambda: layers.LSTM(3, 5, return_sequences=False), SEQUENCES),
     "stateful lstm": (lambda: layers.LSTM(3, 5, stateful=True), SEQUENCES),
+    "gru": (lambda: gru(5), SEQUENCES),
+    "gru, last": (lambda: gru(5, return_sequences=False), SEQUENCES),
+    "both directions of a gru": (lambda: layers.Bidirectional(gru(5)), SEQUENCES),
+    "both last of an lstm": (
+        lambda: layers.Bidirectional(layers.LSTM(3, 5, return_sequences=False)),
+        SEQUENCES,
+    ),
     "deep": (
         lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh),
         SEQUENCES,
@@ -293,6 +323,14 @@ def test_a_fused_function_of_the_users_is_exported_as_its_composition(tmp_path):
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
     np.testing.assert_allclose(got, Model()(x).data, rtol=1e-5)
+
+
+def test_lengths_are_constants_of_the_file(tmp_path):
+    model = EncoderDecoder()
+    x = np.random.default_rng(0).normal(size=SEQUENCES).astype(np.float32)
+    (got,), session = run(export(model, tmp_path / "model.onnx", x), x)
+    np.testing.assert_allclose(got, model(x).data, rtol=1e-4, atol=1e-6)
+    assert session.get_inputs()[0].shape == list(SEQUENCES)
 
 
 def test_an_lstm_with_a_computed_first_state_is_exported_step_by_step(tmp_path):
