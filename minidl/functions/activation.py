@@ -208,6 +208,22 @@ def _silu_rule(g: Any, y: Any, x: Any) -> Any:
 _SILENT = 1000.0  # where sigmoid and its slope are 0 or 1 in every dtype
 
 
+def _mish(x: Any) -> Any:
+    """``x tanh(softplus(x))`` (Misra 2019).
+
+    >>> mish(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.3034,  0.    ,  0.8651])
+    """
+    return np.maximum(x, -_SILENT) * np.tanh(_softplus(x))
+
+
+def _mish_rule(g: Any, y: Any, x: Any) -> Any:
+    x = np.clip(x, -_SILENT, _SILENT)
+    s = softplus(x)
+    gate = np.tanh(s)
+    return g * (gate + x * sigmoid(x) * sigmoid_slope(s, gate, 2))
+
+
 def _softsign(x: Any) -> Any:
     """``x / (1 + |x|)``.
 
@@ -233,6 +249,7 @@ def _log_sigmoid(x: Any) -> Any:
 elu         = differentiable(_elu, lambda g, y, x, alpha=1.0:
                              np.where(x > 0, g, g * (_weak(alpha) * np.exp(np.where(x > 0, 0, x)))))
 silu        = differentiable(_silu, _silu_rule)
+mish        = differentiable(_mish, _mish_rule)
 softsign    = differentiable(_softsign, lambda g, y, x: g / (1 + np.absolute(x)) / (1 + np.absolute(x)))
 log_sigmoid = differentiable(_log_sigmoid, lambda g, y, x: g * sigmoid(-x))
 # fmt: on
@@ -247,16 +264,6 @@ def selu(x: Any) -> Any:
     array([-1.1113,  1.0507])
     """
     return elu(x, 1.6732632423543772) * 1.0507009873554805
-
-
-@composition()
-def mish(x: Any) -> Any:
-    """``x tanh(softplus(x))`` (Misra 2019).
-
-    >>> mish(np.array([-1.0, 0.0, 1.0])).round(4)
-    array([-0.3034,  0.    ,  0.8651])
-    """
-    return np.maximum(x, -_SILENT) * np.tanh(softplus(x))
 
 
 @composition()
