@@ -6,7 +6,7 @@ What is trained on the batches lives in `training`; the arrays to try it with li
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from minidl.common import random
 from minidl.common.arrays import as_array, to_kind_of
 from minidl.common.checks import count, differences
 from minidl.common.hints import refuse_unexpected
-from minidl.common.pytree import LEAF, flatten, paths, unflatten
+from minidl.common.pytree import LEAF, describe, flatten, paths, unflatten
 
 Array = npt.NDArray[Any]
 Batch = tuple[Any, ...]
@@ -70,31 +70,33 @@ class DataLoader:
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         if not arrays:
-            raise ValueError(
-                "DataLoader: want at least one array, as in DataLoader(x, t), got none"
-            )
-        names = [f"array {i}" for i in range(len(arrays))]
+            want = "want at least one array, as in DataLoader(x, t)"
+            raise ValueError(f"DataLoader: {want}, got none")
+        places = range(len(arrays))
+        names = [f"array {i}" for i in places]
         self.arrays, self.size = as_samples("DataLoader", arrays, names)
         self._leaves, self._structure = flatten(self.arrays)
-        is_flat = all(part is LEAF for part in self._structure.parts)
         self._assemble: Callable[[list[Array]], Batch] = tuple
-        if not is_flat:
+        if self._structure.parts.count(LEAF) < len(arrays):
             self._assemble = partial(unflatten, self._structure)
         self.batch_size = count("DataLoader: batch_size", batch_size)
         self.shuffle = _flag("DataLoader: shuffle", shuffle)
         self.drop_last = _flag("DataLoader: drop_last", drop_last)
         self.shard = _shard(shard)
         if not len(self):
+            want = "want a complete batch with drop_last=True"
             got = f"got {self.size} samples and batch_size={self.batch_size}"
-            raise ValueError(f"DataLoader: want a complete batch with drop_last=True, {got}")
+            raise ValueError(f"DataLoader: {want}, {got}")
         if seed is not None:
             seed = count("DataLoader: seed", seed, least=0)
         # In order nothing is drawn: the program's later numbers stay what they are without it.
         self._generator: np.random.Generator | None = None
         self._before: Mapping[str, Any] | None = None
         if self.shuffle:
-            drawn = random.generator().integers(2**63) if seed is None else seed
-            self._generator = np.random.default_rng(int(drawn))
+            if seed is None:
+                drawn = random.generator().integers(2**63)
+                seed = int(drawn)
+            self._generator = np.random.default_rng(seed)
             # Its state before the latest epoch's order was drawn.
             self._before = self._generator.bit_generator.state
         self._epoch = 0  # the number of the latest epoch
@@ -123,9 +125,9 @@ class DataLoader:
         start = batch * self.batch_size
         rank, ranks = self.shard
         length = min(self.batch_size, self.size - start)
-        begin = start + length * rank // ranks
-        end = start + length * (rank + 1) // ranks
-        return begin, end
+        before = length * rank // ranks
+        until = length * (rank + 1) // ranks
+        return start + before, start + until
 
     def __iter__(self) -> Iterator[Batch]:
         """Start an epoch.
@@ -170,7 +172,8 @@ class DataLoader:
         return self._generator.permutation(self.size)
 
     def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
-        for i in range(first, len(self)):
+        batches = len(self)
+        for i in range(first, batches):
             start, end = self._part(i)
             end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
@@ -191,9 +194,11 @@ class DataLoader:
 
         That is how many batches were given out, None when the epoch is over.
         """
-        state = {name: getattr(self, name) for name in _SETTINGS}
-        places = paths(self._structure, "arrays")
-        state["arrays"] = dict(zip(places, map(_form, self._leaves), strict=True))
+        state: dict[str, Any] = {}
+        for name in _SETTINGS:
+            state[name] = getattr(self, name)
+        state["arrays"] = list(map(_form, self._leaves))
+        state["tree"] = describe(self._structure)
         state["generator"] = None
         if self._generator is not None:
             state["generator"] = self._generator.bit_generator.state
@@ -214,28 +219,29 @@ class DataLoader:
         >>> [x.tolist() for (x,) in batches] == [x.tolist() for (x,) in twin]
         True
         """
+        who = "DataLoader.load_state_dict"
         if not isinstance(state, Mapping):
-            got = type(state).__name__
-            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {got}")
+            kind = type(state).__name__
+            raise TypeError(f"{who}: want a dict, got {kind}")
         own = self.state_dict()
-        problems = differences(_fixed(state, own), _fixed(own, own))
+        own = _fixed(own)
+        got = _fixed(state)
+        problems = ", ".join(differences(got, own))
         if problems:
-            what = "other data or settings"
-            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(problems)}")
-        given = state["given"]
+            raise ValueError(f"{who}: other data or settings: {problems}")
+        given = state.get("given")
         if given is not None:
-            given = count("DataLoader.load_state_dict: given", given, least=0)
-            if given > len(self):
-                got = f"got given={given}, of {len(self)} batches"
-                raise ValueError(f"DataLoader.load_state_dict: {got}")
+            given = count(f"{who}: given", given, least=0)
+            batches = len(self)
+            if given > batches:
+                raise ValueError(f"{who}: got given={given}, of {batches} batches")
         if self._generator is not None:
             bits = np.random.default_rng(0).bit_generator
             try:
                 bits.state = state["before"]
                 self._generator.bit_generator.state = state["generator"]
             except (TypeError, KeyError, ValueError) as error:
-                got = f"got no state of a generator: {error}"
-                raise ValueError(f"DataLoader.load_state_dict: {got}") from error
+                raise ValueError(f"{who}: got no state of a generator: {error}") from error
             self._before = bits.state
         self._given = given
         self._resumes = given is not None
@@ -246,20 +252,18 @@ class DataLoader:
         return f"DataLoader({text})"
 
 
-def _fixed(state: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _fixed(state: Mapping[str, Any]) -> dict[str, Any]:
     """A state without the values that change from batch to batch."""
-    fixed = {}
-    for name in names:
-        if name in state:
-            fixed[name] = "a state"
-            if name in (*_SETTINGS, "arrays"):
-                fixed[name] = state[name]
+    fixed = dict(state)
+    for name in ("generator", "before", "given"):
+        fixed.pop(name, None)
     return fixed
 
 
 def _form(samples: Array) -> list[Any]:
     """The dtype and the shape of one sample, as JSON has them."""
-    return [samples.dtype.str, *samples.shape[1:]]
+    shape = samples.shape[1:]
+    return [samples.dtype.str, *shape]
 
 
 def as_samples(where: str, trees: Sequence[Any], names: Sequence[str]) -> tuple[Batch, int]:
@@ -272,15 +276,18 @@ def as_samples(where: str, trees: Sequence[Any], names: Sequence[str]) -> tuple[
     for tree, name in zip(trees, names):
         leaves, structure = flatten(tree, _is_array)
         if not leaves:
-            raise TypeError(f"{where}: {name}: want an array, got {tree!r}")
+            place = f"{where}: {name}"
+            raise TypeError(f"{place}: want an array, got {tree!r}")
         arrays = []
-        for leaf, place in zip(leaves, paths(structure, f"{where}: {name}"), strict=True):
+        places = paths(structure, f"{where}: {name}")
+        for leaf, place in zip(leaves, places):
             array = _as_samples(leaf, place)
             arrays.append(array)
             lengths.append(len(array))
         samples.append(unflatten(structure, arrays))
     shortest = min(lengths)
-    if shortest != max(lengths) or shortest == 0:
+    longest = max(lengths)
+    if shortest != longest or shortest == 0:
         want = "arrays of one length of at least 1"
         raise ValueError(f"{where}: want {want}, got lengths {lengths}")
     return tuple(samples), shortest
@@ -290,8 +297,13 @@ def _is_array(tree: Any) -> bool:
     """Whether a list, tuple or dict stands for one array: lists do, and tuples of numbers."""
     if not isinstance(tree, tuple):
         return isinstance(tree, list)
-    numbers = [np.ndim(part) == 0 and not isinstance(part, tuple | dict) for part in tree]
-    return all(numbers)
+    return all(map(_is_number, tree))
+
+
+def _is_number(part: Any) -> bool:
+    if isinstance(part, tuple | dict):
+        return False
+    return np.ndim(part) == 0
 
 
 def as_numbers(value: Any, where: str) -> Any:
@@ -303,21 +315,22 @@ def as_numbers(value: Any, where: str) -> Any:
 
 def _as_samples(value: Any, where: str) -> Any:
     """The value as an array of numbers or text with an axis of samples, by position."""
-    is_list = isinstance(value, list | tuple) and len(value) > 0
-    if is_list and isinstance(value[0], str):
-        value = np.array(value)
+    if isinstance(value, list | tuple):
+        first = value[0] if value else None
+        if isinstance(first, str):
+            value = np.array(value)
     array = _as_data(value, where)
     _check_kind(value, array, "fiubcUSmM", where)
     if array.ndim == 0:
-        got = type(value).__name__
-        raise ValueError(f"{where}: want an axis of samples, got a {got}")
+        kind = type(value).__name__
+        raise ValueError(f"{where}: want an axis of samples, got a {kind}")
     return array
 
 
 def _check_kind(value: Any, array: Any, kinds: str, where: str) -> None:
     if array.dtype.kind not in kinds:
-        got = f"a {type(value).__name__} of {array.dtype}"
-        raise TypeError(f"{where}: want numbers, got {got}")
+        got = type(value).__name__
+        raise TypeError(f"{where}: want numbers, got a {got} of {array.dtype}")
 
 
 def _as_data(value: Any, where: str) -> Any:
@@ -336,11 +349,12 @@ def _flag(what: str, value: Any) -> bool:
 
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:
     """(rank, size), if it is a rank of so many."""
+    want = "want shard=(rank, size)"
     if not isinstance(shard, Sequence) or len(shard) != 2:
-        raise TypeError(f"DataLoader: want shard=(rank, size), got {shard!r}")
+        raise TypeError(f"DataLoader: {want}, got {shard!r}")
     rank, size = shard
     count("DataLoader: shard[0]", rank, least=0)
     count("DataLoader: shard[1]", size)
     if rank >= size:
-        raise ValueError(f"DataLoader: want shard=(rank, size) with rank < size, got {shard}")
+        raise ValueError(f"DataLoader: {want} with rank < size, got {shard}")
     return rank, size

@@ -580,7 +580,9 @@ def test_data_of_another_form_is_refused(tmp_path: Path) -> None:
     of = trainer()
     of.fit((A, B), T, epochs=1, verbose=0)
     of.save(path)
-    with pytest.raises(ValueError, match=r"other data or settings: arrays: got .*\['a'\]"):
+    with pytest.raises(
+        ValueError, match=r"other data or settings: tree: got \(\(\*, \*\), \*\), want \({'a'"
+    ):
         trainer().fit({"a": A, "b": B}, T, epochs=2, verbose=0, resume=path)
     with pytest.warns(UserWarning, match="data: other values"):
         trainer().fit((A, B + 1), T, epochs=2, verbose=0, resume=path)
