@@ -367,10 +367,11 @@ def recurrent_rule(operator: str, gates: Sequence[int], states: int, **options: 
         known = call.recording.constants.keys()
         if not names <= known:
             return None  # a first state or weights that are computed
-        starts = call.values[1 : 1 + states]
+        values = call.values
+        starts = values[1 : 1 + states]
         if call.argument(1 + states + weights, "lengths", None) is not None:
             return None
-        w_x, w_h, b, *more = call.values[1 + states :][:weights]
+        w_x, w_h, b, *more = values[1 + states :][:weights]
         hidden = w_h.shape[0]
         x = call.move("Transpose", perm=[1, 0, 2])
         bias = in_their_order(b)
