@@ -100,8 +100,10 @@ def load_torch_state_dict(
         try:
             values = _from_torch(module.layer, theirs[name])
             if isinstance(module.layer, Linear):
-                channels = images.channels(module, len(values["w"]))
-                values["w"] = _reordered(values["w"], channels)
+                w = values["w"]
+                rows = len(w)
+                channels = images.channels(module, rows)
+                values["w"] = _reordered(w, channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -151,12 +153,14 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
         if isinstance(module.layer, Linear):
-            rows = len(module.layer.w)
+            w = tensors["weight"].T
+            rows = len(w)
             try:
-                places = rows // images.channels(module, rows)
+                channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
-            tensors["weight"] = _reordered(tensors["weight"].T, places).T
+            places = rows // channels
+            tensors["weight"] = _reordered(w, places).T
         for key, value in tensors.items():
             state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
