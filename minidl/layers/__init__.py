@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.dropout import Dropout
 from minidl.layers.embedding import Embedding
@@ -11,12 +12,15 @@ from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
 from minidl.layers.normalization import Normalization
+from minidl.layers.positional import PositionalEncoding
 from minidl.layers.recurrent import LSTM, RNN
+from minidl.layers.transformer import TransformerBlock
 
 # fmt: off
 __all__ = [
-    "BatchNorm", "Dropout", "Embedding", "Flatten", "LSTM", "Layer", "LayerNorm", "Linear", "MLP", "Normalization",
-    "RNN", "Sequential",
+    "BatchNorm", "Dropout", "Embedding", "Flatten", "LSTM", "Layer", "LayerNorm", "Linear", "MLP",
+    "MultiHeadAttention", "Normalization", "PositionalEncoding", "RNN", "Sequential",
+    "TransformerBlock",
 ]
 # fmt: on
 
