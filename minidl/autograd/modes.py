@@ -59,7 +59,7 @@ class Tracer(Protocol):
         """Raise: the value of something recorded was to be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Mode:
     """The flags, and the ``with`` blocks that they come from, outermost first."""
 

@@ -169,9 +169,13 @@ KEYWORDS = answers(
     learning_rate: lr
     epsilon: eps
     p drop_rate keep_prob: rate
-    units hidden_size output_dim out_channels: out_features
+    units hidden_size output_dim out_channels filters: out_features
     input_size input_dim in_channels: in_features
     use_bias: bias
+    kernel_size: kernel
+    pool_size: size
+    strides: stride
+    dilation_rate: dilation
     hidden_sizes hidden_layer_sizes: sizes
     params parameters: target
     return_sequence: return_sequences

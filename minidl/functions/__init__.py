@@ -10,6 +10,7 @@ from minidl.functions import (
     activation,
     classification,
     comparison,
+    convolution,
     cumulative,
     decompositions,
     differences,
@@ -25,10 +26,13 @@ from minidl.functions import (
     normalization,
     order,
     polynomials,
+    pooling,
     probabilities,
     products,
     rearrangement,
-    recurrent,
+    recurrent_gru,
+    recurrent_lstm,
+    recurrent_rnn,
     reduction,
     regression,
     shape,
@@ -39,6 +43,7 @@ from minidl.functions import (
 from minidl.functions.activation import *
 from minidl.functions.classification import *
 from minidl.functions.comparison import *
+from minidl.functions.convolution import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
@@ -54,10 +59,13 @@ from minidl.functions.metrics import *
 from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
+from minidl.functions.pooling import *
 from minidl.functions.probabilities import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
-from minidl.functions.recurrent import *
+from minidl.functions.recurrent_gru import *
+from minidl.functions.recurrent_lstm import *
+from minidl.functions.recurrent_rnn import *
 from minidl.functions.reduction import *
 from minidl.functions.regression import *
 from minidl.functions.shape import *
@@ -68,6 +76,7 @@ __all__ = [
     *activation.__all__,
     *classification.__all__,
     *comparison.__all__,
+    *convolution.__all__,
     *decompositions.__all__,
     *statistics.__all__,
     *rearrangement.__all__,
@@ -85,9 +94,12 @@ __all__ = [
     *loss.__all__,
     *normalization.__all__,
     *polynomials.__all__,
+    *pooling.__all__,
     *probabilities.__all__,
     *products.__all__,
-    *recurrent.__all__,
+    *recurrent_gru.__all__,
+    *recurrent_lstm.__all__,
+    *recurrent_rnn.__all__,
     *reduction.__all__,
     *regression.__all__,
     *shape.__all__,
