@@ -14,12 +14,18 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
+from minidl.common.arrays import to_kind_of
 from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.dropout import Dropout
-from minidl.layers.initializers import Initializer, normal_over_sqrt_in
-from minidl.layers.layer import Layer
+from minidl.layers.initializers import (
+    Initializer,
+    check_init,
+    check_rng,
+    normal_over_sqrt_in,
+)
+from minidl.layers.layer import Layer, floating_dtype
 from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
@@ -92,23 +98,30 @@ class TransformerBlock(Layer):
 class LazyLinear(Linear):
     """A linear layer whose output size too is learned, from the block around it; till then it is 0."""
 
+    b: Parameter
+
     def __init__(self, dtype: npt.DTypeLike, rng: Any, init: Initializer) -> None:
-        super().__init__(1, dtype=dtype, rng=rng, init=init)
-        self.out_features = 0
+        self.dtype = floating_dtype(dtype, "TransformerBlock")
+        self.rng = check_rng(rng, "TransformerBlock")
+        self.init = check_init(init, "TransformerBlock")
         self.w = Parameter(None, name="w of Linear(?→?)")
         self.b = Parameter(None, name="b of Linear(?→?)")
 
     @property
+    def out_features(self) -> int:  # type: ignore[override]  # it may come with loaded weights
+        # Another Variable may stand in the place of the parameter, to differentiate by it.
+        lazy = isinstance(self.b, Parameter) and self.b.lazy
+        return 0 if lazy else self.b.size
+
+    @property
     def _lazy_shapes(self) -> Mapping[str, Shape]:
         out = self.out_features or None
-        return {"b": (out,), "w": (None, out)}
+        return {"w": (None, out), "b": (out,)}
 
     def learn_sizes(self, in_features: int, out_features: int, like: Any = None) -> None:
-        """Give the parameters the data they lack."""
-        self.out_features = out_features
-        if self.b is not None and self.b.lazy:
-            self.b.name = "b"
-            self.b.data = np.zeros(out_features, self.dtype)
+        """Give the parameters data."""
+        self.b.name = "b"
+        self.b.data = to_kind_of(np.zeros(out_features, self.dtype), like)
         self._draw_weights(in_features, like)
 
     def __repr__(self) -> str:
