@@ -64,8 +64,9 @@ def find_cause(trainer: Trainer, runner: ModelRunner, batch: Batch) -> str:
             return f"Parameter {name} {p.shape} was not finite before. "
     grads = [(p, p._grad) for p in trainer.optimizer.params]  # which stay for the user to look at
     trainer.optimizer.cleargrads()
+    before = runner.states()
     try:
-        with runner.keeping_states(), detect_anomaly(), np.errstate(all="ignore"):
+        with detect_anomaly(), np.errstate(all="ignore"):
             loss, _ = runner.run(trainer.loss_of, trainer.scale(batch))
             loss.backward()
     except FloatingPointError as error:
@@ -73,6 +74,7 @@ def find_cause(trainer: Trainer, runner: ModelRunner, batch: Batch) -> str:
     except Exception:  # whatever else happens here, it is not what is to be told
         return ""
     finally:
+        runner.bring_back(before)
         for p, g in grads:
             p._grad = g
     return ""

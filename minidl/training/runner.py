@@ -7,16 +7,17 @@ The states themselves, and the formulas of recurrent layers, live in `layers`; w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.autograd.modes import no_grad, test_mode
+from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
 from minidl.training.batches import Batch, Batches, first_array
+
+T = TypeVar("T")
 
 
 def call_model(model: Any, inputs: Any) -> Any:
@@ -106,30 +107,27 @@ class ModelRunner:
                 f"batch_size that divides {loader.size}, or a DataLoader with drop_last=True"
             )
 
-    @contextmanager
-    def evaluation(self, data: Batches) -> Iterator[None]:
-        """Record and learn nothing inside, without states at first; then bring them back."""
-        self.check(data)
-        with self.recording_nothing():
-            yield
+    def evaluate(self, function: Callable[[], T]) -> T:
+        """What a function gives that runs the model: without recording or learning anything,
+        without states at first, which are then brought back.
+        """
+        before = self.states()
+        self.reset()
+        try:
+            with Switch(recording=False, testing=True):  # no_grad and test_mode
+                return function()
+        finally:
+            self.bring_back(before)
 
-    @contextmanager
-    def recording_nothing(self) -> Iterator[None]:
-        """The same, for batches that need not follow one another."""
-        with self.keeping_states():
-            self.reset()
-            with no_grad(), test_mode():
-                yield
-
-    @contextmanager
-    def keeping_states(self) -> Iterator[None]:
-        """Bring back at the end what layers carry now, and their buffers."""
-        saved = []
+    def states(self) -> list[dict[str, Any]]:
+        """What layers carry now, and their buffers."""
+        states = []
         for layer in self.layers:
             names = (*layer.carried, *layer.buffers)
-            saved.append({name: getattr(layer, name) for name in names})
-        try:
-            yield
-        finally:
-            for layer, values in zip(self.layers, saved):
-                vars(layer).update(values)
+            states.append({name: getattr(layer, name) for name in names})
+        return states
+
+    def bring_back(self, states: list[dict[str, Any]]) -> None:
+        """Let the layers have what they had."""
+        for layer, values in zip(self.layers, states):
+            vars(layer).update(values)
