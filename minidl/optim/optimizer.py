@@ -7,7 +7,6 @@ formulas in a file each.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import is_
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -119,11 +118,13 @@ class Optimizer(HintsMixin):
         return list(self._current())
 
     def _current(self) -> Params:
-        parts = [group.collect() for group in self.groups]
-        if not all(map(is_, parts, self._parts)):
-            self._group_of = number_groups(self.groups, parts)
-            self._params = list(self._group_of)
-            self._parts = parts
+        for group, part in zip(self.groups, self._parts):
+            if group.collect() is not part:
+                parts = [group.collect() for group in self.groups]
+                self._group_of = number_groups(self.groups, parts)
+                self._params = list(self._group_of)
+                self._parts = parts
+                break
         return self._params
 
     def cleargrads(self) -> None:
