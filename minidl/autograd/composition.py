@@ -4,6 +4,7 @@ checked.
 Functions with a rule of their own are made in function.py.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
@@ -43,7 +44,7 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
         name = body.__name__.lstrip("_")
         parameters = signature(body).parameters
         takes = tuple(parameters)
-        checked = () if arrays is None else takes[:arrays]
+        most = sys.maxsize if arrays is None else arrays
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
         @wraps(body)
@@ -51,11 +52,9 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
             if not open_ended:
                 _refuse_others(name, settings, takes)
             try:
-                for keyword in sorted(settings.keys() & checked):
+                for keyword in sorted(settings.keys() & takes[:most]):
                     settings[keyword] = real(settings[keyword])
-                first = map(real, args[:arrays])
-                others = () if arrays is None else args[arrays:]
-                y = body(*first, *others, **settings)
+                y = body(*map(real, args[:most]), *args[most:], **settings)
             except AttributeError as error:
                 raise TypeError(f"{name}: {error}") from error
             except Exception as error:

@@ -15,11 +15,10 @@ import numpy as np
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.common import memory
-from minidl.common.arrays import array_of, as_array, is_foreign, sum_rows
+from minidl.common.arrays import FLOATS, array_of, as_array, is_foreign, sum_rows
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _HALF = np.dtype(np.float16)
-_SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _FREED = "backward through a graph that an earlier backward freed (retain_graph=False)"
 _by_number = attrgetter("number")
 
@@ -171,7 +170,7 @@ class _Walk:
             # Two NumPy scalars of one type have one shape and dtype, and looking that up costs more
             # than the sum.
             if type(r) is not type(a) or (
-                type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
+                type(a) not in FLOATS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
                 if gx is None and joined is not None and function.owned:
                     continue  # no derivative reaches it

@@ -30,13 +30,20 @@ from minidl.autograd.node import (
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
-from minidl.common.arrays import READY, as_array, as_operand, is_array_like, is_foreign, to_kind_of
+from minidl.common.arrays import (
+    FLOATS,
+    READY,
+    as_array,
+    as_operand,
+    is_array_like,
+    is_foreign,
+    to_kind_of,
+)
 from minidl.common.hints import unexpected
 
 Rule = Func
 _ndarray = np.ndarray
 _OPERANDS = READY | {slice, type(None), type(...)}  # the types of inputs that need none
-_FLOATS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _RESULTS = READY - {float, int, bool}  # the types of results that need no second look
 
 
@@ -50,6 +57,9 @@ class Function:
         owned: the joint rule returns freshly allocated arrays, or None where no gradient arrives.
     """
 
+    draws = owned = view = fresh = False
+    static: int | None = None
+
     def __init__(
         self, forward: Any, rules: Sequence[Rule | None], joint: Rule | None, name: str
     ) -> None:
@@ -58,11 +68,6 @@ class Function:
         self.joint = joint
         self.name = name
         self.saves = False
-        self.draws = False
-        self.owned = False
-        self.view = False
-        self.fresh = False
-        self.static: int | None = None
         self.equals: Func | None = None
         self.general: Func | None = None  # see differentiable
         self.arity = len(rules) if rules else None
@@ -213,7 +218,7 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
     trace = anomaly.Trace(function, args, y) if mode.anomaly else None
     if not (tracked and function.derived and mode.recording):
         return box(y) if type(y) is not tuple else tuple(map(box, y))
-    floating = type(y) in _FLOATS or (type(y) is _ndarray and y.dtype.kind == "f")
+    floating = type(y) in FLOATS or (type(y) is _ndarray and y.dtype.kind == "f")
     if not floating or len(parents) != function.arity:
         _check_derivable(function, parents, y)
     new = Application.__new__(Application)

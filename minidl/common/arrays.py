@@ -26,12 +26,13 @@ class BaseVariable:
     _node: Any  # its place in a graph; None for a constant
 
 
+FLOATS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 # What is computed with as it is. A Python number keeps its type: it takes the dtype of what is
 # beside it.
-READY = frozenset(
-    {np.ndarray, float, int, bool, np.float64, np.float32, np.float16, np.longdouble}
-    | {np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
-)
+READY = FLOATS | {
+    *(np.ndarray, float, int, bool, np.bool_),
+    *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
+}
 
 
 def as_array(value: Any, who: object = "") -> Any:
