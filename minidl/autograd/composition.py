@@ -5,7 +5,7 @@ Functions with a rule of their own are made in function.py.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from typing import Any
@@ -16,7 +16,7 @@ from minidl.autograd.errors import with_name
 from minidl.autograd.function import implements
 from minidl.autograd.node import Func
 from minidl.common.arrays import as_array
-from minidl.common.hints import unexpected
+from minidl.common.hints import check_keywords
 
 
 def real(value: Any) -> Any:
@@ -50,7 +50,7 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
         @wraps(body)
         def function(*args: Any, **settings: Any) -> Any:
             if not open_ended:
-                _refuse_others(name, settings, takes)
+                check_keywords(name, settings, takes)
             try:
                 for keyword in sorted(settings.keys() & takes[:most]):
                     settings[keyword] = real(settings[keyword])
@@ -70,9 +70,3 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
         return function
 
     return decorate
-
-
-def _refuse_others(name: str, settings: Iterable[str], takes: tuple[str, ...]) -> None:
-    for keyword in settings:
-        if keyword not in takes:
-            raise unexpected(name, keyword, takes)

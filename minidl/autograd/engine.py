@@ -71,6 +71,7 @@ def walk(
         memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
+    wanted = targets or ()
     found: dict[Node, Any] = {}
     while current.queue:
         node = heappop(current.queue)[1]
@@ -78,11 +79,11 @@ def walk(
         if node.inputs is None:
             raise RuntimeError(_FREED)
         if node.inputs and (alive is None or node in alive):
-            if type(g) is not list and (keep or (targets is not None and node in targets)):
+            if (keep or node in wanted) and type(g) is not list:
                 found[node] = _private(g, box)
             if node.number < since:
-                continue  # a target: the walk ends there
-            if type(node) is Output:
+                pass  # a target: the walk ends there
+            elif type(node) is Output:
                 current.collect(node, g)
             else:
                 try:

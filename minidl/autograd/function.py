@@ -262,15 +262,14 @@ def _operand(function: Function, x: Any, place: int, inputs: Inputs) -> Any:
     Leading arguments are data, all of them where rules do not say how many; others may be settings.
     """
     is_data = function.arity is None or place < function.arity
-    if type(x) is tuple and not is_data:
-        return x  # a shape, or axes
+    has_rule = is_data and function.arity is not None
     try:
-        if type(x) is list or (type(x) is tuple and place < (function.arity or 0)):
+        if type(x) is list or (type(x) is tuple and has_rule):
             like = next(filter(is_foreign, inputs), None)
-            if like is None:
-                return as_array(x) if is_data else list(x)  # a copy: it may be changed later
-            return to_kind_of(x, like) if is_data else tuple(x)
-        if function.arity is not None and is_data:
+            if is_data:
+                return as_array(x) if like is None else to_kind_of(x, like)
+            return list(x) if like is None else tuple(x)  # a copy: it may be changed later
+        if has_rule:
             return as_operand(x)
         return as_array(x) if is_array_like(x) else x
     except (TypeError, ValueError) as error:
