@@ -152,7 +152,7 @@ class _Walk:
         if node.constants or trace is not None:
             _check_unchanged(node)
         if box is not None or function.joint is not None:
-            args, y, joined = function.prepare(node, g, alive, box)
+            args, y, joined = self._prepare(node, g)
         for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
             is_leaf = type(parent) is Leaf
             if is_leaf and parent.stale:  # type: ignore[union-attr]  # a Leaf
@@ -184,6 +184,24 @@ class _Walk:
                 pending[parent] = gx
                 heappush(self.queue, (-parent.number, parent))
 
+    def _prepare(self, node: Application, g: Any) -> tuple[Sequence[Any], Any, Any]:
+        """Arguments and output, as Variables with a ``box``, and the gradients of a joint rule."""
+        function = node.function
+        box = self.box
+        args: Sequence[Any] = node.args
+        y = node.output
+        if box is not None:
+            args, y = _boxed(node, box)
+        if function.joint is None:
+            return args, y, None
+        parents = node.inputs or ()
+        wanted = [n is not None and (self.alive is None or n in self.alive) for n in parents]
+        if box is not None and function.equals is not None:
+            return args, y, function.compose(args, g, wanted, node.settings, box)
+        # What is saved is no part of a graph.
+        saved = [node.saved if box is None else None] if function.saves else []
+        return args, y, function.joint(g, y, *saved, wanted, *args, **node.settings)
+
     def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
         held = self.pending.get(parent)
@@ -200,6 +218,18 @@ class _Walk:
                 self.wide.add(parent)
             self.pending[parent] = held + gx
             self.ours.add(parent)
+
+
+def _boxed(node: Application, box: Box) -> tuple[Sequence[Any], Any]:
+    """Arguments and output of an application, as Variables where they are in a graph."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        return tracer.boxed(node)
+    y = node.output
+    args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
+    if type(y) is not tuple:
+        return args, box(y, node)
+    return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
 
 
 def _check_unchanged(node: Application) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 from weakref import ref
 
@@ -125,42 +124,8 @@ class Function:
             settings[name] = _constant(value)
         return inputs, settings
 
-    def prepare(
-        self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Box | None
-    ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
-        """Return (arguments, output, gradients): what the rules receive; Variables with a ``box``.
-
-        The gradients are None, unless one joint rule, or a fused function's composition, computes
-        them all.
-        """
-        args: Sequence[Any] = node.args
-        y = node.output
-        inputs = node.inputs or ()
-        tracer = MODE.get().tracer
-        if tracer is not None and box is not None:
-            args, y = tracer.boxed(node)
-        elif box is not None:
-            args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
-            if type(y) is tuple:
-                y = tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
-            else:
-                y = box(y, node)
-        if self.joint is None:
-            return args, y, None
-        wanted = [n is not None and (alive is None or n in alive) for n in inputs]
-        if box is not None and self.equals is not None:
-            return args, y, self._compose(args, g, wanted, node.settings, box)
-        # What is saved is no part of a graph.
-        saved = [node.saved if box is None else None] if self.saves else []
-        return args, y, self.joint(g, y, *saved, wanted, *args, **node.settings)
-
-    def _compose(
-        self,
-        args: Sequence[Any],
-        g: Any,
-        wanted: list[bool],
-        settings: Settings,
-        box: Box,
+    def compose(
+        self, args: Sequence[Any], g: Any, wanted: list[bool], settings: Settings, box: Box
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
