@@ -14,7 +14,8 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd.function import Function, identity
 from minidl.autograd.node import Application
-from minidl.functions import elementwise, indexing, shape
+from minidl.functions import convolution, elementwise, indexing, pooling, shape
+from minidl.functions.windows import Windows
 
 if TYPE_CHECKING:
     from minidl.interop.onnx import Recording
@@ -291,6 +292,61 @@ def _bounds(i: slice) -> tuple[int, int, int]:
     return ends[0], ends[1], step
 
 
+# ---- windows -----------------------------------------------------------------------------------
+
+
+def windowed(call: Call, operator: str, windows: Windows, *inputs: Any, **options: Any) -> Any:
+    """An operator on windows; ONNX has the features before the axes along which they slide."""
+    last = len(call.shape) - 1
+    first_axes = range(1, last)
+    last_axes = range(2, last + 1)
+    x = call.move("Transpose", perm=[0, last, *first_axes])
+    y = call.add(
+        operator,
+        x,
+        *inputs,
+        kernel_shape=windows.size,
+        strides=windows.stride,
+        pads=windows.before + windows.after,
+        **options,
+    )
+    return call.move("Transpose", x=y, perm=[0, *last_axes, 1])
+
+
+def conv(call: Call) -> Any:
+    x, w, *rest = call.promoted(*call.args[:3])
+    windows, groups = call.values[3:]
+    order = [*range(call.values[1].ndim)]
+    kernel = call.move("Transpose", x=w, perm=[*order[:-3:-1], *order[:-2]])
+    biases = [b for b in rest if b is not None]
+    call.x = x
+    return windowed(
+        call,
+        "Conv",
+        windows,
+        kernel,
+        *biases,
+        group=groups,
+        dilations=windows.dilation,
+    )
+
+
+def max_pool(call: Call) -> Any:
+    """Padded before it, features last as here: onnx's own MaxPool fails at padded sequences."""
+    windows = call.values[1]
+    pads = np.array([0, *windows.before, 0, 0, *windows.after, 0])
+    if pads.any():
+        lowest = np.asarray(-np.inf, call.dtype)
+        call.x = call.add("Pad", call.x, pads, lowest, like=None)
+        nothing = (0,) * len(windows.size)
+        windows = windows._replace(before=nothing, after=nothing)
+    return windowed(call, "MaxPool", windows)
+
+
+def avg_pool(call: Call) -> Any:
+    return windowed(call, "AveragePool", call.values[1], count_include_pad=1)
+
+
 # ---- recurrent networks ------------------------------------------------------------------------
 
 
@@ -311,10 +367,11 @@ def recurrent_rule(operator: str, gates: Sequence[int], states: int, **options: 
         known = call.recording.constants.keys()
         if not names <= known:
             return None  # a first state or weights that are computed
-        starts = call.values[1 : 1 + states]
+        values = call.values
+        starts = values[1 : 1 + states]
         if call.argument(1 + states + weights, "lengths", None) is not None:
             return None
-        w_x, w_h, b, *more = call.values[1 + states :][:weights]
+        w_x, w_h, b, *more = values[1 + states :][:weights]
         hidden = w_h.shape[0]
         x = call.move("Transpose", perm=[1, 0, 2])
         bias = in_their_order(b)
@@ -397,6 +454,9 @@ RULES: dict[Function, Rule] = {
     shape._concatenate: concatenate,
     shape._split: split,
     elementwise._to_floating: lambda call: call.cast(call.x),
+    convolution._conv: conv,
+    pooling._max_pool: max_pool,
+    pooling._mean: avg_pool,
     F.rnn: recurrent_rule("RNN", [0], 1),
     F.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
     F.gru: recurrent_rule("GRU", [1, 0, 2], 1, linear_before_reset=1),

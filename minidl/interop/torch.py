@@ -15,10 +15,14 @@ import numpy.typing as npt
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
 from minidl.interop import torch_modules
+from minidl.layers.batch_norm import BatchNorm
+from minidl.layers.embedding import Embedding
 from minidl.layers.layer import Layer
+from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.recurrent import GRU, LSTM
 from minidl.layers.tree import walk
+from minidl.layers.values import load_values
 from minidl.layers.weighted import Weighted
 
 __all__ = ["load_torch_state_dict", "torch_state_dict"]
@@ -29,6 +33,12 @@ Tensors = Mapping[str, Any]
 # An LSTM's gates are i, f, g, o in PyTorch and f, i, o, u, which is g, in minidl: neighbours change
 # places either way.
 _GATES = (1, 0, 3, 2)
+# Layers whose arrays are PyTorch's as they are, under other names.
+_RENAMED: Mapping[type[Layer], Mapping[str, str]] = {
+    LayerNorm: {"w": "weight", "b": "bias"},
+    BatchNorm: {"w": "weight", "b": "bias", "mean": "running_mean", "var": "running_var"},
+    Embedding: {"w": "weight"},
+}
 _CELLS = {1: "RNN", 3: "GRU", 4: "LSTM"}  # by the number of gates
 
 
@@ -46,7 +56,8 @@ def load_torch_state_dict(
     first two axes last, in the other order. ``RNN`` (tanh) and ``LSTM``: ``w_x = weight_ih.T``,
     ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
     but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
-    the tensors whose names end in ``_reverse``. Modules are
+    the tensors whose names end in ``_reverse``. ``LayerNorm``, ``Embedding`` and ``BatchNorm`` as
+    they are, running statistics included; ``num_batches_tracked`` is of no use here. Modules are
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -89,8 +100,10 @@ def load_torch_state_dict(
         try:
             values = _from_torch(module.layer, theirs[name])
             if isinstance(module.layer, Linear):
-                channels = images.channels(module, len(values["w"]))
-                values["w"] = _reordered(values["w"], channels)
+                w = values["w"]
+                rows = len(w)
+                channels = images.channels(module, rows)
+                values["w"] = _reordered(w, channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -102,7 +115,12 @@ def load_torch_state_dict(
             f"load_torch_state_dict of {type(model).__name__}; nothing was changed; "
             + "; ".join(wrong)
         )
-    model.load_state_dict(new)
+    paired = [id(module.layer) for module in ours]
+    without = []
+    for name, owner, _ in walk(model).buffers:
+        if id(owner) not in paired:
+            without.append(name)
+    load_values(model, new, strict=True, optional=without)  # PyTorch has no Normalization, say
 
 
 def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -> Arrays:
@@ -135,12 +153,14 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
         if isinstance(module.layer, Linear):
-            rows = len(module.layer.w)
+            w = tensors["weight"].T
+            rows = len(w)
             try:
-                places = rows // images.channels(module, rows)
+                channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
-            tensors["weight"] = _reordered(tensors["weight"].T, places).T
+            places = rows // channels
+            tensors["weight"] = _reordered(w, places).T
         for key, value in tensors.items():
             state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
@@ -186,6 +206,14 @@ def _swap_gates(a: Array) -> Array:
 def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
     """Our parameters of one layer from the tensors of one module."""
     values = {name: _array(value) for name, value in tensors.items()}
+    renamed = _renamed(layer)
+    if renamed:
+        values.pop("num_batches_tracked", None)
+        if values.keys() != set(renamed.values()):
+            raise ValueError(
+                f"{layer!r} wants {', '.join(renamed.values())}, got {_listed(values)}"
+            )
+        return {name: values[their_name] for name, their_name in renamed.items()}
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
     if layer._weights == ("w",):
@@ -245,8 +273,20 @@ def _check(
         if name.startswith("weight") and value.ndim != axes:
             fits = False
     if not fits:
-        got = ", ".join(f"{name} {value.shape}" for name, value in values.items())
-        raise ValueError(f"{layer!r} wants {', '.join(sorted(needed))}, got {got}")
+        raise ValueError(f"{layer!r} wants {', '.join(sorted(needed))}, got {_listed(values)}")
+
+
+def _listed(values: Arrays) -> str:
+    texts = [f"{name} {value.shape}" for name, value in values.items()]
+    return ", ".join(texts) or "nothing"
+
+
+def _renamed(layer: Layer) -> Mapping[str, str]:
+    """Our names of a layer's arrays and PyTorch's, if nothing but these differs."""
+    for kind, names in _RENAMED.items():
+        if isinstance(layer, kind):
+            return names
+    return {}
 
 
 def _out_first(a: Array) -> Array:
@@ -264,6 +304,11 @@ def _to_torch(layer: Layer) -> Arrays:
         for name, owner, value in walk(layer).entries
         if owner is layer and isinstance(value, Parameter)
     }
+    for name in layer.buffers:
+        values[name] = host(getattr(layer, name)).copy()
+    renamed = _renamed(layer)
+    if renamed:
+        return {renamed[name]: value for name, value in values.items()}
     if not isinstance(layer, Weighted):
         return values
     if layer._weights == ("w",):

@@ -93,8 +93,10 @@ class Images:
             elif isinstance(layer, Linear) and channels:
                 found[id(layer)] = channels
             if isinstance(layer, Weighted | GlobalAvgPool):
-                channels = layer.out_features if isinstance(layer, Conv) else 0
+                channels = 0
                 found = self._possible
+            if isinstance(layer, Conv):
+                channels = layer.out_features
 
     def channels(self, module: Module, rows: int) -> int:
         """The channels of the image that a Linear with so many rows gets; 1 if it gets none."""
@@ -104,9 +106,11 @@ class Images:
         channels = self._possible.get(key, 1)
         several = 1 < channels < rows
         if several and rows % channels == 0:
+            image = f"a flattened image of {channels} channels"
+            say = f'flattened={{"{module.name}": {channels}}}'
             raise ValueError(
-                f"its input may be a flattened image of {channels} channels, which PyTorch flattens "
-                f'channels first: say flattened={{"{module.name}": {channels}}}, or 1 if it is not'
+                f"its input may be {image}, which PyTorch flattens channels first: "
+                f"say {say}, or 1 if it is not"
             )
         return self._known.get(key, 1)
 

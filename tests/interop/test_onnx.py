@@ -182,6 +182,56 @@ def test_onnxruntime_gives_the_same(name, tmp_path):
     assert session.get_outputs()[0].shape[0] == "batch"
 
 
+WINDOWED = {
+    "digits": (
+        lambda: layers.Sequential(
+            layers.Conv2d(2, 6, kernel=3, padding="same"),
+            F.relu,
+            layers.MaxPool2d(2),
+            layers.Conv2d(6, 4, kernel=(2, 3), stride=(1, 2), padding=(1, 0), groups=2, bias=False),
+            layers.Flatten(),
+            layers.Linear(20, 3),
+        ),
+        (3, 8, 8, 2),
+    ),
+    "dilated": (
+        lambda: layers.Sequential(
+            layers.Conv2d(2, 4, kernel=2, padding="same", dilation=2),
+            F.tanh,
+            layers.AvgPool2d(3, stride=2, padding=1),
+            layers.GlobalAvgPool(),
+        ),
+        (3, 9, 7, 2),
+    ),
+    "series": (
+        lambda: layers.Sequential(
+            layers.Conv1d(2, 4, kernel=5, stride=2, padding=2),
+            layers.MaxPool1d(3, 1, 1),
+            layers.AvgPool1d(2),
+            layers.GlobalAvgPool(),
+            layers.Linear(4, 3),
+        ),
+        (3, 20, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_convolutions_and_pools_in_onnxruntime(name, tmp_path):
+    rng = np.random.default_rng(0)
+    make, shape = WINDOWED[name]
+    model = shaken(make(), rng)
+    path = export(model, tmp_path / "model.onnx", rng.normal(size=shape))
+    for batch in (3, 5):
+        x = rng.normal(size=(batch, *shape[1:])).astype(np.float32)
+        got, session = run(path, x)
+        with minidl.no_grad():
+            np.testing.assert_allclose(got[0], model(x).data, rtol=1e-5, atol=1e-5)
+    assert session.get_inputs()[0].shape[0] == "batch"
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert "Conv" in operators and "MatMul" not in operators
+
+
 def test_the_model_and_the_generator_stay_as_they_were(tmp_path):
     model = layers.Sequential(layers.LSTM(3, 4, stateful=True), layers.Linear(4, 2))
     model.freeze()
