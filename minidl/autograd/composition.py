@@ -45,6 +45,7 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
         parameters = signature(body).parameters
         takes = tuple(parameters)
         most = sys.maxsize if arrays is None else arrays
+        checked = takes[:arrays] if arrays is not None else ()
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
         @wraps(body)
@@ -52,7 +53,7 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
             if not open_ended:
                 check_keywords(name, settings, takes)
             try:
-                for keyword in sorted(settings.keys() & takes[:most]):
+                for keyword in sorted(settings.keys() & checked):
                     settings[keyword] = real(settings[keyword])
                 y = body(*map(real, args[:most]), *args[most:], **settings)
             except AttributeError as error:
