@@ -271,6 +271,7 @@ MINIDL = answers(
 ARGUMENTS = answers(
     """
     lr: the rate is the optimizer's: `optim.Adam(model, lr=1e-3)`
+    kernel_size: the windows of a pool are its size: `layers.MaxPool2d(size=2)`
     callbacks: they are the Trainer's: `minidl.Trainer(model, optimizer, loss, callbacks=[])`
     epochs: write `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`
     sample_weight class_weight: weigh the samples in a loss of your own
