@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
-from minidl.interop import torch_modules
+from minidl.interop import torch_attention, torch_modules
+from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.embedding import Embedding
 from minidl.layers.layer import Layer
@@ -58,7 +59,11 @@ def load_torch_state_dict(
     ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
     but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
     the tensors whose names end in ``_reverse``. ``LayerNorm``, ``Embedding`` and ``BatchNorm`` as
-    they are, running statistics included; ``num_batches_tracked`` is of no use here. Modules are
+    they are, running statistics included; ``num_batches_tracked`` is of no use here.
+    ``MultiHeadAttention``: of ``nn.MultiheadAttention``, ``in_proj_weight`` split in three.
+    ``TransformerBlock``: of ``nn.TransformerEncoderLayer(.., norm_first=True, activation="gelu")``,
+    which the tensors do not tell from other settings, or of a module whose parts have the block's
+    names, its ``mlp`` an ``nn.Sequential``. Modules are
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -220,6 +225,8 @@ def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
                 f"{layer!r} wants {', '.join(renamed.values())}, got {_listed(values)}"
             )
         return {name: values[their_name] for name, their_name in renamed.items()}
+    if isinstance(layer, MultiHeadAttention):
+        return torch_attention.from_torch(layer, values)
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
     if layer._weights == ("w",):
@@ -315,6 +322,8 @@ def _to_torch(layer: Layer) -> Arrays:
     renamed = _renamed(layer)
     if renamed:
         return {renamed[name]: value for name, value in values.items()}
+    if isinstance(layer, MultiHeadAttention):
+        return torch_attention.to_torch(values)
     if not isinstance(layer, Weighted):
         return values
     if layer._weights == ("w",):

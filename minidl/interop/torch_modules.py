@@ -25,6 +25,14 @@ from minidl.layers.weighted import Weighted
 Place: TypeAlias = tuple[str | int, ...]
 Tensors: TypeAlias = dict[str, Any]
 RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# The parts of an nn.TransformerEncoderLayer as those of a TransformerBlock.
+ENCODER = {
+    "self_attn": "attention",
+    "linear1": "mlp.0",
+    "linear2": "mlp.1",
+    "norm1": "norm_1",
+    "norm2": "norm_2",
+}
 
 
 class Module(NamedTuple):
@@ -135,6 +143,10 @@ def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
                 module = f"{module}.{direction}"
             tensor = kind
             module = module.lstrip(".")
+        parent, _, part = module.rpartition(".")
+        if part == "out_proj" and f"{parent}.in_proj_weight".lstrip(".") in state:
+            module = parent
+            tensor = f"out_proj.{tensor}"
         modules.setdefault(module, {})[tensor] = value
     return modules
 
@@ -159,7 +171,7 @@ def pair(
     places = {m.name: m.place for m in modules if m.name not in names}
     left = _by_rank(places)
     unnamed = theirs.keys() - set(names.values())
-    places = {name: _place(name) for name in theirs if name in unnamed}
+    places = {name: _place(_as_block(name, theirs)) for name in theirs if name in unnamed}
     other = _by_rank(places)
     common = [place for place in left if place in other]
     for place in common:
@@ -168,6 +180,15 @@ def pair(
     if left or other:
         wrong.append(_unpaired(left, other))
     return pairs, wrong
+
+
+def _as_block(name: str, theirs: Mapping[str, Any]) -> str:
+    """A module's name, in an nn.TransformerEncoderLayer that of the part it is in ours."""
+    parent, _, part = name.rpartition(".")
+    attention = f"{parent}.self_attn".lstrip(".")
+    if part in ENCODER and "in_proj_weight" in theirs.get(attention, ()):
+        return f"{parent}.{ENCODER[part]}".lstrip(".")
+    return name
 
 
 def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:
