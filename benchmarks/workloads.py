@@ -108,6 +108,15 @@ def gated(rng: np.random.Generator) -> Data:
     return Data(**labelled(rng, 32, 50, 8), weights=gru(rng, 8, 64, 10), lr=1e-3)
 
 
+def images(rng: np.random.Generator) -> Data:
+    """Kernels (3, 3, in, out) and biases of two convolutions, then a linear layer's w and b."""
+    weights = []
+    for n, m in ((1, 16), (16, 32)):
+        weights += [normal(rng, 3, 3, n, m, scale=(9 * n) ** -0.5), normal(rng, m, scale=0.1)]
+    weights += linear(rng, (4 * 4 * 32, 10))
+    return Data(**labelled(rng, 64, 8, 8, 1), weights=weights, lr=1e-3)
+
+
 def hvp(rng: np.random.Generator) -> Data:
     data = classifier(rng, (64, 128, 10), 64)
     data.vectors = [normal(rng, *w.shape) for w in data.weights]
@@ -160,6 +169,11 @@ WORKLOADS = {
         ),
         Workload(
             "W10", "LSTM hidden 32, batch 1, 1,000 steps, the last to Linear 1, MSE, Adam", thin
+        ),
+        Workload(
+            "W12",
+            "conv net 3x3x16, max pool, 3x3x32, dense 10, 8x8 images, batch 64, cross-entropy, Adam",
+            images,
         ),
         Workload(
             "W13",

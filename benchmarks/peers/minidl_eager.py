@@ -110,6 +110,26 @@ def w13(d: Data) -> Step:
     return train(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
 
 
+def conv_net(d: Data) -> Any:
+    return loaded(
+        layers.Sequential(
+            layers.Conv2d(1, 16, kernel=3, padding="same"),
+            F.relu,
+            layers.MaxPool2d(2),
+            layers.Conv2d(16, 32, kernel=3, padding="same"),
+            F.relu,
+            layers.Flatten(),
+            layers.Linear(512, 10),
+        ),
+        d,
+    )
+
+
+def w12(d: Data) -> Step:
+    model = conv_net(d)
+    return train(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
+
+
 def w7(d: Data) -> dict[str, Step]:
     model, vectors = mlp(d, F.tanh), d.vectors
     params = model.parameters()

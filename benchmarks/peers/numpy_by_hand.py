@@ -320,6 +320,76 @@ def w13(d: Data) -> Step:
     return step
 
 
+def convolution(
+    w: Array, b: Array, gw: Array, gb: Array, batch: int, side: int
+) -> tuple[Callable[[Array], Array], Callable[[Array, bool], Any]]:
+    """Forward of images (batch, side, side, in), padded to the same size, and backward into ``gw`` and ``gb``; it
+    gives the gradient of the images if that is wanted.
+    """
+    n, m = w.shape[2:]
+    padded, g_padded = (np.zeros((batch, side + 2, side + 2, n), np.float32) for _ in range(2))
+    places = [(i, j, slice(i, i + side), slice(j, j + side)) for i in range(3) for j in range(3)]
+    columns, g_columns = (np.empty((batch, side, side, 3, 3, n), np.float32) for _ in range(2))
+    rows, g_rows = (a.reshape(-1, 9 * n) for a in (columns, g_columns))
+
+    def forward(x: Array) -> Array:
+        padded[:, 1:-1, 1:-1] = x
+        for i, j, down, right in places:
+            columns[:, :, :, i, j] = padded[:, down, right]
+        y = rows @ w.reshape(9 * n, m)
+        y += b
+        return y.reshape(batch, side, side, m)
+
+    def backward(g: Array, wanted: bool) -> Any:
+        g = g.reshape(-1, m)
+        np.matmul(rows.T, g, out=gw.reshape(9 * n, m))
+        np.add.reduce(g, axis=0, out=gb)
+        if not wanted:
+            return None
+        np.matmul(g, w.reshape(9 * n, m).T, out=g_rows)
+        g_padded.fill(0)
+        for i, j, down, right in places:
+            g_padded[:, down, right] += g_columns[:, :, :, i, j]
+        return g_padded[:, 1:-1, 1:-1]
+
+    return forward, backward
+
+
+def w12(d: Data) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    first, first_back = convolution(*weights[:2], *grads[:2], batch=64, side=8)
+    second, second_back = convolution(*weights[2:4], *grads[2:4], batch=64, side=4)
+    adam, rows, w_out = Adam([flat], d.lr), np.arange(len(d.t)), weights[4]
+    g_h = np.empty((64, 8, 8, 16), np.float32)
+
+    def step() -> Any:
+        h = first(d.x)
+        np.maximum(h, 0, out=h)
+        parts = [h[:, i::2, j::2] for i in range(2) for j in range(2)]
+        pool = np.maximum(np.maximum(parts[0], parts[1]), np.maximum(parts[2], parts[3]))
+        y = second(pool)
+        np.maximum(y, 0, out=y)
+        features = y.reshape(64, -1)
+        loss, g = softmax_loss(features @ w_out + weights[5], d.t, rows)
+        np.matmul(features.T, g, out=grads[4])
+        np.add.reduce(g, axis=0, out=grads[5])
+        g_y = (g @ w_out.T).reshape(y.shape)
+        g_y *= y > 0
+        g_pool = second_back(g_y, True) * (pool > 0)  # and so h is where it is the largest
+        free = np.ones(pool.shape, bool)  # the first of equals gets the gradient
+        for part, target in zip(parts, [g_h[:, i::2, j::2] for i in range(2) for j in range(2)]):
+            largest = part == pool
+            largest &= free
+            free ^= largest
+            np.multiply(g_pool, largest, out=target)
+        first_back(g_h, False)
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
 def w7(d: Data) -> Step:
     """Forward over backward: the derivative of every line of the gradient along the vectors (Pearlmutter 1994)."""
     x, t, (w, b, w_out, b_out), (v, vb, v_out, vb_out) = d.x, d.t, d.weights, d.vectors

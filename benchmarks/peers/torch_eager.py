@@ -225,6 +225,35 @@ def w13(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
     )
 
 
+def conv_net(d: Data, layout: torch.memory_format) -> nn.Module:
+    w, b, w_2, b_2, w_out, b_out = d.weights
+    rows = w_out.reshape(16, 32, 10).swapaxes(0, 1).reshape(512, 10)  # flattened channels first
+    first, second = nn.Conv2d(1, 16, 3, padding="same"), nn.Conv2d(16, 32, 3, padding="same")
+    with torch.no_grad():
+        for layer, kernel, bias in ((first, w, b), (second, w_2, b_2)):
+            layer.weight.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()))
+            layer.bias.copy_(torch.from_numpy(bias))
+    out = loaded(nn.Linear(512, 10), rows, b_out)
+    parts = [first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.Flatten(), out]
+    return nn.Sequential(*parts).to(memory_format=layout)
+
+
+def w12(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    found = {}
+    for name, layout in (("", torch.contiguous_format), (" channels last", torch.channels_last)):
+        steps = train(
+            lambda layout=layout: conv_net(d, layout),
+            torch.optim.Adam,
+            TF.cross_entropy,
+            tensor(d.x.transpose(0, 3, 1, 2)).to(memory_format=layout),
+            tensor(d.t),
+            wrap,
+            lr=d.lr,
+        )
+        found |= {f"{ways}{name}": step for ways, step in steps.items()}
+    return found
+
+
 def tanh_loss(d: Data) -> Callable[..., Tensor]:
     x, t = tensor(d.x), tensor(d.t)
 

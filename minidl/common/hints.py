@@ -6,7 +6,7 @@ Only the words and the errors live here. Classes inherit ``HintsMixin``; modules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from textwrap import dedent
 from types import FunctionType
@@ -132,7 +132,12 @@ LAYER_WORDS = answers(
     apply: write `for layer in model.sublayers(): layer.reset_state()`, or what is to be done
     get_weights set_weights: the parameters' values are `model.state_dict()` and
         `model.load_state_dict(state)`
-    register_buffer: assign the array to an attribute
+    register_buffer: assign the array to an attribute, and name that in the class attribute buffers
+    named_buffers: their values are in `model.state_dict()`
+    running_mean moving_mean: the running mean is called mean
+    running_var moving_variance: the running variance is called var
+    gamma: the scale is called w, as in `layer.w`
+    beta: the shift is called b, as in `layer.b`
     register_parameter add_module: assign it to an attribute: a Parameter, a layer, or a list or
         dict of them
     add append: give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`
@@ -151,6 +156,8 @@ OPTIMIZER_WORDS = answers(
     step minimize apply_gradients apply_updates: one step is `optimizer.update()`
     zero_grad cleargrad clear_grad zero_grads: clear the gradients with `optimizer.cleargrads()`
     param_groups: its groups are `optimizer.groups`; a rate of theirs that changes is a schedule
+    add_param_group: give all groups at first, `optim.SGD([{'params': model}])`; parameters that a
+        model gets later take part
     parameters: its parameters are `optimizer.params`
     learning_rate: the rate is called lr, as in `optimizer.lr`
     get_last_lr: the rate of the next step is `optimizer.current_lr`
@@ -169,6 +176,8 @@ KEYWORDS = answers(
     learning_rate: lr
     epsilon: eps
     p drop_rate keep_prob: rate
+    num_features normalized_shape embedding_dim: features
+    num_embeddings: count
     units hidden_size output_dim out_channels filters: out_features
     input_size input_dim in_channels: in_features
     use_bias: bias
@@ -228,6 +237,13 @@ def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, .
     return TypeError(f"{function}: got an unexpected keyword {name!r}; {hint}")
 
 
+def check_keywords(function: str, keywords: Iterable[str], takes: tuple[str, ...]) -> None:
+    """Raise TypeError, with what to write instead, for a keyword that the function does not take."""
+    for name in keywords:
+        if name not in takes:
+            raise unexpected(function, name, takes)
+
+
 def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
     """A method, ``__init__`` above all, that answers keywords it does not take by what to write
     instead.
@@ -246,10 +262,8 @@ def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(method)
     def checked(*args: P.args, **keywords: P.kwargs) -> R:
-        for name in keywords:
-            if name not in takes:
-                function = type(args[0]).__name__ if of_class else code.co_name
-                raise unexpected(function, name, takes)
+        function = type(args[0]).__name__ if of_class else code.co_name
+        check_keywords(function, keywords, takes)
         return method(*args, **keywords)
 
     return checked

@@ -20,6 +20,7 @@ from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
 from minidl.common import arrays
 from minidl.common.arrays import is_foreign
+from minidl.compiler.nests import NotForPrograms
 from minidl.compiler.program import Step, Value
 from minidl.functions import indexing, loss
 
@@ -292,6 +293,10 @@ class Tracer:
         return self.traced(raw, self.by_node[node], node)
 
     refuse = staticmethod(refuse)
+
+    def give_up(self, why: str) -> NoReturn:
+        """Have the function run eagerly, for a reason that its user is told."""
+        raise NotForPrograms(why)
 
     def detached(self, x: Variable) -> Variable:
         """The value without its graph."""

@@ -30,6 +30,13 @@ def _rows(x: Any) -> Any:
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
+def _promoted(x: Any, w: Any, b: Any) -> Any:
+    """``x`` with the dtype of the output, so that no digit of it is lost before it meets the scale
+    and the shift.
+    """
+    return x.astype(np.result_type(x.dtype, w.dtype, b.dtype), copy=False)
+
+
 def _feature_means(rows: Any) -> Any:
     return sum_rows(rows) / len(rows)
 
@@ -68,6 +75,7 @@ def _layer_norm(x: Any, w: Any, b: Any, *, eps: float = 1e-5) -> Any:
     array([[-1.225,  0.   ,  1.225]])
     """
     _check(x, w, b)
+    x = _promoted(x, w, b)
     rows = _rows(widened(x))
     n = rows.shape[1]
     centred = rows - rows @ np.full((n, 1), 1 / n, rows.dtype)  # a third of the time of a mean
@@ -95,6 +103,7 @@ def _batch_norm(
     array([[-1.225,  0.   ,  1.225]])
     """
     _check(x, w, b)
+    x = _promoted(x, w, b)
     mean, var = moments or batch_moments(x)
     return _scaled(x, w, b, _rows(widened(x)) - mean, var, eps)
 

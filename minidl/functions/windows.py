@@ -138,23 +138,31 @@ def sliding(
     dilations = per_axis("dilation", dilation, axes)
     spans = list(map(span, size, dilations))
     if padding == "same":
-        total = [
-            max((math.ceil(n / step) - 1) * step + covers - n, 0)
-            for n, step, covers in zip(lengths, strides, spans)
-        ]
-        before = tuple([n // 2 for n in total])
-        after = tuple([n - n // 2 for n in total])
+        before, after = _same(lengths, spans, strides)
     else:
         before = after = check_padding(padding, axes)
     windows = Windows(size, strides, dilations, before, after)
-    for n, covers, added in zip(lengths, spans, map(sum, zip(before, after))):
-        if covers > n + added:
-            wide = " with dilation" if covers not in size else ""
-            raise ValueError(
-                f"a window of {size}{wide} covers {covers} places, "
-                f"the input {tuple(lengths)} has {n} there and {added} of padding"
-            )
+    whole = windows.whole(lengths)
+    if 0 in lengths or any(n < covers for n, covers in zip(whole, spans)):
+        pads = [n - m for n, m in zip(whole, lengths)]
+        padded = f" and {tuple(pads)} of padding" if any(pads) else ""
+        want = f"at least one place, and {tuple(spans)} with padding, for a window"
+        raise ValueError(f"want {want} of {size}, got {tuple(lengths)}{padded}")
     return windows
+
+
+def _same(
+    lengths: Sequence[int], spans: Sequence[int], strides: Lengths
+) -> tuple[Lengths, Lengths]:
+    """What is added before and after each axis for length / stride windows, rounded up."""
+    before = []
+    after = []
+    for n, covers, stride in zip(lengths, spans, strides):
+        windows = math.ceil(n / stride)
+        total = max((windows - 1) * stride + covers - n, 0)
+        before.append(total // 2)
+        after.append(total - total // 2)
+    return tuple(before), tuple(after)
 
 
 def check_padding(padding: Any, axes: int, what: str = "padding") -> Lengths:

@@ -14,13 +14,15 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
-from minidl.interop import torch_modules
+from minidl.interop import torch_attention, torch_modules
+from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.embedding import Embedding
 from minidl.layers.layer import Layer
 from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.recurrent import GRU, LSTM
+from minidl.layers.scaled import Scaled
 from minidl.layers.tree import walk
 from minidl.layers.values import load_values
 from minidl.layers.weighted import Weighted
@@ -57,7 +59,11 @@ def load_torch_state_dict(
     ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
     but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
     the tensors whose names end in ``_reverse``. ``LayerNorm``, ``Embedding`` and ``BatchNorm`` as
-    they are, running statistics included; ``num_batches_tracked`` is of no use here. Modules are
+    they are, running statistics included; ``num_batches_tracked`` is of no use here.
+    ``MultiHeadAttention``: of ``nn.MultiheadAttention``, ``in_proj_weight`` split in three.
+    ``TransformerBlock``: of ``nn.TransformerEncoderLayer(.., norm_first=True, activation="gelu")``,
+    which the tensors do not tell from other settings, or of a module whose parts have the block's
+    names, its ``mlp`` an ``nn.Sequential``. Modules are
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -99,11 +105,10 @@ def load_torch_state_dict(
     for module, name in pairs:
         try:
             values = _from_torch(module.layer, theirs[name])
-            if isinstance(module.layer, Linear):
-                w = values["w"]
-                rows = len(w)
-                channels = images.channels(module, rows)
-                values["w"] = _reordered(w, channels)
+            for key in _keys_by_features(module.layer, values):
+                array = values[key]
+                channels = images.channels(module, len(array))
+                values[key] = _reordered(array, channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -152,15 +157,15 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         name = ".".join(map(str, place))
         suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
-        if isinstance(module.layer, Linear):
-            w = tensors["weight"].T
-            rows = len(w)
+        for key in _keys_by_features(module.layer, tensors):
+            array = tensors[key].T
+            rows = len(array)
             try:
                 channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
             places = rows // channels
-            tensors["weight"] = _reordered(w, places).T
+            tensors[key] = _reordered(array, places).T
         for key, value in tensors.items():
             state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
@@ -185,16 +190,22 @@ def _array(value: Any) -> Array:
     return np.asarray(value)
 
 
-def _reordered(w: Array, first: int) -> Array:
-    """A matrix whose rows go along two axes, ``first`` the length of one, with the other one first."""
+def _keys_by_features(layer: Layer, arrays: Arrays) -> list[str]:
+    """Which of a layer's arrays have a row for each feature of its input."""
+    if isinstance(layer, Linear):
+        return [key for key in ("w", "weight") if key in arrays]
+    return list(arrays) if isinstance(layer, Scaled) else []
+
+
+def _reordered(a: Array, first: int) -> Array:
+    """An array whose rows go along two axes, ``first`` the length of one, with the other first."""
     if first == 1:
-        return w
-    rows, columns = w.shape
+        return a
+    rows = len(a)
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
-    second = rows // first
-    grid = w.reshape(first, second, columns)
-    return grid.swapaxes(0, 1).reshape(w.shape)
+    grid = a.reshape(first, rows // first, *a.shape[1:])
+    return grid.swapaxes(0, 1).reshape(a.shape)
 
 
 def _swap_gates(a: Array) -> Array:
@@ -214,6 +225,8 @@ def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
                 f"{layer!r} wants {', '.join(renamed.values())}, got {_listed(values)}"
             )
         return {name: values[their_name] for name, their_name in renamed.items()}
+    if isinstance(layer, MultiHeadAttention):
+        return torch_attention.from_torch(layer, values)
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
     if layer._weights == ("w",):
@@ -309,6 +322,8 @@ def _to_torch(layer: Layer) -> Arrays:
     renamed = _renamed(layer)
     if renamed:
         return {renamed[name]: value for name, value in values.items()}
+    if isinstance(layer, MultiHeadAttention):
+        return torch_attention.to_torch(values)
     if not isinstance(layer, Weighted):
         return values
     if layer._weights == ("w",):

@@ -41,7 +41,7 @@ class Buffer:
         if self.lazy:
             raise RuntimeError(f"{what} has no data yet")
         value = getattr(self.owner, self.attribute)
-        if isinstance(value, Variable):
+        if isinstance(value, Variable) or not hasattr(value, "dtype"):
             raise TypeError(f"{what}: want an array, got a {type(value).__name__}")
         array = as_array(value, what)
         return to_kind_of(array, array)  # no NumPy scalar
