@@ -6,7 +6,7 @@ Only the words and the errors live here. Classes inherit ``HintsMixin``; modules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from textwrap import dedent
 from types import FunctionType
@@ -235,6 +235,13 @@ def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, .
     return TypeError(f"{function}: got an unexpected keyword {name!r}; {hint}")
 
 
+def check_keywords(function: str, keywords: Iterable[str], takes: tuple[str, ...]) -> None:
+    """Raise TypeError, with what to write instead, for a keyword that the function does not take."""
+    for name in keywords:
+        if name not in takes:
+            raise unexpected(function, name, takes)
+
+
 def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
     """A method, ``__init__`` above all, that answers keywords it does not take by what to write
     instead.
@@ -253,10 +260,8 @@ def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(method)
     def checked(*args: P.args, **keywords: P.kwargs) -> R:
-        for name in keywords:
-            if name not in takes:
-                function = type(args[0]).__name__ if of_class else code.co_name
-                raise unexpected(function, name, takes)
+        function = type(args[0]).__name__ if of_class else code.co_name
+        check_keywords(function, keywords, takes)
         return method(*args, **keywords)
 
     return checked
