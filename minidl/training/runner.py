@@ -7,7 +7,7 @@ The states themselves, and the formulas of recurrent layers, live in `layers`; w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from minidl.data.loader import DataLoader
 from minidl.training.batches import Batch, Batches, first_array
 
 T = TypeVar("T")
+Saved = list[tuple[Any, dict[str, Any]]]  # layers, and attributes of theirs
 
 
 def call_model(model: Any, inputs: Any) -> Any:
@@ -47,6 +48,8 @@ class ModelRunner:
         self.model = model
         self.layers = model.sublayers() if hasattr(model, "sublayers") else []
         self.carrying = [layer for layer in self.layers if layer.carried]
+        self.buffered = [layer for layer in self.layers if layer.buffers]
+        self._before: Saved = []
         self.stateless = [layer for layer in self.carrying if not getattr(layer, "stateful", False)]
         self.stateful = len(self.stateless) < len(self.carrying)
 
@@ -65,6 +68,7 @@ class ModelRunner:
         ValueError if another layer took it for one step of a sequence: it would learn nothing about
             time.
         """
+        self._before = [_attributes(layer, layer.buffers) for layer in self.buffered]
         for layer in self.stateless:
             layer.reset_state()
         result = function(batch)
@@ -117,17 +121,22 @@ class ModelRunner:
             with Switch(recording=False, testing=True):  # no_grad and test_mode
                 return function()
         finally:
-            self.bring_back(before)
+            bring_back(before)
 
-    def states(self) -> list[dict[str, Any]]:
+    def states(self) -> Saved:
         """What layers carry now, and their buffers."""
-        states = []
-        for layer in self.layers:
-            names = (*layer.carried, *layer.buffers)
-            states.append({name: getattr(layer, name) for name in names})
-        return states
+        return [_attributes(layer, (*layer.carried, *layer.buffers)) for layer in self.layers]
 
-    def bring_back(self, states: list[dict[str, Any]]) -> None:
-        """Let the layers have what they had."""
-        for layer, values in zip(self.layers, states):
-            vars(layer).update(values)
+    def forget_batch(self) -> None:
+        """Take out of the buffers what the last batch wrote: it is a bad one."""
+        bring_back(self._before)
+
+
+def _attributes(layer: Any, names: Iterable[str]) -> tuple[Any, dict[str, Any]]:
+    return layer, {name: getattr(layer, name) for name in names}
+
+
+def bring_back(saved: Saved) -> None:
+    """Let layers have what they had."""
+    for layer, values in saved:
+        layer.__dict__.update(values)
