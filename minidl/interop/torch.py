@@ -69,10 +69,10 @@ def load_torch_state_dict(
         arrays.
         names: our layer's name to their module's, where they differ, such as ``{"layers.0":
             "fc1"}``.
-        flattened: the ``Linear`` layers of ours that get a flattened image, and how many channels
+        flattened: the layers of ours (``Linear``, norms) that get a flattened image, and how many channels
             it has, such as ``{"fc1": 32}``; 1 for one that gets none. PyTorch flattens channels
             first and minidl last, so the rows of their weights are in another order. Where a
-            ``Flatten`` stands between a convolution and a ``Linear`` it is known.
+            ``Flatten`` stands between a convolution and them it is known.
 
     Raises TypeError if ``state`` is no mapping; ValueError, listing all that differs and changing
     nothing, if modules are missing on either side or shapes differ.
@@ -99,11 +99,10 @@ def load_torch_state_dict(
     for module, name in pairs:
         try:
             values = _from_torch(module.layer, theirs[name])
-            if isinstance(module.layer, Linear):
-                w = values["w"]
-                rows = len(w)
+            for key in _of_features(module.layer, "w", values):
+                rows = len(values[key])
                 channels = images.channels(module, rows)
-                values["w"] = _reordered(w, channels)
+                values[key] = _reordered(values[key], channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -152,15 +151,15 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         name = ".".join(map(str, place))
         suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
-        if isinstance(module.layer, Linear):
-            w = tensors["weight"].T
-            rows = len(w)
+        for key in _of_features(module.layer, "weight", tensors):
+            value = tensors[key].T
+            rows = len(value)
             try:
                 channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
             places = rows // channels
-            tensors["weight"] = _reordered(w, places).T
+            tensors[key] = _reordered(value, places).T
         for key, value in tensors.items():
             state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
@@ -185,15 +184,22 @@ def _array(value: Any) -> Array:
     return np.asarray(value)
 
 
+def _of_features(layer: Layer, weight: str, values: Tensors) -> list[str]:
+    """The names of arrays with a row for each feature of the input, if a flat image may be that."""
+    if isinstance(layer, Linear):
+        return [weight]
+    if isinstance(layer, BatchNorm | LayerNorm):
+        return [name for name, value in values.items() if np.ndim(value) == 1]
+    return []
+
+
 def _reordered(w: Array, first: int) -> Array:
-    """A matrix whose rows go along two axes, ``first`` the length of one, with the other one first."""
-    if first == 1:
-        return w
-    rows, columns = w.shape
+    """An array whose rows go along two axes, ``first`` the length of one, with the other one first."""
+    rows, *rest = w.shape
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
     second = rows // first
-    grid = w.reshape(first, second, columns)
+    grid = w.reshape(first, second, *rest)
     return grid.swapaxes(0, 1).reshape(w.shape)
 
 

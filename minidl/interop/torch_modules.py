@@ -10,10 +10,12 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
+from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.bidirectional import Bidirectional
 from minidl.layers.conv import Conv
 from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
+from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
 from minidl.layers.pool import GlobalAvgPool
@@ -65,23 +67,25 @@ def ours(model: Layer) -> list[Module]:
 
 
 class Images:
-    """Which linear layers get a flattened image, and how many channels it has.
+    """Which layers get a flattened image (a Linear, norms before it), and how many channels it has.
 
-    Known where a Flatten comes between a convolution and a Linear, in the order of the layers. A
-    Linear right after a convolution may get one, by a reshape in somebody's forward: where the sizes
-    allow it, it has to be said.
+    Known where a Flatten comes between a convolution and them, in the order of the layers. Right
+    after a convolution they may get one by a reshape in somebody's forward: where the sizes allow
+    it, it has to be said.
     """
 
     def __init__(self, model: Layer, modules: list[Module], given: Mapping[str, int]) -> None:
-        linear = {module.name for module in modules if isinstance(module.layer, Linear)}
+        norms = BatchNorm | LayerNorm
+        takers = Linear | norms
+        possible = {module.name for module in modules if isinstance(module.layer, takers)}
         self.given: dict[str, int] = {}
         self.unknown: list[str] = []
         for name, channels in given.items():
             is_number = isinstance(channels, int) and channels > 0
-            if is_number and name in linear:
+            if is_number and name in possible:
                 self.given[name] = channels
             else:
-                want = "the name of a Linear and a number of channels"
+                want = "the name of a Linear or a norm and a number of channels"
                 self.unknown.append(f"flattened: want {want}, got {name!r}: {channels!r}")
         self._known: dict[int, int] = {}
         self._possible: dict[int, int] = {}
@@ -90,16 +94,17 @@ class Images:
         for layer in model.sublayers():
             if isinstance(layer, Flatten):
                 found = self._known
-            elif isinstance(layer, Linear) and channels:
+            elif isinstance(layer, takers) and channels:
                 found[id(layer)] = channels
-            if isinstance(layer, Weighted | GlobalAvgPool):
+            mixes = isinstance(layer, Weighted | GlobalAvgPool)
+            if mixes and not isinstance(layer, norms):
                 channels = 0
                 found = self._possible
             if isinstance(layer, Conv):
                 channels = layer.out_features
 
     def channels(self, module: Module, rows: int) -> int:
-        """The channels of the image that a Linear with so many rows gets; 1 if it gets none."""
+        """The channels of the image that a layer of so many features gets; 1 if it gets none."""
         if module.name in self.given:
             return self.given[module.name]
         key = id(module.layer)
