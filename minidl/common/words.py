@@ -47,6 +47,7 @@ FUNCTIONS = _LOSSES | answers(
     logsigmoid: write `F.log_sigmoid(x)`
     normalize: write `x / np.linalg.norm(x, axis=-1, keepdims=True)`
     cosine_similarity: write `1 - F.cosine_distance(x, y, reduction='none')`
+    scaled_dot_product_attention: write `F.attention(x, x, x)`
     cat: write `np.concatenate([x, y], axis=-1)`
     clamp: write `np.clip(x, 0, 1)`
     unsqueeze: write `np.expand_dims(x, 0)`
@@ -98,6 +99,10 @@ LAYERS = _LOSSES | answers(
     LSTMCell: input (batch, in) is one step of `layers.LSTM(8)`, which carries its state
     GRUCell: input (batch, in) is one step of `layers.GRU(8)`, which carries its state
     Input InputLayer: the input size is learned at first use; leave it out
+    MultiheadAttention: write `layers.MultiHeadAttention(1)`
+    TransformerEncoderLayer TransformerEncoder Transformer: write `layers.TransformerBlock(1)`, and
+        a Sequential of several
+    PositionalEmbedding: write `layers.PositionalEncoding()`
     functional: functions are in `minidl.functions`
     init: initial weights are drawn by `minidl.initializers`
     Conv1D LazyConv1d: write `layers.Conv1d(8, kernel=3)`

@@ -137,7 +137,8 @@ def _gelu(x: Any, approximate: bool = False) -> Any:
     array([-0.1587,  0.    ,  0.8413])
     """
     wide = np.maximum(widened(x), -_FAR)  # -inf times a probability of 0 is none
-    return narrowed(wide * _normal(np.minimum(wide, _FAR), approximate), x)
+    normal = _normal(np.minimum(wide, _FAR), approximate)
+    return narrowed(wide * normal, x), normal
 
 
 _A = math.sqrt(2 / math.pi)
@@ -163,9 +164,17 @@ def _density(x: Any, approximate: bool) -> Any:
     return sigmoid_slope(x * inner, _normal(x, True), 1) * (2 * _A + 6 * _A * _B * x * x)
 
 
-def _gelu_rule(g: Any, y: Any, x: Any, approximate: bool = False) -> Any:
+def _gelu_joint(
+    g: Any, y: Any, normal: Any, wanted: list[bool], x: Any, approximate: bool = False
+) -> tuple[Any, None]:
     x = np.clip(x, -_FAR, _FAR)
-    return g * (_normal(x, approximate) + x * _density(x, approximate))
+    return g * (normal + x * _density(x, approximate)), None
+
+
+def _gelu_plain(x: Any, approximate: bool = False) -> Any:
+    x = floating(x)
+    near = np.clip(x, -_FAR, _FAR)
+    return near * _normal(near, approximate) + relu(x - _FAR)
 
 
 # fmt: off
@@ -176,7 +185,7 @@ sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, _log_softmax_rule)
-gelu        = differentiable(_gelu, _gelu_rule)
+gelu        = differentiable(_gelu, joint=_gelu_joint, saves=True, equals=_gelu_plain)
 # fmt: on
 
 

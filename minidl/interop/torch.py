@@ -14,13 +14,15 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import host
-from minidl.interop import torch_modules
+from minidl.interop import torch_attention, torch_modules
+from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.embedding import Embedding
 from minidl.layers.layer import Layer
 from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.recurrent import GRU, LSTM
+from minidl.layers.scaled import Scaled
 from minidl.layers.tree import walk
 from minidl.layers.values import load_values
 from minidl.layers.weighted import Weighted
@@ -57,7 +59,11 @@ def load_torch_state_dict(
     ``w_h = weight_hh.T``, ``b = bias_ih + bias_hh``, the LSTM's gates reordered; ``GRU``: the same,
     but what n's part of ``bias_hh`` is stays apart, as ``b_h``. ``Bidirectional``: ``second`` has
     the tensors whose names end in ``_reverse``. ``LayerNorm``, ``Embedding`` and ``BatchNorm`` as
-    they are, running statistics included; ``num_batches_tracked`` is of no use here. Modules are
+    they are, running statistics included; ``num_batches_tracked`` is of no use here.
+    ``MultiHeadAttention``: of ``nn.MultiheadAttention``, ``in_proj_weight`` split in three.
+    ``TransformerBlock``: of ``nn.TransformerEncoderLayer(.., norm_first=True, activation="gelu")``,
+    which the tensors do not tell from other settings, or of a module whose parts have the block's
+    names, its ``mlp`` an ``nn.Sequential``. Modules are
     matched by name; in lists (``Sequential``, ``MLP``, ``ModuleList``) by their order, so that
     activations may be modules there and functions here; prefixes that all names share are left out.
     A recurrent module of several layers counts as a list of them. Lazy parameters get their shape;
@@ -69,10 +75,10 @@ def load_torch_state_dict(
         arrays.
         names: our layer's name to their module's, where they differ, such as ``{"layers.0":
             "fc1"}``.
-        flattened: the layers of ours (``Linear``, norms) that get a flattened image, and how many channels
+        flattened: the ``Linear`` layers of ours that get a flattened image, and how many channels
             it has, such as ``{"fc1": 32}``; 1 for one that gets none. PyTorch flattens channels
             first and minidl last, so the rows of their weights are in another order. Where a
-            ``Flatten`` stands between a convolution and them it is known.
+            ``Flatten`` stands between a convolution and a ``Linear`` it is known.
 
     Raises TypeError if ``state`` is no mapping; ValueError, listing all that differs and changing
     nothing, if modules are missing on either side or shapes differ.
@@ -99,10 +105,10 @@ def load_torch_state_dict(
     for module, name in pairs:
         try:
             values = _from_torch(module.layer, theirs[name])
-            for key in _of_features(module.layer, "w", values):
-                rows = len(values[key])
-                channels = images.channels(module, rows)
-                values[key] = _reordered(values[key], channels)
+            for key in _keys_by_features(module.layer, values):
+                array = values[key]
+                channels = images.channels(module, len(array))
+                values[key] = _reordered(array, channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -151,15 +157,15 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         name = ".".join(map(str, place))
         suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
-        for key in _of_features(module.layer, "weight", tensors):
-            value = tensors[key].T
-            rows = len(value)
+        for key in _keys_by_features(module.layer, tensors):
+            array = tensors[key].T
+            rows = len(array)
             try:
                 channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
             places = rows // channels
-            tensors[key] = _reordered(value, places).T
+            tensors[key] = _reordered(array, places).T
         for key, value in tensors.items():
             state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
@@ -184,23 +190,22 @@ def _array(value: Any) -> Array:
     return np.asarray(value)
 
 
-def _of_features(layer: Layer, weight: str, values: Tensors) -> list[str]:
-    """The names of arrays with a row for each feature of the input, if a flat image may be that."""
+def _keys_by_features(layer: Layer, arrays: Arrays) -> list[str]:
+    """Which of a layer's arrays have a row for each feature of its input."""
     if isinstance(layer, Linear):
-        return [weight]
-    if isinstance(layer, BatchNorm | LayerNorm):
-        return [name for name, value in values.items() if np.ndim(value) == 1]
-    return []
+        return [key for key in ("w", "weight") if key in arrays]
+    return list(arrays) if isinstance(layer, Scaled) else []
 
 
-def _reordered(w: Array, first: int) -> Array:
-    """An array whose rows go along two axes, ``first`` the length of one, with the other one first."""
-    rows, *rest = w.shape
+def _reordered(a: Array, first: int) -> Array:
+    """An array whose rows go along two axes, ``first`` the length of one, with the other first."""
+    if first == 1:
+        return a
+    rows = len(a)
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
-    second = rows // first
-    grid = w.reshape(first, second, *rest)
-    return grid.swapaxes(0, 1).reshape(w.shape)
+    grid = a.reshape(first, rows // first, *a.shape[1:])
+    return grid.swapaxes(0, 1).reshape(a.shape)
 
 
 def _swap_gates(a: Array) -> Array:
@@ -220,6 +225,8 @@ def _from_torch(layer: Layer, tensors: Tensors) -> Arrays:
                 f"{layer!r} wants {', '.join(renamed.values())}, got {_listed(values)}"
             )
         return {name: values[their_name] for name, their_name in renamed.items()}
+    if isinstance(layer, MultiHeadAttention):
+        return torch_attention.from_torch(layer, values)
     if not isinstance(layer, Weighted):
         return values  # a layer of the user's: names and shapes as they are
     if layer._weights == ("w",):
@@ -315,6 +322,8 @@ def _to_torch(layer: Layer) -> Arrays:
     renamed = _renamed(layer)
     if renamed:
         return {renamed[name]: value for name, value in values.items()}
+    if isinstance(layer, MultiHeadAttention):
+        return torch_attention.to_torch(values)
     if not isinstance(layer, Weighted):
         return values
     if layer._weights == ("w",):

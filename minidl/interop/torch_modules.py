@@ -10,15 +10,14 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from minidl.autograd import Parameter
-from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.bidirectional import Bidirectional
 from minidl.layers.conv import Conv
 from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
-from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
 from minidl.layers.pool import GlobalAvgPool
+from minidl.layers.scaled import Scaled
 from minidl.layers.tree import walk
 from minidl.layers.weighted import Weighted
 
@@ -26,6 +25,14 @@ from minidl.layers.weighted import Weighted
 Place: TypeAlias = tuple[str | int, ...]
 Tensors: TypeAlias = dict[str, Any]
 RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+# The parts of an nn.TransformerEncoderLayer as those of a TransformerBlock.
+ENCODER = {
+    "self_attn": "attention",
+    "linear1": "mlp.0",
+    "linear2": "mlp.1",
+    "norm1": "norm_1",
+    "norm2": "norm_2",
+}
 
 
 class Module(NamedTuple):
@@ -67,25 +74,23 @@ def ours(model: Layer) -> list[Module]:
 
 
 class Images:
-    """Which layers get a flattened image (a Linear, norms before it), and how many channels it has.
+    """Which linear layers and norms get a flattened image, and how many channels it has.
 
-    Known where a Flatten comes between a convolution and them, in the order of the layers. Right
-    after a convolution they may get one by a reshape in somebody's forward: where the sizes allow
-    it, it has to be said.
+    Known where a Flatten comes between a convolution and a Linear, in the order of the layers. A
+    Linear right after a convolution may get one, by a reshape in somebody's forward: where the sizes
+    allow it, it has to be said.
     """
 
     def __init__(self, model: Layer, modules: list[Module], given: Mapping[str, int]) -> None:
-        norms = BatchNorm | LayerNorm
-        takers = Linear | norms
-        possible = {module.name for module in modules if isinstance(module.layer, takers)}
+        linear = {module.name for module in modules if isinstance(module.layer, Linear)}
         self.given: dict[str, int] = {}
         self.unknown: list[str] = []
         for name, channels in given.items():
             is_number = isinstance(channels, int) and channels > 0
-            if is_number and name in possible:
+            if is_number and name in linear:
                 self.given[name] = channels
             else:
-                want = "the name of a Linear or a norm and a number of channels"
+                want = "the name of a Linear and a number of channels"
                 self.unknown.append(f"flattened: want {want}, got {name!r}: {channels!r}")
         self._known: dict[int, int] = {}
         self._possible: dict[int, int] = {}
@@ -94,17 +99,16 @@ class Images:
         for layer in model.sublayers():
             if isinstance(layer, Flatten):
                 found = self._known
-            elif isinstance(layer, takers) and channels:
-                found[id(layer)] = channels
-            mixes = isinstance(layer, Weighted | GlobalAvgPool)
-            if mixes and not isinstance(layer, norms):
-                channels = 0
+            elif isinstance(layer, Scaled):  # its features are the channels, or those of the image
+                self._known[id(layer)] = channels or 1
+            elif isinstance(layer, Weighted | GlobalAvgPool):
+                if isinstance(layer, Linear) and channels:
+                    found[id(layer)] = channels
                 found = self._possible
-            if isinstance(layer, Conv):
-                channels = layer.out_features
+                channels = layer.out_features if isinstance(layer, Conv) else 0
 
     def channels(self, module: Module, rows: int) -> int:
-        """The channels of the image that a layer of so many features gets; 1 if it gets none."""
+        """The channels of the image that a layer with so many features in gets; 1 for no image."""
         if module.name in self.given:
             return self.given[module.name]
         key = id(module.layer)
@@ -139,6 +143,10 @@ def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
                 module = f"{module}.{direction}"
             tensor = kind
             module = module.lstrip(".")
+        parent, _, part = module.rpartition(".")
+        if part == "out_proj" and f"{parent}.in_proj_weight".lstrip(".") in state:
+            module = parent
+            tensor = f"out_proj.{tensor}"
         modules.setdefault(module, {})[tensor] = value
     return modules
 
@@ -163,7 +171,7 @@ def pair(
     places = {m.name: m.place for m in modules if m.name not in names}
     left = _by_rank(places)
     unnamed = theirs.keys() - set(names.values())
-    places = {name: _place(name) for name in theirs if name in unnamed}
+    places = {name: _place(_as_block(name, theirs)) for name in theirs if name in unnamed}
     other = _by_rank(places)
     common = [place for place in left if place in other]
     for place in common:
@@ -172,6 +180,15 @@ def pair(
     if left or other:
         wrong.append(_unpaired(left, other))
     return pairs, wrong
+
+
+def _as_block(name: str, theirs: Mapping[str, Any]) -> str:
+    """A module's name, in an nn.TransformerEncoderLayer that of the part it is in ours."""
+    parent, _, part = name.rpartition(".")
+    attention = f"{parent}.self_attn".lstrip(".")
+    if part in ENCODER and "in_proj_weight" in theirs.get(attention, ()):
+        return f"{parent}.{ENCODER[part]}".lstrip(".")
+    return name
 
 
 def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:

@@ -127,7 +127,7 @@ def nominal(lr: float | Schedule) -> float:
     if not callable(lr):
         return lr
     peak = getattr(lr, "peak", None)
-    return float(lr(0) if peak is None else peak)
+    return lr(0) if peak is None else peak
 
 
 def __dir__() -> list[str]:

@@ -118,6 +118,16 @@ MODELS = {
         lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh),
         SEQUENCES,
     ),
+    "attention": (lambda: layers.MultiHeadAttention(1, 3), SEQUENCES),
+    "transformer": (
+        lambda: layers.Sequential(
+            layers.Linear(3, 4),
+            layers.PositionalEncoding(),
+            layers.TransformerBlock(2, causal=True, features=4),
+            layers.TransformerBlock(2, features=4),
+        ),
+        SEQUENCES,
+    ),
     "forecaster": (Forecaster, SEQUENCES),
     "residual": (Residual, SEQUENCES),
     "steps as rows": (
@@ -165,8 +175,9 @@ def test_onnxruntime_gives_the_same(name, tmp_path):
     model = shaken(make(), rng)
     path = export(model, tmp_path / "model.onnx", rng.normal(size=shape))
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    of_one_length = name in ("steps as rows", "transformer")
     for longer in (0, 4):
-        lengths = [n + longer for n in shape[:-1]] if name != "steps as rows" else [5 + longer, 7]
+        lengths = [5 + longer, 7] if of_one_length else [n + longer for n in shape[:-1]]
         x = rng.normal(size=(*lengths, shape[-1])).astype(np.float32)
         with minidl.test_mode(), minidl.no_grad():
             model.reset_state()
@@ -177,7 +188,7 @@ def test_onnxruntime_gives_the_same(name, tmp_path):
             np.testing.assert_allclose(a, b.data, rtol=1e-5, atol=1e-5)
     known = session.get_inputs()[0].shape
     assert known == (
-        ["batch", 7 if name == "steps as rows" else "time", 3] if len(shape) == 3 else ["batch", 3]
+        ["batch", 7 if of_one_length else "time", 3] if len(shape) == 3 else ["batch", 3]
     )
     assert session.get_outputs()[0].shape[0] == "batch"
 

@@ -33,8 +33,11 @@ from minidl.layers import (
     Linear,
     MaxPool1d,
     MaxPool2d,
+    MultiHeadAttention,
     Normalization,
+    PositionalEncoding,
     Sequential,
+    TransformerBlock,
 )
 
 SEEN = np.random.default_rng(1).normal(3, 2, size=(20, 3))
@@ -49,6 +52,11 @@ ROWS = [
     (lambda **k: LayerNorm(**k), (4, 3), (4, 3)),
     (lambda **k: LayerNorm(**k), (2, 4, 3), (2, 4, 3)),
     (lambda **k: Normalization().adapt(SEEN), (4, 3), (4, 3)),
+    (lambda **k: MultiHeadAttention(2, **k), (4, 3, 6), (4, 3, 6)),
+    (lambda **k: MultiHeadAttention(1, 3, bias=False, **k), (4, 3), (4, 3)),
+    (lambda **k: TransformerBlock(2, hidden=3, causal=True, **k), (2, 3, 4), (2, 3, 4)),
+    (lambda **k: TransformerBlock(1, dropout=0.5, **k), (2, 3), (2, 3)),
+    (lambda **k: PositionalEncoding(), (2, 4, 3), (2, 4, 3)),
     (lambda **k: RNN(5, **k), (4, 2, 3), (4, 2, 5)),
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
