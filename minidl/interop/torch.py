@@ -194,7 +194,9 @@ def _keys_by_features(layer: Layer, arrays: Arrays) -> list[str]:
     """Which of a layer's arrays have a row for each feature of its input."""
     if isinstance(layer, Linear):
         return [key for key in ("w", "weight") if key in arrays]
-    return list(arrays) if isinstance(layer, Scaled) else []
+    if isinstance(layer, Scaled):
+        return list(arrays)
+    return []
 
 
 def _reordered(a: Array, first: int) -> Array:
@@ -204,7 +206,9 @@ def _reordered(a: Array, first: int) -> Array:
     rows = len(a)
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
-    grid = a.reshape(first, rows // first, *a.shape[1:])
+    second = rows // first
+    rest = a.shape[1:]
+    grid = a.reshape(first, second, *rest)
     return grid.swapaxes(0, 1).reshape(a.shape)
 
 
