@@ -192,10 +192,10 @@ def _array(value: Any) -> Array:
 
 def _keys_by_features(layer: Layer, arrays: Arrays) -> list[str]:
     """Which of a layer's arrays have a row for each feature of its input."""
-    if isinstance(layer, Linear):
-        return [key for key in ("w", "weight") if key in arrays]
     if isinstance(layer, Scaled):
         return list(arrays)
+    if isinstance(layer, Linear):
+        return ["w" if "w" in arrays else "weight"]
     return []
 
 
@@ -206,9 +206,7 @@ def _reordered(a: Array, first: int) -> Array:
     rows = len(a)
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
-    second = rows // first
-    rest = a.shape[1:]
-    grid = a.reshape(first, second, *rest)
+    grid = a.reshape(first, rows // first, *a.shape[1:])
     return grid.swapaxes(0, 1).reshape(a.shape)
 
 
