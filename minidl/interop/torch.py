@@ -22,6 +22,7 @@ from minidl.layers.layer import Layer
 from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.recurrent import GRU, LSTM
+from minidl.layers.scaled import Scaled
 from minidl.layers.tree import walk
 from minidl.layers.values import load_values
 from minidl.layers.weighted import Weighted
@@ -104,11 +105,10 @@ def load_torch_state_dict(
     for module, name in pairs:
         try:
             values = _from_torch(module.layer, theirs[name])
-            if isinstance(module.layer, Linear):
-                w = values["w"]
-                rows = len(w)
-                channels = images.channels(module, rows)
-                values["w"] = _reordered(w, channels)
+            for key in _keys_by_features(module.layer, values):
+                array = values[key]
+                channels = images.channels(module, len(array))
+                values[key] = _reordered(array, channels)
         except ValueError as error:
             title = module.name or type(module.layer).__name__
             wrong.append(f"{title} from {name or 'the module'}: {error}")
@@ -157,15 +157,15 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         name = ".".join(map(str, place))
         suffix = "_reverse" if module.direction == "second" else ""
         tensors = _to_torch(module.layer)
-        if isinstance(module.layer, Linear):
-            w = tensors["weight"].T
-            rows = len(w)
+        for key in _keys_by_features(module.layer, tensors):
+            array = tensors[key].T
+            rows = len(array)
             try:
                 channels = images.channels(module, rows)
             except ValueError as error:
                 raise ValueError(f"torch_state_dict: {module.name}: {error}") from None
             places = rows // channels
-            tensors["weight"] = _reordered(w, places).T
+            tensors[key] = _reordered(array, places).T
         for key, value in tensors.items():
             state[_join(name, key + suffix)] = np.ascontiguousarray(value)
     return state
@@ -190,16 +190,24 @@ def _array(value: Any) -> Array:
     return np.asarray(value)
 
 
-def _reordered(w: Array, first: int) -> Array:
-    """A matrix whose rows go along two axes, ``first`` the length of one, with the other one first."""
+def _keys_by_features(layer: Layer, arrays: Arrays) -> list[str]:
+    """Which of a layer's arrays have a row for each feature of its input."""
+    if isinstance(layer, Scaled):
+        return list(arrays)
+    if isinstance(layer, Linear):
+        return ["w" if "w" in arrays else "weight"]
+    return []
+
+
+def _reordered(a: Array, first: int) -> Array:
+    """An array whose rows go along two axes, ``first`` the length of one, with the other first."""
     if first == 1:
-        return w
-    rows, columns = w.shape
+        return a
+    rows = len(a)
     if rows % first:
         raise ValueError(f"{rows} rows are not those of {first} channels")
-    second = rows // first
-    grid = w.reshape(first, second, columns)
-    return grid.swapaxes(0, 1).reshape(w.shape)
+    grid = a.reshape(first, rows // first, *a.shape[1:])
+    return grid.swapaxes(0, 1).reshape(a.shape)
 
 
 def _swap_gates(a: Array) -> Array:

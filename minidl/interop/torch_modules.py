@@ -17,6 +17,7 @@ from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
 from minidl.layers.pool import GlobalAvgPool
+from minidl.layers.scaled import Scaled
 from minidl.layers.tree import walk
 from minidl.layers.weighted import Weighted
 
@@ -73,7 +74,7 @@ def ours(model: Layer) -> list[Module]:
 
 
 class Images:
-    """Which linear layers get a flattened image, and how many channels it has.
+    """Which linear layers and norms get a flattened image, and how many channels it has.
 
     Known where a Flatten comes between a convolution and a Linear, in the order of the layers. A
     Linear right after a convolution may get one, by a reshape in somebody's forward: where the sizes
@@ -98,16 +99,18 @@ class Images:
         for layer in model.sublayers():
             if isinstance(layer, Flatten):
                 found = self._known
-            elif isinstance(layer, Linear) and channels:
-                found[id(layer)] = channels
-            if isinstance(layer, Weighted | GlobalAvgPool):
-                channels = 0
+            elif isinstance(layer, Scaled):  # its features are the channels, or those of the image
+                self._known[id(layer)] = channels or 1
+            elif isinstance(layer, Weighted | GlobalAvgPool):
+                if isinstance(layer, Linear) and channels:
+                    found[id(layer)] = channels
                 found = self._possible
-            if isinstance(layer, Conv):
-                channels = layer.out_features
+                channels = 0
+                if isinstance(layer, Conv):
+                    channels = layer.out_features
 
     def channels(self, module: Module, rows: int) -> int:
-        """The channels of the image that a Linear with so many rows gets; 1 if it gets none."""
+        """The channels of the image that a layer with so many features in gets; 1 for no image."""
         if module.name in self.given:
             return self.given[module.name]
         key = id(module.layer)

@@ -6,7 +6,16 @@ import pytest
 import minidl
 from minidl import functions as F
 from minidl.interop.torch import load_torch_state_dict, torch_state_dict
-from minidl.layers import BatchNorm, Embedding, LayerNorm, Linear, Normalization, Sequential
+from minidl.layers import (
+    BatchNorm,
+    Conv2d,
+    Embedding,
+    Flatten,
+    LayerNorm,
+    Linear,
+    Normalization,
+    Sequential,
+)
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -91,3 +100,33 @@ def test_a_users_layer_with_buffers():
     load_torch_state_dict(model, {"gain": torch.full((3,), 2.0), "running": torch.ones(3)})
     assert model.running.tolist() == [1.0] * 3
     assert set(torch_state_dict(model)) == {"gain", "running"}
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+def test_norms_between_a_convolution_and_a_flattened_linear(first, second):
+    ours = [
+        *([Conv2d(4, kernel=3)] + [BatchNorm()] * first + [F.relu, Flatten()]),
+        *([BatchNorm()] * second + [Linear(2)]),
+    ]
+    theirs = [
+        *([nn.Conv2d(3, 4, 3)] + [nn.BatchNorm2d(4)] * first + [nn.ReLU(), nn.Flatten()]),
+        *([nn.BatchNorm1d(4 * 3 * 2)] * second + [nn.Linear(4 * 3 * 2, 2)]),
+    ]
+    module = nn.Sequential(*theirs)
+    x = RNG.normal(size=(5, 5, 4, 3)).astype(np.float32)
+    images = torch.tensor(x.transpose(0, 3, 1, 2))
+    for p in module.parameters():
+        p.data += 0.3 * torch.randn_like(p)
+    for _ in range(3):
+        module(images)
+    module.eval()
+    model = Sequential(*ours)
+    load_torch_state_dict(model, module.state_dict())
+    z = module(images).detach().numpy()
+    with minidl.test_mode():
+        np.testing.assert_allclose(model(x).data, z, rtol=1e-4, atol=1e-5)
+    back = {name: torch.from_numpy(a) for name, a in torch_state_dict(model).items()}
+    for name, value in module.state_dict().items():
+        if "num_batches" not in name:
+            np.testing.assert_allclose(back[name].numpy(), value.numpy(), rtol=1e-6, err_msg=name)
