@@ -135,7 +135,8 @@ class _Walk:
             heappush(self.queue, (-application.number, application))
         slots = self.pending[application]
         if slots:
-            slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+            held = slots[node.index]
+            slots[node.index] = g if held is None else held + g
 
     # Complexity 12: what this loop does itself for each input costs less than a call of a function.
     def pull(self, node: Application, g: Any) -> None:  # noqa: C901
