@@ -67,8 +67,7 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application
     that was freed.
     """
-    if not memory.started:
-        memory.start()
+    memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
     wanted = targets or ()

@@ -26,7 +26,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings
         return _ufunc_method(ufunc, method, inputs, settings)
     function = ours_for(ufunc)
     if function is None:
-        raise TypeError(no_rule(ufunc, method))
+        raise TypeError(no_rule(ufunc))
     if settings and settings.keys() != {"axis"}:  # which NumPy's products take
         name = next(iter(settings))
         raise TypeError(
