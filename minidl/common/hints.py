@@ -156,6 +156,8 @@ OPTIMIZER_WORDS = answers(
     step minimize apply_gradients apply_updates: one step is `optimizer.update()`
     zero_grad cleargrad clear_grad zero_grads: clear the gradients with `optimizer.cleargrads()`
     param_groups: its groups are `optimizer.groups`; a rate of theirs that changes is a schedule
+    add_param_group: give all groups at first, `optim.SGD([{'params': model}])`; parameters that a
+        model gets later take part
     parameters: its parameters are `optimizer.params`
     learning_rate: the rate is called lr, as in `optimizer.lr`
     get_last_lr: the rate of the next step is `optimizer.current_lr`
