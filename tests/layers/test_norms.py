@@ -309,3 +309,17 @@ def test_a_bad_batch_leaves_the_statistics_of_a_fit(value):
         trainer.train_step(bad, t)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_an_evaluation_before_the_first_training():
+    model = Sequential(Linear(4), BatchNorm(), Linear(1))
+    trainer = Trainer(model, optim.Adam(model, lr=0.01), F.mean_squared_error)
+    x = RNG.normal(size=(8, 3)).astype(np.float32)
+    t = x.sum(1, keepdims=True)
+    trainer.evaluate(x, t)
+    trainer.predict(x)
+    trainer.fit(x, t, epochs=1, verbose=0)
+    assert model[1].mean.any()
+    partly = BatchNorm()
+    partly.load_state_dict({"w": np.full(3, 2.0)}, strict=False)
+    np.testing.assert_allclose(partly(x).data, 2 * BatchNorm()(x).data, rtol=1e-6)
