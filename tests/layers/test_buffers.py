@@ -355,3 +355,12 @@ def test_resume_is_exact(tmp_path):
 
 def test_the_walk_names_them():
     assert [name for name, _, _ in walk(model()).buffers] == ["layers.1.mean", "layers.1.calls"]
+
+
+def test_two_of_one_name_are_refused():
+    class Holder(Layer):
+        def __init__(self):
+            self.parts = {1: Centred(), "1": Centred()}
+
+    with pytest.raises(ValueError, match=r"Holder: more than one buffer is named parts\.1\.mean"):
+        Holder().state_dict()
