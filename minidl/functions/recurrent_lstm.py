@@ -71,7 +71,7 @@ def _lstm(
     ((2, 7, 5), (2, 5))
     """
     sequences.check(4, x, (h, c), w_x, w_h, b)
-    lengths = sequences.as_lengths(lengths, x)
+    lengths = sequences.as_lengths(lengths, *x.shape[:2])
     dtype = np.result_type(x, h, c, w_x, w_h, b)
     batch, time, _ = x.shape
     hidden = h.shape[1]
