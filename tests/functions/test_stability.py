@@ -397,7 +397,7 @@ def test_gelu_and_its_composition_agree() -> None:
         np.testing.assert_allclose(
             F.gelu(x, approximate), F.gelu.equals(x, approximate), rtol=1e-12, atol=1e-300
         )
-        both_ways(lambda v, a=approximate: F.gelu(v, a), x)
+        both_ways(lambda v, a=approximate: F.gelu(v, a), x[x > -15])  # no denormal numbers
 
 
 # ---- NaN and infinity -------------------------------------------------------------------------------------------
