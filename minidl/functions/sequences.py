@@ -170,7 +170,7 @@ def repeated(shape: tuple[int, int], times: int, dtype: Any) -> tuple[Any, Any, 
     return blocks[0], blocks, blocks[1:]
 
 
-_SMALL = 2**12  # bytes
+_SMALL = 2**14  # bytes
 
 
 def input_gradient(gz: Any, x: Any, w_x: Any) -> Any:
