@@ -7,8 +7,8 @@ What is found in users' objects comes from `carriers.py`; snapshots of all parts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class Trained(Protocol):
     history: Any
     run: Any
     ranks: Any
-    own: Any
+    own: ClassVar[Sequence[str]]
     _looping: bool
     _start: Any
 
