@@ -244,7 +244,7 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
         lead = g.ndim - len(shape)
         if lead > 0:
             # The first takes half of the time of a sum.
-            by_rows = type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f" and shape
+            by_rows = g.ndim == 2 and g.dtype.kind == "f" and shape and not is_foreign(g)
             g = sum_rows(g) if by_rows else g.sum(tuple(range(lead)))
         if g.shape != shape and g.ndim == len(shape):
             axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])

@@ -17,6 +17,7 @@ from minidl.autograd import anomaly, operators
 from minidl.autograd.errors import explained
 from minidl.autograd.modes import MODE, Mode, effective
 from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number
+from minidl.autograd.operation import Operation, is_elementwise
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
@@ -52,6 +53,7 @@ class Function:
         self.view = False
         self.fresh = False
         self.static: int | None = None
+        self.operation = Operation(forward if is_elementwise(forward) else None)
         self.equals: Callable[..., Any] | None = None
         self.general: Callable[..., Any] | None = None  # see differentiable
         self.arity = len(rules) if rules else None
@@ -136,6 +138,9 @@ class Function:
         if self.joint is None:
             return args, y, None
         wanted = [n is not None and (alive is None or n in alive) for n in inputs]
+        tracer = MODE.get().tracer
+        if tracer is not None and tracer.deriving:
+            return args, y, tracer.joined(node, g, wanted)
         if box is not None and self.equals is not None:
             return args, y, self._compose(args, g, wanted, node.settings, box)
         if not self.saves:
@@ -344,6 +349,7 @@ def differentiable(
     view: bool = False,
     fresh: bool = False,
     static: int | None = None,
+    operation: Operation | None = None,
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
@@ -373,6 +379,8 @@ def differentiable(
             arguments. Without it compiled code assumes that they may.
         static: the same: the place of the first argument whose values decide on the shape of the
             result.
+        operation: the same: what it is in a program (see operation.py); default a call, and of an
+            elementwise ufunc a map.
 
     >>> import numpy as np
     >>> softsign = differentiable(
@@ -395,6 +403,8 @@ def differentiable(
     function.view = view
     function.fresh = fresh
     function.static = static
+    if operation is not None:
+        function.operation = operation
     if general is not None:
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__

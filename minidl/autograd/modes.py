@@ -30,6 +30,11 @@ class Tracer(Protocol):
     The compiler, while it writes a program.
     """
 
+    deriving: bool  # whether it notes a backward that eagerly is one of arrays
+
+    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
+        """The gradients that a joint rule gives, while ``deriving``."""
+
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.modes import look
 from minidl.autograd.node import Inputs, Settings
 from minidl.common import words
 from minidl.common.arrays import BaseVariable, as_array
@@ -68,6 +69,7 @@ def _into_array(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings
     plain = []
     for x in inputs:
         if isinstance(x, BaseVariable):
+            look(x, "writing into an array (out= or an in-place operator)")
             if x._node is not None:
                 raise TypeError(
                     f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave "

@@ -158,6 +158,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     @property
     def grad(self) -> Variable | None:
         """The accumulated gradient, of this Variable's shape and dtype, or None."""
+        look(self, ".grad")
         return self._grad
 
     @grad.setter
@@ -345,7 +346,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return self.data.__index__()
 
     def __len__(self) -> int:
-        return len(self.data)
+        if not self.shape:
+            raise TypeError("len() of a Variable without axes")
+        return self.shape[0]
 
     def __iter__(self) -> Iterator[Variable]:
         return (self[i] for i in range(len(self)))
@@ -363,6 +366,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return f"{kind}({values}{name})"
 
     def __format__(self, spec: str) -> str:
+        look(self, "a format")
         return format(self._raw.item(), spec) if self.ndim == 0 and spec else str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function, differentiable
+from minidl.autograd.operation import Operation
 
 
 def floating(x: Any) -> Any:
@@ -51,6 +52,14 @@ def _masked(x: Any, mask: Any) -> Any:
     bits = mask.astype(bool, copy=False).astype(_BITS[x.itemsize])
     bits *= x.view(bits.dtype)  # by 1 or 0: exact for what the bits mean, infinities too
     return bits.view(x.dtype)
+
+
+def _masked_into(out: Any, x: Any, mask: Any) -> None:
+    if x.shape != mask.shape or mask.dtype != bool:
+        np.copyto(out, np.where(mask, x, 0))
+        return
+    bits = _BITS[x.itemsize]
+    np.multiply(x.view(bits), mask, out.view(bits))
 
 
 def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
@@ -110,7 +119,8 @@ def where_positive(g: Any, x: Any) -> Any:
 
 
 # fmt: off
-masked: Function = differentiable(_masked, lambda g, y, x, mask: masked(g, mask), None)
+masked: Function = differentiable(_masked, lambda g, y, x, mask: masked(g, mask), None,
+                                  operation=Operation(into=_masked_into, kind="map"))
 # fmt: on
 
 

@@ -14,6 +14,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
 
 # fmt: off
@@ -115,6 +116,10 @@ def _concatenate_rule(g: Any, y: Any, wanted: list[bool], *arrays: Any, axis: in
     ]
 
 
+def _concatenate_into(out: Any, *arrays: Any, axis: int = 0) -> None:
+    np.concatenate(arrays, axis, out)
+
+
 def _split_rule(
     gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, axis: int = 0
 ) -> list[Any]:
@@ -124,7 +129,8 @@ def _split_rule(
 
 # fmt: off
 _concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
-                              joint=_concatenate_rule, name="concatenate")
+                              joint=_concatenate_rule, name="concatenate",
+                              operation=Operation(into=_concatenate_into, kind="gather"))
 _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
                         joint=_split_rule, name="split", view=True, static=1)
 # fmt: on

@@ -1,0 +1,207 @@
+"""compile: a function recorded at its first call and replayed as straight-line NumPy later.
+
+Here is which of a function's programs serves for a call, and what happens when none does.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, Literal, TypeAlias
+
+from minidl.autograd.modes import Mode, current
+from minidl.common import memory, random
+from minidl.common.callers import warn_user
+from minidl.compiler2.checks import check
+from minidl.compiler2.forms import NotForPrograms, signature
+from minidl.compiler2.recording import MISS, Call, Recording
+from minidl.compiler2.specialization import Specialization
+
+Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
+CHECKS = ("sparse", "always", "never", "raise")
+PROGRAMS = 16  # of one function that are kept
+TRIES = 3  # recordings without a program, before the function goes on eagerly
+
+
+class Compiled:
+    """A function that is recorded for each form of its arguments; made by ``compile``."""
+
+    _unwatched = ("programs", "last", "eager", "why", "_tries", "_made", "_calls")
+
+    def __init__(self, function: Callable[..., Any], check: Check = "sparse") -> None:
+        memory.start()
+        self.function = function
+        self.check = check
+        self.programs: dict[Any, list[Specialization]] = {}
+        self.last: Specialization | None = None
+        self.why: str | None = None  # it goes on eagerly
+        self._tries = 0
+        self._made = 0
+        self._calls = 0
+        update_wrapper(self, function, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mode = current()
+        if self.why is not None or mode.tracer is not None or mode.anomaly:
+            return self.function(*args, **kwargs)
+        last = self.last
+        if last is not None and last.left and not kwargs and len(args) == last.count:
+            if last.mode is mode or _alike(last.mode, mode):
+                inputs = last.inputs(args)
+                if inputs is not MISS:
+                    last.left -= 1
+                    result = last.run(inputs)
+                    if result is not MISS:
+                        return result
+                    return self.function(*args, **kwargs)
+        if mode.transforming is not None:
+            return self.function(*args, **kwargs)
+        return self._call(args, kwargs, mode)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
+        """A call that is not as the last one was."""
+        leaves: list[Any] = []
+        try:
+            key = _key(mode, args, kwargs, leaves)
+        except NotForPrograms:
+            return self.function(*args, **kwargs)
+        call = Call(self.function, args, kwargs, leaves, mode)
+        self._calls += 1
+        for spec in self.programs.get(key, ()):
+            result = self._run(spec, call)
+            if result is not MISS:
+                return result
+        return self._record(key, call)
+
+    def _run(self, spec: Specialization, call: Call) -> Any:
+        if not spec.left or self.check in ("always", "raise"):
+            return self._checked(spec, call)
+        inputs = spec.inputs(call.leaves)
+        if inputs is MISS:
+            return MISS
+        spec.left -= 1
+        self.last = spec if spec.flat else None
+        result = spec.run(inputs)
+        return call.eagerly() if result is MISS else result
+
+    def _checked(self, spec: Specialization, call: Call) -> Any:
+        result, difference = check(spec, call)
+        if result is MISS:
+            return MISS
+        spec.left = next(spec.gaps)
+        self.last = spec if spec.flat and self.check == "sparse" else None
+        if difference is not None:
+            self._give_up(
+                f"{difference} differs between the program and the function, since the last check at "
+                "the latest: it depends on something that cannot be seen, or changes something"
+            )
+        return result
+
+    def _record(self, key: Any, call: Call) -> Any:
+        recording = Recording(call)
+        if recording.why is None:
+            self._keep(key, recording)
+        else:
+            self._tries += 1
+            if recording.why == "":  # arrays of another library, which need no word
+                self.why = "the arrays are not NumPy's"
+            elif not recording.silent or self._tries > 1:
+                self._give_up(recording.why)
+        return recording.result
+
+    def _keep(self, key: Any, recording: Recording) -> None:
+        self._made += 1
+        if self._made > PROGRAMS and self._calls < 4 * self._made:
+            self._give_up(f"{self._made} programs were made: what it is called with keeps changing")
+            return
+        spec = Specialization(recording)
+        spec.left = 10**9 if self.check == "never" else 0
+        programs = self.programs.setdefault(key, [])
+        programs.append(spec)
+        if sum(map(len, self.programs.values())) > PROGRAMS:
+            oldest = next(iter(self.programs))
+            del self.programs[oldest][0]
+            if not self.programs[oldest]:
+                del self.programs[oldest]
+
+    def _give_up(self, why: str) -> None:
+        self.programs = {}
+        self.last = None
+        self.why = why
+        name = getattr(self.function, "__name__", "a compiled function")
+        if self.check == "raise":
+            raise RuntimeError(f"{name}: {why}")
+        warn_user(f"{name}: {why}; it goes on eagerly")
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function, self.check)
+
+    def __repr__(self) -> str:
+        count = sum(map(len, self.programs.values()))
+        state = f"{count} program{'s' if count != 1 else ''}" if self.why is None else "runs eagerly"
+        return f"<compiled {self.function!r}: {state}>"
+
+    def status(self) -> str:
+        """How it runs: each program and its printer, or that it runs eagerly and why."""
+        if self.why is not None:
+            return f"eager: {self.why}"
+        programs = [spec for of_key in self.programs.values() for spec in of_key]
+        lines = [f"program {i}: NumPy, {spec.summary}" for i, spec in enumerate(programs)]
+        return "\n".join(lines) or "not called yet"
+
+    def program(self, *args: Any, **kwargs: Any) -> Any:
+        """The program for these arguments, to print; the function runs once if there is none.
+
+        Raises RuntimeError if the function runs eagerly.
+        """
+        mode = current()
+        leaves: list[Any] = []
+        key = _key(mode, args, kwargs, leaves)
+        for spec in self.programs.get(key, ()):
+            if spec.inputs(leaves) is not MISS:
+                return spec.program
+        with random.restoring():  # looking uses up no random numbers
+            self._record(key, Call(self.function, args, kwargs, leaves, mode))
+        if key not in self.programs:
+            raise RuntimeError(f"no program: {self.why or 'call it once first'}")
+        return self.programs[key][-1].program
+
+
+def _alike(a: Mode, b: Mode) -> bool:
+    return (a.recording, a.testing, b.transforming) == (b.recording, b.testing, None)
+
+
+def _key(mode: Mode, args: Any, kwargs: dict[str, Any], leaves: list[Any]) -> Any:
+    """What a program depends on of mode and arguments; their arrays are added to ``leaves``."""
+    places = [signature(x, leaves) for x in args]
+    named = [(name, signature(x, leaves)) for name, x in kwargs.items()]
+    return mode.recording, mode.testing, *places, *named
+
+
+def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:
+    """Record what a function computes at its first call; replay it as straight-line NumPy later.
+
+    Args:
+        function: of arrays, or a loss; a method, a model.
+        check: how often the program is compared with the function: "sparse" (at the second call,
+            then at random ones, 2% of the time), "always", "never", or "raise": always, with an
+            error instead of a warning.
+
+    >>> import numpy as np
+    >>> f = compile(lambda x: (x * x).sum())
+    >>> f(np.arange(3.0)), f(np.ones(3))
+    (np.float64(5.0), np.float64(3.0))
+    """
+    if not callable(function):
+        raise TypeError(f"compile: want a function, got {function!r}")
+    if check not in CHECKS:
+        raise ValueError(f"compile: check: want one of {CHECKS}, got {check!r}")
+    if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x2A0:
+        raise TypeError(
+            "compile: a generator or coroutine runs after the call; compile what it calls"
+        )
+    return Compiled(function, check)

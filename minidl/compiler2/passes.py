@@ -1,0 +1,192 @@
+"""Passes: each makes a program shorter or simpler and changes no bit of what it computes.
+
+The order they run in is at the end; what a step becomes in NumPy is in printer.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minidl import functions as F
+from minidl.autograd.function import identity
+from minidl.compiler2.program import Operand, Program, Step, Value, replace, values_in
+from minidl.compiler2.recorder import constant
+from minidl.functions import elementwise
+
+Pass: TypeAlias = Callable[[Program], Program]
+Rewrite: TypeAlias = Callable[[Step], Any]  # the step itself, or what replaces its results
+
+# Functions that give their first argument, if its shape and dtype are those of the result.
+_MOVES = (
+    F.reshape,
+    F.broadcast_to,
+    F.positive,
+    elementwise._to_floating,
+    elementwise._to_other,
+    identity,
+    constant,
+)
+
+
+def _rewrite(program: Program, rewrite: Rewrite) -> Program:
+    """The program with each step as it is, or with something else in place of its results."""
+    by: dict[Value, Operand] = {}
+    steps: list[Step] = []
+    backward_at = 0
+    for i, step in enumerate(program.steps):
+        if i == program.backward_at:
+            backward_at = len(steps)
+        step.operands = tuple([replace(x, by) for x in step.operands])
+        other = rewrite(step)
+        if other is step:
+            steps.append(step)
+        else:
+            by.update(zip(step.outs, values_in(other) if len(step.outs) > 1 else (other,)))
+    whole = program.backward_at == len(program.steps)
+    program.backward_at = len(steps) if whole else backward_at
+    program.steps = steps
+    program.outputs = [replace(x, by) for x in program.outputs]
+    program.gradients = [replace(x, by) for x in program.gradients]
+    return program
+
+
+def without_dead_code(program: Program) -> Program:
+    """Leave out the steps whose results nobody uses."""
+    used = set(program.results)
+    alive: list[int] = []
+    for i in reversed(range(len(program.steps))):
+        step = program.steps[i]
+        if not used.isdisjoint(step.outs):
+            used.update(values_in(step.operands))
+            alive.append(i)
+    program.backward_at = sum(i < program.backward_at for i in alive)
+    program.steps = [program.steps[i] for i in reversed(alive)]
+    return program
+
+
+def without_duplicates(program: Program) -> Program:
+    """Compute equal steps once."""
+    first: dict[Any, Step] = {}
+
+    def rewrite(step: Step) -> Any:
+        if step.derivative:
+            return step
+        settings = tuple([(name, _key(value)) for name, value in step.settings.items()])
+        same = first.setdefault((step.function, _key(step.operands), settings), step)
+        return step if same is step else same.outs if len(step.outs) > 1 else same.outs[0]
+
+    return _rewrite(program, rewrite)
+
+
+def _key(operand: Operand) -> Any:
+    if isinstance(operand, Value):
+        return operand
+    if type(operand) is tuple:
+        return tuple(map(_key, operand))
+    if isinstance(operand, np.ndarray) or callable(operand):
+        return id(operand)
+    return type(operand), repr(operand)
+
+
+def with_constants_folded(program: Program) -> Program:
+    """Compute steps of nothing but numbers now."""
+
+    def rewrite(step: Step) -> Any:
+        if step.single is None or step.single.shape != () or any(values_in(step.operands)):
+            return step
+        result = step.call(*step.operands, **step.settings)
+        return result if isinstance(result, np.generic) else step
+
+    return _rewrite(program, rewrite)
+
+
+def without_broadcasts(program: Program) -> Program:
+    """Leave broadcasting to the next elementwise function, if its other operand has full shape."""
+    maker = {v: step for step in program.steps for v in step.outs}
+
+    def narrow(x: Operand, other: Operand, out: Value) -> Operand:
+        step = maker.get(x) if isinstance(x, Value) else None
+        full = isinstance(other, Value) and other.shape == out.shape
+        return step.operands[0] if full and step and step.applies(F.broadcast_to) else x
+
+    def rewrite(step: Step) -> Any:
+        if step.applies(F.add, F.subtract, F.multiply, F.divide) and step.single:
+            a, b = step.operands
+            a = narrow(a, b, step.single)
+            step.operands = (a, narrow(b, a, step.single))
+        return step
+
+    return _rewrite(program, rewrite)
+
+
+def tidied(program: Program) -> Program:
+    """Leave out what changes no bit: factors of one, double negations, moves that move nothing."""
+    maker: dict[Value, Step] = {}
+
+    def rewrite(step: Step) -> Any:
+        maker.update(dict.fromkeys(step.outs, step))
+        out = step.single
+        if out is None or not any(values_in(step.operands)):
+            return step
+        x = step.operands[0]
+        before = maker.get(x) if isinstance(x, Value) else None
+        if before is not None and _undo_each_other(before, step):
+            return before.operands[0]
+        other = _unchanged_operand(step)
+        return other if out.same_form(other) else step
+
+    return _rewrite(program, rewrite)
+
+
+def _unchanged_operand(step: Step) -> Operand:
+    """The operand that a step gives, if its form stays; else None."""
+    x, *rest = step.operands
+    if step.applies(*_MOVES):
+        return x
+    if step.applies(F.multiply):
+        return rest[0] if _is_one(x) else x if _is_one(rest[0]) else None
+    if step.applies(F.divide, F.power):
+        return x if _is_one(rest[0]) else None
+    return None
+
+
+def _is_one(x: Operand) -> bool:
+    return not isinstance(x, Value | np.ndarray) and bool(x == 1)
+
+
+def _undo_each_other(before: Step, step: Step) -> bool:
+    if step.applies(F.negative):
+        return before.applies(F.negative)
+    return is_transpose(step) and is_transpose(before)
+
+
+def is_transpose(step: Step) -> bool:
+    """Whether a step turns a matrix."""
+    out = step.single
+    if out is None or len(out.shape) != 2:
+        return False
+    rest = step.operands[1:]
+    if step.applies(F.transpose):
+        return rest in ((), (None,))
+    return step.applies(F.swapaxes) and rest in ((-1, -2), (0, 1))
+
+
+PASSES: tuple[Pass, ...] = (
+    without_dead_code,
+    without_duplicates,
+    with_constants_folded,
+    without_broadcasts,
+    tidied,
+    without_duplicates,
+    without_dead_code,
+)
+
+
+def optimized(program: Program) -> Program:
+    """The program after all passes."""
+    for change in PASSES:
+        program = change(program)
+    return program

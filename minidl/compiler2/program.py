@@ -1,0 +1,197 @@
+"""The list of operations that a compiled function is: values, and in order the steps to them.
+
+Noting them is in recorder.py, changing them in passes.py, printing Python of them in printer.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from minidl.autograd.function import Function
+
+Operand: TypeAlias = Any  # a Value, a tuple of operands, or a constant
+
+
+class Value:
+    """One array or number of a program, by shape and dtype.
+
+    ``plain``: eager code has an array here rather than a Variable. ``shape`` is None for what a
+    function saved for its derivative, which may be anything.
+    """
+
+    __slots__ = ("dtype", "name", "plain", "shape")
+
+    def __init__(self, like: Any, plain: bool = False) -> None:
+        self.name = ""
+        self.plain = plain
+        self.shape: Any = getattr(like, "shape", None)
+        self.dtype: Any = getattr(like, "dtype", None)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.size * int(self.dtype.itemsize)
+
+    @property
+    def floating(self) -> bool:
+        """Whether it is an array or number of floats."""
+        return self.dtype is not None and self.dtype.kind == "f"
+
+    def same_form(self, other: Operand) -> bool:
+        """Whether an operand is a Value of this shape and dtype."""
+        return (
+            isinstance(other, Value) and self.shape == other.shape and self.dtype == other.dtype
+        )
+
+    def __repr__(self) -> str:
+        return self.name or "value"
+
+
+class Step:
+    """One operation: ``call(*operands, **settings)`` gives ``out``, nested tuples of Values.
+
+    ``function`` is the Function that was applied, and what the step is, is said by that object:
+    never by its name, which is only printed. ``derivative``: it is not the function itself, but
+    its joint rule.
+    """
+
+    __slots__ = ("call", "derivative", "function", "operands", "out", "outs", "settings")
+
+    def __init__(
+        self,
+        function: Function,
+        operands: tuple[Operand, ...],
+        settings: dict[str, Any],
+        out: Any,
+        rule: Callable[..., Any] | None = None,
+    ) -> None:
+        self.function = function
+        self.operands = operands
+        self.settings = settings
+        self.out = out
+        self.outs = tuple(values_in(out))
+        self.derivative = rule is not None
+        self.call: Callable[..., Any] = rule or function.forward
+
+    @property
+    def name(self) -> str:
+        """What is printed."""
+        return f"d_{self.function.name}" if self.derivative else self.function.name
+
+    @property
+    def single(self) -> Value | None:
+        """The one array or number that it gives; None if there is more, or something else."""
+        out = self.out
+        return out if isinstance(out, Value) and out.shape is not None else None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether each element depends on those at its place only."""
+        return not self.derivative and self.function.operation.is_map and not self.settings
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the results are views of the first operand."""
+        return self.function.view and not self.derivative
+
+    @property
+    def fresh(self) -> bool:
+        """Whether its call gives memory of its own, whatever it is called with."""
+        return self.function.fresh or (self.is_map and self.function.operation.ufunc is not None)
+
+    def applies(self, *functions: Any) -> bool:
+        """Whether it is the application of one of these Functions."""
+        return not self.derivative and self.function in functions
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
+        operands = ", ".join(map(show, self.operands))
+        forms = ", ".join("saved" if v.dtype is None else form(v) for v in self.outs)
+        outs = ", ".join(map(repr, self.outs))
+        return f"{outs} = {self.name}({operands}{settings})  # {forms}"
+
+
+class Program:
+    """Steps from ``inputs`` to ``outputs``: the forward, then the backward with its own inputs.
+
+    ``backward_at`` is where in ``steps`` the backward begins, ``seeds`` are the gradients of the
+    outputs that it is given, ``gradients`` what it computes: one for each input that is
+    differentiated, None where none arrives.
+    """
+
+    def __init__(self, inputs: list[Value], outputs: list[Operand], steps: list[Step]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.steps = steps
+        self.backward_at = len(steps)
+        self.seeds: list[Value] = []
+        self.gradients: list[Operand] = []
+
+    @property
+    def results(self) -> list[Value]:
+        """The Values that are handed out."""
+        return list(values_in((*self.outputs, *self.gradients)))
+
+    def name_values(self) -> None:
+        """Give inputs, seeds and results of steps their names."""
+        made = [v for step in self.steps for v in step.outs]
+        for letter, values in (("x", self.inputs), ("g", self.seeds), ("v", made)):
+            for i, v in enumerate(values):
+                v.name = f"{letter}{i}"
+
+    def __str__(self) -> str:
+        self.name_values()
+        lines = ["inputs: " + ", ".join(f"{v} {form(v)}" for v in self.inputs), "forward:"]
+        lines += [f"  {step!r}" for step in self.steps[: self.backward_at]]
+        lines.append(f"  return {', '.join(map(show, self.outputs))}")
+        if self.gradients:
+            lines.append(f"backward of {', '.join(map(repr, self.seeds))}:")
+            lines += [f"  {step!r}" for step in self.steps[self.backward_at :]]
+            lines.append(f"  return {', '.join(map(show, self.gradients))}")
+        return "\n".join(lines)
+
+
+def form(v: Value) -> str:
+    """The dtype and shape, to print."""
+    return f"{v.dtype} {v.shape}"
+
+
+def show(operand: Operand) -> str:
+    """An operand, to print."""
+    if isinstance(operand, np.ndarray):
+        return f"<{operand.dtype} {operand.shape}>"
+    if type(operand) is tuple:
+        return f"({', '.join(map(show, operand))})"
+    return repr(operand)
+
+
+def values_in(operand: Operand) -> Iterator[Value]:
+    """The Values of an operand, those in tuples too."""
+    if isinstance(operand, Value):
+        yield operand
+    elif type(operand) is tuple:
+        for part in operand:
+            yield from values_in(part)
+
+
+def replace(operand: Operand, by: dict[Value, Operand]) -> Operand:
+    """The operand with others in place of some Values."""
+    if isinstance(operand, Value):
+        return by.get(operand, operand)
+    if type(operand) is tuple:
+        return tuple([replace(part, by) for part in operand])
+    return operand
+
+
+def last_uses(steps: Iterable[Step]) -> dict[Value, int]:
+    """The place of the last step that reads each Value."""
+    return {v: i for i, step in enumerate(steps) for v in values_in(step.operands)}

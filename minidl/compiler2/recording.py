@@ -1,0 +1,249 @@
+"""Recording a call: the function runs once, for real, and what comes of it is a program, or why not.
+
+How the program is called is in specialization.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl.autograd.modes import Mode, Switch
+from minidl.autograd.node import next_number
+from minidl.autograd.variable import Variable, box
+from minidl.common import random
+from minidl.compiler2.derivative import Recorder
+from minidl.compiler2.effects import Draws, Observer, generators_of
+from minidl.compiler2.forms import Arguments, NotForPrograms, objects_in, signature
+from minidl.compiler2.forms import take_apart, unwrapped
+from minidl.compiler2.program import Operand, Program, Value, values_in
+from minidl.compiler2.reach import Reach
+from minidl.compiler2.standin import stand_in
+
+
+MISS = object()  # in place of a result: the program does not serve
+
+
+class Call(NamedTuple):
+    """A call of a function: its arguments, and the arrays among them in order."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    leaves: list[Any]
+    mode: Mode
+
+    def eagerly(self) -> Any:
+        """What the function gives."""
+        return self.function(*self.args, **self.kwargs)
+
+
+class Change(NamedTuple):
+    """What a call leaves in an attribute of a layer: built of outputs, or so much more than before."""
+
+    layer: Any
+    name: str
+    roots: list[Any]
+    build: Callable[[Sequence[Any]], Any] | None
+    more: int = 0
+
+
+class States:
+    """The attributes of layers that calls leave for the next, as they are now."""
+
+    def __init__(self, places: list[tuple[Any, str]]) -> None:
+        self.places = places
+        self.values = [getattr(layer, name) for layer, name in places]
+        self.leaves: list[Any] = []
+        self.form = tuple(
+            [
+                None if is_counted(layer, name) else signature(value, self.leaves)
+                for (layer, name), value in zip(places, self.values, strict=True)
+            ]
+        )
+
+    def restore(self) -> None:
+        """Put the attributes back."""
+        for (layer, name), value in zip(self.places, self.values, strict=True):
+            setattr(layer, name, value)
+
+
+def is_counted(layer: Any, name: str) -> bool:
+    """Whether an attribute only counts, and nothing that is computed depends on it."""
+    return name in getattr(layer, "_counted", ())
+
+
+class Recording:
+    """One recorded call. ``result`` is what the function gave; ``why`` there is no program, or None.
+
+    ``silent``: the next call may well give one, as what is made at first use is there by then.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.why: str | None = None
+        self.silent = False
+        self.reach = Reach([call.function, *objects_in([*call.args, *call.kwargs.values()])])
+        if self.reach.unwatchable is not None:
+            self.silent = self.reach.unwatchable == "LAZY"
+            self.why = f"it uses {self.reach.unwatchable}"
+            self.result = call.eagerly()
+            return
+        self.recorder = Recorder(self.reach.where)
+        self.since = next_number()
+        self.states = States(self.reach.states)
+        draws = Draws([random.generator(), *generators_of(self.reach)])
+        raw_result, written = self._run()
+        self.result = unwrapped(raw_result)
+        self.why = self.recorder.stopped
+        if self.why is None:
+            self.why = self._effects(written, draws)
+        if self.why is None:
+            self._take(raw_result)
+
+    # ---- the call --------------------------------------------------------------------------------
+
+    def _run(self) -> tuple[Any, bool]:
+        """Call the function on stand-ins; its result, and whether it wrote into its arguments."""
+        twins: dict[int, Any] = {}
+        leaves = [self._stand_in("argument", i, x, twins) for i, x in enumerate(self.call.leaves)]
+        states = [self._stand_in("state", i, x, twins) for i, x in enumerate(self.states.leaves)]
+        arguments = Arguments(iter(leaves))
+        args = [arguments.put(x) for x in self.call.args]
+        kwargs = {name: arguments.put(x) for name, x in self.call.kwargs.items()}
+        inside = Arguments(iter(states))
+        for (layer, name), value in zip(self.states.places, self.states.values, strict=True):
+            if not is_counted(layer, name):
+                setattr(layer, name, inside.put(value))
+        self.begin = [getattr(layer, name) for layer, name in self.states.places]
+        observer = Observer()
+        try:
+            with Switch(tracer=self.recorder), observer:
+                result = self.call.function(*args, **kwargs)
+        finally:
+            self.after = [getattr(layer, name) for layer, name in self.states.places]
+            for (layer, name), value in zip(self.states.places, self.after, strict=True):
+                setattr(layer, name, unwrapped(value))
+            written = arguments.pass_on_writes()
+        if observer.seen is not None:
+            self.recorder.stop(f"it calls {observer.seen}, which gives something else at each call")
+        return result, written
+
+    def _stand_in(self, kind: str, i: int, x: Any, twins: dict[int, Any]) -> Any:
+        """What stands for an array among arguments or states; a Variable itself."""
+        if id(x) in twins:
+            return twins[id(x)]
+        raw = getattr(x, "_raw", x)
+        value = self.recorder.add_input(kind, raw, i, plain=not isinstance(x, Variable))
+        if isinstance(x, Variable):
+            self.recorder.register(x, value)
+            twins[id(x)] = x
+            return x
+        if isinstance(raw, np.ndarray):
+            raw = raw.view()  # the function may close over the same one, now but not later
+        self.recorder.register(raw, value)
+        twins[id(x)] = stand_in(raw if raw.ndim else raw[()], value)
+        return twins[id(x)]
+
+    def _effects(self, written: bool, draws: Draws) -> str | None:
+        """What the call did that a program would not do, in words."""
+        if written:
+            return "it writes into its arguments"
+        changes = (snapshot.change() for snapshot in self.reach.snapshots)
+        changed = next((change for change in changes if change is not None), None)
+        if changed is not None:
+            self.silent = True  # the first time it may be what is made at first use
+            return f"it writes to what it closes over: {changed}"
+        noted = [x.of.args[-1] or random.generator() for x in self.recorder.inputs if x.kind == "draw"]
+        if any(all(g is not mine for mine in noted) for g in draws.used()):
+            return "it draws from a random generator that is not minidl's"
+        return None
+
+    # ---- the program -----------------------------------------------------------------------------
+
+    def _take(self, result: Any) -> None:
+        """The program, from the notes and what the function gave."""
+        recorder = self.recorder
+        try:
+            self.roots, self.build = take_apart(result, self.reach.knows)
+            self.changes = self._state_changes()
+        except NotForPrograms as error:
+            self.why = str(error)
+            return
+        roots = [*self.roots, *[x for change in self.changes for x in change.roots]]
+        with Switch(tracer=recorder):
+            self.outputs: list[Operand] = [recorder.operand(x) for x in roots]
+        forward = list(recorder.steps)
+        self.tape = list(recorder.tape)
+        self.real = list(dict.fromkeys(values_in(tuple(self.outputs))))
+        self.program = Program([], list(self.real), forward)
+        self._differentiate(roots)
+        self.why = recorder.stopped
+        order = sorted(range(len(recorder.inputs)), key=self._is_draw)  # draws come last
+        recorder.inputs = [recorder.inputs[i] for i in order]
+        self.differentiable = [self.differentiable[i] for i in order]
+        self.program.inputs = [x.value for x in recorder.inputs]
+
+    def _is_draw(self, i: int) -> bool:
+        return self.recorder.inputs[i].kind == "draw"
+
+    def _state_changes(self) -> list[Change]:
+        found = []
+        for (layer, name), old, new in zip(self.states.places, self.begin, self.after, strict=True):
+            if new is old:
+                continue
+            if is_counted(layer, name):
+                found.append(Change(layer, name, [], None, new - old))
+            else:
+                found.append(Change(layer, name, *take_apart(new, self.reach.knows)))
+        return found
+
+    def _differentiate(self, roots: list[Any]) -> None:
+        """Derive the gradients of the inputs from those of the outputs."""
+        recorder = self.recorder
+        outputs = dict(zip(self.outputs, roots))
+        self.floating = [
+            v
+            for v in self.real
+            if self.call.mode.recording and getattr(outputs[v], "_node", None) is not None
+        ]
+        nodes = [self._node_of(x) for x in recorder.inputs]
+        self.differentiable = [node is not None for node in nodes]
+        self.reached = self._reached()
+        if not (self.floating and any(self.differentiable)):
+            self.floating = []
+            return
+        program = self.program
+        program.backward_at = len(program.steps)
+        seeds = []
+        for v in self.floating:
+            seed = box(np.ones(v.shape, v.dtype)[()], None)
+            program.seeds.append(Value(seed._raw))
+            recorder.register(seed, program.seeds[-1])
+            seeds.append((outputs[v]._node, seed))
+        gradients = recorder.derive(seeds, nodes, self.since)
+        wanted = [g for g, want in zip(gradients, self.differentiable) if want]
+        program.gradients = [None if g is None else recorder.operand(g) for g in wanted]
+        program.steps = list(recorder.steps)
+        more = len(recorder.inputs) - len(nodes)  # arrays that rules made
+        self.differentiable += [False] * more
+
+    def _node_of(self, x: Any) -> Any:
+        """The node of an input that is a Variable and is differentiated; else None."""
+        if x.kind == "draw" or x.value.plain or not x.value.floating:
+            return None
+        sources = {"argument": self.call.leaves, "state": self.states.leaves}
+        return (sources[x.kind][x.of] if x.kind in sources else x.of)._node
+
+    def _reached(self) -> dict[Value, set[Value]]:
+        """The inputs that each value is differentiated by."""
+        inputs = zip(self.recorder.inputs, self.differentiable)
+        reached = {x.value: {x.value} for x, want in inputs if want}
+        for step in self.tape:
+            if step in self.recorder.differentiated:
+                sets = [reached[v] for v in values_in(step.operands) if v in reached]
+                reached.update(dict.fromkeys(step.outs, set().union(*sets)))
+        return reached
+

@@ -1,0 +1,246 @@
+"""A program in use: for arguments of one form, as long as what the function reaches is unchanged.
+
+How it is recorded is in recording.py; whether it is right is asked in checks.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import Function, identity, record
+from minidl.autograd.modes import Switch, current
+from minidl.autograd.targets import gradients_for
+from minidl.autograd.variable import Variable, box
+from minidl.common.random import source
+from minidl.compiler2.budget import gaps
+from minidl.compiler2.effects import Draws
+from minidl.compiler2.passes import optimized
+from minidl.compiler2.printer import Code
+from minidl.compiler2.program import Program, Step, Value, form
+from minidl.compiler2.reader import print_reader
+from minidl.compiler2.recording import MISS, Recording, States
+
+
+POOL = 4  # arenas that are kept
+
+
+class Arena:
+    """The buffers of one run, and what else its backward needs; they go back to the pool."""
+
+    __slots__ = ("buffers", "kept", "pool")
+
+    def __init__(self, buffers: Any, kept: Any, pool: list[Any]) -> None:
+        self.buffers = buffers
+        self.kept = kept
+        self.pool = pool
+
+    def __del__(self) -> None:
+        if self.buffers is not None and len(self.pool) < POOL:
+            self.pool.append(self.buffers)
+
+
+class Specialization:
+    """A program for one form of arguments, wrapped as a differentiable Function."""
+
+    def __init__(self, recording: Recording) -> None:
+        call = recording.call
+        self.mode = call.mode
+        self.count = len(call.leaves)
+        self.flat = not call.kwargs and all(map(_is, call.leaves, call.args))
+        self.flat = self.flat and len(call.leaves) == len(call.args)
+        self.text = str(recording.program)
+        self.program: Program = optimized(recording.program)
+        self.code = Code(self.program)
+        self.pool: list[Any] = []
+        self.left = 0  # calls until the next check
+        self.gaps = gaps()
+        self.state_form = recording.states.form
+        self.places = recording.states.places
+        self.changes = recording.changes
+        self.outputs = recording.outputs
+        self.build = recording.build
+        self.results = len(recording.roots)  # the rest of the outputs are states
+        self.real = recording.real
+        self.floating = recording.floating
+        self.reached = recording.reached
+        self.differentiable = recording.differentiable
+        self.tape = recording.tape
+        self.differentiated = recording.recorder.differentiated
+        self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
+        self.read: Callable[..., Any] = print_reader(recording)
+        self.function = self._function()
+        self.simple = (
+            self.outputs == self.real
+            and len(self.real) == self.results == 1
+            and not (self.changes or self.real[0].plain)
+            and (self.real == self.floating or not self.program.seeds)
+            and self.build([0]) == 0
+        )
+
+    @property
+    def summary(self) -> str:
+        """What there is to know of it, in a line."""
+        forms = ", ".join([f"{v} {form(v)}" for v in self.program.inputs[: self.count]])
+        return f"{len(self.program.steps)} steps, {self.code.nbytes} bytes of buffers, for {forms}"
+
+    def _function(self) -> Function:
+        derived = bool(self.program.seeds)
+        function = Function(self._forward, (), self._joint if derived else None, "compiled")
+        function.saves = True
+        function.owned = True
+        function.equals = self._again if derived else None
+        function.derived = derived
+        return function
+
+    # ---- a call ----------------------------------------------------------------------------------
+
+    def inputs(self, leaves: Sequence[Any]) -> Any:
+        """What the program reads, of these arguments; MISS if it does not serve for them now."""
+        try:
+            if self.places:
+                states = States(self.places)
+                if states.form != self.state_form:
+                    return MISS
+                return self.read(*leaves, *states.leaves)
+            return self.read(*leaves)
+        except Exception:  # what it reads is gone
+            return MISS
+
+    def generators(self) -> list[Any]:
+        """The random generators that a call draws from."""
+        return list({id(g): g for d in self.draws for g in [source(d.args[-1])]}.values())
+
+    def run(self, inputs: Any) -> Any:
+        """Run the program, store the layers' new states, return the result; MISS after an error.
+
+        Nothing has changed then: eagerly the error has its line.
+        """
+        draws = Draws(self.generators()) if self.draws else None
+        try:
+            if draws is not None:
+                drawn = [d.function.forward(*d.args, **d.settings) for d in self.draws]
+                inputs = (*inputs, *drawn)
+            given = record(self.function, inputs, {}) if inputs else self._forward()[0]
+        except Exception:
+            if draws is not None:
+                draws.restore()
+            return MISS
+        return given if self.simple else self._finish(given)
+
+    def _finish(self, given: Any) -> Any:
+        found = dict(zip(self.real, given if type(given) is tuple else (given,)))
+        outs = [self._result(v, found[v]) if isinstance(v, Value) else v for v in self.outputs]
+        at = self.results
+        for layer, name, roots, build, more in self.changes:
+            new = getattr(layer, name) + more if build is None else build(outs[at : at + len(roots)])
+            setattr(layer, name, new)
+            at += len(roots)
+        return self.build(outs[: self.results])
+
+    def _result(self, v: Value, found: Any) -> Any:
+        raw = getattr(found, "_raw", found)
+        if v.plain:
+            return raw
+        return found if isinstance(found, Variable) and v in self.floating else box(raw, None)
+
+    def _forward(self, *inputs: Any) -> Any:
+        try:
+            buffers = self.pool.pop()
+        except IndexError:
+            buffers = self.code.arena()
+        outputs, kept = self.code.forward(inputs, buffers)
+        arena = Arena(buffers, kept, self.pool)
+        return (outputs if len(outputs) != 1 else outputs[0]), arena
+
+    # ---- the backward ----------------------------------------------------------------------------
+
+    def _joint(self, g: Any, y: Any, saved: Arena, wanted: list[bool], *inputs: Any) -> list[Any]:
+        """The gradients of the inputs: the rule of the program as a Function."""
+        gs = g if type(g) is list else [g]
+        ys = y if type(y) is tuple else (y,)
+        by = {v: part for v, part in zip(self.real, gs) if part is not None}
+        buffers = saved.buffers
+        saved.buffers = None
+        if buffers is None:  # a second backward: they are gone
+            return self._recomputed(by, wanted, inputs)
+        used = [v for v in self.floating if v in by]
+        forms = dict(zip(self.real, ys))
+        seeds = [by[v] if v in by else np.zeros_like(forms[v])[()] for v in self.floating]
+        partly = len(used) < len(seeds)
+        with np.errstate(all="ignore") if partly else nullcontext():
+            found = self.code.backward(inputs, buffers, saved.kept, seeds)
+        if len(self.pool) < POOL:
+            self.pool.append(buffers)
+        if partly and not all(gx is None or np.isfinite(gx).all() for gx in found):
+            # 0 * inf is nan: a zero seed does not silence an infinite derivative.
+            return self._recomputed(by, wanted, inputs)
+        return self._by_input(found, set().union(*[self.reached[v] for v in used]))
+
+    def _by_input(self, found: Sequence[Any], reached: set[Value]) -> list[Any]:
+        values = iter(found)
+        gradients = [next(values) if want else None for want in self.differentiable]
+        pairs = zip(self.program.inputs, gradients, strict=True)
+        return [gx if v in reached else None for v, gx in pairs]
+
+    def _recomputed(self, gs: dict[Value, Any], wanted: list[bool], inputs: Any) -> list[Any]:
+        """The gradients, after computing everything again, eagerly."""
+        copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
+        with Switch(recording=True):
+            ys = self._again(*copies)
+        known = dict(zip(self.real, ys if type(ys) is tuple else (ys,)))
+        seeds = [(getattr(known[v], "_node", None), g) for v, g in gs.items()]
+        nodes = [c._node if want else None for c, want in zip(copies, wanted)]
+        return gradients_for(nodes, seeds, None)
+
+    def _again(self, *inputs: Any) -> Any:
+        """The same computation, application by application."""
+        known: dict[Value, Any] = dict(zip(self.program.inputs, inputs))
+        for step in self.tape:
+            _bind(known, step.out, self._apply(step, [_fill(x, known) for x in step.operands]))
+        ys = [known[v] for v in self.real]
+        ys = [y if isinstance(y, Variable) else identity(box(y, None)) for y in ys]
+        return tuple(ys) if len(ys) != 1 else ys[0]
+
+    def _apply(self, step: Step, args: list[Any]) -> Any:
+        function = step.function
+        if step.derivative:
+            return step.call(*[_raw(x) for x in args])
+        with Switch(recording=step in self.differentiated and current().recording):
+            y = record(function, tuple(args), step.settings)
+        if not function.saves:
+            return y
+        node = getattr(y[0] if type(y) is tuple else y, "_node", None)
+        if node is None:
+            return function.forward(*[_raw(x) for x in args], **step.settings)
+        return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
+
+
+def _is(a: Any, b: Any) -> bool:
+    return a is b
+
+
+def _raw(x: Any) -> Any:
+    if type(x) is tuple:
+        return tuple([_raw(part) for part in x])
+    return getattr(x, "_raw", x)
+
+
+def _fill(operand: Any, known: dict[Value, Any]) -> Any:
+    if isinstance(operand, Value):
+        return known[operand]
+    if type(operand) is tuple:
+        return tuple([_fill(part, known) for part in operand])
+    return operand
+
+
+def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
+    if type(out) is tuple:
+        for v, part in zip(out, y):
+            _bind(known, v, part)
+    else:
+        known[out] = y
+
