@@ -2,8 +2,18 @@
 
 from typing import TYPE_CHECKING, Any
 
-from minidl.training.callbacks import *
-from minidl.training.callbacks import __all__ as __all__
+from minidl.training.averaging import MovingAverage
+from minidl.training.callbacks import Callback, Checkpoint, EarlyStopping, Logger
+from minidl.training.plateau import ReduceOnPlateau
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "Logger",
+    "MovingAverage",
+    "ReduceOnPlateau",
+]
 
 
 def __dir__() -> list[str]:

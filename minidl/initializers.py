@@ -1,5 +1,19 @@
 """How initial weights are drawn."""
 
-from minidl.layers.initializers import normal_over_sqrt_in
+from minidl.layers.initializers import (
+    he_normal,
+    he_uniform,
+    normal,
+    normal_over_sqrt_in,
+    orthogonal,
+    truncated_normal,
+    xavier_normal,
+    xavier_uniform,
+)
 
-__all__ = ["normal_over_sqrt_in"]
+# fmt: off
+__all__ = [
+    "he_normal", "he_uniform", "normal", "normal_over_sqrt_in", "orthogonal", "truncated_normal", "xavier_normal",
+    "xavier_uniform",
+]
+# fmt: on

@@ -11,29 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.autograd.node import Application
 from minidl.common.arrays import array_of
 from minidl.common.callers import users_line
 
 if TYPE_CHECKING:
     from minidl.autograd.function import Function
-
-
-class TracedApplication(Application):
-    """An application recorded under detect_anomaly().
-
-    ``trace`` says where and with which arrays.
-    """
-
-    __slots__ = ("trace",)
+    from minidl.autograd.node import Application
 
 
 class Trace:
-    """Where an application was recorded, and fingerprints of its arrays."""
+    """Where an application was recorded, and fingerprints of its arrays.
 
-    def __init__(self, node: Application) -> None:
+    Raises FloatingPointError at a result that is not finite, unless an infinity was given.
+    """
+
+    def __init__(self, function: Function, args: Sequence[Any], y: Any) -> None:
         self.place = users_line()
-        self.prints = [_fingerprint(a) for a in (*node.args, node.output)]
+        for output in y if type(y) is tuple else (y,):
+            what = _fault(args, output)
+            if what:
+                raise FloatingPointError(f"{function.name} {what} at {self.place}")
+        self.prints = [_fingerprint(a) for a in (*args, y)]
 
     def __str__(self) -> str:
         return self.place
@@ -56,14 +54,6 @@ class Trace:
             raise FloatingPointError(
                 f"the derivative of {node.name} for argument {i}, applied at {self.place}, {what}"
             )
-
-
-def check_value(function: Function, args: Sequence[Any], y: Any) -> None:
-    """Raise FloatingPointError at a result that is not finite, unless an infinity was given."""
-    for output in y if type(y) is tuple else (y,):
-        what = _fault(args, output)
-        if what:
-            raise FloatingPointError(f"{function.name} {what} at {users_line()}")
 
 
 def _fault(sources: Sequence[Any], result: Any) -> str:

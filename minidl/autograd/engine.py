@@ -173,9 +173,11 @@ class _Walk:
             if type(r) is not type(a) or (
                 type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                if gx is None and joined is not None and function.owned:
-                    continue  # no derivative reaches it
-                gx = fit(_given(function, i, gx), a.shape, a.dtype, a)
+                if gx is None:
+                    if joined is not None and function.owned:
+                        continue  # no derivative reaches it
+                    raise TypeError(f"the derivative of {node.name} for argument {i} returned None")
+                gx = fit(gx, a.shape, a.dtype, a)
             if trace is not None:
                 trace.check_gradient(node, i, g, gx)
             if is_leaf or parent in pending:
@@ -211,27 +213,6 @@ def _check_unchanged(node: Application) -> None:
         node.trace.check_arrays(node)
 
 
-def _given(function: Any, i: int, gx: Any) -> Any:
-    """A rule's result; a rule that returns None has forgotten to return."""
-    if gx is None:
-        raise TypeError(f"the derivative of {function.name} for argument {i} returned None")
-    return gx
-
-
-def _filled(g: Any, shape: tuple[int, ...]) -> Any:
-    """One number in every place, without memory for each: a fifth of the time of broadcast_to."""
-    out = np.ndarray(shape, g.dtype, np.asarray(g), 0, (0,) * len(shape))
-    out.flags.writeable = False
-    return out
-
-
-def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
-    if type(like) is not np.ndarray and is_foreign(like) and isinstance(array_of(g), np.generic):
-        # Another library's sums may be NumPy's numbers.
-        return g * np.ones_like(like, dtype=g.dtype)
-    return _filled(g, shape) if isinstance(g, np.generic) else np.broadcast_to(g, shape)
-
-
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """The gradient of a value of that shape and dtype.
 
@@ -239,19 +220,40 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:
     """
     g = as_array(g)
     if g.shape != shape:
-        if g.dtype is _HALF:
-            g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
-        lead = g.ndim - len(shape)
-        if lead > 0:
-            # The first takes half of the time of a sum.
-            by_rows = g.ndim == 2 and g.dtype.kind == "f" and shape and not is_foreign(g)
-            g = sum_rows(g) if by_rows else g.sum(tuple(range(lead)))
-        if g.shape != shape and g.ndim == len(shape):
-            axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 and m != 1])
-            g = g.sum(axis=axes, keepdims=True) if axes else g
-        if g.shape != shape:
-            g = _expanded(g, shape, like)
+        g = _expanded(_summed(g, shape), shape, like)
     return g if g.dtype == dtype else g.astype(dtype)
+
+
+def _summed(g: Any, shape: tuple[int, ...]) -> Any:
+    """The sum over the axes that a value of that shape does not have, or has with length 1."""
+    if g.dtype is _HALF:
+        g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
+    lead = g.ndim - len(shape)
+    if lead == 1 and shape and g.ndim == 2 and g.dtype.kind == "f" and not is_foreign(g):
+        g = sum_rows(g)  # half of the time of a sum
+    elif lead > 0:
+        g = g.sum(tuple(range(lead)))
+    if g.shape == shape or g.ndim != len(shape):
+        return g
+    axes = tuple([i for i, (m, n) in enumerate(zip(g.shape, shape)) if n == 1 != m])
+    return g.sum(axis=axes, keepdims=True) if axes else g
+
+
+def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
+    """One number, or the numbers along some axes, in every place, without memory for each."""
+    if g.shape == shape:
+        return g
+    if not isinstance(array_of(g), np.generic):
+        return np.broadcast_to(g, shape)
+    if type(like) is not np.ndarray and is_foreign(like):
+        # Another library's sums may be NumPy's numbers.
+        return g * np.ones_like(like, dtype=g.dtype)
+    if not isinstance(g, np.generic):
+        return np.broadcast_to(g, shape)
+    # A fifth of the time of broadcast_to.
+    out = np.ndarray(shape, g.dtype, np.asarray(g), 0, (0,) * len(shape))
+    out.flags.writeable = False
+    return out
 
 
 def _fresh(gx: Any, g: Any, node: Application) -> bool:
@@ -269,12 +271,11 @@ def _fresh(gx: Any, g: Any, node: Application) -> bool:
 
 def _private(g: Any, box: Box | None) -> Any:
     """The same gradient in memory of its own; numbers, which nobody can change, as they are."""
-    if box is None:
-        return g if isinstance(g, np.generic) else g.copy()
-    if MODE.get().tracer is not None:
+    if box is not None and MODE.get().tracer is not None:
         return g  # a program's values are never written to
-    raw = g._raw
-    return box(raw if isinstance(raw, np.generic) else raw.copy(), g._node)
+    raw = array_of(g)
+    raw = raw if isinstance(raw, np.generic) else raw.copy()
+    return raw if box is None else box(raw, g._node)
 
 
 def _leading_to(targets: AbstractSet[Node], order: list[Any]) -> set[Node]:

@@ -14,8 +14,9 @@ from weakref import ref
 import numpy as np
 
 from minidl.autograd import anomaly, operators
+from minidl.autograd.engine import Box
 from minidl.autograd.errors import explained
-from minidl.autograd.modes import MODE, Mode, effective
+from minidl.autograd.modes import MODE, effective
 from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number
 from minidl.autograd.operation import Operation, is_elementwise
 from minidl.autograd.protocols import REGISTRY
@@ -62,7 +63,10 @@ class Function:
         code = getattr(forward, "__code__", None)
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         self.most = self.nin or len(self.names)  # arguments by place
-        self.keywords = {*self.names, *(getattr(forward, "__kwdefaults__", None) or ())}
+        values = getattr(forward, "__defaults__", None) or ()
+        self.defaults = dict(zip(reversed(self.names), reversed(values)))
+        by_keyword = getattr(forward, "__kwdefaults__", None) or ()
+        self.keywords = dict.fromkeys((*self.names, *by_keyword))
         self.__name__ = name
         self.__wrapped__ = forward
         self.__doc__ = (code and forward.__doc__) or f"``{name}`` of arrays, recorded on Variables."
@@ -72,7 +76,7 @@ class Function:
             # One more would be taken for NumPy's out=.
             raise TypeError(f"{self.name}: want {self.nin} arguments, got {len(inputs)}")
         if self.general is not None and (
-            len(inputs) > self.most or not settings.keys() <= self.keywords
+            len(inputs) > self.most or not settings.keys() <= self.keywords.keys()
         ):
             return self.general(*inputs, **settings)
         if settings:
@@ -80,6 +84,8 @@ class Function:
                 inputs, settings = self._bind(inputs, settings)
             else:
                 settings = {name: _constant(value) for name, value in settings.items()}
+        if self.equals is not None and inputs and is_foreign(inputs[0]):  # and so are all others
+            return self.equals(*inputs, **settings)
         return record(self, inputs, settings)
 
     def __repr__(self) -> str:
@@ -92,38 +98,22 @@ class Function:
         """Move arguments given by keyword to their places; refuse keywords that no rule knows."""
         settings = dict(settings)
         places = [i for i, name in enumerate(self.names) if name in settings]
-        if places:
-            if places[0] < len(inputs):
-                raise TypeError(f"{self.name}: argument {self.names[places[0]]!r} was given twice")
-            missing = range(len(inputs), places[-1] + 1)
-            inputs = inputs + tuple([self._argument(i, settings) for i in missing])
-        keywords = getattr(self.forward, "__kwdefaults__", None) or {}
+        for name in self.names[len(inputs) : places[-1] + 1 if places else 0]:
+            if name not in settings and name not in self.defaults:
+                raise TypeError(f"{self.name}: argument {name!r} is missing")
+            inputs += (settings.pop(name, self.defaults.get(name)),)
         for name, value in settings.items():
-            if name not in keywords:
-                raise unexpected(self.name, name, (*self.names, *keywords))
-            if isinstance(value, Variable):
-                if value.requires_grad:
-                    raise TypeError(f"{self.name}: no derivative for setting {name!r}, a Variable")
-                settings[name] = _constant(value)
+            if name in self.names:
+                raise TypeError(f"{self.name}: argument {name!r} was given twice")
+            if name not in self.keywords:
+                raise unexpected(self.name, name, self.keywords)
+            if isinstance(value, Variable) and value.requires_grad:
+                raise TypeError(f"{self.name}: no derivative for setting {name!r}, a Variable")
+            settings[name] = _constant(value)
         return inputs, settings
 
-    def _argument(self, i: int, settings: Settings) -> Any:
-        """Argument ``i``, taken out of the settings, or its default."""
-        name = self.names[i]
-        if name in settings:
-            return settings.pop(name)
-        defaults = self.forward.__defaults__ or ()
-        first_default = len(self.names) - len(defaults)
-        if i < first_default:
-            raise TypeError(f"{self.name}: argument {name!r} is missing")
-        return defaults[i - first_default]
-
     def prepare(
-        self,
-        node: Application,
-        g: Any,
-        alive: AbstractSet[Node] | None,
-        box: Callable[..., Any] | None,
+        self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Box | None
     ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
         """Return (arguments, output, gradients): what the rules receive; Variables with a ``box``.
 
@@ -131,10 +121,17 @@ class Function:
         them all.
         """
         args: Sequence[Any] = node.args
-        y: Any = node.output
+        y = node.output
         inputs = node.inputs or ()
-        if box is not None:
-            args, y = self._boxed(node, box)
+        tracer = MODE.get().tracer
+        if tracer is not None and box is not None:
+            args, y = tracer.boxed(node)
+        elif box is not None:
+            args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
+            if type(y) is tuple:
+                y = tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
+            else:
+                y = box(y, node)
         if self.joint is None:
             return args, y, None
         wanted = [n is not None and (alive is None or n in alive) for n in inputs]
@@ -143,25 +140,9 @@ class Function:
             return args, y, tracer.joined(node, g, wanted)
         if box is not None and self.equals is not None:
             return args, y, self._compose(args, g, wanted, node.settings, box)
-        if not self.saves:
-            return args, y, self.joint(g, y, wanted, *args, **node.settings)
-        saved = node.saved if box is None else None  # what is saved is no part of a graph
-        return args, y, self.joint(g, y, saved, wanted, *args, **node.settings)
-
-    def _boxed(self, node: Application, box: Callable[..., Any]) -> tuple[Sequence[Any], Any]:
-        """Arguments and output of an application, as Variables where they are in a graph."""
-        tracer = MODE.get().tracer
-        if tracer is not None:
-            return tracer.boxed(node)
-        y = node.output
-        inputs = node.inputs or ()
-        args = [a if n is None else box(a, n) for a, n in zip(node.args, inputs)]
-        if self.equals is not None:
-            return args, y  # the composition computes it again
-        if type(y) is not tuple:
-            return args, box(y, node)
-        outputs = [box(part, Output(node, i, part)) for i, part in enumerate(y)]
-        return args, tuple(outputs)
+        # What is saved is no part of a graph.
+        saved = [node.saved if box is None else None] if self.saves else []
+        return args, y, self.joint(g, y, *saved, wanted, *args, **node.settings)
 
     def _compose(
         self,
@@ -169,7 +150,7 @@ class Function:
         g: Any,
         wanted: list[bool],
         settings: Settings,
-        box: Callable[..., Any],
+        box: Box,
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
@@ -180,29 +161,8 @@ class Function:
         copies = [identity(a) if want else a for a, want in zip(args, wanted, strict=True)]
         y = self.equals(*copies, **settings)  # type: ignore[misc]  # not None here
         pairs = zip(y, g, strict=True) if isinstance(g, list) else [(y, g)]
-        seeds = [(v._node, gv) for v, gv in pairs]
-        nodes = [c._node if want else None for c, want in zip(copies, wanted, strict=True)]
-        gradients = gradients_for(nodes, seeds, box, since)
-        if not self.owned:
-            for i, copy in enumerate(copies):
-                if wanted[i] and gradients[i] is None:
-                    gradients[i] = np.zeros_like(copy._raw)
-        return gradients
-
-
-class Fused(Function):
-    """A function written for NumPy's memory.
-
-    On other libraries' arrays its composition runs instead.
-    """
-
-    def __call__(self, *inputs: Any, **settings: Any) -> Any:
-        first = inputs[0] if inputs else next(iter(settings.values()), None)
-        if is_foreign(first):  # and so are all others
-            return self.equals(*inputs, **settings)  # type: ignore[misc]  # not None here
-        if settings:
-            inputs, settings = self._bind(inputs, settings)
-        return record(self, inputs, settings)
+        xs = [copy if want else None for copy, want in zip(copies, wanted, strict=True)]
+        return gradients_for(xs, pairs, box, since, zeros=not self.owned)
 
 
 def _constant(value: Any) -> Any:
@@ -210,33 +170,32 @@ def _constant(value: Any) -> Any:
     return value.data[()] if isinstance(value, Variable) else value
 
 
-# Complexity 12: a call of a function costs as much here as what it would take out.
-def record(  # noqa: C901
-    function: Function, inputs: Inputs, settings: Settings
-) -> Any:
+# Complexity 11: a call of a function costs as much here as what it would take out.
+def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # noqa: C901
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     mode = MODE.get()
     if mode.in_generator:
         mode = effective(mode)
     if mode.tracer is not None:
         return mode.tracer.apply(function, inputs, settings)
-    args: list[Any] = []
+    values: list[Any] = []
     parents: list[Node | None] = []
     constants: list[Variable] = []
     tracked = False
     for x in inputs:
         if not isinstance(x, Variable):
-            args.append(x if type(x) in _OPERANDS else _operand(function, x, len(args), inputs))
+            values.append(x if type(x) in _OPERANDS else _operand(function, x, len(values), inputs))
             parents.append(None)
             continue
         raw = x._raw
         # Reading .data made an array of a scalar.
-        args.append(raw if type(raw) is not _ndarray or raw.ndim else raw[()])
+        values.append(raw if type(raw) is not _ndarray or raw.ndim else raw[()])
         parents.append(x._node)
         if x._node is None:
             constants.append(x)
         else:
             tracked = True
+    args = tuple(values)
     try:
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
@@ -248,46 +207,41 @@ def record(  # noqa: C901
         return y
     if type(y) not in _RESULTS:
         y = _checked_result(function, y)
-    if mode.anomaly:
-        anomaly.check_value(function, args, y)
+    trace = anomaly.Trace(function, args, y) if mode.anomaly else None
     if not (tracked and function.derived and mode.recording):
         return box(y, None) if type(y) is not tuple else tuple([box(o, None) for o in y])
-    return _remember(mode, function, args, parents, settings, y, saved, constants)
-
-
-def _remember(
-    mode: Mode,
-    function: Function,
-    args: list[Any],
-    parents: list[Node | None],
-    settings: Settings,
-    y: Any,
-    saved: Any,
-    constants: list[Variable],
-) -> Any:
-    """Record an application; its result, or results, as Variables."""
-    arity = function.arity
-    if arity is not None and len(parents) > arity and any(parents[arity:]):
-        first = f"has derivatives for its first {arity} arguments, a later one requires one"
-        raise TypeError(f"{function.name} {first}")
-    new = Application.__new__(anomaly.TracedApplication if mode.anomaly else Application)
+    new = Application.__new__(Application)
     new.function = function
     new.inputs = tuple(parents)
-    new.args = tuple(args)
+    new.args = args
     new.settings = settings
     new.output = y
     new.saved = saved
+    new.trace = trace
     new.number = next_number()
     new.owner = None
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
-    if mode.anomaly:
-        new.trace = anomaly.Trace(new)  # type: ignore[misc]  # a TracedApplication: there it is a slot
+    return _results(new, y)
+
+
+def _results(application: Application, y: Any) -> Any:
+    """The result, or results, of a recorded application as Variables."""
+    function = application.function
+    arity = function.arity
+    parents = application.inputs or ()
+    if arity is not None and len(parents) > arity and any(parents[arity:]):
+        first = f"has derivatives for its first {arity} arguments, a later one requires one"
+        raise TypeError(f"{function.name} {first}")
     if type(y) is tuple:
-        return _outputs(new, y)
+        return tuple([_owned(o, Output(application, i, o)) for i, o in enumerate(y)])
     if y.dtype.kind != "f":
         raise TypeError(f"{function.name} gave {y.dtype}, which cannot be differentiated")
-    out = box(y, new)
-    new.owner = ref(out)
+    return _owned(y, application)
+
+
+def _owned(raw: Any, node: Application | Output) -> Variable:
+    out = box(raw, node)
+    node.owner = ref(out)
     return out
 
 
@@ -316,25 +270,12 @@ def _checked_result(function: Function, y: Any) -> Any:
     """What a forward returned, if it is no plain array: a tuple, or another library's array."""
     if type(y) is tuple:
         return tuple([o if type(o) in _RESULTS else _checked_result(function, o) for o in y])
-    if isinstance(y, np.ndarray):
-        return _operand(function, y, 0, ())
-    if isinstance(y, np.generic) or is_foreign(y):
-        return y
+    if isinstance(y, np.ndarray | np.generic) or is_foreign(y):
+        return as_array(y, function.name)
     got = type(y).__name__
     raise TypeError(
         f"{function.name}: the forward returned {got}, want an array or a tuple of arrays"
     )
-
-
-def _outputs(application: Application, values: tuple[Any, ...]) -> tuple[Variable, ...]:
-    """The Variables of an application with several outputs."""
-    outputs = []
-    for i, value in enumerate(values):
-        node = Output(application, i, value)
-        out = box(value, node)
-        node.owner = ref(out)
-        outputs.append(out)
-    return tuple(outputs)
 
 
 def differentiable(
@@ -391,12 +332,11 @@ def differentiable(
     >>> x.grad
     Variable([0.25  , 0.0625])
     """
-    kind = Fused if equals else Function
     originals = list(replaces)
     if name is None:
         named = originals[0] if originals else forward
         name = named.__name__.lstrip("_")
-    function = kind(forward, rules, joint, name)
+    function = Function(forward, rules, joint, name)
     function.saves = saves
     function.equals = equals
     function.general = general

@@ -10,8 +10,9 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
 from weakref import ReferenceType, ref
 
 from minidl.common.arrays import BaseVariable
@@ -38,6 +39,12 @@ class Tracer(Protocol):
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
 
+    def gradients(self, pairs: Any, xs: Sequence[Variable], since: int) -> list[Any]:
+        """What ``gradients_for`` gives, without a graph: eagerly arrays."""
+
+    def variable(self, x: Variable) -> Variable:
+        """A constant Variable of what eagerly is an array."""
+
     def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
         """Arguments and output of an application, for rules that are to be recorded."""
 
@@ -63,7 +70,8 @@ class Tracer(Protocol):
         """Raise: the value of something recorded was to be read."""
 
 
-class Mode(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Mode:
     """The flags, and the ``with`` blocks that they come from, outermost first."""
 
     recording: bool = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from weakref import ref
 
 if TYPE_CHECKING:
+    from minidl.autograd.anomaly import Trace
     from minidl.autograd.function import Function
     from minidl.autograd.variable import Variable
 
@@ -53,9 +54,8 @@ class Application:
         "owner",
         "saved",
         "settings",
+        "trace",
     )
-    trace: ClassVar[Any] = None  # where it was recorded, under detect_anomaly() (see anomaly.py)
-
     function: Function
     inputs: tuple[Node | None, ...] | None
     args: Inputs
@@ -65,6 +65,7 @@ class Application:
     saved: Any
     number: int
     owner: ref[Variable] | None
+    trace: Trace | None  # where it was recorded, under detect_anomaly()
 
     @property
     def name(self) -> str:

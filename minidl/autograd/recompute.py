@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from types import CellType, FunctionType
+from contextlib import suppress
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -32,33 +33,26 @@ def _layers_in(f: Any) -> list[Any]:
     held = [f, getattr(f, "__self__", None), *(getattr(f, "__defaults__", None) or ())]
     if isinstance(f, FunctionType):
         held += [f.__globals__.get(name) for name in f.__code__.co_names]
-        held += [_content(cell) for cell in f.__closure__ or ()]
-    objects = [x for x in held if hasattr(x, "sublayers") and not isinstance(x, type)]
+        for cell in f.__closure__ or ():
+            with suppress(ValueError):  # it may not be filled yet
+                held.append(cell.cell_contents)
+    parts, _ = flatten(held)  # a list of layers, say
+    objects = [x for x in parts if hasattr(x, "sublayers") and not isinstance(x, type)]
     return [layer for x in objects for layer in x.sublayers()]
-
-
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # it is not filled yet
-        return None
 
 
 def _state_of(f: Any) -> State:
     """What layers carry from call to call, and their running statistics."""
     state = []
     for layer in _layers_in(f):
-        values = {}
-        for name in (*layer.carried, *getattr(type(layer), "buffers", ())):
-            value = getattr(layer, name)
-            values[name] = value.copy() if type(value) is np.ndarray else value
-        state.append((layer, values))
+        names = (*layer.carried, *layer.buffers)
+        state.append((layer, {name: getattr(layer, name, None) for name in names}))
     return state
 
 
 def _restore(state: State) -> None:
-    for layer, carried in state:
-        layer.__dict__.update(carried)
+    for layer, values in state:
+        layer.__dict__.update(values)
 
 
 class Segment:
@@ -66,7 +60,6 @@ class Segment:
 
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any) -> None:
         self.f = f
-        self.name = getattr(f, "__name__", type(f).__name__)
         self.testing = current().testing
         self.state = _state_of(f)
         self.leaves, self.structure = flatten([list(args), kwargs])
@@ -92,19 +85,17 @@ class Segment:
         since = next_number()
         with noting_draws() as self.draws:
             results, structure, moving = self.call(copies)
-        ys = [results[i] for i in moving]
-        if not ys:
-            return unflatten(structure, results)
-        own = {x._node for x in copies}
-        behind = sources([y._node for y in ys], since)
-        self.closed = [node for node in behind if node not in own]
-        inputs += [_variable_of(node) for node in self.closed]
-        for i in self.moving:
-            self.leaves[i] = None  # from now on the application's own arguments
-        self.outputs = tuple([array_of(y) for y in ys])
-        recorded = record(_recompute, tuple(inputs), {"segment": self})
-        for i, y in zip(moving, recorded, strict=True):
-            results[i] = y
+        if moving:
+            ys = [results[i] for i in moving]
+            own = {x._node for x in copies}
+            self.closed = [node for node in sources(ys, since) if node not in own]
+            for i in self.moving:
+                self.leaves[i] = None  # from now on the application's own arguments
+            self.outputs = tuple([array_of(y) for y in ys])
+            inputs += map(_variable_of, self.closed)
+            recorded = record(_recompute, tuple(inputs), {"segment": self})
+            for i, y in zip(moving, recorded, strict=True):
+                results[i] = y
         return unflatten(structure, results)
 
     def again(self, moving: Sequence[Variable]) -> list[Any]:
@@ -112,21 +103,20 @@ class Segment:
 
         RuntimeError if they are not those of the first call.
         """
-        mode = Switch(recording=True, testing=self.testing)
         state = _state_of(self.f)
         try:
             _restore(self.state)
-            with mode, repeating_draws(self.draws):
+            with Switch(recording=True, testing=self.testing), repeating_draws(self.draws):
                 results, _, places = self.call(moving)
         finally:
             _restore(state)
         ys = [results[i] for i in places]
-        same = len(ys) == len(self.outputs)
-        for y, old in zip(ys, self.outputs):
-            same = same and np.array_equal(array_of(y), old, equal_nan=True)
-        if not same:
+        pairs = zip(map(array_of, ys), self.outputs)
+        same = all(np.array_equal(y, old, equal_nan=True) for y, old in pairs)
+        if len(ys) != len(self.outputs) or not same:
+            name = getattr(self.f, "__name__", type(self.f).__name__)
             raise RuntimeError(
-                f"recompute({self.name}): computed again for the backward, it gave other values: "
+                f"recompute({name}): computed again for the backward, it gave other values: "
                 "it draws from a generator that minidl does not know, or uses something that "
                 "changed since"
             )
@@ -141,24 +131,17 @@ def _variable_of(node: Node) -> Variable:
     return owner
 
 
-def _fresh_copy(x: Any) -> Variable:
-    return identity(x) if isinstance(x, Variable) else Variable(x)
-
-
 def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Segment) -> list[Any]:
     """Call the function again, with a graph, and walk back through that."""
     boxing = box if any(isinstance(x, Variable) for x in g) else None
-    moving = [_fresh_copy(a) for a in args[: len(segment.moving)]]
+    own = args[: len(segment.moving)]
+    xs = [identity(a) if isinstance(a, Variable) else Variable(a) for a in own]
     since = next_number()
-    ys = segment.again(moving)
-    seeds = [(v._node, gv) for v, gv in zip(ys, g, strict=True)]
-    nodes = [x._node for x in moving] + segment.closed
-    used = [node if want else None for node, want in zip(nodes, wanted, strict=True)]
-    gradients = gradients_for(used, seeds, boxing, since)
-    for i, a in enumerate(args):
-        if gradients[i] is None:
-            gradients[i] = np.zeros_like(array_of(a))
-    return gradients
+    ys = segment.again(xs)
+    xs += [box(array_of(a), node) for a, node in zip(args[len(xs) :], segment.closed, strict=True)]
+    pairs = zip(ys, g, strict=True)
+    used = [x if want else None for x, want in zip(xs, wanted, strict=True)]
+    return gradients_for(used, pairs, boxing, since)
 
 
 _recompute = differentiable(

@@ -40,31 +40,27 @@ Argnum = int | Sequence[int]
 
 
 def _pull_back(
-    pairs: Iterable[tuple[Variable, Variable]],
+    pairs: Iterable[tuple[Variable, Any]],
     xs: Sequence[Variable],
     graph: bool,
     since: int = -1,
+    alone: bool = False,
 ) -> list[Any]:
-    """Gradients for some Variables, zeros where none arrives, from pairs of a result and its seed.
+    """Gradients for some Variables from pairs of a result and its seed.
 
-    They are Variables with a graph if there is to be one, else arrays.
+    They are Variables with a graph if there is to be one, else arrays. The rest as in
+    ``gradients_for``.
     """
     tracer = MODE.get().tracer
-    boxing = box if graph else None
-    if tracer is not None:  # it records the rules, whether or not their results keep a graph
-        boxing = tracer.box
-    seeds = [(y._node, seed if boxing else seed._raw) for y, seed in pairs]
-    gradients = gradients_for([x._node for x in xs], seeds, boxing, since)
-    for i, g in enumerate(gradients):
-        if g is None:
-            gradients[i] = np.zeros_like(xs[i]._raw)
-        elif boxing and not graph:
-            gradients[i] = g.detach()
-    return gradients
+    if tracer is None or graph:
+        return gradients_for(xs, pairs, box if graph else None, since, alone=alone)
+    return tracer.gradients(pairs, xs, since)
 
 
 def _as_variable(g: Any) -> Variable:
-    return g if isinstance(g, Variable) else box(g, None)
+    if isinstance(g, Variable):
+        return g if _comes_as_variable(g) else MODE.get().tracer.variable(g)
+    return box(g, None)
 
 
 def _comes_as_variable(value: Any) -> bool:
@@ -87,32 +83,37 @@ class Call:
         name: str,
         f: Any,
         args: Sequence[Any],
-        argnums: Sequence[int],
+        argnum: Argnum,
         kwargs: Any = None,
         has_aux: bool = False,
     ) -> None:
-        self.name = f"{name}({getattr(f, '__name__', repr(f))})"
+        self.name = f"{name}({getattr(f, '__name__', None) or repr(f)})"
+        self.argnum = argnum
         self.since = next_number()
         self.keeps = current().recording
-        leaves = [leaf for arg in args for leaf in flatten(arg)[0]]
-        self.boxes = any(map(_comes_as_variable, leaves))
-        places = [self._place(n, len(args)) for n in argnums]
-        copies = list(args)
+        trees = [flatten(arg, is_numbers) for arg in args]
+        self.boxes = any(_comes_as_variable(leaf) for leaves, _ in trees for leaf in leaves)
+        places = [
+            self._place(n, len(args)) for n in ([argnum] if isinstance(argnum, int) else argnum)
+        ]
         self.left: list[str] = []  # how the function read values out of the graph
         with Switch(recording=True, transforming=self.left):
-            for n in set(places):
-                copies[n] = self._copy_tree(args[n], n)
-            result = self._call(f, copies, kwargs or {})
+            copies = {n: self._copies(n, *trees[n]) for n in places}
+            inputs = [
+                unflatten(trees[n][1], copies[n]) if n in copies else arg
+                for n, arg in enumerate(args)
+            ]
+            result = self._call(f, inputs, kwargs or {})
         outer = current().transforming
         if outer is not None:
             outer += self.left
-        self.inputs: list[Variable]
-        self.inputs, self.structure = flatten([copies[n] for n in places])
+        self.inputs = [x for n in places for x in copies[n]]
+        self.structure = Structure(list, (), tuple([trees[n][1] for n in places]))
         self.aux: Any = None
         if has_aux:
             result, self.aux = self._pair(result)
-        leaves, self.y_structure = flatten(result)
-        self.ys = [self._checked(i, y) for i, y in enumerate(leaves)]
+        ys, self.y_structure = flatten(result)
+        self.ys = [self._checked(i, y) for i, y in enumerate(ys)]
 
     def _place(self, n: Any, count: int) -> int:
         if not isinstance(n, int):
@@ -121,8 +122,8 @@ class Call:
             raise TypeError(f"{self.name}: argnum {n}, but the call has {count} arguments by place")
         return n % count
 
-    def _copy_tree(self, tree: Any, n: int) -> Any:
-        leaves, structure = flatten(tree, is_leaf=is_numbers)
+    def _copies(self, n: int, leaves: list[Any], structure: Structure) -> list[Variable]:
+        """Fresh Variables of the arrays in argument ``n``."""
         tracer = MODE.get().tracer
         copies = []
         for i, leaf in enumerate(leaves):
@@ -134,7 +135,7 @@ class Call:
                 place = paths(structure, f"argument {n}")[i]
                 raise TypeError(f"{self.name}: {place} must be floating, got {array.dtype}")
             copies.append(Variable(array) if tracer is None else tracer.leaf(leaf))
-        return unflatten(structure, copies)
+        return copies
 
     def _call(self, f: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         try:
@@ -190,17 +191,7 @@ class Call:
     @cached_property
     def outside(self) -> bool:
         """Whether the outputs depend on other things than our copies that require a gradient."""
-        return self._reaches_outside(self.ys)
-
-    def _reaches_outside(self, results: Iterable[Variable]) -> bool:
-        roots = {y._node: None for y in results if y._node is not None}
-        if not roots:
-            return False
-        if any(x.creator for x in self.inputs):
-            return True
-        own = {x._node for x in self.inputs}
-        # What is newer than the call was made inside it, such as the copies of a transform within.
-        return any(node not in own for node in sources(roots, self.since))
+        return bool(sources(self.ys, self.since))
 
     def _result(self, value: Variable, outside: bool) -> Any:
         """A result as the caller gets it.
@@ -220,35 +211,33 @@ class Call:
         """What the function gave besides, its Variables as results are."""
 
         def result(x: Any) -> Any:
-            return self._result(x, self._reaches_outside([x])) if isinstance(x, Variable) else x
+            if not isinstance(x, Variable):
+                return x
+            return self._result(x, bool(sources([x], self.since)))
 
         return map_leaves(result, self.aux)
 
-    def pull(self, seeds: Sequence[Any] = (None,)) -> list[Any]:
+    def pull(
+        self, seeds: Sequence[Any] = (None,), ys: Sequence[Variable] = (), graph: bool = False
+    ) -> list[Any]:
         """Gradients for the inputs from one seed for each output (None: ones).
 
-        Zeros where none reaches.
+        Zeros where none reaches. ``ys``: some of the outputs only; ``graph``: with a graph, even
+        where nothing else asks for one.
         """
-        pairs = [(y, seed_for(y, seed, self.name)) for y, seed in zip(self.ys, seeds, strict=True)]
-        return self.pull_some(pairs)
-
-    def pull_some(self, pairs: list[tuple[Variable, Variable]]) -> list[Any]:
-        """Gradients for the inputs from pairs of an output and its seed."""
-        graph = self.keeps and (self.outside or any(seed.requires_grad for _, seed in pairs))
-        gs = _pull_back(pairs, self.inputs, graph, self.since)
+        pairs = [(y, seed_for(y, g, self.name)) for y, g in zip(ys or self.ys, seeds, strict=True)]
+        if self.keeps:
+            graph = graph or self.outside or any(seed.requires_grad for _, seed in pairs)
+        gs = _pull_back(pairs, self.inputs, graph, self.since, not self.outside)
         return list(map(_as_variable, gs)) if graph or self.boxes else gs
 
-    def arguments(self, leaves: list[Any], argnum: Argnum) -> Any:
+    def arguments(self, leaves: list[Any]) -> Any:
         """Leaves as the differentiated arguments.
 
         One tree for an int, a tuple of trees for several.
         """
         trees = unflatten(self.structure, leaves)
-        return trees[0] if isinstance(argnum, int) else tuple(trees)
-
-
-def _argnums(argnum: Argnum) -> Sequence[int]:
-    return (argnum,) if isinstance(argnum, int) else tuple(argnum)
+        return trees[0] if isinstance(self.argnum, int) else tuple(trees)
 
 
 def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]) -> list[Any]:
@@ -279,9 +268,9 @@ def value_and_grad(
     """
 
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        call = Call("value_and_grad", f, args, _argnums(argnum), kwargs, has_aux).scalar()
+        call = Call("value_and_grad", f, args, argnum, kwargs, has_aux).scalar()
         value = (call.value(), call.aux_value()) if has_aux else call.value()
-        return value, call.arguments(call.pull(), argnum)
+        return value, call.arguments(call.pull())
 
     return both
 
@@ -303,8 +292,8 @@ def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Ca
     """
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
-        call = Call("grad", f, args, _argnums(argnum), kwargs, has_aux).scalar()
-        result = call.arguments(call.pull(), argnum)
+        call = Call("grad", f, args, argnum, kwargs, has_aux).scalar()
+        result = call.arguments(call.pull())
         return (result, call.aux_value()) if has_aux else result
 
     return gradient
@@ -353,12 +342,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     vs = _tree_like("jvp: a tangent", call.structure, list(tangents), shapes)
 
     def pulled(*seeds: Variable) -> Any:
-        # even inside no_grad: this is differentiated, at once
-        keeps = call.keeps
-        call.keeps = True
-        total = inner(call.pull(seeds), vs)
-        call.keeps = keeps
-        return total
+        return inner(call.pull(seeds, graph=True), vs)  # even inside no_grad
 
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
@@ -382,8 +366,8 @@ def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
     """
 
     def matrix(*args: Any, **kwargs: Any) -> Any:
-        call = Call("jacobian", f, args, _argnums(argnum), kwargs)
-        blocks = [call.arguments(_jacobian_of(call, y), argnum) for y in call.ys]
+        call = Call("jacobian", f, args, argnum, kwargs)
+        blocks = [call.arguments(_jacobian_of(call, y)) for y in call.ys]
         return unflatten(call.y_structure, blocks)
 
     return matrix
@@ -395,11 +379,7 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
         return [zeros(y.shape + x.shape, x.dtype, x) for x in call.inputs]
     identity_matrix = np.eye(y.size, dtype=y.dtype)
     basis = to_kind_of(identity_matrix.reshape(y.size, *y.shape), y)
-    rows = []
-    for seed in basis:
-        pair = (y, seed_for(y, seed, call.name))
-        rows.append(call.pull_some([pair]))
-    columns = zip(*rows, strict=True)
+    columns = zip(*[call.pull([seed], [y]) for seed in basis], strict=True)
     return [
         np.stack(column).reshape(y.shape + x.shape)
         for x, column in zip(call.inputs, columns, strict=True)

@@ -107,7 +107,8 @@ class Walk:
         self.carriers.layers.append(self._slots)
         self.carriers.prefixes.append(f"{path}.")
         parts = self._attributes(path, layer, Depth.HOLD)
-        self._run(parts)
+        buffers = {f"{path}.{name}" for name in layer.buffers}  # which the model's weights hold
+        self._run([part for part in parts if part[0] not in buffers])
 
     def visit(self, path: str, value: Any, depth: Depth = Depth.HOLD) -> None:
         """Look at a value and all that is in it."""

@@ -21,6 +21,7 @@ from minidl.checkpoints.values import Places, load_weight, values_of
 from minidl.common import random
 from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
+from minidl.layers.values import held_by
 
 State = Mapping[str, Any]
 COUNTS = ("epoch", "batches", "updates")
@@ -68,6 +69,14 @@ def hooks_of(trainer: Trained) -> list[Any]:
 
     hooks = getattr(trainer.optimizer, "hooks", [])
     return [hook for hook in hooks if not isinstance(hook, AllReduce)]
+
+
+def schedules_of(optimizer: Any) -> dict[str, Any]:
+    """The rates that are functions, of the optimizer and of its groups, by path."""
+    rates = {"schedule": optimizer.lr}
+    for k, group in enumerate(getattr(optimizer, "groups", ())):
+        rates[f"groups.{k}.schedule"] = group.settings.get("lr")
+    return {path: rate for path, rate in rates.items() if callable(rate)}
 
 
 def find_carriers(trainer: Trained) -> Carriers:
@@ -125,8 +134,7 @@ def _roots(trainer: Trained) -> dict[str, Any]:
     roots = {"model": trainer.model, "loss": trainer.loss}
     for name, metric in trainer.metrics.items():
         roots[f"metrics.{name}"] = metric
-    if callable(trainer.optimizer.lr):
-        roots["schedule"] = trainer.optimizer.lr
+    roots |= schedules_of(trainer.optimizer)
     for i, hook in enumerate(hooks_of(trainer)):
         roots[f"hooks.{i}"] = hook
     return roots
@@ -198,13 +206,13 @@ class ModelPart:
         }
 
     def _weights(self) -> dict[str, Any]:
-        """The model's state; while some parameters have no data, None for these."""
+        """The model's state, with None for what has no data yet."""
         if not isinstance(self.model, Layer):
             return {}
-        lazy = [p.lazy for p in self.parameters]
-        if not any(lazy):
-            return self.model.state_dict()
-        return {name: data_of(p) for name, p in self.model.named_parameters()}
+        weights = {}
+        for name, held in held_by(self.model).items():
+            weights[name] = data_of(held)
+        return weights
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)
@@ -230,8 +238,8 @@ class ModelPart:
             return
         missing = [value is None for value in weights.values()]
         if any(missing):
-            for name, p in self.model.named_parameters():
-                load_weight(p, weights[name])
+            for name, held in held_by(self.model).items():
+                load_weight(held, weights[name])
         else:
             self.model.load_state_dict(weights)
 
@@ -260,8 +268,8 @@ class ModelPart:
             places.check(values)
 
 
-def data_of(p: Variable) -> Any:
-    """A copy of a parameter's data; None while it has none."""
+def data_of(p: Any) -> Any:
+    """A copy of the data of a parameter or buffer; None while it has none."""
     return None if p.lazy else p.data.copy()
 
 

@@ -50,7 +50,7 @@ def reached_by_class(cls: type) -> Reached:
         inner = getattr(inner, "__func__", inner)
         special = name.startswith("__") and name != "__call__"
         held = isinstance(inner, IN_CLASSES) or is_of_user(type(inner))
-        if held and not special and name != "carried":
+        if held and not special and name not in ("carried", "buffers"):
             reached.append((name, Slot(inner, cls, name, fixed=False)))
     return reached
 

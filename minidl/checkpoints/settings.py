@@ -14,8 +14,15 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minidl.checkpoints.carriers import Carriers
-from minidl.checkpoints.describe import difference, settings_of
-from minidl.checkpoints.parts import CallbacksPart, Trained, hooks_of, layers_of, sum_of
+from minidl.checkpoints.describe import describe, describe_plain, difference, settings_of
+from minidl.checkpoints.parts import (
+    CallbacksPart,
+    Trained,
+    hooks_of,
+    layers_of,
+    schedules_of,
+    sum_of,
+)
 from minidl.common.arrays import host
 from minidl.common.callers import warn_user
 from minidl.layers.layer import Layer
@@ -40,6 +47,9 @@ def facts_of(trainer: Trained, carriers: Carriers) -> dict[str, str]:
     for name, text in settings_of(trainer.optimizer).items():
         if name != "hooks":
             facts[f"optimizer.{name}"] = text
+    for k, group in enumerate(getattr(trainer.optimizer, "groups", ())):
+        for name, value in group.settings.items():
+            facts[f"optimizer.groups.{k}.{name}"] = describe_plain(value) or describe(value)
     return facts
 
 
@@ -48,7 +58,7 @@ def is_plain(trainer: Trained) -> bool:
     changes no setting, so that there is no need to look at these before it.
     """
     optimizer = trainer.optimizer
-    if trainer.callbacks or callable(optimizer.lr) or hooks_of(trainer):
+    if trainer.callbacks or schedules_of(optimizer) or hooks_of(trainer):
         return False
     if type(trainer.model).__call__ is not Layer.__call__:
         return False

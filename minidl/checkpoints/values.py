@@ -187,12 +187,14 @@ def put(slot: Slot, value: Any) -> None:
         raise ValueError(f"{slot.key} cannot be given another value")
 
 
-def load_weight(p: Variable, value: Any) -> None:
-    """Give a parameter a copy of an array, or take its data away."""
-    if value is None:
-        p._raw = None
+def load_weight(held: Any, value: Any) -> None:
+    """Give a parameter or a buffer a copy of an array, or take its data away."""
+    if value is not None:
+        held.data = to_kind_of(value.copy(), None if held.lazy else held.data)
+    elif isinstance(held, Variable):
+        held._raw = None
     else:
-        p.data = to_kind_of(value.copy(), p)
+        held.data = None
 
 
 def _in_place(old: Any, value: Any) -> Any:

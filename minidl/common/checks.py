@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 
 def number(what: str, value: Any, *, positive: bool = False, below: float = math.inf) -> float:
     """The value as a float, if it is finite, at least 0 (or ``positive``) and ``below`` a bound."""
@@ -44,13 +46,30 @@ def differences(got: Mapping[str, Any], want: Mapping[str, Any]) -> list[str]:
     return texts
 
 
-def pair(what: str, value: Any) -> tuple[Any, Any]:
-    """A tuple or list of two, else TypeError.
+def positive(what: str, value: Any) -> float:
+    """A number above 0."""
+    return number(what, value, positive=True)
 
-    >>> pair("betas", [0.9, 0.999])
+
+def fraction(what: str, value: Any) -> float:
+    """A number in [0, 1)."""
+    return number(what, value, below=1)
+
+
+def fractions(what: str, value: Any) -> tuple[float, float]:
+    """Two numbers in [0, 1), in a tuple or list.
+
+    >>> fractions("betas", [0.9, 0.999])
     (0.9, 0.999)
     """
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"{what} must be two numbers, got {value!r}")
     first, second = value
-    return first, second
+    return fraction(f"{what}[0]", first), fraction(f"{what}[1]", second)
+
+
+def flag(what: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{what}: want True or False, got {value!r}")
+    return bool(value)

@@ -8,223 +8,181 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
+from textwrap import dedent
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Each is a whole sentence, without its full stop, about the word it stands beside.
-_TRAIN = "a model trains unless told otherwise; evaluate it inside `with minidl.test_mode():`"
-_TEST = "evaluate a model inside `with minidl.test_mode():`"
 
-VARIABLE_WORDS: Mapping[str, str] = {
-    "step": "update() belongs to the optimizer",
-    "zero_grad": "clear the gradient with x.cleargrad()",
-    "zero_grads": "clear the gradient with x.cleargrad()",
-    "clear_grad": "clear the gradient with x.cleargrad()",
-    "numpy": "its array is x.data",
-    "value": "its array is x.data",
-    "values": "its array is x.data",
-    "to_numpy": "its array is x.data",
-    "cpu": "a Variable computes where its array is, and that is x.data",
-    "cuda": "arrays on a GPU are CuPy's: make the Variable of one, or call layer.to('cuda')",
-    "device": "a Variable computes where its array is, and that is x.data",
-    "to": "another dtype is x.astype(dtype)",
-    "type": "another dtype is x.astype(dtype)",
-    "float": "write x.astype(np.float32)",
-    "half": "write x.astype(np.float16)",
-    "double": "write x.astype(np.float64)",
-    "long": "write x.astype(np.int64)",
-    "int": "write x.astype(np.int32)",
-    "bool": "write x.astype(bool)",
-    "type_as": "write x.astype(other.dtype)",
-    "dim": "the number of axes is x.ndim",
-    "numel": "the number of elements is x.size",
-    "nelement": "the number of elements is x.size",
-    "tolist": "write x.data.tolist()",
-    "clone": "x + 0 is a copy with a graph, x.data.copy() one of the array without",
-    "flat": "write x.reshape(-1), which can be indexed",
-    "copy_": "a leaf gets a new value by x.data = ..",
-    "fill_": "a leaf gets a new value by x.data[...] = ..",
-    "zero_": "a leaf gets a new value by x.data[...] = 0",
-    "add_": "write x = x + other, or x.data += other to update a leaf",
-    "sub_": "write x = x - other, or x.data -= other to update a leaf",
-    "mul_": "write x = x * other, or x.data *= other to update a leaf",
-    "div_": "write x = x / other, or x.data /= other to update a leaf",
-    "clamp_": "write x = x.clip(low, high)",
-    "detach_": "write x = x.detach(), or x.unchain() to cut the graph in place",
-    "requires_grad_": "assign x.requires_grad = True or False",
-    "retain_grad": "call backward(retain_grad=True)",
-    "grad_fn": "the application that made it is x.creator",
-    "is_leaf": "a leaf is a Variable whose x.creator is None",
-    "register_hook": "there are no hooks of Variables: wrap the step in minidl.differentiable",
-    "view": "write x.reshape(..)",
-    "view_as": "write x.reshape(other.shape)",
-    "resize": "write x.reshape(..)",
-    "permute": "write x.transpose(..)",
-    "t": "write x.T",
-    "unsqueeze": "write np.expand_dims(x, axis)",
-    "expand": "write np.broadcast_to(x, shape)",
-    "expand_as": "write np.broadcast_to(x, other.shape)",
-    "contiguous": "memory is laid out as needed; leave it out",
-    "mul": "write x * other",
-    "add": "write x + other",
-    "sub": "write x - other",
-    "div": "write x / other",
-    "true_divide": "write x / other",
-    "pow": "write x ** other",
-    "neg": "write -x",
-    "abs": "write abs(x)",
-    "matmul": "write x @ other",
-    "mm": "write x @ other",
-    "bmm": "write x @ other",
-    "mv": "write x @ other",
-    "eq": "write x == other",
-    "ne": "write x != other",
-    "lt": "write x < other",
-    "le": "write x <= other",
-    "gt": "write x > other",
-    "ge": "write x >= other",
-    "exp": "write np.exp(x)",
-    "log": "write np.log(x)",
-    "sqrt": "write np.sqrt(x)",
-    "square": "write x * x",
-    "tanh": "write np.tanh(x)",
-    "sin": "write np.sin(x)",
-    "cos": "write np.cos(x)",
-    "relu": "write minidl.functions.relu(x)",
-    "sigmoid": "write minidl.functions.sigmoid(x)",
-    "softmax": "write minidl.functions.softmax(x)",
-    "log_softmax": "write minidl.functions.log_softmax(x)",
-    "norm": "write np.sqrt((x * x).sum())",
-    "clamp": "write x.clip(low, high)",
-    "where": "write np.where(condition, x, other)",
-    "masked_fill": "write minidl.functions.mask_fill(x, mask, value)",
-    "gather": "write x[rows, columns]",
-    "index_select": "write x.take(indices, axis)",
-    "chunk": "write np.split(x, parts, axis)",
-    "split": "write np.split(x, parts, axis)",
-    "stack": "write np.stack([..])",
-    "sort": "it would sort in place; write np.sort(x)",
-    "partition": "it would sort in place; write np.partition(x, kth)",
-    "cat": "write np.concatenate([..], axis)",
-}
+def answers(text: str) -> dict[str, str]:
+    """A table of what to answer for each word, from lines of words and their answer.
 
-_CLEAR = "clear the gradients with `model.cleargrads()`"
-_PARAMETERS = "its parameters are `model.parameters()`"
-_SUBLAYERS = "the layers in it, itself included, are `model.sublayers()`"
-_FIT = "training is `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`"
-_WEIGHTS = "the parameters' values are `model.state_dict()` and `model.load_state_dict(state)`"
-_ATTRIBUTE = "assign it to an attribute: a Parameter, a layer, or a list or dict of them"
+    A line that is indented goes on with the one before it.
 
-LAYER_WORDS: Mapping[str, str] = {
-    "zero_grad": _CLEAR,
-    "cleargrad": _CLEAR,
-    "clear_grad": _CLEAR,
-    "zero_grads": _CLEAR,
-    "train": _TRAIN,
-    "eval": _TEST,
-    "training": _TEST,
-    "call": "write the layer's forward(), and call the layer itself",
-    "params": _PARAMETERS,
-    "weights": _PARAMETERS,
-    "variables": _PARAMETERS,
-    "trainable_variables": _PARAMETERS,
-    "trainable_weights": _PARAMETERS,
-    "trainable": "call `model.freeze()` or `model.unfreeze()`",
-    "requires_grad": "call `model.freeze()` or `model.unfreeze()`",
-    "requires_grad_": "call `model.freeze()` or `model.unfreeze()`",
-    "weight": "the weight is called w, as in `layer.w`",
-    "kernel": "the weight is called w, as in `layer.w`",
-    "bias": "the bias is called b, as in `layer.b`",
-    "cpu": "move it with `model.to('cpu')`",
-    "cuda": "move it with `model.to('cuda')`",
-    "astype": "change the layer with `model.to(dtype=np.float32)`",
-    "type": "change the layer with `model.to(dtype=np.float32)`",
-    "float": "change the layer with `model.to(dtype=np.float32)`",
-    "double": "change the layer with `model.to(dtype=np.float64)`",
-    "half": "change the layer with `model.to(dtype=np.float16)`",
-    "modules": _SUBLAYERS,
-    "named_modules": _SUBLAYERS,
-    "children": _SUBLAYERS,
-    "named_children": _SUBLAYERS,
-    "apply": "write `for layer in model.sublayers(): layer.reset_state()`, or what is to be done",
-    "get_weights": _WEIGHTS,
-    "set_weights": _WEIGHTS,
-    "register_buffer": "assign the array to an attribute",
-    "register_parameter": _ATTRIBUTE,
-    "add_module": _ATTRIBUTE,
-    "add": "give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`",
-    "append": "give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`",
-    "build": "sizes are learned at the first call, such as `model(x)`",
-    "init": "parameters are in the layer; sizes are learned at the first call, such as `model(x)`",
-    "reset_states": "write `model.reset_state()`",
-    "fit": _FIT,
-    "compile": _FIT,
-    "train_on_batch": _FIT,
-    "predict": "write `minidl.Trainer(model, optimizer, loss).predict(x)`",
-    "evaluate": "write `minidl.Trainer(model, optimizer, loss).evaluate(x, t)`",
-}
+    >>> answers("numpy values: its array is x.data")["values"]
+    'its array is x.data'
+    """
+    lines = dedent(text).strip().replace("\n    ", " ").splitlines()
+    rows = [line.split(": ", 1) for line in lines]
+    return {word: answer for words, answer in rows for word in words.split()}
 
-_OPTIMIZER_CLEAR = "clear the gradients with `optimizer.cleargrads()`"
-_UPDATE = "one step is `optimizer.update()`"
 
-OPTIMIZER_WORDS: Mapping[str, str] = {
-    "step": _UPDATE,
-    "minimize": _UPDATE,
-    "apply_gradients": _UPDATE,
-    "apply_updates": _UPDATE,
-    "zero_grad": _OPTIMIZER_CLEAR,
-    "cleargrad": _OPTIMIZER_CLEAR,
-    "clear_grad": _OPTIMIZER_CLEAR,
-    "zero_grads": _OPTIMIZER_CLEAR,
-    "param_groups": "its parameters are `optimizer.params`",
-    "parameters": "its parameters are `optimizer.params`",
-    "learning_rate": "the rate is called lr, as in `optimizer.lr`",
-    "get_last_lr": "the rate of the next step is `optimizer.current_lr`",
-}
+# Each answer is a whole sentence, without its full stop, about the words before it.
+VARIABLE_WORDS = answers(
+    """
+    step: update() belongs to the optimizer
+    zero_grad zero_grads clear_grad: clear the gradient with x.cleargrad()
+    numpy value values to_numpy: its array is x.data
+    cpu device: a Variable computes where its array is, and that is x.data
+    cuda: arrays on a GPU are CuPy's: make the Variable of one, or call layer.to('cuda')
+    to type: another dtype is x.astype(dtype)
+    float: write x.astype(np.float32)
+    half: write x.astype(np.float16)
+    double: write x.astype(np.float64)
+    long: write x.astype(np.int64)
+    int: write x.astype(np.int32)
+    bool: write x.astype(bool)
+    type_as: write x.astype(other.dtype)
+    dim: the number of axes is x.ndim
+    numel nelement: the number of elements is x.size
+    tolist: write x.data.tolist()
+    clone: x + 0 is a copy with a graph, x.data.copy() one of the array without
+    flat: write x.reshape(-1), which can be indexed
+    copy_: a leaf gets a new value by x.data = ..
+    fill_: a leaf gets a new value by x.data[...] = ..
+    zero_: a leaf gets a new value by x.data[...] = 0
+    add_: write x = x + other, or x.data += other to update a leaf
+    sub_: write x = x - other, or x.data -= other to update a leaf
+    mul_: write x = x * other, or x.data *= other to update a leaf
+    div_: write x = x / other, or x.data /= other to update a leaf
+    clamp_: write x = x.clip(low, high)
+    detach_: write x = x.detach(), or x.unchain() to cut the graph in place
+    requires_grad_: assign x.requires_grad = True or False
+    retain_grad: call backward(retain_grad=True)
+    grad_fn: the application that made it is x.creator
+    is_leaf: a leaf is a Variable whose x.creator is None
+    register_hook: there are no hooks of Variables: wrap the step in minidl.differentiable
+    view resize: write x.reshape(..)
+    view_as: write x.reshape(other.shape)
+    permute: write x.transpose(..)
+    t: write x.T
+    unsqueeze: write np.expand_dims(x, axis)
+    expand: write np.broadcast_to(x, shape)
+    expand_as: write np.broadcast_to(x, other.shape)
+    contiguous: memory is laid out as needed; leave it out
+    mul: write x * other
+    add: write x + other
+    sub: write x - other
+    div true_divide: write x / other
+    pow: write x ** other
+    neg: write -x
+    abs: write abs(x)
+    matmul mm bmm mv: write x @ other
+    eq: write x == other
+    ne: write x != other
+    lt: write x < other
+    le: write x <= other
+    gt: write x > other
+    ge: write x >= other
+    exp: write np.exp(x)
+    log: write np.log(x)
+    sqrt: write np.sqrt(x)
+    square: write x * x
+    tanh: write np.tanh(x)
+    sin: write np.sin(x)
+    cos: write np.cos(x)
+    relu: write minidl.functions.relu(x)
+    sigmoid: write minidl.functions.sigmoid(x)
+    softmax: write minidl.functions.softmax(x)
+    log_softmax: write minidl.functions.log_softmax(x)
+    norm: write np.sqrt((x * x).sum())
+    clamp: write x.clip(low, high)
+    where: write np.where(condition, x, other)
+    masked_fill: write minidl.functions.mask_fill(x, mask, value)
+    gather: write x[rows, columns]
+    index_select: write x.take(indices, axis)
+    chunk split: write np.split(x, parts, axis)
+    stack: write np.stack([..])
+    sort: it would sort in place; write np.sort(x)
+    partition: it would sort in place; write np.partition(x, kth)
+    cat: write np.concatenate([..], axis)
+    """
+)
+
+LAYER_WORDS = answers(
+    """
+    zero_grad cleargrad clear_grad zero_grads: clear the gradients with `model.cleargrads()`
+    train: a model trains unless told otherwise; evaluate it inside `with minidl.test_mode():`
+    eval training: evaluate a model inside `with minidl.test_mode():`
+    call: write the layer's forward(), and call the layer itself
+    params weights variables trainable_variables trainable_weights: its parameters are
+        `model.parameters()`
+    trainable requires_grad requires_grad_: call `model.freeze()` or `model.unfreeze()`
+    weight kernel: the weight is called w, as in `layer.w`
+    bias: the bias is called b, as in `layer.b`
+    cpu: move it with `model.to('cpu')`
+    cuda: move it with `model.to('cuda')`
+    astype type float: change the layer with `model.to(dtype=np.float32)`
+    double: change the layer with `model.to(dtype=np.float64)`
+    half: change the layer with `model.to(dtype=np.float16)`
+    modules named_modules children named_children: the layers in it, itself included, are
+        `model.sublayers()`
+    apply: write `for layer in model.sublayers(): layer.reset_state()`, or what is to be done
+    get_weights set_weights: the parameters' values are `model.state_dict()` and
+        `model.load_state_dict(state)`
+    register_buffer: assign the array to an attribute
+    register_parameter add_module: assign it to an attribute: a Parameter, a layer, or a list or
+        dict of them
+    add append: give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`
+    build: sizes are learned at the first call, such as `model(x)`
+    init: parameters are in the layer; sizes are learned at the first call, such as `model(x)`
+    reset_states: write `model.reset_state()`
+    fit compile train_on_batch: training is `minidl.Trainer(model, optimizer, loss).fit(x, t,
+        epochs=1)`
+    predict: write `minidl.Trainer(model, optimizer, loss).predict(x)`
+    evaluate: write `minidl.Trainer(model, optimizer, loss).evaluate(x, t)`
+    """
+)
+
+OPTIMIZER_WORDS = answers(
+    """
+    step minimize apply_gradients apply_updates: one step is `optimizer.update()`
+    zero_grad cleargrad clear_grad zero_grads: clear the gradients with `optimizer.cleargrads()`
+    param_groups: its groups are `optimizer.groups`; a rate of theirs that changes is a schedule
+    parameters: its parameters are `optimizer.params`
+    learning_rate: the rate is called lr, as in `optimizer.lr`
+    get_last_lr: the rate of the next step is `optimizer.current_lr`
+    """
+)
 
 # What programs for other frameworks assign, to freeze or evaluate a model, or for another rate.
 _WITHOUT_EFFECT = frozenset({"learning_rate", "requires_grad", "trainable", "training"})
 
-KEYWORDS: Mapping[str, str] = {
-    "dim": "axis",
-    "dims": "axis",
-    "keepdim": "keepdims",
-    "keep_dims": "keepdims",
-    "unbiased": "ddof",
-    "correction": "ddof",
-    "learning_rate": "lr",
-    "epsilon": "eps",
-    "p": "rate",
-    "drop_rate": "rate",
-    "keep_prob": "rate",
-    "units": "out_features",
-    "hidden_size": "out_features",
-    "input_size": "in_features",
-    "input_dim": "in_features",
-    "output_dim": "out_features",
-    "use_bias": "bias",
-    "hidden_sizes": "sizes",
-    "hidden_layer_sizes": "sizes",
-    "params": "target",
-    "parameters": "target",
-    "return_sequence": "return_sequences",
-    "key": "rng",
-    "generator": "rng",
-    "in_channels": "in_features",
-    "out_channels": "out_features",
-    "min_val": "a_min",
-    "max_val": "a_max",
-    "validation_data": "validation",
-    "validation_split": "validation",
-    "val_data": "validation",
-    "batch": "batch_size",
-    "max_epochs": "epochs",
-    "n_epochs": "epochs",
-    "num_epochs": "epochs",
-}
+# What others call an argument, and its name here.
+KEYWORDS = answers(
+    """
+    dim dims: axis
+    keepdim keep_dims: keepdims
+    unbiased correction: ddof
+    learning_rate: lr
+    epsilon: eps
+    p drop_rate keep_prob: rate
+    units hidden_size output_dim out_channels: out_features
+    input_size input_dim in_channels: in_features
+    use_bias: bias
+    hidden_sizes hidden_layer_sizes: sizes
+    params parameters: target
+    return_sequence: return_sequences
+    key generator: rng
+    min_val: a_min
+    max_val: a_max
+    validation_data validation_split val_data: validation
+    batch: batch_size
+    max_epochs n_epochs num_epochs: epochs
+    """
+)
 
 
 def missing(owner: object, name: str, words: Mapping[str, str]) -> AttributeError:
@@ -254,7 +212,7 @@ def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, .
     Traceback (most recent call last):
     TypeError: sum: got an unexpected keyword 'dim'; here it is called 'axis'
     """
-    from minidl.common.words import ARGUMENTS  # here, as few programs need it
+    from minidl.common.words import ARGUMENTS  # which needs `answers`
 
     ours = KEYWORDS.get(name)
     if ours in takes:

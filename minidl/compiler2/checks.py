@@ -22,7 +22,7 @@ class Outcome:
 
     def __init__(self, spec: Specialization, result: Any, gradients: Sequence[Any]) -> None:
         self.parts: list[tuple[str, Any]] = [("the result", result)]
-        self.parts += [(f"gradient {i}", g) for i, g in enumerate(gradients)]
+        self.parts += [(f"gradient {i}", np.asarray(g)) for i, g in enumerate(gradients)]
         for layer, name in spec.places:
             self.parts.append((f"{type(layer).__name__}.{name}", getattr(layer, name)))
         self.streams = [state_of(g) for g in spec.generators()]
@@ -90,10 +90,10 @@ def _gradients(spec: Specialization, result: Any, inputs: Any) -> list[Any]:
     """The gradients of the inputs, of all results at once, each seeded by ones."""
     if not spec.floating:
         return []
-    seeds = [(x._node, np.ones_like(x._raw)[()]) for x in _variables(result) if x.requires_grad]
-    nodes = [getattr(x, "_node", None) for x in inputs]
+    seeds = [(x, np.ones_like(x._raw)[()]) for x in _variables(result) if x.requires_grad]
+    xs = [x if isinstance(x, Variable) and x.requires_grad else None for x in inputs]
     with np.errstate(all="ignore"):
-        return gradients_for(nodes, seeds, None)
+        return gradients_for(xs, seeds, None, zeros=False)
 
 
 def _variables(x: Any) -> list[Any]:

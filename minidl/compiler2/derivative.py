@@ -24,16 +24,34 @@ class Recorder(Notes):
     """Notes of a function, and of gradients of what it computed."""
 
     def derive(
-        self, seeds: Sequence[tuple[Node, Variable]], targets: Sequence[Node | None], since: int
+        self,
+        pairs: Sequence[tuple[Variable, Variable]],
+        xs: Sequence[Variable | None],
+        since: int,
+        zeros: bool = False,
     ) -> list[Any]:
-        """The gradient of each target, as a constant Variable that stands for its Value."""
+        """The gradients of some Variables, as constant Variables that stand for Values.
+
+        ``pairs``, ``since`` and ``zeros`` as in ``gradients_for``.
+        """
         outer = self.deriving
         self.deriving = True
         try:
             with Switch(tracer=self, recording=False, transforming=None), np.errstate(all="ignore"):
-                return gradients_for(targets, seeds, self.box, since)
+                return gradients_for(xs, pairs, self.box, since, zeros=zeros)
         finally:
             self.deriving = outer
+
+    def gradients(self, pairs: Any, xs: Sequence[Variable], since: int) -> list[Any]:
+        """What eagerly is a list of arrays."""
+        gs = self.derive(pairs, xs, since, zeros=True)
+        return [self.as_plain(g) if isinstance(g, Variable) else g for g in gs]
+
+    def variable(self, x: Any) -> Variable:
+        """A constant Variable of what a stand-in stands for."""
+        out = box(x._raw, None)
+        self.register(out, x.value)
+        return out
 
     def box(self, raw: Any, node: Node | None) -> Variable:
         """A Variable of the array of a node, for rules."""

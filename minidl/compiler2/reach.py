@@ -25,7 +25,7 @@ import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
-from minidl.compiler2.forms import NUMBERS
+from minidl.compiler2.forms import NUMBERS, unwrapped
 
 ABSENT = object()
 _MOST = 1000  # elements of a container that are watched one by one
@@ -197,7 +197,7 @@ class Reach:
                 self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             names = names_of(x.__code__)
-            self._attributes |= names.attributes
+            self._attributes |= names.attributes | (names.globals & _DYNAMIC)
             self._globals(x.__globals__, names.globals)
             for imported in names.imports & sys.modules.keys():
                 self._todo.append(sys.modules[imported])
@@ -223,6 +223,8 @@ class Reach:
         for cls in x.__mro__:
             if is_known(cls.__module__):
                 continue
+            if self._is_dynamic():
+                self._add(f"len({self.name(cls)}.__dict__) == {len(vars(cls))}")
             for n in sorted(self._used(vars(cls)) - _OF_EVERY_CLASS):
                 self._expect(f"{self.name(cls)}.__dict__.get({n!r}, ABSENT)", vars(cls)[n])
             inherited = {n for base in cls.__mro__ for n in vars(base)} - vars(cls).keys()
@@ -253,7 +255,7 @@ class Reach:
         carried = [*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())] if is_layer else []
         self.states += [(x, n) for n in carried]
         held: dict[str, Any] = getattr(x, "__dict__", {})
-        if is_layer:
+        if is_layer or self._is_dynamic():
             self._add(f"len({self.name(held)}) == {len(held)}")
         watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
         for n in sorted(watched.difference(carried, getattr(kind, "_unwatched", ()))):
@@ -265,9 +267,13 @@ class Reach:
         self.snapshots.append(Snapshot(held, f"{kind.__name__}.", carried))
         self._todo.append(kind)
 
+    def _is_dynamic(self) -> bool:
+        """Whether code asks for attributes by names that it computes."""
+        return not self._attributes.isdisjoint(_DYNAMIC)
+
     def _used(self, names: Any) -> set[str]:
         """Those of the names that reachable code may use."""
-        if not self._attributes.isdisjoint(_DYNAMIC):
+        if self._is_dynamic():
             return set(names)
         dunder = {n for n in names if n[:2] == "__" or n == "forward"}
         return dunder.union(self._attributes.intersection(names))
@@ -290,7 +296,7 @@ class Snapshot:
         return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
 
     def change(self) -> str | None:
-        """What was written, in words; None if nothing was."""
+        """What was written, in words; None if nothing was. Stand-ins that were are made arrays."""
         now = self._now()
         if isinstance(now, np.ndarray):
             same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
@@ -298,8 +304,19 @@ class Snapshot:
         for key in {**self.before, **now}:
             changed = now.get(key, ABSENT) is not self.before.get(key, ABSENT)
             if changed and key not in self.free and str(key)[:2] != "__":
+                self._put_arrays(key, now.get(key))
                 return f"{self.name}{key}" if self.name[-1:] == "." else f"{self.name} {key}".strip()
         return None
+
+
+    def _put_arrays(self, key: Any, value: Any) -> None:
+        array = unwrapped(value)
+        if array is value:
+            return
+        if isinstance(self.of, types.CellType):
+            self.of.cell_contents = array
+        else:
+            self.of[key] = array
 
 
 def _same(now: Any, before: Any) -> bool:
@@ -319,7 +336,8 @@ def _slots(kind: type) -> list[str]:
     if is_known(kind.__module__):
         return []
     found = [vars(cls).get("__slots__", ()) for cls in kind.__mro__]
-    return [n for names in found for n in ((names,) if isinstance(names, str) else names)]
+    every = [n for names in found for n in ((names,) if isinstance(names, str) else names)]
+    return [n for n in every if n[:2] != "__"]
 
 
 def _is_minidl(kind: type) -> bool:

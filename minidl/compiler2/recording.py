@@ -97,9 +97,7 @@ class Recording:
         draws = Draws([random.generator(), *generators_of(self.reach)])
         raw_result, written = self._run()
         self.result = unwrapped(raw_result)
-        self.why = self.recorder.stopped
-        if self.why is None:
-            self.why = self._effects(written, draws)
+        self.why = self._effects(written, draws) or self.recorder.stopped
         if self.why is None:
             self._take(raw_result)
 
@@ -151,11 +149,11 @@ class Recording:
         """What the call did that a program would not do, in words."""
         if written:
             return "it writes into its arguments"
-        changes = (snapshot.change() for snapshot in self.reach.snapshots)
-        changed = next((change for change in changes if change is not None), None)
-        if changed is not None:
+        changes = [snapshot.change() for snapshot in self.reach.snapshots]
+        written_to = [change for change in changes if change is not None]
+        if written_to:
             self.silent = True  # the first time it may be what is made at first use
-            return f"it writes to what it closes over: {changed}"
+            return f"it writes to what it closes over: {written_to[0]}"
         noted = [x.of.args[-1] or random.generator() for x in self.recorder.inputs if x.kind == "draw"]
         if any(all(g is not mine for mine in noted) for g in draws.used()):
             return "it draws from a random generator that is not minidl's"
@@ -209,8 +207,8 @@ class Recording:
             for v in self.real
             if self.call.mode.recording and getattr(outputs[v], "_node", None) is not None
         ]
-        nodes = [self._node_of(x) for x in recorder.inputs]
-        self.differentiable = [node is not None for node in nodes]
+        xs = [self._differentiated(x) for x in recorder.inputs]
+        self.differentiable = [x is not None for x in xs]
         self.reached = self._reached()
         if not (self.floating and any(self.differentiable)):
             self.floating = []
@@ -222,20 +220,21 @@ class Recording:
             seed = box(np.ones(v.shape, v.dtype)[()], None)
             program.seeds.append(Value(seed._raw))
             recorder.register(seed, program.seeds[-1])
-            seeds.append((outputs[v]._node, seed))
-        gradients = recorder.derive(seeds, nodes, self.since)
+            seeds.append((outputs[v], seed))
+        gradients = recorder.derive(seeds, xs, self.since)
         wanted = [g for g, want in zip(gradients, self.differentiable) if want]
         program.gradients = [None if g is None else recorder.operand(g) for g in wanted]
         program.steps = list(recorder.steps)
-        more = len(recorder.inputs) - len(nodes)  # arrays that rules made
+        more = len(recorder.inputs) - len(xs)  # arrays that rules made
         self.differentiable += [False] * more
 
-    def _node_of(self, x: Any) -> Any:
-        """The node of an input that is a Variable and is differentiated; else None."""
-        if x.kind == "draw" or x.value.plain or not x.value.floating:
+    def _differentiated(self, x: Any) -> Any:
+        """The Variable that an input is, if it requires a gradient; else None."""
+        if x.kind == "draw" or x.value.plain:
             return None
         sources = {"argument": self.call.leaves, "state": self.states.leaves}
-        return (sources[x.kind][x.of] if x.kind in sources else x.of)._node
+        variable = sources[x.kind][x.of] if x.kind in sources else x.of
+        return None if variable._node is None else variable
 
     def _reached(self) -> dict[Value, set[Value]]:
         """The inputs that each value is differentiated by."""

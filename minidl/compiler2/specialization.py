@@ -192,9 +192,8 @@ class Specialization:
         with Switch(recording=True):
             ys = self._again(*copies)
         known = dict(zip(self.real, ys if type(ys) is tuple else (ys,)))
-        seeds = [(getattr(known[v], "_node", None), g) for v, g in gs.items()]
-        nodes = [c._node if want else None for c, want in zip(copies, wanted)]
-        return gradients_for(nodes, seeds, None)
+        seeds = [(known[v], g) for v, g in gs.items() if isinstance(known[v], Variable)]
+        return gradients_for([c if want else None for c, want in zip(copies, wanted)], seeds, None)
 
     def _again(self, *inputs: Any) -> Any:
         """The same computation, application by application."""

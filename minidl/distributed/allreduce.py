@@ -16,7 +16,7 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import host, is_foreign, to_kind_of
 from minidl.common.checks import count
 from minidl.distributed.mpi import world
-from minidl.optim.optimizer import StepGradients
+from minidl.optim.gradients import StepGradients
 
 
 class AllReduce:

@@ -81,7 +81,8 @@ def weights_in(state: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Other states as they are.
     """
-    if "checkpoint" not in state:
+    marker = state.get("checkpoint")  # bytes; a parameter of that name would be floating
+    if getattr(marker, "dtype", None) != np.uint8:
         return state
     return {
         name.removeprefix(WEIGHTS): array

@@ -20,12 +20,16 @@ from minidl.functions import (
     linalg,
     loops,
     loss,
+    metrics,
+    normalization,
     order,
     polynomials,
+    probabilities,
     products,
     rearrangement,
     recurrent,
     reduction,
+    regression,
     shape,
     special,  # noqa: F401  # registers itself; its names are SciPy's
     statistics,
@@ -44,12 +48,16 @@ from minidl.functions.joining import *
 from minidl.functions.linalg import *
 from minidl.functions.loops import *
 from minidl.functions.loss import *
+from minidl.functions.metrics import *
+from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
+from minidl.functions.probabilities import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
 from minidl.functions.recurrent import *
 from minidl.functions.reduction import *
+from minidl.functions.regression import *
 from minidl.functions.shape import *
 from minidl.functions.statistics import *
 from minidl.functions.ufuncs import *
@@ -61,6 +69,7 @@ __all__ = [
     *decompositions.__all__,
     *statistics.__all__,
     *rearrangement.__all__,
+    *metrics.__all__,
     *order.__all__,
     *joining.__all__,
     *differences.__all__,
@@ -71,10 +80,13 @@ __all__ = [
     *linalg.__all__,
     *loops.__all__,
     *loss.__all__,
+    *normalization.__all__,
     *polynomials.__all__,
+    *probabilities.__all__,
     *products.__all__,
     *recurrent.__all__,
     *reduction.__all__,
+    *regression.__all__,
     *shape.__all__,
     *ufuncs.__all__,
 ]

@@ -17,8 +17,8 @@ from minidl.common.arrays import add_at, array_of, as_array, to_kind_of
 
 # fmt: off
 __all__ = [
-    "bincount", "choose", "compress", "extract", "getitem", "index_add", "index_set", "piecewise", "select",
-    "take", "take_along_axis",
+    "bincount", "choose", "compress", "embedding", "extract", "getitem", "index_add", "index_set", "piecewise",
+    "select", "take", "take_along_axis",
 ]
 # fmt: on
 
@@ -121,6 +121,35 @@ def _take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise")
 
 # fmt: off
 take = differentiable(_take_forward, _take_rule, None, replaces=(np.take,), general=_take)
+# fmt: on
+
+
+def _embedding(w: Any, indices: Any) -> Any:
+    """The rows of a table: w (count, features), integers (..), gives (.., features).
+
+    The gradient of a row that is picked several times is the sum of all.
+
+    Raises TypeError for what is no integers, ValueError for an index below 0 or not below count.
+
+    >>> embedding(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 1]))
+    array([[3., 4.],
+           [3., 4.]])
+    """
+    if w.ndim != 2:
+        raise ValueError("want w (count, features)")
+    if not hasattr(indices, "dtype"):
+        indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError("want integers as indices; write x.astype(int) if they are")
+    outside = (indices < 0) | (indices >= len(w))
+    if outside.any().item():
+        first = indices[outside].reshape(-1)[0].item()
+        raise ValueError(f"want indices from 0 to {len(w) - 1}, got {first}")
+    return w[indices]
+
+
+# fmt: off
+embedding = differentiable(_embedding, lambda g, y, w, indices: put(g, w.shape, indices), None)
 # fmt: on
 
 

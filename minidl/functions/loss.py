@@ -1,7 +1,8 @@
-"""Losses of numbers: one number for a batch of predictions and targets, the mean over all elements.
+"""The mean squared error, and what losses of numbers have in common: prediction and target are of
+one shape, nothing is broadcast.
 
-They take no silent broadcast: prediction and target have the same shape. Losses of labels are in
-classification.py.
+The other losses of numbers are in regression.py; weights, and sums in place of means, in
+weighting.py.
 """
 
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 from minidl.autograd.function import differentiable
 from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
+from minidl.functions.weighting import Reduction, in_wide_steps, reduce_loss
 
-__all__ = ["huber", "mean_squared_error"]
+__all__ = ["mean_squared_error"]
 
 
 def as_pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
@@ -26,27 +28,6 @@ def as_pair(name: str, y: Any, t: Any) -> tuple[Any, Any]:
         kinds = f"{y.dtype} and {t.dtype}"
         raise TypeError(f"{name}: want floating predictions and targets, got {kinds}")
     return y, t if t.dtype == y.dtype else t.astype(y.dtype)
-
-
-def as_number(what: str, value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{what} must be a number, got {value!r}") from None
-
-
-_HALF = np.dtype(np.float16)
-
-
-def in_range(loss: Any, y: Any, *args: Any) -> Any:
-    """``loss(y, *args)``.
-
-    Of float16 in float32, as squares of errors and sums over a batch leave float16's range.
-    """
-    if y.dtype != _HALF:
-        return loss(y, *args)
-    wide = [a.astype(np.float32) if getattr(a, "dtype", None) == np.float16 else a for a in args]
-    return loss(y.astype(np.float32), *wide).astype(np.float16)
 
 
 def _mse(y: Any, t: Any) -> Any:
@@ -63,40 +44,28 @@ _squared = differentiable(_mse, lambda g, out, y, t: (y - t) * (g * (2 / max(y.s
 # fmt: on
 
 
-def mean_squared_error(y: Any, t: Any) -> Any:
+def mean_squared_error(y: Any, t: Any, *, reduction: Reduction = "mean", weight: Any = None) -> Any:
     """The mean of ``(y - t)^2`` over all elements.
 
     Args:
         y: predictions, floating, any shape.
         t: targets, floating, the same shape; cast to y's dtype.
+        reduction: "sum" for the sum, "none" for each by itself.
+        weight: w, finite and not negative, of the leading axes of y: the mean is then ``sum(w l) /
+            sum(w)``, and 0 if all weights are. A number for each row, most often.
 
     Raises:
-        ValueError: the shapes differ (also (N, 1) against (N,)).
+        ValueError: the shapes differ (also (N, 1) against (N,)); a weight of another shape,
+            negative or not finite; an unknown reduction.
         TypeError: integers.
 
-    >>> mean_squared_error(np.array([1.0, 3.0]), np.array([1.0, 1.0]))
-    np.float64(2.0)
+    >>> y, t = np.array([1.0, 3.0]), np.array([1.0, 1.0])
+    >>> mean_squared_error(y, t), mean_squared_error(y, t, weight=[3.0, 1.0])
+    (np.float64(2.0), np.float64(1.0))
     """
-    return in_range(_squared, *as_pair("mean_squared_error", y, t))
-
-
-def huber(y: Any, t: Any, delta: float = 1.0) -> Any:
-    """The mean of ``d^2 / 2`` where ``|d| <= delta``, else ``delta (|d| - delta / 2)``, d = y - t
-    (Huber 1964).
-
-    Args and raises as ``mean_squared_error``.
-
-    >>> huber(np.array([0.5, 3.0]), np.array([0.0, 0.0]))
-    np.float64(1.3125)
-    """
-    y, t = as_pair("huber", y, t)
-    delta = as_number("huber: delta", delta)  # a NumPy number would widen float32
-    if not delta > 0:
-        raise ValueError(f"huber: delta must be positive, got {delta}")
-    return in_range(_huber, y, t, delta)
-
-
-def _huber(y: Any, t: Any, delta: float) -> Any:
-    d = y - t
-    near = np.clip(d, -delta, delta)  # not abs(d), whose second derivative at 0 would be lost
-    return (near * (d - 0.5 * near)).mean()
+    y, t = as_pair("mean_squared_error", y, t)
+    if reduction == "mean" and weight is None:
+        return in_wide_steps(_squared, y, t)
+    return in_wide_steps(
+        lambda y, t: reduce_loss("mean_squared_error", np.square(y - t), reduction, weight), y, t
+    )

@@ -2,13 +2,23 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.dropout import Dropout
+from minidl.layers.embedding import Embedding
+from minidl.layers.flatten import Flatten
 from minidl.layers.layer import Layer
+from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
+from minidl.layers.normalization import Normalization
 from minidl.layers.recurrent import LSTM, RNN
 
-__all__ = ["Dropout", "LSTM", "Layer", "Linear", "MLP", "RNN", "Sequential"]
+# fmt: off
+__all__ = [
+    "BatchNorm", "Dropout", "Embedding", "Flatten", "LSTM", "Layer", "LayerNorm", "Linear", "MLP", "Normalization",
+    "RNN", "Sequential",
+]
+# fmt: on
 
 
 def __dir__() -> list[str]:

@@ -14,12 +14,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from minidl.autograd import Parameter, Variable
-from minidl.common.arrays import as_array, home, host, is_foreign, to_kind_of
+from minidl.autograd import Variable
+from minidl.autograd.modes import current, values_of
+from minidl.common.arrays import as_array, home, is_foreign, to_kind_of
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
-
-Shape = tuple[int | None, ...]  # None is a length still unknown
+from minidl.layers.values import Shape, buffers_of, held_by, load_values
 
 
 class Layer(Tree):
@@ -28,7 +28,8 @@ class Layer(Tree):
     Parameters and layers are found in its attributes, also in lists, tuples and dicts, in the order
     in which they were assigned. ``super().__init__()`` is not needed. The class attribute
     ``carried`` names the attributes that a call leaves for the next one, with their values after
-    ``reset_state()``.
+    ``reset_state()``; ``buffers`` names arrays that belong to the layer without being trained: see
+    ``update_buffers``.
 
     >>> from minidl import functions as F, layers
     >>> class Net(Layer):
@@ -111,9 +112,9 @@ class Layer(Tree):
         if wanted is not None:
             self._cast(wanted)
         if like is not None:
-            for p in self.parameters():
-                if not p.lazy:
-                    p.data = to_kind_of(p.data, like)
+            for held in held_by(self).values():
+                if not held.lazy:
+                    held.data = to_kind_of(held.data, like)
         return self
 
     def _cast(self, dtype: np.dtype[Any]) -> None:
@@ -124,25 +125,59 @@ class Layer(Tree):
             if not p.lazy and p.dtype.kind == "f":
                 p._raw = p._raw.astype(dtype)  # not .data, which rightly keeps the dtype
                 p._stamp()
+        for buffer in buffers_of(self).values():
+            if not buffer.lazy and buffer.data.dtype.kind == "f":
+                buffer.data = buffer.data.astype(dtype)
+
+    def update_buffers(self, **values: Any) -> None:
+        """Give buffers new values, by name, where a call may: while the layer is trained.
+
+        Does nothing under ``test_mode`` and ``no_grad``. Of Variables the values are taken. What is
+        written while training looks for a fault, or in the second run of ``recompute``, is taken
+        back afterwards. AttributeError for what is no buffer of the layer.
+
+        >>> class Count(Layer):
+        ...     buffers = ("calls",)
+        ...     calls = np.array(0)
+        ...     def forward(self, x):
+        ...         self.update_buffers(calls=self.calls + 1)
+        ...         return x
+        >>> count = Count()
+        >>> count(1.0), count.state_dict()
+        (1.0, {'calls': array(1)})
+        """
+        mode = current()
+        if mode.testing or not mode.recording:
+            return
+        for name, value in values.items():
+            if name not in self.buffers:
+                want = f"one of {', '.join(self.buffers)}" if self.buffers else "none"
+                raise AttributeError(f"{type(self).__name__}.buffers: want {want}, got {name!r}")
+            array = as_array(values_of(value, f"buffer {name!r}"), self)
+            setattr(self, name, to_kind_of(array, array))  # no NumPy scalar
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """A copy of each parameter's value under its dotted name.
+        """A copy of the value of each parameter and each buffer under its dotted name.
 
-        Raises RuntimeError while a parameter has no value yet.
+        Raises RuntimeError while one has no value yet.
         """
-        return {name: p.data.copy() for name, p in self.named_parameters()}
+        return {name: held.data.copy() for name, held in held_by(self).items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy in the values that ``state_dict`` gave; lazy parameters get their shape from them.
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> list[str]:
+        """Copy in the values that ``state_dict`` gave; what is lazy gets its shape from them.
 
-        Floating values are cast to the parameter's dtype. Raises TypeError if ``state`` is no
-        mapping; ValueError if names are missing or unknown or values of another shape or kind: it
-        lists all, and nothing has been changed. Of what ``minidl.load`` gives of a checkpoint, the
-        model's weights are taken.
+        Floating values are cast to the dtype of the parameter or buffer. Of what ``minidl.load``
+        gives of a checkpoint, the model's weights are taken. If not ``strict``, names that only one
+        of the two has are passed over, and returned as ``["missing: w", "unknown: v"]``.
+
+        Raises TypeError if ``state`` is no mapping; ValueError if values are of another shape or
+        kind, names are missing or unknown, or, if not ``strict``, all are: it lists all, and
+        nothing has been changed.
 
         >>> from minidl import layers
         >>> layer = layers.Linear(2)
         >>> layer.load_state_dict({"w": np.ones((3, 2)), "b": np.zeros(2)})
+        []
         >>> layer
         Linear(3→2)
         """
@@ -152,33 +187,7 @@ class Layer(Tree):
             raise TypeError(f"load_state_dict: want {want}, got {got}")
         from minidl.files.state import weights_in
 
-        state = weights_in(state)
-        own = dict(self.named_parameters())
-        owners = {name: owner for name, owner, _ in walk(self).entries}
-        wrong = [f"missing: {name}" for name in own if name not in state]
-        wrong += [f"unknown: {name}" for name in state if name not in own]
-        new = {}
-        for name, p in own.items():
-            if name in state:
-                value = state[name]
-                if isinstance(value, Variable):
-                    value = value.data
-                array = np.asarray(host(value))
-                shape, dtype = _target(name, owners[name], p)
-                try:
-                    new[name] = _convert(array, shape, dtype)
-                except ValueError as error:
-                    wrong.append(f"{name}: {error}")
-        if wrong:
-            what = f"load_state_dict of {type(self).__name__}; nothing was changed"
-            raise ValueError("; ".join([what, *wrong]))
-        for name, value in new.items():
-            p = own[name]
-            if p.lazy:
-                p.name = name.rpartition(".")[2]
-                p.data = value
-            else:
-                p.data = to_kind_of(value, p)
+        return load_values(self, weights_in(state), strict)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write ``state_dict()`` to a file, as ``minidl.save`` does, and raise what it raises."""
@@ -186,11 +195,12 @@ class Layer(Tree):
 
         save(self, path)
 
-    def load(self, path: str | os.PathLike[str], strict: bool = True) -> None:
-        """Take the weights that ``save`` wrote, or that are in a checkpoint of ``Trainer.save``.
+    def load(self, path: str | os.PathLike[str], strict: bool = True) -> list[str]:
+        """Take the values that ``save`` wrote, or that are in a checkpoint of ``Trainer.save``.
 
-        If not ``strict``, names that only one of the two has are passed over. Raises what
-        ``minidl.load`` and ``load_state_dict`` raise, and then nothing has been changed.
+        If not ``strict``, names that only the file or only the model has are passed over, and
+        returned. Raises what ``minidl.load`` and ``load_state_dict`` raise, and then nothing has
+        been changed.
 
         >>> import tempfile
         >>> from minidl import layers
@@ -198,17 +208,17 @@ class Layer(Tree):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     first.save(f"{folder}/model.npz")
         ...     second.load(f"{folder}/model.npz")
+        []
         >>> np.array_equal(first.w.data, second.w.data)
         True
         """
-        from minidl.files.state import load, weights_in
+        from minidl.files.state import load
 
-        state = dict(weights_in(load(path)))
-        if not strict:
-            own = dict(self.named_parameters())
-            missing = {name: p for name, p in own.items() if name not in state and not p.lazy}
-            state = {name: value for name, value in state.items() if name in own} | missing
-        self.load_state_dict(state)
+        state = load(path)
+        try:
+            return self.load_state_dict(state, strict)
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
 
     def summary(self, *inputs: Any) -> str:
         """A table of the layers, their output shapes and how many parameters each has; print it.
@@ -276,30 +286,3 @@ def floating_dtype(dtype: npt.DTypeLike, where: str) -> np.dtype[Any]:
     if wanted.kind != "f":
         raise TypeError(f"{where}: want a floating dtype, got {wanted}")
     return wanted
-
-
-def _target(name: str, owner: Layer, p: Parameter) -> tuple[Shape | None, np.dtype[Any]]:
-    """The shape, None if any will do, and the dtype that a parameter's value must have."""
-    if not p.lazy:
-        return p.shape, p.dtype
-    shapes = owner._lazy_shapes
-    dtype = owner.dtype if shapes else np.dtype(np.float32)
-    return shapes.get(name.rpartition(".")[2]), dtype
-
-
-def _convert(
-    value: npt.NDArray[Any], shape: Shape | None, dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
-    """The value in the dtype wanted; ValueError for another shape, another kind or overflow."""
-    right_shape = shape is None or len(shape) == value.ndim
-    for wanted, n in zip(shape or (), value.shape):
-        right_shape = right_shape and wanted in (None, n)
-    both_floating = value.dtype.kind == dtype.kind == "f"
-    if not right_shape or not (value.dtype == dtype or both_floating):
-        want = str(shape).replace("None", "?")
-        raise ValueError(f"want {dtype} {want}, got {value.dtype} {value.shape}")
-    with np.errstate(over="ignore"):
-        cast = value.astype(dtype)
-    if both_floating and (np.isinf(cast) & ~np.isinf(value)).any():
-        raise ValueError(f"{value.dtype} values beyond the range of {dtype}")
-    return cast

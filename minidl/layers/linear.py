@@ -13,6 +13,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.common.hints import refuse_unexpected
+from minidl.layers.initializers import Initializer, normal_over_sqrt_in
 from minidl.layers.weighted import Weighted
 
 
@@ -28,6 +29,7 @@ class Linear(Weighted):
         bias: whether there is a ``b``; without, it is None.
         dtype: floating, of the parameters; floating input is cast to it.
         rng: what weights are drawn from; default minidl's seeded generator.
+        init: what draws ``w``, of ``minidl.initializers`` or your own: ``init(shape, dtype, rng)``.
 
     Raises ValueError if the sizes are no one or two positive integers or the input has another
     number of features; TypeError if the dtype or the input is not floating, or ``rng`` is no
@@ -49,8 +51,9 @@ class Linear(Weighted):
         bias: bool = True,
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
+        init: Initializer = normal_over_sqrt_in,
     ) -> None:
-        self._init_parameters(features, in_features, out_features, dtype, rng, bias)
+        self._init_parameters(features, in_features, out_features, dtype, rng, bias, init)
 
     def forward(self, x: Any) -> Any:
         return F.linear(self._as_input(x, self.w), self.w, self.b)

@@ -63,7 +63,8 @@ def _outside_dict(layer: Tree) -> Iterator[tuple[str, Any]]:
         for name, value in vars(cls).items():
             if name == "forward":  # it may use what is no attribute
                 yield name, value
-            if isinstance(value, (Variable, Tree, list, tuple, dict)) and name != "carried":
+            is_container = isinstance(value, (Variable, Tree, list, tuple, dict))
+            if is_container and name not in ("carried", "buffers"):
                 yield name, value
         yield from _in_slots(cls, layer)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.common.hints import refuse_unexpected
+from minidl.layers.initializers import Initializer, normal_over_sqrt_in
 from minidl.layers.layer import Layer
 from minidl.layers.linear import Linear
 from minidl.layers.summary import nested_repr
@@ -31,7 +32,7 @@ class MLP(Layer):
         sizes: how many features each linear layer gives, the last being the output's.
         activation: a function, or a layer, which is then shared.
         in_features: of the input; default learned at first use.
-        bias, dtype, rng: as for ``Linear``.
+        bias, dtype, rng, init: as for ``Linear``.
 
     Raises ValueError if the sizes are no list of positive integers, TypeError if the activation
     cannot be called.
@@ -53,6 +54,7 @@ class MLP(Layer):
         bias: bool = True,
         dtype: npt.DTypeLike = np.float32,
         rng: np.random.Generator | None = None,
+        init: Initializer = normal_over_sqrt_in,
     ) -> None:
         if not isinstance(sizes, Sequence) or isinstance(sizes, str) or not sizes:
             want = "a list of output sizes such as MLP([128, 10])"
@@ -60,7 +62,7 @@ class MLP(Layer):
         check_step("MLP", "activation", activation)
         first = (sizes[0],) if in_features is None else (in_features, sizes[0])
         pairs = [first, *pairwise(sizes)]
-        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng) for pair in pairs]
+        self.layers = [Linear(*pair, bias=bias, dtype=dtype, rng=rng, init=init) for pair in pairs]
         self.activation = activation
 
     def forward(self, x: Any) -> Any:

@@ -12,6 +12,7 @@ from minidl.autograd import Parameter, no_grad, test_mode
 from minidl.common import random
 from minidl.common.html import card, table
 from minidl.layers.tree import Tree, walk
+from minidl.layers.values import buffers_of
 
 if TYPE_CHECKING:
     from minidl.layers.layer import Layer
@@ -87,7 +88,10 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
     def watched(*inputs: Any, **settings: Any) -> Any:
         y = forward(*inputs, **settings)
         parts = y if isinstance(y, tuple | list) else [y]
-        shapes = [str(getattr(part, "shape", "?")) for part in parts]
+        shapes = []
+        for part in parts:
+            shape = getattr(part, "shape", "?")
+            shapes.append(str(shape))
         outputs[id(layer)] = ", ".join(shapes)
         return y
 
@@ -97,21 +101,36 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
 def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
     """A row for each layer, and a line about all parameters."""
     entries = walk(model).entries
-    owned = [(owner, p) for _, owner, p in entries if isinstance(p, Parameter)]
+    owned: dict[int, list[Parameter]] = {}  # by the id of the layer
+    for _, owner, part in entries:
+        if isinstance(part, Parameter):
+            owned.setdefault(id(owner), []).append(part)
     rows = []
     for name, _, layer in entries:
         if isinstance(layer, Tree):
-            own = [p for owner, p in owned if owner is layer]
             label = repr(layer)
             if "\n" in label:
                 label = type(layer).__name__
             output = outputs.get(id(layer), "")
+            own = owned.get(id(layer), [])
             rows.append(Row(name, label, output, _count(own)))
-    known = [p for _, p in owned if not p.lazy]
+    return rows, _total(model)
+
+
+def _total(model: Layer) -> str:
+    """A line about all parameters and buffers."""
+    parameters = model.parameters()
+    known = [p for p in parameters if not p.lazy]
     total = sum(p.size for p in known)
     trained = sum(p.size for p in known if p.requires_grad)
-    more = "" if len(known) == len(owned) else "; ? is learned at first use"
-    return rows, f"{total:,} parameters, {trained:,} of them trained{more}"
+    line = f"{total:,} parameters, {trained:,} of them trained"
+    buffers = [buffer.data for buffer in buffers_of(model).values() if not buffer.lazy]
+    if buffers:
+        numbers = sum(array.size for array in buffers)
+        line += f"; {numbers:,} numbers in buffers"
+    if len(known) < len(parameters):
+        line += "; ? is learned at first use"
+    return line
 
 
 def _count(parameters: list[Parameter]) -> str:

@@ -7,7 +7,7 @@ miss is searched for in missing.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from operator import is_
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -30,12 +30,13 @@ class Tree(HintsMixin):
     """An object in whose attributes, and lists, tuples and dicts there, parameters are found.
 
     The class attribute ``carried`` names the attributes that are state: a call leaves them for the
-    next one.
+    next one. ``buffers`` names arrays that belong to the layer without being trained.
     """
 
     __slots__ = ("__dict__", "__weakref__", "_latest")
     _words = LAYER_WORDS
     carried: ClassVar[Mapping[str, Any]] = {}
+    buffers: ClassVar[Sequence[str]] = ()
     _latest: Walk  # the walk whose parameters were given out
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -95,28 +96,31 @@ class Tree(HintsMixin):
 class Walk:
     """What one walk over a tree found."""
 
-    __slots__ = ("containers", "entries", "layers", "others", "parameters")
+    __slots__ = ("buffers", "containers", "entries", "layers", "others", "parameters")
 
     def __init__(self) -> None:
         self.parameters: list[Parameter] = []
         self.layers: list[Layer] = []
         # (dotted name, whose attribute it is, it) of both, in order
         self.entries: list[tuple[str, Layer, Parameter | Layer]] = []
-        self.containers: list[tuple[Any, list[Any]]] = []  # those on the way, and what they held
+        self.buffers: list[tuple[str, Layer, str]] = []  # (dotted name, whose it is, attribute)
+        # Those on the way, what to pass over in them, and what they held.
+        self.containers: list[tuple[Any, Container[str], list[Any]]] = []
         self.others: list[tuple[str, Any]] = []  # name and value of what was not looked into
 
     def still_holds(self) -> bool:
         """Whether all containers hold what they held."""
-        for container, before in self.containers:
-            now = container.values() if isinstance(container, dict) else container
+        for container, passed_over, before in self.containers:
+            now = _contents(container, passed_over)
             same = map(is_, now, before)
             if len(now) != len(before) or not all(same):
                 return False
         return True
 
-    def open(self, container: Any, parts: Iterable[Any]) -> None:
+    def open(self, container: Any, passed_over: Container[str] = ()) -> None:
         """Note what a container holds."""
-        self.containers.append((container, list(parts)))
+        parts = list(_contents(container, passed_over))
+        self.containers.append((container, passed_over, parts))
 
     def other_names(self) -> list[str]:
         """The names of what was not looked into."""
@@ -142,6 +146,14 @@ class _Kinds(dict[type, Kind]):
 _KIND_OF = _Kinds()
 
 
+def _contents(container: Any, passed_over: Container[str]) -> Collection[Any]:
+    if not isinstance(container, dict):
+        return container  # type: ignore[no-any-return]  # a list or a tuple
+    if not passed_over:
+        return container.values()
+    return [value for name, value in container.items() if name not in passed_over]
+
+
 def walk(root: Tree) -> Walk:
     """Go through a layer and what is in it, depth first, each once."""
     result = Walk()
@@ -162,16 +174,26 @@ def walk(root: Tree) -> Walk:
         elif kind == "layer":
             result.layers.append(value)
             result.entries.append((name, owner, value))
+            result.buffers += _name_buffers(name, value)
             held = vars(value)
-            result.open(held, held.values())
+            result.open(held, (*value.carried, *value.buffers))  # a call changes these
             todo += _name_parts(name, value, held.items(), value.carried)
         elif kind == "mapping":
-            result.open(value, value.values())
+            result.open(value)
             todo += _name_parts(name, owner, value.items())
         else:
-            result.open(value, value)
+            result.open(value)
             todo += _name_parts(name, owner, enumerate(value))
     return result
+
+
+def _name_buffers(name: str, layer: Any) -> list[tuple[str, Layer, str]]:
+    """(dotted name, layer, attribute) of a layer's own buffers."""
+    if isinstance(layer.buffers, str):
+        want = f"a tuple of names such as ({layer.buffers!r},)"
+        raise TypeError(f"{type(layer).__name__}.buffers: want {want}, got {layer.buffers!r}")
+    start = f"{name}." if name else ""
+    return [(f"{start}{buffer}", layer, buffer) for buffer in layer.buffers]
 
 
 def _name_parts(

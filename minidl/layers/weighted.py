@@ -15,8 +15,15 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
-from minidl.layers.initializers import check_rng, normal_over_sqrt_in
-from minidl.layers.layer import Layer, Shape, floating_dtype
+from minidl.layers.initializers import (
+    Initializer,
+    check_init,
+    check_rng,
+    draw,
+    normal_over_sqrt_in,
+)
+from minidl.layers.layer import Layer, floating_dtype
+from minidl.layers.values import Shape
 
 
 class Weighted(Layer):
@@ -38,6 +45,7 @@ class Weighted(Layer):
         dtype: npt.DTypeLike,
         rng: np.random.Generator | None,
         bias: bool = True,
+        init: Initializer = normal_over_sqrt_in,
     ) -> None:
         """Make ``b``, and the weights: lazy unless the number of input features is given."""
         name = type(self).__name__
@@ -45,6 +53,7 @@ class Weighted(Layer):
         self.out_features = out
         self.dtype = floating_dtype(dtype, name)
         self.rng = check_rng(rng, name)
+        self.init = check_init(init, name)
         for weight in self._weights:  # reading one that is lazy raises with this name
             lazy = Parameter(None, name=f"{weight} of {name}(?→{out})")
             setattr(self, weight, lazy)
@@ -68,7 +77,7 @@ class Weighted(Layer):
             weight = getattr(self, name)
             if _is_lazy(weight):
                 known = tuple(n or in_features for n in shape)
-                drawn = normal_over_sqrt_in(known, self.dtype, self.rng)
+                drawn = draw(self.init, known, self.dtype, self.rng, type(self).__name__)
                 weight.name = name
                 weight.data = to_kind_of(drawn, like)
         if self.b is not None and is_foreign(like) and not is_foreign(self.b):

@@ -6,13 +6,29 @@ Gradients come from autograd.
 from typing import TYPE_CHECKING, Any
 
 from minidl.optim import hooks, schedules
+from minidl.optim.adagrad import Adagrad
 from minidl.optim.adam import Adam
 from minidl.optim.adamw import AdamW
+from minidl.optim.gradients import StepGradients
+from minidl.optim.lion import Lion
 from minidl.optim.momentum import Momentum
-from minidl.optim.optimizer import Optimizer, StepGradients
+from minidl.optim.optimizer import Optimizer
+from minidl.optim.rmsprop import RMSprop
 from minidl.optim.sgd import SGD
 
-__all__ = ["SGD", "Momentum", "Adam", "AdamW", "Optimizer", "StepGradients", "hooks", "schedules"]
+__all__ = [
+    "SGD",
+    "Momentum",
+    "Adam",
+    "AdamW",
+    "RMSprop",
+    "Adagrad",
+    "Lion",
+    "Optimizer",
+    "StepGradients",
+    "hooks",
+    "schedules",
+]
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """Adam: steps scaled by moments of the gradient.
 
-optimizer.py decides which parameters are updated; group.py owns the buffers.
+optimizer.py decides which parameters are updated; buffer.py owns the arrays.
 """
 
 import math
@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.common.checks import number, pair
+from minidl.common.checks import fractions, positive
 from minidl.common.hints import refuse_unexpected
-from minidl.optim.optimizer import Array, Hooks, Names, Optimizer, Rate
+from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Adam(Optimizer):
@@ -35,7 +35,7 @@ class Adam(Optimizer):
 
     state_names = ("m", "v")
     state_settings = ("betas",)
-    hyperparameters: ClassVar[Names] = ("betas", "eps")
+    settings: ClassVar = {"betas": fractions, "eps": positive}
 
     @refuse_unexpected
     def __init__(
@@ -47,17 +47,24 @@ class Adam(Optimizer):
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
-        b1, b2 = pair(f"{self._name}: betas", betas)
-        self.betas = (
-            number(f"{self._name}: beta 1", b1, below=1),
-            number(f"{self._name}: beta 2", b2, below=1),
-        )
-        self.eps = number(f"{self._name}: eps", eps, positive=True)
+        self.betas = betas
+        self.eps = eps
 
-    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+    def apply(
+        self,
+        p: Array,
+        g: Array,
+        out: Array,
+        m: Array,
+        v: Array,
+        *,
+        t: int,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+    ) -> None:
         # m and v are kept as sums, without the constant factors (1 - b): two passes less.
-        m, v = state
-        b1, b2 = self.betas
+        b1, b2 = betas
         correction = math.sqrt((1 - b2) / (1 - b2**t))
         m *= b1
         m += g
@@ -65,7 +72,7 @@ class Adam(Optimizer):
         v *= b2
         v += out
         np.sqrt(v, out=out)
-        out += self.eps / correction
+        out += eps / correction
         np.divide(m, out, out=out)
         out *= lr * (1 - b1) / (1 - b1**t) / correction
         p -= out

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
 from minidl.optim.adam import Adam
-from minidl.optim.optimizer import Array, Hooks, Names, Rate
+from minidl.optim.optimizer import Array, Hooks, Rate
 
 
 class AdamW(Adam):
@@ -27,7 +27,7 @@ class AdamW(Adam):
     Variable([95.])
     """
 
-    hyperparameters: ClassVar[Names] = (*Adam.hyperparameters, "weight_decay")
+    settings: ClassVar = {**Adam.settings, "weight_decay": number}
 
     @refuse_unexpected
     def __init__(
@@ -40,8 +40,10 @@ class AdamW(Adam):
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, betas, eps, hooks)
-        self.weight_decay = number("AdamW: weight_decay", weight_decay)
+        self.weight_decay = weight_decay
 
-    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
-        p *= 1 - lr * self.weight_decay
-        super().apply(lr, t, p, g, out, *state)
+    def apply(  # type: ignore[override]  # it has a setting more
+        self, p: Array, *args: Any, lr: float, weight_decay: float, **settings: Any
+    ) -> None:
+        p *= 1 - lr * weight_decay
+        super().apply(p, *args, lr=lr, **settings)

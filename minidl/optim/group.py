@@ -1,193 +1,191 @@
-"""Groups: parameters that took the same steps share one array of values and one per state.
+"""Groups: the parameters that an optimizer is given, and the settings that are a group's own.
 
-Which parameters take a step is decided in optimizer.py; the steps themselves are in sgd.py,
-adam.py..
+When they are updated is decided in optimizer.py; their values and states are in buffer.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from minidl.autograd.variable import Parameter, Variable
+from minidl.common.checks import number
+from minidl.optim.buffer import same
+from minidl.optim.gradients import Params
+from minidl.optim.schedules import Schedule, nominal
 
-from minidl.autograd.variable import Variable
-from minidl.common.arrays import kind_of, to_kind_of, zeros
-
-Array = npt.NDArray[Any]
-State = Sequence[Any]  # of a parameter: arrays, or floats to fill them with
-Member = tuple[Variable, State]
-
-# Measured in float32: a model of millions of parameters gains up to a third when all passes of an
-# algorithm run over a block that stays in the cache, one of 100,000 nothing. Small gradients are
-# copied together, which saves calls; a larger one is read where it lies, which saves the copy.
-BLOCK = 2**17
-SMALL = 2**15
-
-
-class Block(NamedTuple):
-    """A part of a group's buffers, and of the gradient it is updated with."""
-
-    source: int  # 0 for the gathered small gradients, then one for each large parameter
-    cut: slice
-    values: Array
-    state: list[Array]
+Check: TypeAlias = Callable[[str, Any], Any]
+Rate: TypeAlias = float | Schedule
 
 
 class Group:
-    """Parameters of one dtype and kind of array that took part in the same ``t`` steps.
+    """Parameters with some ``settings`` of their own; the others are the optimizer's.
 
-    They are views of one buffer. Steps are computed, and their state is kept, in float32 for
-    parameters of float16.
+    They cannot be changed; a rate that is to change is a schedule. ``base`` is the optimizer's rate
+    that a rate of the group's own is in proportion to.
     """
 
-    def __init__(self, members: Iterable[Member], t: int = 0) -> None:
-        members = sorted(members, key=_is_large)  # small ones lie together
-        self.t = t
-        self.params = [p for p, _ in members]
-        like = self.params[0]
-        wide = wide_dtype(like.dtype)
-        total = sum(p.size for p in self.params)
-        values = zeros((total,), like.dtype, like)
-        states = [zeros((total,), wide, like) for _ in members[0][1]]
-        self.views = split(values, self.params)
-        self.state = [split(buffer, self.params) for buffer in states]
-        for k, (p, state) in enumerate(members):
-            self.views[k][...] = p._raw
-            p._raw = self.views[k]  # the same values, so graphs over them stay valid
-            for views, start in zip(self.state, state):
-                if not isinstance(start, float):
-                    start = to_kind_of(start, like)
-                views[k][...] = start
-        self._make_blocks(values, states)
+    # So that another attribute, which would change nothing, is refused.
+    __slots__ = ("_base", "_collected", "_fixed", "_params", "_settings", "_sources", "where")
 
-    def _make_blocks(self, values: Array, states: list[Array]) -> None:
-        """Divide the buffers, and make room for what a step needs besides."""
-        like = self.params[0]
-        wide = wide_dtype(like.dtype)
-        small = [p for p in self.params if p.size <= SMALL]
-        large = self.params[len(small) :]
-        together = sum(p.size for p in small)
-        self._gathered = zeros((together,), wide, like)
-        self._places = split(self._gathered, small)
-        most = values.size
-        if kind_of(like) is np.ndarray:  # caches, and calls that cost, are the CPU's
-            most = min(BLOCK, most)
-        self._scratch = zeros((most,), wide, like)
-        self._wide: Array | None = None
-        if wide != like.dtype:
-            self._wide = zeros((most,), wide, like)
-        sizes = [together, *(p.size for p in large)]
-        self._blocks = make_blocks(sizes, max(most, 1), values, states)
+    def __init__(
+        self, where: str, target: Any, settings: Mapping[str, Any], base: float = 0.0
+    ) -> None:
+        self.where = where
+        self._settings = dict(settings)
+        self._base = base
+        self._sources = sources_of(where, target)  # Variables, and models that give them
+        self._fixed = all(isinstance(source, Variable) for source in self._sources)
+        self._collected: Params = []  # what they gave last
+        self._params: Params = []  # each of them once
+        if self._fixed:
+            self._params = self._checked(self._sources)
+            if not self._params:
+                raise ValueError(f"{where}: got an empty list of parameters")
 
-    def members(self) -> list[Member]:
-        """The parameters that still have the shape and dtype of their state, and that state."""
-        members: list[Member] = []
-        for k, p in enumerate(self.params):
-            if _same_form(p, self.views[k]):
-                state = [views[k] for views in self.state]
-                members.append((p, state))
-        return members
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Those of the group's own, to be read."""
+        return MappingProxyType(self._settings)
 
-    def of(self, part: list[Member]) -> list[Group]:
-        """This group if the members are all of its own, where they were; else groups of these."""
-        whole = len(part) == len(self.params)
-        if whole and all(map(_fits, self.params, self.views)):
-            return [self]
-        return grouped((p, self.t, state) for p, state in part)
+    @property
+    def params(self) -> Params:
+        """The parameters as they are now, each once."""
+        return list(self.collect())
 
-    def take(self) -> bool:
-        """Take in values that others gave to parameters.
+    def collect(self) -> Params:
+        """The same, the list of the last time where nothing is new: not to be changed."""
+        if self._fixed:
+            return self._params
+        if len(self._sources) == 1:  # the usual case, without the work of the other one
+            collected = self._sources[0].parameters()
+        else:
+            collected = []
+            for source in self._sources:
+                collected += [source] if isinstance(source, Variable) else source.parameters()
+        if not same(collected, self._collected):
+            self._collected = list(collected)
+            self._params = self._checked(collected)
+        return self._params
 
-        False if one has another shape, dtype or kind now.
-        """
-        for p, view in zip(self.params, self.views):
-            if p._raw is not view:
-                if not _fits(p, view):
-                    return False
-                view[...] = p._raw
-                p._raw = view
-        return True
+    def rate(self, lr: float, t: int) -> float:
+        """The group's rate for update ``t``, for which the optimizer's is ``lr``."""
+        own = self._settings.get("lr")
+        if own is None:
+            return lr
+        if callable(own):
+            return number(f"{self.where}: the schedule's rate", own(t))
+        return own * (lr / self._base) if self._base else own  # type: ignore[no-any-return]
 
-    def step(self, apply: Callable[..., None], lr: float, gradients: Sequence[Any]) -> None:
-        """Apply one step of an algorithm, block by block.
+    def __repr__(self) -> str:
+        texts = [f"{name}={text_of(value)}" for name, value in self.settings.items()]
+        texts.append(f"parameters: {len(self.collect())}")
+        return f"({', '.join(texts)})"
 
-        The gradients, in the order of ``params``, are only read.
-        """
-        self.t += 1
-        for place, g in zip(self._places, gradients):
-            place[...] = g
-        large = gradients[len(self._places) :]
-        sources = [self._gathered, *[g.reshape(-1) for g in large]]
-        for source, cut, values, state in self._blocks:
-            g = sources[source][cut]
-            out = self._scratch[: values.size]
-            if self._wide is None:
-                apply(lr, self.t, values, g, out, *state)
-                continue
-            wide = self._wide[: values.size]
-            wide[...] = values
-            apply(lr, self.t, wide, g.astype(wide.dtype), out, *state)
-            values[...] = wide
-        for p in self.params:
-            p._stamp()
+    def _checked(self, params: Params) -> Params:
+        """The parameters, each once, if they can be trained."""
+        for p in params:
+            if not isinstance(p, Variable):
+                raise TypeError(f"{self.where}: want a model or Variables, got {type(p).__name__}")
+            if p.creator is not None:
+                raise self._untrainable(p, "is a recorded result, not a leaf")
+            if p._node is None and not isinstance(p, Parameter):  # which may be frozen for a while
+                raise self._untrainable(p, "does not require a gradient")
+        return list(dict.fromkeys(params))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Plain copies of the views would be no views of one buffer.
-        return Group, (self.members(), self.t)
+    def _untrainable(self, p: Variable, why: str) -> TypeError:
+        return TypeError(f"{self.where}: a Variable of shape {p.shape} {why}")
 
 
-def _is_large(member: Member) -> bool:
-    return member[0].size > SMALL
+def is_source(target: Any) -> bool:
+    """Whether something is a parameter, or a model that gives some."""
+    return isinstance(target, Variable) or hasattr(target, "parameters")
 
 
-def _fits(p: Variable, view: Array) -> bool:
-    return _same_form(p, view) and kind_of(p) is kind_of(view)
+def sources_of(where: str, target: Any) -> list[Any]:
+    """A model or a parameter, or those of a list."""
+    if is_source(target):
+        target = [target]
+    if not isinstance(target, Iterable):
+        raise TypeError(f"{where}: want a model or a list of Variables, got {target!r}")
+    sources = list(target)
+    for source in sources:
+        if isinstance(source, type):
+            name = source.__name__
+            raise TypeError(
+                f"{where}: want a model, as {name}(..), or Variables, got the class {name}"
+            )
+        if not is_source(source):
+            raise TypeError(f"{where}: want a model or Variables, got {type(source).__name__}")
+    return sources
 
 
-def _same_form(p: Variable, view: Array) -> bool:
-    return p.shape == view.shape and p.dtype == view.dtype
+def groups_of(where: str, target: Any, lr: Rate, checks: Mapping[str, Check]) -> list[Group]:
+    """The groups that an optimizer is given: those of a list of dicts, or one of all parameters."""
+    if isinstance(target, Mapping):
+        target = [target]
+    if isinstance(target, Iterable) and not is_source(target):
+        target = list(target)
+        if any(isinstance(part, Mapping) for part in target):
+            parts = enumerate(target)
+            return [group_of(f"{where}: groups[{k}]", part, lr, checks) for k, part in parts]
+    return [Group(where, target, {})]
 
 
-def make_blocks(
-    sizes: Sequence[int], most: int, values: Array, states: Sequence[Array]
-) -> list[Block]:
-    """The blocks of buffers that hold sources of these sizes, one after the other."""
-    blocks = []
-    start = 0
-    for source, size in enumerate(sizes):
-        for i in range(0, size, most):
-            end = min(i + most, size)
-            part = slice(start + i, start + end)
-            state = [buffer[part] for buffer in states]
-            blocks.append(Block(source, slice(i, end), values[part], state))
-        start += size
-    return blocks
+def group_of(where: str, given: Any, lr: Rate, checks: Mapping[str, Check]) -> Group:
+    """A group from a dict of parameters and settings."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{where}: want a dict, as the others, got {type(given).__name__}")
+    names = ", ".join(["params", *checks])
+    if "params" not in given:
+        raise ValueError(f"{where}: want a dict with {names}, got no params")
+    settings = dict(given)
+    target = settings.pop("params")
+    for name, value in settings.items():
+        if name not in checks:
+            raise TypeError(f"{where}: want {names}, got the unknown setting {name!r}")
+        settings[name] = checks[name](f"{where}: {name}", value)
+    in_proportion = "lr" in settings and not callable(settings["lr"])
+    return Group(where, target, settings, base_of(where, lr) if in_proportion else 0.0)
 
 
-def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """What to compute and keep state in: float32 for float16, which ends at 65504; else itself."""
-    if dtype == np.float16:
-        return np.dtype(np.float32)
-    return dtype
+def number_groups(groups: list[Group], parts: list[Params]) -> dict[Variable, int]:
+    """Each parameter with the number of its group, whose parameters are the part of that place.
+
+    ValueError if it is in two.
+    """
+    numbers: dict[Variable, int] = {}
+    for k, part in enumerate(parts):
+        for p in part:
+            if p in numbers:
+                name = f"{p.name or 'a Variable'} {p.shape}"
+                raise ValueError(
+                    f"{groups[k].where}: want each parameter in one group, got {name}, which is in "
+                    f"groups[{numbers[p]}] too"
+                )
+            numbers[p] = k
+    return numbers
 
 
-def grouped(members: Iterable[tuple[Variable, int, State]]) -> list[Group]:
-    """Groups of (parameter, its number of steps, its state), alike in dtype, kind and steps."""
-    together: dict[Any, list[Member]] = {}
-    for p, t, state in members:
-        key = t, p.dtype, kind_of(p)
-        together.setdefault(key, []).append((p, state))
-    return [Group(alike, key[0]) for key, alike in together.items()]
+def base_of(where: str, lr: Rate) -> float:
+    """The optimizer's rate that the rate of a group is in proportion to."""
+    base = nominal(lr)
+    if callable(lr) and not base:
+        raise ValueError(
+            f"{where}: lr: want a schedule, as the optimizer's begins at 0, which no number is in "
+            "proportion to"
+        )
+    return base
 
 
-def split(flat: Array, like: Sequence[Any]) -> list[Array]:
-    """Views of a flat array, one after the other, with the shapes of ``like``."""
-    views = []
-    start = 0
-    for a in like:
-        end = start + a.size
-        views.append(flat[start:end].reshape(a.shape))
-        start = end
-    return views
+def check_rate(what: str, value: Any) -> Rate:
+    """A schedule, or a number of at least 0."""
+    return value if callable(value) else number(what, value)
+
+
+def text_of(value: Any) -> str:
+    """A setting as it is written, a schedule by the name of the function that made it."""
+    name = getattr(value, "__qualname__", None) or repr(value)
+    text, _, _ = name.partition(".<locals>")  # cosine, of the function that it made
+    return text

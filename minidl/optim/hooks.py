@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidl.common.checks import number
-from minidl.optim.optimizer import StepGradients
+from minidl.optim.gradients import StepGradients
 
-__all__ = ["ClipGrad", "WeightDecay"]
+__all__ = ["ClipGrad", "ClipValue", "WeightDecay"]
 
 
 class WeightDecay:
@@ -71,7 +71,7 @@ class ClipGrad:
         if flat.size:
             largest = max(flat.max().item(), -flat.min().item())
         if not math.isfinite(largest):
-            raise self._not_finite(gradients)
+            raise not_finite("ClipGrad", gradients)
         scaled = flat.astype(np.float64)  # a float32 sum would lose half of the digits
         scaled /= largest or 1.0  # squares of large numbers would overflow, of small ones vanish
         root = math.sqrt((scaled @ scaled).item())
@@ -79,14 +79,43 @@ class ClipGrad:
         if self.last_norm > self.max_norm:
             flat *= self.max_norm / largest / root
 
-    @staticmethod
-    def _not_finite(gradients: StepGradients) -> FloatingPointError:
-        k = 0
-        while np.isfinite(gradients.grads[k]).all():
-            k += 1
-        p = gradients.params[k]
-        name = f"parameter {p.name or k}, {p.shape}"
-        return FloatingPointError(f"ClipGrad: the gradient of {name}, is not finite")
+
+class ClipValue:
+    """Clipping of each element of the gradients: to ``limit`` at most, ``-limit`` at least.
+
+    ``limit`` is positive. Raises FloatingPointError, before anything is changed, if a gradient is
+    not finite.
+
+    >>> from minidl import Variable, optim
+    >>> x = Variable([0.0, 0.0])
+    >>> optimizer = optim.SGD([x], lr=1.0, hooks=[ClipValue(2.0)])
+    >>> (x * np.array([1.5, -4.0])).sum().backward()
+    >>> optimizer.update()
+    >>> x
+    Variable([-1.5,  2. ])
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = number("ClipValue: limit", limit, positive=True)
+
+    def __repr__(self) -> str:
+        return f"ClipValue({self.limit})"
+
+    def __call__(self, gradients: StepGradients) -> None:
+        flat = gradients.flat
+        if not np.isfinite(flat).all():
+            raise not_finite("ClipValue", gradients)
+        np.clip(flat, -self.limit, self.limit, out=flat)
+
+
+def not_finite(hook: str, gradients: StepGradients) -> FloatingPointError:
+    """The error of a hook that meets an infinite or undefined gradient."""
+    k = 0
+    while np.isfinite(gradients.grads[k]).all():
+        k += 1
+    p = gradients.params[k]
+    name = f"parameter {p.name or k}, {p.shape}"
+    return FloatingPointError(f"{hook}: the gradient of {name}, is not finite")
 
 
 def __dir__() -> list[str]:

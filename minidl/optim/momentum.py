@@ -1,15 +1,15 @@
 """Momentum, plain and Nesterov's.
 
-optimizer.py decides which parameters are updated; group.py owns the buffers.
+optimizer.py decides which parameters are updated; buffer.py owns the arrays.
 """
 
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minidl.common.checks import number
+from minidl.common.checks import flag, fraction
 from minidl.common.hints import refuse_unexpected
-from minidl.optim.optimizer import Array, Hooks, Names, Optimizer, Rate
+from minidl.optim.optimizer import Array, Hooks, Optimizer, Rate
 
 
 class Momentum(Optimizer):
@@ -36,7 +36,7 @@ class Momentum(Optimizer):
     """
 
     state_names = ("v",)
-    hyperparameters: ClassVar[Names] = ("momentum", "nesterov")
+    settings: ClassVar = {"momentum": fraction, "nesterov": flag}
 
     @refuse_unexpected
     def __init__(
@@ -48,17 +48,27 @@ class Momentum(Optimizer):
         hooks: Hooks = (),
     ) -> None:
         super().__init__(target, lr, hooks)
-        self.momentum = number("Momentum: momentum", momentum, below=1)
+        self.momentum = momentum
         self.nesterov = nesterov
 
-    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
-        (v,) = state
+    def apply(
+        self,
+        p: Array,
+        g: Array,
+        out: Array,
+        v: Array,
+        *,
+        t: int,
+        lr: float,
+        momentum: float,
+        nesterov: bool,
+    ) -> None:
         np.multiply(g, lr, out=out)
-        v *= self.momentum
+        v *= momentum
         v -= out
-        if self.nesterov:
+        if nesterov:
             p -= out
-            np.multiply(v, self.momentum, out=out)
+            np.multiply(v, momentum, out=out)
             p += out
         else:
             p += v

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from minidl.common.checks import count, number
 
-__all__ = ["Schedule", "constant", "cosine", "step", "warmup"]
+__all__ = ["Schedule", "constant", "cosine", "one_cycle", "step", "warmup"]
 
 Schedule = Callable[[int], float]
+
+# PyTorch's defaults for one cycle: the part of it that rises, and how far below the peak it begins
+# and, below that, ends.
+RISE = 0.3
+BEGIN = 25.0
+END = 1e4
 
 
 def constant(lr: float) -> Schedule:
@@ -59,8 +65,7 @@ def cosine(lr: float, steps: int, final: float = 0.0) -> Schedule:
     final = number("cosine: final", final)
 
     def rate(t: int) -> float:
-        part = min(t / steps, 1)
-        return final + (lr - final) * (1 + math.cos(math.pi * part)) / 2
+        return blend(lr, final, min(t / steps, 1))
 
     return rate
 
@@ -82,7 +87,47 @@ def warmup(steps: int, after: float | Schedule) -> Schedule:
             return later(0) * (t + 1) / steps
         return later(t - steps)
 
+    rate.peak = nominal(later)  # type: ignore[attr-defined]  # functions take attributes
     return rate
+
+
+def one_cycle(lr: float, steps: int) -> Schedule:
+    """From ``lr / 25`` up to ``lr`` in three tenths of the steps, then down to ``lr / 250,000``.
+
+    Both in the form of a cosine, as PyTorch's ``OneCycleLR`` by default (the rate only: it cycles
+    the momentum too). From step ``steps`` on, where PyTorch raises, the rate stays at its last.
+
+    Source: L. Smith and N. Topin, Super-convergence, 2018.
+
+    >>> rate = one_cycle(1.0, steps=10)
+    >>> [round(rate(t), 6) for t in (0, 2, 9, 100)]
+    [0.04, 1.0, 4e-06, 4e-06]
+    """
+    lr = number("one_cycle: lr", lr)
+    steps = count("one_cycle: steps", steps)
+    top = RISE * steps - 1
+    last = steps - 1
+
+    def rate(t: int) -> float:
+        if t <= top:
+            return blend(lr / BEGIN, lr, t / top)
+        return blend(lr, lr / BEGIN / END, (min(t, last) - top) / (last - top))
+
+    rate.peak = lr  # type: ignore[attr-defined]  # functions take attributes
+    return rate
+
+
+def blend(start: float, end: float, part: float) -> float:
+    """From ``start`` to ``end`` on half a cosine, at a part between 0 and 1 of the way."""
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+def nominal(lr: float | Schedule) -> float:
+    """What a rate is called by: a schedule's peak, if it has one (warmup), else its first."""
+    if not callable(lr):
+        return lr
+    peak = getattr(lr, "peak", None)
+    return float(lr(0) if peak is None else peak)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
 """SGD: the plain step against the gradient.
 
-optimizer.py decides which parameters are updated; group.py owns the buffers.
+optimizer.py decides which parameters are updated; buffer.py owns the arrays.
 """
 
 import numpy as np
@@ -22,6 +22,6 @@ class SGD(Optimizer):
     Variable([0.5, 1. ])
     """
 
-    def apply(self, lr: float, t: int, p: Array, g: Array, out: Array, *state: Array) -> None:
+    def apply(self, p: Array, g: Array, out: Array, *, t: int, lr: float) -> None:
         np.multiply(g, lr, out=out)
         p -= out

@@ -1,6 +1,7 @@
 """Callbacks: what is done at the events of a fit: EarlyStopping, Checkpoint, Logger, your own.
 
-When the events happen is decided in `trainer.py`; what is shown meanwhile lives in `progress.py`.
+When the events happen is decided in `loop.py`; what is shown meanwhile lives in `progress.py`. The
+callbacks that change the rate or average the weights are in `plateau.py` and `averaging.py`.
 """
 
 from __future__ import annotations
@@ -86,9 +87,20 @@ class Callback:
 
 
 class Best:
-    """The best figure so far of one name: the least, or for ``mode="max"`` the largest."""
+    """The best figure so far of one name: the least, or for ``mode="max"`` the largest.
 
-    def __init__(self, where: str, name: str, mode: str | None, least: float = 0.0) -> None:
+    Another is better if it is so by more than ``least``, and by more than a part ``relative`` of
+    the best.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        name: str,
+        mode: str | None,
+        least: float = 0.0,
+        relative: float = 0.0,
+    ) -> None:
         mode = "min" if mode is None and name in ("loss", "val_loss") else mode
         if mode not in ("min", "max"):
             raise ValueError(
@@ -99,11 +111,12 @@ class Best:
         self.name = name
         self.least = least
         self.sign = -1.0 if mode == "max" else 1.0
+        self.part = 1 - self.sign * relative
         self.value = math.inf
         self.told = False  # of nan
 
     def improves(self, logs: Mapping[str, float]) -> bool:
-        """Whether an epoch's figure is the best by more than ``least``; it is noted then."""
+        """Whether an epoch's figure is better than the best; it is noted then."""
         if self.name not in logs:
             raise ValueError(
                 f"{self.where}: {self.name!r} was not measured; there is {', '.join(logs)}"
@@ -114,11 +127,16 @@ class Best:
             warn_user(
                 f"{self.where}: {self.name} is nan, which counts as no better than any figure",
             )
-        is_first = self.value == math.inf and value < math.inf
-        better = is_first or value < self.value - self.least
+        better = value < self.value * self.part - self.least
         if better:
             self.value = value
         return better
+
+    def load(self, value: Any) -> None:
+        """Take up the best figure of a checkpoint."""
+        if not isinstance(value, int | float):
+            raise ValueError(f"{self.where}: best: want a number, got {value!r}")
+        self.value = value
 
 
 class EarlyStopping(Callback):
@@ -188,13 +206,11 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if not isinstance(state["best"], int | float):
-            raise ValueError(f"EarlyStopping: best: want a number, got {state['best']!r}")
         best_epoch = count("EarlyStopping: best_epoch", state["best_epoch"], least=-1)
         waited = count("EarlyStopping: waited", state["waited"], least=0)
         if state["weights"] is not None:
             self._model().check(state["weights"])
-        self.best.value = state["best"]
+        self.best.load(state["best"])
         self.weights = state["weights"]
         self.best_epoch = best_epoch
         self.waited = waited
@@ -291,11 +307,8 @@ class Checkpoint(Callback):
         return {} if self.best is None else {"best": self.best.value}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        if self.best is None:
-            return
-        if not isinstance(state["best"], int | float):
-            raise ValueError(f"Checkpoint: best: want a number, got {state['best']!r}")
-        self.best.value = state["best"]
+        if self.best is not None:
+            self.best.load(state["best"])
 
     def _rotate(self) -> None:
         """Give every older checkpoint the next name; the newest stays until the new one comes."""

@@ -22,8 +22,8 @@ class ModelRunner:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        sublayers = model.sublayers() if hasattr(model, "sublayers") else []
-        self.carrying = [layer for layer in sublayers if layer.carried]
+        self.layers = model.sublayers() if hasattr(model, "sublayers") else []
+        self.carrying = [layer for layer in self.layers if layer.carried]
         self.stateless = [layer for layer in self.carrying if not getattr(layer, "stateful", False)]
         self.stateful = len(self.stateless) < len(self.carrying)
 
@@ -88,10 +88,13 @@ class ModelRunner:
 
     @contextmanager
     def keeping_states(self) -> Iterator[None]:
-        """Bring back at the end what layers carry now."""
-        saved = [{name: getattr(layer, name) for name in layer.carried} for layer in self.carrying]
+        """Bring back at the end what layers carry now, and their buffers."""
+        saved = []
+        for layer in self.layers:
+            names = (*layer.carried, *layer.buffers)
+            saved.append({name: getattr(layer, name) for name in names})
         try:
             yield
         finally:
-            for layer, carried in zip(self.carrying, saved):
-                vars(layer).update(carried)
+            for layer, values in zip(self.layers, saved):
+                vars(layer).update(values)

@@ -99,6 +99,8 @@ def namespace() -> dict[str, Any]:
         "labels_01": np.ones((4, 3)),
         "labels": labels,
         "logits": Variable(np.ones((4, 10))),
+        "log_p": Variable(np.log(np.full((4, 10), 0.1))),
+        "log_q": Variable(np.log(np.full((4, 3), 0.1))),
     }
 
 

@@ -814,6 +814,39 @@ row(F.take, normal(3, 2), np.array([-4, 1, 7]), 0, mode="wrap")
 row(F.take, normal(3, 2), [[-4, 1, 7]], mode="clip", foreign=False)
 row(F.take, normal(3, 4), indices=[0, 0], axis=1)
 
+for shape in [(), (3,), (2, 3), (0,)]:
+    indices = np.array([4, 0, 0, 2, 4, 1])[: math.prod(shape)].reshape(shape)
+    row(F.embedding, normal(5, 2), indices, like=lambda w, indices: w[indices])
+row(F.embedding, normal(5, 2), [1, 1], like=lambda w, indices: w[indices], label="list")
+
+# ---- normalization ----------------------------------------------------------------------------------------------
+
+
+def normalized(x: Any, w: Any, b: Any, over: Any, eps: float) -> Any:
+    """By NumPy's own mean and variance."""
+    mean = x.mean(over, keepdims=True)
+    return (x - mean) / np.sqrt(x.var(over, keepdims=True) + eps) * w + b
+
+
+for shape in [(3,), (4, 3), (2, 4, 3), (2, 1, 2, 3), (0, 3)]:
+    for eps in (1e-5, 0.1):
+        row(
+            F.layer_norm,
+            normal(*shape),
+            normal(3),
+            normal(3),
+            like=lambda x, w, b, eps: normalized(x, w, b, -1, eps),
+            eps=eps,
+        )
+for shape in [(4, 3), (2, 4, 3), (3, 1, 2, 1), (5, 1)]:
+    row(
+        F.batch_norm,
+        normal(*shape),
+        normal(shape[-1]),
+        normal(shape[-1]),
+        like=lambda x, w, b: normalized(x, w, b, tuple(range(x.ndim - 1)), 1e-5),
+    )
+
 # ---- products ---------------------------------------------------------------------------------------------------
 
 for a, b in [
@@ -1279,6 +1312,167 @@ row(
     eps=0.01,
     fixed=(1,),
     like=lambda y, t, eps: bce(y, t),
+)
+
+WEIGHTS = np.array([0.5, 2.0, 0.0, 1.5])
+CLASS_WEIGHTS = np.array([0.3, 2.0, 1.0])
+LABELS = np.array([0, -100, 2, 1])
+
+
+def weighted_mean(losses: Any, weight: Any) -> Any:
+    weight = np.broadcast_to(
+        np.reshape(weight, np.shape(weight) + (1,) * (losses.ndim - 1)), losses.shape
+    )
+    return (losses * weight).sum() / weight.sum()
+
+
+def cross_entropies(
+    log_p: Any, t: Any, ignore_index: int = -100, class_weight: Any = None, smoothing: float = 0
+) -> tuple[Any, Any]:
+    """Row by row: the losses, and how much each counts."""
+    classes = log_p.shape[-1]
+    c = np.ones(classes) if class_weight is None else class_weight
+    losses, counts = np.zeros(len(t)), np.zeros(len(t))
+    for i, (row_, k) in enumerate(zip(log_p, t, strict=True)):
+        if k != ignore_index:
+            losses[i] = -(1 - smoothing) * c[k] * row_[k] - smoothing / classes * (c @ row_)
+            counts[i] = c[k]
+    return losses, counts
+
+
+def like_cross_entropy(
+    x: Any,
+    t: Any,
+    *,
+    label_smoothing: float = 0,
+    class_weight: Any = None,
+    weight: Any = None,
+    reduction: str = "mean",
+) -> Any:
+    losses, counts = cross_entropies(np.log(softmax(x)), t, -100, class_weight, label_smoothing)
+    w = np.ones(len(t)) if weight is None else weight
+    total = losses * w if reduction == "none" else (losses * w).sum()
+    return total / (counts * w).sum() if reduction == "mean" else total
+
+
+for options in (
+    {"reduction": "sum"},
+    {"reduction": "none", "class_weight": CLASS_WEIGHTS},
+    {"weight": WEIGHTS},
+    {"label_smoothing": 0.3},
+    {"label_smoothing": 1.0, "class_weight": CLASS_WEIGHTS, "weight": WEIGHTS},
+    {"reduction": "sum", "label_smoothing": 0.1, "class_weight": CLASS_WEIGHTS},
+):
+    row(F.cross_entropy, normal(4, 3), LABELS, like=like_cross_entropy, **options)
+row(
+    F.negative_log_likelihood,
+    normal(4, 3),
+    LABELS,
+    class_weight=CLASS_WEIGHTS,
+    like=lambda x, t, class_weight: np.divide(
+        *map(np.sum, cross_entropies(x, t, -100, class_weight))
+    ),
+)
+row(
+    F.negative_log_likelihood,
+    normal(2, 2, 3),
+    integers(3, 2, 2),
+    like=lambda x, t: -np.take_along_axis(x, t[..., None], -1).mean(),
+)
+row(
+    F.mean_absolute_error,
+    away(4, 2),
+    away(4, 2) + 3,
+    positive(4),
+    via=lambda f, y, t, w: f(y, t, weight=w),
+    like=lambda y, t, w: weighted_mean(abs(y - t), w),
+    label="by weights",
+)
+for loss, formula in (
+    (F.mean_squared_error, lambda y, t: (y - t) ** 2),
+    (F.mean_absolute_error, lambda y, t: abs(y - t)),
+    (F.huber, lambda y, t: np.where(abs(y - t) <= 1, (y - t) ** 2 / 2, abs(y - t) - 0.5)),
+    (F.binary_cross_entropy_with_logits, lambda y, t: np.logaddexp(0, y) - t * y),
+    (F.binary_cross_entropy, lambda y, t: -t * np.log(y) - (1 - t) * np.log(1 - y)),
+):
+    for shape in ((4, 2), (4,)):
+        pair = rng.uniform(0.1, 0.4, shape), rng.uniform(0.6, 0.9, shape)
+        row(
+            loss,
+            *pair,
+            weight=WEIGHTS,
+            like=lambda y, t, weight, f=formula: weighted_mean(f(y, t), weight),
+        )
+    row(loss, *pair, reduction="none", like=lambda y, t, reduction, f=formula: f(y, t))
+for shape in ((2, 3), (0, 3), ()):
+    row(
+        F.mean_absolute_error,
+        away(*shape),
+        np.zeros(shape),
+        fixed=(1,),
+        like=lambda y, t: np.float64(abs(y).mean() if y.size else 0),
+    )
+for q in (0.2, np.array([0.1, 0.5, 0.9])):
+    row(
+        F.quantile_loss,
+        normal(2, 3),
+        normal(2, 3),
+        fixed=(2,),
+        via=lambda f, y, t, q=q: f(y, t, q),
+        like=lambda y, t, q=q: np.where(t > y, q * (t - y), (1 - q) * (y - t)).mean(),
+        label=f"q {q}",
+    )
+row(
+    F.hinge,
+    np.array([0.3, -2.0, 1.7]),
+    np.array([1, 1, -1]),
+    like=lambda y, t: np.maximum(1 - t * y, 0).mean(),
+)
+for shape in ((2, 3), (2, 2, 3)):
+    probabilities = softmax(normal(*shape))
+    row(
+        F.kl_divergence,
+        np.log(softmax(normal(*shape))),
+        probabilities,
+        order=3,
+        like=lambda q, p: (p * (np.log(p) - q)).sum(-1).mean(),
+    )
+    row(
+        F.cosine_distance,
+        normal(*shape),
+        normal(*shape),
+        order=3,
+        like=lambda y, t: 1 - ((y * t).sum(-1) / np.sqrt((y * y).sum(-1) * (t * t).sum(-1))).mean(),
+    )
+scores = np.array([[0.1, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 1.0, 2.0], [0.0, 1.0, 0.5]])
+labels = np.array([1, 2, 2, 0])
+row(
+    F.accuracy,
+    scores,
+    labels,
+    weight=WEIGHTS,
+    derived=False,
+    like=lambda x, t, weight: np.float64(0.5 / 4),
+)
+for average, want in (
+    ("macro", np.float64((2 / 3 + 2 / 3) / 3)),
+    ("micro", np.float64(0.5)),
+    (None, np.array([0, 2 / 3, 2 / 3])),
+):
+    row(
+        F.f1,
+        scores,
+        labels,
+        average=average,
+        derived=False,
+        like=lambda x, t, average, want=want: want,
+    )
+row(
+    F.r2,
+    normal(5, 2),
+    normal(5, 2),
+    derived=False,
+    like=lambda y, t: (1 - ((y - t) ** 2).sum(0) / ((t - t.mean(0)) ** 2).sum(0)).mean(),
 )
 
 # ---- recurrent --------------------------------------------------------------------------------------------------

@@ -13,13 +13,33 @@ import pytest
 import minidl
 from minidl import Variable, layers
 from minidl import functions as F
-from minidl.layers import LSTM, MLP, RNN, Dropout, Layer, Linear, Sequential
+from minidl.layers import (
+    LSTM,
+    MLP,
+    RNN,
+    BatchNorm,
+    Dropout,
+    Embedding,
+    Flatten,
+    Layer,
+    LayerNorm,
+    Linear,
+    Normalization,
+    Sequential,
+)
 
+SEEN = np.random.default_rng(1).normal(3, 2, size=(20, 3))
 ROWS = [
     (lambda **k: Dropout(0.5), (4, 3), (4, 3)),
     (lambda **k: Linear(5, **k), (4, 3), (4, 5)),
     (lambda **k: Linear(5, bias=False, **k), (2, 4, 3), (2, 4, 5)),
     (lambda **k: MLP([6, 5], F.tanh, **k), (4, 3), (4, 5)),
+    (lambda **k: Flatten(), (4, 3, 2), (4, 6)),
+    (lambda **k: BatchNorm(**k), (4, 3), (4, 3)),
+    (lambda **k: BatchNorm(**k), (2, 4, 2, 3), (2, 4, 2, 3)),
+    (lambda **k: LayerNorm(**k), (4, 3), (4, 3)),
+    (lambda **k: LayerNorm(**k), (2, 4, 3), (2, 4, 3)),
+    (lambda **k: Normalization().adapt(SEEN), (4, 3), (4, 3)),
     (lambda **k: RNN(5, **k), (4, 2, 3), (4, 2, 5)),
     (lambda **k: RNN(5, **k), (4, 3), (4, 5)),
     (lambda **k: LSTM(5, return_sequences=False, **k), (4, 2, 3), (4, 5)),
@@ -47,6 +67,7 @@ def values(layer, x):
 
 def test_every_layer_has_a_row():
     public = {getattr(layers, name) for name in layers.__all__} - {Layer}
+    public -= {Embedding}  # it takes integers: see test_embedding.py
     assert {type(make()) for make, _, _ in ROWS} == public
 
 

@@ -1,6 +1,7 @@
-"""The optimizers: their formulas, and who takes part in a step.
+"""The optimizers: their formulas, who takes part in a step, hooks and schedules.
 
-Trajectories against other systems are in tests/test_references.py; hooks and schedules in files of their own.
+Trajectories against other systems are in tests/test_references.py and test_against_pytorch.py here;
+groups with settings of their own in test_groups.py.
 """
 
 import copy
@@ -15,7 +16,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.optim.group import BLOCK, SMALL
+from minidl.optim.buffer import BLOCK, SMALL
 
 RNG = np.random.default_rng(0)
 
@@ -36,6 +37,25 @@ def plain_adam(p, g, t, s, lr=0.1, b1=0.8, b2=0.9, eps=1e-6, decay=0.0):
     return p - lr * (s["m"] / (1 - b1**t)) / (np.sqrt(s["v"] / (1 - b2**t)) + eps)
 
 
+def plain_rmsprop(p, g, t, s, lr=0.1, alpha=0.9, eps=1e-6, mu=0.0, centered=False):
+    s["v"] = alpha * s.get("v", 0) + (1 - alpha) * g * g
+    s["m"] = alpha * s.get("m", 0) + (1 - alpha) * g
+    root = np.sqrt(s["v"] - s["m"] ** 2 * centered) + eps
+    s["u"] = mu * s.get("u", 0) + g / root
+    return p - lr * s["u"]
+
+
+def plain_adagrad(p, g, t, s, lr=0.5, decay=0.01, initial=0.1, eps=1e-6):
+    s["s"] = s.get("s", initial) + g * g
+    return p - lr / (1 + (t - 1) * decay) * g / (np.sqrt(s["s"]) + eps)
+
+
+def plain_lion(p, g, t, s, lr=0.1, b1=0.8, b2=0.9, decay=0.05):
+    m = s.get("m", np.zeros_like(g))
+    s["m"] = b2 * m + (1 - b2) * g
+    return p - lr * (np.sign(b1 * m + (1 - b1) * g) + decay * p)
+
+
 KINDS = {
     "SGD": (lambda ps, **k: optim.SGD(ps, lr=0.1, **k), plain_sgd),
     "Momentum": (lambda ps, **k: optim.Momentum(ps, lr=0.1, momentum=0.8, **k), plain_momentum),
@@ -47,6 +67,23 @@ KINDS = {
     "AdamW": (
         lambda ps, **k: optim.AdamW(ps, lr=0.1, betas=(0.8, 0.9), eps=1e-6, weight_decay=0.05, **k),
         lambda *a: plain_adam(*a, decay=0.05),
+    ),
+    "RMSprop": (lambda ps, **k: optim.RMSprop(ps, lr=0.1, alpha=0.9, eps=1e-6, **k), plain_rmsprop),
+    "RMSprop centered": (
+        lambda ps, **k: optim.RMSprop(
+            ps, lr=0.1, alpha=0.9, eps=1e-6, momentum=0.7, centered=True, **k
+        ),
+        lambda *a: plain_rmsprop(*a, mu=0.7, centered=True),
+    ),
+    "Adagrad": (
+        lambda ps, **k: optim.Adagrad(
+            ps, lr=0.5, lr_decay=0.01, initial_accumulator_value=0.1, eps=1e-6, **k
+        ),
+        plain_adagrad,
+    ),
+    "Lion": (
+        lambda ps, **k: optim.Lion(ps, lr=0.1, betas=(0.8, 0.9), weight_decay=0.05, **k),
+        plain_lion,
     ),
 }
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -434,7 +471,21 @@ def test_refused():
         (lambda: optim.Momentum([p], momentum=1), ValueError, "momentum"),
         (lambda: optim.AdamW([p], weight_decay=-1), ValueError, "weight_decay"),
         (lambda: optim.SGD([p], hooks=[3]), TypeError, "callable"),
+        (lambda: optim.RMSprop([p], alpha=1), ValueError, "alpha"),
+        (lambda: optim.RMSprop([p], eps=0), ValueError, "eps"),
+        (lambda: optim.RMSprop([p], momentum=-0.1), ValueError, "momentum"),
+        (lambda: optim.RMSprop([p], centered=1), TypeError, "centered: want True or False, got 1"),
+        (lambda: optim.Momentum([p], nesterov="no"), TypeError, "nesterov: want True or False"),
+        (lambda: optim.Adagrad([p], lr_decay=-1), ValueError, "lr_decay"),
+        (lambda: optim.Adagrad([p], initial_accumulator_value=np.inf), ValueError, "initial_acc"),
+        (lambda: optim.Lion([p], betas=(0.9, 1.0)), ValueError, r"betas\[1\]"),
+        (lambda: optim.Lion([p], weight_decay="1"), TypeError, "weight_decay"),
+        (lambda: optim.Lion([p], momentum=0.9), TypeError, "Lion: got an unexpected keyword"),
         (lambda: optim.hooks.ClipGrad(0), ValueError, "max_norm"),
+        (lambda: optim.hooks.ClipValue(0), ValueError, "limit"),
+        (lambda: optim.hooks.ClipValue(None), TypeError, "limit"),
+        (lambda: optim.schedules.one_cycle(0.1, 0), ValueError, "steps"),
+        (lambda: optim.schedules.one_cycle(-0.1, 10), ValueError, "lr"),
         (lambda: optim.hooks.WeightDecay(-1), ValueError, "rate"),
         (lambda: optim.schedules.step(0.1, 0), ValueError, "every"),
         (lambda: optim.schedules.cosine(0.1, 1.5), TypeError, "steps"),
