@@ -63,6 +63,12 @@ def _as_variable(g: Any) -> Variable:
     return box(g, None)
 
 
+def _as_plain(x: Any) -> Any:
+    """The array of a Variable, or what a tracer has for one; anything else as it is."""
+    tracer = MODE.get().tracer
+    return array_of(x) if tracer is None or not isinstance(x, Variable) else tracer.as_plain(x)
+
+
 def _comes_as_variable(value: Any) -> bool:
     """Whether the caller gave a Variable; a tracer's stands for an array where eagerly one is."""
     if not isinstance(value, Variable):
@@ -200,8 +206,7 @@ class Call:
         """
         if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
-        tracer = MODE.get().tracer
-        return value._raw if tracer is None else tracer.as_plain(value)
+        return _as_plain(value)
 
     def value(self) -> Any:
         """The function's result, without aux."""
@@ -346,9 +351,9 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
 
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
-    boxes = call.boxes or any(isinstance(v, Variable) for v in vs)
+    boxes = call.boxes or any(map(_comes_as_variable, vs))
     if not boxes and not (call.keeps and call.outside):
-        results = list(map(array_of, results))
+        results = list(map(_as_plain, results))
     return call.value(), unflatten(call.y_structure, results)
 
 

@@ -467,7 +467,10 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 
 def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
-        look(data, "Variable(..)")
+        tracer = MODE.get().tracer
+        if tracer is not None and tracer.is_plain(data):
+            look(data, "Variable(..)")
+            return data._raw
         raise TypeError(
             "Variable: want an array, got a Variable: use it as it is, x.detach() for a constant of "
             "its value, or x.data for its array"

@@ -15,13 +15,13 @@ from minidl.common import memory, random
 from minidl.common.callers import warn_user
 from minidl.compiler2.checks import check
 from minidl.compiler2.forms import NotForPrograms, signature
+from minidl.compiler2.reach import LAZY
 from minidl.compiler2.recording import MISS, Call, Recording
 from minidl.compiler2.specialization import Specialization
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
 CHECKS = ("sparse", "always", "never", "raise")
 PROGRAMS = 16  # of one function that are kept
-TRIES = 3  # recordings without a program, before the function goes on eagerly
 
 
 class Compiled:
@@ -102,7 +102,7 @@ class Compiled:
         recording = Recording(call)
         if recording.why is None:
             self._keep(key, recording)
-        else:
+        elif recording.why != LAZY:
             self._tries += 1
             if recording.why == "":  # arrays of another library, which need no word
                 self.why = "the arrays are not NumPy's"

@@ -19,15 +19,13 @@ Operand: TypeAlias = Any  # a Value, a tuple of operands, or a constant
 class Value:
     """One array or number of a program, by shape and dtype.
 
-    ``plain``: eager code has an array here rather than a Variable. ``shape`` is None for what a
-    function saved for its derivative, which may be anything.
+    ``shape`` is None for what a function saved for its derivative, which may be anything.
     """
 
-    __slots__ = ("dtype", "name", "plain", "shape")
+    __slots__ = ("dtype", "name", "shape")
 
-    def __init__(self, like: Any, plain: bool = False) -> None:
+    def __init__(self, like: Any) -> None:
         self.name = ""
-        self.plain = plain
         self.shape: Any = getattr(like, "shape", None)
         self.dtype: Any = getattr(like, "dtype", None)
 

@@ -28,6 +28,7 @@ from minidl.autograd.variable import Variable
 from minidl.compiler2.forms import NUMBERS, unwrapped
 
 ABSENT = object()
+LAZY = "a parameter that has no data yet"
 _MOST = 1000  # elements of a container that are watched one by one
 _DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
 _DYNAMIC |= {"attrgetter", "methodcaller", "setattr", "delattr"}
@@ -150,7 +151,7 @@ class Reach:
         elif isinstance(x, GENERATORS):
             self.generators[id(x)] = x
         elif isinstance(x, _UNWATCHABLE):
-            self.unwatchable = f"a {type(x).__name__}, which another call finds changed"
+            self.unwatchable = f"it uses a {type(x).__name__}, which another call finds changed"
         elif not isinstance(x, _ATOMS):
             self._parts(x)
 
@@ -159,7 +160,7 @@ class Reach:
         self.where[id(x)] = name
         self.found[id(x)] = x
         if x.lazy:
-            self.unwatchable = "LAZY"
+            self.unwatchable = LAZY
             return
         requires = "is not" if x._node is not None else "is"
         self._add(f"{name}._raw.shape == {x.shape!r} and {name}._raw.dtype is {self.name(x.dtype)}")
@@ -215,7 +216,7 @@ class Reach:
             return
         self.snapshots.append(Snapshot(vars(x), f"{x.__name__}."))
         if "__getattr__" in vars(x):
-            self.unwatchable = f"module {x.__name__}, which makes attributes when asked"
+            self.unwatchable = f"it uses module {x.__name__}, which makes attributes when asked"
         for n in sorted(self._used(vars(x))):
             self._expect(f"{self.name(vars(x))}[{n!r}]", vars(x)[n])
 
@@ -301,12 +302,17 @@ class Snapshot:
         if isinstance(now, np.ndarray):
             same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
             return None if same else self.name
-        for key in {**self.before, **now}:
-            changed = now.get(key, ABSENT) is not self.before.get(key, ABSENT)
-            if changed and key not in self.free and str(key)[:2] != "__":
-                self._put_arrays(key, now.get(key))
-                return f"{self.name}{key}" if self.name[-1:] == "." else f"{self.name} {key}".strip()
-        return None
+        changed = [
+            key
+            for key in {**self.before, **now}
+            if now.get(key, ABSENT) is not self.before.get(key, ABSENT)
+            and key not in self.free
+            and str(key)[:2] != "__"
+        ]
+        for key in changed:
+            self._put_arrays(key, now.get(key))
+        between = "" if self.name[-1:] == "." else " "
+        return f"{self.name}{between}{changed[0]}" if changed else None
 
 
     def _put_arrays(self, key: Any, value: Any) -> None:

@@ -82,11 +82,11 @@ class Notes:
 
     # ---- values ----------------------------------------------------------------------------------
 
-    def add_input(self, kind: str, raw: Any, of: Any, plain: bool) -> Value:
+    def add_input(self, kind: str, raw: Any, of: Any) -> Value:
         """A Value that is read at each call."""
         if is_foreign(raw):
             self.stop("")
-        value = Value(raw, plain)
+        value = Value(raw)
         self.inputs.append(Input(kind, value, of))
         return value
 
@@ -119,7 +119,7 @@ class Notes:
         if value is None:
             if id(x) not in self.where:
                 self.stop(f"it uses a Variable that it makes anew at each call, at {users_line()}")
-            value = self.add_input("object", x._raw, x, plain=False)
+            value = self.add_input("object", x._raw, x)
             self.register(x, value)
         return value
 
@@ -129,12 +129,12 @@ class Notes:
         if id(x) in self._of_object:
             return self._of_object[id(x)]
         if id(x) in self.where:
-            value = self.add_input("object", x, x, plain=True)
+            value = self.add_input("object", x, x)
         else:  # what unseen code made: a constant, as far as can be seen
             copy = x.copy()
             if not self.deriving:
                 self.made_of.append(copy)
-            value = self.add_input("object", copy, copy, plain=True)
+            value = self.add_input("object", copy, copy)
         self.register(x, value)
         return value
 
@@ -192,13 +192,13 @@ class Notes:
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:
             return tuple([self._out(part) for part in y])
-        return Value(getattr(y, "_raw", y), plain=not isinstance(y, Variable))
+        return Value(getattr(y, "_raw", y))
 
     def _pass_on(self, y: Any) -> Any:
         """A result after the recording was stopped."""
         if type(y) is tuple:
             return tuple([self._pass_on(part) for part in y])
-        return stand_in(y, Value(y, plain=True)) if isinstance(y, RESULTS) else y
+        return stand_in(y, Value(y)) if isinstance(y, RESULTS) else y
 
     def _noted(self, step: Step, y: Any) -> Any:
         """Put a step on the tape; its results, as the function gets them."""
@@ -225,7 +225,7 @@ class Notes:
         rng = args[-1]
         if rng is not None and id(rng) not in self.where:
             self.stop("it draws from a random generator that it makes itself")
-        value = self.add_input("draw", y, Draw(function, args, settings), plain=True)
+        value = self.add_input("draw", y, Draw(function, args, settings))
         return stand_in(y, value)
 
     def _inline(
@@ -239,7 +239,6 @@ class Notes:
             inner = function.forward(*args, **settings)
         finally:
             self._inlining = False
-        inner.value.plain = not isinstance(y, Variable)
         return self._noted(Step(function, operands, settings, inner.value), y)
 
     def call(self, function: Callable[..., Any], args: Any, settings: Any) -> Any:
@@ -312,8 +311,10 @@ class Notes:
 
     def as_plain(self, x: Variable) -> Any:
         """A transform's result, which eagerly is an array."""
+        if type(x) is StandIn:
+            return x
         if self.stopped is not None:
-            return stand_in(x._raw, Value(x._raw, plain=True))
+            return stand_in(x._raw, Value(x._raw))
         value: Any = self._of_variable(x)
         return stand_in(x._raw, value)
 

@@ -20,7 +20,7 @@ from minidl.compiler2.forms import Arguments, NotForPrograms, objects_in, signat
 from minidl.compiler2.forms import take_apart, unwrapped
 from minidl.compiler2.program import Operand, Program, Value, values_in
 from minidl.compiler2.reach import Reach
-from minidl.compiler2.standin import stand_in
+from minidl.compiler2.standin import StandIn, stand_in
 
 
 MISS = object()  # in place of a result: the program does not serve
@@ -87,8 +87,7 @@ class Recording:
         self.silent = False
         self.reach = Reach([call.function, *objects_in([*call.args, *call.kwargs.values()])])
         if self.reach.unwatchable is not None:
-            self.silent = self.reach.unwatchable == "LAZY"
-            self.why = f"it uses {self.reach.unwatchable}"
+            self.why = self.reach.unwatchable
             self.result = call.eagerly()
             return
         self.recorder = Recorder(self.reach.where)
@@ -134,12 +133,12 @@ class Recording:
         if id(x) in twins:
             return twins[id(x)]
         raw = getattr(x, "_raw", x)
-        value = self.recorder.add_input(kind, raw, i, plain=not isinstance(x, Variable))
+        value = self.recorder.add_input(kind, raw, i)
         if isinstance(x, Variable):
             self.recorder.register(x, value)
             twins[id(x)] = x
             return x
-        if isinstance(raw, np.ndarray):
+        if id(raw) in self.reach.where:
             raw = raw.view()  # the function may close over the same one, now but not later
         self.recorder.register(raw, value)
         twins[id(x)] = stand_in(raw if raw.ndim else raw[()], value)
@@ -173,6 +172,7 @@ class Recording:
         roots = [*self.roots, *[x for change in self.changes for x in change.roots]]
         with Switch(tracer=recorder):
             self.outputs: list[Operand] = [recorder.operand(x) for x in roots]
+        self.kinds = [_kind(x) for x in roots]
         forward = list(recorder.steps)
         self.tape = list(recorder.tape)
         self.real = list(dict.fromkeys(values_in(tuple(self.outputs))))
@@ -230,11 +230,9 @@ class Recording:
 
     def _differentiated(self, x: Any) -> Any:
         """The Variable that an input is, if it requires a gradient; else None."""
-        if x.kind == "draw" or x.value.plain:
-            return None
         sources = {"argument": self.call.leaves, "state": self.states.leaves}
         variable = sources[x.kind][x.of] if x.kind in sources else x.of
-        return None if variable._node is None else variable
+        return variable if getattr(variable, "_node", None) is not None else None
 
     def _reached(self) -> dict[Value, set[Value]]:
         """The inputs that each value is differentiated by."""
@@ -246,3 +244,10 @@ class Recording:
                 reached.update(dict.fromkeys(step.outs, set().union(*sets)))
         return reached
 
+
+
+def _kind(x: Any) -> type:
+    """What a result is eagerly."""
+    if type(x) is StandIn:
+        return type(x._raw)
+    return Variable if isinstance(x, Variable) else type(x)

@@ -62,6 +62,7 @@ class Specialization:
         self.places = recording.states.places
         self.changes = recording.changes
         self.outputs = recording.outputs
+        self.kinds = recording.kinds
         self.build = recording.build
         self.results = len(recording.roots)  # the rest of the outputs are states
         self.real = recording.real
@@ -76,7 +77,8 @@ class Specialization:
         self.simple = (
             self.outputs == self.real
             and len(self.real) == self.results == 1
-            and not (self.changes or self.real[0].plain)
+            and not self.changes
+            and self.kinds == [Variable]
             and (self.real == self.floating or not self.program.seeds)
             and self.build([0]) == 0
         )
@@ -133,7 +135,10 @@ class Specialization:
 
     def _finish(self, given: Any) -> Any:
         found = dict(zip(self.real, given if type(given) is tuple else (given,)))
-        outs = [self._result(v, found[v]) if isinstance(v, Value) else v for v in self.outputs]
+        outs = [
+            self._result(v, found[v], kind) if isinstance(v, Value) else v
+            for v, kind in zip(self.outputs, self.kinds)
+        ]
         at = self.results
         for layer, name, roots, build, more in self.changes:
             new = getattr(layer, name) + more if build is None else build(outs[at : at + len(roots)])
@@ -141,10 +146,10 @@ class Specialization:
             at += len(roots)
         return self.build(outs[: self.results])
 
-    def _result(self, v: Value, found: Any) -> Any:
+    def _result(self, v: Value, found: Any, kind: type) -> Any:
         raw = getattr(found, "_raw", found)
-        if v.plain:
-            return raw
+        if kind is not Variable:
+            return np.asarray(raw) if kind is np.ndarray else raw
         return found if isinstance(found, Variable) and v in self.floating else box(raw, None)
 
     def _forward(self, *inputs: Any) -> Any:

@@ -6,6 +6,7 @@ then is in recorder.py.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -104,7 +105,7 @@ class StandIn(Variable):
 
     def __index__(self) -> int:
         look(self, "an index")
-        return self._raw.__index__()  # type: ignore[no-any-return]  # of an integer's array
+        return operator.index(self._raw)
 
 
 def _note(function: Any, args: Any, settings: Any) -> Any:
@@ -139,14 +140,14 @@ def _in_place(name: str, function: Any) -> Any:
     """``x += y``: of an array a new value in the same memory, of a number a new number."""
     plain = getattr(Variable, f"__{name[3:]}")
 
-    def operator(self: StandIn, other: Any) -> Any:
+    def in_place(self: StandIn, other: Any) -> Any:
         new = plain(self, other)
         tracer: Any = MODE.get().tracer
         if new is NotImplemented or not isinstance(self._raw, np.ndarray) or tracer is None:
             return new
         return tracer.write(self, new, f"in-place {function.__name__}")
 
-    return operator
+    return in_place
 
 
 for _name, (_function, _how) in operators.TABLE.items():
