@@ -16,8 +16,8 @@ class Operation(NamedTuple):
 
     ``ufunc``: the elementwise ufunc of NumPy's that the forward is, to the last bit.
     ``into``: the forward written into its first argument, an array of the result's shape and dtype;
-    used where all arrays among the arguments are of one floating dtype, masks aside. Of a map it
-    may get an argument for ``out``.
+    used where all arrays among the arguments are of one floating dtype, masks aside. Of a map of
+    one such array it may get that for ``out``.
     ``kind``: "map" (each element depends on those at its place only), "reduce", "product",
     "gather", "scatter", "scan", or "call".
     ``inline``: what the forward applies is noted in its place.

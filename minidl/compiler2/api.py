@@ -9,13 +9,14 @@ import types
 from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 from minidl.autograd.modes import Mode, current
 from minidl.common import memory, random
 from minidl.common.callers import warn_user
 from minidl.compiler2.checks import check
 from minidl.compiler2.forms import NotForPrograms, signature
-from minidl.compiler2.reach import LAZY
+from minidl.compiler2.reach import LAZY, WeakMethod
 from minidl.compiler2.recording import MISS, Call, Recording
 from minidl.compiler2.specialization import Specialization
 
@@ -39,6 +40,7 @@ class Compiled:
         self._tries = 0
         self._made = 0
         self._calls = 0
+        self._methods: WeakKeyDictionary[Any, Compiled] = WeakKeyDictionary()
         update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -93,9 +95,11 @@ class Compiled:
         self.last = spec if spec.flat and self.check == "sparse" else None
         if difference is not None:
             self._give_up(
-                f"{difference} differs between the program and the function, since the last check at "
-                "the latest: it depends on something that cannot be seen, or changes something"
+                f"{difference} differs between the program and the function, perhaps since call "
+                f"{spec.agreed + 1} of the program: it depends on something that cannot be seen, or "
+                "does more than compute"
             )
+        spec.agreed += spec.left + 1
         return result
 
     def _record(self, key: Any, call: Call) -> Any:
@@ -135,7 +139,17 @@ class Compiled:
         warn_user(f"{name}: {why}; it goes on eagerly")
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+        """The method of an object, with programs of its own that end with it."""
+        if instance is None:
+            return self
+        try:
+            method = self._methods.get(instance)
+            if method is None:
+                method = Compiled(WeakMethod(self.function, instance), self.check)
+                self._methods[instance] = method
+        except TypeError:  # it cannot be hashed, or referred to weakly
+            return types.MethodType(self, instance)
+        return method
 
     def __reduce__(self) -> Any:
         return Compiled, (self.function, self.check)
@@ -204,4 +218,28 @@ def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:
         raise TypeError(
             "compile: a generator or coroutine runs after the call; compile what it calls"
         )
-    return Compiled(function, check)
+    compiled = Compiled(function, check)
+    return _as_model(function, compiled) if hasattr(function, "sublayers") else compiled
+
+
+def _as_model(model: Any, compiled: Compiled) -> Any:
+    """The same model, of its class and with its attributes, called as a program."""
+    kind = type(model)
+
+    class Model(kind):  # type: ignore[misc, valid-type]  # the class of any model
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return compiled(*args, **kwargs)
+
+        def __reduce__(self) -> Any:
+            return compile, (model,)
+
+        def status(self) -> str:
+            """How it runs: as of a compiled function."""
+            return compiled.status()
+
+    Model.__name__ = kind.__name__
+    Model.__qualname__ = kind.__qualname__
+    Model.__module__ = kind.__module__
+    new = object.__new__(Model)
+    new.__dict__ = model.__dict__
+    return new

@@ -16,8 +16,8 @@ from minidl.common.threads import elementwise_threads
 from minidl.compiler2.lines import Names, can_write, new_array, write
 from minidl.compiler2.program import Operand, Program, Step, Value, last_uses, values_in
 
-BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
-LARGE = 2**16  # elements of a run worth its loop
+BLOCK = 2**16  # elements: a handful of blocks of float32 fit into the caches in use
+LARGE = 2**17  # elements of a run worth its loop
 _pool: ThreadPoolExecutor | None = None
 
 Block = Callable[..., None]  # of a slice, and temporary arrays
@@ -86,10 +86,14 @@ class Group:
         free: list[int] = []
         for i, step in enumerate(self.steps):
             dying = [v for v in dict.fromkeys(values_in(step.operands)) if last[v] == i]
-            free += [self._temporary_of[v] for v in dying if v in self._temporary_of]
+            freed = [self._temporary_of[v] for v in dying if v in self._temporary_of]
             out = step.outs[0]
+            if step.may_work_in_place:
+                free += freed
             if out in self.inner:
                 self._temporary_of[out] = self._take(free, out.dtype)
+            if not step.may_work_in_place:
+                free += freed
 
     def _take(self, free: list[int], dtype: Any) -> int:
         for k in free:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.node import next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler2.effects import Draws, same_state, state_of
@@ -71,29 +72,32 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     if inputs is MISS:
         return MISS, None
     draws = Draws(spec.generators())
-    program = _run_program(spec, inputs)
+    since = next_number()
+    program = _run_program(spec, inputs, since)
     states.restore()
     draws.restore()
     result = call.eagerly()
     if program is None:
         return result, "an error that only the program raised"
-    eager = Outcome(spec, result, _gradients(spec, result, inputs))
+    eager = Outcome(spec, result, _gradients(spec, result, inputs, since))
     return result, eager.difference(program)
 
 
-def _run_program(spec: Specialization, inputs: Any) -> Outcome | None:
+def _run_program(spec: Specialization, inputs: Any, since: int) -> Outcome | None:
     result = spec.run(inputs)
-    return None if result is MISS else Outcome(spec, result, _gradients(spec, result, inputs))
+    if result is MISS:
+        return None
+    return Outcome(spec, result, _gradients(spec, result, inputs, since))
 
 
-def _gradients(spec: Specialization, result: Any, inputs: Any) -> list[Any]:
+def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:
     """The gradients of the inputs, of all results at once, each seeded by ones."""
     if not spec.floating:
         return []
     seeds = [(x, np.ones_like(x._raw)[()]) for x in _variables(result) if x.requires_grad]
     xs = [x if isinstance(x, Variable) and x.requires_grad else None for x in inputs]
     with np.errstate(all="ignore"):
-        return gradients_for(xs, seeds, None, zeros=False)
+        return gradients_for(xs, seeds, None, since, zeros=False)
 
 
 def _variables(x: Any) -> list[Any]:

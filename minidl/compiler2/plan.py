@@ -124,8 +124,9 @@ class Plan:
 def _in_place(step: Step, dying: list[Value]) -> Value | None:
     """An operand that nobody needs any more, whose memory can take the result."""
     out = step.outs[0]
-    fitting = [v for v in dying if step.is_map and v in step.operands and out.same_form(v)]
-    return fitting[0] if fitting else None
+    if not step.may_work_in_place:
+        return None
+    return next((v for v in dying if v in step.operands and out.same_form(v)), None)
 
 
 def _views(step: Step, x: Any) -> tuple[Any, ...]:

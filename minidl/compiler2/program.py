@@ -97,6 +97,12 @@ class Step:
         return not self.derivative and self.function.operation.is_map and not self.settings
 
     @property
+    def may_work_in_place(self) -> bool:
+        """Whether a map may write into the memory of what it reads."""
+        floats = [v for v in values_in(self.operands) if v.floating]
+        return self.is_map and (self.function.operation.ufunc is not None or len(floats) == 1)
+
+    @property
     def is_view(self) -> bool:
         """Whether the results are views of the first operand."""
         return self.function.view and not self.derivative

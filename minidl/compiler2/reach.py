@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache, partial
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -66,6 +67,22 @@ def names_of(code: types.CodeType) -> Names:
             for mine, inner in zip(used, names_of(part)):
                 mine.update(inner)
     return Names(*map(frozenset, used))
+
+
+class WeakMethod:
+    """A method of an object that it does not keep alive."""
+
+    def __init__(self, function: Any, instance: Any) -> None:
+        self.function = function
+        self._instance = ref(instance)
+        self.__name__ = getattr(function, "__name__", "method")
+
+    @property
+    def __self__(self) -> Any:
+        return self._instance()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self._instance(), *args, **kwargs)
 
 
 class Reach:
@@ -171,6 +188,8 @@ class Reach:
             self._function(x)
         elif isinstance(x, types.MethodType):
             self._todo += [x.__self__, x.__func__]
+        elif isinstance(x, WeakMethod):
+            self._todo += [x.__self__, x.function]
         elif isinstance(x, partial):
             self._todo += [x.func, x.args, x.keywords]
         elif isinstance(x, types.ModuleType):
@@ -198,6 +217,8 @@ class Reach:
                 self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             names = names_of(x.__code__)
+            if names.globals & {"isinstance", "type"} and "Variable" in {*names.globals, *names.attributes}:
+                self.unwatchable = "it asks what is a Variable, and meets stand-ins for arrays"
             self._attributes |= names.attributes | (names.globals & _DYNAMIC)
             self._globals(x.__globals__, names.globals)
             for imported in names.imports & sys.modules.keys():
@@ -256,12 +277,14 @@ class Reach:
         carried = [*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())] if is_layer else []
         self.states += [(x, n) for n in carried]
         held: dict[str, Any] = getattr(x, "__dict__", {})
-        if is_layer or self._is_dynamic():
+        whole = is_layer or self._is_dynamic()
+        if whole:
             self._add(f"len({self.name(held)}) == {len(held)}")
         watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
         for n in sorted(watched.difference(carried, getattr(kind, "_unwatched", ()))):
             self._expect(f"{self.name(held)}[{n!r}]", held[n])
-        for n in sorted(self._used(set(dir(kind))) - held.keys() - _OF_EVERY_CLASS):
+        shadows = set() if whole else self._attributes.intersection(dir(kind)) - held.keys()
+        for n in sorted(shadows):
             self._add(f"{n!r} not in {self.name(held)}")
         for n in _slots(kind):
             self._expect(f"getattr({self.name(x)}, {n!r}, ABSENT)", getattr(x, n, ABSENT))

@@ -6,7 +6,6 @@ How it is recorded is in recording.py; whether it is right is asked in checks.py
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -58,6 +57,7 @@ class Specialization:
         self.pool: list[Any] = []
         self.left = 0  # calls until the next check
         self.gaps = gaps()
+        self.agreed = 0  # calls up to the last check that found the program right
         self.state_form = recording.states.form
         self.places = recording.states.places
         self.changes = recording.changes
@@ -69,6 +69,8 @@ class Specialization:
         self.floating = recording.floating
         self.reached = recording.reached
         self.differentiable = recording.differentiable
+        self.wanted = [i for i, want in enumerate(self.differentiable) if want]
+        self.seeded = [self.real.index(v) for v in self.floating]
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
         self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
@@ -166,38 +168,46 @@ class Specialization:
     def _joint(self, g: Any, y: Any, saved: Arena, wanted: list[bool], *inputs: Any) -> list[Any]:
         """The gradients of the inputs: the rule of the program as a Function."""
         gs = g if type(g) is list else [g]
-        ys = y if type(y) is tuple else (y,)
-        by = {v: part for v, part in zip(self.real, gs) if part is not None}
         buffers = saved.buffers
         saved.buffers = None
         if buffers is None:  # a second backward: they are gone
-            return self._recomputed(by, wanted, inputs)
-        used = [v for v in self.floating if v in by]
-        forms = dict(zip(self.real, ys))
-        seeds = [by[v] if v in by else np.zeros_like(forms[v])[()] for v in self.floating]
-        partly = len(used) < len(seeds)
-        with np.errstate(all="ignore") if partly else nullcontext():
-            found = self.code.backward(inputs, buffers, saved.kept, seeds)
+            return self._recomputed(gs, wanted, inputs)
+        if len(self.real) > 1 and any(part is None for part in gs):
+            return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
+        found = self.code.backward(inputs, buffers, saved.kept, [gs[i] for i in self.seeded])
         if len(self.pool) < POOL:
             self.pool.append(buffers)
-        if partly and not all(gx is None or np.isfinite(gx).all() for gx in found):
-            # 0 * inf is nan: a zero seed does not silence an infinite derivative.
-            return self._recomputed(by, wanted, inputs)
-        return self._by_input(found, set().union(*[self.reached[v] for v in used]))
+        return self._by_input(found)
 
-    def _by_input(self, found: Sequence[Any], reached: set[Value]) -> list[Any]:
-        values = iter(found)
-        gradients = [next(values) if want else None for want in self.differentiable]
-        pairs = zip(self.program.inputs, gradients, strict=True)
+    def _of_some(
+        self, gs: list[Any], y: Any, buffers: Any, kept: Any, wanted: list[bool], inputs: Any
+    ) -> list[Any]:
+        """The gradients where some results were not used: their seeds are zeros."""
+        seeds = [np.zeros_like(y[i])[()] if gs[i] is None else gs[i] for i in self.seeded]
+        with np.errstate(all="ignore"):
+            found = self.code.backward(inputs, buffers, kept, seeds)
+        if not all(gx is None or np.isfinite(gx).all() for gx in found):
+            # 0 * inf is nan: a zero seed does not silence an infinite derivative.
+            return self._recomputed(gs, wanted, inputs)
+        used = [v for i, v in enumerate(self.real) if gs[i] is not None and v in self.reached]
+        reached = set().union(*[self.reached[v] for v in used])
+        pairs = zip(self.program.inputs, self._by_input(found), strict=True)
         return [gx if v in reached else None for v, gx in pairs]
 
-    def _recomputed(self, gs: dict[Value, Any], wanted: list[bool], inputs: Any) -> list[Any]:
+    def _by_input(self, found: Sequence[Any]) -> list[Any]:
+        """One gradient for each input, None for those that are not differentiated."""
+        gradients = [None] * len(self.differentiable)
+        for i, gx in zip(self.wanted, found):
+            gradients[i] = gx
+        return gradients
+
+    def _recomputed(self, gs: list[Any], wanted: list[bool], inputs: Any) -> list[Any]:
         """The gradients, after computing everything again, eagerly."""
         copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
         with Switch(recording=True):
             ys = self._again(*copies)
-        known = dict(zip(self.real, ys if type(ys) is tuple else (ys,)))
-        seeds = [(known[v], g) for v, g in gs.items() if isinstance(known[v], Variable)]
+        ys = ys if type(ys) is tuple else (ys,)
+        seeds = [(y, g) for y, g in zip(ys, gs) if isinstance(y, Variable)]
         return gradients_for([c if want else None for c, want in zip(copies, wanted)], seeds, None)
 
     def _again(self, *inputs: Any) -> Any:
