@@ -48,15 +48,12 @@ class Compiled:
         if self.why is not None or mode.tracer is not None or mode.anomaly:
             return self.function(*args, **kwargs)
         last = self.last
-        if last is not None and last.left and not kwargs and len(args) == last.count:
-            if last.mode is mode or _alike(last.mode, mode):
-                inputs = last.inputs(args)
-                if inputs is not MISS:
-                    last.left -= 1
-                    result = last.run(inputs)
-                    if result is not MISS:
-                        return result
-                    return self.function(*args, **kwargs)
+        if last is not None and last.left and (last.mode is mode or _alike(last.mode, mode)):
+            inputs = last.inputs(args, kwargs)
+            if inputs is not MISS:
+                last.left -= 1
+                result = last.run(inputs)
+                return self.function(*args, **kwargs) if result is MISS else result
         if mode.transforming is not None:
             return self.function(*args, **kwargs)
         return self._call(args, kwargs, mode)
@@ -79,11 +76,11 @@ class Compiled:
     def _run(self, spec: Specialization, call: Call) -> Any:
         if not spec.left or self.check in ("always", "raise"):
             return self._checked(spec, call)
-        inputs = spec.inputs(call.leaves)
+        inputs = spec.inputs(call.args, call.kwargs)
         if inputs is MISS:
             return MISS
         spec.left -= 1
-        self.last = spec if spec.flat else None
+        self.last = spec
         result = spec.run(inputs)
         return call.eagerly() if result is MISS else result
 
@@ -92,7 +89,7 @@ class Compiled:
         if result is MISS:
             return MISS
         spec.left = next(spec.gaps)
-        self.last = spec if spec.flat and self.check == "sparse" else None
+        self.last = spec if self.check == "sparse" else None
         if difference is not None:
             self._give_up(
                 f"{difference} differs between the program and the function, perhaps since call "
@@ -176,7 +173,7 @@ class Compiled:
         leaves: list[Any] = []
         key = _key(mode, args, kwargs, leaves)
         for spec in self.programs.get(key, ()):
-            if spec.inputs(leaves) is not MISS:
+            if spec.inputs(args, kwargs) is not MISS:
                 return spec.program
         with random.restoring():  # looking uses up no random numbers
             self._record(key, Call(self.function, args, kwargs, leaves, mode))

@@ -68,7 +68,7 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     What the function does stands; it is the same, unless something differed.
     """
     states = States(spec.places)
-    inputs = spec.inputs(call.leaves)
+    inputs = spec.inputs(call.args, call.kwargs)
     if inputs is MISS:
         return MISS, None
     draws = Draws(spec.generators())

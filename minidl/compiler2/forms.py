@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
 from minidl.compiler2.standin import StandIn
 
-Build: TypeAlias = Callable[[Sequence[Any]], Any]
 NUMBERS = (int, float, complex, bool, str, bytes, type(None), type(...), slice, np.generic, np.dtype)
 _SEQUENCES = (list, tuple, deque)
 _MAPPINGS = (dict, OrderedDict)
@@ -173,28 +172,16 @@ def unwrapped(x: Any, depth: int = 4) -> Any:
     return x
 
 
-def take_apart(result: Any, known: Callable[[Any], bool]) -> tuple[list[Any], Build]:
-    """Arrays, numbers of NumPy's and Variables of a result, and how to build the same of others.
+def take_apart(result: Any, known: Callable[[Any], bool]) -> list[Any]:
+    """Arrays, numbers of NumPy's and Variables of a result, in order.
 
     Raises NotForPrograms for an object that is made anew at each call: not ``known``.
     """
     if isinstance(result, (Variable, np.ndarray, np.generic)):
-        return [result], _only
+        return [result]
     nest = parts_of(result)
-    if nest is None:
-        if isinstance(result, NUMBERS) or known(result):
-            return [], lambda new: result
-        raise NotForPrograms(f"its result holds a {type(result).__name__}, made anew at each call")
-    apart = [take_apart(part, known) for part in nest[1]]
-    sizes = [len(found) for found, _ in apart]
-    ends = np.cumsum([0, *sizes]).tolist()
-
-    def build(new: Sequence[Any]) -> Any:
-        spans = zip(ends, ends[1:])
-        return with_parts(result, [make(new[a:b]) for (_, make), (a, b) in zip(apart, spans)])
-
-    return [x for found, _ in apart for x in found], build
-
-
-def _only(new: Sequence[Any]) -> Any:
-    return new[0]
+    if nest is not None:
+        return [x for part in nest[1] for x in take_apart(part, known)]
+    if isinstance(result, NUMBERS) or known(result):
+        return []
+    raise NotForPrograms(f"its result holds a {type(result).__name__}, made anew at each call")

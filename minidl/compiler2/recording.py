@@ -5,7 +5,7 @@ How the program is called is in specialization.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,12 +41,11 @@ class Call(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a call leaves in an attribute of a layer: built of outputs, or so much more than before."""
+    """What a call leaves in an attribute of a layer: a value, or so much more than before."""
 
     layer: Any
     name: str
-    roots: list[Any]
-    build: Callable[[Sequence[Any]], Any] | None
+    value: Any
     more: int = 0
 
 
@@ -164,15 +163,15 @@ class Recording:
         """The program, from the notes and what the function gave."""
         recorder = self.recorder
         try:
-            self.roots, self.build = take_apart(result, self.reach.knows)
             self.changes = self._state_changes()
+            roots = take_apart([result, *[change.value for change in self.changes]], self._knows)
         except NotForPrograms as error:
             self.why = str(error)
             return
-        roots = [*self.roots, *[x for change in self.changes for x in change.roots]]
+        self.raw_result = result
         with Switch(tracer=recorder):
-            self.outputs: list[Operand] = [recorder.operand(x) for x in roots]
-        self.kinds = [_kind(x) for x in roots]
+            self._outputs = {id(x): (recorder.operand(x), _kind(x)) for x in roots}
+        self.outputs: list[Operand] = [operand for operand, _ in self._outputs.values()]
         forward = list(recorder.steps)
         self.tape = list(recorder.tape)
         self.real = list(dict.fromkeys(values_in(tuple(self.outputs))))
@@ -187,21 +186,34 @@ class Recording:
     def _is_draw(self, i: int) -> bool:
         return self.recorder.inputs[i].kind == "draw"
 
+    @property
+    def is_simple(self) -> bool:
+        """Whether the result is nothing but one Variable that is differentiated."""
+        x = self.raw_result
+        return id(x) in self._outputs and self.output_of(x)[0] in self.floating
+
+    def _knows(self, x: Any) -> bool:
+        return self.reach.knows(x) or any(x is part for part in objects_in(self.call.args))
+
+    def output_of(self, x: Any) -> tuple[Operand, type]:
+        """What an array or Variable of the result is in the program, and what it is eagerly."""
+        return self._outputs[id(x)]
+
     def _state_changes(self) -> list[Change]:
         found = []
         for (layer, name), old, new in zip(self.states.places, self.begin, self.after, strict=True):
             if new is old:
                 continue
             if is_counted(layer, name):
-                found.append(Change(layer, name, [], None, new - old))
+                found.append(Change(layer, name, None, new - old))
             else:
-                found.append(Change(layer, name, *take_apart(new, self.reach.knows)))
+                found.append(Change(layer, name, new))
         return found
 
     def _differentiate(self, roots: list[Any]) -> None:
         """Derive the gradients of the inputs from those of the outputs."""
         recorder = self.recorder
-        outputs = dict(zip(self.outputs, roots))
+        outputs = {self._outputs[id(x)][0]: x for x in roots}
         self.floating = [
             v
             for v in self.real

@@ -5,7 +5,7 @@ How it is recorded is in recording.py; whether it is right is asked in checks.py
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from minidl.compiler2.effects import Draws
 from minidl.compiler2.passes import optimized
 from minidl.compiler2.printer import Code
 from minidl.compiler2.program import Program, Step, Value, form
-from minidl.compiler2.reader import print_reader
-from minidl.compiler2.recording import MISS, Recording, States
+from minidl.compiler2.reader import print_reader, print_results
+from minidl.compiler2.recording import MISS, Recording
 
 
 POOL = 4  # arenas that are kept
@@ -48,9 +48,6 @@ class Specialization:
     def __init__(self, recording: Recording) -> None:
         call = recording.call
         self.mode = call.mode
-        self.count = len(call.leaves)
-        self.flat = not call.kwargs and all(map(_is, call.leaves, call.args))
-        self.flat = self.flat and len(call.leaves) == len(call.args)
         self.text = str(recording.program)
         self.program: Program = optimized(recording.program)
         self.code = Code(self.program)
@@ -58,13 +55,7 @@ class Specialization:
         self.left = 0  # calls until the next check
         self.gaps = gaps()
         self.agreed = 0  # calls up to the last check that found the program right
-        self.state_form = recording.states.form
         self.places = recording.states.places
-        self.changes = recording.changes
-        self.outputs = recording.outputs
-        self.kinds = recording.kinds
-        self.build = recording.build
-        self.results = len(recording.roots)  # the rest of the outputs are states
         self.real = recording.real
         self.floating = recording.floating
         self.reached = recording.reached
@@ -74,44 +65,34 @@ class Specialization:
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
         self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
-        self.read: Callable[..., Any] = print_reader(recording)
-        self.function = self._function()
-        self.simple = (
-            self.outputs == self.real
-            and len(self.real) == self.results == 1
-            and not self.changes
-            and self.kinds == [Variable]
-            and (self.real == self.floating or not self.program.seeds)
-            and self.build([0]) == 0
-        )
+        derived = bool(self.program.seeds)
+        self.function = self._function() if derived else None
+        self.read = print_reader(recording, derived)
+        self.give = print_results(recording, derived)
+        self.simple = derived and len(self.real) == 1
+        self.simple = self.simple and not recording.changes and recording.is_simple
 
     @property
     def summary(self) -> str:
         """What there is to know of it, in a line."""
-        forms = ", ".join([f"{v} {form(v)}" for v in self.program.inputs[: self.count]])
+        forms = ", ".join([f"{v} {form(v)}" for v in self.program.inputs])
         return f"{len(self.program.steps)} steps, {self.code.nbytes} bytes of buffers, for {forms}"
 
     def _function(self) -> Function:
-        derived = bool(self.program.seeds)
-        function = Function(self._forward, (), self._joint if derived else None, "compiled")
+        function = Function(self._forward, (), self._joint, "compiled")
         function.saves = True
         function.owned = True
-        function.equals = self._again if derived else None
-        function.derived = derived
+        function.equals = self._again
+        function.derived = True
         return function
 
     # ---- a call ----------------------------------------------------------------------------------
 
-    def inputs(self, leaves: Sequence[Any]) -> Any:
+    def inputs(self, args: Any, kwargs: Any) -> Any:
         """What the program reads, of these arguments; MISS if it does not serve for them now."""
         try:
-            if self.places:
-                states = States(self.places)
-                if states.form != self.state_form:
-                    return MISS
-                return self.read(*leaves, *states.leaves)
-            return self.read(*leaves)
-        except Exception:  # what it reads is gone
+            return self.read(*args, **kwargs) if kwargs else self.read(*args)
+        except Exception:  # what it reads is gone, or has another form
             return MISS
 
     def generators(self) -> list[Any]:
@@ -128,37 +109,34 @@ class Specialization:
             if draws is not None:
                 drawn = [d.function.forward(*d.args, **d.settings) for d in self.draws]
                 inputs = (*inputs, *drawn)
-            given = record(self.function, inputs, {}) if inputs else self._forward()[0]
+            if self.function is None:
+                given = self._run_alone(inputs)
+            else:
+                given = record(self.function, inputs, {})
         except Exception:
             if draws is not None:
                 draws.restore()
             return MISS
-        return given if self.simple else self._finish(given)
+        if self.simple:
+            return given
+        return self.give(given if type(given) is tuple else (given,))
 
-    def _finish(self, given: Any) -> Any:
-        found = dict(zip(self.real, given if type(given) is tuple else (given,)))
-        outs = [
-            self._result(v, found[v], kind) if isinstance(v, Value) else v
-            for v, kind in zip(self.outputs, self.kinds)
-        ]
-        at = self.results
-        for layer, name, roots, build, more in self.changes:
-            new = getattr(layer, name) + more if build is None else build(outs[at : at + len(roots)])
-            setattr(layer, name, new)
-            at += len(roots)
-        return self.build(outs[: self.results])
+    def _buffers(self) -> Any:
+        try:
+            return self.pool.pop()
+        except IndexError:
+            return self.code.arena()
 
-    def _result(self, v: Value, found: Any, kind: type) -> Any:
-        raw = getattr(found, "_raw", found)
-        if kind is not Variable:
-            return np.asarray(raw) if kind is np.ndarray else raw
-        return found if isinstance(found, Variable) and v in self.floating else box(raw, None)
+    def _run_alone(self, inputs: Any) -> Any:
+        """The outputs of a program without a backward."""
+        buffers = self._buffers()
+        outputs, _ = self.code.forward(inputs, buffers)
+        if len(self.pool) < POOL:
+            self.pool.append(buffers)
+        return outputs
 
     def _forward(self, *inputs: Any) -> Any:
-        try:
-            buffers = self.pool.pop()
-        except IndexError:
-            buffers = self.code.arena()
+        buffers = self._buffers()
         outputs, kept = self.code.forward(inputs, buffers)
         arena = Arena(buffers, kept, self.pool)
         return (outputs if len(outputs) != 1 else outputs[0]), arena
@@ -231,10 +209,6 @@ class Specialization:
         if node is None:
             return function.forward(*[_raw(x) for x in args], **step.settings)
         return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
-
-
-def _is(a: Any, b: Any) -> bool:
-    return a is b
 
 
 def _raw(x: Any) -> Any:
