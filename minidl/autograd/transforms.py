@@ -59,7 +59,8 @@ def _pull_back(
 
 def _as_variable(g: Any) -> Variable:
     if isinstance(g, Variable):
-        return g if _comes_as_variable(g) else MODE.get().tracer.variable(g)
+        tracer = MODE.get().tracer
+        return tracer.variable(g) if tracer is not None and tracer.is_plain(g) else g
     return box(g, None)
 
 

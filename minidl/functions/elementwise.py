@@ -46,8 +46,10 @@ multiply = differentiable(operator.mul,     lambda g, y, a, b: g * b,
 divide   = differentiable(operator.truediv, lambda g, y, a, b: g / b,
                                             lambda g, y, a, b: g * (-y / b), replaces=(np.divide,),
                           operation=Operation(np.divide))
-positive = differentiable(operator.pos,     lambda g, y, x: g, replaces=(np.positive,), operation=Operation(np.positive))
-negative = differentiable(operator.neg,     lambda g, y, x: -g, replaces=(np.negative,), operation=Operation(np.negative))
+positive = differentiable(operator.pos,     lambda g, y, x: g, replaces=(np.positive,),
+                          operation=Operation(np.positive))
+negative = differentiable(operator.neg,     lambda g, y, x: -g, replaces=(np.negative,),
+                          operation=Operation(np.negative))
 square   = differentiable(np.square,   lambda g, y, x: g * (2 * x))
 sqrt     = differentiable(np.sqrt,     lambda g, y, x: g * 0.5 / y)
 exp      = differentiable(np.exp,      lambda g, y, x: g * y)
@@ -90,7 +92,10 @@ def _power(x: Any, p: Any) -> Any:
 
 
 _FAST_POWERS: dict[float, np.ufunc] = {
-    2: np.square, 0.5: np.sqrt, -1: np.reciprocal, 1: np.positive
+    2: np.square,
+    0.5: np.sqrt,
+    -1: np.reciprocal,
+    1: np.positive,
 }  # what the operator does for these
 
 

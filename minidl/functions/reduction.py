@@ -69,7 +69,7 @@ def _sum_into(out: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> 
     if a.dtype is HALF:
         np.copyto(out, _sum_forward(a, axis, keepdims=keepdims))
     else:
-        np.add.reduce(a, axis, None, out, keepdims)
+        np.add.reduce(a, axis, None, out, keepdims)  # type: ignore[call-overload]  # it takes both
 
 
 def _var_forward(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:

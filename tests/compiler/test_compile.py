@@ -599,8 +599,10 @@ def test_counts_and_answers_are_never_frozen(use: Any) -> None:
     with pytest.warns(UserWarning, match=r"test_compile\.py:\d+.*goes on eagerly"):
         got = f(x, n)
     for a, b in zip((got, f(*other)), wanted, strict=True):
-        np.testing.assert_equal(getattr(a, "data", a) if isinstance(a, Variable) else a,
-                                b.data if isinstance(b, Variable) else b)
+        np.testing.assert_equal(
+            getattr(a, "data", a) if isinstance(a, Variable) else a,
+            b.data if isinstance(b, Variable) else b,
+        )
         assert type(a) is type(b)
 
 
@@ -610,8 +612,15 @@ def test_numbers_of_its_own_may_decide_on_shapes() -> None:
         same(program(factor * np.ones(2)), factor * np.full(3, 2.0))
 
 
-@pytest.mark.parametrize("use", [lambda x: np.histogram(x, 3)[0], lambda x: np.frompyfunc(abs, 1, 1)(x),
-                                 lambda x: np.unwrap(x), lambda x: np.bitwise_count(x.astype(int))])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda x: np.histogram(x, 3)[0],
+        lambda x: np.frompyfunc(abs, 1, 1)(x),
+        lambda x: np.unwrap(x),
+        lambda x: np.bitwise_count(x.astype(int)),
+    ],
+)
 def test_what_has_no_rule_is_a_call(use: Any) -> None:
     f = minidl.compile(lambda x: use(x))
     for x in (np.arange(4.0), np.array([5.0, -2.0, 0.0, 9.0]), np.ones(4)):

@@ -18,8 +18,8 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import is_foreign
 from minidl.common.callers import users_line
 from minidl.common.pytree import flatten, unflatten
-from minidl.compiler2.program import Operand, Step, Value, values_in
-from minidl.compiler2.standin import StandIn, stand_in, unwrap
+from minidl.compiler.program import Operand, Step, Value, values_in
+from minidl.compiler.standin import StandIn, stand_in, unwrap
 
 # detach(): the value, without a derivative
 constant = differentiable(lambda x: x, name="constant", view=True)
@@ -50,7 +50,9 @@ class Notes:
     """
 
     def __init__(self, where: dict[int, str]) -> None:
-        self.where = where  # the arrays and Variables that the function reaches, by id: their places
+        self.where = (
+            where  # the arrays and Variables that the function reaches, by id: their places
+        )
         self.steps: list[Step] = []  # the program
         self.tape: list[Step] = []  # the same by whole applications, to make them again eagerly
         self.inputs: list[Input] = []
@@ -206,9 +208,9 @@ class Notes:
             self.tape.append(step)
         if step.is_view:
             self._viewed.update(step.outs, values_in(step.operands[:1]))
-        node = getattr(y[0] if type(y) is tuple and y else y, "_node", None)
+        node: Any = getattr(y[0] if type(y) is tuple and y else y, "_node", None)
         if node is not None:
-            application = node.inputs[0] if type(node) is Output else node
+            application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
             self._step_of[application] = step
             self.differentiated.add(step)
         out = step.out[0] if step.function.saves and not step.derivative else step.out
@@ -228,9 +230,7 @@ class Notes:
         value = self.add_input("draw", y, Draw(function, args, settings))
         return stand_in(y, value)
 
-    def _inline(
-        self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any
-    ) -> Any:
+    def _inline(self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any) -> Any:
         """Note what a forward applies, in place of the application."""
         raws = [unwrap(x) if type(x) is StandIn else getattr(x, "_raw", x) for x in inputs]
         args = [stand_in(x, v) if isinstance(v, Value) else x for x, v in zip(raws, operands)]

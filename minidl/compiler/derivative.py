@@ -16,8 +16,8 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, Output
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
-from minidl.compiler2.program import Operand, Step, Value
-from minidl.compiler2.recorder import Notes
+from minidl.compiler.program import Operand, Step, Value
+from minidl.compiler.recorder import Notes
 
 
 class Recorder(Notes):
@@ -91,7 +91,7 @@ class Recorder(Notes):
             args, y = self.boxed(node)
             return rule(g, y, wanted, *args, **node.settings)  # type: ignore[no-any-return]
         several = type(node.output) is tuple
-        gs = list(g) if several else g
+        gs: Any = list(g) if several else g
         raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw
         saved = (node.saved,) if function.saves else ()
         found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)

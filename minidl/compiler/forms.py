@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +16,21 @@ import numpy as np
 
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
-from minidl.compiler2.standin import StandIn
+from minidl.compiler.standin import StandIn
 
-NUMBERS = (int, float, complex, bool, str, bytes, type(None), type(...), slice, np.generic, np.dtype)
+NUMBERS = (
+    int,
+    float,
+    complex,
+    bool,
+    str,
+    bytes,
+    type(None),
+    type(...),
+    slice,
+    np.generic,
+    np.dtype,
+)
 _SEQUENCES = (list, tuple, deque)
 _MAPPINGS = (dict, OrderedDict)
 
@@ -65,7 +77,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.floating, Variable))
 
 
-def signature(x: Any, leaves: list[Any]) -> Hashable:
+def signature(x: Any, leaves: list[Any]) -> Any:
     """What programs depend on of an argument; arrays and Variables in it are added to ``leaves``.
 
     Raises NotForPrograms for arrays that only eager code takes.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler2.reach import Reach, is_known
+from minidl.compiler.reach import Reach, is_known
 
 # C functions that give something else at every call, by the module they are of; None: all of it.
 _UNREPEATABLE: dict[str, set[str] | None] = {
@@ -64,7 +64,7 @@ def _home(function: Any) -> str:
 
 def generators_of(reach: Reach) -> list[Any]:
     """The random generators that a function may draw from: those it reaches, and the global ones."""
-    return [*reach.generators.values(), np.random.mtrand._rand, python_random._inst]  # type: ignore[attr-defined]  # both are there
+    return [*reach.generators.values(), np.random.mtrand._rand, python_random._inst]
 
 
 def state_of(generator: Any) -> Any:
@@ -109,4 +109,3 @@ class Draws:
         """The generators that were drawn from."""
         pairs = zip(self.generators, self.before, strict=True)
         return [g for g, state in pairs if not same_state(state_of(g), state)]
-

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler2.lines import Names, as_floats, can_write, expression, new_array, write
-from minidl.compiler2.plan import Plan
-from minidl.compiler2.program import Operand, Program, Step, Value, values_in
+from minidl.compiler.lines import Names, as_floats, can_write, expression, new_array, write
+from minidl.compiler.plan import Plan
+from minidl.compiler.program import Operand, Program, Step, Value, values_in
 
 
 class Code:

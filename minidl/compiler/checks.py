@@ -13,10 +13,11 @@ import numpy as np
 from minidl.autograd.node import next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
-from minidl.compiler2.effects import Draws, same_state, state_of
-from minidl.compiler2.forms import NUMBERS, parts_of
-from minidl.compiler2.recording import MISS, Call, States
-from minidl.compiler2.specialization import Specialization
+from minidl.compiler.effects import Draws, same_state, state_of
+from minidl.compiler.forms import NUMBERS, parts_of
+from minidl.compiler.recording import MISS, Call, States
+from minidl.compiler.specialization import Specialization
+
 
 class Outcome:
     """What a call gave and left: result, gradients, states, random streams; in copies."""

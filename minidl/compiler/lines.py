@@ -13,9 +13,9 @@ import numpy as np
 
 from minidl import functions as F
 from minidl.autograd.function import identity
-from minidl.compiler2.passes import is_transpose
-from minidl.compiler2.program import Operand, Program, Step, Value, values_in
-from minidl.compiler2.recorder import constant
+from minidl.compiler.passes import is_transpose
+from minidl.compiler.program import Operand, Program, Step, Value, values_in
+from minidl.compiler.recorder import constant
 
 _INFIX = {operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/"}
 _PREFIX = {operator.neg: "-", operator.pos: ""}
@@ -86,7 +86,11 @@ def write(step: Step, names: Names, out: str, arg: Arg | None = None) -> str:
 
 def new_array(v: Value, names: Names) -> str:
     """The line that makes the array of a value that is given away."""
-    return f"{v} = {names.name(np.empty)}({v.shape!r}, {names.name(v.dtype)})"
+    if v.axes is None:
+        return f"{v} = {names.name(np.empty)}({v.shape!r}, {names.name(v.dtype)})"
+    lengths = tuple([v.shape[i] for i in v.axes])
+    turn = f"transpose({np.argsort(v.axes).tolist()})"
+    return f"{v} = {names.name(np.empty)}({lengths!r}, {names.name(v.dtype)}).{turn}"
 
 
 def expression(step: Step, names: Names) -> str:
@@ -128,4 +132,5 @@ def _is_arithmetic(step: Step) -> bool:
         return False
     if step.function is F.power:
         return isinstance(step.operands[1], int)
-    return step.function.forward in {**_INFIX, **_PREFIX} or step.function in (identity, constant)
+    forward = step.function.forward
+    return forward in _INFIX or forward in _PREFIX or step.function in (identity, constant)

@@ -8,6 +8,7 @@ their form stays: a program reads them afresh.
 from __future__ import annotations
 
 import builtins
+import copy
 import dis
 import io
 import random as python_random
@@ -26,7 +27,7 @@ import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
-from minidl.compiler2.forms import NUMBERS, unwrapped
+from minidl.compiler.forms import NUMBERS, unwrapped
 
 ABSENT = object()
 LAZY = "a parameter that has no data yet"
@@ -133,7 +134,7 @@ class Reach:
         if isinstance(value, np.ndarray):
             dtype = self.name(value.dtype)
             self._add(f"type({place}) is ndarray and {place}.shape == {value.shape!r}")
-            self._add(f"{place}.dtype is {dtype}")
+            self._add(f"{place}.dtype is {dtype}{usual_order(value, place)}")
             if id(value) in self.where:
                 self._add(f"{place} is {self.where[id(value)]}")
             else:
@@ -181,7 +182,7 @@ class Reach:
             return
         requires = "is not" if x._node is not None else "is"
         self._add(f"{name}._raw.shape == {x.shape!r} and {name}._raw.dtype is {self.name(x.dtype)}")
-        self._add(f"{name}._node {requires} None")
+        self._add(f"{name}._node {requires} None{usual_order(x._raw, name + '._raw')}")
 
     def _parts(self, x: Any) -> None:
         if isinstance(x, types.FunctionType):
@@ -217,7 +218,10 @@ class Reach:
                 self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             names = names_of(x.__code__)
-            if names.globals & {"isinstance", "type"} and "Variable" in {*names.globals, *names.attributes}:
+            if names.globals & {"isinstance", "type"} and "Variable" in {
+                *names.globals,
+                *names.attributes,
+            }:
                 self.unwatchable = "it asks what is a Variable, and meets stand-ins for arrays"
             self._attributes |= names.attributes | (names.globals & _DYNAMIC)
             self._globals(x.__globals__, names.globals)
@@ -262,7 +266,7 @@ class Reach:
             self._add(f"len({name}) == {len(x)}")
             self._elements(x, enumerate(x))
         elif isinstance(x, set | frozenset | array | bytearray | list | tuple | deque):
-            self._add(f"{name} == {self.name(x[:] if isinstance(x, array) else x.copy())}")
+            self._add(f"{name} == {self.name(copy.copy(x))}")
         else:
             return False
         self.snapshots.append(Snapshot(x, f"an element of a {type(x).__name__}"))
@@ -271,9 +275,8 @@ class Reach:
     def _object(self, x: Any) -> None:
         kind = type(x)
         is_layer = hasattr(x, "sublayers") and hasattr(x, "forward")
-        if is_known(kind.__module__) and not hasattr(kind, "sublayers") and not _is_minidl(kind):
-            if kind is not types.SimpleNamespace:
-                return
+        if _is_of_the_library(kind):
+            return
         carried = [*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())] if is_layer else []
         self.states += [(x, n) for n in carried]
         held: dict[str, Any] = getattr(x, "__dict__", {})
@@ -337,7 +340,6 @@ class Snapshot:
         between = "" if self.name[-1:] == "." else " "
         return f"{self.name}{between}{changed[0]}" if changed else None
 
-
     def _put_arrays(self, key: Any, value: Any) -> None:
         array = unwrapped(value)
         if array is value:
@@ -346,6 +348,14 @@ class Snapshot:
             self.of.cell_contents = array
         else:
             self.of[key] = array
+
+
+def usual_order(x: Any, place: str) -> str:
+    """The condition that an array lies in memory as it did: sums add up in that order."""
+    if x.ndim < 2:
+        return ""
+    usual = x.flags.c_contiguous
+    return f" and {place}" + (".flags.c_contiguous" if usual else f".strides == {x.strides!r}")
 
 
 def _same(now: Any, before: Any) -> bool:
@@ -369,8 +379,10 @@ def _slots(kind: type) -> list[str]:
     return [n for n in every if n[:2] != "__"]
 
 
-def _is_minidl(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == "minidl"
+def _is_of_the_library(kind: type) -> bool:
+    """Whether instances of a class are Python's or NumPy's affair."""
+    is_minidl = kind.__module__.partition(".")[0] == "minidl"
+    return is_known(kind.__module__) and not is_minidl and kind is not types.SimpleNamespace
 
 
 def is_known(module: Any) -> bool:

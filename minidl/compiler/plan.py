@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler2 import blocks
-from minidl.compiler2.lines import can_write
-from minidl.compiler2.program import Program, Step, Value, values_in
+from minidl.compiler import blocks
+from minidl.compiler.lines import can_write
+from minidl.compiler.program import Program, Step, Value, values_in
 
 
 class Plan:
@@ -100,9 +100,7 @@ class Plan:
 
     def _arrays(self) -> dict[Value, Any]:
         flat = [np.empty(max(n, 1), np.uint8) for n in self.sizes]
-        return {
-            v: flat[k][: v.nbytes].view(v.dtype).reshape(v.shape) for v, k in self.place.items()
-        }
+        return {v: shaped(flat[k][: v.nbytes].view(v.dtype), v) for v, k in self.place.items()}
 
     @property
     def names(self) -> list[str]:
@@ -119,6 +117,13 @@ class Plan:
             *known.values(),
             *[t for group in self.groups.values() for t in group.temporaries()],
         )
+
+
+def shaped(flat: Any, v: Value) -> Any:
+    """Memory as an array of the shape and order of a value."""
+    if v.axes is None:
+        return flat.reshape(v.shape)
+    return flat.reshape([v.shape[i] for i in v.axes]).transpose(np.argsort(v.axes))
 
 
 def _in_place(step: Step, dying: list[Value]) -> Value | None:

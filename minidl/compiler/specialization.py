@@ -15,14 +15,13 @@ from minidl.autograd.modes import Switch, current
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.common.random import source
-from minidl.compiler2.budget import gaps
-from minidl.compiler2.effects import Draws
-from minidl.compiler2.passes import optimized
-from minidl.compiler2.printer import Code
-from minidl.compiler2.program import Program, Step, Value, form
-from minidl.compiler2.reader import print_reader, print_results
-from minidl.compiler2.recording import MISS, Recording
-
+from minidl.compiler.budget import gaps
+from minidl.compiler.effects import Draws
+from minidl.compiler.passes import optimized
+from minidl.compiler.printer import Code
+from minidl.compiler.program import Program, Step, Value, form
+from minidl.compiler.reader import print_reader, print_results
+from minidl.compiler.recording import MISS, Recording
 
 POOL = 4  # arenas that are kept
 
@@ -231,4 +230,3 @@ def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
             _bind(known, v, part)
     else:
         known[out] = y
-

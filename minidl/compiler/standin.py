@@ -15,7 +15,7 @@ from minidl.autograd import operators
 from minidl.autograd.modes import MODE, look
 from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
-from minidl.compiler2.program import Value
+from minidl.compiler.program import Value
 
 STATIC = {"itemsize", "nbytes"}  # attributes of arrays that a form decides
 
@@ -92,7 +92,7 @@ class StandIn(Variable):
                 look(self, f".{name}")
             return getattr(self._raw, name)
 
-    @property
+    @property  # type: ignore[misc]  # an array's cannot be assigned
     def data(self) -> Any:
         """The array's own ``.data``."""
         look(self, ".data")

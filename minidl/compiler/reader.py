@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable, box
-from minidl.compiler2.forms import NUMBERS, is_array, parts_of, with_parts
-from minidl.compiler2.program import Operand, Value
-from minidl.compiler2.reach import Reach
-from minidl.compiler2.recording import MISS, Recording, is_counted
+from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
+from minidl.compiler.program import Operand, Value
+from minidl.compiler.reach import Reach, usual_order
+from minidl.compiler.recording import MISS, Recording, is_counted
 
 MAPPINGS = (dict,)
 
@@ -27,9 +27,7 @@ class Form:
         self.reach = reach
         self.conditions: list[str] = []
         self.leaves: list[tuple[str, Any]] = []
-        self._variables = frozenset(
-            [i for i, x in reach.found.items() if isinstance(x, Variable)]
-        )
+        self._variables = frozenset([i for i, x in reach.found.items() if isinstance(x, Variable)])
 
     def expect(self, place: str, x: Any) -> None:
         """Expect at a place what has the form of ``x``."""
@@ -65,7 +63,9 @@ class Form:
         is_variable = isinstance(x, Variable)
         raw = "._raw" if is_variable else ""
         add(f"type({place}) is {name(type(x))}")
+        array = x._raw if is_variable else x
         add(f"{place}{raw}.shape == {x.shape!r} and {place}{raw}.dtype is {name(x.dtype)}")
+        self.conditions[-1] += usual_order(array, place + raw)
         if is_variable:
             add(f"{place}._node {'is' if x._node is None else 'is not'} None")
             if id(x) in self._variables:
@@ -191,5 +191,3 @@ class _Writer:
     def _is_variable(self, v: Value) -> bool:
         """Whether the program, as a Function, gives a Variable."""
         return self.derived
-
-
