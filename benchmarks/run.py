@@ -1,4 +1,4 @@
-"""The nine workloads side by side: peers are checked against the hand-written trajectory, then timed in rounds.
+"""The workloads side by side: peers are checked against the hand-written trajectory, then timed in rounds.
 
 What a peer's process does is in worker.py; the workloads are in workloads.py.
 

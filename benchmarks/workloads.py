@@ -1,4 +1,4 @@
-"""The nine workloads: data and initial weights as NumPy arrays, the same for every peer, and how results are compared.
+"""The workloads: data and initial weights as NumPy arrays, the same for every peer, and how results are compared.
 
 How a peer computes a step is in peers/; how steps are timed is in worker.py.
 """
@@ -57,6 +57,17 @@ def lstm(rng: np.random.Generator, n: int, h: int, out: int) -> list[Array]:
     return [*first, *linear(rng, (h, out))]
 
 
+def gru(rng: np.random.Generator, n: int, h: int, out: int) -> list[Array]:
+    """w_x (in, 3H), w_h (H, 3H), b (3H), gates in the order r, z, n, and b_h (H); then a linear layer's w and b."""
+    first = [
+        normal(rng, n, 3 * h, scale=n**-0.5),
+        normal(rng, h, 3 * h, scale=h**-0.5),
+        normal(rng, 3 * h, scale=0.1),
+        normal(rng, h, scale=0.1),
+    ]
+    return [*first, *linear(rng, (h, out))]
+
+
 def labelled(rng: np.random.Generator, batch: int, *shape: int) -> dict[str, Array]:
     """Inputs, and labels 0 .. 9 in turn. Rows are equal in groups of 32, so that each comes with every label: training
     settles at log 10, and does not drive gradients into denormal numbers, which would slow down whoever trains longer.
@@ -85,6 +96,25 @@ def series(rng: np.random.Generator) -> Data:
 
 def sequences(rng: np.random.Generator) -> Data:
     return Data(**labelled(rng, 64, 100, 32), weights=lstm(rng, 32, 256, 10), lr=1e-3)
+
+
+def thin(rng: np.random.Generator) -> Data:
+    """One long series, and a number to tell of it."""
+    x, t = normal(rng, 1, 1000, 1), normal(rng, 1, 1)
+    return Data(x=x, t=t, weights=lstm(rng, 1, 32, 1), lr=1e-3)
+
+
+def gated(rng: np.random.Generator) -> Data:
+    return Data(**labelled(rng, 32, 50, 8), weights=gru(rng, 8, 64, 10), lr=1e-3)
+
+
+def images(rng: np.random.Generator) -> Data:
+    """Kernels (3, 3, in, out) and biases of two convolutions, then a linear layer's w and b."""
+    weights = []
+    for n, m in ((1, 16), (16, 32)):
+        weights += [normal(rng, 3, 3, n, m, scale=(9 * n) ** -0.5), normal(rng, m, scale=0.1)]
+    weights += linear(rng, (4 * 4 * 32, 10))
+    return Data(**labelled(rng, 64, 8, 8, 1), weights=weights, lr=1e-3)
 
 
 def hvp(rng: np.random.Generator) -> Data:
@@ -136,6 +166,19 @@ WORKLOADS = {
             "sum(tanh(x*w+b)*sigmoid(x) + exp(-x*x)), a million elements, three gradients",
             million,
             checks=1,
+        ),
+        Workload(
+            "W10", "LSTM hidden 32, batch 1, 1,000 steps, the last to Linear 1, MSE, Adam", thin
+        ),
+        Workload(
+            "W12",
+            "conv net 3x3x16, max pool, 3x3x32, dense 10, 8x8 images, batch 64, cross-entropy, Adam",
+            images,
+        ),
+        Workload(
+            "W13",
+            "GRU hidden 64, 50 steps, batch 32, the last to Linear 10, cross-entropy, Adam",
+            gated,
         ),
     ]
 }

@@ -74,6 +74,8 @@ FUNCTIONS = {
     "softsign": (F.softsign, TF.softsign, 1, broadcastable),
     "log_sigmoid": (F.log_sigmoid, TF.logsigmoid, 1, broadcastable),
     "hard_tanh": (F.hard_tanh, TF.hardtanh, 1, broadcastable),
+    "hard_sigmoid": (F.hard_sigmoid, lambda x: TF.relu6(x + 3) / 6, 1, broadcastable),
+    "glu": (lambda x: F.glu(x, 0), lambda x: TF.glu(x, 0), 1, lambda rng, _: [(4, 3)]),
     "logsumexp": (lambda x: F.logsumexp(x, -1), lambda x: torch.logsumexp(x, -1), 1, full(1, 2)),
     "erf": (F.erf, torch.erf, 1, broadcastable),
     "erfc": (F.erfc, torch.erfc, 1, broadcastable),

@@ -144,6 +144,32 @@ def w6(d: Data) -> Step:
     )
 
 
+def w10(d: Data) -> Step:
+    x, t = arrays((d.x.swapaxes(0, 1), d.t))
+    return adam(
+        lambda ws: ((lstm(ws, x)[-1] @ ws[3] + ws[4] - t) ** 2).mean(), arrays(d.weights), d.lr
+    )
+
+
+def gru(weights: list[Any], x: Any) -> Any:
+    """h of the last time step; x (time, batch, in)."""
+    w_x, w_h, b, b_h = weights[:4]
+
+    def advance(h: Any, now: Any) -> Any:
+        x_r, x_z, x_n = jnp.split(now @ w_x + b, 3, axis=1)
+        h_r, h_z, h_n = jnp.split(h @ w_h, 3, axis=1)
+        z = jax.nn.sigmoid(x_z + h_z)
+        n = jnp.tanh(x_n + jax.nn.sigmoid(x_r + h_r) * (h_n + b_h))
+        return n + z * (h - n), None
+
+    return jax.lax.scan(advance, jnp.zeros((x.shape[1], w_h.shape[0]), x.dtype), x)[0]
+
+
+def w13(d: Data) -> Step:
+    x, t = arrays((d.x.swapaxes(0, 1), d.t))
+    return adam(lambda ws: cross_entropy(gru(ws, x) @ ws[4] + ws[5], t), arrays(d.weights), d.lr)
+
+
 def w7(d: Data) -> Step:
     (x, t), params, vectors = arrays((d.x, d.t)), arrays(d.weights), arrays(d.vectors)
     gradient = jax.grad(lambda ws: cross_entropy(formulas.mlp(ws, x, jnp.tanh), t))

@@ -10,7 +10,7 @@ from typing import Any
 
 import minidl
 from benchmarks.formulas import DECAY, quartic, rosenbrock
-from benchmarks.peers.minidl_eager import VERSION, lstm, mlp, train
+from benchmarks.peers.minidl_eager import VERSION, conv_net, gru, lstm, mlp, train
 from benchmarks.workloads import Data, Step
 from minidl import Variable, layers, optim
 from minidl import functions as F
@@ -61,6 +61,21 @@ def w5(d: Data) -> Step:
 
 def w6(d: Data) -> Step:
     model = lstm(d, return_sequences=False)
+    return compiled(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
+
+
+def w10(d: Data) -> Step:
+    model = lstm(d, return_sequences=False)
+    return compiled(model, optim.Adam(model, lr=d.lr), F.mean_squared_error, d)
+
+
+def w13(d: Data) -> Step:
+    model = gru(d)
+    return compiled(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
+
+
+def w12(d: Data) -> Step:
+    model = conv_net(d)
     return compiled(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
 
 

@@ -94,6 +94,42 @@ def w6(d: Data) -> Step:
     return train(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
 
 
+def w10(d: Data) -> Step:
+    model = lstm(d, return_sequences=False)
+    return train(model, optim.Adam(model, lr=d.lr), F.mean_squared_error, d)
+
+
+def gru(d: Data) -> Any:
+    w_x, w_h, w = d.weights[0], d.weights[1], d.weights[4]
+    first = layers.GRU(w_x.shape[0], w_h.shape[0], return_sequences=False)
+    return loaded(layers.Sequential(first, layers.Linear(*w.shape)), d)
+
+
+def w13(d: Data) -> Step:
+    model = gru(d)
+    return train(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
+
+
+def conv_net(d: Data) -> Any:
+    return loaded(
+        layers.Sequential(
+            layers.Conv2d(1, 16, kernel=3, padding="same"),
+            F.relu,
+            layers.MaxPool2d(2),
+            layers.Conv2d(16, 32, kernel=3, padding="same"),
+            F.relu,
+            layers.Flatten(),
+            layers.Linear(512, 10),
+        ),
+        d,
+    )
+
+
+def w12(d: Data) -> Step:
+    model = conv_net(d)
+    return train(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
+
+
 def w7(d: Data) -> dict[str, Step]:
     model, vectors = mlp(d, F.tanh), d.vectors
     params = model.parameters()

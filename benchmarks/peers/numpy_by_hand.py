@@ -222,6 +222,174 @@ def w6(d: Data) -> Step:
     return step
 
 
+def w10(d: Data) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    forward, backward = lstm(weights, grads, d.x.swapaxes(0, 1).copy())
+    adam, g_h = Adam([flat], d.lr), np.zeros((d.x.shape[1], 1, weights[3].shape[0]), np.float32)
+
+    def step() -> Any:
+        h = forward()[-1]
+        g = h @ weights[3] + weights[4] - d.t
+        loss = (g * g).item()
+        g *= 2
+        np.matmul(h.T, g, out=grads[3])
+        g.sum(0, out=grads[4])
+        np.matmul(g, weights[3].T, out=g_h[-1])
+        backward(g_h)
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
+def gru(
+    weights: list[Array], grads: list[Array], x: Array
+) -> tuple[Callable[[], Array], Callable[[Array], None]]:
+    """Forward, to the last h, and backward from its gradient into ``grads``; x (time, batch, in)."""
+    (w_x, w_h, b, b_h), (time, batch, features) = weights[:4], x.shape
+    n, rows = w_h.shape[0], x.reshape(time * batch, features)
+    hs = np.zeros((time + 1, batch, n), np.float32)
+    xs, rz, gx, gh = (np.empty((time, batch, k * n), np.float32) for k in (3, 2, 3, 3))
+    s, ns = np.empty_like(hs[1:]), np.empty_like(hs[1:])
+    z3, a, d = np.empty_like(xs[0]), np.empty_like(hs[0]), np.empty_like(rz[0])
+
+    def forward() -> Array:
+        np.matmul(rows, w_x, out=xs.reshape(time * batch, 3 * n))
+        np.add(xs, b, out=xs)
+        for k in range(time):
+            np.matmul(hs[k], w_h, out=z3)
+            gates = np.add(xs[k, :, : 2 * n], z3[:, : 2 * n], out=rz[k])
+            gates *= 0.5
+            np.tanh(gates, out=gates)
+            gates *= 0.5
+            gates += 0.5
+            np.add(z3[:, 2 * n :], b_h, out=s[k])
+            np.multiply(gates[:, :n], s[k], out=a)
+            np.add(a, xs[k, :, 2 * n :], out=a)
+            np.tanh(a, out=ns[k])
+            np.subtract(hs[k], ns[k], out=a)
+            np.multiply(a, gates[:, n:], out=a)
+            np.add(ns[k], a, out=hs[k + 1])
+        return hs[-1]
+
+    def backward(g: Array) -> None:
+        g, back = g.copy(), np.ascontiguousarray(w_h.T)
+        for k in range(time - 1, -1, -1):
+            gates, z = rz[k], rz[k, :, n:]
+            np.multiply(gates, gates, out=d)
+            np.subtract(gates, d, out=d)
+            np.subtract(hs[k], ns[k], out=a)
+            np.multiply(a, g, out=a)
+            np.multiply(a, d[:, n:], out=gx[k, :, n : 2 * n])
+            np.multiply(ns[k], ns[k], out=a)
+            np.subtract(1, a, out=a)
+            np.multiply(a, g, out=a)
+            np.multiply(z, a, out=gx[k, :, 2 * n :])
+            np.subtract(a, gx[k, :, 2 * n :], out=gx[k, :, 2 * n :])
+            np.multiply(gx[k, :, 2 * n :], s[k], out=a)
+            np.multiply(a, d[:, :n], out=gx[k, :, :n])
+            gh[k, :, : 2 * n] = gx[k, :, : 2 * n]
+            np.multiply(gx[k, :, 2 * n :], gates[:, :n], out=gh[k, :, 2 * n :])
+            g *= z
+            g += gh[k] @ back
+        all_x, all_h = gx.reshape(time * batch, 3 * n), gh.reshape(time * batch, 3 * n)
+        np.matmul(rows.T, all_x, out=grads[0])
+        np.matmul(hs[:-1].reshape(time * batch, n).T, all_h, out=grads[1])
+        all_x.sum(0, out=grads[2])
+        all_h[:, 2 * n :].sum(0, out=grads[3])
+
+    return forward, backward
+
+
+def w13(d: Data) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    forward, backward = gru(weights, grads, d.x.swapaxes(0, 1).copy())
+    adam, rows = Adam([flat], d.lr), np.arange(len(d.t))
+
+    def step() -> Any:
+        h = forward()
+        loss, g = softmax_loss(h @ weights[4] + weights[5], d.t, rows)
+        np.matmul(h.T, g, out=grads[4])
+        g.sum(0, out=grads[5])
+        backward(g @ weights[4].T)
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
+def convolution(
+    w: Array, b: Array, gw: Array, gb: Array, batch: int, side: int
+) -> tuple[Callable[[Array], Array], Callable[[Array, bool], Any]]:
+    """Forward of images (batch, side, side, in), padded to the same size, and backward into ``gw`` and ``gb``; it
+    gives the gradient of the images if that is wanted.
+    """
+    n, m = w.shape[2:]
+    padded, g_padded = (np.zeros((batch, side + 2, side + 2, n), np.float32) for _ in range(2))
+    places = [(i, j, slice(i, i + side), slice(j, j + side)) for i in range(3) for j in range(3)]
+    columns, g_columns = (np.empty((batch, side, side, 3, 3, n), np.float32) for _ in range(2))
+    rows, g_rows = (a.reshape(-1, 9 * n) for a in (columns, g_columns))
+
+    def forward(x: Array) -> Array:
+        padded[:, 1:-1, 1:-1] = x
+        for i, j, down, right in places:
+            columns[:, :, :, i, j] = padded[:, down, right]
+        y = rows @ w.reshape(9 * n, m)
+        y += b
+        return y.reshape(batch, side, side, m)
+
+    def backward(g: Array, wanted: bool) -> Any:
+        g = g.reshape(-1, m)
+        np.matmul(rows.T, g, out=gw.reshape(9 * n, m))
+        np.add.reduce(g, axis=0, out=gb)
+        if not wanted:
+            return None
+        np.matmul(g, w.reshape(9 * n, m).T, out=g_rows)
+        g_padded.fill(0)
+        for i, j, down, right in places:
+            g_padded[:, down, right] += g_columns[:, :, :, i, j]
+        return g_padded[:, 1:-1, 1:-1]
+
+    return forward, backward
+
+
+def w12(d: Data) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    first, first_back = convolution(*weights[:2], *grads[:2], batch=64, side=8)
+    second, second_back = convolution(*weights[2:4], *grads[2:4], batch=64, side=4)
+    adam, rows, w_out = Adam([flat], d.lr), np.arange(len(d.t)), weights[4]
+    g_h = np.empty((64, 8, 8, 16), np.float32)
+
+    def step() -> Any:
+        h = first(d.x)
+        np.maximum(h, 0, out=h)
+        parts = [h[:, i::2, j::2] for i in range(2) for j in range(2)]
+        pool = np.maximum(np.maximum(parts[0], parts[1]), np.maximum(parts[2], parts[3]))
+        y = second(pool)
+        np.maximum(y, 0, out=y)
+        features = y.reshape(64, -1)
+        loss, g = softmax_loss(features @ w_out + weights[5], d.t, rows)
+        np.matmul(features.T, g, out=grads[4])
+        np.add.reduce(g, axis=0, out=grads[5])
+        g_y = (g @ w_out.T).reshape(y.shape)
+        g_y *= y > 0
+        g_pool = second_back(g_y, True) * (pool > 0)  # and so h is where it is the largest
+        free = np.ones(pool.shape, bool)  # the first of equals gets the gradient
+        for part, target in zip(parts, [g_h[:, i::2, j::2] for i in range(2) for j in range(2)]):
+            largest = part == pool
+            largest &= free
+            free ^= largest
+            np.multiply(g_pool, largest, out=target)
+        first_back(g_h, False)
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
 def w7(d: Data) -> Step:
     """Forward over backward: the derivative of every line of the gradient along the vectors (Pearlmutter 1994)."""
     x, t, (w, b, w_out, b_out), (v, vb, v_out, vb_out) = d.x, d.t, d.weights, d.vectors

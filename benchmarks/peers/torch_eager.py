@@ -157,6 +157,30 @@ class Recurrent(nn.Module):
         return self.out(h[-1] if self.last else h)
 
 
+class Gated(nn.Module):
+    """GRU, and Linear on its last step; time first."""
+
+    def __init__(self, d: Data) -> None:
+        super().__init__()
+        w_x, w_h, b, b_h, w_out, b_out = d.weights
+        n = w_h.shape[0]
+        self.gru = nn.GRU(w_x.shape[0], n)
+        self.out = loaded(nn.Linear(*w_out.shape), w_out, b_out)
+        with torch.no_grad():
+            self.gru.weight_ih_l0.copy_(torch.from_numpy(w_x.T.copy()))
+            self.gru.weight_hh_l0.copy_(torch.from_numpy(w_h.T.copy()))
+            self.gru.bias_ih_l0.copy_(torch.from_numpy(b))
+            self.gru.bias_hh_l0.zero_()
+            self.gru.bias_hh_l0[2 * n :] = torch.from_numpy(b_h)
+        # Of its second bias only n's part is a parameter more: the rest stays as it is.
+        only_n = torch.cat([torch.zeros(2 * n), torch.ones(n)])
+        self.gru.bias_hh_l0.register_hook(lambda g: g * only_n)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, _ = self.gru(x)
+        return self.out(h[-1])
+
+
 def time_first(a: Array) -> Tensor:
     return tensor(a.swapaxes(0, 1))
 
@@ -179,6 +203,55 @@ def w6(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
         wrap,
         lr=d.lr,
     )
+
+
+def w10(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    x = time_first(d.x).contiguous()
+    return train(
+        lambda: Recurrent(d, last=True),
+        torch.optim.Adam,
+        TF.mse_loss,
+        x,
+        tensor(d.t),
+        wrap,
+        lr=d.lr,
+    )
+
+
+def w13(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    x = time_first(d.x).contiguous()
+    return train(
+        lambda: Gated(d), torch.optim.Adam, TF.cross_entropy, x, tensor(d.t), wrap, lr=d.lr
+    )
+
+
+def conv_net(d: Data, layout: torch.memory_format) -> nn.Module:
+    w, b, w_2, b_2, w_out, b_out = d.weights
+    rows = w_out.reshape(16, 32, 10).swapaxes(0, 1).reshape(512, 10)  # flattened channels first
+    first, second = nn.Conv2d(1, 16, 3, padding="same"), nn.Conv2d(16, 32, 3, padding="same")
+    with torch.no_grad():
+        for layer, kernel, bias in ((first, w, b), (second, w_2, b_2)):
+            layer.weight.copy_(torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()))
+            layer.bias.copy_(torch.from_numpy(bias))
+    out = loaded(nn.Linear(512, 10), rows, b_out)
+    parts = [first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.Flatten(), out]
+    return nn.Sequential(*parts).to(memory_format=layout)
+
+
+def w12(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    found = {}
+    for name, layout in (("", torch.contiguous_format), (" channels last", torch.channels_last)):
+        steps = train(
+            lambda layout=layout: conv_net(d, layout),
+            torch.optim.Adam,
+            TF.cross_entropy,
+            tensor(d.x.transpose(0, 3, 1, 2)).to(memory_format=layout),
+            tensor(d.t),
+            wrap,
+            lr=d.lr,
+        )
+        found |= {f"{ways}{name}": step for ways, step in steps.items()}
+    return found
 
 
 def tanh_loss(d: Data) -> Callable[..., Tensor]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from minidl.autograd.errors import with_name
 from minidl.autograd.function import implements
+from minidl.autograd.node import Func
 from minidl.common.arrays import as_array
 from minidl.common.hints import unexpected
 
@@ -30,9 +31,7 @@ def numpys(name: str) -> list[Any]:
     return [getattr(np, name)] if hasattr(np, name) else []
 
 
-def composition(
-    *replaces: Callable[..., Any] | str, arrays: int | None = 1
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func], Func]:
     """Let a function written with functions that have rules stand for NumPy's ``replaces``.
 
     It is differentiable because they are. Its first ``arrays`` arguments (all by place for None)
@@ -40,7 +39,7 @@ def composition(
     a hint, and errors carry its name.
     """
 
-    def decorate(body: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(body: Func) -> Func:
         name = body.__name__.lstrip("_")
         parameters = signature(body).parameters
         takes = tuple(parameters)
@@ -57,6 +56,8 @@ def composition(
                 first = map(real, args[:arrays])
                 others = () if arrays is None else args[arrays:]
                 y = body(*first, *others, **settings)
+            except AttributeError as error:
+                raise TypeError(f"{name}: {error}") from error
             except Exception as error:
                 named = with_name(name, error)
                 if named is error:

@@ -173,11 +173,9 @@ class _Walk:
             if type(r) is not type(a) or (
                 type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                if gx is None:
-                    if joined is not None and function.owned:
-                        continue  # no derivative reaches it
-                    raise TypeError(f"the derivative of {node.name} for argument {i} returned None")
-                gx = fit(gx, a.shape, a.dtype, a)
+                if gx is None and joined is not None and function.owned:
+                    continue  # no derivative reaches it
+                gx = _fitted(node, i, gx)
             if trace is not None:
                 trace.check_gradient(node, i, g, gx)
             if is_leaf or parent in pending:
@@ -191,8 +189,8 @@ class _Walk:
         held = self.pending.get(parent)
         if held is None:
             self.pending[parent] = gx
-            is_fresh = node.function.owned if joined is not None else _fresh(gx, g, node)
-            if is_fresh and type(gx) is np.ndarray:
+            owned = joined is not None and node.function.owned
+            if type(gx) is np.ndarray and (owned or _fresh(gx, g, node)):
                 self.ours.add(parent)
         elif parent in self.ours and type(held) is np.ndarray and held.dtype is not _HALF:
             np.add(held, gx, out=held)
@@ -211,6 +209,13 @@ def _check_unchanged(node: Application) -> None:
             raise RuntimeError(_stale(constant))
     if node.trace is not None:
         node.trace.check_arrays(node)
+
+
+def _fitted(node: Application, i: int, gx: Any) -> Any:
+    if gx is None:
+        raise TypeError(f"the derivative of {node.name} for argument {i} returned None")
+    a = node.args[i]
+    return fit(gx, a.shape, a.dtype, a)
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any, like: Any = None) -> Any:

@@ -27,11 +27,7 @@ def explained(name: str, arity: int | None, args: Sequence[Any], error: Exceptio
     are_arrays = all(getattr(a, "dtype", _OBJECTS) != _OBJECTS for a in args[:arity])
     if isinstance(error, AttributeError | KeyError) and not are_arrays:
         return TypeError(f"{name}: want arrays of numbers (got {got})")
-    for kind in _KINDS:
-        if isinstance(error, kind):
-            return kind(f"{name}: {error} (got {got})")
-    error.add_note(f"in {name}, which got {got}")
-    return error
+    return with_name(name, error, f" (got {got})")
 
 
 def _form(value: Any) -> str:
@@ -39,13 +35,12 @@ def _form(value: Any) -> str:
     return f"{value.dtype} {value.shape}" if hasattr(value, "dtype") else repr(value)[:40]
 
 
-def with_name(name: str, error: Exception) -> Exception:
-    """The error of a composition, which begins with the name of the function that was called."""
-    text = f"{name}: {error}"
-    if isinstance(error, AttributeError):
-        return TypeError(text)
+def with_name(name: str, error: Exception, got: str = "") -> Exception:
+    """The error, but that it begins with the name of the function, and says what it ``got``."""
+    if not got and str(error).startswith((f"{name}:", f"{name}(")):
+        return error
     for kind in _KINDS:
         if isinstance(error, kind):
-            return error if str(error).startswith((f"{name}:", f"{name}(")) else kind(text)
-    error.add_note(f"in {name}")
+            return kind(f"{name}: {error}{got}")
+    error.add_note(f"in {name}{got}")
     return error

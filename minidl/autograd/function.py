@@ -17,7 +17,16 @@ from minidl.autograd import anomaly, operators
 from minidl.autograd.engine import Box
 from minidl.autograd.errors import explained
 from minidl.autograd.modes import MODE, effective
-from minidl.autograd.node import Application, Inputs, Node, Output, Settings, next_number
+from minidl.autograd.node import (
+    Application,
+    Func,
+    Inputs,
+    Node,
+    Output,
+    Settings,
+    next_number,
+    nobody,
+)
 from minidl.autograd.operation import Operation, is_elementwise
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
@@ -25,9 +34,10 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import READY, as_array, as_operand, is_array_like, is_foreign, to_kind_of
 from minidl.common.hints import unexpected
 
-Rule = Callable[..., Any]
+Rule = Func
 _ndarray = np.ndarray
 _OPERANDS = READY | {slice, type(None), type(...)}  # the types of inputs that need none
+_FLOATS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _RESULTS = READY - {float, int, bool}  # the types of results that need no second look
 
 
@@ -55,8 +65,8 @@ class Function:
         self.fresh = False
         self.static: int | None = None
         self.operation = Operation(forward if is_elementwise(forward) else None)
-        self.equals: Callable[..., Any] | None = None
-        self.general: Callable[..., Any] | None = None  # see differentiable
+        self.equals: Func | None = None
+        self.general: Func | None = None  # see differentiable
         self.arity = len(rules) if rules else None
         self.derived = bool(rules) or joint is not None
         self.nin = forward.nin if isinstance(forward, np.ufunc) else None
@@ -170,7 +180,7 @@ def _constant(value: Any) -> Any:
     return value.data[()] if isinstance(value, Variable) else value
 
 
-# Complexity 11: a call of a function costs as much here as what it would take out.
+# Complexity 12: a call of a function costs as much here as what it would take out.
 def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # noqa: C901
     """Apply a function; if a Variable that requires a gradient is among the inputs, remember it."""
     mode = MODE.get()
@@ -200,16 +210,17 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
         y = function.forward(*args, **settings) if settings else function.forward(*args)
     except Exception as error:
         raise explained(function.name, function.arity, args, error) from error
-    saved = None
-    if function.saves:
-        y, saved = y
+    y, saved = y if function.saves else (y, None)
     if not (tracked or constants):
         return y
     if type(y) not in _RESULTS:
         y = _checked_result(function, y)
     trace = anomaly.Trace(function, args, y) if mode.anomaly else None
     if not (tracked and function.derived and mode.recording):
-        return box(y, None) if type(y) is not tuple else tuple([box(o, None) for o in y])
+        return box(y) if type(y) is not tuple else tuple(map(box, y))
+    floating = type(y) in _FLOATS or (type(y) is _ndarray and y.dtype.kind == "f")
+    if not floating or len(parents) != function.arity:
+        _check_derivable(function, parents, y)
     new = Application.__new__(Application)
     new.function = function
     new.inputs = tuple(parents)
@@ -219,24 +230,24 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
     new.saved = saved
     new.trace = trace
     new.number = next_number()
-    new.owner = None
     new.constants = tuple([x._watched() for x in constants]) if constants else ()
-    return _results(new, y)
+    return _owned(y, new) if type(y) is not tuple else _outputs(new, y)
 
 
-def _results(application: Application, y: Any) -> Any:
-    """The result, or results, of a recorded application as Variables."""
-    function = application.function
+def _outputs(application: Application, values: tuple[Any, ...]) -> tuple[Variable, ...]:
+    """The Variables of an application with several outputs."""
+    application.owner = nobody
+    return tuple([_owned(o, Output(application, i, o)) for i, o in enumerate(values)])
+
+
+def _check_derivable(function: Function, parents: Sequence[Node | None], y: Any) -> None:
+    """Raise TypeError if there is no derivative by one of the inputs, or of the result."""
     arity = function.arity
-    parents = application.inputs or ()
-    if arity is not None and len(parents) > arity and any(parents[arity:]):
+    if arity is not None and any(parents[arity:]):
         first = f"has derivatives for its first {arity} arguments, a later one requires one"
         raise TypeError(f"{function.name} {first}")
-    if type(y) is tuple:
-        return tuple([_owned(o, Output(application, i, o)) for i, o in enumerate(y)])
-    if y.dtype.kind != "f":
+    if type(y) is not tuple and y.dtype.kind != "f":
         raise TypeError(f"{function.name} gave {y.dtype}, which cannot be differentiated")
-    return _owned(y, application)
 
 
 def _owned(raw: Any, node: Application | Output) -> Variable:
@@ -279,14 +290,14 @@ def _checked_result(function: Function, y: Any) -> Any:
 
 
 def differentiable(
-    forward: Callable[..., Any],
+    forward: Func,
     *rules: Rule | None,
     joint: Rule | None = None,
     saves: bool = False,
-    equals: Callable[..., Any] | None = None,
-    general: Callable[..., Any] | None = None,
+    equals: Func | None = None,
+    general: Func | None = None,
     name: str | None = None,
-    replaces: Sequence[Callable[..., Any]] = (),
+    replaces: Sequence[Func] = (),
     view: bool = False,
     fresh: bool = False,
     static: int | None = None,
@@ -357,7 +368,7 @@ def differentiable(
     return function
 
 
-def implements(original: Callable[..., Any] | str) -> Callable[[Any], Any]:
+def implements(original: Func | str) -> Callable[[Any], Any]:
     """Let a function stand for one of NumPy's, which may get Variables, and be its methods."""
 
     def register(function: Any) -> Any:

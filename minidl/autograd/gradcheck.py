@@ -5,19 +5,18 @@ It uses the transforms and nothing of the engine's inside.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import Function
+from minidl.autograd.node import Func
 from minidl.autograd.transforms import Call, inner
 from minidl.common.arrays import array_of, as_array, to_kind_of
 
 
 def gradcheck(
-    f: Callable[..., Any],
+    f: Func,
     *inputs: Any,
     order: int = 2,
     eps: float = 1e-5,
@@ -48,34 +47,36 @@ def gradcheck(
     if {arrays[i].dtype for i in moving} != {np.dtype(np.float64)}:
         got = [str(a.dtype) for a in arrays]
         raise TypeError(f"gradcheck: floating inputs must be float64, got {got}")
-    args = list(inputs)
-    for i in moving:
-        args[i] = arrays[i]
-    name = f.name if isinstance(f, Function) else getattr(f, "__name__", "f")
     rng = np.random.default_rng(seed)
-    function: Callable[..., Any] = partial(f, **settings)
+    start = [arrays[i] for i in moving]
+
+    def function(*xs: Any) -> Any:
+        args = list(inputs)
+        for i, x in zip(moving, xs, strict=True):
+            args[i] = x
+        return f(*args, **settings)
+
     for level in range(1, order + 1):
         total = _weighted_sum(function, rng)
-        gradients = [array_of(g) for g in Call("gradcheck", total, args, moving).pull()]
+        gradients = [array_of(g) for g in _pull(total, start)]
         for _ in range(directions):
-            vs = [_normal_like(args[i], rng) for i in moving]
-            ahead = _value_at(total, args, moving, [eps * v for v in vs])
-            behind = _value_at(total, args, moving, [-eps * v for v in vs])
-            numeric = (ahead - behind) / (2 * eps)
+            vs = _normal_like(start, rng)
+            ahead = _value_at(total, start, vs, eps)
+            numeric = (ahead - _value_at(total, start, vs, -eps)) / (2 * eps)
             exact = inner(gradients, vs).item()
             allowed = atol * max(1.0, abs(ahead))
             allowed += rtol * max(abs(numeric), abs(exact))
             if not abs(numeric - exact) <= allowed:
+                name = getattr(f, "__name__", "f")
                 raise AssertionError(
                     f"gradcheck: derivative {level} of {name}: {exact!r} by the rules, "
-                    f"{numeric!r} by differences "
-                    f"(inputs of shapes {[args[i].shape for i in moving]})"
+                    f"{numeric!r} by differences (inputs of shapes {[x.shape for x in start]})"
                 )
-        function = _slope(total, moving, [_normal_like(args[i], rng) for i in moving])
+        function = _slope(total, _normal_like(start, rng))
     return True
 
 
-def _weighted_sum(f: Callable[..., Any], rng: np.random.Generator) -> Callable[..., Any]:
+def _weighted_sum(f: Func, rng: np.random.Generator) -> Func:
     """``sum(u * f(xs))`` over all floating outputs, for random u.
 
     It is one number, which the derivative of every element passes through.
@@ -86,30 +87,25 @@ def _weighted_sum(f: Callable[..., Any], rng: np.random.Generator) -> Callable[.
         result = f(*xs)
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         ys = [y for y in outputs if y.dtype.kind == "f"]
-        us.extend(_normal_like(y, rng) for y in ys[len(us) :])
+        us.extend(_normal_like(ys[len(us) :], rng))
         return inner(ys, us)
 
     return total
 
 
-def _slope(total: Callable[..., Any], moving: list[int], ws: list[Any]) -> Callable[..., Any]:
+def _slope(total: Func, ws: list[Any]) -> Func:
     """The derivative of a function along w, whose derivative is one order higher."""
-
-    def slope(*xs: Any) -> Any:
-        return inner(Call("gradcheck", total, xs, moving).pull(), ws)
-
-    return slope
+    return lambda *xs: inner(_pull(total, xs), ws)
 
 
-def _value_at(
-    total: Callable[..., Any], args: list[Any], moving: list[int], steps: list[Any]
-) -> float:
+def _pull(total: Func, xs: Sequence[Any]) -> list[Any]:
+    return Call("gradcheck", total, xs, range(len(xs))).pull()
+
+
+def _value_at(total: Func, xs: list[Any], vs: list[Any], step: float) -> float:
     """The value a step away from the inputs."""
-    inputs = list(args)
-    for i, step in zip(moving, steps, strict=True):
-        inputs[i] = args[i] + step
-    return float(array_of(total(*inputs)).item())
+    return float(array_of(total(*[x + step * v for x, v in zip(xs, vs, strict=True)])).item())
 
 
-def _normal_like(x: Any, rng: np.random.Generator) -> Any:
-    return to_kind_of(rng.standard_normal(x.shape), x)
+def _normal_like(xs: Sequence[Any], rng: np.random.Generator) -> list[Any]:
+    return [to_kind_of(rng.standard_normal(x.shape), x) for x in xs]

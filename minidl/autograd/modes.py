@@ -66,11 +66,14 @@ class Tracer(Protocol):
     def as_plain(self, x: Variable) -> Any:
         """A transform's result, which eagerly would be an array."""
 
+    def give_up(self, why: str) -> NoReturn:
+        """Raise: the function is to run eagerly, for a reason that its user is told."""
+
     def refuse(self, x: Any, how: str) -> NoReturn:
         """Raise: the value of something recorded was to be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Mode:
     """The flags, and the ``with`` blocks that they come from, outermost first."""
 
@@ -159,6 +162,13 @@ def look(x: Any, how: str) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.refuse(x, how)
+
+
+def leave_program(why: str) -> None:
+    """Have a function that is being compiled run eagerly: its programs could not do the same."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.give_up(why)
 
 
 def values_of(x: Any, how: str) -> Any:

@@ -6,19 +6,25 @@ arrays, and only weakly to Variables, so that a graph holds no reference cycle.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
-from weakref import ref
 
 if TYPE_CHECKING:
     from minidl.autograd.anomaly import Trace
     from minidl.autograd.function import Function
     from minidl.autograd.variable import Variable
 
+Func: TypeAlias = Callable[..., Any]  # a function of arrays, or of Variables
 Inputs: TypeAlias = tuple[Any, ...]  # what a function is called with, by place
 Settings: TypeAlias = dict[str, Any]  # and by keyword
+Owner: TypeAlias = "Callable[[], Variable | None]"  # a weak reference, or nobody
 # Creation numbers: every application has a larger one than its inputs.
 next_number = count().__next__
+
+
+def nobody() -> None:
+    """Stands for a weak reference where there is no Variable."""
 
 
 class Leaf:
@@ -30,7 +36,7 @@ class Leaf:
     __slots__ = ("number", "owner", "stale")
     inputs: ClassVar[tuple[()]] = ()
 
-    def __init__(self, owner: ref[Variable]) -> None:
+    def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.number = next_number()
         self.stale = False  # True once the owner has a new value: graphs over this leaf are dead
@@ -64,7 +70,7 @@ class Application:
     output: Any
     saved: Any
     number: int
-    owner: ref[Variable] | None
+    owner: Owner
     trace: Trace | None  # where it was recorded, under detect_anomaly()
 
     @property
@@ -87,7 +93,7 @@ class Output:
         self.index = index
         self.output = output
         self.number = next_number()
-        self.owner: ref[Variable] | None = None
+        self.owner: Owner = nobody
 
     @property
     def name(self) -> str:
@@ -108,6 +114,6 @@ def cut(node: Application | Output, inputs: tuple[()] | None = ()) -> None:
         node.constants = ()
         node.settings = {}
         node.saved = None
-    owner = node.owner() if node.owner is not None else None
+    owner = node.owner()
     if owner is not None and inputs is not None and owner._node is node:
         owner._node = None

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.modes import look
-from minidl.autograd.node import Inputs, Settings
+from minidl.autograd.node import Func, Inputs, Settings
 from minidl.common import words
 from minidl.common.arrays import BaseVariable, as_array
 from minidl.common.callers import library_function
 
-REGISTRY: dict[Any, Callable[..., Any]] = {}  # NumPy's function -> ours
+REGISTRY: dict[Any, Func] = {}  # NumPy's function -> ours
 FINDERS: list[Callable[[Any], Any]] = []  # asked for ufuncs of other libraries: ours, or None
 
 
@@ -38,10 +38,10 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings
 
 def ours_for(ufunc: np.ufunc) -> Any:
     """The function of minidl that stands for a ufunc of NumPy or of another library, or None."""
-    if ufunc in REGISTRY:
-        return REGISTRY[ufunc]
-    answers = (find(ufunc) for find in FINDERS)
-    return next((function for function in answers if function is not None), None)
+    ours = REGISTRY.get(ufunc)
+    if ours is None:
+        ours = next(filter(None, (find(ufunc) for find in FINDERS)), None)
+    return ours
 
 
 def _ufunc_method(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings) -> Any:
@@ -119,30 +119,18 @@ def full_name(function: Any) -> str:
     return f"{module}.{name}".replace("numpy.", "np.", 1).lstrip(".")
 
 
-_COMPLEX = {
-    "np.linalg.eig": "which minidl does not have; np.linalg.eigh is for symmetric matrices",
-    "np.linalg.eigvals": "which minidl does not have; np.linalg.eigvalsh is for symmetric matrices",
-    "np.roots": "which minidl does not have",
-}
-
-
 def no_rule(function: Any, method: str = "__call__") -> str:
     """What to do about a function that has no rule for Variables."""
-    ours = getattr(sys.modules.get("minidl.functions"), function.__name__, None)
     name = full_name(function)
-    if name.startswith("np.fft.") or name in _COMPLEX:
-        more = _COMPLEX.get(name, "which minidl does not have")
-        return f"{name} has no rule for Variables: it gives complex numbers, {more}"
-    if method != "__call__":
-        name = f"{name}.{method}"
-        more = words.INSTEAD.get(name, "write it with the functions of minidl")
-        return f"{name} has no rule for Variables: {more}"
-    if name in words.INSTEAD:
-        return f"{name} has no rule for Variables: {words.INSTEAD[name]}"
-    if ours is not None:
-        hint = f"minidl.functions.{function.__name__} is differentiable"
-        return f"{name} has no rule for Variables: {hint}"
-    return (
-        f"{name} has no rule for Variables: compose it of minidl.functions, define it with "
-        "minidl.differentiable, or give it variable.data if no gradient is needed"
+    hint = (
+        "compose it of minidl.functions, define it with minidl.differentiable, or give it "
+        "variable.data if no gradient is needed"
     )
+    if name.startswith("np.fft."):
+        hint = "it gives complex numbers, which minidl does not have"
+    elif method != "__call__":
+        name = f"{name}.{method}"
+        hint = "write it with the functions of minidl"
+    elif hasattr(sys.modules.get("minidl.functions"), function.__name__):
+        hint = f"minidl.functions.{function.__name__} is differentiable"
+    return f"{name} has no rule for Variables: {words.INSTEAD.get(name, hint)}"

@@ -8,7 +8,7 @@ engine.py's.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from types import FunctionType
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from minidl.autograd.function import differentiable, identity, record
 from minidl.autograd.modes import Switch, current
-from minidl.autograd.node import Leaf, Node, next_number
+from minidl.autograd.node import Func, Leaf, Node, next_number
 from minidl.autograd.targets import gradients_for, sources
 from minidl.autograd.transforms import is_differentiated
 from minidl.autograd.variable import Variable, box
@@ -58,7 +58,7 @@ def _restore(state: State) -> None:
 class Segment:
     """One call of a function, and what is needed to make the same call again."""
 
-    def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    def __init__(self, f: Func, args: Any, kwargs: Any) -> None:
         self.f = f
         self.testing = current().testing
         self.state = _state_of(f)
@@ -124,7 +124,7 @@ class Segment:
 
 
 def _variable_of(node: Node) -> Variable:
-    owner = node.owner() if node.owner is not None else None
+    owner = node.owner()
     if owner is None and not isinstance(node, Leaf):
         return box(node.output, node)
     assert owner is not None  # a leaf that is used has its Variable
@@ -149,7 +149,7 @@ _recompute = differentiable(
 )
 
 
-def recompute(f: Callable[..., Any]) -> Callable[..., Any]:
+def recompute(f: Func) -> Func:
     """The same function or layer, but its inner results are computed again for the backward.
 
     What ``f`` is given and what it closes over (parameters, other results) gets its gradients, to

@@ -20,7 +20,7 @@ import numpy as np
 
 from minidl.autograd.function import identity
 from minidl.autograd.modes import MODE, Switch, check_mode, current
-from minidl.autograd.node import next_number
+from minidl.autograd.node import Func, next_number
 from minidl.autograd.targets import gradients_for, sources
 from minidl.autograd.variable import LeftGraphError, Variable, box, seed_for
 from minidl.common.arrays import array_of, as_array, to_kind_of, zeros
@@ -61,7 +61,7 @@ def _as_variable(g: Any) -> Variable:
     if isinstance(g, Variable):
         tracer = MODE.get().tracer
         return tracer.variable(g) if tracer is not None and tracer.is_plain(g) else g
-    return box(g, None)
+    return box(g)
 
 
 def _as_plain(x: Any) -> Any:
@@ -177,7 +177,7 @@ class Call:
                 f"{self.name}: want a Variable; {self._described(i, y)}, and {self.left[-1]} of a "
                 "Variable was read: the result left the graph; compute with the Variable itself"
             )
-        return box(as_array(y), None)
+        return box(as_array(y))
 
     def _described(self, i: int, y: Any) -> str:
         place = paths(self.y_structure, "the function's result")[i]
@@ -242,8 +242,9 @@ class Call:
 
         One tree for an int, a tuple of trees for several.
         """
-        trees = unflatten(self.structure, leaves)
-        return trees[0] if isinstance(self.argnum, int) else tuple(trees)
+        if isinstance(self.argnum, int):
+            return unflatten(self.structure.parts[0], leaves)
+        return tuple(unflatten(self.structure, leaves))
 
 
 def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]) -> list[Any]:
@@ -260,9 +261,7 @@ def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
     return sum((x * y).sum() for x, y in zip(xs, ys, strict=True))
 
 
-def value_and_grad(
-    f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+def value_and_grad(f: Func, argnum: Argnum = 0, has_aux: bool = False) -> Func:
     """The function that gives ``f`` and its gradient at once, as ``(value, gradient)``.
 
     The rest is as for ``grad``.
@@ -281,7 +280,7 @@ def value_and_grad(
     return both
 
 
-def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Callable[..., Any]:
+def grad(f: Func, argnum: Argnum = 0, has_aux: bool = False) -> Func:
     """The gradient of a scalar function, as a function of the same arguments.
 
     ``argnum`` says for which argument; a tuple of them gives a tuple of gradients. An argument may
@@ -305,7 +304,7 @@ def grad(f: Callable[..., Any], argnum: Argnum = 0, has_aux: bool = False) -> Ca
     return gradient
 
 
-def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
+def vjp(f: Func, *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
     """``f(*args)``, and its pull-back: a function from ``g`` to ``g`` times each Jacobian, a tuple.
 
     ``g`` has the shape of the result.
@@ -325,7 +324,7 @@ def vjp(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[A
     return call.value(), pull
 
 
-def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
+def jvp(f: Func, args: Any, tangents: Any) -> tuple[Any, Any]:
     """``f(*args)`` and its derivative along the tangents: the Jacobian times a direction.
 
     Found by differentiating the pull-back, which is linear in its argument (Townsend 2017, "A new
@@ -358,7 +357,7 @@ def jvp(f: Callable[..., Any], args: Any, tangents: Any) -> tuple[Any, Any]:
     return call.value(), unflatten(call.y_structure, results)
 
 
-def jacobian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
+def jacobian(f: Func, argnum: Argnum = 0) -> Func:
     """The Jacobian of a function, of shape ``y.shape + x.shape``.
 
     It takes one backward walk per element of y.
@@ -392,7 +391,7 @@ def _jacobian_of(call: Call, y: Variable) -> list[Any]:
     ]
 
 
-def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
+def hessian(f: Func, argnum: Argnum = 0) -> Func:
     """The second derivatives of a scalar function, of shape ``x.shape + x.shape``.
 
     The rest is as for ``grad``.
@@ -406,7 +405,7 @@ def hessian(f: Callable[..., Any], argnum: Argnum = 0) -> Callable[..., Any]:
     return jacobian(grad(f, argnum), argnum)
 
 
-def hvp(f: Callable[..., Any]) -> Callable[..., Any]:
+def hvp(f: Func) -> Func:
     """The Hessian of a scalar function times a vector: ``hvp(f)(x, v, *args)``.
 
     It is the gradient of ``sum(grad(f)(x, *args) * v)`` (Pearlmutter 1994), and what SciPy calls

@@ -290,7 +290,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         tracer = MODE.get().tracer
         if tracer is not None:
             return tracer.detached(self)
-        out = box(self.data, None)
+        out = box(self.data)
         if self.creator is None:  # a new value of this leaf is one of the view, too
             out._leaf = self._node if type(self._node) is Leaf else self._watched()
         return out
@@ -440,7 +440,7 @@ class Parameter(Variable):
             return super().__getattr__(name)
 
 
-def box(raw: Any, node: Node | None) -> Variable:
+def box(raw: Any, node: Node | None = None) -> Variable:
     """A Variable of an array and its place in the graph, unchecked."""
     out = Variable.__new__(Variable)
     out._raw = raw
@@ -458,8 +458,8 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
         tracer = MODE.get().tracer
         if tracer is not None and isinstance(value, np.generic):
             return tracer.number(type(value)(1))
-        return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value), None)
-    seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient, y), None)
+        return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value))
+    seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient, y))
     if seed.shape != y.shape:
         raise ValueError(f"{where}: the seed gradient has shape {seed.shape}, want {y.shape}")
     return seed if seed.dtype == y.dtype else seed.astype(y.dtype)
@@ -494,12 +494,10 @@ def _rebuild(
 def _deliver(gradients: dict[Node, Any]) -> None:
     """Add gradients to ``.grad`` of the Variables whose nodes these are, all or none."""
     new: list[tuple[Variable, Variable]] = []
-    for node, g in gradients.items():
-        owner = node.owner() if node.owner is not None else None
+    for node, gradient in gradients.items():
+        owner = node.owner()
         if owner is not None and owner._node is node:
-            old = owner._grad
-            if old is not None:
-                g = old + g if old._node is not None or isinstance(g, Variable) else old._raw + g
-            new.append((owner, g if isinstance(g, Variable) else box(g, None)))
+            g = gradient if isinstance(gradient, Variable) else box(gradient)
+            new.append((owner, g if owner._grad is None else owner._grad + g))
     for owner, g in new:
         owner._grad = g

@@ -34,6 +34,7 @@ from minidl.checkpoints.reach import (
 )
 from minidl.checkpoints.values import CONTAINERS, DICTS, SETS, Slot, Slots
 from minidl.common.arrays import is_foreign
+from minidl.common.checks import has_state
 from minidl.layers.layer import Layer
 
 CARRIERS = (list, tuple, dict, deque, np.ndarray, array, bytearray, memoryview, random.SystemRandom)
@@ -295,11 +296,6 @@ def is_key(value: Any) -> bool:
         parts = map(is_key, value)
         return all(parts)
     return isinstance(value, str | int | float | None)
-
-
-def has_state(value: Any) -> bool:
-    """Whether an object saves and loads its state by itself."""
-    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")
 
 
 def attributes_of(value: Any) -> Mapping[str, Any] | None:

@@ -7,7 +7,6 @@ What is found in users' objects comes from `carriers.py`; snapshots of all parts
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -24,7 +23,6 @@ from minidl.layers.layer import Layer
 from minidl.layers.values import held_by
 
 State = Mapping[str, Any]
-COUNTS = ("epoch", "batches", "updates")
 
 
 class Part(Protocol):
@@ -43,11 +41,15 @@ class Trained(Protocol):
     loss: Any
     metrics: Any
     callbacks: Any
+    scale_targets: bool
+    scaling: Any
     history: Any
     run: Any
     ranks: Any
     _looping: bool
     _start: Any
+
+    def loss_of(self, batch: Any) -> Any: ...
 
 
 def layers_of(trainer: Trained) -> list[Layer]:
@@ -84,11 +86,8 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
-    loader = trainer.run and trainer.run.loader
-    if loader is not None and type(loader) is not DataLoader:
-        plain = DataLoader([0], shuffle=False)
-        known = vars(plain)
-        walk.visit_attributes("data", loader, known)
+    if trainer.run is not None:
+        _visit_data(walk, trainer.run.data.source)
     for i, callback in enumerate(trainer.callbacks):
         own = saves_itself(callback)
         depth = Depth.TRUSTED if own else Depth.LOOK
@@ -103,6 +102,15 @@ def find_carriers(trainer: Trained) -> Carriers:
     generator = random.generator()
     carriers.generators = {"minidl": generator, **carriers.generators}
     return carriers
+
+
+def _visit_data(walk: Walk, source: Any) -> None:
+    """Look at the attributes of a user's own DataLoader, and for generators in other data."""
+    if not isinstance(source, DataLoader):
+        walk.visit("data", source, Depth.TRUSTED)
+    elif type(source) is not DataLoader:
+        plain = DataLoader([0], shuffle=False)
+        walk.visit_attributes("data", source, known=vars(plain))
 
 
 def _frozen(model: Any, trained: list[bool]) -> str:
@@ -122,7 +130,7 @@ def _known(trainer: Trained) -> list[Any]:
     known = [trainer, trainer.optimizer, trainer.ranks, random.generator()]
     known += parameters_of(trainer)
     if trainer.run is not None:
-        known += [trainer.run, trainer.run.loader]
+        known.append(trainer.run)
     for callback in trainer.callbacks:
         if hasattr(callback, "trainer"):  # its latest
             known.append(callback.trainer)
@@ -166,7 +174,8 @@ def parts_of(
         "parts": StatefulParts(carriers),
         "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
         "generators": GeneratorsPart(carriers),
-        "run": RunPart(trainer),
+        "scaling": ScalingPart(trainer),
+        "run": trainer.run or NoRun(),
         "callbacks": CallbacksPart(trainer.callbacks),
     }
 
@@ -452,37 +461,37 @@ def _take(callbacks: list[Any], saved: State, exactly: bool = False) -> Any:
     return None
 
 
-class RunPart:
-    """How far the fit in progress, or the latest, is; None without one."""
+class ScalingPart:
+    """What a trainer has learned of its targets; nothing before it has, None if it never does."""
 
     def __init__(self, trainer: Trained) -> None:
-        self.run = trainer.run
+        self.trainer = trainer
 
     def state_dict(self) -> dict[str, Any] | None:
-        return None if self.run is None else self.run.state_dict()
+        if not self.trainer.scale_targets:
+            return None
+        scaling = self.trainer.scaling
+        return {} if scaling is None else scaling.state_dict()
 
     def load_state_dict(self, state: State | None) -> None:
-        if state is not None:
-            check_run(state)
-        if self.run is not None and state is not None:
-            self.run.check(state)
-            self.run.load_state_dict(state)
+        expect("whether targets are scaled", state is not None, self.trainer.scale_targets)
+        self.trainer.scaling = None
+        if state:
+            from minidl.layers.normalization import Normalization
+
+            scaling = Normalization()
+            scaling.load_state_dict(state)
+            self.trainer.scaling = scaling
 
 
-def check_run(state: State) -> None:
-    """Raise ValueError for a place in a run that cannot be."""
-    means = state["means"]
-    given = state["loader"]["given"]
-    for name in COUNTS:
-        expect_count(name, state[name])
-    expect_count("samples", means["samples"])
-    rate = state["rate"]
-    if not is_number(rate) or not 0 <= rate < math.inf:
-        raise ValueError(f"rate: got {rate!r}, want a number of at least 0")
-    sums = means["sums"]
-    if not all(map(is_number, sums.values())):
-        raise ValueError(f"means: got {sums}, want numbers")
-    expect("batches of the loader", given or 0, state["batches"])
+class NoRun:
+    """In place of a run, where no fit was begun or is to be gone on with."""
+
+    def state_dict(self) -> None:
+        return None
+
+    def load_state_dict(self, state: Any) -> None:
+        """A place in a run is of no use."""
 
 
 # ---- checks --------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ How they are described is in `describe.py`; what belongs to a trainer's state, i
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,8 @@ from minidl.checkpoints.parts import (
 )
 from minidl.common.arrays import host
 from minidl.common.callers import warn_user
+from minidl.common.pytree import flatten
+from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
 
 Facts = Mapping[str, str]
@@ -32,6 +34,7 @@ Facts = Mapping[str, str]
 SHARED = 2**20  # bytes of an array with a global name up to which it is watched
 DATA = 2**26  # bytes of the samples that are looked at to tell data from other data
 EMPTY = ("[]", "{}")  # what began empty is filled by a run, and no setting
+LOADED = {"optimizer.lr", "frozen"}  # settings that are state, too
 MOST = 10  # differences that a warning lists
 
 
@@ -96,6 +99,7 @@ class Settings:
                 self.first[path] = before.first.get(path, text)
         self.shared = checksums(carriers)
         self.places = places_of(carriers) | carriers.namespaces.keys()
+        self.held = held_in(carriers) | LOADED
         self.given: dict[str, str] = {}  # settings that differ from the checkpoint's
         self.told: set[str] = set()  # what a warning has named
 
@@ -118,12 +122,13 @@ def places_of(carriers: Carriers) -> set[str]:
 def differences(trainer: Trained, settings: Settings, tree: Mapping[str, Any]) -> list[str]:
     """What is other in a trainer than in a checkpoint that it could go on from."""
     saved = tree["settings"]
-    settings.given |= others(saved, settings.first)
-    texts = describe_others(saved, settings.first)
-    if trainer.run is None:  # callbacks and data come with a fit
-        return texts
+    other = others(saved, settings.first)
+    if trainer.run is None:  # Trainer.load puts back all values; the rest comes with a fit
+        return describe_others(saved, settings.first, other.keys() - settings.held)
+    settings.given |= other
+    texts = describe_others(saved, settings.first, other)
     texts += _other_callbacks(trainer, tree)
-    data = fingerprint(trainer.run.loader)
+    data = fingerprint(trainer.run.data.source)
     if tree["run"] is not None and tree["data"] != data:
         texts.append("data: other values of the same shape")
     return texts
@@ -136,7 +141,7 @@ def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     for callback, saved in pairs:
         start = f"callbacks.{saved['type']}."
         here = settings_of(callback)
-        texts += describe_others(saved["settings"], here, start)
+        texts += describe_others(saved["settings"], here, others(saved["settings"], here), start)
     types = [type(callback).__name__ for callback in trainer.callbacks]
     for name in tree["callback_types"]:
         if name in types:
@@ -157,23 +162,26 @@ def others(saved: Facts, here: Facts) -> dict[str, str]:
     return settings
 
 
-def describe_others(saved: Facts, here: Facts, start: str = "") -> list[str]:
+def describe_others(saved: Facts, here: Facts, paths: Iterable[str], start: str = "") -> list[str]:
     texts = []
-    for path in others(saved, here):
+    for path in paths:
         text = difference(f"{start}{path}", here.get(path), saved.get(path))
         texts.append(text)
     return texts
 
 
-def tell(where: str, texts: list[str]) -> None:
+def tell(where: str, texts: list[str], resuming: bool) -> None:
     """Warn of settings that differ from the checkpoint's."""
     some = texts[:MOST]
     if len(texts) > MOST:
         some.append(f"and {len(texts) - MOST} more")
-    warn_user(
-        f"{where}: not all is as it was when it was saved: {'; '.join(some)}. What is given here "
-        "is used, but numbers that training had changed go on from the checkpoint's"
-    )
+    then = "That stays as it is given here"
+    if resuming:
+        then = (
+            "What is given here is used, but numbers that training had changed go on from the "
+            "checkpoint's"
+        )
+    warn_user(f"{where}: not all is as it was when it was saved: {'; '.join(some)}. {then}")
 
 
 def refuse_unheld(trainer: Trained, carriers: Carriers, facts: Facts, settings: Settings) -> None:
@@ -201,7 +209,7 @@ def refuse_unheld(trainer: Trained, carriers: Carriers, facts: Facts, settings: 
 
 def _changed(carriers: Carriers, facts: Facts, settings: Settings) -> list[str]:
     """Settings that a fit has changed although no state holds them."""
-    held = held_in(carriers) | {"optimizer.lr", "frozen"}
+    held = held_in(carriers) | LOADED
     changed = []
     for path, text in facts.items():
         before = settings.now.get(path, text)
@@ -230,12 +238,14 @@ def held_in(carriers: Carriers) -> set[str]:
 _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()
 
 
-def fingerprint(loader: Any) -> list[int]:
+def fingerprint(source: Any) -> list[int]:
     """A checksum of each of a loader's arrays, of evenly spaced samples of a large one."""
-    if loader not in _FINGERPRINTS:
-        arrays = getattr(loader, "arrays", ())
-        _FINGERPRINTS[loader] = [_checksum(array) for array in arrays]
-    return _FINGERPRINTS[loader]
+    if not isinstance(source, DataLoader):
+        return []
+    if source not in _FINGERPRINTS:
+        arrays, _ = flatten(source.arrays)
+        _FINGERPRINTS[source] = [_checksum(array) for array in arrays]
+    return _FINGERPRINTS[source]
 
 
 def _checksum(array: Any) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 from minidl.checkpoints.parts import (
     CallbacksPart,
-    OptimizerPart,
     Part,
     Trained,
     expect,
@@ -58,7 +57,8 @@ class Start:
         self.trainer = trainer
         earlier = None if before is None else before.settings
         self.settings: Settings = Settings(trainer, carriers, earlier)
-        self.parts = parts_of(trainer, carriers, self.settings.given, self.settings.shared)
+        self.parts: dict[str, Any] = {}
+        self.parts |= parts_of(trainer, carriers, self.settings.given, self.settings.shared)
         self.states: dict[str, Any] = {}  # of before a checkpoint was put back
 
     def restore(self, tree: State, where: str) -> None:
@@ -68,12 +68,15 @@ class Start:
         data, or makes no sense. Other settings are told by a warning.
         """
         self.states = states_of(self.parts)
+        if self.trainer.run is None:
+            tree = without_data(tree)
         with self._refusing(where, callbacks=False):
-            told = check(self.trainer, self.settings, self.parts, tree)
+            self.parts["generators"].check(tree["generators"])
+            told = check(self.trainer, self.settings, tree)
             self._load(tree)
-            OptimizerPart(self.trainer, {}).check_rate(tree["optimizer"])
+            self.parts["optimizer"].check_rate(tree["optimizer"])
             if told:
-                tell(where, told)
+                tell(where, told, resuming=self.trainer.run is not None)
 
     def restore_again(self, tree: State, where: str) -> None:
         """Put it back once more, and the callbacks' states, when these have begun."""
@@ -104,6 +107,14 @@ def states_of(parts: Mapping[str, Part]) -> dict[str, Any]:
     return {name: part.state_dict() for name, part in parts.items()}
 
 
+def without_data(tree: State) -> State:
+    """A snapshot without what it has of users' own data, which come with a fit."""
+    kept = dict(tree)
+    for name in ("generators", "parts", "objects"):
+        kept[name] = {path: x for path, x in tree[name].items() if not path.startswith("data.")}
+    return kept
+
+
 def callback_states(trainer: Trained) -> list[dict[str, Any]]:
     """The states of those callbacks that have one."""
     return CallbacksPart(trainer.callbacks).state_dict()
@@ -132,19 +143,18 @@ def capture(trainer: Trained) -> dict[str, Any]:
     run = trainer.run
     if run is not None:
         tree["history"] += map(dict, trainer.history.rows)
-        tree["data"] += fingerprint(run.loader)
+        tree["data"] += fingerprint(run.data.source)
         tree |= run.cut or {}
     return tree
 
 
-def check(trainer: Trained, settings: Settings, parts: Mapping[str, Any], tree: State) -> list[str]:
+def check(trainer: Trained, settings: Settings, tree: State) -> list[str]:
     """Raise if a checkpoint is of another trainer or makes no sense; return what else is other."""
     rows = tree["history"]
     for row in rows:
         figures = row.values() if isinstance(row, dict) else [None]
         if not all(map(is_number, figures)):
             raise ValueError(f"a row of its history is {row!r}")
-    parts["generators"].check(tree["generators"])
     if tree["run"] is not None:
         epoch = tree["run"]["epoch"]
         if len(rows) not in (epoch, epoch + 1):
@@ -161,12 +171,12 @@ def put_back(trainer: Trained, states: State, callbacks: bool) -> None:
 
 
 @contextmanager
-def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterator[None]:
+def restoring(trainer: Trained, runner: Any, data: Any, drawn: Any) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``.
 
     Parameters without data are without it again.
     """
-    lazy = initialize_lazy(trainer, runner, loader)
+    lazy = initialize_lazy(trainer, runner, data)
     run = trainer.run
     trainer.run = None
     before = states_of(parts_of(trainer, find_carriers(trainer)))
@@ -183,13 +193,13 @@ def restoring(trainer: Trained, runner: Any, loader: Any, drawn: Any) -> Iterato
             p.name = name
 
 
-def initialize_lazy(trainer: Trained, runner: Any, loader: Any) -> list[tuple[Any, str | None]]:
+def initialize_lazy(trainer: Trained, runner: Any, data: Any) -> list[tuple[Any, str | None]]:
     """Give parameters without data theirs, by a batch; return them with their names until then."""
     lazy = [(p, p.name) for p in parameters_of(trainer) if p.lazy]
     if lazy:
-        samples, *_ = loader.arrays
-        with runner.evaluation("fit", loader.in_order()):
-            runner.forward(samples[: loader.batch_size])
+        batch = data.first()
+        with runner.recording_nothing():
+            runner.run(trainer.loss_of, batch)
     return lazy
 
 
@@ -202,7 +212,7 @@ def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:
             "fit: resume: within an epoch, the states that a stateful model carried are one "
             "rank's only"
         )
-    initialize_lazy(trainer, runner, run.loader)
+    initialize_lazy(trainer, runner, run.data)
     carriers = find_carriers(trainer)
     parts = parts_of(trainer, carriers)
     shared = trainer.ranks.share(lambda: states_of(parts))

@@ -13,8 +13,10 @@ from types import FrameType
 
 _MINIDL = str(Path(__file__).parent.parent) + os.sep
 _BENEATH = ("contextlib", "numpy", "scipy")
+_NAMES = {"numpy": "np", "scipy": "scipy"}
 # Parts of NumPy with names of their own.
 _HOMES = ("linalg", "ma", "polynomial", "random", "testing")
+_GRIDS = {"AxisConcatenator.__getitem__": "r_", "nd_grid.__getitem__": "mgrid"}
 
 
 def users_line() -> str:
@@ -52,16 +54,12 @@ def library_function() -> str | None:
     called = None
     while frame is not None and _is_library(frame):
         module, name = _function_of(frame)
-        path = module.split(".")
-        public = [part for part in path if not part.startswith("_")]
-        if path[0] == "scipy":
-            called = ".".join([*public, name])
-        elif path[0] == "numpy":
-            home = (
-                path[1:] if path[1] in ("linalg", "ma", "polynomial", "random", "testing") else []
-            )
-            grids = {"AxisConcatenator.__getitem__": "r_", "nd_grid.__getitem__": "mgrid"}
-            called = ".".join(["np", *home, grids.get(name, name)])
+        library, *parts = module.split(".")
+        if library == "numpy" and parts[0] not in _HOMES:
+            parts = []
+        public = [part for part in parts if not part.startswith("_")]
+        if library in _NAMES:
+            called = ".".join([_NAMES[library], *public, _GRIDS.get(name, name)])
         frame = frame.f_back
     return called
 

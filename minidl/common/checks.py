@@ -73,3 +73,8 @@ def flag(what: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{what}: want True or False, got {value!r}")
     return bool(value)
+
+
+def has_state(value: Any) -> bool:
+    """Whether an object saves and loads its state by itself."""
+    return hasattr(value, "state_dict") and hasattr(value, "load_state_dict")

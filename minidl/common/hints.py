@@ -132,7 +132,12 @@ LAYER_WORDS = answers(
     apply: write `for layer in model.sublayers(): layer.reset_state()`, or what is to be done
     get_weights set_weights: the parameters' values are `model.state_dict()` and
         `model.load_state_dict(state)`
-    register_buffer: assign the array to an attribute
+    register_buffer: assign the array to an attribute, and name that in the class attribute buffers
+    named_buffers: their values are in `model.state_dict()`
+    running_mean moving_mean: the running mean is called mean
+    running_var moving_variance: the running variance is called var
+    gamma: the scale is called w, as in `layer.w`
+    beta: the shift is called b, as in `layer.b`
     register_parameter add_module: assign it to an attribute: a Parameter, a layer, or a list or
         dict of them
     add append: give all layers at once: `layers.Sequential(layers.Linear(8), F.relu)`
@@ -169,9 +174,15 @@ KEYWORDS = answers(
     learning_rate: lr
     epsilon: eps
     p drop_rate keep_prob: rate
-    units hidden_size output_dim out_channels: out_features
+    num_features normalized_shape embedding_dim: features
+    num_embeddings: count
+    units hidden_size output_dim out_channels filters: out_features
     input_size input_dim in_channels: in_features
     use_bias: bias
+    kernel_size: kernel
+    pool_size: size
+    strides: stride
+    dilation_rate: dilation
     hidden_sizes hidden_layer_sizes: sizes
     params parameters: target
     return_sequence: return_sequences

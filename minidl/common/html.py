@@ -41,11 +41,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) 
     left = len(head) - numbers
 
     def row(cells: Sequence[str], kind: str, more: str = "") -> str:
-        sides = ["left" if i < left else "right" for i in range(len(cells))]
-        parts = [
-            f"<{kind} style='text-align:{side};{_CELL}{more}'>{escape(c)}</{kind}>"
-            for c, side in zip(cells, sides)
-        ]
+        parts = []
+        for i, cell in enumerate(cells):
+            side = "left" if i < left else "right"
+            style = f"text-align:{side};{_CELL}{more}"
+            parts.append(f"<{kind} style='{style}'>{escape(cell)}</{kind}>")
         return f"<tr style='background:none'>{''.join(parts)}</tr>"
 
     lines = [

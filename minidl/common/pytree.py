@@ -7,7 +7,8 @@ What the leaves are, and what is done with them, is said by those who call.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from itertools import repeat
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -27,10 +28,16 @@ class Structure(NamedTuple):
         """The number of leaves."""
         return 1 if self.kind is object else sum(part.size for part in self.parts)
 
+    def labelled(self, name: str) -> list[tuple[str, Structure]]:
+        """The parts, and how one would write where they stand in a tree of that name."""
+        labels = self.keys or range(len(self.parts))
+        return [(f"{name}[{label!r}]", part) for label, part in zip(labels, self.parts)]
 
-_INNER = frozenset({dict, OrderedDict, list, tuple, type(None)})
+
+_NONE = type(None)
+_DICTS = frozenset({dict, OrderedDict})
+_INNER = _DICTS | {list, tuple, _NONE}
 LEAF = Structure(object)
-NOTHING = Structure(type(None))
 
 
 def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Structure]:
@@ -53,15 +60,13 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
 
 
 def _flatten_into(leaves: list[Any], tree: Any, is_leaf: Callable[[Any], bool] | None) -> Structure:
-    if tree is None:
-        return NOTHING
     kind = type(tree)
-    is_dict = kind is dict or kind is OrderedDict
-    is_inner = is_dict or kind is list or kind is tuple or _is_namedtuple(kind)
+    is_inner = kind in _INNER or _is_namedtuple(kind)
     if not is_inner or (is_leaf is not None and is_leaf(tree)):
         leaves.append(tree)
         return LEAF
-    children = tree.values() if is_dict else tree
+    is_dict = kind in _DICTS
+    children = tree.values() if is_dict else tree or ()
     parts = [_flatten_into(leaves, part, is_leaf) for part in children]
     return Structure(kind, tuple(tree) if is_dict else (), tuple(parts))
 
@@ -83,11 +88,11 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
     kind = structure.kind
     if kind is object:
         return next(leaves)
-    if kind is type(None):
-        return None
     parts = [_build(part, leaves) for part in structure.parts]
-    if structure.keys:
+    if kind in _DICTS:
         return kind(zip(structure.keys, parts))
+    if kind is _NONE:
+        return None
     return kind(*parts) if _is_namedtuple(kind) else kind(parts)
 
 
@@ -101,24 +106,19 @@ def leaves_like(structure: Structure, tree: Any, name: str = "tree") -> list[Any
     """
     if structure.kind is object:
         return [tree]
-    parts = _parts_like(structure, tree, name)
-    labels = structure.keys or range(len(structure.parts))
-    leaves: list[Any] = []
-    for label, inner, part in zip(labels, structure.parts, parts, strict=True):
-        leaves += leaves_like(inner, part, f"{name}[{label!r}]")
-    return leaves
-
-
-def _parts_like(structure: Structure, tree: Any, name: str) -> Sequence[Any]:
-    if structure.kind is type(None):
-        if tree is None:
-            return ()
-    elif structure.kind in (dict, OrderedDict):
-        if isinstance(tree, dict) and tree.keys() == set(structure.keys):
-            return [tree[key] for key in structure.keys]
-    elif isinstance(tree, list | tuple) and len(tree) == len(structure.parts):
-        return tree
-    raise ValueError(f"{name}: want {describe(structure)}, got {describe(flatten(tree)[1])}")
+    if structure.kind in _DICTS:
+        same = isinstance(tree, dict) and tree.keys() == set(structure.keys)
+        parts = [tree[key] for key in structure.keys] if same else []
+    elif structure.kind is _NONE:
+        same = tree is None
+        parts = []
+    else:
+        same = isinstance(tree, list | tuple) and len(tree) == len(structure.parts)
+        parts = tree
+    if not same:
+        raise ValueError(f"{name}: want {describe(structure)}, got {describe(flatten(tree)[1])}")
+    pairs = zip(structure.labelled(name), parts, strict=True)
+    return [leaf for (place, inner), part in pairs for leaf in leaves_like(inner, part, place)]
 
 
 def paths(structure: Structure, name: str = "") -> list[str]:
@@ -129,12 +129,7 @@ def paths(structure: Structure, name: str = "") -> list[str]:
     """
     if structure.kind is object:
         return [name]
-    labels = structure.keys or range(len(structure.parts))
-    return [
-        path
-        for label, part in zip(labels, structure.parts, strict=False)
-        for path in paths(part, f"{name}[{label!r}]")
-    ]
+    return [path for place, part in structure.labelled(name) for path in paths(part, place)]
 
 
 def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
@@ -147,20 +142,14 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
     return _build(structure, iter([f(leaf) for leaf in leaves]))
 
 
+class _Star:
+    def __repr__(self) -> str:
+        return "*"
+
+
 def describe(structure: Structure) -> str:
     """The structure in words that fit into an error, such as ``{'w': *, 'b': [*, *]}``."""
-    if structure.kind is object:
-        return "*"
-    if structure.kind is type(None):
-        return "None"
-    parts = [describe(part) for part in structure.parts]
-    if structure.kind in (dict, OrderedDict):
-        pairs = [f"{key!r}: {part}" for key, part in zip(structure.keys, parts)]
-        return "{" + ", ".join(pairs) + "}"
-    text = ", ".join(parts)
-    if structure.kind is list:
-        return f"[{text}]"
-    return f"({text},)" if len(parts) == 1 else f"({text})"
+    return repr(_build(structure, repeat(_Star())))
 
 
 def is_numbers(tree: Any) -> bool:

@@ -64,11 +64,11 @@ def threads_for(product: int) -> Iterator[None]:
     if product >= LARGE_PRODUCT:
         yield
         return
-    hold_one_thread()
+    _choice.hold_one()
     try:
         yield
     finally:
-        release_one_thread()
+        _choice.release()
 
 
 class _Choice:
@@ -88,6 +88,7 @@ class _Choice:
             set_blas_threads(n)
 
     def hold_one(self) -> None:
+        """Use one BLAS thread until as many calls of ``release`` have been made."""
         with self.lock:
             self.holders += 1
             if self.holders > 1 or self.user is not None or threads_variable() is not None:
@@ -110,14 +111,9 @@ class _Choice:
 _choice = _Choice()
 
 
-def hold_one_thread() -> None:
-    """Use one BLAS thread until ``release_one_thread``, as ``threads_for`` does inside."""
-    _choice.hold_one()
-
-
-def release_one_thread() -> None:
-    """End what one call of ``hold_one_thread`` began."""
-    _choice.release()
+# What ``threads_for`` does before and after.
+hold_one_thread = _choice.hold_one
+release_one_thread = _choice.release
 
 
 def set_usual_threads(n: int) -> None:

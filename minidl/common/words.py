@@ -47,6 +47,7 @@ FUNCTIONS = _LOSSES | answers(
     logsigmoid: write `F.log_sigmoid(x)`
     normalize: write `x / np.linalg.norm(x, axis=-1, keepdims=True)`
     cosine_similarity: write `1 - F.cosine_distance(x, y, reduction='none')`
+    scaled_dot_product_attention: write `F.attention(x, x, x)`
     cat: write `np.concatenate([x, y], axis=-1)`
     clamp: write `np.clip(x, 0, 1)`
     unsqueeze: write `np.expand_dims(x, 0)`
@@ -59,8 +60,10 @@ FUNCTIONS = _LOSSES | answers(
     sub: write `x - y`
     div: write `x / y`
     pow: write `x**2`
-    conv1d conv2d max_pool2d: minidl has no convolutions yet; flatten images for an MLP:
-        `x.reshape(len(x), -1)`
+    conv1d conv2d: write `F.conv(images, kernels)`, features last
+    max_pool1d max_pool2d: write `F.max_pool(images, 2)`, features last
+    avg_pool1d avg_pool2d: write `F.avg_pool(images, 2)`, features last
+    adaptive_avg_pool2d: write `images.mean((1, 2))`, features last
     """
 )
 
@@ -94,12 +97,25 @@ LAYERS = _LOSSES | answers(
     SimpleRNN: write `layers.RNN(8)`
     RNNCell: input (batch, in) is one step of `layers.RNN(8)`, which carries its state
     LSTMCell: input (batch, in) is one step of `layers.LSTM(8)`, which carries its state
-    GRU GRUCell: minidl has no GRU yet; `layers.LSTM(8)` takes the same input
+    GRUCell: input (batch, in) is one step of `layers.GRU(8)`, which carries its state
     Input InputLayer: the input size is learned at first use; leave it out
+    MultiheadAttention: write `layers.MultiHeadAttention(1)`
+    TransformerEncoderLayer TransformerEncoder Transformer: write `layers.TransformerBlock(1)`, and
+        a Sequential of several
+    PositionalEmbedding: write `layers.PositionalEncoding()`
     functional: functions are in `minidl.functions`
     init: initial weights are drawn by `minidl.initializers`
-    Conv1d Conv2d Conv1D Conv2D MaxPool2d AvgPool2d: minidl has no convolutions yet; flatten images
-        for an MLP: `x.reshape(len(x), -1)`
+    Conv1D LazyConv1d: write `layers.Conv1d(8, kernel=3)`
+    Conv2D LazyConv2d: write `layers.Conv2d(8, kernel=3)`
+    MaxPooling1D MaxPool1D: write `layers.MaxPool1d(2)`
+    MaxPooling2D MaxPool2D: write `layers.MaxPool2d(2)`
+    AveragePooling1D AvgPool1D: write `layers.AvgPool1d(2)`
+    AveragePooling2D AvgPool2D: write `layers.AvgPool2d(2)`
+    AdaptiveAvgPool1d AdaptiveAvgPool2d GlobalAveragePooling1D GlobalAveragePooling2D: write
+        `layers.GlobalAvgPool()`
+    Conv3d Conv3D MaxPool3d AvgPool3d: minidl has convolutions over one or two axes only
+    ConvTranspose1d ConvTranspose2d Conv1DTranspose Conv2DTranspose: minidl has no transposed
+        convolutions
     BatchNorm1d BatchNorm2d BatchNormalization: write `layers.BatchNorm()`; features are the last axis
     LayerNormalization: write `layers.LayerNorm()`; features are the last axis
     StandardScaler: write `layers.Normalization().adapt(x)`
@@ -177,6 +193,11 @@ DATASETS = answers(
 # Functions of NumPy's and SciPy's that cannot take a Variable.
 INSTEAD = answers(
     """
+    np.linalg.eig: it gives complex numbers, which minidl does not have; np.linalg.eigh is for
+        symmetric matrices
+    np.linalg.eigvals: it gives complex numbers, which minidl does not have; np.linalg.eigvalsh is
+        for symmetric matrices
+    np.roots: it gives complex numbers, which minidl does not have
     np.add.at: it writes into an array, whose values are no part of a graph: write `F.index_add(x,
         [0], 1.0)`
     np.add.reduceat: write `np.stack([part.sum() for part in np.split(x, [1, 3])])`
@@ -233,6 +254,7 @@ MINIDL = answers(
     MLP: write `minidl.layers.MLP`
     RNN: write `minidl.layers.RNN`
     LSTM: write `minidl.layers.LSTM`
+    GRU: write `minidl.layers.GRU`
     Dropout: write `minidl.layers.Dropout`
     SGD: write `minidl.optim.SGD`
     Momentum: write `minidl.optim.Momentum`
@@ -254,6 +276,7 @@ MINIDL = answers(
 ARGUMENTS = answers(
     """
     lr: the rate is the optimizer's: `optim.Adam(model, lr=1e-3)`
+    kernel_size: the windows of a pool are its size: `layers.MaxPool2d(size=2)`
     callbacks: they are the Trainer's: `minidl.Trainer(model, optimizer, loss, callbacks=[])`
     epochs: write `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`
     sample_weight class_weight: weigh the samples in a loss of your own
@@ -273,7 +296,7 @@ ARGUMENTS = answers(
     num_layers n_layers: put one after the other: `layers.Sequential(layers.LSTM(8),
         layers.LSTM(8))`
     batch_first: sequences are always (batch, time, features); leave it out
-    bidirectional: minidl has no bidirectional layers yet
+    bidirectional: write `layers.Bidirectional(layers.LSTM(8))`
     device: move the layer: `model.to('cpu')`
     inplace: functions return new arrays; leave it out
     num_workers: batches are cut where they are used; leave it out

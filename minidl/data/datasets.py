@@ -7,13 +7,14 @@ same arrays.
 from __future__ import annotations
 
 import os.path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minidl.common.checks import count, number
+from minidl.common.checks import count, flag, number
 from minidl.data.loader import as_numbers
 
 __all__ = ["digits", "sine", "spiral", "sunspots", "windows"]
@@ -54,17 +55,30 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
     return train, held_out
 
 
-def sunspots() -> Pair:
-    """Return the yearly mean number of sunspots, 1700 to 2008: `(years, values)`.
+def sunspots(monthly: bool = False) -> Pair:
+    """Return the yearly mean number of sunspots, 1700 to 2008, or the monthly one, 1749 to 1983.
 
-    Both are float32 `(309,)`; the values go from 0.0 to 190.2.
+    It is `(years, values)`, both float32 `(309,)` or `(2820,)`; a month is the year plus its place
+    in it, from 0 to 11, over 12. The values go from 0.0 to 190.2, those of months to 253.8. Raises
+    TypeError if `monthly` is neither True nor False.
     Source: NOAA National Geophysical Data Center, public domain (as counted before 2015's
-    recalibration).
+    recalibration); of the months, Andrews and Herzberg, Data, 1985, as shipped with R.
 
     >>> years, values = sunspots()
     >>> float(years[0]), float(values[0]), float(values.max())
     (1700.0, 5.0, 190.1999969482422)
+    >>> years, values = sunspots(monthly=True)
+    >>> years[:3].round(2).tolist(), values[:3].round(1).tolist()
+    ([1749.0, 1749.0799560546875, 1749.1700439453125], [58.0, 62.599998474121094, 70.0])
     """
+    if flag("sunspots: monthly", monthly):
+        path = os.path.join(_FILES, "sunspots_monthly.npz")
+        with np.load(path, allow_pickle=False) as stored:
+            tenths = stored["tenths"]
+        months = np.arange(len(tenths))
+        years = 1749 + months / 12
+        values = tenths / 10
+        return years.astype(np.float32), values.astype(np.float32)
     path = os.path.join(_FILES, "sunspots.csv")
     table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float32)
     years, values = table.T.copy()
@@ -125,29 +139,79 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
     return angles, values
 
 
-def windows(series: npt.ArrayLike, length: int) -> Pair:
-    """Return every window of a series and the value after it, for a one-step forecast: `(x, t)`.
+def windows(
+    series: npt.ArrayLike,
+    length: int,
+    horizon: int = 1,
+    step: int = 1,
+    targets: int | Sequence[int] | None = None,
+) -> Pair:
+    """Return windows of a series and the values after each, for a forecast: `(x, t)`.
 
-    x[i] = series[i : i + length], t[i] = series[i + length]: for a series `(m,)`, `x (m - length,
-    length, 1)` are sequences as recurrent layers take them and `t (m - length, 1)`, copies with the
-    dtype of the series.
-    Raises ValueError if the series does not have exactly one axis or is too short for a window and
-    its successor, TypeError if it is no series of numbers or the length no int.
+    x[i] = series[s : s + length] and t[i] = series[s + length : s + length + horizon], s = i step.
+
+    Args:
+        series: numbers, `(m,)` or, with several features, `(m, features)`.
+        length: how many steps a window has.
+        horizon: how many steps after it are to be forecast.
+        step: how far a window begins after the one before.
+        targets: the column, or columns, of the series that are to be forecast; None for all.
+
+    There are n = (m - length - horizon) // step + 1 windows. `x (n, length, features)` are
+    sequences as recurrent layers take them; `t` is `(n, horizon)` of a series `(m,)`, of one with
+    features `(n, horizon, targets)`, or `(n, targets)` where the horizon is 1. Both are copies with
+    the dtype of the series.
+    Raises ValueError if the series has another number of axes or is too short for a window and what
+    is after it, or has no such column; TypeError if it is no series of numbers or another argument
+    no int.
 
     >>> x, t = windows([1.0, 2.0, 3.0, 4.0], length=2)
     >>> x[:, :, 0].tolist(), t[:, 0].tolist()
     ([[1.0, 2.0], [2.0, 3.0]], [3.0, 4.0])
+    >>> x, t = windows(np.ones((100, 3)), length=24, horizon=12, targets=0)
+    >>> x.shape, t.shape
+    ((65, 24, 3), (65, 12, 1))
     """
     values = as_numbers(series, "windows: the series")
     length = count("windows: length", length)
-    if values.ndim != 1 or length >= len(values):
-        want = "a series (m,) and a length from 1 to m - 1"
-        raise ValueError(f"windows: want {want}, got {values.shape} and length={length}")
-    x = sliding_window_view(values[:-1], length)
-    t = values[length:]
-    x = np.expand_dims(x, -1)
-    t = np.expand_dims(t, -1)
+    horizon = count("windows: horizon", horizon)
+    step = count("windows: step", step)
+    if values.ndim not in (1, 2) or length + horizon > len(values):
+        want = "a series (m,) or (m, features) of at least length + horizon steps"
+        got = f"{values.shape}, length={length} and horizon={horizon}"
+        raise ValueError(f"windows: want {want}, got {got}")
+    columns = _columns(targets, values)
+    table = values
+    if values.ndim == 1:
+        table = np.expand_dims(values, 1)
+    spans = sliding_window_view(table, length + horizon, axis=0)
+    spans = spans.swapaxes(1, 2)
+    spans = spans[::step]
+    x = spans[:, :length]
+    t = spans[:, length:, columns]
+    if horizon == 1:
+        t = t[:, 0]
+    elif values.ndim == 1:
+        t = t[:, :, 0]
     return x.copy(), t.copy()
+
+
+def _columns(targets: int | Sequence[int] | None, series: Array) -> list[int]:
+    """The numbers of the columns that are to be forecast."""
+    features = 1
+    if series.ndim == 2:
+        features = series.shape[1]
+    elif targets is not None:
+        raise ValueError("windows: want targets of a series (m, features) only, got some of (m,)")
+    if targets is None:
+        return list(range(features))
+    several = targets
+    if not isinstance(several, Sequence | np.ndarray) or isinstance(several, str):
+        several = [several]
+    columns = [count("windows: targets", column, least=0) for column in several]
+    if not columns or max(columns) >= features:
+        raise ValueError(f"windows: want targets from 0 to {features - 1}, got {targets}")
+    return columns
 
 
 def _generator(function: str, seed: int) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""The DataLoader: arrays cut into batches, in order or shuffled.
+"""The DataLoader: arrays, or tuples and dicts of arrays, cut into batches, in order or shuffled.
 
 What is trained on the batches lives in `training`; the arrays to try it with live in `datasets.py`.
 """
@@ -6,7 +6,8 @@ What is trained on the batches lives in `training`; the arrays to try it with li
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ from minidl.common import random
 from minidl.common.arrays import as_array, to_kind_of
 from minidl.common.checks import count, differences
 from minidl.common.hints import refuse_unexpected
+from minidl.common.pytree import LEAF, describe, flatten, paths, unflatten
 
 Array = npt.NDArray[Any]
-Batch = tuple[Array, ...]
+Batch = tuple[Any, ...]
 _SETTINGS = ("size", "batch_size", "shuffle", "drop_last")
 
 
 class DataLoader:
-    """Iterate over batches of equally long arrays, each batch a tuple with one array per argument.
+    """Iterate over batches of equally long arrays, each batch a tuple with one part per argument.
 
     An epoch is one `for` loop over the loader. Shuffled, every epoch draws a new permutation from
     the loader's own generator and a batch is a copy; in order, a batch is a view, so do not write
@@ -32,8 +34,10 @@ class DataLoader:
     next loop goes through the rest of that epoch.
 
     Args:
-        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0.
-            Series and tensors of other libraries are taken by position.
+        arrays: arrays, or lists of numbers or text, with the same number of samples along axis 0;
+            or tuples or dicts of these, whose batches are such tuples or dicts. To be trained on,
+            they are the inputs, the targets, and perhaps a weight for each sample. Series and
+            tensors of other libraries are taken by position.
         batch_size: samples in a batch; the last one of an epoch may have fewer.
         shuffle: whether every epoch has an order of its own.
         drop_last: whether an incomplete last batch is left out.
@@ -49,12 +53,16 @@ class DataLoader:
     >>> loader = DataLoader(x, np.arange(5), batch_size=2, shuffle=False)
     >>> [(x.shape, t.tolist()) for x, t in loader]
     [((2, 2), [0, 1]), ((2, 2), [2, 3]), ((1, 2), [4])]
+    >>> for batch in DataLoader({"a": [1, 2], "b": x[:2]}, shuffle=False):
+    ...     print(batch)
+    ({'a': array([1, 2]), 'b': array([[0., 1.],
+           [2., 3.]])},)
     """
 
     @refuse_unexpected
     def __init__(
         self,
-        *arrays: npt.ArrayLike,
+        *arrays: Any,
         batch_size: int = 32,
         shuffle: bool = True,
         drop_last: bool = False,
@@ -62,36 +70,35 @@ class DataLoader:
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         if not arrays:
-            raise ValueError(
-                "DataLoader: want at least one array, as in DataLoader(x, t), got none"
-            )
-        samples = []
-        for i, array in enumerate(arrays):
-            samples.append(_as_samples(array, f"DataLoader: array {i}"))
-        self.arrays = tuple(samples)
-        lengths = [len(array) for array in self.arrays]
-        shortest = min(lengths)
-        if shortest != max(lengths) or shortest == 0:
-            want = "arrays of one length of at least 1"
-            raise ValueError(f"DataLoader: want {want}, got lengths {lengths}")
-        self.size = shortest
+            want = "want at least one array, as in DataLoader(x, t)"
+            raise ValueError(f"DataLoader: {want}, got none")
+        places = range(len(arrays))
+        names = [f"array {i}" for i in places]
+        self.arrays, self.size = as_samples("DataLoader", arrays, names)
+        self._leaves, self._structure = flatten(self.arrays)
+        self._assemble: Callable[[list[Array]], Batch] = tuple
+        if self._structure.parts.count(LEAF) < len(arrays):
+            self._assemble = partial(unflatten, self._structure)
         self.batch_size = count("DataLoader: batch_size", batch_size)
         self.shuffle = _flag("DataLoader: shuffle", shuffle)
         self.drop_last = _flag("DataLoader: drop_last", drop_last)
         self.shard = _shard(shard)
         if not len(self):
+            want = "want a complete batch with drop_last=True"
             got = f"got {self.size} samples and batch_size={self.batch_size}"
-            raise ValueError(f"DataLoader: want a complete batch with drop_last=True, {got}")
+            raise ValueError(f"DataLoader: {want}, {got}")
         if seed is not None:
             seed = count("DataLoader: seed", seed, least=0)
-        elif self.shuffle:
-            drawn = random.generator().integers(2**63)
-            seed = int(drawn)
-        else:  # nothing is drawn: the program's later numbers stay what they are without the loader
-            seed = 0
-        self._generator = np.random.default_rng(seed)
-        # Its state before the latest epoch's order was drawn.
-        self._before = self._generator.bit_generator.state
+        # In order nothing is drawn: the program's later numbers stay what they are without it.
+        self._generator: np.random.Generator | None = None
+        self._before: Mapping[str, Any] | None = None
+        if self.shuffle:
+            if seed is None:
+                drawn = random.generator().integers(2**63)
+                seed = int(drawn)
+            self._generator = np.random.default_rng(seed)
+            # Its state before the latest epoch's order was drawn.
+            self._before = self._generator.bit_generator.state
         self._epoch = 0  # the number of the latest epoch
         self._given: int | None = None  # its batches so far, None when it is over
         self._resumes = False  # whether the next loop goes on with it
@@ -118,9 +125,9 @@ class DataLoader:
         start = batch * self.batch_size
         rank, ranks = self.shard
         length = min(self.batch_size, self.size - start)
-        begin = start + length * rank // ranks
-        end = start + length * (rank + 1) // ranks
-        return begin, end
+        before = length * rank // ranks
+        until = length * (rank + 1) // ranks
+        return start + before, start + until
 
     def __iter__(self) -> Iterator[Batch]:
         """Start an epoch.
@@ -128,26 +135,18 @@ class DataLoader:
         The order is drawn here, not at the first batch, so that an abandoned epoch still consumes
         one draw.
         """
-        bits = self._generator.bit_generator
-        if self._resumes and self._given is not None:
-            first = self._given
-            now = bits.state
-            bits.state = self._before
-            order = self._order()
-            bits.state = now
-        else:
-            first = 0
-            self._before = bits.state
-            order = self._order()
-        self._given = first
+        first = self._given if self._resumes else None
+        order = self._order(again=first is not None)
+        self._given = first or 0
         self._resumes = False
         self._epoch += 1
-        return self._batches(order, first, self._epoch)
+        return self._batches(order, first or 0, self._epoch)
 
     def in_order(self) -> DataLoader:
         """A loader of the same batches without shuffling; it draws nothing from this one."""
         twin = copy.copy(self)
         twin.shuffle = False
+        twin._generator = twin._before = None
         twin._resumes = False
         return twin
 
@@ -158,25 +157,35 @@ class DataLoader:
         twin._generator = copy.deepcopy(self._generator)
         return twin
 
-    def _order(self) -> Array | None:
-        if not self.shuffle:
+    def _order(self, again: bool) -> Array | None:
+        """The order of an epoch, drawn anew, or ``again`` as it was drawn for the latest."""
+        if self._generator is None:
             return None
+        bits = self._generator.bit_generator
+        now = bits.state
+        if again and self._before is not None:
+            bits.state = self._before
+            order = self._generator.permutation(self.size)
+            bits.state = now
+            return order
+        self._before = now
         return self._generator.permutation(self.size)
 
     def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
-        for i in range(first, len(self)):
+        batches = len(self)
+        for i in range(first, batches):
             start, end = self._part(i)
             end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
             batch = []
-            for array in self.arrays:
+            for array in self._leaves:
                 if order is None:
                     batch.append(array[start:end])
                 else:
                     rows = to_kind_of(order[start:end], array)
                     batch.append(array[rows])
-            yield tuple(batch)
+            yield self._assemble(batch)
         if epoch == self._epoch:
             self._given = None
 
@@ -185,9 +194,14 @@ class DataLoader:
 
         That is how many batches were given out, None when the epoch is over.
         """
-        state = {name: getattr(self, name) for name in _SETTINGS}
-        state["arrays"] = [_form(array) for array in self.arrays]
-        state["generator"] = self._generator.bit_generator.state
+        state: dict[str, Any] = {}
+        for name in _SETTINGS:
+            state[name] = getattr(self, name)
+        state["arrays"] = list(map(_form, self._leaves))
+        state["tree"] = describe(self._structure)
+        state["generator"] = None
+        if self._generator is not None:
+            state["generator"] = self._generator.bit_generator.state
         state["before"] = self._before
         state["given"] = self._given
         return state
@@ -205,28 +219,30 @@ class DataLoader:
         >>> [x.tolist() for (x,) in batches] == [x.tolist() for (x,) in twin]
         True
         """
+        who = "DataLoader.load_state_dict"
         if not isinstance(state, Mapping):
-            got = type(state).__name__
-            raise TypeError(f"DataLoader.load_state_dict: want a dict, got {got}")
+            kind = type(state).__name__
+            raise TypeError(f"{who}: want a dict, got {kind}")
         own = self.state_dict()
-        problems = differences(_fixed(state, own), _fixed(own, own))
+        own = _fixed(own)
+        got = _fixed(state)
+        problems = ", ".join(differences(got, own))
         if problems:
-            what = "other data or settings"
-            raise ValueError(f"DataLoader.load_state_dict: {what}: {', '.join(problems)}")
-        given = state["given"]
+            raise ValueError(f"{who}: other data or settings: {problems}")
+        given = state.get("given")
         if given is not None:
-            given = count("DataLoader.load_state_dict: given", given, least=0)
-            if given > len(self):
-                got = f"got given={given}, of {len(self)} batches"
-                raise ValueError(f"DataLoader.load_state_dict: {got}")
-        bits = np.random.default_rng(0).bit_generator
-        try:
-            bits.state = state["before"]
-            self._generator.bit_generator.state = state["generator"]
-        except (TypeError, KeyError, ValueError) as error:
-            got = f"got no state of a generator: {error}"
-            raise ValueError(f"DataLoader.load_state_dict: {got}") from error
-        self._before = bits.state
+            given = count(f"{who}: given", given, least=0)
+            batches = len(self)
+            if given > batches:
+                raise ValueError(f"{who}: got given={given}, of {batches} batches")
+        if self._generator is not None:
+            bits = np.random.default_rng(0).bit_generator
+            try:
+                bits.state = state["before"]
+                self._generator.bit_generator.state = state["generator"]
+            except (TypeError, KeyError, ValueError) as error:
+                raise ValueError(f"{who}: got no state of a generator: {error}") from error
+            self._before = bits.state
         self._given = given
         self._resumes = given is not None
 
@@ -236,20 +252,58 @@ class DataLoader:
         return f"DataLoader({text})"
 
 
-def _fixed(state: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def _fixed(state: Mapping[str, Any]) -> dict[str, Any]:
     """A state without the values that change from batch to batch."""
-    fixed = {}
-    for name in names:
-        if name in state:
-            fixed[name] = "a state"
-            if name in (*_SETTINGS, "arrays"):
-                fixed[name] = state[name]
+    fixed = dict(state)
+    for name in ("generator", "before", "given"):
+        fixed.pop(name, None)
     return fixed
 
 
 def _form(samples: Array) -> list[Any]:
     """The dtype and the shape of one sample, as JSON has them."""
-    return [samples.dtype.str, *samples.shape[1:]]
+    shape = samples.shape[1:]
+    return [samples.dtype.str, *shape]
+
+
+def as_samples(where: str, trees: Sequence[Any], names: Sequence[str]) -> tuple[Batch, int]:
+    """The trees with arrays for leaves, all of one length, and that length.
+
+    Errors name the tree, and the place in it.
+    """
+    samples = []
+    lengths: list[int] = []
+    for tree, name in zip(trees, names):
+        leaves, structure = flatten(tree, _is_array)
+        if not leaves:
+            place = f"{where}: {name}"
+            raise TypeError(f"{place}: want an array, got {tree!r}")
+        arrays = []
+        places = paths(structure, f"{where}: {name}")
+        for leaf, place in zip(leaves, places):
+            array = _as_samples(leaf, place)
+            arrays.append(array)
+            lengths.append(len(array))
+        samples.append(unflatten(structure, arrays))
+    shortest = min(lengths)
+    longest = max(lengths)
+    if shortest != longest or shortest == 0:
+        want = "arrays of one length of at least 1"
+        raise ValueError(f"{where}: want {want}, got lengths {lengths}")
+    return tuple(samples), shortest
+
+
+def _is_array(tree: Any) -> bool:
+    """Whether a list, tuple or dict stands for one array: lists do, and tuples of numbers."""
+    if not isinstance(tree, tuple):
+        return isinstance(tree, list)
+    return all(map(_is_number, tree))
+
+
+def _is_number(part: Any) -> bool:
+    if isinstance(part, tuple | dict):
+        return False
+    return np.ndim(part) == 0
 
 
 def as_numbers(value: Any, where: str) -> Any:
@@ -261,25 +315,22 @@ def as_numbers(value: Any, where: str) -> Any:
 
 def _as_samples(value: Any, where: str) -> Any:
     """The value as an array of numbers or text with an axis of samples, by position."""
-    is_list = isinstance(value, list | tuple) and len(value) > 0
-    if is_list and isinstance(value[0], str):
-        value = np.array(value)
-    if isinstance(value, tuple) and any(np.ndim(part) for part in value):
-        raise TypeError(
-            f"{where}: want an array, got a tuple of arrays: give them one by one, (x, t)"
-        )
+    if isinstance(value, list | tuple):
+        first = value[0] if value else None
+        if isinstance(first, str):
+            value = np.array(value)
     array = _as_data(value, where)
     _check_kind(value, array, "fiubcUSmM", where)
     if array.ndim == 0:
-        got = type(value).__name__
-        raise ValueError(f"{where}: want an axis of samples, got a {got}")
+        kind = type(value).__name__
+        raise ValueError(f"{where}: want an axis of samples, got a {kind}")
     return array
 
 
 def _check_kind(value: Any, array: Any, kinds: str, where: str) -> None:
     if array.dtype.kind not in kinds:
-        got = f"a {type(value).__name__} of {array.dtype}"
-        raise TypeError(f"{where}: want numbers, got {got}")
+        got = type(value).__name__
+        raise TypeError(f"{where}: want numbers, got a {got} of {array.dtype}")
 
 
 def _as_data(value: Any, where: str) -> Any:
@@ -298,11 +349,12 @@ def _flag(what: str, value: Any) -> bool:
 
 def _shard(shard: tuple[int, int]) -> tuple[int, int]:
     """(rank, size), if it is a rank of so many."""
+    want = "want shard=(rank, size)"
     if not isinstance(shard, Sequence) or len(shard) != 2:
-        raise TypeError(f"DataLoader: want shard=(rank, size), got {shard!r}")
+        raise TypeError(f"DataLoader: {want}, got {shard!r}")
     rank, size = shard
     count("DataLoader: shard[0]", rank, least=0)
     count("DataLoader: shard[1]", size)
     if rank >= size:
-        raise ValueError(f"DataLoader: want shard=(rank, size) with rank < size, got {shard}")
+        raise ValueError(f"DataLoader: {want} with rank < size, got {shard}")
     return rank, size

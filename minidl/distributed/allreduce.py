@@ -77,6 +77,7 @@ class AllReduce:
         has_gradient = [p._grad is not None for p in gradients.params]
         sums = self._sum(host(flat), [self.samples, *self.extra, *has_gradient])
         samples, *numbers = sums[n:].real.tolist()
+        samples = samples or 1.0  # where all weights are 0, so are the gradients
         if is_foreign(flat):
             flat[...] = to_kind_of(sums[:n] / samples, flat)
         else:

@@ -40,9 +40,13 @@ class MPIRanks:
         self._stop = False
         self._signal = False
 
-    def split(self, *loaders: Any) -> None:
-        for loader in filter(None, loaders):
-            loader.shard = self.rank, self.size
+    def split(self, *data: Any) -> None:
+        for batches in filter(None, data):
+            if not hasattr(batches.source, "shard"):
+                want = "arrays or a DataLoader, of whose batches each rank takes its part"
+                got = type(batches.source).__name__
+                raise TypeError(f"{batches.where}: distributed: want {want}, got a {got}")
+            batches.source.shard = self.rank, self.size
 
     def begin(self, run: Any) -> None:
         self._means = run.means
@@ -63,7 +67,7 @@ class MPIRanks:
             raise problem
         return result  # type: ignore[no-any-return]  # as mpi4py has no types
 
-    def update(self, trainer: Any, run: Any, samples: int) -> None:
+    def update(self, trainer: Any, run: Any, samples: float) -> None:
         self.reduce.samples = samples
         self.reduce.extra = []
         if run is None:  # a train_step
@@ -118,5 +122,5 @@ class MPIRanks:
 
     @staticmethod
     def _put(means: Any, numbers: list[float]) -> None:
-        means.samples = round(numbers[0])
+        means.samples = numbers[0]
         means.sums = dict(zip(means.sums, numbers[1:]))

@@ -10,9 +10,11 @@ from minidl.functions import (
     activation,
     classification,
     comparison,
+    convolution,
     cumulative,
     decompositions,
     differences,
+    dot_attention,
     elementwise,
     error_function,
     indexing,
@@ -24,10 +26,13 @@ from minidl.functions import (
     normalization,
     order,
     polynomials,
+    pooling,
     probabilities,
     products,
     rearrangement,
-    recurrent,
+    recurrent_gru,
+    recurrent_lstm,
+    recurrent_rnn,
     reduction,
     regression,
     shape,
@@ -38,9 +43,11 @@ from minidl.functions import (
 from minidl.functions.activation import *
 from minidl.functions.classification import *
 from minidl.functions.comparison import *
+from minidl.functions.convolution import *
 from minidl.functions.cumulative import *
 from minidl.functions.decompositions import *
 from minidl.functions.differences import *
+from minidl.functions.dot_attention import *
 from minidl.functions.elementwise import *
 from minidl.functions.error_function import *
 from minidl.functions.indexing import *
@@ -52,10 +59,13 @@ from minidl.functions.metrics import *
 from minidl.functions.normalization import *
 from minidl.functions.order import *
 from minidl.functions.polynomials import *
+from minidl.functions.pooling import *
 from minidl.functions.probabilities import *
 from minidl.functions.products import *
 from minidl.functions.rearrangement import *
-from minidl.functions.recurrent import *
+from minidl.functions.recurrent_gru import *
+from minidl.functions.recurrent_lstm import *
+from minidl.functions.recurrent_rnn import *
 from minidl.functions.reduction import *
 from minidl.functions.regression import *
 from minidl.functions.shape import *
@@ -66,6 +76,7 @@ __all__ = [
     *activation.__all__,
     *classification.__all__,
     *comparison.__all__,
+    *convolution.__all__,
     *decompositions.__all__,
     *statistics.__all__,
     *rearrangement.__all__,
@@ -74,6 +85,7 @@ __all__ = [
     *joining.__all__,
     *differences.__all__,
     *cumulative.__all__,
+    *dot_attention.__all__,
     *elementwise.__all__,
     *error_function.__all__,
     *indexing.__all__,
@@ -82,9 +94,12 @@ __all__ = [
     *loss.__all__,
     *normalization.__all__,
     *polynomials.__all__,
+    *pooling.__all__,
     *probabilities.__all__,
     *products.__all__,
-    *recurrent.__all__,
+    *recurrent_gru.__all__,
+    *recurrent_lstm.__all__,
+    *recurrent_rnn.__all__,
     *reduction.__all__,
     *regression.__all__,
     *shape.__all__,

@@ -150,7 +150,8 @@ def _gelu(x: Any, approximate: bool = False) -> Any:
     array([-0.1587,  0.    ,  0.8413])
     """
     wide = np.maximum(widened(x), -_FAR)  # -inf times a probability of 0 is none
-    return narrowed(wide * _normal(np.minimum(wide, _FAR), approximate), x)
+    normal = _normal(np.minimum(wide, _FAR), approximate)
+    return narrowed(wide * normal, x), normal
 
 
 _A = math.sqrt(2 / math.pi)
@@ -176,9 +177,17 @@ def _density(x: Any, approximate: bool) -> Any:
     return sigmoid_slope(x * inner, _normal(x, True), 1) * (2 * _A + 6 * _A * _B * x * x)
 
 
-def _gelu_rule(g: Any, y: Any, x: Any, approximate: bool = False) -> Any:
+def _gelu_joint(
+    g: Any, y: Any, normal: Any, wanted: list[bool], x: Any, approximate: bool = False
+) -> tuple[Any, None]:
     x = np.clip(x, -_FAR, _FAR)
-    return g * (_normal(x, approximate) + x * _density(x, approximate))
+    return g * (normal + x * _density(x, approximate)), None
+
+
+def _gelu_plain(x: Any, approximate: bool = False) -> Any:
+    x = floating(x)
+    near = np.clip(x, -_FAR, _FAR)
+    return near * _normal(near, approximate) + relu(x - _FAR)
 
 
 # fmt: off
@@ -191,7 +200,7 @@ sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, _log_softmax_rule)
-gelu        = differentiable(_gelu, _gelu_rule)
+gelu        = differentiable(_gelu, joint=_gelu_joint, saves=True, equals=_gelu_plain)
 # fmt: on
 
 
@@ -223,6 +232,22 @@ def _silu_rule(g: Any, y: Any, x: Any) -> Any:
 _SILENT = 1000.0  # where sigmoid and its slope are 0 or 1 in every dtype
 
 
+def _mish(x: Any) -> Any:
+    """``x tanh(softplus(x))`` (Misra 2019).
+
+    >>> mish(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.3034,  0.    ,  0.8651])
+    """
+    return np.maximum(x, -_SILENT) * np.tanh(_softplus(x))
+
+
+def _mish_rule(g: Any, y: Any, x: Any) -> Any:
+    x = np.clip(x, -_SILENT, _SILENT)
+    s = softplus(x)
+    gate = np.tanh(s)
+    return g * (gate + x * sigmoid(x) * sigmoid_slope(s, gate, 2))
+
+
 def _softsign(x: Any) -> Any:
     """``x / (1 + |x|)``.
 
@@ -248,6 +273,7 @@ def _log_sigmoid(x: Any) -> Any:
 elu         = differentiable(_elu, lambda g, y, x, alpha=1.0:
                              np.where(x > 0, g, g * (_weak(alpha) * np.exp(np.where(x > 0, 0, x)))))
 silu        = differentiable(_silu, _silu_rule)
+mish        = differentiable(_mish, _mish_rule)
 softsign    = differentiable(_softsign, lambda g, y, x: g / (1 + np.absolute(x)) / (1 + np.absolute(x)))
 log_sigmoid = differentiable(_log_sigmoid, lambda g, y, x: g * sigmoid(-x))
 # fmt: on
@@ -262,16 +288,6 @@ def selu(x: Any) -> Any:
     array([-1.1113,  1.0507])
     """
     return elu(x, 1.6732632423543772) * 1.0507009873554805
-
-
-@composition()
-def mish(x: Any) -> Any:
-    """``x tanh(softplus(x))`` (Misra 2019).
-
-    >>> mish(np.array([-1.0, 0.0, 1.0])).round(4)
-    array([-0.3034,  0.    ,  0.8651])
-    """
-    return np.maximum(x, -_SILENT) * np.tanh(softplus(x))
 
 
 @composition()

@@ -83,12 +83,15 @@ minimum = differentiable(np.minimum, lambda g, y, a, b: _to_larger(g, y, b, a),
 # fmt: on
 
 
+_BOOL = np.dtype(bool)
+
+
 def _power(x: Any, p: Any) -> Any:
     """``x ** p`` as np.power has it.
 
     The operator squares and takes roots where that does not, but bools to int8.
     """
-    return np.power(x, p) if getattr(x, "dtype", None) == np.bool_ else x**p
+    return np.power(x, p) if getattr(x, "dtype", None) is _BOOL else x**p
 
 
 _FAST_POWERS: dict[float, np.ufunc] = {

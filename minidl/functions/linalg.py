@@ -25,10 +25,8 @@ def _product(a: Any, b: Any) -> Any:
     ones.
     """
     plain = type(a) is type(b) is np.ndarray and 0 < a.ndim < 3 and 0 < b.ndim < 3
-    if (
-        plain and a.dtype.kind in "fiub" and b.dtype.kind in "fiub"
-    ):  # of dates and records np.dot makes objects
-        return np.dot(a, b)
+    if plain and a.dtype.kind in "fiub" and b.dtype.kind in "fiub":
+        return np.dot(a, b)  # which makes objects of dates and records
     return a @ b
 
 
@@ -100,12 +98,8 @@ def _linear(x: Any, w: Any, b: Any = None) -> Any:
     array([[3.5],
            [3.5]])
     """
-    if (
-        w.ndim != 2
-        or x.ndim == 0
-        or x.shape[-1] != w.shape[0]
-        or (b is not None and b.shape != w.shape[1:])
-    ):
+    fits = w.ndim == 2 and x.ndim > 0 and x.shape[-1] == w.shape[0]
+    if not fits or (b is not None and b.shape != w.shape[1:]):
         raise ValueError("want x (.., in), w (in, out) and b (out)")
     y = _rowwise(x, w)
     if b is None:
@@ -129,9 +123,9 @@ def _rows(a: Any) -> Any:
 
 def _rowwise(a: Any, w: Any) -> Any:
     """``a @ w`` for a matrix w as one product of matrices, however many axes ``a`` has."""
-    return (
-        _product(a, w) if a.ndim < 3 else _product(_rows(a), w).reshape(*a.shape[:-1], w.shape[1])
-    )
+    if a.ndim < 3:
+        return _product(a, w)
+    return _product(_rows(a), w).reshape(*a.shape[:-1], w.shape[1])
 
 
 # fmt: off

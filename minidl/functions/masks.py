@@ -85,7 +85,8 @@ def _sigmoid_slope_into(slope: Any, x: Any, y: Any, scale: int) -> None:
 
 
 def _slope_of_x(x: Any, scale: int) -> Any:
-    e = np.exp(-scale * np.absolute(x))
+    size = np.minimum(np.absolute(x), 2.0**14)  # twice of which is still in the range of float16
+    e = np.exp(-scale * size)
     return scale * scale * e / np.square(1 + e)
 
 

@@ -45,6 +45,13 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     return x.reshape(-1, 1) ** (powers if increasing else powers[::-1])
 
 
+def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
+    """Both of one length, with zeros for the highest powers that one of them does not have."""
+    a1, a2 = np.atleast_1d(a1, a2)
+    n = max(a1.size, a2.size)
+    return np.pad(a1, (n - a1.size, 0)), np.pad(a2, (n - a2.size, 0))
+
+
 @composition(np.polyadd, arrays=2)
 def polyadd(a1: Any, a2: Any) -> Any:
     """The sum of two polynomials: NumPy's ``polyadd``.
@@ -52,9 +59,8 @@ def polyadd(a1: Any, a2: Any) -> Any:
     >>> polyadd([1.0, 2.0, 3.0], [1.0, 1.0])
     array([1., 3., 4.])
     """
-    a1, a2 = np.atleast_1d(a1, a2)
-    n = max(a1.size, a2.size)
-    return np.pad(a1, (n - a1.size, 0)) + np.pad(a2, (n - a2.size, 0))
+    a1, a2 = _aligned(a1, a2)
+    return a1 + a2
 
 
 @composition(np.polysub, arrays=2)
@@ -64,7 +70,8 @@ def polysub(a1: Any, a2: Any) -> Any:
     >>> polysub([1.0, 2.0, 3.0], [1.0, 1.0])
     array([1., 1., 2.])
     """
-    return polyadd(a1, -a2)
+    a1, a2 = _aligned(a1, a2)
+    return a1 - a2
 
 
 @composition(np.polymul, arrays=2)

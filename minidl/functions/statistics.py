@@ -34,6 +34,7 @@ def average(
     """
     axis = None if axis is None else normalize_axis_tuple(axis, a.ndim)
     weights = np.ones(a.shape, a.dtype) if weights is None else real(weights)
+    weights = weights.astype(np.result_type(a.dtype, weights.dtype))  # that of the sums
     if weights.shape != a.shape:
         if axis is None or weights.shape != tuple([a.shape[i] for i in axis]):
             raise ValueError(

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd.function import Function, identity
 from minidl.autograd.node import Application
-from minidl.functions import elementwise, indexing, recurrent, shape
+from minidl.functions import convolution, elementwise, indexing, pooling, shape
+from minidl.functions.windows import Windows
 
 if TYPE_CHECKING:
     from minidl.interop.onnx import Recording
@@ -84,6 +85,19 @@ def elementwise_rule(operator: str, arity: int) -> Rule:
         return call.add(operator, *call.promoted(*args))
 
     return rule
+
+
+def where(call: Call) -> Any:
+    """Of a condition that is constant; comparisons are not recorded."""
+    condition, *args = call.args
+    if isinstance(condition, str):
+        return None
+    chosen = call.recording.constant(condition, bool)
+    for i, value in enumerate(call.values[1:]):
+        name = args[i]
+        if isinstance(name, str) and value.dtype != call.dtype:
+            args[i] = call.cast(name)
+    return call.add("Where", chosen, *args)
 
 
 def along_axis(operator: str) -> Rule:
@@ -278,11 +292,70 @@ def _bounds(i: slice) -> tuple[int, int, int]:
     return ends[0], ends[1], step
 
 
+# ---- windows -----------------------------------------------------------------------------------
+
+
+def windowed(call: Call, operator: str, windows: Windows, *inputs: Any, **options: Any) -> Any:
+    """An operator on windows; ONNX has the features before the axes along which they slide."""
+    last = len(call.shape) - 1
+    first_axes = range(1, last)
+    last_axes = range(2, last + 1)
+    x = call.move("Transpose", perm=[0, last, *first_axes])
+    y = call.add(
+        operator,
+        x,
+        *inputs,
+        kernel_shape=windows.size,
+        strides=windows.stride,
+        pads=windows.before + windows.after,
+        **options,
+    )
+    return call.move("Transpose", x=y, perm=[0, *last_axes, 1])
+
+
+def conv(call: Call) -> Any:
+    x, w, *rest = call.promoted(*call.args[:3])
+    windows, groups = call.values[3:]
+    order = [*range(call.values[1].ndim)]
+    kernel = call.move("Transpose", x=w, perm=[*order[:-3:-1], *order[:-2]])
+    biases = [b for b in rest if b is not None]
+    call.x = x
+    return windowed(
+        call,
+        "Conv",
+        windows,
+        kernel,
+        *biases,
+        group=groups,
+        dilations=windows.dilation,
+    )
+
+
+def max_pool(call: Call) -> Any:
+    """Padded before it, features last as here: onnx's own MaxPool fails at padded sequences."""
+    windows = call.values[1]
+    pads = np.array([0, *windows.before, 0, 0, *windows.after, 0])
+    if pads.any():
+        lowest = np.asarray(-np.inf, call.dtype)
+        call.x = call.add("Pad", call.x, pads, lowest, like=None)
+        nothing = (0,) * len(windows.size)
+        windows = windows._replace(before=nothing, after=nothing)
+    return windowed(call, "MaxPool", windows)
+
+
+def avg_pool(call: Call) -> Any:
+    return windowed(call, "AveragePool", call.values[1], count_include_pad=1)
+
+
 # ---- recurrent networks ------------------------------------------------------------------------
 
 
-def recurrent_rule(operator: str, gates: Sequence[int], states: int) -> Rule:
-    """ONNX has time first and an axis of directions; ``gates`` are its gates' places in ours."""
+def recurrent_rule(operator: str, gates: Sequence[int], states: int, **options: Any) -> Rule:
+    """ONNX has time first and an axis of directions; ``gates`` are its gates' places in ours.
+
+    A GRU has one weight more: the bias of what r gates, the last of its gates there.
+    """
+    weights = 4 if operator == "GRU" else 3
 
     def in_their_order(a: Array) -> Array:
         parts = np.split(a, len(gates), axis=-1)
@@ -294,18 +367,27 @@ def recurrent_rule(operator: str, gates: Sequence[int], states: int) -> Rule:
         known = call.recording.constants.keys()
         if not names <= known:
             return None  # a first state or weights that are computed
-        starts = call.values[1 : 1 + states]
-        w_x, w_h, b = call.values[1 + states :]
+        values = call.values
+        starts = values[1 : 1 + states]
+        if call.argument(1 + states + weights, "lengths", None) is not None:
+            return None
+        w_x, w_h, b, *more = values[1 + states :][:weights]
+        hidden = w_h.shape[0]
         x = call.move("Transpose", perm=[1, 0, 2])
         bias = in_their_order(b)
-        biases = np.concatenate([bias, np.zeros_like(bias)], axis=-1)
-        inputs = [x, in_their_order(w_x), in_their_order(w_h), biases]
+        of_state = np.zeros_like(bias)
+        for b_h in more:
+            of_state[:, -hidden:] = b_h
+        biases = np.concatenate([bias, of_state], axis=-1)
+        weights_x = in_their_order(w_x)
+        weights_h = in_their_order(w_h)
+        inputs = [x, weights_x, weights_h, biases]
         if any(start.any() for start in starts):
             inputs.append("")  # the lengths
             inputs += [start[None] for start in starts]
-        hidden = w_h.shape[0]
-        options = {"outputs": 1 + states, "hidden_size": hidden}
-        outputs = call.add(operator, *inputs, like=b.dtype, **options)
+        outputs = call.add(
+            operator, *inputs, like=b.dtype, outputs=1 + states, hidden_size=hidden, **options
+        )
         sequence, *last = outputs
         results = [call.move("Squeeze", [0], x=state) for state in last]
         if call.settings.get("return_sequences", True):
@@ -349,10 +431,12 @@ RULES: dict[Function, Rule] = {
     F.leaky_relu: leaky_relu,
     F.elu: elu,
     F.silu: silu,
+    F.mish: elementwise_rule("Mish", 1),
     F.softsign: elementwise_rule("Softsign", 1),
     F.log_sigmoid: log_sigmoid,
     F.gelu: gelu,
     elementwise._clip: clip,
+    elementwise._where: where,
     F.softmax: along_axis("Softmax"),
     F.log_softmax: along_axis("LogSoftmax"),
     F.sum: reduction("ReduceSum"),
@@ -370,6 +454,10 @@ RULES: dict[Function, Rule] = {
     shape._concatenate: concatenate,
     shape._split: split,
     elementwise._to_floating: lambda call: call.cast(call.x),
-    recurrent.rnn: recurrent_rule("RNN", [0], 1),
-    recurrent.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
+    convolution._conv: conv,
+    pooling._max_pool: max_pool,
+    pooling._mean: avg_pool,
+    F.rnn: recurrent_rule("RNN", [0], 1),
+    F.lstm: recurrent_rule("LSTM", [1, 2, 0, 3], 2),
+    F.gru: recurrent_rule("GRU", [1, 0, 2], 1, linear_before_reset=1),
 }

@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
+from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.batch_norm import BatchNorm
+from minidl.layers.bidirectional import Bidirectional
+from minidl.layers.conv import Conv1d, Conv2d
 from minidl.layers.dropout import Dropout
 from minidl.layers.embedding import Embedding
 from minidl.layers.flatten import Flatten
@@ -11,12 +14,17 @@ from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP, Sequential
 from minidl.layers.normalization import Normalization
-from minidl.layers.recurrent import LSTM, RNN
+from minidl.layers.pool import AvgPool1d, AvgPool2d, GlobalAvgPool, MaxPool1d, MaxPool2d
+from minidl.layers.positional import PositionalEncoding
+from minidl.layers.recurrent import GRU, LSTM, RNN
+from minidl.layers.transformer import TransformerBlock
 
 # fmt: off
 __all__ = [
-    "BatchNorm", "Dropout", "Embedding", "Flatten", "LSTM", "Layer", "LayerNorm", "Linear", "MLP", "Normalization",
-    "RNN", "Sequential",
+    "AvgPool1d", "AvgPool2d", "BatchNorm", "Bidirectional", "Conv1d", "Conv2d", "Dropout",
+    "Embedding", "Flatten", "GRU", "GlobalAvgPool", "LSTM", "Layer", "LayerNorm", "Linear", "MLP",
+    "MaxPool1d", "MaxPool2d", "MultiHeadAttention", "Normalization", "PositionalEncoding", "RNN",
+    "Sequential", "TransformerBlock",
 ]
 # fmt: on
 

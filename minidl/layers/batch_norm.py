@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
-from minidl.autograd.modes import current, values_of
-from minidl.common.arrays import to_kind_of
+from minidl.autograd.modes import current, leave_program
+from minidl.common.arrays import array_of, to_kind_of
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.normalization import batch_moments
@@ -81,7 +81,8 @@ class BatchNorm(Scaled):
     def forward(self, x: Any) -> Any:
         x = self._as_input(x, self.w)
         if current().testing:
-            scale = self.w / np.sqrt(self.var + self.eps)
+            # By functions, not operators of plain arrays, which a compiled function does not see.
+            scale = self.w / F.sqrt(F.add(self.var, self.eps))
             y = (x - self.mean) * scale + self.b
             return self._as_floating(y, x.dtype)
         n = x.size // x.shape[-1]
@@ -90,7 +91,8 @@ class BatchNorm(Scaled):
             raise ValueError(
                 f"{self!r}: want more than one sample to train on, got {x.shape}; {hint}"
             )
-        mean, var = batch_moments(values_of(x, "the statistics of a batch"))
+        leave_program("BatchNorm writes its running statistics")
+        mean, var = batch_moments(array_of(x))
         new = self.momentum
         self.update_buffers(
             mean=(1 - new) * self.mean + new * mean,

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable
-from minidl.autograd.modes import current, values_of
-from minidl.common.arrays import as_array, home, is_foreign, to_kind_of
+from minidl.autograd.modes import current, leave_program
+from minidl.common.arrays import array_of, as_array, home, is_foreign, to_kind_of
+from minidl.functions.elementwise import astype
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 from minidl.layers.values import Shape, buffers_of, held_by, load_values
@@ -65,7 +66,7 @@ class Layer(Tree):
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
         if x.dtype == dtype:
             return x
-        return x.astype(dtype)
+        return astype(x, dtype)  # recorded, also of an array, in a compiled function
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
@@ -149,11 +150,12 @@ class Layer(Tree):
         mode = current()
         if mode.testing or not mode.recording:
             return
+        leave_program(f"{type(self).__name__} writes its buffers")
         for name, value in values.items():
             if name not in self.buffers:
                 want = f"one of {', '.join(self.buffers)}" if self.buffers else "none"
                 raise AttributeError(f"{type(self).__name__}.buffers: want {want}, got {name!r}")
-            array = as_array(values_of(value, f"buffer {name!r}"), self)
+            array = as_array(array_of(value), self)
             setattr(self, name, to_kind_of(array, array))  # no NumPy scalar
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:

@@ -80,7 +80,7 @@ class MLP(Layer):
     def __repr__(self) -> str:
         sizes = [
             self.layers[0].in_features or "?",
-            *(linear.out_features for linear in self.layers),
+            *(linear.out_features or "?" for linear in self.layers),
         ]
         return f"MLP({'→'.join(map(str, sizes))})"
 

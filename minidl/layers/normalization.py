@@ -72,8 +72,8 @@ class Normalization(Layer):
         dtype: npt.DTypeLike = np.float64
         if data.dtype in (np.float16, np.float32):
             dtype = np.float32
-        self.mean = mean.reshape(shape).astype(dtype)
-        self.std = std.reshape(shape).astype(dtype)
+        self.mean = to_kind_of(mean.reshape(shape).astype(dtype), x)
+        self.std = to_kind_of(std.reshape(shape).astype(dtype), x)
         return self
 
     def forward(self, x: Any) -> Any:
@@ -101,8 +101,9 @@ class Normalization(Layer):
                 raise ValueError(f"{self!r}: want {want}, got {got} in input {x.shape}")
         dtype = x.dtype
         wide = np.result_type(dtype, np.float32)
-        x = self._as_floating(x, wide)
-        return x, to_kind_of(self.mean, x, wide), to_kind_of(self.std, x, wide), dtype
+        mean = self._as_floating(self.mean, wide)
+        std = self._as_floating(self.std, wide)
+        return self._as_floating(x, wide), mean, std, dtype
 
     def _kept_axes(self, x: Any, who: str) -> tuple[int, ...]:
         """The axes of the features, counted from the first."""
@@ -131,6 +132,8 @@ def _samples(x: Any, who: str) -> Array:
     data = np.asarray(host(as_array(x, who)))
     if data.ndim == 0 or data.size == 0:
         raise ValueError(f"{who}: want samples (.., features), got {data.shape}")
+    if data.dtype.kind not in "fiub":
+        raise TypeError(f"{who}: want real numbers, got {data.dtype}")
     finite = np.isfinite(data)
     if not finite.all():
         place = tuple(np.argwhere(~finite)[0].tolist())

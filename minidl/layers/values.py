@@ -5,7 +5,7 @@ Where they are found is in tree.py; the files that hold such dicts are those of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -41,7 +41,7 @@ class Buffer:
         if self.lazy:
             raise RuntimeError(f"{what} has no data yet")
         value = getattr(self.owner, self.attribute)
-        if isinstance(value, Variable):
+        if isinstance(value, Variable) or not hasattr(value, "dtype"):
             raise TypeError(f"{what}: want an array, got a {type(value).__name__}")
         array = as_array(value, what)
         return to_kind_of(array, array)  # no NumPy scalar
@@ -64,16 +64,19 @@ def held_by(layer: Layer) -> dict[str, Held]:
     return {**dict(layer.named_parameters()), **buffers_of(layer)}
 
 
-def load_values(layer: Layer, state: Mapping[str, Any], strict: bool) -> list[str]:
+def load_values(
+    layer: Layer, state: Mapping[str, Any], strict: bool, optional: Collection[str] = ()
+) -> list[str]:
     """Copy in values by name; what only one of the two has is returned, or an error if ``strict``.
 
-    See ``Layer.load_state_dict``.
+    See ``Layer.load_state_dict``. Names that are ``optional`` may be missing.
     """
     own = held_by(layer)
-    missing = [f"missing: {name}" for name in own if name not in state]
+    needed = [name for name in own if name not in optional]
+    missing = [f"missing: {name}" for name in needed if name not in state]
     differing = missing + [f"unknown: {name}" for name in state if name not in own]
     wrong = []
-    if strict or len(missing) == len(own):
+    if strict or len(missing) == len(needed):
         wrong += differing
     owners = {name: owner for name, owner, _ in walk(layer).entries}
     new: dict[str, Array] = {}

@@ -1,6 +1,6 @@
 """Weighted: what layers with weights on input features share: sizes, first values, checks of input.
 
-What each of them computes is in its own file: linear.py, recurrent.py.
+What each of them computes is in its own file: linear.py, conv.py, recurrent.py.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Weighted(Layer):
         for name, shape in self._lazy_shapes.items():
             weight = getattr(self, name)
             if _is_lazy(weight):
-                known = tuple(n or in_features for n in shape)
+                known = tuple(n or self._rows_of(in_features) for n in shape)
                 drawn = draw(self.init, known, self.dtype, self.rng, type(self).__name__)
                 weight.name = name
                 weight.data = to_kind_of(drawn, like)
@@ -89,12 +89,21 @@ class Weighted(Layer):
         weight = getattr(self, self._weights[0])
         if _is_lazy(weight):
             return None
+        return self._features_of(weight)
+
+    def _features_of(self, weight: Any) -> int:
+        """The number of input features that a weight is for."""
         return weight.shape[0]  # type: ignore[no-any-return]  # an int
+
+    def _rows_of(self, in_features: int) -> int:
+        """The length of the axis that a weight has for so many input features."""
+        return in_features
 
     def _as_input(self, x: Any, weight: Variable) -> Any:
         """The input in the dtype of the weight it meets first; draws weights that are lazy."""
         x = as_array(x, self)
-        if not _is_lazy(weight) and x.dtype is weight.dtype and x.shape[-1:] == weight.shape[:1]:
+        known = not _is_lazy(weight) and x.dtype is weight.dtype
+        if known and x.shape[-1:] == (self._features_of(weight),):
             return x  # nearly always
         dtype = self.dtype if _is_lazy(weight) else weight.dtype
         x = self._as_floating(x, dtype)
@@ -102,7 +111,7 @@ class Weighted(Layer):
             if x.shape[-1:] in [(), (0,)]:
                 raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
             self._draw_weights(x.shape[-1], x)
-        n = weight.shape[0]
+        n = self._features_of(weight)
         if x.shape[-1:] != (n,):
             flat = x.ndim > 2 and math.prod(x.shape[1:]) == n
             hint = "; write x.reshape(len(x), -1)" if flat else ""

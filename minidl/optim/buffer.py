@@ -101,14 +101,6 @@ class Buffer:
                 members.append(Member(p, self.group, self.t, state))
         return members
 
-    def of(self, part: list[Member], groups: Mapping[Variable, int]) -> list[Buffer]:
-        """This buffer if the members are all of its own, where they were; else buffers of these."""
-        part = [member._replace(group=groups.get(member.p, self.group)) for member in part]
-        stay = all(member.group == self.group for member in part)
-        if stay and len(part) == len(self.params) and self.take():
-            return [self]
-        return grouped(part)
-
     def take(self) -> bool:
         """Take in values that others gave to parameters.
 
@@ -168,29 +160,20 @@ class Buffers:
         return members
 
     def prepare(self, ready: list[Variable], groups: Mapping[Variable, int], states: int) -> None:
-        """Have those that take a step in buffers without others; new ones begin from zero.
-
-        Buffers that need no parting stay, so that parameters that take turns are copied once.
-        """
+        """Have those that take a step in buffers without others; new ones begin from zero."""
         unchanged = groups is self._groups and same(ready, self._ready)
         if unchanged and all(buffer.take() for buffer in self._active):
             return
-        active = set(ready)
-        known: set[Variable] = set()
-        buffers: list[Buffer] = []
-        for buffer in self.all:
-            members = buffer.members()
-            known.update(member.p for member in members)
-            for taking_part in (True, False):
-                part = [member for member in members if (member.p in active) == taking_part]
-                buffers += buffer.of(part, groups)
+        members = [m._replace(group=groups.get(m.p, m.group)) for m in self.members()]
+        known = {m.p for m in members}
         zero = [0.0] * states
-        buffers += grouped(Member(p, groups[p], 0, zero) for p in ready if p not in known)
-        self.all = buffers
+        members += [Member(p, groups[p], 0, zero) for p in ready if p not in known]
+        active = set(ready)
+        self._active = grouped((m for m in members if m.p in active), self.all)
+        self.all = self._active + grouped((m for m in members if m.p not in active), self.all)
         self._groups = groups
         self._ready = ready
         place = {p: i for i, p in enumerate(ready)}
-        self._active = [buffer for buffer in buffers if buffer.params[0] in active]
         self._places = [[place[p] for p in buffer.params] for buffer in self._active]
 
     def step(
@@ -244,14 +227,24 @@ def wide_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype
 
 
-def grouped(members: Iterable[Member]) -> list[Buffer]:
-    """Buffers of members alike in group, steps, dtype and kind of array."""
+def grouped(members: Iterable[Member], old: Iterable[Buffer] = ()) -> list[Buffer]:
+    """Buffers of members alike in group, steps, dtype and kind of array.
+
+    An ``old`` one that has the same members is taken instead, so that parameters that take turns
+    are copied only once.
+    """
     together: dict[Any, list[Member]] = {}
     for member in members:
         p = member.p
         key = member.group, member.t, p.dtype, kind_of(p)
         together.setdefault(key, []).append(member)
-    return [Buffer(alike) for alike in together.values()]
+    old_by_params = {tuple(buffer.params): buffer for buffer in old}
+    buffers: list[Buffer] = []
+    for part in together.values():
+        buffer = old_by_params.get(tuple(m.p for m in part))
+        fits = buffer is not None and buffer.group == part[0].group and buffer.take()
+        buffers.append(buffer if buffer is not None and fits else Buffer(part))
+    return buffers
 
 
 def split(flat: Array, like: Sequence[Any]) -> list[Array]:

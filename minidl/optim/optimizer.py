@@ -80,8 +80,9 @@ class Optimizer(HintsMixin):
             self._current()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        refuse_assignment(self, name, OPTIMIZER_WORDS)
-        if name in self.settings:
+        if name in OPTIMIZER_WORDS:
+            refuse_assignment(self, name, OPTIMIZER_WORDS)
+        elif name in self.settings:
             value = self.settings[name](f"{self._name}: {name}", value)
             self._settings = []
         super().__setattr__(name, value)

@@ -6,14 +6,16 @@ When it is looked for is decided in `trainer.py`; anomaly detection itself lives
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl.autograd.modes import detect_anomaly
 from minidl.common.arrays import as_array
+from minidl.common.pytree import flatten, paths
 
 if TYPE_CHECKING:
+    from minidl.training.batches import Batch
     from minidl.training.runner import ModelRunner
     from minidl.training.trainer import Trainer
 
@@ -21,13 +23,13 @@ HINT = "Try a smaller rate, optim.hooks.ClipGrad, scaled inputs"
 
 
 def bad_loss(
-    trainer: Trainer, runner: ModelRunner, loss: float, x: Any, t: Any
+    trainer: Trainer, runner: ModelRunner, loss: float, batch: Batch
 ) -> FloatingPointError:
     """The error for a loss that is not finite."""
-    return _fault(trainer, f"the loss is {loss}", find_cause(trainer, runner, x, t))
+    return _fault(trainer, f"the loss is {loss}", find_cause(trainer, runner, batch))
 
 
-def check_gradients(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> None:
+def check_gradients(trainer: Trainer, runner: ModelRunner, batch: Batch) -> None:
     """Raise FloatingPointError, before an update, if a gradient is not finite."""
     params = trainer.optimizer._params  # as cleargrads() left them: asking again takes longer
     for i, p in enumerate(params):
@@ -40,7 +42,7 @@ def check_gradients(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> No
             continue
         names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
         name = f"{names.get(id(p), p.name or i)} {p.shape}"
-        cause = find_cause(trainer, runner, x, t)
+        cause = find_cause(trainer, runner, batch)
         raise _fault(trainer, f"the gradient of parameter {name} is not finite", cause)
 
 
@@ -49,12 +51,14 @@ def _fault(trainer: Trainer, what: str, cause: str) -> FloatingPointError:
     return FloatingPointError(f"{what} {step}. {cause}{HINT}")
 
 
-def find_cause(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> str:
+def find_cause(trainer: Trainer, runner: ModelRunner, batch: Batch) -> str:
     """Where what is not finite comes from: the data, a parameter, or a function and its line."""
-    for name, array in (("x", as_array(x)), ("t", as_array(t))):
-        if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
-            place = tuple(np.argwhere(~finite)[0].tolist())
-            return f"The batch's {name} has {array[place].item()} at {place}. "
+    for tree, name in zip(batch, ("x", "t", "weight")):
+        leaves, structure = flatten(tree)
+        for array, path in zip(map(as_array, leaves), paths(structure, name), strict=True):
+            if array.dtype.kind in "fc" and not (finite := np.isfinite(array)).all():
+                place = tuple(np.argwhere(~finite)[0].tolist())
+                return f"The batch's {path} has {array[place].item()} at {place}. "
     for name, p in getattr(trainer.model, "named_parameters", list)():
         if not np.isfinite(p.data).all():
             return f"Parameter {name} {p.shape} was not finite before. "
@@ -62,7 +66,8 @@ def find_cause(trainer: Trainer, runner: ModelRunner, x: Any, t: Any) -> str:
     trainer.optimizer.cleargrads()
     try:
         with runner.keeping_states(), detect_anomaly(), np.errstate(all="ignore"):
-            trainer.loss(runner.forward(x), t).backward()
+            loss, _ = runner.run(trainer.loss_of, trainer.scale(batch))
+            loss.backward()
     except FloatingPointError as error:
         return f"In it, {error}. "
     except Exception:  # whatever else happens here, it is not what is to be told

@@ -1,6 +1,7 @@
 """The loop of a fit: epochs, windows of batches that make an update, callbacks.
 
-What a fit is given is checked in `trainer.py`; how far it is, and what ends it, is in `run.py`.
+What a fit is given is checked in `trainer.py`, what a batch is, in `batches.py`; how far the fit
+is, and what ends it, is in `run.py`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from minidl.data.loader import DataLoader
-from minidl.training import faults, inputs
+from minidl.training import faults
+from minidl.training.batches import Batch, Batches
 from minidl.training.callbacks import Callback
 from minidl.training.history import check_row
 from minidl.training.run import Run
@@ -19,8 +20,6 @@ from minidl.training.runner import ModelRunner
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
-
-Batch = tuple[Any, ...]  # x and t
 
 
 class FitLoop:
@@ -36,7 +35,7 @@ class FitLoop:
         run: Run,
         runner: ModelRunner,
         internal: list[Callback],
-        validation: DataLoader | None,
+        validation: Batches | None,
     ) -> None:
         self.trainer = trainer
         self.run = run
@@ -60,28 +59,27 @@ class FitLoop:
                 begun.append(callback)
                 callback.on_train_begin()
             resume()
-            self.run_epochs()
+            while self.run.epoch < self.run.epochs and not self.trainer.stop:
+                self.run_epoch()
         finally:
             for callback in begun:
                 callback.on_train_end()
 
-    def run_epochs(self) -> None:
-        """Train epoch by epoch until the run or the trainer says stop."""
+    def run_epoch(self) -> None:
+        """Train through the data once, measure, and tell the callbacks."""
         run = self.run
         trainer = self.trainer
-        while run.epoch < run.epochs and not trainer.stop:
-            for callback in self.callbacks if run.fresh else self.internal:
-                callback.on_epoch_begin(run.epoch)
-            if self.ranks.any(trainer.stop):
-                break
-            self.train_epoch()
-            row = self.measure()
-            if run.interrupted is not None:
-                if run.cut is None:  # it came during validation
-                    self.break_off()
-                trainer.history.rows.append(row)
-                break
-            trainer.history.rows.append(row)
+        for callback in self.callbacks if run.fresh else self.internal:
+            callback.on_epoch_begin(run.epoch)
+        trainer.stop = self.ranks.any(trainer.stop)
+        if trainer.stop:
+            return
+        self.train_epoch()
+        row = self.measure()
+        if run.interrupted is not None and run.cut is None:  # the signal came during validation
+            self.break_off()
+        trainer.history.rows.append(row)
+        if run.interrupted is None:
             self.end_epoch(row)
 
     def train_epoch(self) -> None:
@@ -90,45 +88,49 @@ class FitLoop:
         if run.fresh:
             self.runner.reset()
             run.rate = float(self.trainer.optimizer.current_lr)
-        batches = iter(run.loader)
+        batches = run.data.read(first=run.batches)
         while window := list(islice(batches, run.window)):
             try:
                 self.train_window(window)
             except Exception as error:
-                place = f"epoch {run.epoch + 1} of {run.epochs}"
-                error.add_note(f"fit: {place}, batch {self.batch + 1} of {len(run.loader)}")
+                of_all = "" if run.data.number is None else f" of {run.data.number}"
+                place = f"epoch {run.epoch + 1} of {run.epochs}, batch {self.batch + 1}{of_all}"
+                error.add_note(f"fit: {place}")
                 raise
             over = self.ranks.ends(self.trainer, run)
-            if over and (run.batches < len(run.loader) or run.interrupted is not None):
+            if over and (run.interrupted is not None or run.data.has_more(batches, run.batches)):
                 self.break_off()
-                break
+                return
             self.trainer.write_requested()
+        if run.fresh:
+            raise ValueError(
+                f"fit: the data gave no batch in epoch {run.epoch + 1}; an iterator is used up by "
+                "one epoch: give a list, or an object whose iter() begins anew"
+            )
 
-    def train_window(self, window: Sequence[Batch]) -> None:
+    def train_window(self, window: Sequence[tuple[Batch, float]]) -> None:
         """Make one update from some batches, whose losses are summed, or averaged over samples."""
         run = self.run
         optimizer = self.trainer.optimizer
         first = run.batches
-        sizes = [run.loader.samples(first + i) for i in range(len(window))]
-        samples = sum(sizes)
+        samples = sum(count for _, count in window)
         total: Any = 0.0
         optimizer.cleargrads()
-        for i, (x, t) in enumerate(window):
+        for i, (batch, count) in enumerate(window):
             self.batch = first + i
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
-            loss, prediction = self.trainer.forward(x, t, self.runner)
-            figures = inputs.measure_batch(self.trainer.metrics, loss, prediction.data, t)
-            run.means.add(sizes[i], figures)
+            loss, prediction = self.trainer.forward(batch, self.runner, learning=True)
+            run.means.add(count, self.trainer.figures(loss, prediction, batch))
             last = i == len(window) - 1
             if not run.summed:
-                self.runner.backward(loss, None if sizes[i] == samples else sizes[i] / samples)
+                self.runner.backward(loss, None if count == samples else count / samples)
             else:
                 total = total + loss
                 if last:
                     self.runner.backward(total)
             if last:
-                faults.check_gradients(self.trainer, self.runner, x, t)
+                faults.check_gradients(self.trainer, self.runner, batch)
                 self.ranks.update(self.trainer, run, samples)
                 run.count(len(window))
             logs = run.means.now()
@@ -138,9 +140,9 @@ class FitLoop:
     def measure(self) -> dict[str, float]:
         """The epoch's row of the history: means over its samples, those of validation, the rate."""
         run = self.run
-        row = self.run.means.now()
+        row = run.means.now()
         if self.validation is not None and run.interrupted is None:
-            means = self.trainer.measure("evaluate", self.validation, run)
+            means = self.trainer.measure(self.validation, run)
             row |= {f"val_{name}": value for name, value in means.items()}
         row["lr"] = run.rate
         if run.distributed:
@@ -166,6 +168,7 @@ class FitLoop:
 
         history = [dict(row) for row in self.trainer.history.rows]
         self.run.cut = {"callbacks": callback_states(self.trainer), "history": history}
+        self.trainer.stop = True
         self.interrupt()
 
     def interrupt(self) -> None:
@@ -179,12 +182,17 @@ class FitLoop:
             if len(trainer.requests) == before and run.path is not None:
                 trainer.requests.append((run.path, None))
             if self.ranks.first:
-                files = ", ".join(str(path) for path, _ in trainer.requests)
-                files = files or "nothing, as there is no Checkpoint"
                 epoch = min(run.epoch + 1, run.epochs)
                 print(
                     f"fit: {run.interrupted}: ends after {run.updates} updates, "
-                    f"in epoch {epoch} of {run.epochs}; saved: {files}",
+                    f"in epoch {epoch} of {run.epochs}; saved: {self._files()}",
                     file=sys.stderr,
                 )
         trainer.write_requested()
+
+    def _files(self) -> str:
+        """What is written now, or why nothing is."""
+        if not self.run.can_be_saved:
+            return "nothing, as the data have no state_dict() and this is no end of an epoch"
+        files = ", ".join(str(path) for path, _ in self.trainer.requests)
+        return files or "nothing, as there is no Checkpoint"

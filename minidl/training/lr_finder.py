@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from copy import copy
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,7 @@ import numpy as np
 from minidl.common import random
 from minidl.common.checks import count, number
 from minidl.common.threads import threads_for
-from minidl.data.loader import DataLoader
-from minidl.training import inputs
+from minidl.training.batches import Batch, Batches, read_batches
 from minidl.training.plots import BLUE, ORANGE, PALE_BLUE, finish_axes, new_figure, save_figure
 from minidl.training.runner import ModelRunner
 from minidl.training.threads import largest_product
@@ -86,18 +85,17 @@ class LRCurve:
 
 def find_lr(
     trainer: Trainer,
-    data: Any,
-    t: Any,
+    arrays: Sequence[Any],
+    settings: Mapping[str, Any],
     start: float,
     end: float,
     steps: int,
-    batch_size: int | None,
 ) -> LRCurve:
     """Train some steps, each with a larger rate; then put everything back as it was."""
     from minidl.checkpoints.snapshot import restoring
 
     drawn = random.generator().bit_generator.state
-    loader = copy(inputs.as_loader("find_lr", data, t, batch_size))
+    data = read_batches("find_lr", *arrays, **settings).twin("it")
     steps = count("find_lr: steps", steps)
     start = number("find_lr: start", start, positive=True)
     end = number("find_lr: end", end, positive=True)
@@ -107,16 +105,17 @@ def find_lr(
             f"steps={steps}"
         )
     runner = ModelRunner(trainer.model)
-    runner.check(loader, "find_lr")
+    runner.check(data)
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
-    product = largest_product(trainer.model, trainer.optimizer, loader.batch_size)
-    with threads_for(product or 0), restoring(trainer, runner, loader, drawn):
-        losses = measure_losses(trainer, runner, loader, rates)
+    product = largest_product(trainer.model, trainer.optimizer, data.batch_size)
+    with threads_for(product or 0), restoring(trainer, runner, data, drawn):
+        trainer.scaling = trainer.learn_scaling(data)
+        losses = measure_losses(trainer, runner, data, rates)
     return LRCurve(rates[: len(losses)], losses)
 
 
 def measure_losses(
-    trainer: Trainer, runner: ModelRunner, loader: DataLoader, rates: list[float]
+    trainer: Trainer, runner: ModelRunner, data: Batches, rates: list[float]
 ) -> list[float]:
     """The losses at the rates, until one is far worse than the least."""
     optimizer = trainer.optimizer
@@ -125,9 +124,9 @@ def measure_losses(
     try:
         while len(losses) < len(rates):
             runner.reset()
-            for (x, t), rate in zip(loader, rates[len(losses) :]):
+            for rate, (batch, _) in zip(rates[len(losses) :], data.read()):
                 optimizer.lr = rate
-                loss = _loss_or_infinity(trainer, x, t)
+                loss = _loss_or_infinity(trainer, batch)
                 if losses and not loss < max(WORSE * min(losses), losses[0]):
                     return losses
                 losses.append(loss)
@@ -136,10 +135,10 @@ def measure_losses(
     return losses
 
 
-def _loss_or_infinity(trainer: Trainer, x: Any, t: Any) -> float:
+def _loss_or_infinity(trainer: Trainer, batch: Batch) -> float:
     """The loss of a step, infinity where it diverges, which is what is to be found."""
     try:
         with np.errstate(all="ignore"):
-            return trainer.train_step(x, t)
+            return trainer.train_step(*batch)
     except FloatingPointError:
         return math.inf

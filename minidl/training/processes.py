@@ -8,85 +8,60 @@ Each method is called in all ranks alike, at the same points of a fit.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from minidl.data.loader import DataLoader
+    from minidl.distributed.ranks import MPIRanks
+    from minidl.training.batches import Batches
     from minidl.training.run import Run, RunningMeans
     from minidl.training.trainer import Trainer
 
 T = TypeVar("T")
+Ranks: TypeAlias = "SingleProcess | MPIRanks"
 
 
-class Ranks(Protocol):
-    """What a Trainer asks of its processes: who this one is, and what all of them agree on."""
+class SingleProcess:
+    """The one process of a Trainer that is not distributed: it agrees with itself.
 
-    rank: int
-    size: int
-    first: bool
+    ``rank`` is who it is, of ``size``; the ``first`` one shows and writes.
+    """
 
-    def split(self, *loaders: DataLoader | None) -> None:
-        """Let loaders give this rank's part of each batch."""
+    rank = 0
+    size = 1
+    first = True
+
+    def split(self, *data: Batches | None) -> None:
+        """Let the data give this rank's part of each batch."""
 
     def begin(self, run: Run) -> None:
         """Note that a run goes on from here."""
 
     def share(self, what: Callable[[], T]) -> T:
         """What a function gives, or raises, in the first rank."""
+        return what()
 
-    def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
+    def update(self, trainer: Trainer, run: Run | None, samples: float) -> None:
         """Update, from gradients that are means over so many samples here; sum the run's means."""
+        trainer.optimizer.update()
 
     def ends(self, trainer: Trainer, run: Run) -> bool:
         """Whether the run ends after this update."""
+        trainer.stop |= run.over
+        return trainer.stop
 
     def agree(self, trainer: Trainer, run: Run) -> None:
         """Have the same answer to that, and the same signal, everywhere: between epochs."""
+        trainer.stop |= run.over
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in some rank."""
+        return flag
 
     def total(self, means: RunningMeans, run: Run | None) -> None:
         """Sum means that in a run each rank has of its own part."""
 
     def leave(self) -> None:
         """Note that a fit is left, and how."""
-
-
-class SingleProcess:
-    """The one process of a Trainer that is not distributed: it agrees with itself."""
-
-    rank = 0
-    size = 1
-    first = True
-
-    def split(self, *loaders: DataLoader | None) -> None:
-        """It has all of each batch."""
-
-    def begin(self, run: Run) -> None:
-        """Nothing is to be noted."""
-
-    def share(self, what: Callable[[], T]) -> T:
-        return what()
-
-    def update(self, trainer: Trainer, run: Run | None, samples: int) -> None:
-        trainer.optimizer.update()
-
-    def ends(self, trainer: Trainer, run: Run) -> bool:
-        trainer.stop |= run.over
-        return trainer.stop
-
-    def agree(self, trainer: Trainer, run: Run) -> None:
-        trainer.stop |= run.over
-
-    def any(self, flag: bool) -> bool:
-        return flag
-
-    def total(self, means: RunningMeans, run: Run | None) -> None:
-        """The means are of all samples."""
-
-    def leave(self) -> None:
-        """Nobody waits for it."""
 
 
 def processes(distributed: Any, optimizer: Any) -> Ranks:

@@ -5,6 +5,7 @@ Each is a callback; what is measured is decided in `trainer.py`.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -18,7 +19,7 @@ EVERY = 0.1
 BAR = 10  # characters
 
 
-def progress_callbacks(verbose: int | str, epochs: int, batches: int) -> list[Callback]:
+def progress_callbacks(verbose: int | str, epochs: int, batches: int | None) -> list[Callback]:
     """What shows the progress: nothing (0), a bar (1), lines (2); "auto" looks who is reading."""
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(
@@ -75,9 +76,12 @@ def format_time_left(seconds: float) -> str:
 
 
 class Clock(Callback):
-    """How fast a fit is, and what it still takes, by what this call has done so far."""
+    """How fast a fit is, and what it still takes, by what this call has done so far.
 
-    def __init__(self, epochs: int, batches: int) -> None:
+    How many ``batches`` an epoch has may be unknown.
+    """
+
+    def __init__(self, epochs: int, batches: int | None) -> None:
         self.epochs = epochs
         self.batches = batches
         self.first = -1.0
@@ -88,7 +92,7 @@ class Clock(Callback):
         self.done = 0
         if self.first < 0:
             done = self.trainer.run.batches if self.trainer.run else 0
-            self.first = epoch + done / self.batches
+            self.first = epoch + done / (self.batches or math.inf)
             self.begun = self.started
 
     def speed(self) -> str:
@@ -96,9 +100,9 @@ class Clock(Callback):
         rate = self.done / max(time.perf_counter() - self.started, 1e-9)
         return f"{rate:,.0f} it/s" if rate >= 10 else f"{rate:.2g} it/s"
 
-    def to_go(self, batches: int) -> str:
-        """The time left after so many batches of an epoch; nothing at the end, or if not known."""
-        at = self.epoch + batches / self.batches
+    def to_go(self, part: float) -> str:
+        """The time left after a part of an epoch; nothing at the end, or if not known."""
+        at = self.epoch + part
         if not self.first < at < self.epochs:
             return ""
         seconds = time.perf_counter() - self.begun
@@ -114,7 +118,7 @@ class Lines(Clock):
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.perf_counter() - self.started
         parts = [title(epoch, self.epochs), format_figures(logs), f"{seconds:.2f} s", self.speed()]
-        print("  ".join(filter(None, [*parts, self.to_go(self.batches)])), flush=True)
+        print("  ".join(filter(None, [*parts, self.to_go(1.0)])), flush=True)
 
 
 class Bar(Clock):
@@ -140,7 +144,7 @@ class Bar(Clock):
             self.shown = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        self._write(self.batches, logs)
+        self._write(self.batches or self.done, logs)
         self.bar.close()  # shows it; a line that is too long even so goes on in the next
 
     def on_train_end(self) -> None:
@@ -154,7 +158,9 @@ class Bar(Clock):
     def _write(self, done: int, logs: dict[str, float]) -> int:
         """Put into the bar what fits beside the title; return how many characters do."""
         room = columns() - len(title(self.epoch, self.epochs)) - 2
-        lines = lines_by_length(logs, f"{done}/{self.batches}", self.speed(), self.to_go(done))
+        count = f"{done}" if self.batches is None else f"{done}/{self.batches}"
+        to_go = "" if self.batches is None else self.to_go(done / self.batches)
+        lines = lines_by_length(logs, count, self.speed(), to_go)
         for with_bar, text in lines:
             if len(text) + with_bar * (BAR + len("||")) <= room or in_notebook():
                 break

@@ -5,35 +5,42 @@ What is done at each point is in `loop.py`.
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from minidl.common import checks
 from minidl.data.loader import DataLoader
+from minidl.training.batches import Batches
 
 
 class RunningMeans:
-    """Means over all samples so far of figures that are means over a batch each."""
+    """Means over all samples so far of figures that are means over a batch each.
+
+    ``samples`` is their number, or the sum of their weights.
+    """
 
     def __init__(self) -> None:
-        self.samples = 0
+        self.samples: float = 0
         self.sums: dict[str, float] = {}
 
-    def add(self, samples: int, figures: dict[str, float]) -> None:
-        """Add the figures of a batch of so many samples."""
+    def add(self, samples: float, figures: dict[str, float]) -> None:
+        """Add the figures of a batch that counts so much."""
         self.samples += samples
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + (samples * value if samples else 0.0)
 
     def now(self) -> dict[str, float]:
-        """The means by name."""
-        return {name: total / (self.samples or 1) for name, total in self.sums.items()}
+        """The means by name; of no samples nan."""
+        samples = self.samples or math.nan
+        return {name: total / samples for name, total in self.sums.items()}
 
 
 @dataclass(eq=False)
@@ -46,7 +53,7 @@ class Run:
     ``rate`` that of the epoch's first update, and ``path`` is what it was resumed from.
     """
 
-    loader: DataLoader
+    data: Batches
     epochs: int
     window: int
     summed: bool
@@ -64,12 +71,21 @@ class Run:
     cut: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.ends = None if self.max_time is None else time.monotonic() + self.max_time
+        self.ends = math.inf
+        if self.max_steps is not None:
+            checks.count("fit: max_steps", self.max_steps)
+        if self.max_time is not None:
+            self.ends = time.monotonic() + checks.number("fit: max_time", self.max_time)
 
     @property
     def fresh(self) -> bool:
         """Whether its epoch is still to begin."""
         return self.batches == 0
+
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether the data can be gone on with from here."""
+        return self.fresh or self.data.resumable
 
     @property
     def finished(self) -> bool:
@@ -79,8 +95,7 @@ class Run:
     @property
     def over(self) -> bool:
         """Whether the updates or the time allowed are used up, or a signal came."""
-        late = self.ends is not None and time.monotonic() >= self.ends
-        return self.finished or self.interrupted is not None or late
+        return self.finished or self.interrupted is not None or time.monotonic() >= self.ends
 
     def count(self, batches: int) -> None:
         """Note an update with so many batches."""
@@ -94,30 +109,55 @@ class Run:
         self.means = RunningMeans()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it is, and the loader's state."""
+        """Where it is, and the data's state if they have one."""
         means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
         names = ("window", "summed", "epoch", "batches", "updates", "rate")
-        loader = self.loader.state_dict()
-        loader["given"] = self.batches or None  # it may have looked for a batch more
-        return {name: getattr(self, name) for name in names} | {"means": means, "loader": loader}
+        data: Any = self.data.source.state_dict() if self.data.resumable else None
+        if isinstance(self.data.source, DataLoader):
+            data["given"] = self.batches or None  # it may have looked for a batch more
+        return {name: getattr(self, name) for name in names} | {"means": means, "loader": data}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
-        self.loader.load_state_dict(state["loader"])
+    def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from there; ValueError if that cannot be, as the data or settings differ."""
+        if state is None:  # it was saved before any fit
+            return
+        check_place(state)
+        if (state["window"], state["summed"]) != (self.window, self.summed):
+            name = "truncate" if state["summed"] else "accumulate"
+            raise ValueError(
+                f"it was trained with {name}={state['window']}, and has to be trained on so"
+            )
+        if (state["loader"] is not None) != self.data.resumable:
+            raise ValueError("the data here and there are of two kinds: one has no state_dict()")
+        if self.data.resumable:
+            self.data.source.load_state_dict(state["loader"])
+        elif state["batches"]:
+            raise ValueError(
+                "it was saved within an epoch of data without a state_dict(); Trainer.load takes it"
+            )
         for name in ("epoch", "batches", "updates", "rate"):
             setattr(self, name, state[name])
         self.means = RunningMeans()
         self.means.samples = state["means"]["samples"]
         self.means.sums = dict(state["means"]["sums"])
 
-    def check(self, state: Mapping[str, Any]) -> None:
-        """Raise ValueError if it could not go on from there: the data or settings differ."""
-        if (state["window"], state["summed"]) != (self.window, self.summed):
-            name = "truncate" if state["summed"] else "accumulate"
-            raise ValueError(
-                f"it was trained with {name}={state['window']}, and has to be trained on so"
-            )
-        copy(self.loader).load_state_dict(state["loader"])
+
+def check_place(state: Mapping[str, Any]) -> None:
+    """Raise ValueError for a place in a run that cannot be."""
+    for name in ("epoch", "batches", "updates"):
+        checks.count(f"run: {name}", state[name], least=0)
+        if state[name] >= 2**53:
+            raise ValueError(f"run: {name} is {state[name]}")
+    means = state["means"]
+    checks.number("run: samples", means["samples"])
+    checks.number("run: rate", state["rate"])
+    if not all(isinstance(value, Real) for value in means["sums"].values()):
+        raise ValueError(f"run: means: want numbers, got {means['sums']}")
+    data = state["loader"]
+    if isinstance(data, dict) and (data.get("given") or 0) != state["batches"]:
+        raise ValueError(
+            f"run: {state['batches']} batches, but the loader gave {data.get('given')}"
+        )
 
 
 @contextmanager

@@ -6,6 +6,7 @@ The states themselves, and the formulas of recurrent layers, live in `layers`; w
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,27 @@ import numpy as np
 from minidl.autograd.modes import no_grad, test_mode
 from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
+from minidl.training.batches import Batch, Batches, first_array
+
+
+def call_model(model: Any, inputs: Any) -> Any:
+    """``model(x)`` of an array, ``model(*inputs)`` of a tuple, ``model(**inputs)`` of a dict."""
+    if isinstance(inputs, tuple):
+        return model(*inputs)
+    if isinstance(inputs, dict):
+        return _call_by_names(model, inputs)
+    return model(inputs)
+
+
+def _call_by_names(model: Any, inputs: dict[str, Any]) -> Any:
+    function = getattr(model, "forward", model)
+    try:
+        inspect.signature(function).bind(**inputs)
+    except TypeError as error:
+        names = ", ".join(inspect.signature(function).parameters)
+        got = ", ".join(map(str, inputs))
+        raise TypeError(f"the model takes {names}; got a dict of {got}: {error}") from None
+    return model(**inputs)
 
 
 class ModelRunner:
@@ -32,22 +54,26 @@ class ModelRunner:
         for layer in self.carrying:
             layer.reset_state()
 
-    def forward(self, x: Any, call: Callable[[Any], Any] | None = None) -> Any:
-        """Run the model, or ``call``, on a batch; only stateful layers go on from the last one.
+    def predict(self, inputs: Any) -> Any:
+        """Run the model on the inputs of a batch."""
+        return self.run(lambda batch: call_model(self.model, batch[0]), (inputs,))
+
+    def run(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
+        """Run a function of a batch; only stateful layers go on from the last one.
 
         ValueError if another layer took it for one step of a sequence: it would learn nothing about
             time.
         """
         for layer in self.stateless:
             layer.reset_state()
-        result = (call or self.model)(x)
+        result = function(batch)
         for layer in self.stateless:
-            if getattr(layer, "steps", 0) == 1 and np.ndim(x) == 2:
+            if getattr(layer, "steps", 0) == 1 and np.ndim(first_array(batch[0])) == 2:
                 name = type(layer).__name__
                 raise ValueError(
-                    f"{name} took x of shape {np.shape(x)} for one step, and its state would be "
-                    "lost at the next batch; give sequences (batch, time, in), or "
-                    f"{name}(.., stateful=True) and shuffle=False"
+                    f"{name} took x of shape {np.shape(first_array(batch[0]))} for one step, and "
+                    "its state would be lost at the next batch; give sequences (batch, time, in), "
+                    f"or {name}(.., stateful=True) and shuffle=False"
                 )
         return result
 
@@ -60,10 +86,13 @@ class ModelRunner:
         if self.stateful:
             loss.unchain_backward()
 
-    def check(self, loader: DataLoader | None, where: str) -> None:
+    def check(self, *data: Batches | None) -> None:
         """Raise ValueError if batches have to follow one another in time and cannot."""
-        if loader is None or not self.stateful:
-            return
+        for batches in filter(None, data):
+            if self.stateful and isinstance(batches.source, DataLoader):
+                self._check_order(batches.where, batches.source)
+
+    def _check_order(self, where: str, loader: DataLoader) -> None:
         if loader.shuffle:
             raise ValueError(
                 f"{where}: the model is stateful, each batch goes on where one ended: pass "
@@ -72,15 +101,21 @@ class ModelRunner:
         rest = loader.size % loader.batch_size
         if rest and not loader.drop_last and len(loader) > 1:
             raise ValueError(
-                f"{where}: the model is stateful, with a state per sample of a batch, but the last "
-                f"batch would have {rest} samples instead of {loader.batch_size}: use a batch_size "
-                f"that divides {loader.size}, or a DataLoader with drop_last=True"
+                f"{where}: the model is stateful, with a state per sample of a batch, but the "
+                f"last batch would have {rest} samples instead of {loader.batch_size}: use a "
+                f"batch_size that divides {loader.size}, or a DataLoader with drop_last=True"
             )
 
     @contextmanager
-    def evaluation(self, where: str, loader: DataLoader) -> Iterator[None]:
+    def evaluation(self, data: Batches) -> Iterator[None]:
         """Record and learn nothing inside, without states at first; then bring them back."""
-        self.check(loader, where)
+        self.check(data)
+        with self.recording_nothing():
+            yield
+
+    @contextmanager
+    def recording_nothing(self) -> Iterator[None]:
+        """The same, for batches that need not follow one another."""
         with self.keeping_states():
             self.reset()
             with no_grad(), test_mode():

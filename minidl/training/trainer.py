@@ -9,25 +9,34 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from copy import copy
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from minidl.autograd.modes import current
 from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.callers import warn_user
-from minidl.common.checks import count, number
+from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
+from minidl.common.pytree import map_leaves
 from minidl.common.threads import threads_for
-from minidl.data.loader import DataLoader
 from minidl.optim.optimizer import Optimizer
-from minidl.training import faults, inputs
+from minidl.training import checks, faults
+from minidl.training.batches import (
+    Batch,
+    Batches,
+    as_batch,
+    check_epochs,
+    count_of,
+    explain_batch,
+    join_predictions,
+    read_batches,
+    read_fit_data,
+)
 from minidl.training.callbacks import Callback
 from minidl.training.history import History
 from minidl.training.loop import FitLoop
@@ -35,12 +44,13 @@ from minidl.training.lr_finder import LRCurve, find_lr
 from minidl.training.processes import processes
 from minidl.training.progress import progress_callbacks
 from minidl.training.run import Run, RunningMeans, signals
-from minidl.training.runner import ModelRunner
+from minidl.training.runner import ModelRunner, call_model
 from minidl.training.threads import FitThreads, largest_product
 
 if TYPE_CHECKING:
     from minidl.checkpoints.file import Loaded
     from minidl.checkpoints.snapshot import Start
+    from minidl.layers.normalization import Normalization
 
 DRY_RUN = 3  # batches of a fast_dev_run
 
@@ -51,18 +61,23 @@ class Trainer:
     ``evaluate`` and ``predict`` use the result.
 
     Args:
-        model: a layer, or any function of a batch that returns a Variable.
+        model: a layer, or any function of a batch's inputs, that returns a Variable, or a tuple or
+            dict of them.
         optimizer: of the model's parameters.
-        loss: ``loss(prediction, t)``, a 0-d Variable, the mean over the samples of a batch.
+        loss: ``loss(prediction, t)``, a 0-d Variable, the mean over the samples of a batch; called
+            with ``weight=`` where samples have weights. ``loss_of`` may be overridden instead.
         metrics: functions measured beside the loss, a list (named by their ``__name__``) or a dict
             by name; ``metric(prediction, t)`` gets arrays and returns a number, the mean over the
-            samples.
+            samples; one that has an argument ``weight`` gets the weights.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
         compile: run forward and backward through ``minidl.compile``.
+        scale_targets: learn mean and deviation of the floating targets in the first fit, and train
+            on scaled ones. Losses are of these; ``predict`` and metrics are in the users' units.
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md);
             or a communicator.
 
-    ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the
+    ``model``, ``loss`` and ``metrics`` can be assigned, a model with an optimizer of its
+    parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the
     name of the signal that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``,
     ``ranks`` the processes (rank, size, first).
 
@@ -82,27 +97,36 @@ class Trainer:
     (64, 1)
     """
 
+    metrics: Any  # by name; may be assigned as a list, too
+
     @refuse_unexpected
     def __init__(
         self,
         model: Any,
         optimizer: Optimizer,
-        loss: inputs.Metric,
-        metrics: inputs.Metrics = None,
+        loss: checks.Metric,
+        metrics: checks.Metrics = None,
         callbacks: Callback | Iterable[Callback] = (),
         compile: bool = False,
         distributed: Any = False,
+        scale_targets: bool = False,
     ) -> None:
         callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-        inputs.check_parts(model, optimizer, loss, callbacks)
-        self._model = model
-        self._loss = loss
-        self._metrics = inputs.name_metrics(metrics)
         self._compiling = bool(compile)
-        self._compile()
+        self.model = model
+        self.loss = loss
+        self.metrics = metrics
+        checks.check_parts(model, optimizer, callbacks)
+        if self._compiling and not self._owns_loss_of:
+            raise ValueError(
+                "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
+                "call what minidl.compile gave of a function"
+            )
         self.optimizer = optimizer
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
+        self.scale_targets = bool(scale_targets)
+        self.scaling: Normalization | None = None  # of the targets, once it is learned
         self.stop = self.dry_run = self._looping = False
         self.history = History()
         self.run: Run | None = None
@@ -110,51 +134,21 @@ class Trainer:
         self._start: Start | None = None  # what it was made with, in the latest fit
         self.requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
-    def _compile(self) -> None:
-        """Make the program of prediction and loss; the prediction is for metrics only."""
-        self.compile: Any = None
-        if self._compiling:
-            from minidl.compiler import compile
-
-            model = self._model
-            loss = self._loss
-
-            def both(x: Any, t: Any) -> Any:
-                y = model(x)
-                return y.detach() if isinstance(y, Variable) else y, loss(y, t)
-
-            self.compile = compile(both)
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check a model, a loss or metrics, whenever they are assigned."""
+        if name in checks.OF_PARTS:
+            value = checks.OF_PARTS[name](value)
+            self._program: Any = None  # of the model and the loss before
+        super().__setattr__(name, value)
 
     @property
-    def model(self) -> Any:
-        """What is trained. Can be assigned, with an optimizer of its parameters."""
-        return self._model
-
-    @model.setter
-    def model(self, model: Any) -> None:
-        inputs.check_model(model)
-        self._model = model
-        self._compile()
+    def _owns_loss_of(self) -> bool:
+        return getattr(self.loss_of, "__func__", None) is Trainer.loss_of
 
     @property
-    def loss(self) -> inputs.Metric:
-        """The function that is made small. Can be assigned."""
-        return self._loss
-
-    @loss.setter
-    def loss(self, loss: inputs.Metric) -> None:
-        inputs.check_loss(loss)
-        self._loss = loss
-        self._compile()
-
-    @property
-    def metrics(self) -> dict[str, inputs.Metric]:
-        """The metrics by name. Can be assigned, as a list too."""
-        return self._metrics
-
-    @metrics.setter
-    def metrics(self, metrics: inputs.Metrics) -> None:
-        self._metrics = inputs.name_metrics(metrics)
+    def _least(self) -> int:
+        """How many parts a batch must have: inputs and targets, unless loss_of is overridden."""
+        return 2 if self._owns_loss_of else 1
 
     def __repr__(self) -> str:
         loss = getattr(self.loss, "__name__", repr(self.loss))
@@ -165,6 +159,8 @@ class Trainer:
             settings.append(f"callbacks={[type(callback).__name__ for callback in self.callbacks]}")
         if self._compiling:
             settings.append("compile=True")
+        if self.scale_targets:
+            settings.append("scale_targets=True")
         return f"Trainer({', '.join(settings)})"
 
     @property
@@ -182,6 +178,7 @@ class Trainer:
         self,
         data: Any,
         t: Any = None,
+        weight: Any = None,
         *,
         epochs: int,
         validation: Any = None,
@@ -198,10 +195,14 @@ class Trainer:
         """Train for some epochs and return their history; call it again to train on.
 
         Args:
-            data, t: samples and targets, along axis 0; or a DataLoader of both.
-            epochs: how often to go through the data, with ``resume`` in all.
-            validation: evaluated after every epoch: a pair (x, t), a DataLoader, or the fraction of
-                ``data`` to hold out for it, taken from the end before any shuffling.
+            data, t, weight: samples, targets and weights of samples, along axis 0; or a DataLoader
+                of these, or any other iterable of batches ``(inputs, targets)`` or ``(inputs,
+                targets, weight)``. Inputs that are a tuple become the model's arguments, a dict its
+                keywords; targets may be tuples and dicts, too.
+            epochs: how often to go through the data, with ``resume`` in all; one, of an iterator.
+            validation: evaluated after every epoch: a tuple (x, t) or (x, t, weight), a DataLoader
+                or other iterable, or the fraction of ``data`` to hold out for it, taken from the
+                end before any shuffling.
             batch_size, shuffle: of the data given as arrays; 32 and True if not said.
             accumulate: batches whose gradients make one update, equal to that of one batch of all
                 their samples.
@@ -226,10 +227,11 @@ class Trainer:
 
         Returns a History: per epoch ``loss`` and the metrics, means over all samples, measured as
         the model learns, before each update; the same on validation data as ``val_loss``..; ``lr``,
-        the rate of the epoch's first update. A loss that leaves samples out (``cross_entropy`` with
-        ``ignore_index``) still counts with all of its batch's, in these means, with ``accumulate``
-        and with several ranks; where these would differ from one batch, labels of -100 are warned
-        of. While it runs, BLAS has one thread if the model is small (docs/speed.md).
+        the rate of the epoch's first update. In every mean, and in ``accumulate``, a batch counts
+        with the number of its samples, or the sum of their weights. A loss that leaves samples out
+        (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's; where several
+        batches or ranks would then differ from one batch, labels of -100 are warned of. While it
+        runs, BLAS has one thread if the model is small (docs/speed.md).
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or
         unequal batches, one-step input to a recurrent layer that is not stateful, a loss that is
@@ -243,29 +245,29 @@ class Trainer:
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
-        max_steps = None if max_steps is None else count("fit: max_steps", max_steps)
-        max_time = None if max_time is None else number("fit: max_time", max_time)
-        loader, validation = inputs.fit_loaders(data, t, batch_size, shuffle, validation)
-        runner.check(loader, "fit")
-        runner.check(validation, "fit: validation")
+        settings = {"batch_size": batch_size, "shuffle": shuffle, "least": self._least}
+        given, validation = read_fit_data(data, t, weight, validation, settings)
+        runner.check(given, validation)
         if fast_dev_run:
             epochs = 1
             max_steps = DRY_RUN
             resume = None
-            loader = copy(loader)
-        self._warn(loader, window)
-        self.ranks.split(loader, validation)
-        shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, len(loader))
+            given = given.twin("fast_dev_run")
+        scaling = self.learn_scaling(given)
+        self._warn(given, window)
+        self.ranks.split(given, validation)
+        shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
         checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
 
-        run = Run(loader, epochs, window, truncate is not None, max_steps, max_time)
-        run.path = checkpoint.path if checkpoint else None
+        run = Run(given, epochs, window, truncate is not None, max_steps, max_time)
+        run.path = checkpoint and checkpoint.path
         run.distributed = self.ranks.size > 1
-        loop = FitLoop(self, run, runner, [FitThreads(loader.batch_size), *shown], validation)
+        loop = FitLoop(self, run, runner, [FitThreads(given.batch_size), *shown], validation)
         with self._fitting(run, checkpoint, fast_dev_run):
-            untouched = restoring(self, runner, loader, drawn)
+            check_epochs(run.epochs - run.epoch, given, validation)
+            untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
-                loop.start(lambda: self._resume(run, runner, checkpoint))
+                loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
                 self.write_requested()  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
@@ -277,7 +279,15 @@ class Trainer:
         files = [callback.resume_files() for callback in self.callbacks]
         return find_checkpoint(resume, list(filter(None, files)), "fit: resume")
 
-    def _warn(self, loader: DataLoader, window: int) -> None:
+    def learn_scaling(self, data: Batches) -> Normalization | None:
+        """What scales the targets, if they are to be scaled and it is not known yet."""
+        if not self.scale_targets or self.scaling is not None:
+            return self.scaling
+        from minidl.training.scaling import learn_scaling
+
+        return learn_scaling(data)
+
+    def _warn(self, data: Batches, window: int) -> None:
         """Say what would go on silently and is hardly meant."""
         if current().testing:
             warn_user(
@@ -285,7 +295,13 @@ class Trainer:
             )
         if window > 1 or self.ranks.size > 1:
             why = "batches make up one update" if window > 1 else "ranks share a batch"
-            inputs.warn_of_ignored_samples(self.loss, loader.arrays[1], why)
+            checks.warn_of_ignored_samples(self.loss, data, why)
+        if not data.resumable and any(callback.resume_files() for callback in self.callbacks):
+            warn_user(
+                f"fit: the data, a {type(data.source).__name__}, have no state_dict(): checkpoints "
+                "are written at the ends of epochs only, and of an order that the data draw they "
+                "hold NumPy's and Python's generators only"
+            )
 
     @contextmanager
     def _fitting(self, run: Run, checkpoint: Loaded | None, dry_run: bool) -> Iterator[None]:
@@ -295,17 +311,16 @@ class Trainer:
         """
         from minidl.checkpoints.snapshot import Refused, Start, is_plain
 
-        previous: Any = self.run, self._start, self.history
+        previous = {name: vars(self)[name] for name in ("run", "_start", "history")}
         self.run = run
-        self._start = None
         try:
             if checkpoint is not None:
-                self._start = Start(self, before=previous[1])
+                self._start = Start(self, before=self._start)
                 self._start.restore(checkpoint.tree, f"fit: resume: {checkpoint.path}")
-            elif not is_plain(self):
-                self._start = Start(self)
+            else:
+                self._start = None if is_plain(self) else Start(self)
         except BaseException:
-            self.run, self._start, _ = previous
+            vars(self).update(previous)
             raise
         self.stop = False
         self.interrupted = None
@@ -316,7 +331,7 @@ class Trainer:
         try:
             yield
         except Refused:
-            self.run, self._start, self.history = previous
+            vars(self).update(previous)
             raise
         finally:
             self.ranks.leave()
@@ -326,7 +341,13 @@ class Trainer:
             if dry_run:
                 self.run = None
 
-    def _resume(self, run: Run, runner: ModelRunner, checkpoint: Loaded | None) -> None:
+    def _resume(
+        self,
+        run: Run,
+        runner: ModelRunner,
+        checkpoint: Loaded | None,
+        scaling: Normalization | None,
+    ) -> None:
         """Put back what a checkpoint holds, and let all ranks begin with the same state."""
         from minidl.checkpoints import snapshot
 
@@ -334,6 +355,8 @@ class Trainer:
             where = f"fit: resume: {checkpoint.path}"
             self._start.restore_again(checkpoint.tree, where)
             self.ranks.agree(self, run)
+        if self.scaling is None:
+            self.scaling = scaling
         snapshot.broadcast_state(self, runner, run)
 
     def save(
@@ -385,7 +408,9 @@ class Trainer:
         """Write the checkpoints asked for, now that the state is whole."""
         wanted = self.requests
         self.requests = []
-        if wanted and self.writes:
+        if self._looping and self.run is not None and not self.run.can_be_saved:
+            self.requests = wanted  # until the epoch is over
+        elif wanted and self.writes:
             from minidl.checkpoints.file import save
             from minidl.checkpoints.snapshot import capture
 
@@ -397,6 +422,7 @@ class Trainer:
         self,
         data: Any,
         t: Any = None,
+        weight: Any = None,
         *,
         start: float = 1e-6,
         end: float = 10.0,
@@ -411,9 +437,11 @@ class Trainer:
 
         Source: L. Smith, Cyclical learning rates for training neural networks, 2017, section 3.3.
         """
-        return self.ranks.share(lambda: find_lr(self, data, t, start, end, steps, batch_size))
+        arrays = (data, t, weight)
+        settings = {"batch_size": batch_size, "least": self._least}
+        return self.ranks.share(lambda: find_lr(self, arrays, settings, start, end, steps))
 
-    def train_step(self, x: Any, t: Any) -> float:
+    def train_step(self, x: Any, t: Any = None, weight: Any = None) -> float:
         """Learn from one batch: clear the gradients, forward, backward, update; return the loss.
 
         Raises as ``fit``.
@@ -421,73 +449,135 @@ class Trainer:
         Carried states go on from the step before and are cut behind this one;
         ``model.reset_state()`` forgets them.
         """
+        given = [part for part in (x, t, weight) if part is not None]
+        batch = as_batch("train_step", given, self._least)
         runner = ModelRunner(self.model)
         self.optimizer.cleargrads()
-        loss, _ = self.forward(x, t, runner)
+        loss, _ = self.forward(batch, runner, learning=True)
         runner.backward(loss)
-        faults.check_gradients(self, runner, x, t)
-        self.ranks.update(self, None, len(x))
+        faults.check_gradients(self, runner, batch)
+        self.ranks.update(self, None, count_of(batch))
         return float(loss.item())
 
-    def forward(self, x: Any, t: Any, runner: ModelRunner) -> tuple[Variable, Variable]:
-        """The loss of a batch, checked so that it can be learned from, and the prediction."""
-        if self.compile:
-            prediction, loss = runner.forward(x, lambda x: self.compile(x, t))
-            inputs.check_prediction(prediction)
-        else:
-            prediction = runner.forward(x)
-            inputs.check_prediction(prediction)
-            loss = self.loss(prediction, t)
-        inputs.check_loss_value(loss)
-        if not math.isfinite(loss.item()):
-            raise faults.bad_loss(self, runner, loss.item(), x, t)
+    def loss_of(self, batch: Batch) -> tuple[Any, Any]:
+        """The loss of a batch, a 0-d Variable, and the prediction for the metrics.
+
+        A subclass may compute both in another way; what it does with a batch, ``(inputs,
+        targets)`` or ``(inputs, targets, weight)``, is its own affair. A loss is the mean over the
+        samples, by their weights. The prediction may be None where there are no metrics.
+        ``evaluate`` calls it too, without recording.
+        """
+        return loss_of_batch(self.model, self.loss, batch)
+
+    def forward(self, batch: Batch, runner: ModelRunner, learning: bool = False) -> tuple[Any, Any]:
+        """The loss of a batch, checked if it is to be learned from, and the prediction."""
+        function = self._compiled() if learning and self._compiling else self.loss_of
+        result = runner.run(function, self.scale(batch))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
+        loss, prediction = result
+        if learning:
+            checks.check_loss_value(loss)
+            if not math.isfinite(loss.item()):
+                raise faults.bad_loss(self, runner, loss.item(), batch)
         return loss, prediction
 
+    def _compiled(self) -> Any:
+        """The program of the loss of a batch and the prediction, which is for metrics only."""
+        if self._program is None:
+            from minidl.compiler import compile
+
+            model = self.model
+            loss = self.loss
+
+            def detached(batch: Batch) -> tuple[Any, Any]:
+                value, prediction = loss_of_batch(model, loss, batch)
+                return value, map_leaves(_detach, prediction)
+
+            self._program = compile(detached)
+        return self._program
+
+    def figures(self, loss: Any, prediction: Any, batch: Batch) -> dict[str, float]:
+        """The loss and the metrics of a batch, by name."""
+        numbers = {"loss": checks.to_float("loss", loss)}
+        if self.metrics and prediction is None:
+            names = ", ".join(self.metrics)
+            raise ValueError(f"loss_of: want a prediction for the metrics {names}, got None")
+        if self.metrics:
+            prediction = self._in_users_units(prediction)
+        for name, metric in self.metrics.items():
+            settings = {"weight": batch[2]} if len(batch) > 2 and checks.weighs(metric) else {}
+            value = metric(prediction, *batch[1:2], **settings)
+            numbers[name] = checks.to_float(name, value)
+        return numbers
+
+    def scale(self, batch: Batch) -> Batch:
+        """The batch as it is trained on: with scaled targets, if they are to be."""
+        if not self.scale_targets:
+            return batch
+        inputs, targets, *weight = batch
+        return inputs, self._known_scaling()(targets), *weight
+
+    def _in_users_units(self, prediction: Any) -> Any:
+        """The arrays of a prediction, scaled as targets are given."""
+        arrays = map_leaves(array_of, prediction)
+        return self._known_scaling().inverse(arrays) if self.scale_targets else arrays
+
+    def _known_scaling(self) -> Normalization:
+        if self.scaling is None:
+            raise RuntimeError("Trainer: scale_targets: what scales is learned by a fit: fit first")
+        return self.scaling
+
     def evaluate(
-        self, data: Any, t: Any = None, *, batch_size: int | None = None
+        self, data: Any, t: Any = None, weight: Any = None, *, batch_size: int | None = None
     ) -> dict[str, float]:
         """Return the loss and the metrics on other data by name, as means over the samples.
 
         Nothing is learned or disturbed: layers run in test mode, batches in order, and carried
-        states start from nothing and are brought back afterwards. Arguments are as for ``fit``.
+        states start from nothing and are brought back afterwards. Arguments and means are as for
+        ``fit``.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader = inputs.as_loader("evaluate", data, t, batch_size, in_order=True)
-        return self.measure("evaluate", loader)
+        given = read_batches(
+            "evaluate", data, t, weight, least=self._least, in_order=True, batch_size=batch_size
+        )
+        return self.measure(given)
 
-    def measure(self, where: str, loader: DataLoader, run: Run | None = None) -> dict[str, float]:
-        """The means on a loader's batches, of a run's signal or dry run only the first ones."""
+    def measure(self, data: Batches, run: Run | None = None) -> dict[str, float]:
+        """The means over some data, of a run's signal or dry run only the first batches."""
         runner = ModelRunner(self.model)
         means = RunningMeans()
         most = DRY_RUN if run is not None and self.dry_run else None
-        with self._threads(loader.batch_size), runner.evaluation(where, loader):
-            for i, (x, t) in enumerate(islice(loader, most)):
-                prediction = runner.forward(x)
-                loss = self.loss(prediction, t)
-                figures = inputs.measure_batch(self.metrics, loss, array_of(prediction), t)
-                means.add(loader.samples(i), figures)
+        with self._threads(data.batch_size), runner.evaluation(data):
+            for batch, samples in islice(data.read(), most):
+                loss, prediction = self.forward(batch, runner)
+                means.add(samples, self.figures(loss, prediction, batch))
                 if run is not None and run.signalled is not None:
                     break
+        if not means.sums:
+            raise ValueError(f"{data.where}: the data gave no batch")
         self.ranks.total(means, run)
         return means.now()
 
-    def predict(self, x: npt.ArrayLike, *, batch_size: int = 32) -> npt.NDArray[Any]:
+    def predict(self, x: Any, *, batch_size: int | None = None) -> Any:
         """Return the model's output for every sample along axis 0 of ``x``, run as by ``evaluate``.
+
+        ``x`` may be a tuple or dict of arrays, as in ``fit``, or an iterable of batches, whose
+        inputs are taken. The result is an array, or a tuple or dict of them where the model gives
+        that.
 
         Raises ValueError or TypeError for bad data, or unequal batches for a stateful model.
         """
-        loader = inputs.make_loader("predict", x, batch_size=batch_size)
+        data = read_batches("predict", x, least=1, in_order=True, batch_size=batch_size)
         runner = ModelRunner(self.model)
-        with self._threads(loader.batch_size), runner.evaluation("predict", loader):
+        with self._threads(data.batch_size), runner.evaluation(data):
             try:
-                parts = [array_of(runner.forward(batch)) for (batch,) in loader]
-                if loader.arrays[0].ndim == 1 and sum(map(np.size, parts)) % loader.size:
-                    raise ValueError(f"the model gave an output of shape {np.shape(parts[0])}")
+                parts = [self._in_users_units(runner.predict(batch[0])) for batch, _ in data.read()]
+                return join_predictions(parts, data)
             except (ValueError, TypeError) as error:
-                inputs.explain_batch(error, loader)
+                explain_batch(error, data)
                 raise
-            return np.concatenate(parts)
 
     def _threads(self, samples: int) -> AbstractContextManager[None]:
         """One BLAS thread, if batches of so many samples make small products."""
@@ -509,3 +599,18 @@ def _window(accumulate: int, truncate: int | None, runner: ModelRunner) -> int:
             "fit: truncate: want a model that carries its state: give a layer stateful=True"
         )
     return truncate
+
+
+def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
+    """The loss of a batch and the model's prediction."""
+    inputs, targets, *weight = batch
+    prediction = call_model(model, inputs)
+    if isinstance(prediction, np.ndarray) and current().recording:
+        raise TypeError("the model returned a ndarray, want a Variable")
+    if weight:
+        return loss(prediction, targets, weight=weight[0]), prediction
+    return loss(prediction, targets), prediction
+
+
+def _detach(y: Any) -> Any:
+    return y.detach() if isinstance(y, Variable) else y

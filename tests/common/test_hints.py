@@ -96,6 +96,9 @@ def namespace() -> dict[str, Any]:
         "p": Variable(x),
         "t": x,
         "mask": x > 1,
+        "images": np.ones((2, 8, 8, 3)),
+        "series": np.ones((2, 8, 3)),
+        "kernels": np.ones((3, 3, 3, 5)),
         "labels_01": np.ones((4, 3)),
         "labels": labels,
         "logits": Variable(np.ones((4, 10))),
@@ -136,7 +139,8 @@ def test_the_code_in_a_sentence_works(sentence: str) -> None:
             exec(code, names)
             made = eval(code, names) if is_expression(code) else None
             if isinstance(made, layers.Layer) and "LSTM" not in code and "RNN" not in code:
-                made(names["x"])
+                of_sequences = "1d" in code or "Global" in code
+                made(names["images" if "2d" in code else "series" if of_sequences else "x"])
 
 
 def is_expression(code: str) -> bool:

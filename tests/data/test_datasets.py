@@ -60,6 +60,22 @@ def test_sunspots() -> None:
     assert years.flags.writeable and values.flags.writeable
 
 
+def test_monthly_sunspots_are_those_whose_means_are_the_yearly_ones() -> None:
+    months, values = datasets.sunspots(monthly=True)
+    assert months.shape == values.shape == (2820,) and months.dtype == values.dtype == np.float32
+    assert months[0] == 1749 and months[-1] == pytest.approx(1983 + 11 / 12)
+    assert values[[0, 1, -1]].tolist() == pytest.approx([58.0, 62.6, 33.4])
+    assert values.max() == pytest.approx(253.8) and months[values.argmax()] == pytest.approx(
+        1957.75
+    )
+    years, yearly = datasets.sunspots()
+    means = values.reshape(-1, 12).mean(axis=1)
+    far = abs(means - yearly[(years >= 1749) & (years <= 1983)])
+    assert far.max() < 2 and (far < 0.06).sum() == 196
+    with pytest.raises(TypeError, match="sunspots: monthly: want True or False, got 'monthly'"):
+        datasets.sunspots("monthly")
+
+
 def test_spiral() -> None:
     x, t = datasets.spiral(n=40, classes=4, noise=0.1, seed=5)
     assert x.shape == (160, 2) and x.dtype == np.float32 and t.dtype == np.int64
@@ -121,8 +137,55 @@ def test_windows() -> None:
     assert datasets.windows(series, 5)[0].shape == (1, 5, 1)
 
 
+@pytest.mark.parametrize("features", [None, 1, 3])
+@pytest.mark.parametrize("horizon", [1, 2, 4])
+@pytest.mark.parametrize("step", [1, 2, 5])
+@pytest.mark.parametrize("targets", [None, 0, [1, 0], (2, 2)])
+def test_windows_are_the_definition(features, horizon, step, targets) -> None:
+    m, length = 12, 3
+    if targets is not None and (features or 0) < 3:
+        return
+    series = np.arange(m * (features or 1), dtype=np.int32).reshape(m, -1)
+    x, t = datasets.windows(series if features else series[:, 0], length, horizon, step, targets)
+    columns = list(range(features or 1)) if targets is None else np.atleast_1d(targets).tolist()
+    starts = [s for s in range(0, m, step) if s + length + horizon <= m]
+    assert len(x) == len(t) == len(starts) == (m - length - horizon) // step + 1
+    assert x.dtype == t.dtype == np.int32 and x.flags.owndata and t.flags.owndata
+    for i, s in enumerate(starts):
+        np.testing.assert_array_equal(x[i], series[s : s + length])
+        after = series[s + length : s + length + horizon, columns]
+        if features is None:
+            after = after[:, 0]
+        elif horizon == 1:
+            after = after[0]
+        np.testing.assert_array_equal(t[i], after)
+
+
 @pytest.mark.parametrize(
-    ("series", "length"), [([1.0, 2.0], 2), ([1.0, 2.0], 0), (np.ones((3, 2)), 1), ([], 1)]
+    ("settings", "error", "message"),
+    [
+        ({"horizon": 8}, ValueError, r"of at least length \+ horizon steps, got \(10, 2\), len"),
+        ({"horizon": 0}, ValueError, "windows: horizon must be at least 1, got 0"),
+        ({"horizon": 1.5}, TypeError, r"windows: horizon must be an int, got 1\.5"),
+        ({"step": 0}, ValueError, "windows: step must be at least 1, got 0"),
+        ({"step": True}, TypeError, "windows: step must be an int, got True"),
+        ({"targets": 2}, ValueError, "want targets from 0 to 1, got 2"),
+        ({"targets": -1}, ValueError, "windows: targets must be at least 0, got -1"),
+        ({"targets": [0, 5]}, ValueError, r"want targets from 0 to 1, got \[0, 5\]"),
+        ({"targets": []}, ValueError, r"want targets from 0 to 1, got \[\]"),
+        ({"targets": "a"}, TypeError, "windows: targets must be an int, got 'a'"),
+        ({"targets": [True, False]}, TypeError, "windows: targets must be an int, got True"),
+    ],
+)
+def test_windows_refuses(settings, error, message) -> None:
+    with pytest.raises(error, match=message):
+        datasets.windows(np.ones((10, 2)), 3, **settings)
+    with pytest.raises(ValueError, match=r"targets of a series \(m, features\) only"):
+        datasets.windows(np.ones(10), 3, targets=0)
+
+
+@pytest.mark.parametrize(
+    ("series", "length"), [([1.0, 2.0], 2), ([1.0, 2.0], 0), (np.ones((3, 2, 1)), 1), ([], 1)]
 )
 def test_windows_refuses_what_is_too_short(series, length: int) -> None:
     with pytest.raises(ValueError, match=r"windows: (want a series|length must be at least 1)"):
@@ -154,7 +217,7 @@ def test_origin_and_licence_are_beside_the_data() -> None:
     folder = files("minidl.data") / "files"
     readme = (folder / "README.md").read_text(encoding="utf-8")
     data = [file.name for file in folder.iterdir() if file.name != "README.md"]
-    assert sorted(data) == ["digits.npz", "sunspots.csv"] and all(
+    assert sorted(data) == ["digits.npz", "sunspots.csv", "sunspots_monthly.npz"] and all(
         f"`{name}`" in readme for name in data
     )
     assert "CC BY 4.0" in readme and "public domain" in readme

@@ -186,7 +186,10 @@ def test_repr() -> None:
         ((3.0,), {}, ValueError, "array 0: want an axis of samples, got a float"),
         (([1], [[1], [2, 3]]), {}, ValueError, "array 1: want an array or a list of rows"),
         (([1], [None]), {}, TypeError, "array 1: .*None"),
-        (([1], {"a": 1}), {}, TypeError, "array 1.*dict"),
+        (([1], {"a": 1}), {}, ValueError, r"array 1\['a'\]: want an axis of samples, got a int"),
+        (([1], {"a": [1], "b": [1, 2]}), {}, ValueError, r"one length .* got lengths \[1, 1, 2\]"),
+        (([1], None), {}, TypeError, "array 1: want an array, got None"),
+        (([1], {}), {}, TypeError, "array 1: want an array, got {}"),
         (([1, 2],), {"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
         (([1, 2],), {"batch_size": -3}, ValueError, "batch_size must be at least 1, got -3"),
         (([1, 2],), {"batch_size": True}, TypeError, "batch_size must be an int, got True"),
@@ -261,7 +264,24 @@ def test_the_seed_is_an_int(value) -> None:
         minidl.seed(-1)
 
 
+def test_trees_of_arrays_are_cut_as_they_are() -> None:
+    x, t = np.arange(8.0).reshape(4, 2), np.arange(4)
+    loader = DataLoader({"a": x, "b": t}, (x[:, 0], t), batch_size=3, seed=0)
+    seen = 0
+    for inputs, targets in loader:
+        assert type(inputs) is dict and type(targets) is tuple
+        first, second = targets
+        assert np.array_equal(inputs["a"][:, 0], first) and np.array_equal(first, 2.0 * second)
+        seen += len(first)
+    assert seen == 4 and loader.size == 4
+
+
 @pytest.mark.parametrize("arrays", [(np.ones((4, 3)), np.ones((4, 3))), (np.ones(4), np.ones(4))])
 def test_a_tuple_of_arrays_is_not_taken_for_one_array(arrays):
-    with pytest.raises(TypeError, match=r"array 0: .* give them one by one"):
-        DataLoader(arrays, batch_size=2)
+    """It is one tree: the inputs; what wants targets as well says so."""
+    ((part,), (rest,)) = DataLoader(arrays, batch_size=2)
+    assert type(part) is type(rest) is tuple and len(part) == 2
+    model = minidl.layers.Linear(1)
+    trainer = minidl.Trainer(model, minidl.optim.SGD(model), minidl.functions.mean_squared_error)
+    with pytest.raises(ValueError, match=r"want a DataLoader of \(inputs, targets\).* one of 1"):
+        trainer.fit(DataLoader(arrays), epochs=1)

@@ -1475,6 +1475,44 @@ row(
     like=lambda y, t: (1 - ((y - t) ** 2).sum(0) / ((t - t.mean(0)) ** 2).sum(0)).mean(),
 )
 
+# ---- attention --------------------------------------------------------------------------------------------------
+
+
+def attention(q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False) -> Any:
+    """Query by query."""
+    lead = np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
+    y = np.zeros((*lead, q.shape[-2], v.shape[-1]))
+    sees = np.broadcast_to(True if mask is None else mask, (*lead, q.shape[-2], k.shape[-2]))
+    for place in np.ndindex(*lead, q.shape[-2]):
+        *batch, i = place
+        at = tuple(batch)
+        keys, values = (np.broadcast_to(a, (*lead, *a.shape[-2:]))[at] for a in (k, v))
+        row_ = np.broadcast_to(q, (*lead, *q.shape[-2:]))[at][i]
+        some = sees[place] & ((np.arange(len(keys)) <= i) | (not causal))
+        if some.any():
+            y[place] = softmax(keys[some] @ row_ / math.sqrt(len(row_))) @ values[some]
+    return y
+
+
+SEES = np.array(
+    [[True, False, True, True], [False, False, False, False], [True, True, False, False]]
+)
+for shapes, settings in (
+    (((3, 2), (4, 2), (4, 3)), {}),
+    (((2, 3, 2), (2, 4, 2), (2, 4, 3)), {"causal": True}),
+    (((2, 3, 2), (2, 4, 2), (2, 4, 1)), {"mask": SEES}),
+    (((2, 2, 3, 2), (2, 1, 4, 2), (4, 2)), {"mask": SEES[None, None, :1], "causal": True}),
+):
+    row(F.attention, *[normal(*shape) for shape in shapes], like=attention, **settings)
+row(
+    F.attention,
+    9 * normal(3, 2),
+    9 * normal(4, 2),
+    normal(4, 2),
+    label="scores far out",
+    like=attention,
+)
+
 # ---- recurrent --------------------------------------------------------------------------------------------------
 
 
@@ -1497,16 +1535,62 @@ def rnn(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, return_sequences: bool = Tru
     return np.stack(hs, axis=1) if return_sequences else h
 
 
+def gru(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, b_h: Any, return_sequences: bool = True) -> Any:
+    hs = []
+    for t in range(x.shape[1]):
+        x_r, x_z, x_n = np.split(x[:, t] @ w_x + b, 3, axis=1)
+        h_r, h_z, h_n = np.split(h @ w_h, 3, axis=1)
+        r, z = 1 / (1 + np.exp(-x_r - h_r)), 1 / (1 + np.exp(-x_z - h_z))
+        h = (1 - z) * np.tanh(x_n + r * (h_n + b_h)) + z * h
+        hs.append(h)
+    return np.stack(hs, axis=1) if return_sequences else h
+
+
+def each_alone(function: Any) -> Any:
+    """Of padded rows: each row run alone for its own length, and zeros beyond."""
+
+    def run(x: Any, *more: Any, return_sequences: bool = True) -> Any:
+        *args, lengths = more
+        batch, time, states = len(x), x.shape[1], 2 if function is lstm else 1
+        found = []
+        for i, n in enumerate(lengths):
+            own = [s[i : i + 1] for s in args[:states]]
+            y = function(x[i : i + 1, :n], *own, *args[states:], return_sequences=return_sequences)
+            h, *last = y if isinstance(y, tuple) else (y,)
+            if return_sequences:
+                h = np.concatenate([h, np.zeros((1, time - n, h.shape[2]))], axis=1)
+            found.append([h, *last])
+        assert len(found) == batch
+        parts = [np.concatenate(p) for p in zip(*found)]
+        return tuple(parts) if function is lstm else parts[0]
+
+    return run
+
+
 def weights(gates: int, batch: int, hidden: int, features: int) -> list[Any]:
     """States before the first step, and weights: all arguments but x."""
     states, width = [normal(batch, hidden) for _ in range(2 if gates == 4 else 1)], gates * hidden
-    return [*states, normal(features, width), normal(hidden, width) * 0.5, normal(width)]
+    more = [normal(hidden)] if gates == 3 else []
+    return [*states, normal(features, width), normal(hidden, width) * 0.5, normal(width), *more]
 
 
+for settings in ({}, {"return_sequences": False}):
+    lengths, x = np.array([2, 4, 1]), normal(3, 4, 2)
+    for f, gates, like in ((F.rnn, 1, rnn), (F.gru, 3, gru), (F.lstm, 4, lstm)):
+        args = (x, *weights(gates, 3, 2, 2), lengths)
+        row(
+            f,
+            *args,
+            like=each_alone(like),
+            fixed=(*range(1, 6), 6) if f is F.lstm else (len(args) - 1,),
+            label=f"lengths{settings or ''}",
+            **settings,
+        )
 for batch, time, hidden, features in ((2, 3, 2, 1), (1, 1, 3, 2), (0, 2, 2, 2)):
     for settings in ({}, {"return_sequences": False}):
         label, x = f"{batch},{time}{settings or ''}", normal(batch, time, features)
         row(F.rnn, x, *weights(1, batch, hidden, features), like=rnn, label=label, **settings)
+        row(F.gru, x, *weights(3, batch, hidden, features), like=gru, label=label, **settings)
         args = (x, *weights(4, batch, hidden, features))
         row(
             F.lstm, *args, like=lstm, fixed=(1, 2, 3, 4, 5), label=label, **settings
@@ -1645,4 +1729,4 @@ def as_variables(value: Any) -> Any:
 
 
 # Further rows, which need what is above.
-from tests.functions import rows_of_families  # noqa: E402, F401
+from tests.functions import rows_of_families, rows_of_windows  # noqa: E402, F401

@@ -1,4 +1,4 @@
-"""lstm and rnn: what the catalogue's rows do not say of a fused sequence: against its composition, memory, wanted."""
+"""rnn, lstm and gru: what the catalogue does not say of a fused sequence: its composition, memory, lengths."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,15 @@ RNG = np.random.default_rng(3)
 BATCH, TIME, FEATURES, HIDDEN = 3, 4, 2, 5
 
 
-def arguments(function, dtype=np.float64):
-    gates, states = (4, 2) if function is F.lstm else (1, 1)
-    shapes = [(BATCH, TIME, FEATURES), *[(BATCH, HIDDEN)] * states]
+GATES = {F.rnn: 1, F.gru: 3, F.lstm: 4}
+
+
+def arguments(function, dtype=np.float64, batch=BATCH):
+    gates, states = GATES[function], 2 if function is F.lstm else 1
+    shapes = [(batch, TIME, FEATURES), *[(batch, HIDDEN)] * states]
     shapes += [(FEATURES, gates * HIDDEN), (HIDDEN, gates * HIDDEN), (gates * HIDDEN,)]
+    if function is F.gru:
+        shapes.append((HIDDEN,))
     return [RNG.normal(size=shape).astype(dtype) for shape in shapes]
 
 
@@ -30,21 +35,28 @@ def total(y):
     )
 
 
-FUNCTIONS = pytest.mark.parametrize("function", [F.lstm, F.rnn], ids=["lstm", "rnn"])
+FUNCTIONS = pytest.mark.parametrize("function", list(GATES), ids=lambda f: f.__name__)
 SEQUENCES = pytest.mark.parametrize("return_sequences", [True, False])
 
 
 @FUNCTIONS
 @SEQUENCES
 @pytest.mark.parametrize(("dtype", "rtol"), [(np.float64, 1e-11), (np.float32, 2e-4)])
-def test_equals_its_composition_to_second_order(function, return_sequences, dtype, rtol):
-    samples = arguments(function, dtype)
+@pytest.mark.parametrize(("batch", "lengths"), [(3, None), (1, None), (3, [3, 1, TIME]), (1, [2])])
+def test_equals_its_composition_to_second_order(
+    function, return_sequences, dtype, rtol, batch, lengths
+):
+    samples = arguments(function, dtype, batch)
     found = []
     for f in (function, function.equals):
         xs = [Variable(a) for a in samples]
-        ys = f(*xs, return_sequences=return_sequences)
+
+        def run():
+            return f(*xs, lengths=lengths, return_sequences=return_sequences)  # noqa: B023
+
+        ys = run()
         first = gradients(total(ys), xs, create_graph=False)
-        graph = gradients(total(f(*xs, return_sequences=return_sequences)), xs, create_graph=True)
+        graph = gradients(total(run()), xs, create_graph=True)
         second = gradients(sum((g * g).sum() for g in graph), xs)
         found.append([v.data for v in (*outputs(ys), *first, *graph, *second)])
     for a, b in zip(*found, strict=True):
@@ -75,8 +87,8 @@ def test_only_what_is_wanted_is_computed(function):
     y, saved = function.forward(*samples)
     g = [np.ones_like(o) for o in outputs(y)]
     found = function.joint(g if function is F.lstm else g[0], y, saved, wanted, *samples)
-    assert (
-        found[0] is None and found[-3:] == (None,) * 3
+    assert found[0] is None and found[3 if function is F.lstm else 2 :] == (None,) * (
+        len(found) - 2 - (function is F.lstm)
     )  # the products over all steps: of x, and of the weights
 
 
@@ -122,7 +134,7 @@ def test_gradients_share_no_memory(function):
 def test_one_application_and_nothing_saved_without_a_graph(function):
     xs = [Variable(a) for a in arguments(function)]
     last = outputs(function(*xs))[0]
-    node = last._node if function is F.rnn else last._node.inputs[0]
+    node = last._node.inputs[0] if function is F.lstm else last._node
     assert node.name == function.__name__ and [n.owner() for n in node.inputs] == xs
     with minidl.no_grad():
         assert all(not y.requires_grad for y in outputs(function(*xs)))
@@ -194,11 +206,110 @@ def test_no_steps_and_integers(function):
 @FUNCTIONS
 def test_a_long_thin_sequence(function):
     rng = np.random.default_rng(0)
-    gates, states = (4, 2) if function is F.lstm else (1, 1)
+    gates, states = GATES[function], 2 if function is F.lstm else 1
     x, zero = rng.normal(size=(1, 500, 3)), np.zeros((1, 4))
-    w = [Variable(rng.normal(size=s) / 2) for s in ((3, 4 * gates), (4, 4 * gates), (4 * gates,))]
+    shapes = [(3, 4 * gates), (4, 4 * gates), (4 * gates,)] + [(4,)] * (function is F.gru)
+    w = [Variable(rng.normal(size=s) / 2) for s in shapes]
     fused, plain = (
         gradients(total(f(x, *[zero] * states, *w)), w) for f in (function, function.equals)
     )
     for a, b in zip(fused, plain, strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-9)
+
+
+# ---- lengths ----------------------------------------------------------------------------------------------------
+
+
+@FUNCTIONS
+@SEQUENCES
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_padded_rows_are_the_rows_alone(function, return_sequences, dtype):
+    """Values and gradients, whatever stands in the padding, and in what comes back for it."""
+    samples = arguments(function, dtype)
+    states = 2 if function is F.lstm else 1
+    lengths = np.array([2, TIME, 1])
+    samples[0][np.arange(TIME) >= lengths[:, None]] = np.nan
+    seeds = [
+        RNG.normal(size=o.shape).astype(dtype)
+        for o in outputs(function(*arguments(function), return_sequences=return_sequences))
+    ]
+    xs = [Variable(a) for a in samples]
+    ys = outputs(function(*xs, lengths=lengths, return_sequences=return_sequences))
+    sum((y * s).sum() for y, s in zip(ys, seeds)).backward()
+    assert all(y.dtype == dtype for y in ys)
+    weights = [Variable(a) for a in samples[1 + states :]]
+    for i, n in enumerate(lengths):
+        row = [
+            Variable(samples[0][i : i + 1, :n]),
+            *(Variable(s[i : i + 1]) for s in samples[1 : 1 + states]),
+        ]
+        alone = outputs(function(*row, *weights, return_sequences=return_sequences))
+        parts = [s[i : i + 1] for s in seeds]
+        h = ys[0].data[i : i + 1]
+        if return_sequences:
+            assert not h[:, n:].any()
+            h, parts[0] = h[:, :n], parts[0][:, :n]
+        for got, want in zip([h, *(y.data[i : i + 1] for y in ys[1:])], alone, strict=True):
+            np.testing.assert_allclose(got, want.data, rtol=1e-5, atol=1e-6)
+        sum((y * s).sum() for y, s in zip(alone, parts)).backward()
+        assert not xs[0].grad.data[i, n:].any()
+        np.testing.assert_allclose(
+            xs[0].grad.data[i : i + 1, :n], row[0].grad.data, rtol=1e-4, atol=1e-5
+        )
+        for got, want in zip(xs[1 : 1 + states], row[1:], strict=True):
+            np.testing.assert_allclose(
+                got.grad.data[i : i + 1], want.grad.data, rtol=1e-4, atol=1e-5
+            )
+    for got, want in zip(xs[1 + states :], weights, strict=True):
+        np.testing.assert_allclose(got.grad.data, want.grad.data, rtol=1e-4, atol=1e-5)
+
+
+@FUNCTIONS
+def test_full_lengths_are_none(function):
+    samples = arguments(function)
+    for lengths in ([TIME] * BATCH, np.full(BATCH, TIME, np.uint8), Variable(np.full(BATCH, TIME))):
+        plain, full = function(*samples), function(*samples, lengths)
+        for a, b in zip(outputs(plain), outputs(full), strict=True):
+            np.testing.assert_array_equal(a, b.data if isinstance(b, Variable) else b)
+
+
+@FUNCTIONS
+@pytest.mark.parametrize(
+    ("lengths", "error", "complaint"),
+    [
+        ([1, 2, TIME + 1], ValueError, f"want lengths from 1 to {TIME}, got {TIME + 1}"),
+        ([1, 0, 2], ValueError, f"want lengths from 1 to {TIME}, got 0"),
+        ([1, -1, 2], ValueError, f"want lengths from 1 to {TIME}, got -1"),
+        ([1, 2], ValueError, r"want an integer length for each row, \(3,\), got int64 \(2,\)"),
+        ([[1, 2, 3]], ValueError, "want an integer length for each row"),
+        (2, ValueError, "want an integer length for each row"),
+        ([1.0, 2.0, 3.0], TypeError, "want an integer length for each row"),
+        ([True, True, False], TypeError, "want an integer length for each row"),
+        (np.ones((3, TIME), bool), TypeError, "want an integer length for each row"),
+    ],
+)
+@pytest.mark.parametrize("plain", [False, True])
+def test_what_are_no_lengths(function, lengths, error, complaint, plain):
+    if plain:
+        with pytest.raises(error, match=complaint):
+            function.equals(*arguments(function), lengths)
+    else:
+        with pytest.raises(error, match=rf"^{function.__name__}: {complaint}"):
+            function(*arguments(function), lengths)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+@FUNCTIONS
+def test_small_and_large_blocks_alike(function, batch):
+    """Above a size the loops share memory instead of copying."""
+    from minidl.functions import sequences
+
+    samples, found = arguments(function, batch=batch), []
+    for limit in (0, 2**30):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sequences, "_SMALL", limit)
+            xs = [Variable(a) for a in samples]
+            total(function(*xs)).backward()
+            found.append([x.grad.data for x in xs])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)

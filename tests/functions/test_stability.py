@@ -362,6 +362,14 @@ def test_activations_far_out_neither_overflow_nor_warn(f: Any, dtype: Any) -> No
         assert np.isfinite(gradient(f, x, order)).all()
 
 
+def test_gates_at_infinity() -> None:
+    x = np.array([-INF, INF])
+    for f in (F.silu, F.mish):
+        assert f(x).tolist() == [0, INF] and both_ways(f, x).tolist() == [0, 1]
+    assert F.tanh(Variable(np.array([6e4], np.float16))).item() == 1
+    assert gradient(F.tanh, np.array([6e4], np.float16)) == 0
+
+
 def test_erfc_keeps_its_digits() -> None:
     x = np.concatenate([np.linspace(-6, 26, 3201), 10.0 ** np.linspace(-300, 0, 301)])
     want = np.array([math.erfc(a) for a in x])

@@ -52,6 +52,26 @@ def sequential(activation):
     )
 
 
+def gru(hidden, **settings):
+    """One whose biases are not zero."""
+    layer = layers.GRU(3, hidden, **settings)
+    for bias in (layer.b, layer.b_h):
+        bias.data = np.linspace(-1, 1, bias.size, dtype=np.float32)
+    return layer
+
+
+class EncoderDecoder(layers.Layer):
+    """A state that is computed begins a sequence; the lengths are constants."""
+
+    def __init__(self):
+        self.encoder = layers.LSTM(3, 5, return_sequences=False)
+        self.decoder = layers.LSTM(3, 5)
+
+    def forward(self, x):
+        _, state = self.encoder.with_state(x, lengths=np.arange(len(x)) % x.shape[1] + 1)
+        return self.decoder.with_state(x, state)[0]
+
+
 ACTIVATIONS = [
     F.relu,
     F.tanh,
@@ -65,7 +85,10 @@ ACTIVATIONS = [
     F.elu,
     F.selu,
     F.silu,
+    F.mish,
     F.softsign,
+    F.hard_sigmoid,
+    F.hard_tanh,
     F.log_sigmoid,
     lambda x: F.elu(x, 0.5),
     np.exp,
@@ -84,8 +107,25 @@ MODELS = {
     "lstm": (lambda: layers.LSTM(3, 5), SEQUENCES),
     "lstm, last": (lambda: layers.LSTM(3, 5, return_sequences=False), SEQUENCES),
     "stateful lstm": (lambda: layers.LSTM(3, 5, stateful=True), SEQUENCES),
+    "gru": (lambda: gru(5), SEQUENCES),
+    "gru, last": (lambda: gru(5, return_sequences=False), SEQUENCES),
+    "both directions of a gru": (lambda: layers.Bidirectional(gru(5)), SEQUENCES),
+    "both last of an lstm": (
+        lambda: layers.Bidirectional(layers.LSTM(3, 5, return_sequences=False)),
+        SEQUENCES,
+    ),
     "deep": (
         lambda: layers.Sequential(layers.LSTM(3, 5), layers.RNN(5, 4), layers.Linear(4, 2), F.tanh),
+        SEQUENCES,
+    ),
+    "attention": (lambda: layers.MultiHeadAttention(1, 3), SEQUENCES),
+    "transformer": (
+        lambda: layers.Sequential(
+            layers.Linear(3, 4),
+            layers.PositionalEncoding(),
+            layers.TransformerBlock(2, causal=True, features=4),
+            layers.TransformerBlock(2, features=4),
+        ),
         SEQUENCES,
     ),
     "forecaster": (Forecaster, SEQUENCES),
@@ -135,8 +175,9 @@ def test_onnxruntime_gives_the_same(name, tmp_path):
     model = shaken(make(), rng)
     path = export(model, tmp_path / "model.onnx", rng.normal(size=shape))
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    of_one_length = name in ("steps as rows", "transformer")
     for longer in (0, 4):
-        lengths = [n + longer for n in shape[:-1]] if name != "steps as rows" else [5 + longer, 7]
+        lengths = [5 + longer, 7] if of_one_length else [n + longer for n in shape[:-1]]
         x = rng.normal(size=(*lengths, shape[-1])).astype(np.float32)
         with minidl.test_mode(), minidl.no_grad():
             model.reset_state()
@@ -147,9 +188,59 @@ def test_onnxruntime_gives_the_same(name, tmp_path):
             np.testing.assert_allclose(a, b.data, rtol=1e-5, atol=1e-5)
     known = session.get_inputs()[0].shape
     assert known == (
-        ["batch", 7 if name == "steps as rows" else "time", 3] if len(shape) == 3 else ["batch", 3]
+        ["batch", 7 if of_one_length else "time", 3] if len(shape) == 3 else ["batch", 3]
     )
     assert session.get_outputs()[0].shape[0] == "batch"
+
+
+WINDOWED = {
+    "digits": (
+        lambda: layers.Sequential(
+            layers.Conv2d(2, 6, kernel=3, padding="same"),
+            F.relu,
+            layers.MaxPool2d(2),
+            layers.Conv2d(6, 4, kernel=(2, 3), stride=(1, 2), padding=(1, 0), groups=2, bias=False),
+            layers.Flatten(),
+            layers.Linear(20, 3),
+        ),
+        (3, 8, 8, 2),
+    ),
+    "dilated": (
+        lambda: layers.Sequential(
+            layers.Conv2d(2, 4, kernel=2, padding="same", dilation=2),
+            F.tanh,
+            layers.AvgPool2d(3, stride=2, padding=1),
+            layers.GlobalAvgPool(),
+        ),
+        (3, 9, 7, 2),
+    ),
+    "series": (
+        lambda: layers.Sequential(
+            layers.Conv1d(2, 4, kernel=5, stride=2, padding=2),
+            layers.MaxPool1d(3, 1, 1),
+            layers.AvgPool1d(2),
+            layers.GlobalAvgPool(),
+            layers.Linear(4, 3),
+        ),
+        (3, 20, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_convolutions_and_pools_in_onnxruntime(name, tmp_path):
+    rng = np.random.default_rng(0)
+    make, shape = WINDOWED[name]
+    model = shaken(make(), rng)
+    path = export(model, tmp_path / "model.onnx", rng.normal(size=shape))
+    for batch in (3, 5):
+        x = rng.normal(size=(batch, *shape[1:])).astype(np.float32)
+        got, session = run(path, x)
+        with minidl.no_grad():
+            np.testing.assert_allclose(got[0], model(x).data, rtol=1e-5, atol=1e-5)
+    assert session.get_inputs()[0].shape[0] == "batch"
+    operators = {node.op_type for node in onnx.load(path).graph.node}
+    assert "Conv" in operators and "MatMul" not in operators
 
 
 def test_the_model_and_the_generator_stay_as_they_were(tmp_path):
@@ -293,6 +384,14 @@ def test_a_fused_function_of_the_users_is_exported_as_its_composition(tmp_path):
     x = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
     (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
     np.testing.assert_allclose(got, Model()(x).data, rtol=1e-5)
+
+
+def test_lengths_are_constants_of_the_file(tmp_path):
+    model = EncoderDecoder()
+    x = np.random.default_rng(0).normal(size=SEQUENCES).astype(np.float32)
+    (got,), session = run(export(model, tmp_path / "model.onnx", x), x)
+    np.testing.assert_allclose(got, model(x).data, rtol=1e-4, atol=1e-6)
+    assert session.get_inputs()[0].shape == list(SEQUENCES)
 
 
 def test_an_lstm_with_a_computed_first_state_is_exported_step_by_step(tmp_path):

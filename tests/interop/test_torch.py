@@ -15,7 +15,7 @@ from minidl import functions as F
 from minidl.interop import dlpack
 from minidl.interop.torch import load_torch_state_dict, torch_state_dict
 
-STORED = Path(__file__).parents[1] / "reference" / "torch_models.npz"
+REFERENCE = Path(__file__).parents[1] / "reference"
 
 
 class Forecaster(layers.Layer):
@@ -38,12 +38,34 @@ MODELS = {
     "lstm": lambda: layers.LSTM(5),
     "two lstms": lambda: layers.Sequential(layers.LSTM(5), layers.LSTM(5)),
     "forecaster": lambda: Forecaster(layers.LSTM(5)),
+    "gru": lambda: layers.GRU(5),
+    "bidirectional lstm": lambda: layers.Bidirectional(layers.LSTM(5)),
+    "two bidirectional grus": lambda: layers.Sequential(
+        layers.Bidirectional(layers.GRU(5)), layers.Bidirectional(layers.GRU(5))
+    ),
+    "images": lambda: layers.Sequential(
+        layers.Conv2d(6, kernel=(3, 2), stride=(1, 2), padding=1),
+        F.relu,
+        layers.MaxPool2d(2),
+        layers.Conv2d(4, kernel=3, padding="same", dilation=2, groups=2, bias=False),
+        layers.Flatten(),
+        layers.Linear(5),
+        F.relu,
+        layers.Linear(3),
+    ),
+    "series": lambda: layers.Sequential(
+        layers.Conv1d(4, kernel=3, stride=2, padding=1),
+        F.tanh,
+        layers.AvgPool1d(2),
+        layers.GlobalAvgPool(),
+    ),
 }
 LIKE = {"mlp": "sequential"}  # PyTorch writes both the same way
 
 
 def stored(name):
-    with np.load(STORED) as file:
+    file_name = "torch_convolutions" if name in ("images", "series") else "torch_models"
+    with np.load(REFERENCE / f"{file_name}.npz") as file:
         start = f"{LIKE.get(name, name)}/"
         found = {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
     return found.pop("x"), found.pop("y"), found
@@ -65,13 +87,59 @@ def test_there_and_back(name):
     back = torch_state_dict(model)
     load_torch_state_dict(second, back)
     np.testing.assert_allclose(second(x).data, model(x).data, rtol=1e-6, atol=1e-7)
-    if name != "two lstms":  # which are two modules then
+    if not name.startswith("two"):  # which are two modules then
         assert back.keys() == state.keys()
         for key, value in state.items():
             assert back[key].shape == value.shape
             assert back[key].flags.c_contiguous
             if "bias" not in key or "_l0" not in key:
                 np.testing.assert_array_equal(back[key], value)
+
+
+class Net(layers.Layer):
+    """A convolution whose image is flattened by hand, which nobody can see from outside."""
+
+    def __init__(self):
+        self.conv = layers.Conv2d(3, kernel=3, padding="same")
+        self.fc = layers.Linear(2)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc(x.reshape(len(x), -1))
+
+
+def test_a_flattened_image_is_asked_for_where_it_cannot_be_known():
+    torch = pytest.importorskip("torch")
+    twin = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 3, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(60, 2)
+    )
+    state, names = twin.state_dict(), {"conv": "0", "fc": "2"}
+    model = Net()
+    with pytest.raises(ValueError, match=r"image of 3 channels.* say flattened=\{\"fc\": 3\}"):
+        load_torch_state_dict(model, state, names)
+    assert model.fc.in_features is None
+    load_torch_state_dict(model, state, names, flattened={"fc": 3})
+    x = np.random.default_rng(0).normal(size=(5, 4, 5, 2)).astype(np.float32)
+    want = twin(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).detach().numpy()
+    np.testing.assert_allclose(model(x).data, want, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match=r"torch_state_dict: fc: .*flattened"):
+        torch_state_dict(model)
+    back = torch_state_dict(model, flattened={"fc": 3})
+    np.testing.assert_array_equal(back["fc.weight"], state["2.weight"].numpy())
+    load_torch_state_dict(model, state, names, flattened={"fc": 1})
+    np.testing.assert_array_equal(model.fc.w.data, state["2.weight"].numpy().T)
+    for given in ({"out": 3}, {"conv": 3}, {"fc": 7}, {"fc": 0}):
+        with pytest.raises(ValueError, match=r"flattened|channels"):
+            load_torch_state_dict(model, state, names, flattened=given)
+
+
+def test_a_linear_on_the_features_of_a_convolution_is_left_as_it_is():
+    weights = {"0.weight": np.ones((4, 2, 1)), "0.bias": np.ones(4)}
+    weights |= {"1.weight": np.arange(8.0).reshape(2, 4), "1.bias": np.ones(2)}
+    for between in ([], [layers.GlobalAvgPool(), layers.Flatten()]):
+        model = layers.Sequential(layers.Conv1d(4, kernel=1), *between, layers.Linear(2))
+        load_torch_state_dict(model, weights)
+        np.testing.assert_array_equal(model[-1].w.data, weights["1.weight"].T)
 
 
 def test_what_both_share_is_left_out_of_names():
@@ -130,7 +198,7 @@ def test_other_cells_are_refused():
     both = {
         f"{k}_l0{d}": np.ones((8, 2)) for k in ("weight_ih", "weight_hh") for d in ("", "_reverse")
     }
-    with pytest.raises(ValueError, match="weight_ih_l0_reverse"):
+    with pytest.raises(ValueError, match="directions of a bidirectional module"):
         load_torch_state_dict(layers.LSTM(2), both)
     with pytest.raises(TypeError, match="want a dict, such as PyTorch's"):
         load_torch_state_dict(layers.LSTM(2), [1.0])
@@ -203,7 +271,7 @@ def random_pair(torch, rng):
     """A model of minidl's and the same one of PyTorch's, of random sizes; and input for both."""
     nn = torch.nn
     n, hidden, out, batch, time = (int(k) for k in rng.integers(1, 7, size=5))
-    kind = rng.choice(["mlp", "rnn", "lstm", "deep"])
+    kind = rng.choice(["mlp", "rnn", "lstm", "gru", "deep"])
     if kind == "mlp":
         bias = bool(rng.integers(2))
         theirs = nn.Sequential(
@@ -211,15 +279,21 @@ def random_pair(torch, rng):
         )
         return layers.MLP([hidden, out], bias=bias), theirs, rng.normal(size=(batch, n))
     depth, bias = (2, True) if kind == "deep" else (1, bool(rng.integers(2)))
-    ours = layers.RNN if kind == "rnn" else layers.LSTM
-    theirs = (nn.RNN if kind == "rnn" else nn.LSTM)(
-        n, hidden, num_layers=depth, bias=bias, batch_first=True
+    name = {"rnn": "RNN", "gru": "GRU"}.get(kind, "LSTM")
+    both = bool(rng.integers(2))
+    theirs = getattr(nn, name)(
+        n, hidden, num_layers=depth, bias=bias, batch_first=True, bidirectional=both
     )
-    model = ours(hidden) if depth == 1 else layers.Sequential(*[ours(hidden) for _ in range(depth)])
+
+    def ours():
+        layer = getattr(layers, name)(hidden)
+        return layers.Bidirectional(layer) if both else layer
+
+    model = ours() if depth == 1 else layers.Sequential(*[ours() for _ in range(depth)])
     return model, theirs, rng.normal(size=(batch, time, n))
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(20))
 def test_random_models_against_pytorch(seed):
     torch = pytest.importorskip("torch")
     torch.manual_seed(seed)

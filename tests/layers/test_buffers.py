@@ -131,6 +131,10 @@ def test_what_is_no_array_or_no_name():
     with pytest.raises(TypeError, match="buffer 'w' of Wrong: want an array, got a Parameter"):
         wrong.state_dict()
 
+    wrong.w = [1.0, 2.0]
+    with pytest.raises(TypeError, match="buffer 'w' of Wrong: want an array, got a list"):
+        wrong.state_dict()
+
     class Letters(Layer):
         buffers = "mean"
 

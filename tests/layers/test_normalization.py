@@ -105,6 +105,14 @@ def test_data_that_are_refused(data, complaint):
     assert layer.mean.shape == (3,)  # as before
 
 
+@pytest.mark.parametrize(
+    "data", [np.ones(3, complex), np.array([[None]]), "abc", [[1.0], [2.0, 3.0]], (x for x in X)]
+)
+def test_what_has_no_numbers(data):
+    with pytest.raises((TypeError, ValueError), match=r"Normalization\.adapt: want "):
+        Normalization().adapt(data)
+
+
 def test_what_is_refused():
     layer = Normalization()
     for call in (layer, layer.inverse):
@@ -186,3 +194,14 @@ def test_as_onnx(tmp_path):
         session = runtime.InferenceSession(onnx.export(model, tmp_path / "model.onnx", x))
         (y,) = session.run(None, {"input": x[:7]})
         np.testing.assert_allclose(y, model(x[:7]).data, rtol=1e-5, atol=1e-5)
+
+
+def test_in_a_compiled_function():
+    for data in (X, X.astype(np.float32)):
+        layer = Normalization().adapt(data)
+        compiled = minidl.compile(lambda x, layer=layer: layer(x) * 2.0)
+        x = X[:5].astype(np.float32)
+        for _ in range(3):
+            np.testing.assert_array_equal(compiled(x), layer(x) * 2.0)
+        layer.adapt(3 * data + 1)
+        np.testing.assert_array_equal(compiled(x), layer(x) * 2.0)

@@ -250,3 +250,46 @@ def test_the_fused_functions_are_their_compositions():
         (z * a).sum().backward()
         for p, q in zip(one, two):
             np.testing.assert_allclose(p.grad.data, q.grad.data, rtol=1e-10, atol=1e-12)
+
+
+def test_in_compiled_functions():
+    model, twin = [Sequential(Linear(3, 4), BatchNorm(4), Linear(4, 1)) for _ in range(2)]
+    twin.load_state_dict(model.state_dict())
+    x = RNG.normal(1, 2, size=(32, 3)).astype(np.float32)
+    t = x.sum(1, keepdims=True)
+    fitted = []
+    for net, compile in ((model, True), (twin, False)):
+        trainer = Trainer(net, optim.SGD(net, lr=0.01), F.mean_squared_error, compile=compile)
+        if compile:
+            with pytest.warns(
+                UserWarning, match="BatchNorm writes its running statistics; it goes"
+            ):
+                trainer.fit(x, t, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        else:
+            trainer.fit(x, t, epochs=2, batch_size=8, shuffle=False, verbose=0)
+        fitted.append(net.state_dict())
+    for name, value in fitted[0].items():
+        np.testing.assert_array_equal(fitted[1][name], value)
+    evaluate = minidl.compile(lambda x: model(x))
+    for _ in range(3):  # the program reads the statistics at each call
+        with minidl.test_mode(), minidl.no_grad():
+            np.testing.assert_array_equal(np.asarray(evaluate(x)), np.asarray(model(x)))
+        model(x)
+
+
+def test_a_users_buffer_in_a_compiled_function():
+    class Count(minidl.layers.Layer):
+        buffers = ("calls",)
+
+        def __init__(self):
+            self.calls = np.array(0)
+
+        def forward(self, x):
+            self.update_buffers(calls=self.calls + 1)
+            return x * 2
+
+    count = Count()
+    f = minidl.compile(lambda x: count(x))
+    with pytest.warns(UserWarning, match="Count writes its buffers; it goes on eagerly"):
+        list(map(f, [np.ones(3)] * 5))
+    assert count.calls == 5

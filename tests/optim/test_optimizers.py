@@ -164,6 +164,17 @@ def test_parameters_without_a_gradient_are_skipped(kind):
         plain.check(params)
 
 
+def test_parameters_that_take_turns_are_copied_once():
+    params = new_params((3,), (4,), (5,), (SMALL + 1,))
+    optimizer = optim.Adam(params)
+    views = []
+    for turn in range(8):
+        give(params, (0, 3) if turn % 2 else (1,))
+        optimizer.update()
+        views.append([p._raw for p in params])
+    assert all(a is b for a, b in zip(views[2], views[-1], strict=True))
+
+
 @each_kind
 def test_frozen_and_thawed(kind):
     params = new_params((3,), (4,))

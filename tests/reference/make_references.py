@@ -397,6 +397,19 @@ OPTIMIZERS = {
         {"lr": 0.02, "weight_decay": 0.01},
     ),
 }
+# Those without hooks or another model.
+MORE_OPTIMIZERS = {
+    "RMSprop(model, lr=0.01": (torch.optim.RMSprop, {"lr": 0.01}),
+    "RMSprop(model, lr=0.01, alpha=0.8, eps=1e-4, momentum=0.5, centered=True": (
+        torch.optim.RMSprop,
+        {"lr": 0.01, "alpha": 0.8, "eps": 1e-4, "momentum": 0.5, "centered": True},
+    ),
+    "Adagrad(model, lr=0.1": (torch.optim.Adagrad, {"lr": 0.1}),
+    "Adagrad(model, lr=0.1, lr_decay=0.1, initial_accumulator_value=0.2, eps=1e-6": (
+        torch.optim.Adagrad,
+        {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.2, "eps": 1e-6},
+    ),
+}
 
 
 def torch_mlp(activation):
@@ -483,7 +496,7 @@ MODELS = {
 
 def trajectory_case(model, optimizer, hooks="", *, steps=25, schedule=None):
     text, loss_name, forward, loss_function, initial, x, t = MODELS[model]
-    make, kwargs = OPTIMIZERS[optimizer]
+    make, kwargs = (OPTIMIZERS | MORE_OPTIMIZERS)[optimizer]
     max_norm, decay = HOOKS[hooks]
     own_decay = (
         decay and make is not torch.optim.AdamW
@@ -539,6 +552,8 @@ def trajectories():
     for model in ("rnn", "lstm"):
         yield trajectory_case(model, "Adam(model, lr=0.02", steps=15)
         yield trajectory_case(model, "SGD(model, lr=0.1", "ClipGrad(0.15)", steps=15)
+    for optimizer in MORE_OPTIMIZERS:
+        yield trajectory_case("mlp tanh", optimizer)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,18 @@ def stateful() -> Made:
     return trainer, lambda **given: trainer.fit(x, x[:, :1], **more | given)
 
 
+def grouped() -> Made:
+    model = net()
+    groups = [
+        {"params": model[0], "momentum": 0.5, "centered": True},
+        {"params": model[3], "lr": 0.03},
+    ]
+    reduce = callbacks.ReduceOnPlateau("loss", factor=0.5, patience=0)
+    average = callbacks.MovingAverage(0.9)
+    more = {"accumulate": 2, "epochs": 5}
+    return made(model, optim.RMSprop(groups, lr=0.05), reduce, average, **more)
+
+
 def function() -> Made:
     w, rng = minidl.Parameter(np.zeros((5, 3), np.float32)), np.random.default_rng(4)
     return made(lambda x: x @ w + rng.standard_normal(3, dtype=np.float32), optim.SGD([w], lr=0.1))
@@ -145,6 +157,7 @@ SCENARIOS: dict[str, Callable[[], Made]] = {
     "compiled": compiled,
     "early stopping": stopped,
     "stateful LSTM": stateful,
+    "groups, plateau, average": grouped,
     "function": function,
 }
 
@@ -161,6 +174,11 @@ def fingerprint(trainer: Trainer) -> str:
             [sorted((n, float(v)) for n, v in row.items()) for row in trainer.history.rows]
         ).encode()
     )
+    for callback in trainer.callbacks:
+        if isinstance(callback, callbacks.MovingAverage):
+            with callback.applied():
+                for p in trainer.optimizer.params:
+                    found.update(p.data.tobytes())
     found.update(minidl.random.generator().random(4).tobytes())
     return found.hexdigest()
 

@@ -484,10 +484,16 @@ def test_load_tells_other_settings_too(path: Path) -> None:
     of.fit(X, T, epochs=1, batch_size=4, verbose=0)
     of.save(path)
     of_settings().load(path)  # without a warning
-    other = of_settings(loss=F.huber, scale=3.0)
-    with pytest.warns(UserWarning, match=r"Trainer\.load: .*model\.scale: 3\.0 here.*loss: huber"):
+    other = of_settings(loss=F.huber, activation=F.tanh, scale=3.0)
+    with pytest.warns(UserWarning, match="not all is as it was") as told:
         other.load(path)
-    assert other.optimizer.t == of.optimizer.t and other.model.scale == 3.0
+    message = str(told[0].message)
+    assert message.startswith(f"Trainer.load: {path}: not all is as it was when it was saved: ")
+    assert "loss: huber here, mean_squared_error when" in message
+    assert "model.activation: tanh here, relu when" in message
+    assert message.endswith("That stays as it is given here") and "scale" not in message
+    assert other.optimizer.t == of.optimizer.t and other.model.scale == 2.0
+    assert other.loss is F.huber and other.model.activation is F.tanh
 
 
 @pytest.mark.parametrize("plain", [True, False])

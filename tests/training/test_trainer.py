@@ -294,7 +294,7 @@ LOADER = DataLoader(X, T, seed=0)
         ((LOADER, T), {}, ValueError, "a DataLoader and t"),
         ((LOADER,), {"batch_size": 3}, ValueError, "a DataLoader and batch_size"),
         ((LOADER,), {"shuffle": False}, ValueError, "a DataLoader and shuffle"),
-        ((DataLoader(X),), {}, ValueError, "want a DataLoader of two"),
+        ((DataLoader(X),), {}, ValueError, "want a DataLoader of .*got one of 1"),
         ((LOADER,), {"validation": 0.5}, ValueError, "a fraction as validation"),
         ((X, T), {"validation": 1.0}, ValueError, "validation: .*1.0"),
         ((X, T), {"validation": 0.01}, ValueError, "validation: .*0.01"),
@@ -353,7 +353,6 @@ def test_bad_parts(keywords: Any, error: type[Exception], message: str) -> None:
         (None, lambda y, t: 1.0, TypeError, "loss returned a float"),
         (None, lambda y, t: (y.detach() * 1).sum(), ValueError, "does not depend"),
         (lambda x: x, F.mean_squared_error, TypeError, "model returned a ndarray"),
-        (lambda x: (x, x), F.mean_squared_error, TypeError, "model returned a tuple"),
     ],
 )
 def test_bad_models_and_losses(model: Any, loss: Any, error: type[Exception], message: str) -> None:
