@@ -95,7 +95,7 @@ class Recorder(Notes):
         raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw
         saved = (node.saved,) if function.saves else ()
         found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)
-        places = [i for i, gx in enumerate(found) if wanted[i] and gx is not None]
+        places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
         outs = tuple([Value(found[i]) for i in places])
         seeds = tuple(map(self.operand, gs)) if several else self.operand(gs)
         y_out, *saved_out = step.out if function.saves else (step.out,)
