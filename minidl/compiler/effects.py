@@ -24,6 +24,8 @@ _UNREPEATABLE: dict[str, set[str] | None] = {
     "datetime": {"now", "utcnow", "today"},
     "builtins": {"input", "next", "__next__"},
 }
+# Parts of Python's library that read files for their own sake.
+_READERS = {"linecache", "tokenize", "warnings", "logging", "importlib._bootstrap_external"}
 _UNREPEATABLE_MODULES = {"uuid", "secrets", "tempfile", "socket", "subprocess"}
 
 
@@ -45,13 +47,21 @@ class Observer:
             sys.setprofile(None)
 
     def _observe(self, frame: FrameType, event: str, arg: Any) -> None:
-        if event == "c_call" and not is_known(frame.f_globals.get("__name__")):
+        if self.seen is not None:
+            return
+        module = frame.f_globals.get("__name__")
+        if event == "c_call" and (not is_known(module) or _opens(arg, module)):
             home = _home(arg)
             names = _UNREPEATABLE.get(home, set())
             if names is None or arg.__name__ in names:
                 self.seen = f"{home.lstrip('_')}.{arg.__name__}"
-        elif event == "call" and frame.f_globals.get("__name__") in _UNREPEATABLE_MODULES:
-            self.seen = f"{frame.f_globals['__name__']}.{frame.f_code.co_name}"
+        elif event == "call" and module in _UNREPEATABLE_MODULES:
+            self.seen = f"{module}.{frame.f_code.co_name}"
+
+
+def _opens(function: Any, module: Any) -> bool:
+    """Whether a function of Python's library opens a file, which the user's code is behind."""
+    return function is open and module not in _READERS
 
 
 def _home(function: Any) -> str:

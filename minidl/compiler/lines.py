@@ -68,8 +68,8 @@ def can_write(step: Step) -> bool:
         return not step.settings and out.dtype.kind in "fbiu"
     if operation.into is None or not out.floating:
         return False
-    arrays = [v for v in values_in(step.operands) if v.shape != () or v.dtype != out.dtype]
-    return all(v.dtype == out.dtype or v.dtype == np.bool_ for v in arrays)
+    dtypes = [v.dtype for v in values_in(step.operands)]
+    return dtypes[:1] == [out.dtype] and {*dtypes} <= {out.dtype, np.dtype(bool)}
 
 
 def write(step: Step, names: Names, out: str, arg: Arg | None = None) -> str:

@@ -105,7 +105,7 @@ class Reach:
 
     def _walk(self, roots: list[Any]) -> None:
         self.conditions: dict[str, None] = {}
-        self.scope: dict[str, Any] = {"ABSENT": ABSENT, "ndarray": np.ndarray, "same": _same}
+        self.scope: dict[str, Any] = {}
         self.where: dict[int, str] = {}
         self.found: dict[int, Any] = {}  # the arrays and Variables themselves
         self.states: list[tuple[Any, str]] = []
@@ -358,7 +358,7 @@ def usual_order(x: Any, place: str) -> str:
     return f" and {place}" + (".flags.c_contiguous" if usual else f".strides == {x.strides!r}")
 
 
-def _same(now: Any, before: Any) -> bool:
+def same(now: Any, before: Any) -> bool:
     """Whether two numbers or texts are the same, by type and to the last bit."""
     return type(now) is type(before) and repr(now) == repr(before)
 

@@ -6,6 +6,7 @@ a tenth of what the same costs as data.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
 from minidl.compiler.program import Operand, Value
-from minidl.compiler.reach import Reach, usual_order
+from minidl.compiler.reach import ABSENT, Reach, same, usual_order
 from minidl.compiler.recording import MISS, Recording, is_counted
 
 MAPPINGS = (dict,)
@@ -81,7 +82,6 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of the arguments: the inputs, or MISS. Variables, if the program is ``derived``."""
     reach = recording.reach
     call = recording.call
-    scope = {**reach.scope, "MISS": MISS, "equal": _equal}
     arguments = Form(reach)
     for i, x in enumerate(call.args):
         arguments.expect(f"a{i}", x)
@@ -104,8 +104,10 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     if conditions:
         lines += [f"    if not ({' and '.join(conditions)}):", "        return MISS"]
     lines.append(f"    return ({''.join([f'{x}, ' for x in inputs])})")
-    scope.update(reach.scope)
-    exec(compile("\n".join(lines), "<minidl reader>", "exec"), scope)
+    source = "\n".join(lines)
+    used = {name: reach.scope[name] for name in re.findall(r"\bk\d+\b", source)}
+    scope = {**HELPERS, **used}  # no more: what is held here lives as long as the program
+    exec(compile(source, "<minidl reader>", "exec"), scope)
     return scope.pop("read")  # type: ignore[no-any-return]  # a function
 
 
@@ -130,6 +132,9 @@ def _of_contents(recording: Recording) -> list[str]:
 
 def _equal(a: Any, b: Any) -> bool:
     return bool((a == b).all()) or np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+HELPERS = {"MISS": MISS, "ABSENT": ABSENT, "ndarray": np.ndarray, "same": same, "equal": _equal}
 
 
 def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:

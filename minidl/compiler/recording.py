@@ -94,14 +94,15 @@ class Recording:
             self.why = self.reach.unwatchable
             self.result = call.eagerly()
             return
-        self.recorder = Recorder(self.reach.where)
+        self.recorder = Recorder({**self.reach.where, **dict.fromkeys(self.reach.generators, "")})
         self.since = next_number()
         self.states = States(self.reach.states)
         self.differentiable: list[bool] = []  # whether each input is differentiated
         draws = Draws([random.generator(), *generators_of(self.reach)])
         raw_result, written = self._run()
         self.result = unwrapped(raw_result)
-        self.why = self._effects(written, draws) or self.recorder.stopped
+        effect = self._effects(written, draws)
+        self.why = effect if self.silent else self.recorder.stopped or effect
         if self.why is None:
             self._take(raw_result)
 
