@@ -4,7 +4,8 @@ checked.
 Functions with a rule of their own are made in function.py.
 """
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from typing import Any
@@ -15,7 +16,7 @@ from minidl.autograd.errors import with_name
 from minidl.autograd.function import implements
 from minidl.autograd.node import Func
 from minidl.common.arrays import as_array
-from minidl.common.hints import unexpected
+from minidl.common.hints import check_keywords
 
 
 def real(value: Any) -> Any:
@@ -43,19 +44,18 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
         name = body.__name__.lstrip("_")
         parameters = signature(body).parameters
         takes = tuple(parameters)
-        checked = () if arrays is None else takes[:arrays]
+        most = sys.maxsize if arrays is None else arrays
+        checked = takes[:arrays] if arrays is not None else ()
         open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
         @wraps(body)
         def function(*args: Any, **settings: Any) -> Any:
             if not open_ended:
-                _refuse_others(name, settings, takes)
+                check_keywords(name, settings, takes)
             try:
                 for keyword in sorted(settings.keys() & checked):
                     settings[keyword] = real(settings[keyword])
-                first = map(real, args[:arrays])
-                others = () if arrays is None else args[arrays:]
-                y = body(*first, *others, **settings)
+                y = body(*map(real, args[:most]), *args[most:], **settings)
             except AttributeError as error:
                 raise TypeError(f"{name}: {error}") from error
             except Exception as error:
@@ -71,9 +71,3 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
         return function
 
     return decorate
-
-
-def _refuse_others(name: str, settings: Iterable[str], takes: tuple[str, ...]) -> None:
-    for keyword in settings:
-        if keyword not in takes:
-            raise unexpected(name, keyword, takes)

@@ -15,11 +15,10 @@ import numpy as np
 from minidl.autograd.modes import MODE
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.common import memory
-from minidl.common.arrays import array_of, as_array, is_foreign, sum_rows
+from minidl.common.arrays import FLOATS, array_of, as_array, is_foreign, sum_rows
 
 Box: TypeAlias = Callable[[Any, "Node | None"], Any]
 _HALF = np.dtype(np.float16)
-_SCALARS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _FREED = "backward through a graph that an earlier backward freed (retain_graph=False)"
 _by_number = attrgetter("number")
 
@@ -72,6 +71,7 @@ def walk(
         memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
+    wanted = targets or ()
     found: dict[Node, Any] = {}
     while current.queue:
         node = heappop(current.queue)[1]
@@ -79,11 +79,11 @@ def walk(
         if node.inputs is None:
             raise RuntimeError(_FREED)
         if node.inputs and (alive is None or node in alive):
-            if type(g) is not list and (keep or (targets is not None and node in targets)):
+            if (keep or node in wanted) and type(g) is not list:
                 found[node] = _private(g, box)
             if node.number < since:
-                continue  # a target: the walk ends there
-            if type(node) is Output:
+                pass  # a target: the walk ends there
+            elif type(node) is Output:
                 current.collect(node, g)
             else:
                 try:
@@ -152,7 +152,7 @@ class _Walk:
         if node.constants or trace is not None:
             _check_unchanged(node)
         if box is not None or function.joint is not None:
-            args, y, joined = function.prepare(node, g, alive, box)
+            args, y, joined = self._prepare(node, g)
         for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
             is_leaf = type(parent) is Leaf
             if is_leaf and parent.stale:  # type: ignore[union-attr]  # a Leaf
@@ -171,7 +171,7 @@ class _Walk:
             # Two NumPy scalars of one type have one shape and dtype, and looking that up costs more
             # than the sum.
             if type(r) is not type(a) or (
-                type(a) not in _SCALARS and (r.shape != a.shape or r.dtype is not a.dtype)
+                type(a) not in FLOATS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
                 if gx is None and joined is not None and function.owned:
                     continue  # no derivative reaches it
@@ -183,6 +183,27 @@ class _Walk:
             else:  # nearly always
                 pending[parent] = gx
                 heappush(self.queue, (-parent.number, parent))
+
+    def _prepare(self, node: Application, g: Any) -> tuple[Sequence[Any], Any, Any]:
+        """Arguments and output, as Variables with a ``box``, and the gradients of a joint rule."""
+        function = node.function
+        box = self.box
+        args: Sequence[Any] = node.args
+        y = node.output
+        if box is not None:
+            args, y = _boxed(node, box)
+        if function.joint is None:
+            return args, y, None
+        parents = node.inputs or ()
+        wanted = [n is not None and (self.alive is None or n in self.alive) for n in parents]
+        tracer = MODE.get().tracer
+        if tracer is not None and tracer.deriving:
+            return args, y, tracer.joined(node, g, wanted)
+        if box is not None and function.equals is not None:
+            return args, y, function.compose(args, g, wanted, node.settings, box)
+        # What is saved is no part of a graph.
+        saved = [node.saved if box is None else None] if function.saves else []
+        return args, y, function.joint(g, y, *saved, wanted, *args, **node.settings)
 
     def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
@@ -200,6 +221,18 @@ class _Walk:
                 self.wide.add(parent)
             self.pending[parent] = held + gx
             self.ours.add(parent)
+
+
+def _boxed(node: Application, box: Box) -> tuple[Sequence[Any], Any]:
+    """Arguments and output of an application, as Variables where they are in a graph."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        return tracer.boxed(node)
+    y = node.output
+    args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
+    if type(y) is not tuple:
+        return args, box(y, node)
+    return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
 
 
 def _check_unchanged(node: Application) -> None:

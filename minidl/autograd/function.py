@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 from weakref import ref
 
@@ -31,13 +30,20 @@ from minidl.autograd.operation import Operation, is_elementwise
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
-from minidl.common.arrays import READY, as_array, as_operand, is_array_like, is_foreign, to_kind_of
+from minidl.common.arrays import (
+    FLOATS,
+    READY,
+    as_array,
+    as_operand,
+    is_array_like,
+    is_foreign,
+    to_kind_of,
+)
 from minidl.common.hints import unexpected
 
 Rule = Func
 _ndarray = np.ndarray
 _OPERANDS = READY | {slice, type(None), type(...)}  # the types of inputs that need none
-_FLOATS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 _RESULTS = READY - {float, int, bool}  # the types of results that need no second look
 
 
@@ -51,6 +57,9 @@ class Function:
         owned: the joint rule returns freshly allocated arrays, or None where no gradient arrives.
     """
 
+    draws = owned = view = fresh = False
+    static: int | None = None
+
     def __init__(
         self, forward: Any, rules: Sequence[Rule | None], joint: Rule | None, name: str
     ) -> None:
@@ -59,11 +68,6 @@ class Function:
         self.joint = joint
         self.name = name
         self.saves = False
-        self.draws = False
-        self.owned = False
-        self.view = False
-        self.fresh = False
-        self.static: int | None = None
         self.operation = Operation(forward if is_elementwise(forward) else None)
         self.equals: Func | None = None
         self.general: Func | None = None  # see differentiable
@@ -122,45 +126,8 @@ class Function:
             settings[name] = _constant(value)
         return inputs, settings
 
-    def prepare(
-        self, node: Application, g: Any, alive: AbstractSet[Node] | None, box: Box | None
-    ) -> tuple[Sequence[Any], Any, Sequence[Any] | None]:
-        """Return (arguments, output, gradients): what the rules receive; Variables with a ``box``.
-
-        The gradients are None, unless one joint rule, or a fused function's composition, computes
-        them all.
-        """
-        args: Sequence[Any] = node.args
-        y = node.output
-        inputs = node.inputs or ()
-        tracer = MODE.get().tracer
-        if tracer is not None and box is not None:
-            args, y = tracer.boxed(node)
-        elif box is not None:
-            args = [a if n is None else box(a, n) for a, n in zip(args, inputs)]
-            if type(y) is tuple:
-                y = tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
-            else:
-                y = box(y, node)
-        if self.joint is None:
-            return args, y, None
-        wanted = [n is not None and (alive is None or n in alive) for n in inputs]
-        tracer = MODE.get().tracer
-        if tracer is not None and tracer.deriving:
-            return args, y, tracer.joined(node, g, wanted)
-        if box is not None and self.equals is not None:
-            return args, y, self._compose(args, g, wanted, node.settings, box)
-        # What is saved is no part of a graph.
-        saved = [node.saved if box is None else None] if self.saves else []
-        return args, y, self.joint(g, y, *saved, wanted, *args, **node.settings)
-
-    def _compose(
-        self,
-        args: Sequence[Any],
-        g: Any,
-        wanted: list[bool],
-        settings: Settings,
-        box: Box,
+    def compose(
+        self, args: Sequence[Any], g: Any, wanted: list[bool], settings: Settings, box: Box
     ) -> list[Any]:
         """Gradients, with a graph, through the plain composition that this fused function equals.
 
@@ -218,7 +185,7 @@ def record(function: Function, inputs: Inputs, settings: Settings) -> Any:  # no
     trace = anomaly.Trace(function, args, y) if mode.anomaly else None
     if not (tracked and function.derived and mode.recording):
         return box(y) if type(y) is not tuple else tuple(map(box, y))
-    floating = type(y) in _FLOATS or (type(y) is _ndarray and y.dtype.kind == "f")
+    floating = type(y) in FLOATS or (type(y) is _ndarray and y.dtype.kind == "f")
     if not floating or len(parents) != function.arity:
         _check_derivable(function, parents, y)
     new = Application.__new__(Application)
@@ -262,15 +229,14 @@ def _operand(function: Function, x: Any, place: int, inputs: Inputs) -> Any:
     Leading arguments are data, all of them where rules do not say how many; others may be settings.
     """
     is_data = function.arity is None or place < function.arity
-    if type(x) is tuple and not is_data:
-        return x  # a shape, or axes
+    has_rule = is_data and function.arity is not None
     try:
-        if type(x) is list or (type(x) is tuple and place < (function.arity or 0)):
+        if type(x) is list or (type(x) is tuple and has_rule):
             like = next(filter(is_foreign, inputs), None)
-            if like is None:
-                return as_array(x) if is_data else list(x)  # a copy: it may be changed later
-            return to_kind_of(x, like) if is_data else tuple(x)
-        if function.arity is not None and is_data:
+            if is_data:
+                return as_array(x) if like is None else to_kind_of(x, like)
+            return list(x) if like is None else tuple(x)  # a copy: it may be changed later
+        if has_rule:
             return as_operand(x)
         return as_array(x) if is_array_like(x) else x
     except (TypeError, ValueError) as error:

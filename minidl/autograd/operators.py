@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.autograd.node import Func, Inputs, Leaf, Settings
 from minidl.autograd.protocols import no_rule
-from minidl.common.hints import unexpected
+from minidl.common.hints import check_keywords
 
 if TYPE_CHECKING:
     from minidl.autograd.variable import Variable
@@ -104,7 +104,9 @@ def _method(function: Any) -> Any:
         try:
             return function(self, *args, **settings)
         except TypeError:
-            _refuse_keywords(function, settings)
+            if settings:  # it may be one of them, and then the right word is known
+                takes = tuple(inspect.signature(function).parameters)[1:]
+                check_keywords(function.__name__, settings, takes)
             raise
 
     return method
@@ -121,14 +123,6 @@ def _starred(function: Any) -> Any:
         return plain(self, *shape, **settings) if settings else function(self, *shape)
 
     return method
-
-
-def _refuse_keywords(function: Any, settings: Settings) -> None:
-    """Raise TypeError with the right word if one of the keywords is not one of the function's."""
-    if settings:
-        takes = tuple(inspect.signature(function).parameters)[1:]
-        for name in settings.keys() - takes:
-            raise unexpected(function.__name__, name, takes)
 
 
 def _not_a_leaf(function: Any, x: Variable) -> Variable:

@@ -308,18 +308,22 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     def __int__(self) -> int:
         return int(self._leaving("int()"))
 
-    def _single(self, how: str) -> Any:
+    def _element(self, how: str) -> Any:
         look(self, how)
         if self._raw.size != 1:
             raise ValueError(
                 f"{how} of a Variable needs exactly one element, got shape {self.shape}"
             )
+        return self._raw.item()
+
+    def _single(self, how: str) -> Any:
+        value = self._element(how)
         if self._node is not None and MODE.get().transforming is not None:
             raise LeftGraphError(
                 f"{how} of a Variable inside a transform would leave the graph; {_STAY} "
                 "(`a[i] = x`, math.exp(x) and np.fromiter call float(x) by themselves)"
             )
-        return self._raw.item()
+        return value
 
     def _leaving(self, how: str) -> Any:
         """The one element.
@@ -335,12 +339,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return value
 
     def __bool__(self) -> bool:
-        if self._raw.size != 1:
-            raise ValueError(
-                f"the truth of a Variable needs exactly one element, got shape {self.shape}"
-            )
-        look(self, "the truth")
-        return bool(self._raw.item())
+        return bool(self._element("the truth"))
 
     def __index__(self) -> int:
         return self.data.__index__()

@@ -26,12 +26,13 @@ class BaseVariable:
     _node: Any  # its place in a graph; None for a constant
 
 
+FLOATS = frozenset({np.float64, np.float32, np.float16, np.longdouble})
 # What is computed with as it is. A Python number keeps its type: it takes the dtype of what is
 # beside it.
-READY = frozenset(
-    {np.ndarray, float, int, bool, np.float64, np.float32, np.float16, np.longdouble}
-    | {np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64}
-)
+READY = FLOATS | {
+    *(np.ndarray, float, int, bool, np.bool_),
+    *(np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64),
+}
 
 
 def as_array(value: Any, who: object = "") -> Any:
@@ -101,10 +102,12 @@ def _converted(value: Any) -> Any:
 def _described(value: Any, dtype: np.dtype[Any]) -> str:
     text = f"dtype {dtype} of {_kind_name(value)}"
     if not hasattr(value, "dtype"):
-        return f"{text} {value!r:.40}" if dtype.kind not in "US" else f"text, {text} {value!r:.40}"
-    ways = {"to_numpy": "x.to_numpy(float)", "toarray": "x.toarray()"}  # of a frame, sparse ones
-    hints = [f"{text}; write {way}" for name, way in ways.items() if hasattr(value, name)]
-    return hints[0] if hints and dtype.kind == "O" else text
+        return f"{'text, ' if dtype.kind in 'US' else ''}{text} {value!r:.40}"
+    if dtype.kind == "O" and hasattr(value, "to_numpy"):  # of a frame
+        return f"{text}; write x.to_numpy(float)"
+    if dtype.kind == "O" and hasattr(value, "toarray"):  # of a sparse matrix
+        return f"{text}; write x.toarray()"
+    return text
 
 
 def _kind_name(value: Any) -> str:

@@ -6,7 +6,7 @@ Only the words and the errors live here. Classes inherit ``HintsMixin``; modules
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from textwrap import dedent
 from types import FunctionType
@@ -156,6 +156,8 @@ OPTIMIZER_WORDS = answers(
     step minimize apply_gradients apply_updates: one step is `optimizer.update()`
     zero_grad cleargrad clear_grad zero_grads: clear the gradients with `optimizer.cleargrads()`
     param_groups: its groups are `optimizer.groups`; a rate of theirs that changes is a schedule
+    add_param_group: give all groups at first, `optim.SGD([{'params': model}])`; parameters that a
+        model gets later take part
     parameters: its parameters are `optimizer.params`
     learning_rate: the rate is called lr, as in `optimizer.lr`
     get_last_lr: the rate of the next step is `optimizer.current_lr`
@@ -235,6 +237,13 @@ def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, .
     return TypeError(f"{function}: got an unexpected keyword {name!r}; {hint}")
 
 
+def check_keywords(function: str, keywords: Iterable[str], takes: tuple[str, ...]) -> None:
+    """Raise TypeError, with what to write instead, for a keyword that the function does not take."""
+    for name in keywords:
+        if name not in takes:
+            raise unexpected(function, name, takes)
+
+
 def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
     """A method, ``__init__`` above all, that answers keywords it does not take by what to write
     instead.
@@ -253,10 +262,8 @@ def refuse_unexpected(method: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(method)
     def checked(*args: P.args, **keywords: P.kwargs) -> R:
-        for name in keywords:
-            if name not in takes:
-                function = type(args[0]).__name__ if of_class else code.co_name
-                raise unexpected(function, name, takes)
+        function = type(args[0]).__name__ if of_class else code.co_name
+        check_keywords(function, keywords, takes)
         return method(*args, **keywords)
 
     return checked

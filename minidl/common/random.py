@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -71,17 +71,6 @@ def source(rng: np.random.Generator | None) -> np.random.Generator:
 
 
 @contextmanager
-def restoring() -> Iterator[None]:
-    """Inside, draw as ever; afterwards minidl's generator is where it was before."""
-    bits = generator().bit_generator
-    before = bits.state
-    try:
-        yield
-    finally:
-        bits.state = before
-
-
-@contextmanager
 def noting_draws() -> Iterator[Draws]:
     """Inside, what is drawn from a ``source`` is noted, so that it can be repeated."""
     outer = _noted.get()
@@ -106,3 +95,9 @@ def repeating_draws(draws: Draws) -> Iterator[None]:
     finally:
         for rng, state in now.items():
             rng.bit_generator.state = state
+
+
+def restoring() -> AbstractContextManager[None]:
+    """Inside, draw as ever; afterwards minidl's generator is where it was before."""
+    rng = generator()
+    return repeating_draws({rng: rng.bit_generator.state})

@@ -83,13 +83,10 @@ class Recorder(Notes):
         return out
 
     def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
-        """The gradients of a joint rule: one step, or of a rule that only composes, several."""
+        """The gradients of a joint rule, which is one step."""
         function = node.function
         rule: Any = function.joint
-        step = self._step_of.get(node)
-        if step is None or not (function.saves or function.fresh or function.equals):
-            args, y = self.boxed(node)
-            return rule(g, y, wanted, *args, **node.settings)  # type: ignore[no-any-return]
+        step = self._step_of[node]
         several = type(node.output) is tuple
         gs: Any = list(g) if several else g
         raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw

@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import Function, differentiable
+from minidl.common.arrays import sum_rows
 from minidl.common.checks import count
 from minidl.functions.reduction import HALF, wide
 from minidl.functions.windows import Windows, sliding
@@ -52,10 +53,10 @@ def _columns(x: Any, windows: Windows, groups: int) -> Iterator[tuple[Any, Any]]
     for block in _blocks(view.shape, axes, view.itemsize):
         part = view[block]
         rows = math.prod(part.shape[1 : 2 + axes])
-        if part.shape[-1] > 1:
+        if part.shape[-1] > 1 or windows.size[-1] > 7:
             yield block, part.reshape(groups, rows, width)
             continue
-        # Of single features a copy place by place takes half of the time.
+        # Of single features, in a narrow window, a copy place by place takes half of the time.
         columns = np.empty(part.shape, part.dtype)
         for place in np.ndindex(*windows.size):
             columns[(..., *place, 0)] = part[(..., *place, 0)]
@@ -80,15 +81,24 @@ def _rows(x: Any) -> Any:
 
 def _forward(x: Any, w: Any, b: Any, windows: Windows, groups: int) -> Any:
     counts = windows.counts(windows.whole(x.shape[1:-1]))
-    y = np.empty((len(x), *counts, w.shape[-1]), np.result_type(x, w))
-    out = _groups_first(_grouped(y, groups))
-    kernel = _groups_first(_grouped(w.reshape(-1, w.shape[-1]), groups))
-    for block, columns in _columns(x, windows, groups):
-        target = out[block]
-        target[...] = (columns @ kernel).reshape(target.shape)
+    y = np.zeros((len(x), *counts, w.shape[-1]), np.result_type(x, w))
+    if _is_depthwise(w.shape, groups):
+        for part, tap in zip(windows.parts(windows.padded(x)), w.reshape(-1, groups)):
+            y += part * tap
+    else:
+        out = _groups_first(_grouped(y, groups))
+        kernel = _groups_first(_grouped(w.reshape(-1, w.shape[-1]), groups))
+        for block, columns in _columns(x, windows, groups):
+            target = out[block]
+            target[...] = (columns @ kernel).reshape(target.shape)
     if b is None:
         return y
     return np.add(y, b, out=y) if y.dtype == b.dtype else y + b
+
+
+def _is_depthwise(shape: Sequence[int], groups: int) -> bool:
+    """Whether each feature goes by itself: then matrices would have one column, and be slow."""
+    return shape[-2] == 1 and shape[-1] == groups > 1
 
 
 def _input_forward(g: Any, w: Any, lengths: Sequence[int], windows: Windows, groups: int) -> Any:
@@ -99,6 +109,10 @@ def _input_forward(g: Any, w: Any, lengths: Sequence[int], windows: Windows, gro
     features = w.shape[-2] * groups
     whole = windows.whole(lengths)
     gx = np.zeros((len(g), *whole, features), np.result_type(g, w))
+    if _is_depthwise(w.shape, groups):
+        for part, tap in zip(windows.parts(gx), w.reshape(-1, groups)):
+            part += g * tap
+        return windows.inside(gx, lengths)
     rows = _rows(_groups_first(_grouped(g, groups)))
     parts = windows.parts(_grouped(gx, groups))
     taps = _grouped(w, groups).reshape(len(parts), -1, groups, w.shape[-1] // groups)
@@ -117,12 +131,17 @@ def _flipped(w: Any, groups: int) -> Any:
 
 def _weight_forward(x: Any, g: Any, windows: Windows, groups: int) -> Any:
     """The adjoint of ``_forward`` in w."""
+    shape = (*windows.size, x.shape[-1] // groups, g.shape[-1])
+    if _is_depthwise(shape, groups):
+        parts = windows.parts(windows.padded(x))
+        sums = [sum_rows((part * g).reshape(-1, groups)) for part in parts]
+        return np.stack(sums).reshape(shape)
     grouped = _groups_first(_grouped(g, groups))
     width = math.prod(windows.size) * x.shape[-1] // groups
     gw = np.zeros((groups, width, grouped.shape[-1]), np.result_type(x, g))
     for block, columns in _columns(x, windows, groups):
         gw += columns.swapaxes(1, 2) @ _rows(grouped[block])
-    return gw.swapaxes(0, 1).reshape(*windows.size, x.shape[-1] // groups, g.shape[-1])
+    return gw.swapaxes(0, 1).reshape(shape)
 
 
 # One form that is linear in x, in w and in g, and its three derivatives, each the rule of the

@@ -192,9 +192,11 @@ def _array(value: Any) -> Array:
 
 def _keys_by_features(layer: Layer, arrays: Arrays) -> list[str]:
     """Which of a layer's arrays have a row for each feature of its input."""
+    if isinstance(layer, Scaled):
+        return list(arrays)
     if isinstance(layer, Linear):
-        return [key for key in ("w", "weight") if key in arrays]
-    return list(arrays) if isinstance(layer, Scaled) else []
+        return ["w" if "w" in arrays else "weight"]
+    return []
 
 
 def _reordered(a: Array, first: int) -> Array:

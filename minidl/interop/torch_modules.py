@@ -105,7 +105,9 @@ class Images:
                 if isinstance(layer, Linear) and channels:
                     found[id(layer)] = channels
                 found = self._possible
-                channels = layer.out_features if isinstance(layer, Conv) else 0
+                channels = 0
+                if isinstance(layer, Conv):
+                    channels = layer.out_features
 
     def channels(self, module: Module, rows: int) -> int:
         """The channels of the image that a layer with so many features in gets; 1 for no image."""

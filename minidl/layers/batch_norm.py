@@ -18,6 +18,7 @@ from minidl.common.arrays import array_of, to_kind_of
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.normalization import batch_moments
+from minidl.layers.initializers import Initializer, ones
 from minidl.layers.scaled import Scaled
 from minidl.layers.values import Shape
 
@@ -36,6 +37,7 @@ class BatchNorm(Scaled):
         momentum: of what is new in the running statistics, in [0, 1].
         eps: a number of at least 0.
         dtype: floating, of the parameters; floating input is cast to it.
+        rng, init: of ``w``, should it not be one: see ``Linear``.
 
     Raises ValueError for another number of features and, in training, for a single sample; TypeError
     for input that is not floating.
@@ -58,14 +60,17 @@ class BatchNorm(Scaled):
         features: int | None = None,
         momentum: float = 0.1,
         eps: float = 1e-5,
+        *,
         dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+        init: Initializer = ones,
     ) -> None:
         self.momentum = number("BatchNorm: momentum", momentum)
         if self.momentum > 1:
             raise ValueError(f"BatchNorm: momentum: want a number in [0, 1], got {momentum}")
         self.mean = None
         self.var = None
-        self._init_scale(features, eps, dtype)
+        self._init_scale(features, eps, dtype, rng, init)
 
     @property
     def _lazy_shapes(self) -> Mapping[str, Shape]:

@@ -20,6 +20,16 @@ Rng: TypeAlias = "np.random.Generator | None"
 Initializer: TypeAlias = Callable[..., Any]  # of (shape, dtype, rng)
 
 
+def zeros(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+    """An array of zeros; nothing is drawn."""
+    return np.zeros(shape, dtype)
+
+
+def ones(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+    """An array of ones; nothing is drawn."""
+    return np.ones(shape, dtype)
+
+
 def normal(
     shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, std: float = 1.0
 ) -> Array:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.common.hints import refuse_unexpected
+from minidl.layers.initializers import Initializer, ones
 from minidl.layers.scaled import Scaled
 
 
@@ -27,6 +28,7 @@ class LayerNorm(Scaled):
         features: how many; None to learn it at first use.
         eps: a number of at least 0.
         dtype: floating, of the parameters; floating input is cast to it.
+        rng, init: of ``w``, should it not be one: see ``Linear``.
 
     Raises ValueError for another number of features, TypeError for input that is not floating.
 
@@ -39,9 +41,15 @@ class LayerNorm(Scaled):
 
     @refuse_unexpected
     def __init__(
-        self, features: int | None = None, eps: float = 1e-5, dtype: npt.DTypeLike = np.float32
+        self,
+        features: int | None = None,
+        eps: float = 1e-5,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+        init: Initializer = ones,
     ) -> None:
-        self._init_scale(features, eps, dtype)
+        self._init_scale(features, eps, dtype, rng, init)
 
     def forward(self, x: Any) -> Any:
         x = self._as_input(x, self.w)

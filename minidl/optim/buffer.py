@@ -41,6 +41,7 @@ class Block(NamedTuple):
     cut: slice
     values: Array
     state: list[Array]
+    out: Array  # for intermediate results
 
 
 class Buffer:
@@ -85,12 +86,12 @@ class Buffer:
         most = values.size
         if kind_of(like) is np.ndarray:  # caches, and calls that cost, are the CPU's
             most = min(BLOCK, most)
-        self._scratch = zeros((most,), wide, like)
+        scratch = zeros((most,), wide, like)
         self._wide: Array | None = None
         if wide != like.dtype:
             self._wide = zeros((most,), wide, like)
         sizes = [together, *(p.size for p in large)]
-        self._blocks = make_blocks(sizes, max(most, 1), values, states)
+        self._blocks = make_blocks(sizes, max(most, 1), values, states, scratch)
 
     def members(self) -> list[Member]:
         """The parameters that still have the shape and dtype of their state, and that state."""
@@ -124,11 +125,11 @@ class Buffer:
         self.t += 1
         for place, g in zip(self._places, gradients):
             place[...] = g
-        large = gradients[len(self._places) :]
-        sources = [self._gathered, *[g.reshape(-1) for g in large]]
-        for source, cut, values, state in self._blocks:
+        sources = [self._gathered]
+        if len(gradients) > len(self._places):
+            sources += [g.reshape(-1) for g in gradients[len(self._places) :]]
+        for source, cut, values, state, out in self._blocks:
             g = sources[source][cut]
-            out = self._scratch[: values.size]
             if self._wide is None:
                 apply(values, g, out, *state, t=self.t, **settings)
                 continue
@@ -205,7 +206,7 @@ def same(a: Sequence[Any], b: Sequence[Any]) -> bool:
 
 
 def make_blocks(
-    sizes: Sequence[int], most: int, values: Array, states: Sequence[Array]
+    sizes: Sequence[int], most: int, values: Array, states: Sequence[Array], scratch: Array
 ) -> list[Block]:
     """The blocks of buffers that hold sources of these sizes, one after the other."""
     blocks = []
@@ -215,7 +216,7 @@ def make_blocks(
             end = min(i + most, size)
             part = slice(start + i, start + end)
             state = [array[part] for array in states]
-            blocks.append(Block(source, slice(i, end), values[part], state))
+            blocks.append(Block(source, slice(i, end), values[part], state, scratch[: end - i]))
         start += size
     return blocks
 

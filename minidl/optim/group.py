@@ -5,7 +5,7 @@ When they are updated is decided in optimizer.py; their values and states are in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -107,7 +107,7 @@ def sources_of(where: str, target: Any) -> list[Any]:
     """A model or a parameter, or those of a list."""
     if is_source(target):
         target = [target]
-    if not isinstance(target, Iterable):
+    if not isinstance(target, Iterable) or isinstance(target, Set):  # which has no order
         raise TypeError(f"{where}: want a model or a list of Variables, got {target!r}")
     sources = list(target)
     for source in sources:
@@ -150,7 +150,7 @@ def group_of(where: str, given: Any, lr: Rate, checks: Mapping[str, Check]) -> G
     return Group(where, target, settings, base_of(where, lr) if in_proportion else 0.0)
 
 
-def number_groups(groups: list[Group], parts: list[Params]) -> dict[Variable, int]:
+def number_groups(groups: Sequence[Group], parts: list[Params]) -> dict[Variable, int]:
     """Each parameter with the number of its group, whose parameters are the part of that place.
 
     ValueError if it is in two.
@@ -170,7 +170,7 @@ def number_groups(groups: list[Group], parts: list[Params]) -> dict[Variable, in
 
 def base_of(where: str, lr: Rate) -> float:
     """The optimizer's rate that the rate of a group is in proportion to."""
-    base = nominal(lr)
+    base = number(f"{where}: the optimizer's rate", nominal(lr))
     if callable(lr) and not base:
         raise ValueError(
             f"{where}: lr: want a schedule, as the optimizer's begins at 0, which no number is in "

@@ -7,7 +7,6 @@ formulas in a file each.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import is_
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -50,7 +49,7 @@ class Optimizer(HintsMixin):
     >>> from minidl import layers, optim
     >>> model = layers.Linear(3, 2)
     >>> optim.AdamW([{"params": model.w}, {"params": model.b, "weight_decay": 0.0}]).groups
-    [(parameters: 1), (weight_decay=0.0, parameters: 1)]
+    ((parameters: 1), (weight_decay=0.0, parameters: 1))
     """
 
     _words = OPTIMIZER_WORDS
@@ -69,7 +68,8 @@ class Optimizer(HintsMixin):
         for hook in self.hooks:
             if not callable(hook):
                 raise TypeError(f"{self._name}: a hook must be callable, got {self.hooks}")
-        self.groups = groups_of(self._name, target, lr, {"lr": check_rate, **self.settings})
+        checks = {"lr": check_rate, **self.settings}
+        self.groups = tuple(groups_of(self._name, target, self.lr, checks))
         self._parts: list[Params] = [[] for _ in self.groups]  # what each group gave last
         self._params: Params = []
         self._group_of: dict[Variable, int] = {}
@@ -83,7 +83,7 @@ class Optimizer(HintsMixin):
         if name in OPTIMIZER_WORDS:
             refuse_assignment(self, name, OPTIMIZER_WORDS)
         elif name in self.settings:
-            value = self.settings[name](f"{self._name}: {name}", value)
+            value = self.settings[name](f"{type(self).__name__}: {name}", value)
             self._settings = []
         super().__setattr__(name, value)
 
@@ -118,11 +118,13 @@ class Optimizer(HintsMixin):
         return list(self._current())
 
     def _current(self) -> Params:
-        parts = [group.collect() for group in self.groups]
-        if not all(map(is_, parts, self._parts)):
-            self._group_of = number_groups(self.groups, parts)
-            self._params = list(self._group_of)
-            self._parts = parts
+        for group, part in zip(self.groups, self._parts):
+            if group.collect() is not part:
+                parts = [group.collect() for group in self.groups]
+                self._group_of = number_groups(self.groups, parts)
+                self._params = list(self._group_of)
+                self._parts = parts
+                break
         return self._params
 
     def cleargrads(self) -> None:
@@ -177,7 +179,7 @@ class Optimizer(HintsMixin):
             settings.append(f"hooks={self.hooks}")
         counts = [f"parameters: {len(self._current())}", f"updates: {self.t}"]
         if len(self.groups) > 1 or self.groups[0].settings:
-            counts.insert(0, f"groups: {self.groups}")
+            counts.insert(0, f"groups: {list(self.groups)}")
         return f"{self._name}({', '.join(settings)}; {', '.join(counts)})"
 
     def state_dict(self) -> State:

@@ -95,7 +95,7 @@ def one_cycle(lr: float, steps: int) -> Schedule:
     """From ``lr / 25`` up to ``lr`` in three tenths of the steps, then down to ``lr / 250,000``.
 
     Both in the form of a cosine, as PyTorch's ``OneCycleLR`` by default (the rate only: it cycles
-    the momentum too). From step ``steps`` on, where PyTorch raises, the rate stays at its last.
+    the momentum too). After its last step the rate stays as it is, where PyTorch's raises.
 
     Source: L. Smith and N. Topin, Super-convergence, 2018.
 
@@ -127,7 +127,7 @@ def nominal(lr: float | Schedule) -> float:
     if not callable(lr):
         return lr
     peak = getattr(lr, "peak", None)
-    return float(lr(0) if peak is None else peak)
+    return lr(0) if peak is None else peak
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import to_kind_of
-from minidl.common.checks import count, number
+from minidl.common.checks import count, flag, number
 from minidl.optim.buffer import wide_dtype
 from minidl.training.callbacks import Callback
 
@@ -25,7 +25,10 @@ class MovingAverage(Callback):
     with the average, ``average.apply()`` gives it to the model for good. What layers keep besides,
     such as running statistics, is as training left it.
 
-    ``decay`` is in [0, 1).
+    ``decay`` is in [0, 1). With ``evaluate`` the validation of a fit measures the average; what
+    ``EarlyStopping`` brings back are still the weights, while a checkpoint holds both.
+
+    Raises ValueError or TypeError for bad settings.
 
     >>> import numpy as np
     >>> from minidl import Trainer, functions as F, layers, optim
@@ -37,9 +40,11 @@ class MovingAverage(Callback):
     ...     error = trainer.evaluate(x, x)["loss"]
     """
 
-    def __init__(self, decay: float = 0.999) -> None:
+    def __init__(self, decay: float = 0.999, evaluate: bool = False) -> None:
         self.decay = number("MovingAverage: decay", decay, below=1)
+        self.evaluate = flag("MovingAverage: evaluate", evaluate)
         self._averages: dict[Variable, Any] = {}
+        self._weights: dict[Variable, Any] = {}  # the model's own, during a validation
         self._steps = 0
 
     def on_train_begin(self) -> None:
@@ -75,13 +80,24 @@ class MovingAverage(Callback):
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Have the average in place of the weights, which are back afterwards, whatever happens."""
-        weights = {p: p.data for p in self._averages}
+        weights = self._weights_now()
         self.apply()
         try:
             yield
         finally:
-            for p, w in weights.items():
-                p.data = w
+            _give_back(weights)
+
+    def on_validation_begin(self) -> None:
+        if self.evaluate and self._averages:
+            self._weights = self._weights_now()
+            self.apply()
+
+    def on_validation_end(self) -> None:
+        _give_back(self._weights)
+        self._weights = {}
+
+    def _weights_now(self) -> dict[Variable, Any]:
+        return {p: p.data for p in self._averages}
 
     def state_dict(self) -> dict[str, Any]:
         averages: list[Any] = []
@@ -102,3 +118,8 @@ class MovingAverage(Callback):
                     averages[p] = to_kind_of(a.astype(wide_dtype(p.dtype)), p)
         self._averages = averages
         self._steps = steps
+
+
+def _give_back(weights: Mapping[Variable, Any]) -> None:
+    for p, w in weights.items():
+        p.data = w

@@ -65,6 +65,12 @@ class Callback:
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         """After a batch, and the update if one was due."""
 
+    def on_validation_begin(self) -> None:
+        """Before an epoch's validation."""
+
+    def on_validation_end(self) -> None:
+        """After an epoch's validation, also when an error ended it."""
+
     def on_interrupt(self) -> None:
         """When a signal or a limit ends a fit: the time for ``self.trainer.save(path)``."""
 

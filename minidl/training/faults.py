@@ -26,6 +26,7 @@ def bad_loss(
     trainer: Trainer, runner: ModelRunner, loss: float, batch: Batch
 ) -> FloatingPointError:
     """The error for a loss that is not finite."""
+    runner.forget_batch()
     return _fault(trainer, f"the loss is {loss}", find_cause(trainer, runner, batch))
 
 
@@ -40,6 +41,7 @@ def check_gradients(trainer: Trainer, runner: ModelRunner, batch: Batch) -> None
             continue
         if np.isfinite(g).all().item():
             continue
+        runner.forget_batch()
         names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
         name = f"{names.get(id(p), p.name or i)} {p.shape}"
         cause = find_cause(trainer, runner, batch)

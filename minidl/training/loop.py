@@ -142,12 +142,24 @@ class FitLoop:
         run = self.run
         row = run.means.now()
         if self.validation is not None and run.interrupted is None:
-            means = self.trainer.measure(self.validation, run)
-            row |= {f"val_{name}": value for name, value in means.items()}
+            row |= self.validate(self.validation)
         row["lr"] = run.rate
         if run.distributed:
             self.ranks.agree(self.trainer, run)
         return row
+
+    def validate(self, validation: Batches) -> dict[str, float]:
+        """The means over validation data, named so; the callbacks hear of its begin and end."""
+        begun: list[Callback] = []
+        try:
+            for callback in self.callbacks:
+                begun.append(callback)
+                callback.on_validation_begin()
+            means = self.trainer.measure(validation, self.run)
+        finally:
+            for callback in reversed(begun):
+                callback.on_validation_end()
+        return {f"val_{name}": value for name, value in means.items()}
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Tell the callbacks of an epoch that is over, and write what they ask for."""

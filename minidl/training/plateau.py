@@ -58,7 +58,8 @@ class ReduceOnPlateau(Callback):
     def on_train_begin(self) -> None:
         self._begin()
         optimizer = self.trainer.optimizer
-        for rate in [optimizer.lr, *(group.settings.get("lr") for group in optimizer.groups)]:
+        groups = getattr(optimizer, "groups", ())  # which an optimizer of the user's may not have
+        for rate in [optimizer.lr, *(group.settings.get("lr") for group in groups)]:
             if callable(rate):
                 raise ValueError(
                     "ReduceOnPlateau: want an optimizer whose rates are numbers, got the schedule "

@@ -7,7 +7,7 @@ The states themselves, and the formulas of recurrent layers, live in `layers`; w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,6 +39,9 @@ def _call_by_names(model: Any, inputs: dict[str, Any]) -> Any:
     return model(**inputs)
 
 
+Saved = list[tuple[Any, dict[str, Any]]]  # layers, and attributes of theirs
+
+
 class ModelRunner:
     """A model to run on batches, and its layers that carry something from call to call."""
 
@@ -46,6 +49,8 @@ class ModelRunner:
         self.model = model
         self.layers = model.sublayers() if hasattr(model, "sublayers") else []
         self.carrying = [layer for layer in self.layers if layer.carried]
+        self.buffered = [layer for layer in self.layers if layer.buffers]
+        self._before: Saved = []
         self.stateless = [layer for layer in self.carrying if not getattr(layer, "stateful", False)]
         self.stateful = len(self.stateless) < len(self.carrying)
 
@@ -64,6 +69,7 @@ class ModelRunner:
         ValueError if another layer took it for one step of a sequence: it would learn nothing about
             time.
         """
+        self._before = [_attributes(layer, layer.buffers) for layer in self.buffered]
         for layer in self.stateless:
             layer.reset_state()
         result = function(batch)
@@ -124,12 +130,21 @@ class ModelRunner:
     @contextmanager
     def keeping_states(self) -> Iterator[None]:
         """Bring back at the end what layers carry now, and their buffers."""
-        saved = []
-        for layer in self.layers:
-            names = (*layer.carried, *layer.buffers)
-            saved.append({name: getattr(layer, name) for name in names})
+        saved = [_attributes(layer, (*layer.carried, *layer.buffers)) for layer in self.layers]
         try:
             yield
         finally:
-            for layer, values in zip(self.layers, saved):
-                vars(layer).update(values)
+            _put_back(saved)
+
+    def forget_batch(self) -> None:
+        """Take out of the buffers what the last batch wrote: it is a bad one."""
+        _put_back(self._before)
+
+
+def _attributes(layer: Any, names: Iterable[str]) -> tuple[Any, dict[str, Any]]:
+    return layer, {name: getattr(layer, name) for name in names}
+
+
+def _put_back(saved: Saved) -> None:
+    for layer, values in saved:
+        layer.__dict__.update(values)

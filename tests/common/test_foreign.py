@@ -209,6 +209,12 @@ OPTIMIZERS: list[Any] = [
     lambda m: optim.Momentum(m, lr=0.1, nesterov=True),
     lambda m: optim.Adam(m, lr=0.1),
     lambda m: optim.AdamW(m, lr=0.1),
+    lambda m: optim.RMSprop(m, lr=0.1, momentum=0.5, centered=True),
+    lambda m: optim.Adagrad(m, lr=0.1, initial_accumulator_value=0.1),
+    lambda m: optim.Lion(m, lr=0.1),
+    lambda m: optim.Adam(
+        [{"params": m[0][0], "lr": 0.3}, {"params": m[0][-1]}], hooks=hooks.ClipValue(0.1)
+    ),
 ]
 
 

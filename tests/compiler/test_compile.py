@@ -86,6 +86,9 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "sgd": lambda m: optim.SGD(m, lr=0.1),
     "momentum": lambda m: optim.Momentum(m, lr=0.05),
     "adam, clipped": lambda m: optim.Adam(m, lr=0.01, hooks=[optim.hooks.ClipGrad(0.1)]),
+    "groups": lambda m: optim.RMSprop(
+        [{"params": m.parameters()[:1], "momentum": 0.5}, {"params": m.parameters()[1:]}], lr=0.01
+    ),
     "adamw, scheduled": lambda m: optim.AdamW(m, lr=lambda t: 0.01 / (1 + t)),
 }
 

@@ -39,6 +39,17 @@ def mlp(comm, loss=F.cross_entropy, **settings):
     return Trainer(model, optimizer, loss, metrics=[F.accuracy], distributed=comm, **settings)
 
 
+def grouped(comm):
+    model = layers.MLP([7, 3], in_features=6, dtype=np.float64, rng=rng())
+    groups = [{"params": model[0], "lr": 0.02}, {"params": model[-1], "momentum": 0.9}]
+    optimizer = optim.RMSprop(groups, lr=0.01, hooks=[optim.hooks.ClipGrad(0.3)])
+    given = [
+        callbacks.ReduceOnPlateau("loss", factor=0.5, patience=0),
+        callbacks.MovingAverage(0.9, evaluate=True),
+    ]
+    return Trainer(model, optimizer, F.cross_entropy, callbacks=given, distributed=comm)
+
+
 def lstm(comm, stateful=False, **settings):
     generator = rng()
     model = layers.Sequential(
@@ -67,6 +78,7 @@ def loader(*arrays, **settings):
 
 RUNS = {
     "mlp": lambda comm: (mlp(comm), {}, loader(X, T)),
+    "groups": lambda comm: (grouped(comm), {}, loader(X, T)),
     "ragged, fewer than ranks": lambda comm: (mlp(comm), {}, loader(X[:33], T[:33])),
     "accumulated": lambda comm: (mlp(comm), {"accumulate": 4}, loader(X[:33], T[:33])),
     "batch of 1": lambda comm: (mlp(comm), {"accumulate": 3}, loader(X[:10], T[:10], batch_size=1)),

@@ -133,6 +133,41 @@ def test_a_flattened_image_is_asked_for_where_it_cannot_be_known():
             load_torch_state_dict(model, state, names, flattened=given)
 
 
+def test_norms_of_a_flattened_image_are_reordered_too():
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+    twin = nn.Sequential(
+        nn.Conv2d(2, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.Flatten(),
+        nn.BatchNorm1d(18),
+        nn.LayerNorm(18),
+        nn.Linear(18, 4),
+    )
+    x = np.random.default_rng(0).normal(size=(6, 4, 5, 2)).astype(np.float32)
+    theirs = torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+    for module in (twin[1], twin[3], twin[4]):
+        nn.init.uniform_(module.weight)
+        nn.init.uniform_(module.bias)
+    twin(theirs)  # running statistics
+    twin.eval()
+    model = layers.Sequential(
+        layers.Conv2d(3, kernel=3),
+        layers.BatchNorm(),
+        layers.Flatten(),
+        layers.BatchNorm(),
+        layers.LayerNorm(),
+        layers.Linear(4),
+    )
+    load_torch_state_dict(model, twin.state_dict())
+    with minidl.test_mode():
+        np.testing.assert_allclose(model(x).data, twin(theirs).detach(), rtol=1e-4, atol=1e-5)
+    back = torch_state_dict(model)
+    for name, value in twin.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            np.testing.assert_array_equal(back[name], value.numpy())
+
+
 def test_a_linear_on_the_features_of_a_convolution_is_left_as_it_is():
     weights = {"0.weight": np.ones((4, 2, 1)), "0.bias": np.ones(4)}
     weights |= {"1.weight": np.arange(8.0).reshape(2, 4), "1.bias": np.ones(2)}

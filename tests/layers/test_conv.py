@@ -221,6 +221,8 @@ CASES = [
     {"kernel": 3, "padding": 2, "stride": 2},
     {"kernel": 3, "padding": 1, "stride": 3, "dilation": 2, "groups": 2},
     {"kernel": 2, "groups": 4},
+    {"kernel": 3, "out": 4, "groups": 4, "padding": 1},
+    {"kernel": 3, "out": 4, "groups": 4, "padding": 1, "stride": 2, "dilation": 2},
     {"kernel": 1, "stride": 2, "padding": 1, "bias": False},
 ]
 
@@ -232,10 +234,11 @@ CASES = [
 def test_convolutions_equal_pytorchs(settings, axes, dtype):
     torch = pytest.importorskip("torch")
     settings = {"bias": True, **settings}
-    conv = (Conv1d, Conv2d)[axes - 1](4, 8, **settings, dtype=dtype)
+    out = settings.pop("out", 8)
+    conv = (Conv1d, Conv2d)[axes - 1](4, out, **settings, dtype=dtype)
     theirs = {**settings, "kernel_size": settings["kernel"]}
     del theirs["kernel"]
-    twin = (torch.nn.Conv1d, torch.nn.Conv2d)[axes - 1](4, 8, **theirs)
+    twin = (torch.nn.Conv1d, torch.nn.Conv2d)[axes - 1](4, out, **theirs)
     twin = twin.to(torch.float64 if dtype == np.float64 else torch.float32)
     load(conv, twin)
     compare(conv, twin, (2, 9, 8)[: axes + 1], dtype, conv.parameters(), list(twin.parameters()))

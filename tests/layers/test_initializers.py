@@ -5,10 +5,10 @@ import pytest
 
 import minidl
 from minidl import initializers
-from minidl.layers import MLP, Embedding, Linear
+from minidl.layers import MLP, BatchNorm, Embedding, LayerNorm, Linear
 
 SHAPES = [(400, 300), (300, 400), (3, 40, 100), (3, 5, 40, 60)]
-EVERY = [getattr(initializers, name) for name in initializers.__all__]
+EVERY = [getattr(initializers, n) for n in initializers.__all__ if n not in ("ones", "zeros")]
 
 
 def fans(shape):
@@ -90,7 +90,7 @@ def test_seeds_and_dtypes(init):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in initializers.__all__ if n not in ("normal", "truncated_normal")]
+    "name", [f.__name__ for f in EVERY if f.__name__ not in ("normal", "truncated_normal")]
 )
 def test_shapes_without_fans(name):
     shapes = [(), (0, 3)] + ([(3,)] if name != "normal_over_sqrt_in" else [])
@@ -121,3 +121,16 @@ def test_ones_of_the_users_own():
     for bad in ("he_normal", 0.1, np.ones((2, 3)), None):
         with pytest.raises(TypeError, match="Linear: want init to be a function"):
             Linear(2, 3, init=bad)
+
+
+def test_constants():
+    assert (initializers.ones((2, 3)) == 1).all() and initializers.ones((2,)).dtype == np.float32
+    assert not Linear(3, 2, init=initializers.zeros).w.data.any()
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
+def test_norms_take_them(kind):
+    init = initializers.normal
+    layer = kind(5, dtype=np.float64, rng=np.random.default_rng(7), init=init)
+    np.testing.assert_array_equal(layer.w.data, init((5,), np.float64, np.random.default_rng(7)))
+    assert (kind(5).w.data == 1).all() and not layer.b.data.any()

@@ -293,3 +293,19 @@ def test_a_users_buffer_in_a_compiled_function():
     with pytest.warns(UserWarning, match="Count writes its buffers; it goes on eagerly"):
         list(map(f, [np.ones(3)] * 5))
     assert count.calls == 5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_bad_batch_leaves_the_statistics_of_a_fit(value):
+    model = Sequential(Linear(3, 4), BatchNorm(4), Linear(4, 1))
+    trainer = Trainer(model, optim.SGD(model, lr=0.01), F.mean_squared_error)
+    x = RNG.normal(size=(8, 3)).astype(np.float32)
+    t = x.sum(1, keepdims=True)
+    trainer.train_step(x, t)
+    before = model.state_dict()
+    bad = x.copy()
+    bad[0, 0] = value
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError):
+        trainer.train_step(bad, t)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])

@@ -8,6 +8,7 @@ import pytest
 
 import minidl
 from minidl import Parameter, Variable, layers, optim
+from minidl import functions as F
 from minidl.optim import schedules
 from tests.optim.test_optimizers import give, new_params
 
@@ -274,6 +275,7 @@ P, Q = Parameter([1.0]), Parameter([2.0])
             r"groups\[1\]: want a dict, as the others, got Variable|Para",
         ),
         ([{"params": None}], TypeError, r"groups\[0\]: want a model"),
+        ([{"params": {P, Q}}], TypeError, r"groups\[0\]: want a model or a list"),
         ([{"params": "w"}], TypeError, r"groups\[0\]: want a model or Variables, got str"),
         ([{"params": layers.Linear}], TypeError, "class Linear"),
         ([{"params": [P * 2]}], TypeError, "recorded result"),
@@ -316,3 +318,86 @@ def test_a_group_whose_model_has_no_parameters():
     with pytest.raises(ValueError, match=r"SGD: groups\[1\]: the model has no parameters"):
         optimizer.update()
     assert p.data == [1.0]
+
+
+# ---- under a trainer ----------------------------------------------------------------------------
+
+X = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
+
+
+def grouped_trainer(**settings):
+    model = layers.MLP([4, 1], in_features=3, rng=np.random.default_rng(1))
+    groups = [{"params": model[0], "lr": 0.02}, {"params": model[-1], "betas": (0.5, 0.6)}]
+    optimizer = optim.Adam(groups, lr=0.1, hooks=[optim.hooks.ClipGrad(0.5)])
+    return minidl.Trainer(model, optimizer, F.mean_squared_error, **settings)
+
+
+def test_compiled_training_is_the_same():
+    ends = []
+    for compiled in (False, True):
+        trainer = grouped_trainer(compile=compiled)
+        trainer.fit(X, X[:, :1], epochs=3, batch_size=4, shuffle=False, verbose=0)
+        ends.append([p.data for p in trainer.model.parameters()])
+    assert all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+def test_a_search_for_the_rate_moves_all_groups_and_puts_all_back(monkeypatch):
+    trainer = grouped_trainer()
+    before = [p.data.copy() for p in trainer.model.parameters()]
+    seen = []
+    apply = optim.Adam.apply
+
+    def spy(self, *args, lr, **settings):
+        seen.append(lr)
+        apply(self, *args, lr=lr, **settings)
+
+    monkeypatch.setattr(optim.Adam, "apply", spy)
+    curve = trainer.find_lr(X, X[:, :1], start=1e-3, end=0.1, steps=5)
+    pairs = np.array(seen).reshape(-1, 2)[: len(curve.rates)]
+    np.testing.assert_allclose(pairs, np.outer(curve.rates, [0.2, 1.0]), rtol=1e-12)
+    assert trainer.optimizer.lr == 0.1 and trainer.optimizer.t == 0
+    assert all(
+        np.array_equal(p.data, b) for p, b in zip(trainer.model.parameters(), before, strict=True)
+    )
+
+
+def test_other_settings_of_a_group_are_told(tmp_path):
+    first = grouped_trainer()
+    first.fit(X, X[:, :1], epochs=1, verbose=0)
+    first.save(tmp_path / "run.npz")
+    other = grouped_trainer()
+    groups = [
+        {"params": other.model[0], "lr": 0.03},
+        {"params": other.model[-1], "betas": (0.5, 0.6)},
+    ]
+    other.optimizer = optim.Adam(groups, lr=0.1, hooks=[optim.hooks.ClipGrad(0.5)])
+    with pytest.warns(
+        UserWarning, match=r"optimizer\.groups\.0\.lr: 0\.03 here, 0\.02 when it was"
+    ):
+        other.fit(X, X[:, :1], epochs=2, verbose=0, resume=tmp_path / "run.npz")
+
+
+class Restless:
+    """A schedule that remembers its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, t):
+        self.calls += 1
+        return 0.1 / self.calls
+
+
+def test_a_schedule_of_a_group_with_a_state_goes_on(tmp_path):
+    def make():
+        model = layers.Linear(3, 1, rng=np.random.default_rng(1))
+        groups = [{"params": model.w, "lr": Restless()}, {"params": model.b}]
+        return minidl.Trainer(model, optim.SGD(groups), F.mean_squared_error)
+
+    whole, cut, again = make(), make(), make()
+    settings = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    whole.fit(X, X[:, :1], epochs=2, **settings)
+    cut.fit(X, X[:, :1], epochs=2, max_steps=4, **settings)
+    cut.save(tmp_path / "run.npz")
+    again.fit(X, X[:, :1], epochs=2, resume=tmp_path / "run.npz", **settings)
+    assert np.array_equal(whole.model.w.data, again.model.w.data)

@@ -104,6 +104,76 @@ def test_evaluation_with_the_average() -> None:
     assert trainer.evaluate(X, T)["loss"] == inside[0]
 
 
+class Losses(callbacks.Callback):
+    """Notes the loss of the average and of the weights after each epoch, and the weights."""
+
+    def __init__(self, average: callbacks.MovingAverage) -> None:
+        self.average = average
+        self.averages: list[float] = []
+        self.plain: list[float] = []
+        self.events: list[str] = []
+
+    def on_validation_begin(self) -> None:
+        self.events.append("begin")
+
+    def on_validation_end(self) -> None:
+        self.events.append("end")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        self.plain.append(self.trainer.evaluate(X, T)["loss"])
+        with self.average.applied():
+            self.averages.append(self.trainer.evaluate(X, T)["loss"])
+
+
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_validation_with_the_average_when_asked(evaluate: bool) -> None:
+    average = callbacks.MovingAverage(0.8, evaluate=evaluate)
+    losses = Losses(average)
+    trainer = fit(layers.Linear(3, 1, dtype=np.float64), losses, average, validation=(X, T))
+    want = losses.averages if evaluate else losses.plain
+    assert trainer.history["val_loss"] == pytest.approx(want, rel=1e-12)
+    assert abs(np.subtract(losses.averages, losses.plain)).max() > 1e-3
+    assert losses.events == ["begin", "end"] * 3
+    assert trainer.evaluate(X, T)["loss"] == losses.plain[-1]
+
+
+def test_weights_come_back_when_a_validation_fails() -> None:
+    average = callbacks.MovingAverage(0.5, evaluate=True)
+    record = Record()
+    losses = Losses(average)
+    model = layers.Linear(3, 1, dtype=np.float64)
+    optimizer = optim.Adam(model, lr=0.1)
+
+    def metric(y: Any, t: Any) -> float:
+        if len(y) == 3:  # in the validation only
+            raise KeyError("broken")
+        return 0.0
+
+    trainer = Trainer(
+        model,
+        optimizer,
+        F.mean_squared_error,
+        metrics=[metric],
+        callbacks=[record, losses, average],
+    )
+    with pytest.raises(KeyError, match="broken"):
+        trainer.fit(X, T, epochs=1, batch_size=4, validation=(X[:7], T[:7]), verbose=0)
+    assert losses.events == ["begin", "end"]
+    assert np.array_equal(model.w.data, record.weights[-1][0])
+    assert not np.array_equal(model.w.data, averaged(record.weights, 0.5)[0])
+
+
+def test_batch_statistics_stay_as_they_are() -> None:
+    average = callbacks.MovingAverage(0.5)
+    model = layers.Sequential(layers.BatchNorm(3), layers.Linear(3, 1))
+    trainer = Trainer(model, optim.SGD(model), F.mean_squared_error, callbacks=[average])
+    trainer.fit(X.astype(np.float32), T.astype(np.float32), epochs=2, verbose=0)
+    before = {name: a.copy() for name, a in model.state_dict().items() if ".mean" in name}
+    average.apply()
+    after = model.state_dict()
+    assert before and all(np.array_equal(after[name], a) for name, a in before.items())
+
+
 def test_another_fit_begins_another_average() -> None:
     average = callbacks.MovingAverage(0.999)
     model = layers.Linear(3, 1, dtype=np.float64)
@@ -123,6 +193,11 @@ def test_float16_is_averaged_in_float32() -> None:
     assert {a.dtype for a in average.state_dict()["averages"]} == {np.dtype(np.float32)}
     average.apply()
     assert model.w.dtype == np.float16
+
+
+def test_evaluate_is_true_or_false() -> None:
+    with pytest.raises(TypeError, match="evaluate: want True or False, got 0"):
+        callbacks.MovingAverage(0.9, 0.9)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("decay", [1.0, -0.1, "0.9", None])
