@@ -91,7 +91,8 @@ class Recorder(Notes):
         gs: Any = list(g) if several else g
         raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw
         saved = (node.saved,) if function.saves else ()
-        found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)
+        with Switch(tracer=None):
+            found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)
         places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
         outs = tuple([Value(found[i]) for i in places])
         seeds = tuple(map(self.operand, gs)) if several else self.operand(gs)
