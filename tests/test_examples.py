@@ -64,6 +64,16 @@ def test_the_marginal_likelihood_is_that_of_a_normal_distribution():
     assert values[-1] < values[0] and values[-1] == min(values)
 
 
+def test_bigrams_and_windows_of_a_text():
+    example = load("char_transformer")
+    codes = np.array([0, 1] * 50)
+    seen = np.log([[1 / 52, 51 / 52], [50 / 51, 1 / 51]])  # one more of each pair than there is
+    want = -(3 * seen[0, 1] + 2 * seen[1, 0]) / 5
+    assert example.bigram_loss(codes, codes[:6], 2) == pytest.approx(want)
+    x, t = example.windows(np.arange(10), 4, 3)
+    assert x.tolist() == [[0, 1, 2, 3], [3, 4, 5, 6]] and (t == x + 1).all()
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
 def test_examples_are_short(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) < 100

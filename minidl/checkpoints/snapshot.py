@@ -198,8 +198,7 @@ def initialize_lazy(trainer: Trained, runner: Any, data: Any) -> list[tuple[Any,
     lazy = [(p, p.name) for p in parameters_of(trainer) if p.lazy]
     if lazy:
         batch = data.first()
-        with runner.recording_nothing():
-            runner.run(trainer.loss_of, batch)
+        runner.evaluate(lambda: runner.run(trainer.loss_of, batch))
     return lazy
 
 

@@ -279,7 +279,8 @@ ARGUMENTS = answers(
     kernel_size: the windows of a pool are its size: `layers.MaxPool2d(size=2)`
     callbacks: they are the Trainer's: `minidl.Trainer(model, optimizer, loss, callbacks=[])`
     epochs: write `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`
-    sample_weight class_weight: weigh the samples in a loss of your own
+    sample_weight: give the weights to the data: `trainer.fit(x, t, weight, epochs=1)`
+    class_weight: cross_entropy has it: `lambda y, t: F.cross_entropy(y, t, class_weight=w)`
     momentum: write `optim.Momentum(model, lr=0.1, momentum=0.9)`
     nesterov: write `optim.Momentum(model, lr=0.1, nesterov=True)`
     weight_decay decay: write `optim.AdamW(model, weight_decay=0.01)`, or add

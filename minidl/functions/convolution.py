@@ -81,8 +81,9 @@ def _rows(x: Any) -> Any:
 
 def _forward(x: Any, w: Any, b: Any, windows: Windows, groups: int) -> Any:
     counts = windows.counts(windows.whole(x.shape[1:-1]))
-    y = np.zeros((len(x), *counts, w.shape[-1]), np.result_type(x, w))
+    y = np.empty((len(x), *counts, w.shape[-1]), np.result_type(x, w))
     if _is_depthwise(w.shape, groups):
+        y.fill(0)
         for part, tap in zip(windows.parts(windows.padded(x)), w.reshape(-1, groups)):
             y += part * tap
     else:

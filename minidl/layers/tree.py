@@ -48,13 +48,7 @@ class Tree(HintsMixin):
 
         Warns of trainable values that are not found, and names the attribute.
         """
-        # Optimizers ask twice a step: it is walked again only if a container holds something else.
-        try:
-            if self._latest.still_holds():
-                return list(self._latest.parameters)
-        except AttributeError:  # the first time
-            pass
-        return list(self._walk().parameters)
+        return list((self._unchanged() or self._walk()).parameters)
 
     def named_parameters(self) -> list[tuple[str, Parameter]]:
         """(dotted name, parameter) of each; a parameter used twice has the name that comes first.
@@ -75,7 +69,14 @@ class Tree(HintsMixin):
 
     def sublayers(self) -> list[Layer]:
         """This layer and all layers in it, depth first, each once."""
-        return walk(self).layers
+        return list((self._unchanged() or walk(self)).layers)
+
+    def _unchanged(self) -> Walk | None:
+        """The latest walk, if all containers hold what they held: optimizers ask twice a step."""
+        try:
+            return self._latest if self._latest.still_holds() else None
+        except AttributeError:  # the first time
+            return None
 
     def _walk(self) -> Walk:
         """Walk again, remember it, and warn if there are new attributes that may hide something."""

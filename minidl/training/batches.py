@@ -180,6 +180,8 @@ def _make_loader(
 
 def gives_batches(data: Any) -> bool:
     """Whether batches come from iterating over the data, which else are the samples themselves."""
+    if type(data) is np.ndarray:
+        return False
     if isinstance(data, list):
         return bool(data) and isinstance(data[0], tuple | list) and not is_numbers(data)
     is_array = any(hasattr(data, name) for name in ("__array__", "__dlpack__", "dtype"))
@@ -232,8 +234,8 @@ def join_predictions(parts: list[Any], data: Batches) -> Any:
     """Predictions for batches as one: an array, or a tuple or dict of them."""
     if not parts:
         raise ValueError("predict: the data gave no batch")
-    leaves = [flatten(part)[0] for part in parts]
     structure = flatten(parts[0])[1]
+    leaves = [flatten(part)[0] for part in parts]
     joined = [np.concatenate(arrays) for arrays in zip(*leaves, strict=True)]
     loader = data.source
     sample = isinstance(loader, DataLoader) and first_array(loader.arrays).ndim == 1

@@ -13,10 +13,10 @@ import numpy as np
 from minidl.autograd.modes import detect_anomaly
 from minidl.common.arrays import as_array
 from minidl.common.pytree import flatten, paths
+from minidl.training.runner import ModelRunner, bring_back
 
 if TYPE_CHECKING:
     from minidl.training.batches import Batch
-    from minidl.training.runner import ModelRunner
     from minidl.training.trainer import Trainer
 
 HINT = "Try a smaller rate, optim.hooks.ClipGrad, scaled inputs"
@@ -66,8 +66,9 @@ def find_cause(trainer: Trainer, runner: ModelRunner, batch: Batch) -> str:
             return f"Parameter {name} {p.shape} was not finite before. "
     grads = [(p, p._grad) for p in trainer.optimizer.params]  # which stay for the user to look at
     trainer.optimizer.cleargrads()
+    before = runner.states()
     try:
-        with runner.keeping_states(), detect_anomaly(), np.errstate(all="ignore"):
+        with detect_anomaly(), np.errstate(all="ignore"):
             loss, _ = runner.run(trainer.loss_of, trainer.scale(batch))
             loss.backward()
     except FloatingPointError as error:
@@ -75,6 +76,7 @@ def find_cause(trainer: Trainer, runner: ModelRunner, batch: Batch) -> str:
     except Exception:  # whatever else happens here, it is not what is to be told
         return ""
     finally:
+        bring_back(before)
         for p, g in grads:
             p._grad = g
     return ""

@@ -7,16 +7,18 @@ The states themselves, and the formulas of recurrent layers, live in `layers`; w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
-from minidl.autograd.modes import no_grad, test_mode
+from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
 from minidl.training.batches import Batch, Batches, first_array
+
+T = TypeVar("T")
+Saved = list[tuple[Any, dict[str, Any]]]  # layers, and attributes of theirs
 
 
 def call_model(model: Any, inputs: Any) -> Any:
@@ -37,9 +39,6 @@ def _call_by_names(model: Any, inputs: dict[str, Any]) -> Any:
         got = ", ".join(map(str, inputs))
         raise TypeError(f"the model takes {names}; got a dict of {got}: {error}") from None
     return model(**inputs)
-
-
-Saved = list[tuple[Any, dict[str, Any]]]  # layers, and attributes of theirs
 
 
 class ModelRunner:
@@ -112,39 +111,32 @@ class ModelRunner:
                 f"batch_size that divides {loader.size}, or a DataLoader with drop_last=True"
             )
 
-    @contextmanager
-    def evaluation(self, data: Batches) -> Iterator[None]:
-        """Record and learn nothing inside, without states at first; then bring them back."""
-        self.check(data)
-        with self.recording_nothing():
-            yield
-
-    @contextmanager
-    def recording_nothing(self) -> Iterator[None]:
-        """The same, for batches that need not follow one another."""
-        with self.keeping_states():
-            self.reset()
-            with no_grad(), test_mode():
-                yield
-
-    @contextmanager
-    def keeping_states(self) -> Iterator[None]:
-        """Bring back at the end what layers carry now, and their buffers."""
-        saved = [_attributes(layer, (*layer.carried, *layer.buffers)) for layer in self.layers]
+    def evaluate(self, function: Callable[[], T]) -> T:
+        """What a function gives that runs the model: without recording or learning anything,
+        without states at first, which are then brought back.
+        """
+        before = self.states()
+        self.reset()
         try:
-            yield
+            with Switch(recording=False, testing=True):  # no_grad and test_mode
+                return function()
         finally:
-            _put_back(saved)
+            bring_back(before)
+
+    def states(self) -> Saved:
+        """What layers carry now, and their buffers."""
+        return [_attributes(layer, (*layer.carried, *layer.buffers)) for layer in self.layers]
 
     def forget_batch(self) -> None:
         """Take out of the buffers what the last batch wrote: it is a bad one."""
-        _put_back(self._before)
+        bring_back(self._before)
 
 
 def _attributes(layer: Any, names: Iterable[str]) -> tuple[Any, dict[str, Any]]:
     return layer, {name: getattr(layer, name) for name in names}
 
 
-def _put_back(saved: Saved) -> None:
+def bring_back(saved: Saved) -> None:
+    """Let layers have what they had."""
     for layer, values in saved:
         layer.__dict__.update(values)

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidl.autograd.variable import Parameter
 from minidl.common.threads import LARGE_PRODUCT, hold_one_thread, release_one_thread
 from minidl.training.callbacks import Callback
 
 
 def largest_product(model: Any, optimizer: Any, samples: int) -> int | None:
     """The multiplications of a batch with the largest weight; None while one has no shape."""
-    params = list(getattr(optimizer, "params", ()))
-    if hasattr(model, "parameters"):
-        params += model.parameters()
-    if any(isinstance(p, Parameter) and p.lazy for p in params):
+    own = hasattr(model, "parameters")
+    params = model.parameters() if own else getattr(optimizer, "params", ())
+    try:
+        sizes = [p._raw.size for p in params if p._raw.ndim > 1]
+    except (RuntimeError, AttributeError):  # one has no data yet
         return None
-    return samples * max((p.size for p in params if p.ndim > 1), default=0)
+    return samples * max(sizes, default=0)
 
 
 class FitThreads(Callback):

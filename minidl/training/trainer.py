@@ -547,14 +547,19 @@ class Trainer:
     def measure(self, data: Batches, run: Run | None = None) -> dict[str, float]:
         """The means over some data, of a run's signal or dry run only the first batches."""
         runner = ModelRunner(self.model)
+        runner.check(data)
         means = RunningMeans()
         most = DRY_RUN if run is not None and self.dry_run else None
-        with self._threads(data.batch_size), runner.evaluation(data):
+
+        def add_batches() -> None:
             for batch, samples in islice(data.read(), most):
                 loss, prediction = self.forward(batch, runner)
                 means.add(samples, self.figures(loss, prediction, batch))
                 if run is not None and run.signalled is not None:
                     break
+
+        with self._threads(data.batch_size):
+            runner.evaluate(add_batches)
         if not means.sums:
             raise ValueError(f"{data.where}: the data gave no batch")
         self.ranks.total(means, run)
@@ -571,10 +576,14 @@ class Trainer:
         """
         data = read_batches("predict", x, least=1, in_order=True, batch_size=batch_size)
         runner = ModelRunner(self.model)
-        with self._threads(data.batch_size), runner.evaluation(data):
+        runner.check(data)
+
+        def predictions() -> list[Any]:
+            return [self._in_users_units(runner.predict(batch[0])) for batch, _ in data.read()]
+
+        with self._threads(data.batch_size):
             try:
-                parts = [self._in_users_units(runner.predict(batch[0])) for batch, _ in data.read()]
-                return join_predictions(parts, data)
+                return join_predictions(runner.evaluate(predictions), data)
             except (ValueError, TypeError) as error:
                 explain_batch(error, data)
                 raise
