@@ -345,9 +345,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return self.data.__index__()
 
     def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a Variable without axes")
-        return self.shape[0]
+        return len(self._raw)
 
     def __iter__(self) -> Iterator[Variable]:
         return (self[i] for i in range(len(self)))

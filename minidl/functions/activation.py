@@ -17,6 +17,7 @@ from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.common.random import source
 from minidl.functions.error_function import erfc
+from minidl.functions.into import relu_into, sigmoid_into
 from minidl.functions.masks import (
     floating,
     narrowed,
@@ -45,10 +46,6 @@ def _relu(x: Any) -> Any:
     return np.maximum(x, 0)
 
 
-def _relu_into(out: Any, x: Any) -> None:
-    np.maximum(x, 0, out=out)
-
-
 def _weak(number: Any) -> Any:
     """A number of NumPy's as Python's, which does not widen float32."""
     return float(number) if isinstance(number, np.generic) else number
@@ -74,14 +71,6 @@ def _sigmoid(x: Any) -> Any:
         over="ignore"
     ):  # 1 / inf is right; exp(-abs(x)) needs np.where, three times as slow
         return 1 / (1 + np.exp(-floating(x)))
-
-
-def _sigmoid_into(out: Any, x: Any) -> None:
-    np.negative(x, out)
-    with np.errstate(over="ignore"):
-        np.exp(out, out)
-        np.add(out, 1, out)
-        np.divide(1, out, out)
 
 
 def _softplus(x: Any) -> Any:
@@ -192,11 +181,11 @@ def _gelu_plain(x: Any, approximate: bool = False) -> Any:
 
 # fmt: off
 relu        = differentiable(_relu, lambda g, y, x: where_positive(g, x),
-                             operation=Operation(into=_relu_into, kind="map"))
+                             operation=Operation(into=relu_into, kind="map"))
 leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01:
                              unless_nan(y, np.where(x > 0, g, _weak(slope) * g)))
 sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1),
-                             operation=Operation(into=_sigmoid_into, kind="map"))
+                             operation=Operation(into=sigmoid_into, kind="map"))
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, _log_softmax_rule)

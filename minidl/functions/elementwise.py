@@ -13,6 +13,7 @@ from minidl.autograd.composition import numpys
 from minidl.autograd.function import differentiable, implements
 from minidl.autograd.operation import Operation
 from minidl.common.arrays import BaseVariable
+from minidl.functions.into import power_into
 from minidl.functions.masks import masked, sigmoid_slope, unless_nan
 
 # fmt: off
@@ -94,23 +95,6 @@ def _power(x: Any, p: Any) -> Any:
     return np.power(x, p) if getattr(x, "dtype", None) is _BOOL else x**p
 
 
-_FAST_POWERS: dict[float, np.ufunc] = {
-    2: np.square,
-    0.5: np.sqrt,
-    -1: np.reciprocal,
-    1: np.positive,
-}  # what the operator does for these
-
-
-def _power_into(out: Any, x: Any, p: Any) -> None:
-    if type(p) not in (int, float):
-        np.copyto(out, x**p)
-    elif p in _FAST_POWERS:
-        _FAST_POWERS[p](x, out)
-    else:
-        np.power(x, p, out)
-
-
 def _less_one(x: Any, p: Any) -> Any:
     """The exponent of the derivative, but 0 where p = 0.
 
@@ -138,7 +122,7 @@ def _log_base(y: Any, x: Any, p: Any) -> Any:
 # fmt: off
 power = differentiable(_power, lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
                                lambda g, y, x, p: g * (y * _log_base(y, x, p)), name="power", replaces=(np.power,),
-                      operation=Operation(into=_power_into, kind="map"))
+                      operation=Operation(into=power_into, kind="map"))
 
 _where = differentiable(lambda condition, x, y: np.where(condition, x, y),
                         None,

@@ -12,6 +12,7 @@ from minidl.autograd.function import differentiable, implements
 from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
 from minidl.functions.elementwise import multiply
+from minidl.functions.into import linear_into, matmul_into
 
 # fmt: off
 __all__ = [
@@ -57,16 +58,9 @@ def _matmul_b(g: Any, y: Any, a: Any, b: Any) -> Any:
     return _product(a.swapaxes(-1, -2), g)
 
 
-def _matmul_into(out: Any, a: Any, b: Any) -> None:
-    if a.ndim < 3 and b.ndim < 3:
-        np.dot(a, b, out)
-    else:
-        np.matmul(a, b, out)
-
-
 # fmt: off
 matmul = differentiable(_matmul, _matmul_a, _matmul_b, replaces=(np.matmul,),
-                        operation=Operation(into=_matmul_into, kind="product"))
+                        operation=Operation(into=matmul_into, kind="product"))
 # fmt: on
 
 
@@ -107,15 +101,6 @@ def _linear(x: Any, w: Any, b: Any = None) -> Any:
     return np.add(y, b, out=y) if type(y) is np.ndarray and y.dtype == b.dtype else y + b
 
 
-def _linear_into(out: Any, x: Any, w: Any, b: Any = None) -> None:
-    if x.ndim < 3:
-        np.dot(x, w, out)
-    else:
-        np.dot(_rows(x), w, _rows(out))
-    if b is not None:
-        np.add(out, b, out)
-
-
 def _rows(a: Any) -> Any:
     """All leading axes as one (of a length that -1 could not find if the last axis is empty)."""
     return a if a.ndim == 2 else a.reshape(math.prod(a.shape[:-1]), a.shape[-1])
@@ -132,5 +117,5 @@ def _rowwise(a: Any, w: Any) -> Any:
 linear = differentiable(_linear, lambda g, y, x, w, b=None: _rowwise(g, w.T),
                                  lambda g, y, x, w, b=None: _product(_rows(x).T, _rows(g)),
                                  lambda g, y, x, w, b=None: _rows(g) if g.ndim > 2 else g,
-                                 operation=Operation(into=_linear_into, kind="product"))
+                                 operation=Operation(into=linear_into, kind="product"))
 # fmt: on

@@ -15,6 +15,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import differentiable, implements
 from minidl.autograd.operation import Operation
+from minidl.functions.into import sum_into
 
 # fmt: off
 __all__ = [
@@ -63,13 +64,6 @@ def _sum_forward(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     if a.dtype is HALF:
         return a.sum(axis, SINGLE, keepdims=keepdims).astype(HALF)
     return a.sum(axis, keepdims=keepdims)
-
-
-def _sum_into(out: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> None:
-    if a.dtype is HALF:
-        np.copyto(out, _sum_forward(a, axis, keepdims=keepdims))
-    else:
-        np.add.reduce(a, axis, None, out, keepdims)  # type: ignore[call-overload]  # it takes both
 
 
 def _var_forward(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
@@ -252,7 +246,7 @@ def _min(
 sum  = differentiable(_sum_forward,
                       lambda g, y, a, axis=None, *, keepdims=False:
                       g if axis is None else g.reshape(keepdims_shape(a, axis)),
-                      replaces=(np.sum,), general=_sum, operation=Operation(into=_sum_into, kind="reduce"))
+                      replaces=(np.sum,), general=_sum, operation=Operation(into=sum_into, kind="reduce"))
 mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, keepdims=False:
                       wide(g) / builtins.max(a.size, 1) if axis is None

@@ -16,6 +16,7 @@ from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
 from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
+from minidl.functions.into import concatenate_into
 
 # fmt: off
 __all__ = [
@@ -116,10 +117,6 @@ def _concatenate_rule(g: Any, y: Any, wanted: list[bool], *arrays: Any, axis: in
     ]
 
 
-def _concatenate_into(out: Any, *arrays: Any, axis: int = 0) -> None:
-    np.concatenate(arrays, axis, out)
-
-
 def _split_rule(
     gs: Any, ys: Any, wanted: list[bool], ary: Any, sections: Any, axis: int = 0
 ) -> list[Any]:
@@ -130,7 +127,7 @@ def _split_rule(
 # fmt: off
 _concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
                               joint=_concatenate_rule, name="concatenate",
-                              operation=Operation(into=_concatenate_into, kind="gather"))
+                              operation=Operation(into=concatenate_into, kind="gather"))
 _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
                         joint=_split_rule, name="split", view=True, static=1)
 # fmt: on
