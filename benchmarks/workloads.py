@@ -117,6 +117,20 @@ def images(rng: np.random.Generator) -> Data:
     return Data(**labelled(rng, 64, 8, 8, 1), weights=weights, lr=1e-3)
 
 
+def tokens(rng: np.random.Generator) -> Data:
+    """A transformer block of width 64 between an embedding and a head of 64 tokens.
+
+    Weights in the order of minidl's block: norm, w_q w_k w_v w_o, their biases, norm, MLP.
+    """
+    width, norm = 64, [np.ones(64, np.float32), np.zeros(64, np.float32)]
+    square = [normal(rng, width, width, scale=width**-0.5) for _ in range(4)]
+    biases = [normal(rng, width, scale=0.1) for _ in range(4)]
+    block = [*norm, *square, *biases, *norm, *linear(rng, (width, 256, width))]
+    codes = rng.integers(0, 64, size=(16, 33))
+    weights = [normal(rng, 64, width), *block, *linear(rng, (width, 64))]
+    return Data(x=codes[:, :-1].copy(), t=codes[:, 1:].copy(), weights=weights, lr=1e-3, heads=4)
+
+
 def hvp(rng: np.random.Generator) -> Data:
     data = classifier(rng, (64, 128, 10), 64)
     data.vectors = [normal(rng, *w.shape) for w in data.weights]
@@ -179,6 +193,11 @@ WORKLOADS = {
             "W13",
             "GRU hidden 64, 50 steps, batch 32, the last to Linear 10, cross-entropy, Adam",
             gated,
+        ),
+        Workload(
+            "W14",
+            "causal transformer block 64 wide, 4 heads, GELU 256, 32 of 64 tokens, batch 16, AdamW",
+            tokens,
         ),
     ]
 }

@@ -44,7 +44,7 @@ def close(ours, theirs, tolerance):
     )  # checks the shape too
 
 
-@pytest.mark.parametrize("case", cases("functions.npz"))
+@pytest.mark.parametrize("case", cases("functions.npz") + cases("torch_functions.npz"))
 def test_value_gradient_and_second_derivative(case):
     inputs = {name: Variable(array) for name, array in every(case, "input ").items()}
     value = eval(case["call"], NAMES | inputs)

@@ -10,7 +10,15 @@ from typing import Any
 
 import minidl
 from benchmarks.formulas import DECAY, quartic, rosenbrock
-from benchmarks.peers.minidl_eager import VERSION, conv_net, gru, lstm, mlp, train
+from benchmarks.peers.minidl_eager import (
+    VERSION,
+    conv_net,
+    gru,
+    language_model,
+    lstm,
+    mlp,
+    train,
+)
 from benchmarks.workloads import Data, Step
 from minidl import Variable, layers, optim
 from minidl import functions as F
@@ -77,6 +85,11 @@ def w13(d: Data) -> Step:
 def w12(d: Data) -> Step:
     model = conv_net(d)
     return compiled(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
+
+
+def w14(d: Data) -> Step:
+    model = language_model(d)
+    return compiled(model, optim.AdamW(model, lr=d.lr, weight_decay=DECAY), F.cross_entropy, d)
 
 
 def w7(d: Data) -> Step:

@@ -130,6 +130,22 @@ def w12(d: Data) -> Step:
     return train(model, optim.Adam(model, lr=d.lr), F.cross_entropy, d)
 
 
+def language_model(d: Data) -> Any:
+    return loaded(
+        layers.Sequential(
+            layers.Embedding(64, 64),
+            layers.TransformerBlock(d.heads, causal=True, features=64),
+            layers.Linear(64, 64),
+        ),
+        d,
+    )
+
+
+def w14(d: Data) -> Step:
+    model = language_model(d)
+    return train(model, optim.AdamW(model, lr=d.lr, weight_decay=DECAY), F.cross_entropy, d)
+
+
 def w7(d: Data) -> dict[str, Step]:
     model, vectors = mlp(d, F.tanh), d.vectors
     params = model.parameters()

@@ -390,6 +390,104 @@ def w12(d: Data) -> Step:
     return step
 
 
+def erf(x: Array) -> Array:
+    """To 1.5e-7, by formula 7.1.26 of Abramowitz and Stegun: NumPy has none."""
+    t = 1 / (1 + 0.3275911 * np.absolute(x))
+    y = t * 1.061405429
+    for c in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        y += c
+        y *= t
+    y *= np.exp(-x * x)
+    return np.copysign(1 - y, x)
+
+
+def normalized(x: Array, w: Array, b: Array) -> tuple[Array, Callable[..., Array]]:
+    """Rows of mean 0 and variance 1, scaled and shifted, and the way back, which fills ``gw`` and ``gb``."""
+    n = x.shape[1]
+    mean = np.full((n, 1), 1 / n, np.float32)
+    y = x - x @ mean
+    scale = 1 / np.sqrt((y * y) @ mean + 1e-5)
+    y *= scale
+
+    def backward(g: Array, gw: Array, gb: Array) -> Array:
+        np.add.reduce(g * y, axis=0, out=gw)
+        np.add.reduce(g, axis=0, out=gb)
+        g = g * w
+        g -= g @ mean + y * ((g * y) @ mean)
+        g *= scale
+        return g
+
+    return y * w + b, backward
+
+
+def w14(d: Data) -> Step:
+    flat, weights = flattened(d.weights)
+    g_flat, grads = flattened(d.weights)
+    adam = Adam([flat], d.lr, DECAY)
+    table, n1, n1_b, wq, wk, wv, wo, bq, bk, bv, bo, n2, n2_b, w, b, w_2, b_2, w_out, b_out = (
+        weights
+    )
+    batch, time = d.x.shape
+    codes, t = d.x.reshape(-1), d.t.reshape(-1)
+    rows = np.arange(len(t))
+    one_hot = (np.arange(len(table))[:, None] == codes).astype(np.float32)
+    future = np.where(np.tri(time, dtype=bool), 0, -np.inf).astype(np.float32)
+    depth = wq.shape[1] // d.heads
+
+    def split(a: Array) -> Array:
+        return a.reshape(batch, time, d.heads, depth).swapaxes(1, 2)
+
+    def merge(a: Array) -> Array:
+        return a.swapaxes(1, 2).reshape(batch * time, -1)
+
+    def collect(place: int, h: Array, g: Array) -> None:
+        """The gradients of a weight and of its bias, four places on among attention's, else the next."""
+        np.matmul(h.T, g, out=grads[place])
+        np.add.reduce(g, axis=0, out=grads[place + (4 if 3 <= place <= 6 else 1)])
+
+    def step() -> Any:
+        x = table[codes]
+        y, back_1 = normalized(x, n1, n1_b)
+        q, k, v = split(y @ wq + bq), split(y @ wk + bk), split(y @ wv + bv)
+        p = q @ k.swapaxes(-1, -2)
+        p *= depth**-0.5
+        p += future
+        p -= np.maximum.reduce(p, axis=-1, keepdims=True)
+        np.exp(p, out=p)
+        p /= np.add.reduce(p, axis=-1, keepdims=True)
+        a = merge(p @ v)
+        x = x + a @ wo + bo
+        y_2, back_2 = normalized(x, n2, n2_b)
+        h = y_2 @ w + b
+        normal = 0.5 + 0.5 * erf(h * 0.5**0.5)
+        gated = h * normal
+        x = x + gated @ w_2 + b_2
+        loss, g = softmax_loss(x @ w_out + b_out, t, rows)
+
+        collect(17, x, g)
+        gx = g @ w_out.T
+        collect(15, gated, gx)
+        gh = gx @ w_2.T
+        gh *= normal + h * np.exp(-0.5 * h * h) * (2 * np.pi) ** -0.5
+        collect(13, y_2, gh)
+        gx += back_2(gh @ w.T, grads[11], grads[12])
+        collect(6, a, gx)
+        ga = split(gx @ wo.T)
+        gp = ga @ v.swapaxes(-1, -2)
+        gp -= np.add.reduce(gp * p, axis=-1, keepdims=True)
+        gp *= p
+        gp *= depth**-0.5
+        gq, gk, gv = merge(gp @ k), merge(gp.swapaxes(-1, -2) @ q), merge(p.swapaxes(-1, -2) @ ga)
+        for place, part in zip((3, 4, 5), (gq, gk, gv)):
+            collect(place, y, part)
+        gx += back_1(gq @ wq.T + gk @ wk.T + gv @ wv.T, grads[1], grads[2])
+        np.matmul(one_hot, gx, out=grads[0])
+        adam.update([g_flat])
+        return loss
+
+    return step
+
+
 def w7(d: Data) -> Step:
     """Forward over backward: the derivative of every line of the gradient along the vectors (Pearlmutter 1994)."""
     x, t, (w, b, w_out, b_out), (v, vb, v_out, vb_out) = d.x, d.t, d.weights, d.vectors

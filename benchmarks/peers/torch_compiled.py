@@ -113,6 +113,10 @@ def w6(d: Data) -> Any:
     return fresh(eager.w6, d)
 
 
+def w14(d: Data) -> Any:
+    return fresh(eager.w14, d)
+
+
 def w7(d: Data) -> Any:
     return fresh(eager.w7, d)
 

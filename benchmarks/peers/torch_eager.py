@@ -254,6 +254,46 @@ def w12(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
     return found
 
 
+class LanguageModel(nn.Module):
+    """Embedding, a block normalized before its parts, head."""
+
+    def __init__(self, d: Data) -> None:
+        super().__init__()
+        table, n1, n1_b, *attention, n2, n2_b, w, b, w_2, b_2, w_out, b_out = d.weights
+        (wq, wk, wv, wo), (bq, bk, bv, bo) = attention[:4], attention[4:]
+        self.heads = d.heads
+        self.embed = nn.Embedding.from_pretrained(torch.from_numpy(table.copy()), freeze=False)
+        self.norm_1, self.norm_2 = nn.LayerNorm(64), nn.LayerNorm(64)
+        qkv = np.concatenate([wq, wk, wv], 1), np.concatenate([bq, bk, bv])
+        self.qkv = loaded(nn.Linear(64, 192), *qkv)
+        self.out = loaded(nn.Linear(64, 64), wo, bo)
+        self.first = loaded(nn.Linear(64, 256), w, b)
+        self.second = loaded(nn.Linear(256, 64), w_2, b_2)
+        self.head = loaded(nn.Linear(64, 64), w_out, b_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        batch, time, width = x.shape
+        parts = self.qkv(self.norm_1(x)).view(batch, time, 3, self.heads, -1)
+        q, k, v = parts.permute(2, 0, 3, 1, 4)
+        y = TF.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(batch, time, width))
+        return self.head(x + self.second(TF.gelu(self.first(self.norm_2(x)))))
+
+
+def w14(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
+    return train(
+        lambda: LanguageModel(d),
+        torch.optim.AdamW,
+        lambda z, t: TF.cross_entropy(z.flatten(0, 1), t.flatten()),
+        tensor(d.x),
+        tensor(d.t),
+        wrap,
+        lr=d.lr,
+        weight_decay=DECAY,
+    )
+
+
 def tanh_loss(d: Data) -> Callable[..., Tensor]:
     x, t = tensor(d.x), tensor(d.t)
 

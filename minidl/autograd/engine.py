@@ -67,8 +67,7 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application
     that was freed.
     """
-    if not memory.started:
-        memory.start()
+    memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
     wanted = targets or ()
@@ -135,7 +134,8 @@ class _Walk:
             heappush(self.queue, (-application.number, application))
         slots = self.pending[application]
         if slots:
-            slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+            held = slots[node.index]
+            slots[node.index] = g if held is None else held + g
 
     # Complexity 12: what this loop does itself for each input costs less than a call of a function.
     def pull(self, node: Application, g: Any) -> None:  # noqa: C901

@@ -93,11 +93,10 @@ class _Block:
     and the block must not act on those who consume the items.
     """
 
-    __slots__ = ("changes", "frame", "guard", "outer", "switch")
+    __slots__ = ("frame", "guard", "outer", "switch")
 
     def __init__(self, switch: Switch, frame: FrameType | None) -> None:
         self.switch = switch
-        self.changes = switch._changes
         self.outer = MODE.get()
         self.frame = frame
         self.guard: ReferenceType[Any] | None = None
@@ -122,7 +121,7 @@ MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 def _mode_of(blocks: Sequence[_Block]) -> Mode:
     changes: dict[str, Any] = {}
     for block in blocks:
-        changes |= block.changes
+        changes |= block.switch._changes
     frames = [block.frame for block in blocks if block.frame is not None]
     return Mode(**changes, blocks=tuple(blocks), in_generator=bool(frames))
 

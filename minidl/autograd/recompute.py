@@ -134,11 +134,12 @@ def _variable_of(node: Node) -> Variable:
 def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Segment) -> list[Any]:
     """Call the function again, with a graph, and walk back through that."""
     boxing = box if any(isinstance(x, Variable) for x in g) else None
-    own = args[: len(segment.moving)]
-    xs = [identity(a) if isinstance(a, Variable) else Variable(a) for a in own]
+    count = len(segment.moving)
+    xs = [identity(a) if isinstance(a, Variable) else Variable(a) for a in args[:count]]
     since = next_number()
     ys = segment.again(xs)
-    xs += [box(array_of(a), node) for a, node in zip(args[len(xs) :], segment.closed, strict=True)]
+    for a, node in zip(args[count:], segment.closed, strict=True):
+        xs.append(box(array_of(a), node))
     pairs = zip(ys, g, strict=True)
     used = [x if want else None for x, want in zip(xs, wanted, strict=True)]
     return gradients_for(used, pairs, boxing, since)

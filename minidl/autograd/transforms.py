@@ -100,22 +100,21 @@ class Call:
         self.keeps = current().recording
         trees = [flatten(arg, is_numbers) for arg in args]
         self.boxes = any(_comes_as_variable(leaf) for leaves, _ in trees for leaf in leaves)
-        places = [
-            self._place(n, len(args)) for n in ([argnum] if isinstance(argnum, int) else argnum)
-        ]
+        argnums = [argnum] if isinstance(argnum, int) else argnum
+        places = [self._place(n, len(args)) for n in argnums]
+        inputs = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
         with Switch(recording=True, transforming=self.left):
             copies = {n: self._copies(n, *trees[n]) for n in places}
-            inputs = [
-                unflatten(trees[n][1], copies[n]) if n in copies else arg
-                for n, arg in enumerate(args)
-            ]
+            for n, leaves in copies.items():
+                inputs[n] = unflatten(trees[n][1], leaves)
             result = self._call(f, inputs, kwargs or {})
         outer = current().transforming
         if outer is not None:
             outer += self.left
         self.inputs = [x for n in places for x in copies[n]]
-        self.structure = Structure(list, (), tuple([trees[n][1] for n in places]))
+        structures = [trees[n][1] for n in places]
+        self.structure = Structure(list, (), tuple(structures))
         self.aux: Any = None
         if has_aux:
             result, self.aux = self._pair(result)
@@ -231,7 +230,8 @@ class Call:
         Zeros where none reaches. ``ys``: some of the outputs only; ``graph``: with a graph, even
         where nothing else asks for one.
         """
-        pairs = [(y, seed_for(y, g, self.name)) for y, g in zip(ys or self.ys, seeds, strict=True)]
+        ends = zip(ys or self.ys, seeds, strict=True)
+        pairs = [(y, seed_for(y, seed, self.name)) for y, seed in ends]
         if self.keeps:
             graph = graph or self.outside or any(seed.requires_grad for _, seed in pairs)
         gs = _pull_back(pairs, self.inputs, graph, self.since, not self.outside)

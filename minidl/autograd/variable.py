@@ -101,22 +101,24 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
             self._raw = _checked_array(value)
             return
         look(self, "assignment to .data")
-        own = new = self._raw
-        if value is not own:
-            if isinstance(value, int | float | list | tuple) and not isinstance(value, np.generic):
-                value = to_kind_of(value, own, own.dtype)  # it takes this Variable's dtype
-            new = _checked_array(value)
-            if new.dtype != own.dtype:
-                raise TypeError(
-                    f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype"
-                )
-            if self._grad is not None and new.shape != own.shape:
-                raise ValueError(
-                    f"assignment to .data: shape {new.shape}, .grad has {own.shape}; "
-                    "cleargrad() first"
-                )
-        self._raw = new
+        self._raw = value if value is self._raw else self._fitting(value)
         self._stamp()
+
+    def _fitting(self, value: Any) -> Any:
+        """A new value, of this Variable's dtype and of its gradient's shape."""
+        own = self._raw
+        if isinstance(value, int | float | list | tuple) and not isinstance(value, np.generic):
+            value = to_kind_of(value, own, own.dtype)  # it takes this Variable's dtype
+        new = _checked_array(value)
+        if new.dtype != own.dtype:
+            raise TypeError(
+                f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype"
+            )
+        if self._grad is not None and new.shape != own.shape:
+            raise ValueError(
+                f"assignment to .data: shape {new.shape}, .grad has {own.shape}; cleargrad() first"
+            )
+        return new
 
     def _stamp(self) -> None:
         """Note that the value changed.
@@ -126,11 +128,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         old = self._node
         if type(old) is Leaf:
             old.stale = True
-            new = Leaf.__new__(Leaf)
-            new.owner = old.owner
-            new.number = old.number
-            new.stale = False
-            self._node = new
+            self._node = Leaf(old.owner, old.number)
         if self._leaf is not None:
             self._leaf.stale = True
             self._leaf = None

@@ -232,7 +232,7 @@ def _new(carriers: Carriers, settings: Settings) -> list[str]:
 
 def held_in(carriers: Carriers) -> set[str]:
     """The paths of all slots."""
-    return set(carriers.objects).union(*carriers.layers)
+    return carriers.objects.keys() | carriers.layers.keys()
 
 
 _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()

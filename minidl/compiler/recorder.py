@@ -84,7 +84,7 @@ class Notes:
             self.stop(f"{how} of a value of shape {x.shape} is read at {users_line()}: {hint}")
 
     def _is_ours(self, x: Any) -> bool:
-        return not getattr(x, "lazy", False)
+        return isinstance(x, Variable) and not x.lazy
 
     # ---- values ----------------------------------------------------------------------------------
 

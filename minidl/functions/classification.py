@@ -47,7 +47,8 @@ def as_labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
 def check_classes(labels: Any, classes: int) -> None:
     bad = (labels < 0) | (labels >= classes)
     if bad.any().item():
-        raise ValueError(f"label {labels[bad][0].item()} is outside the {classes} classes")
+        one = "; with one output use binary_cross_entropy_with_logits" if classes == 1 else ""
+        raise ValueError(f"label {labels[bad][0].item()} is outside the {classes} classes{one}")
 
 
 # Two forms of one loss. With every option it is composed, in ``_composed``; the plain call, which

@@ -18,7 +18,7 @@ from minidl.autograd.function import Function, differentiable
 from minidl.common.arrays import sum_rows
 from minidl.common.checks import count
 from minidl.functions.reduction import HALF, wide
-from minidl.functions.windows import Windows, sliding
+from minidl.functions.windows import Windows, windows_over
 
 __all__ = ["conv"]
 
@@ -47,7 +47,7 @@ def _columns(x: Any, windows: Windows, groups: int) -> Iterator[tuple[Any, Any]]
     rows, places of a window with the features of each).
     """
     axes = len(windows.size)
-    view = windows.view(_grouped(windows.padded(x), groups))
+    view = windows.view(_split_groups(windows.pad(x), groups))
     view = view.transpose(1 + 2 * axes, *range(1 + 2 * axes), 2 + 2 * axes)
     width = math.prod(view.shape[2 + axes :])
     for block in _blocks(view.shape, axes, view.itemsize):
@@ -63,7 +63,7 @@ def _columns(x: Any, windows: Windows, groups: int) -> Iterator[tuple[Any, Any]]
         yield block, columns.reshape(groups, rows, width)
 
 
-def _grouped(x: Any, groups: int) -> Any:
+def _split_groups(x: Any, groups: int) -> Any:
     """The last axis as two: groups, and the features of each."""
     return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
 
@@ -84,11 +84,11 @@ def _forward(x: Any, w: Any, b: Any, windows: Windows, groups: int) -> Any:
     y = np.empty((len(x), *counts, w.shape[-1]), np.result_type(x, w))
     if _is_depthwise(w.shape, groups):
         y.fill(0)
-        for part, tap in zip(windows.parts(windows.padded(x)), w.reshape(-1, groups)):
+        for part, tap in zip(windows.parts(windows.pad(x)), w.reshape(-1, groups)):
             y += part * tap
     else:
-        out = _groups_first(_grouped(y, groups))
-        kernel = _groups_first(_grouped(w.reshape(-1, w.shape[-1]), groups))
+        out = _groups_first(_split_groups(y, groups))
+        kernel = _groups_first(_split_groups(w.reshape(-1, w.shape[-1]), groups))
         for block, columns in _columns(x, windows, groups):
             target = out[block]
             target[...] = (columns @ kernel).reshape(target.shape)
@@ -106,7 +106,7 @@ def _input_forward(g: Any, w: Any, lengths: Sequence[int], windows: Windows, gro
     """The adjoint of ``_forward`` in x, of these lengths: each window's share is added where it lies."""
     reach = windows.reach()
     if set(windows.stride) == {1} and min(reach.before + reach.after) >= 0:
-        return _forward(g, _flipped(w, groups), None, reach, groups)
+        return _forward(g, _flip(w, groups), None, reach, groups)
     features = w.shape[-2] * groups
     whole = windows.whole(lengths)
     gx = np.zeros((len(g), *whole, features), np.result_type(g, w))
@@ -114,18 +114,18 @@ def _input_forward(g: Any, w: Any, lengths: Sequence[int], windows: Windows, gro
         for part, tap in zip(windows.parts(gx), w.reshape(-1, groups)):
             part += g * tap
         return windows.inside(gx, lengths)
-    rows = _rows(_groups_first(_grouped(g, groups)))
-    parts = windows.parts(_grouped(gx, groups))
-    taps = _grouped(w, groups).reshape(len(parts), -1, groups, w.shape[-1] // groups)
+    rows = _rows(_groups_first(_split_groups(g, groups)))
+    parts = windows.parts(_split_groups(gx, groups))
+    taps = _split_groups(w, groups).reshape(len(parts), -1, groups, w.shape[-1] // groups)
     for part, tap in zip(parts, taps):
         target = _groups_first(part)
         target += (rows @ tap.transpose(1, 2, 0)).reshape(target.shape)
     return windows.inside(gx, lengths)
 
 
-def _flipped(w: Any, groups: int) -> Any:
+def _flip(w: Any, groups: int) -> Any:
     """The kernel from the other end, of which each input sees the outputs: a kernel from out to in."""
-    grouped = _grouped(w, groups).swapaxes(-3, -1)  # (kernel.., out, groups, in)
+    grouped = _split_groups(w, groups).swapaxes(-3, -1)  # (kernel.., out, groups, in)
     turned = np.flip(grouped, tuple(range(w.ndim - 2)))
     return turned.reshape(*w.shape[:-2], w.shape[-1] // groups, w.shape[-2] * groups)
 
@@ -134,10 +134,10 @@ def _weight_forward(x: Any, g: Any, windows: Windows, groups: int) -> Any:
     """The adjoint of ``_forward`` in w."""
     shape = (*windows.size, x.shape[-1] // groups, g.shape[-1])
     if _is_depthwise(shape, groups):
-        parts = windows.parts(windows.padded(x))
+        parts = windows.parts(windows.pad(x))
         sums = [sum_rows((part * g).reshape(-1, groups)) for part in parts]
         return np.stack(sums).reshape(shape)
-    grouped = _groups_first(_grouped(g, groups))
+    grouped = _groups_first(_split_groups(g, groups))
     width = math.prod(windows.size) * x.shape[-1] // groups
     gw = np.zeros((groups, width, grouped.shape[-1]), np.result_type(x, g))
     for block, columns in _columns(x, windows, groups):
@@ -207,15 +207,16 @@ def conv(
     """
     b = b if b is None else real(b)
     _check(x, w, b, groups)
-    windows = sliding(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
+    windows = windows_over(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
     half = {a.dtype for a in (x, w, b) if a is not None} == {HALF}  # then sums are float32's
     y = _conv(wide(x), wide(w), b, windows, groups)
     return y.astype(HALF) if half else y
 
 
 def _check(x: Any, w: Any, b: Any, groups: Any) -> None:
-    if x.dtype.kind != "f" or w.dtype.kind != "f":
-        raise TypeError(f"want floating x and w, got {x.dtype} and {w.dtype}")
+    kinds = [str(a.dtype) for a in (x, w, b) if a is not None and a.dtype.kind != "f"]
+    if kinds:
+        raise TypeError(f"want floating x, w and b, got {' and '.join(kinds)}")
     axes = w.ndim - 2
     if axes not in (1, 2) or x.ndim != w.ndim:
         want = "x (batch, time, in), w (kernel, in, out), or both with two spatial axes"

@@ -24,6 +24,8 @@ def _bias(q: Any, k: Any, v: Any, mask: Any, causal: bool) -> Any:
     for name, a in (("q", q), ("k", k), ("v", v)):
         if a.ndim < 2 or a.dtype.kind != "f":
             raise ValueError(f"want {name} floating (.., time, d), got {a.dtype} {a.shape}")
+    if not isinstance(causal, bool | np.bool_):
+        raise TypeError(f"want causal to be True or False, got {causal!r:.40}")
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2] or 0 in k.shape[-2:]:
         what = "q (.., query, d), k (.., key, d) and v (.., key, e), d and key > 0"
         raise ValueError(f"want {what}, got {q.shape}, {k.shape} and {v.shape}")

@@ -124,19 +124,16 @@ power = differentiable(_power, lambda g, y, x, p: g * (p * x ** _less_one(x, p))
                                lambda g, y, x, p: g * (y * _log_base(y, x, p)), name="power", replaces=(np.power,),
                       operation=Operation(into=power_into, kind="map"))
 
-_where = differentiable(lambda condition, x, y: np.where(condition, x, y),
-                        None,
+_where = differentiable(np.where, None,
                         lambda g, out, condition, x, y: np.where(condition, g, 0),
-                        lambda g, out, condition, x, y: np.where(condition, 0, g), name="where", fresh=True)
+                        lambda g, out, condition, x, y: np.where(condition, 0, g), fresh=True)
 
 # At a limit itself the gradient passes to a.
-_clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max),
-                       lambda g, y, a, a_min=None, a_max=None: unless_nan(y, masked(g, y == a)),
-                       lambda g, y, a, a_min=None, a_max=None:
-                       unless_nan(y, masked(g, (a < a_min) & (y >= a_min))),
-                       lambda g, y, a, a_min=None, a_max=None:
-                       unless_nan(y, masked(g, (a > a_max) | (y < (-math.inf if a_min is None else a_min)))),
-                       name="clip")
+_clip = differentiable(np.clip,
+                       lambda g, y, a, low, high: unless_nan(y, masked(g, y == a)),
+                       lambda g, y, a, low, high: unless_nan(y, masked(g, (a < low) & (y >= low))),
+                       lambda g, y, a, low, high:
+                       unless_nan(y, masked(g, (a > high) | (y < (-math.inf if low is None else low)))))
 # fmt: on
 
 

@@ -15,7 +15,7 @@ from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable
 from minidl.functions.indexing import put
 from minidl.functions.reduction import HALF, wide
-from minidl.functions.windows import Windows, check_padding, per_axis, sliding
+from minidl.functions.windows import Windows, check_padding, per_axis, windows_over
 
 __all__ = ["avg_pool", "max_pool"]
 
@@ -31,14 +31,14 @@ def _windows(x: Any, size: Any, stride: Any, padding: Any) -> Windows:
     pads = check_padding(padding, axes)
     if any(2 * pad > n for pad, n in zip(pads, sizes)):
         raise ValueError(f"want padding of at most half of the size {sizes}, got {pads}")
-    return sliding(x.shape[1:-1], sizes, sizes if stride is None else stride, pads)
+    return windows_over(x.shape[1:-1], sizes, sizes if stride is None else stride, pads)
 
 
 # ---- the largest ---------------------------------------------------------------------------------
 
 
 def _largest(x: Any, windows: Windows) -> Any:
-    first, *rest = windows.parts(windows.padded(x, -math.inf))
+    first, *rest = windows.parts(windows.pad(x, -math.inf))
     y = first.copy()
     for part in rest:
         np.maximum(y, part, out=y)
@@ -50,7 +50,7 @@ def _first_place(x: Any, y: Any, windows: Windows) -> Any:
     if np.isnan(y).any():  # which equals nothing, but the first of them is what stands in y
         x = np.where(np.isnan(x), math.inf, x)
         y = np.where(np.isnan(y), math.inf, y)
-    *parts, _ = windows.parts(windows.padded(x, math.nan))  # padding equals nothing either
+    *parts, _ = windows.parts(windows.pad(x, math.nan))  # padding equals nothing either
     first, further = windows.places(x.shape)
     behind = np.ones(y.shape, bool)  # the largest is behind the parts so far
     which = np.zeros(y.shape, np.uint8 if len(parts) < 256 else np.intp)
@@ -99,7 +99,7 @@ def max_pool(
 
 
 def _mean_forward(x: Any, windows: Windows) -> Any:
-    first, *rest = windows.parts(windows.padded(x))
+    first, *rest = windows.parts(windows.pad(x))
     y = first.copy()
     for part in rest:
         y += part

@@ -64,7 +64,7 @@ def _gru(
     (2, 7, 5)
     """
     _check(x, h, w_x, w_h, b, b_h)
-    lengths = sequences.as_lengths(lengths, x)
+    lengths = sequences.as_lengths(lengths, *x.shape[:2])
     dtype = np.result_type(x, h, w_x, w_h, b, b_h)
     batch, time, _ = x.shape
     hidden = h.shape[1]

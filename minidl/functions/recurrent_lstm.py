@@ -29,8 +29,11 @@ __all__ = [
 #   products i u, f c and o tanh(c) are one multiplication of two blocks, in the backward pass as
 #   well.
 _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights, whose order is f, i, o, u
-# Backwards the order is o, i, f, u: what is a multiple of the gradient of h (a part of the gradient
-# of c, and o's input) stands together, and so does what is one of the gradient of c.
+# Backwards a step gives six arrays as one: the gradient of the c before it, those of u's, i's, f's
+# and o's input, and a part of the gradient of its own c. The first four are multiples of the
+# gradient of c, the last two of that of h.
+_BACKWARD = [3, 1, 0, 2]  # where u, i, f, o are in the weights
+_WEIGHTS = [2, 1, 3, 0]  # where f, i, o, u are in that order
 _CACHED = 2**18  # bytes of steps that are worked on at once
 
 
@@ -71,7 +74,7 @@ def _lstm(
     ((2, 7, 5), (2, 5))
     """
     sequences.check(4, x, (h, c), w_x, w_h, b)
-    lengths = sequences.as_lengths(lengths, x)
+    lengths = sequences.as_lengths(lengths, *x.shape[:2])
     dtype = np.result_type(x, h, c, w_x, w_h, b)
     batch, time, _ = x.shape
     hidden = h.shape[1]
@@ -114,9 +117,9 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
     """Yield what each step's gradients are multiplied by, last step first, as views that the next
     ones reuse.
 
-    Two arrays a step: the slopes of c and of o's input by h (2, batch, H); and those of i's, f's
-    and u's input and of the c before by c (4, batch, H). They depend on saved values only, on no
-    other step's gradient, so they are computed for as many steps at once as stay in the cache.
+    Two arrays a step: what is a multiple of the gradient of c (4, batch, H), and of that of h (2,
+    batch, H), in the order said above. They depend on saved values only, on no other step's
+    gradient, so they are computed for as many steps at once as stay in the cache.
 
     From saved outputs: where a gate is nearly 0 or 1 its slope is as exact as the difference from
     1, as PyTorch's is, not to all digits as that of F.sigmoid.
@@ -133,14 +136,11 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
         others = some[:, 3:]
         np.multiply(gates, others, products)  # i u, f c, o tanh(c)
         np.multiply(products, gates, squares)
-        # i u (1 - i), f c (1 - f), and, of o, o tanh(c) (1 - o) at the place before them
-        np.subtract(products[:, :2], squares[:, :2], out[:, 2:4])
-        np.subtract(products[:, 2], squares[:, 2], out[:, 1])
+        np.subtract(products, squares, out[:, 2:5])  # i u (1 - i), ..
         np.multiply(products[:, ::2], others[:, ::2], squares[:, :2])
-        np.subtract(gates[:, 0], squares[:, 0], out[:, 4])  # i (1 - u^2)
-        np.subtract(gates[:, 2], squares[:, 1], out[:, 0])  # o (1 - tanh(c)^2)
-        out[:, 5] = gates[:, 1]
-        yield from zip(out[::-1, :2], out[::-1, 2:])
+        np.subtract(gates[:, ::2], squares[:, :2], out[:, 1::4])  # i (1 - u^2), o (1 - tanh(c)^2)
+        out[:, 0] = gates[:, 1]
+        yield from zip(out[::-1, :4], out[::-1, 4:])
 
 
 def _lstm_joint(
@@ -165,12 +165,12 @@ def _lstm_joint(
         sequences.last_gradients(g[1], time, lengths),
         _slopes(steps[:time]),
         gz,
-        _swapped(w_h).T.astype(rows.dtype, order="C"),
+        _in_order(w_h, _BACKWARD).T.astype(rows.dtype, order="C"),
     )
-    gx = sequences.input_gradient(gz, x, _swapped(w_x)) if wanted[0] else None
+    gx = sequences.input_gradient(gz, x, _in_order(w_x, _BACKWARD)) if wanted[0] else None
     gw_x = gw_h = gb = None
     if any(wanted[3:6]):
-        gw = _swapped(sequences.weight_gradient(gz, rows))
+        gw = _in_order(sequences.weight_gradient(gz, rows), _WEIGHTS)
         gw_h = gw[:hidden]
         gw_x = gw[hidden:-1]
         gb = gw[-1]
@@ -190,15 +190,14 @@ def _back_through_time(
     gates = gz.reshape(time, batch, 4, width // 4).swapaxes(1, 2)
     gh, gh_blocks, gh_copies = sequences.repeated(state, 2, gz.dtype)
     gc, gc_blocks, gc_copies = sequences.repeated(state, 4, gz.dtype)
-    # What one step gives: a part of gc, the gradients of z, and gc for the step before. Writes to
-    # what is contiguous and a copy cost less than writes to columns of gz.
+    # Writes to what is contiguous and a copy cost less than writes to columns of gz.
     now = np.zeros((6, *state), gz.dtype)
-    now_by_h = now[:2]
-    now_by_c = now[2:]
-    part = now[0]
+    now_by_c = now[:4]
+    now_by_h = now[4:]
+    gc_before = now[0]
     now_z = now[1:5]
-    gc_before = now[5]
-    for g_h, g_c, (by_h, by_c), gz_gates, gz_now in zip(
+    part = now[5]
+    for g_h, g_c, (by_c, by_h), gz_gates, gz_now in zip(
         gh_given, gc_given, slopes, gates[::-1], gz[::-1]
     ):
         if g_h is not None:
@@ -217,10 +216,10 @@ def _back_through_time(
     return gh, gc_before
 
 
-def _swapped(w: Any) -> Any:
-    """Columns of f, i, o, u in the order o, i, f, u, or the other way round."""
-    blocks = w.reshape(*w.shape[:-1], 4, w.shape[-1] // 4)
-    return blocks[..., [2, 1, 0, 3], :].reshape(w.shape)
+def _in_order(w: Any, order: list[int]) -> Any:
+    """The columns of the four gates in another order."""
+    gates = np.split(w, 4, axis=1)
+    return np.concatenate([gates[place] for place in order], axis=1)
 
 
 def _lstm_plain(

@@ -51,7 +51,7 @@ def _rnn(
     (2, 7, 5)
     """
     sequences.check(1, x, (h,), w_x, w_h, b)
-    lengths = sequences.as_lengths(lengths, x)
+    lengths = sequences.as_lengths(lengths, *x.shape[:2])
     dtype = np.result_type(x, h, w_x, w_h, b)
     hidden = h.shape[1]
     rows = sequences.step_inputs(x, h, dtype, lengths)

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.common.arrays import host, to_kind_of
+from minidl.autograd.function import differentiable
+from minidl.common.arrays import host, is_foreign, to_kind_of
 
 
 def check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> None:
@@ -41,26 +42,35 @@ def check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: An
         raise TypeError("want floating arrays")
 
 
-def as_lengths(lengths: Any, x: Any) -> Any:
-    """The lengths as an array of NumPy's, None for none; raise for what are no lengths of x."""
+def as_lengths(lengths: Any, batch: int, time: int) -> Any:
+    """The lengths as signed integers of NumPy's, None for none; raise unless they fit.
+
+    There is one for each row, and all are from 1 to ``time``.
+    """
     if lengths is None:
         return None
     lengths = np.asarray(host(lengths))
-    batch, time, _ = x.shape
-    if lengths.dtype.kind not in "iu" or lengths.shape != (batch,):
-        kind = TypeError if lengths.dtype.kind not in "iu" else ValueError
-        got = f"{lengths.dtype} {lengths.shape}"
-        raise kind(f"want an integer length for each row, ({batch},), got {got}")
+    want = f"an integer length for each row, ({batch},)"
+    got = f"{lengths.dtype} {lengths.shape}"
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"want {want}, got {got}; a state is given to a layer's with_state")
+    if lengths.shape != (batch,):
+        raise ValueError(f"want {want}, got {got}")
     wrong = (lengths < 1) | (lengths > time)
     if wrong.any():
         raise ValueError(f"want lengths from 1 to {time}, got {lengths[wrong][0]}")
-    return lengths
+    return lengths.astype(np.int64)
+
+
+# The same where it is recorded, so that compiled code looks at the lengths of each call.
+recorded_lengths = differentiable(as_lengths, name="lengths")
 
 
 def beyond(lengths: Any, x: Any) -> Any:
     """Where a row's sequence has ended, (batch, time, 1), as an array of the kind of x."""
     ended = np.arange(x.shape[1]) >= lengths[:, None]
-    return to_kind_of(ended[:, :, None], x)
+    ended = ended[:, :, None]
+    return to_kind_of(ended, x) if is_foreign(x) else ended
 
 
 # ---- forward -------------------------------------------------------------------------------------
@@ -160,7 +170,7 @@ def repeated(shape: tuple[int, int], times: int, dtype: Any) -> tuple[Any, Any, 
     return blocks[0], blocks, blocks[1:]
 
 
-_SMALL = 2**15  # bytes
+_SMALL = 2**14  # bytes
 
 
 def input_gradient(gz: Any, x: Any, w_x: Any) -> Any:
@@ -183,10 +193,10 @@ def weight_gradient(gz: Any, rows: Any) -> Any:
 
 def masked(x: Any, lengths: Any) -> tuple[Any, Any]:
     """``x`` with zeros beyond the lengths, and where that is, (batch, time, 1); None for nowhere."""
-    lengths = as_lengths(lengths, x)
     if lengths is None:
         return x, None
-    ended = beyond(lengths, x)
+    batch, time, _ = x.shape
+    ended = beyond(recorded_lengths(lengths, batch, time), x)
     return np.where(ended, 0, x), ended
 
 

@@ -45,7 +45,8 @@ def as_weight(whose: str, weight: Any, shape: tuple[int, ...], dtype: Any) -> An
     weight = as_array(weight, whose)
     if weight.shape != shape:
         raise ValueError(f"{whose}: want shape {shape}, got {weight.shape}")
-    return _checked(weight, whose).astype(dtype)
+    with np.errstate(over="ignore"):  # what is beyond the range of that dtype is refused
+        return _checked(weight.astype(dtype), whose)
 
 
 def reduce_loss(

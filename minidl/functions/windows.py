@@ -51,7 +51,7 @@ class Windows(NamedTuple):
         spans = map(span, self.size, self.dilation)
         return tuple([(n - covers) // s + 1 for n, covers, s in zip(whole, spans, self.stride)])
 
-    def padded(self, x: Any, value: float = 0) -> Any:
+    def pad(self, x: Any, value: float = 0) -> Any:
         """The array with the value around it; the same array if there is no padding."""
         if not any(self.before + self.after):
             return x
@@ -124,7 +124,7 @@ def _flat(shape: Sequence[int], coordinates: Sequence[Any]) -> Any:
     return places
 
 
-def sliding(
+def windows_over(
     lengths: Sequence[int], size: Lengths, stride: Any = 1, padding: Any = 0, dilation: Any = 1
 ) -> Windows:
     """Windows over an array of these lengths; ValueError if not even one fits.

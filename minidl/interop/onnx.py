@@ -11,14 +11,16 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable, engine
 from minidl.autograd.modes import Switch
-from minidl.autograd.node import Application, Node, Output
+from minidl.autograd.node import Application, Leaf, Node, Output
 from minidl.common import random
+from minidl.common.arrays import array_of
 from minidl.common.extras import install
 from minidl.files import atomic
 from minidl.interop.onnx_operators import RULES, SETTINGS, Call
@@ -39,9 +41,9 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
 
     The model is run on the example as for evaluation (without dropout, from zero recurrent states)
     and what it does is recorded, whatever its ``forward`` looks like: linear and recurrent layers,
-    activations, arithmetic, indexing, reshaping, reductions. Axes of the input but the last may
-    have another length later, the batch above all, where the model computes the same for another
-    length; this is tried, not assumed. Then the file is run by onnx's own reference implementation,
+    activations, arithmetic, indexing, reshaping, reductions. Axes of the input, of floating input all
+    but the last, may have another length later, the batch above all, where the model computes the
+    same for another length; this is tried, not assumed. Then the file is run by onnx's own reference implementation,
     and its numbers are compared with the model's. The input is named ``input``, of the model's
     dtype, the outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
 
@@ -49,6 +51,7 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
         model: a layer whose parameters all have data.
         path: of the file, ending in ``.onnx``.
         example_input: floating, of a shape the model takes; sequences as (batch, time, in).
+            Integers, such as an Embedding takes, become int64 and should be several.
 
     Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError
     if the path has another ending, a parameter is still lazy, a function has no ONNX form here, or
@@ -64,8 +67,8 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     target = atomic.check_suffix(path, "onnx.export", ".onnx")
     x = _check_arguments(model, example_input)
     recording = Recording(model, x)
-    noise = np.random.default_rng(0).normal(size=x.shape).astype(x.dtype)
-    others = [Recording(model, probe) for probe in (noise, -noise, -x)]
+    noise, *more = _other_inputs(x)
+    others = [Recording(model, probe) for probe in (noise, *more)]
     if not all(map(recording.same, others)):
         raise ValueError(
             "onnx.export: the model computes something else for other values of the input of this "
@@ -105,12 +108,31 @@ def _check_arguments(model: Any, example_input: Any) -> Array:
         raise ValueError(
             f"onnx.export: {', '.join(lazy)} have no data yet: train the model, or call it once"
         )
-    x = np.asarray(example_input.data if isinstance(example_input, Variable) else example_input)
-    if x.dtype.kind != "f" or x.size == 0:
-        got = f"{x.dtype} {x.shape}"
-        raise ValueError(f"onnx.export: want a floating example that is not empty, got {got}")
+    x = np.asarray(array_of(example_input))
+    if x.dtype.kind not in "fiu" or x.size == 0:
+        want = "an example that is not empty, floating or of integers"
+        raise ValueError(f"onnx.export: want {want}, got {x.dtype} {x.shape}")
+    if x.dtype.kind != "f":
+        return x.astype(np.int64)
     params = model.parameters()
     return x.astype(params[0].dtype) if params else x
+
+
+def _other_inputs(x: Array) -> list[Array]:
+    """Inputs of the same shape and other values; integers are those of the example."""
+    rng = np.random.default_rng(0)
+    if x.dtype.kind == "f":
+        noise = rng.normal(size=x.shape).astype(x.dtype)
+        return [noise, -noise, -x]
+    values = np.unique(x)
+    return [rng.choice(values, x.shape) for _ in range(3)]
+
+
+def _as_input(x: Array) -> Variable:
+    """A Variable with a node, though integers are not differentiated."""
+    start = Variable(x, requires_grad=False)
+    start._node = Leaf(ref(start))
+    return start
 
 
 class Operation(NamedTuple):
@@ -133,7 +155,7 @@ class Recording:
         model = copy.deepcopy(model)
         model.unfreeze()
         model.reset_state()
-        start = Variable(x)
+        start = _as_input(x)
         with random.restoring(), Switch(recording=True, testing=True):
             results = _run(model, start)
             self._record(model, start, results)
@@ -188,7 +210,7 @@ class Recording:
             self.constants[own] = np.asarray(p.data)
             if p._node is not None:
                 self.names[p._node] = own
-        assert start._node is not None  # floating, so it is differentiated
+        assert start._node is not None  # see _as_input
         self.names[start._node] = "input"
         roots = [y._node for y in results if y._node is not None]
         if start._node not in engine.reach(roots)[1]:
@@ -309,7 +331,8 @@ def _refusal(node: Application) -> str:
 def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:
     """For each axis of the input that may be longer a recording with one more."""
     recordings = {}
-    for axis in range(noise.ndim - 1):
+    features = 1 if noise.dtype.kind == "f" else 0  # the last axis of floating input
+    for axis in range(noise.ndim - features):
         x = np.concatenate([noise, noise.take([0], axis)], axis)
         try:
             other = Recording(model, x)

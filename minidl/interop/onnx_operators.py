@@ -254,6 +254,13 @@ def getitem(call: Call) -> Any:
     return x
 
 
+def embedding(call: Call) -> Any:
+    w, indices = call.args
+    if not isinstance(indices, str):
+        indices = call.recording.constant(indices, np.int64)
+    return call.add("Gather", w, indices, axis=0)
+
+
 def _is_basic(i: Any) -> bool:
     if isinstance(i, bool):
         return False
@@ -451,6 +458,7 @@ RULES: dict[Function, Rule] = {
     F.expand_dims: new_or_squeezed_axes("Unsqueeze"),
     F.squeeze: new_or_squeezed_axes("Squeeze"),
     indexing._pick: getitem,
+    F.embedding: embedding,
     shape._concatenate: concatenate,
     shape._split: split,
     elementwise._to_floating: lambda call: call.cast(call.x),

@@ -155,7 +155,9 @@ def torch_state_dict(model: Layer, flattened: Mapping[str, int] | None = None) -
         if module.direction:
             place = place[:-1]
         name = ".".join(map(str, place))
-        suffix = "_reverse" if module.direction == "second" else ""
+        suffix = ""
+        if module.direction == "second":
+            suffix = "_reverse"
         tensors = _to_torch(module.layer)
         for key in _keys_by_features(module.layer, tensors):
             array = tensors[key].T

@@ -135,13 +135,14 @@ def theirs(state: Mapping[str, Any]) -> dict[str, Tensors]:
     modules: dict[str, Tensors] = {}
     for key, value in state.items():
         module, _, tensor = str(key).rpartition(".")
-        kind, _, layer = tensor.removesuffix("_reverse").rpartition("_l")
+        forward = tensor.removesuffix("_reverse")
+        kind, _, layer = forward.rpartition("_l")
         if kind in RECURRENT and layer.isdigit():
             weights = f"{module}.weight_ih_l".lstrip(".")
             if f"{weights}1" in state:
                 module = f"{module}.{layer}"
             if f"{weights}{layer}_reverse" in state:
-                direction = "second" if tensor.endswith("_reverse") else "first"
+                direction = "first" if tensor == forward else "second"
                 module = f"{module}.{direction}"
             tensor = kind
             module = module.lstrip(".")
@@ -196,9 +197,9 @@ def _as_block(name: str, theirs: Mapping[str, Any]) -> str:
 def _unpaired(left: Mapping[Place, str], other: Mapping[Place, str]) -> str:
     missing = list(left.values())
     unknown = list(other.values())
-    ours = [name or "(the model)" for name in missing]
-    others = [name or "(the module)" for name in unknown]
-    text = f"no module for {', '.join(ours) or 'none'}; no layer for {', '.join(others) or 'none'}"
+    ours = ", ".join(name or "(the model)" for name in missing)
+    others = ", ".join(name or "(the module)" for name in unknown)
+    text = f"no module for {ours or 'none'}; no layer for {others or 'none'}"
     if missing and unknown:
         text += f'; say which is which: names={{"{missing[0]}": "{unknown[0]}", ..}}'
     if any(name.endswith("second") for name in unknown):

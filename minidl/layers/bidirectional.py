@@ -12,7 +12,7 @@ import numpy as np
 from minidl import functions as F
 from minidl.common.arrays import as_array
 from minidl.layers.layer import Layer
-from minidl.layers.recurrent import Recurrent
+from minidl.layers.recurrent import Recurrent, as_integers, pick_steps
 
 
 class Bidirectional(Layer):
@@ -76,11 +76,8 @@ def _reversed(x: Any, lengths: Any) -> Any:
     """The steps of each row within its length the other way round; what is beyond stays."""
     if lengths is None:
         return x[:, ::-1]
-    batch, time, _ = x.shape
-    rows = np.arange(batch)[:, None]
-    steps = np.arange(time)
-    # Signed: differences of unsigned integers are none.
-    ends = as_array(lengths).astype(np.int64)
+    steps = np.arange(x.shape[1])
+    ends = as_integers(lengths)
     ends = ends[:, None]
     places = np.where(steps < ends, ends - 1 - steps, steps)
-    return x[rows, places]
+    return pick_steps(x, places)

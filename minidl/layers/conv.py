@@ -96,14 +96,14 @@ class Conv(Weighted):
         more = ("dilation", self.dilation), ("groups", (self.groups,))
         plain = {"stride": {1}, "padding": {0}, "dilation": {1}, "groups": {1}}
         texts = [
-            f"{name}={shown(value)}"
+            f"{name}={setting_text(value)}"
             for name, value in (*options, *more)
             if set(value) != plain.get(name)
         ]
         return f"{sizes}, {', '.join(texts)})"
 
 
-def shown(value: str | tuple[int, ...]) -> str:
+def setting_text(value: str | tuple[int, ...]) -> str:
     """A setting as it may be given: one number, if that is all."""
     several = isinstance(value, str) or len(set(value)) > 1
     return repr(value if several else value[0])

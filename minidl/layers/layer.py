@@ -17,7 +17,6 @@ import numpy.typing as npt
 from minidl.autograd import Variable
 from minidl.autograd.modes import current, leave_program
 from minidl.common.arrays import array_of, as_array, home, is_foreign, to_kind_of
-from minidl.functions.elementwise import astype
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 from minidl.layers.values import Shape, buffers_of, held_by, load_values
@@ -66,7 +65,7 @@ class Layer(Tree):
             raise TypeError(f"{self!r}: want floating input, got {x.dtype} {x.shape}{hint}")
         if x.dtype == dtype:
             return x
-        return astype(x, dtype)  # recorded, also of an array, in a compiled function
+        return x.astype(dtype)
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from minidl import functions as F
 from minidl.common.arrays import as_array, host, to_kind_of
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.layer import Layer
@@ -101,8 +102,11 @@ class Normalization(Layer):
                 raise ValueError(f"{self!r}: want {want}, got {got} in input {x.shape}")
         dtype = x.dtype
         wide = np.result_type(dtype, np.float32)
-        mean = self._as_floating(self.mean, wide)
-        std = self._as_floating(self.std, wide)
+        mean = self.mean
+        std = self.std
+        if mean.dtype != wide:  # by functions, not methods, which a compiled function does not see
+            mean = F.astype(mean, wide)
+            std = F.astype(std, wide)
         return self._as_floating(x, wide), mean, std, dtype
 
     def _kept_axes(self, x: Any, who: str) -> tuple[int, ...]:

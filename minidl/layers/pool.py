@@ -12,7 +12,7 @@ from minidl import functions as F
 from minidl.common.arrays import as_array
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.windows import check_padding, per_axis
-from minidl.layers.conv import shown
+from minidl.layers.conv import setting_text
 from minidl.layers.layer import Layer
 
 
@@ -45,11 +45,11 @@ class Pool(Layer):
         return type(self)._pool(x, self.size, self.stride, self.padding)
 
     def __repr__(self) -> str:
-        texts = [shown(self.size)]
+        texts = [setting_text(self.size)]
         if self.stride != self.size:
-            texts.append(f"stride={shown(self.stride)}")
+            texts.append(f"stride={setting_text(self.stride)}")
         if any(self.padding):
-            texts.append(f"padding={shown(self.padding)}")
+            texts.append(f"padding={setting_text(self.padding)}")
         return f"{type(self).__name__}({', '.join(texts)})"
 
 

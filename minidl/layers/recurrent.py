@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.common.arrays import as_array, is_foreign, to_kind_of, zeros
+from minidl.common.arrays import as_array, host, is_foreign, to_kind_of, zeros
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent_gru import gru_step
 from minidl.functions.recurrent_lstm import lstm_step
@@ -136,8 +136,7 @@ class Recurrent(Weighted):
         elif lengths is None:
             h = y[:, -1]
         else:
-            last = as_array(lengths) - 1
-            h = y[np.arange(x.shape[0]), last]
+            h = pick_steps(y, as_integers(lengths) - 1)
         if others:
             return y, (h, *others)
         return y, h
@@ -171,6 +170,23 @@ class Recurrent(Weighted):
     def __repr__(self) -> str:
         text = super().__repr__()
         return f"{text[:-1]}, stateful=True)" if self.stateful else text
+
+
+def as_integers(lengths: Any) -> Any:
+    """Lengths that have been checked, to reckon with: signed, and of NumPy."""
+    lengths = host(lengths) if is_foreign(lengths) else as_array(lengths)
+    return lengths.astype(np.int64)
+
+
+def pick_steps(x: Any, places: Any) -> Any:
+    """``x[i, places[i]]`` of each row i: a step, or several in another order."""
+    rows = np.arange(x.shape[0])
+    if places.ndim > 1:
+        rows = rows[:, None]
+    if is_foreign(x):
+        rows = to_kind_of(rows, x)
+        places = to_kind_of(places, x)
+    return x[rows, places]
 
 
 class RNN(Recurrent):

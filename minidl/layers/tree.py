@@ -7,7 +7,7 @@ miss is searched for in missing.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from operator import is_
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -60,11 +60,7 @@ class Tree(HintsMixin):
         for name, _, value in self._walk().entries:
             if isinstance(value, Parameter):
                 pairs.append((name, value))
-        counts = Counter(name for name, _ in pairs)
-        twice = [name for name, n in counts.items() if n > 1]
-        if twice:
-            names = ", ".join(twice)
-            raise ValueError(f"{type(self).__name__}: more than one parameter is named {names}")
+        refuse_doubles(f"{type(self).__name__}: more than one parameter", pairs)
         return pairs
 
     def sublayers(self) -> list[Layer]:
@@ -105,23 +101,21 @@ class Walk:
         # (dotted name, whose attribute it is, it) of both, in order
         self.entries: list[tuple[str, Layer, Parameter | Layer]] = []
         self.buffers: list[tuple[str, Layer, str]] = []  # (dotted name, whose it is, attribute)
-        # Those on the way, what to pass over in them, and what they held.
-        self.containers: list[tuple[Any, Container[str], list[Any]]] = []
+        # What is in the containers on the way: as it is at any time, and as it was.
+        self.containers: list[tuple[Any, list[Any]]] = []
         self.others: list[tuple[str, Any]] = []  # name and value of what was not looked into
 
     def still_holds(self) -> bool:
         """Whether all containers hold what they held."""
-        for container, passed_over, before in self.containers:
-            now = _contents(container, passed_over)
+        for now, before in self.containers:
             same = map(is_, now, before)
             if len(now) != len(before) or not all(same):
                 return False
         return True
 
-    def open(self, container: Any, passed_over: Container[str] = ()) -> None:
-        """Note what a container holds."""
-        parts = list(_contents(container, passed_over))
-        self.containers.append((container, passed_over, parts))
+    def open(self, parts: Any) -> None:
+        """Note what a container holds, by a view of it."""
+        self.containers.append((parts, list(parts)))
 
     def other_names(self) -> list[str]:
         """The names of what was not looked into."""
@@ -147,12 +141,18 @@ class _Kinds(dict[type, Kind]):
 _KIND_OF = _Kinds()
 
 
-def _contents(container: Any, passed_over: Container[str]) -> Collection[Any]:
-    if not isinstance(container, dict):
-        return container  # type: ignore[no-any-return]  # a list or a tuple
-    if not passed_over:
-        return container.values()
-    return [value for name, value in container.items() if name not in passed_over]
+class _Lasting:
+    """A view of those attributes of a layer that are not another object after each call."""
+
+    def __init__(self, layer: Tree) -> None:
+        self.held = vars(layer)
+        self.passing = {*layer.carried, *layer.buffers}
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for name, value in self.held.items() if name not in self.passing)
+
+    def __len__(self) -> int:
+        return len(self.held) - len(self.passing & self.held.keys())
 
 
 def walk(root: Tree) -> Walk:
@@ -177,15 +177,23 @@ def walk(root: Tree) -> Walk:
             result.entries.append((name, owner, value))
             result.buffers += _name_buffers(name, value)
             held = vars(value)
-            result.open(held, (*value.carried, *value.buffers))  # a call changes these
+            result.open(_Lasting(value) if value.carried or value.buffers else held.values())
             todo += _name_parts(name, value, held.items(), value.carried)
         elif kind == "mapping":
-            result.open(value)
+            result.open(value.values())
             todo += _name_parts(name, owner, value.items())
         else:
             result.open(value)
             todo += _name_parts(name, owner, enumerate(value))
     return result
+
+
+def refuse_doubles(what: str, named: Iterable[tuple[Any, ...]]) -> None:
+    """Raise ValueError if two things have one name, which is the first part of each."""
+    counts = Counter(name for name, *_ in named)
+    twice = [name for name, n in counts.items() if n > 1]
+    if twice:
+        raise ValueError(f"{what} is named {', '.join(twice)}")
 
 
 def _name_buffers(name: str, layer: Any) -> list[tuple[str, Layer, str]]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import as_array, host, to_kind_of
-from minidl.layers.tree import walk
+from minidl.layers.tree import refuse_doubles, walk
 
 if TYPE_CHECKING:
     from minidl.layers.layer import Layer
@@ -55,8 +55,10 @@ Held: TypeAlias = Parameter | Buffer
 
 
 def buffers_of(layer: Layer) -> dict[str, Buffer]:
-    """The buffers of a layer and of those in it, by dotted name."""
-    return {name: Buffer(owner, attribute) for name, owner, attribute in walk(layer).buffers}
+    """The buffers of a layer and of those in it, by dotted name; ValueError if two have one."""
+    named = walk(layer).buffers
+    refuse_doubles(f"{type(layer).__name__}: more than one buffer", named)
+    return {name: Buffer(owner, attribute) for name, owner, attribute in named}
 
 
 def held_by(layer: Layer) -> dict[str, Held]:

@@ -560,9 +560,9 @@ class Trainer:
 
         with self._threads(data.batch_size):
             runner.evaluate(add_batches)
-        if not means.sums:
-            raise ValueError(f"{data.where}: the data gave no batch")
         self.ranks.total(means, run)
+        if not means.samples:
+            raise ValueError(f"{data.where}: the data gave no batch, or weights of 0 only")
         return means.now()
 
     def predict(self, x: Any, *, batch_size: int | None = None) -> Any:

@@ -182,7 +182,7 @@ def test_elements_picked_twice(kind: Kind) -> None:
 
 
 @every_kind
-@pytest.mark.parametrize("layer", [layers.RNN, layers.LSTM])
+@pytest.mark.parametrize("layer", [layers.RNN, layers.LSTM, layers.GRU])
 @pytest.mark.parametrize("stateful", [False, True])
 def test_recurrent_layers(layer: Any, stateful: bool, kind: Kind) -> None:
     def run(kind: Kind, move: bool) -> list[Any]:
@@ -200,6 +200,27 @@ def test_recurrent_layers(layer: Any, stateful: bool, kind: Kind) -> None:
 
     for move in (False, True):
         assert_same(run(kind, move), run(NUMPY, False), kind)
+
+
+@every_kind
+@pytest.mark.parametrize("layer", [layers.RNN, layers.LSTM, layers.GRU])
+@pytest.mark.parametrize("both", [False, True])
+def test_recurrent_layers_on_padded_rows(layer: Any, both: bool, kind: Kind) -> None:
+    def run(kind: Kind, lengths: Any) -> list[Any]:
+        minidl.seed(0)
+        model = layer(4, dtype=np.float64)
+        if both:
+            model = layers.Bidirectional(model)
+        x = kind.make(np.random.default_rng(0).standard_normal((3, 5, 3)))
+        y, state = model.with_state(x, lengths=lengths)
+        flat = [*state] if isinstance(state, tuple) else [state]
+        while any(isinstance(part, tuple) for part in flat):
+            flat = [p for part in flat for p in (part if isinstance(part, tuple) else (part,))]
+        ((y * y).sum() + sum((s * s).sum() for s in flat)).backward()
+        return [y.data, *(s.data for s in flat), *(p.grad.data for p in model.parameters())]
+
+    for lengths in ([2, 5, 1], np.array([2, 5, 1]), kind.make(np.array([2, 5, 1]))):
+        assert_same(run(kind, lengths), run(NUMPY, [2, 5, 1]), kind)
 
 
 OPTIMIZERS: list[Any] = [

@@ -101,6 +101,8 @@ def test_nan_stays_where_it_is() -> None:
         ((Q, K.astype(int), V), ValueError, ["want k floating", "int64"]),
         ((Q, K, V, np.ones((5, 6))), TypeError, ["mask of bools", "float64"]),
         ((Q, K, V, [[0, 1, 1, 1, 1, 1]] * 5), TypeError, ["mask of bools", "int64"]),
+        ((Q, K, V, None, MASK), TypeError, ["causal"]),
+        ((Q, K, V, True), TypeError, ["mask of bools", "True"]),
         ((Q, K, V, np.ones((6, 5), bool)), ValueError, ["(2, 3, 5, 6)", "(6, 5)"]),
         ((Q, K, V, np.ones((1, 2, 3, 5, 6), bool)), ValueError, ["(1, 2, 3, 5, 6)"]),
         ((Q[:, :2], K, V), ValueError, ["attention"]),

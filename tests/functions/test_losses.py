@@ -229,6 +229,7 @@ def test_what_has_no_weight_is_nothing(name: str) -> None:
         ({"weight": [1.0, -1.0, 1.0]}, ["weight", "at least 0", "-1.0"]),
         ({"weight": [1.0, np.nan, 1.0]}, ["weight", "finite", "nan"]),
         ({"weight": [1.0, np.inf, 1.0]}, ["weight", "finite", "inf"]),
+        ({"weight": [1.0, -np.inf, 1.0]}, ["weight", "finite", "inf"]),
     ],
 )
 def test_options_that_no_loss_takes(name: str, options: Any, words: list[str]) -> None:
@@ -251,6 +252,8 @@ def test_a_weight_of_one_column_is_not_broadcast() -> None:
             F.cross_entropy(X, T, label_smoothing=smoothing)
     with pytest.raises(ValueError, match="label 4 is outside the 4 classes"):
         F.cross_entropy(X, np.full(6, 4), label_smoothing=0.1)
+    with pytest.raises(ValueError, match=r"huber: weight wants finite .* got inf"):
+        F.huber(np.ones(2, np.float32), np.ones(2, np.float32), weight=[1e300, 1.0])
     with pytest.raises(TypeError, match="huber: weight"):
         F.huber(np.ones(2), np.ones(2), weight=["a", "b"])
 

@@ -291,7 +291,7 @@ class Branching(layers.Layer):
             "layers.0.w have no data yet: train the model, or call it",
         ),
         (F.relu, np.ones((2, 3)), TypeError, "want a layer of minidl"),
-        (layers.Linear(3, 2), np.ones((2, 3), int), ValueError, "want a floating example"),
+        (layers.Linear(3, 2), np.ones((2, 3), int), TypeError, "want floating input, got int64"),
         (layers.Linear(3, 2), np.ones((2, 4)), ValueError, "want input of shape"),
         (layers.RNN(3, 2), np.ones((2, 3)), ValueError, "was given one step"),
         (layers.LSTM(3, 2), np.ones((2, 3)), ValueError, "was given one step"),

@@ -355,3 +355,36 @@ def test_resume_is_exact(tmp_path):
 
 def test_the_walk_names_them():
     assert [name for name, _, _ in walk(model()).buffers] == ["layers.1.mean", "layers.1.calls"]
+
+
+def test_two_of_one_name_are_refused():
+    class Holder(Layer):
+        def __init__(self):
+            self.parts = {1: Centred(), "1": Centred()}
+
+    with pytest.raises(ValueError, match=r"Holder: more than one buffer is named parts\.1\.mean"):
+        Holder().state_dict()
+
+
+def test_they_are_broadcast():
+    class World:
+        """What two processes say to each other, one after the other."""
+
+        said = None
+
+        def bcast(self, value):
+            self.said = value if self.said is None else self.said
+            return self.said
+
+    world = World()
+    first, second = used(), model()
+    for net in (first, second):
+        minidl.distributed.broadcast(net, world)
+    for name, value in first.state_dict().items():
+        np.testing.assert_array_equal(second.state_dict()[name], value)
+    world.said = None
+    third = model()
+    for net in (first, third):
+        minidl.distributed.broadcast(net.parameters(), world)
+    np.testing.assert_array_equal(third[0].w.data, first[0].w.data)
+    assert third[1].calls == 0

@@ -149,55 +149,6 @@ def test_a_refused_input_leaves_a_lazy_layer_lazy():
     assert conv(images[..., :2]).shape == (2, 2, 3, 6)
 
 
-def test_the_first_of_equals_gets_the_gradient():
-    x = Variable(np.zeros((1, 4, 1)))
-    F.max_pool(x, 2).backward()
-    assert x.grad.data[0, :, 0].tolist() == [1, 0, 1, 0]
-
-
-def test_what_is_not_finite_stays_where_it_is():
-    x = Variable([[[1.0], [np.nan], [2.0], [-np.inf], [-np.inf], [-np.inf], [np.inf], [np.inf]]])
-    y = F.max_pool(x, 2)
-    np.testing.assert_array_equal(y.data[0, :, 0], [np.nan, 2.0, -np.inf, np.inf])
-    y.backward(np.array([[[np.inf], [3.0], [5.0], [7.0]]]))
-    assert x.grad.data[0, :, 0].tolist() == [0, np.inf, 3, 0, 5, 0, 7, 0]
-    padded = Variable(np.full((1, 2, 1), -np.inf))
-    F.max_pool(padded, 2, 1, 1).backward()
-    assert padded.grad.data[0, :, 0].tolist() == [2, 1]
-
-
-def test_sums_of_float16_are_made_in_float32():
-    x = np.full((1, 2000, 2), 30.0, np.float16)
-    y = F.conv(x, np.full((1000, 2, 1), 0.01, np.float16))
-    np.testing.assert_allclose(y.astype(float), 600, rtol=2e-3)
-    assert y.dtype == np.float16 and F.avg_pool(np.full((1, 500, 1), 200.0, np.float16), 500) == 200
-    x = Variable(np.full((1, 5000, 1), 1.0, np.float16))
-    w = Variable(np.full((1, 1, 1), 0.5, np.float16))
-    F.conv(x, w).backward()
-    assert w.grad.data == 5000
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_images_larger_than_a_block(stride, monkeypatch):
-    from minidl.functions import convolution
-
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(3, 13, 11, 4))
-    w = rng.normal(size=(3, 2, 2, 6))
-
-    def run():
-        a, b = Variable(x), Variable(w)
-        y = F.conv(a, b, padding=1, stride=stride, groups=2)
-        (y * y).backward()
-        return y.data, a.grad.data, b.grad.data
-
-    whole = run()
-    for block in (1, 5000, 20000):
-        monkeypatch.setattr(convolution, "_BLOCK", block)
-        for got, want in zip(run(), whole, strict=True):
-            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
-
-
 def test_memory_is_of_the_size_of_its_arrays():
     import tracemalloc
 

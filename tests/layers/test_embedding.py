@@ -124,3 +124,38 @@ def test_flatten():
     assert Flatten()(np.ones(3)).shape == (3, 1)
     with pytest.raises(ValueError, match=r"Flatten\(\): want input \(batch, \.\.\)"):
         Flatten()(1.0)
+
+
+def test_as_onnx(tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    from minidl import onnx
+    from minidl.layers import LSTM, LayerNorm
+
+    model = Sequential(
+        Embedding(9, 4), LayerNorm(), LSTM(3, return_sequences=False), F.tanh, Linear(2)
+    )
+    x = np.arange(12).reshape(3, 4) % 9
+    model(x)
+    session = runtime.InferenceSession(onnx.export(model, tmp_path / "model.onnx", x))
+    for more in (x, x[:1], np.array([[8, 0, 1, 1, 2, 3, 7, 5]])):
+        (y,) = session.run(None, {"input": more})
+        np.testing.assert_allclose(y, model(more).data, atol=1e-5)
+    with pytest.raises(ValueError, match="floating or of integers, got bool"):
+        onnx.export(model, tmp_path / "model.onnx", x > 3)
+
+
+def test_the_values_of_integers_do_not_become_constants(tmp_path):
+    pytest.importorskip("onnx")
+    from minidl import onnx
+    from minidl.layers import Layer
+
+    class Branch(Layer):
+        def __init__(self):
+            self.table = Embedding(9, 4)
+
+        def forward(self, x):
+            y = self.table(x)
+            return y * 2.0 if x.data[0, 0] > 3 else y
+
+    with pytest.raises(ValueError, match="computes something else for other values"):
+        onnx.export(Branch(), tmp_path / "model.onnx", np.arange(9).reshape(1, 9))

@@ -1,5 +1,7 @@
 """LayerNorm and BatchNorm: PyTorch's numbers, their statistics, and what they refuse."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,38 @@ def test_values_gradients_and_second_orders_are_pytorchs(kind, shape, testing):
     if kind is BatchNorm:
         np.testing.assert_allclose(ours.mean, theirs.running_mean.numpy(), rtol=1e-12)
         np.testing.assert_allclose(ours.var, theirs.running_var.numpy(), rtol=1e-12)
+
+
+STORED = Path(__file__).parents[1] / "reference" / "torch_norms.npz"
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
+def test_the_stored_numbers_are_met(kind):
+    """Stored, so that it is seen without PyTorch too."""
+    start = f"{kind.__name__}/"
+    with np.load(STORED) as file:
+        stored = {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
+    layer = kind(5, eps=1e-3, dtype=np.float64)
+    layer.w.data, layer.b.data = stored["w"], stored["b"]
+    for mode in ("training", "testing"):
+        x = Variable(stored["x"])
+        if mode == "training":
+            y = layer(x)
+        else:
+            with minidl.test_mode():
+                y = layer(x)
+        wrt = [x, layer.w, layer.b]
+        first = minidl.gradients((y**2 * stored["u"]).sum(), wrt, create_graph=True)
+        along = (first[0] * stored["v"]).sum() + (first[1] ** 2).sum()
+        second = minidl.gradients(along, wrt)
+        results = {"y": y}
+        for name, one, two in zip(["x", "w", "b"], first, second, strict=True):
+            results |= {f"d{name}": one, f"dd{name}": two}
+        for name, value in results.items():
+            want = stored[f"{mode}/{name}"]
+            np.testing.assert_allclose(value.data, want, rtol=1e-9, atol=1e-9, err_msg=name)
+    for name in layer.buffers:
+        np.testing.assert_allclose(getattr(layer, name), stored[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 1.0])
@@ -309,3 +343,17 @@ def test_a_bad_batch_leaves_the_statistics_of_a_fit(value):
         trainer.train_step(bad, t)
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])
+
+
+def test_an_evaluation_before_the_first_training():
+    model = Sequential(Linear(4), BatchNorm(), Linear(1))
+    trainer = Trainer(model, optim.Adam(model, lr=0.01), F.mean_squared_error)
+    x = RNG.normal(size=(8, 3)).astype(np.float32)
+    t = x.sum(1, keepdims=True)
+    trainer.evaluate(x, t)
+    trainer.predict(x)
+    trainer.fit(x, t, epochs=1, verbose=0)
+    assert model[1].mean.any()
+    partly = BatchNorm()
+    partly.load_state_dict({"w": np.full(3, 2.0)}, strict=False)
+    np.testing.assert_allclose(partly(x).data, 2 * BatchNorm()(x).data, rtol=1e-6)

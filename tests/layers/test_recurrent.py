@@ -462,6 +462,31 @@ def test_lengths_that_change_are_looked_at_in_compiled_code_too(kind):
         f(X, np.array([1, 5]))
 
 
+@KINDS
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("order", [1, 2])
+def test_compiled_gradients_see_the_lengths_of_each_call(kind, both, order):
+    layer = Bidirectional(made(kind)) if both else made(kind)
+    parameters = layer.parameters()
+
+    def run(x, lengths):
+        y, state = layer.with_state(x, lengths=lengths)
+        h = parts(state[0] if both else state)[0]
+        loss = (y * y).sum() + (h * h).sum()
+        found = minidl.gradients(loss, parameters, create_graph=order == 2)
+        if order == 2:
+            found = minidl.gradients(sum((g * g).sum() for g in found), parameters)
+        return found
+
+    compiled = minidl.compile(run)
+    for lengths in ([3, 1], [2, 4], [4, 4]):
+        lengths = np.array(lengths)
+        for a, b in zip(compiled(X, lengths), run(X, lengths), strict=True):
+            np.testing.assert_allclose(np.asarray(a), b.data, rtol=1e-9, atol=1e-12)
+    with pytest.raises(ValueError, match="want lengths from 1 to 4, got 5"):
+        compiled(X, np.array([1, 5]))
+
+
 # ---- against the PyTorch that is installed ----------------------------------------------------------------------
 
 

@@ -106,7 +106,7 @@ BAD: list[Any] = [
 
 
 @pytest.mark.parametrize("value", BAD, ids=lambda v: repr(v)[:30].replace("\n", ""))
-@pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM, layers.MLP])
+@pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM, layers.GRU, layers.MLP])
 def test_bad_inputs_to_layers(kind: Any, value: Any) -> None:
     """A clear error that names the layer, or what a layer says of its input."""
     layer = kind([5, 3], in_features=5) if kind is layers.MLP else kind(5, 3)
@@ -123,7 +123,7 @@ LAYOUTS = {name: way for name, way in inputs.LAYOUTS.items() if name not in ("ma
 
 
 @pytest.mark.parametrize("spoil", LAYOUTS.values(), ids=LAYOUTS)
-@pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM])
+@pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM, layers.GRU])
 def test_layouts_of_inputs_to_layers(kind: Any, spoil: Any) -> None:
     layer = kind(5, 3, dtype=float, rng=np.random.default_rng(0))
     x = spoil(np.random.default_rng(1).standard_normal((2, 5)))

@@ -40,7 +40,7 @@ def equal(a: list[Array], b: list[Array]) -> bool:
     return all(np.array_equal(p, q) for p, q in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("kind", [layers.LSTM, layers.RNN])
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.RNN, layers.GRU])
 @pytest.mark.parametrize(
     "truncate", [1, 4, 30]
 )  # 10 batches: whole windows, an incomplete last one, one too long
