@@ -149,10 +149,12 @@ class _Walk:
         args: Sequence[Any] = node.args
         y: Any = node.output
         joined = None
+        owned = False
         if node.constants or trace is not None:
             _check_unchanged(node)
         if box is not None or function.joint is not None:
             args, y, joined = self._prepare(node, g)
+            owned = joined is not None and function.owned
         for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
             is_leaf = type(parent) is Leaf
             if is_leaf and parent.stale:  # type: ignore[union-attr]  # a Leaf
@@ -173,13 +175,13 @@ class _Walk:
             if type(r) is not type(a) or (
                 type(a) not in FLOATS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                if gx is None and joined is not None and function.owned:
+                if gx is None and owned:
                     continue  # no derivative reaches it
                 gx = _fitted(node, i, gx)
             if trace is not None:
                 trace.check_gradient(node, i, g, gx)
             if is_leaf or parent in pending:
-                self._add(parent, gx, node, g, joined)
+                self._add(parent, gx, node, g, owned)
             else:  # nearly always
                 pending[parent] = gx
                 heappush(self.queue, (-parent.number, parent))
@@ -205,12 +207,11 @@ class _Walk:
         saved = [node.saved if box is None else None] if function.saves else []
         return args, y, function.joint(g, y, *saved, wanted, *args, **node.settings)
 
-    def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
+    def _add(self, parent: Node, gx: Any, node: Application, g: Any, owned: bool) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
         held = self.pending.get(parent)
         if held is None:
             self.pending[parent] = gx
-            owned = joined is not None and node.function.owned
             if type(gx) is np.ndarray and (owned or _fresh(gx, g, node)):
                 self.ours.add(parent)
         elif parent in self.ours and type(held) is np.ndarray and held.dtype is not _HALF:
@@ -281,9 +282,8 @@ def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
     """One number, or the numbers along some axes, in every place, without memory for each."""
     if g.shape == shape:
         return g
-    if not isinstance(array_of(g), np.generic):
-        return np.broadcast_to(g, shape)
-    if type(like) is not np.ndarray and is_foreign(like):
+    is_number = isinstance(array_of(g), np.generic)
+    if is_number and type(like) is not np.ndarray and is_foreign(like):
         # Another library's sums may be NumPy's numbers.
         return g * np.ones_like(like, dtype=g.dtype)
     if not isinstance(g, np.generic):

@@ -78,7 +78,7 @@ class Function:
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         self.most = self.nin or len(self.names)  # arguments by place
         values = getattr(forward, "__defaults__", None) or ()
-        self.defaults = dict(zip(reversed(self.names), reversed(values)))
+        self.defaults = dict(zip(reversed(self.names), reversed(values)))  # of the last names
         by_keyword = getattr(forward, "__kwdefaults__", None) or ()
         self.keywords = dict.fromkeys((*self.names, *by_keyword))
         self.__name__ = name

@@ -99,7 +99,8 @@ class Call:
         self.since = next_number()
         self.keeps = current().recording
         trees = [flatten(arg, is_numbers) for arg in args]
-        self.boxes = any(_comes_as_variable(leaf) for leaves, _ in trees for leaf in leaves)
+        given = [leaf for leaves, _ in trees for leaf in leaves]
+        self.boxes = any(map(_comes_as_variable, given))
         argnums = [argnum] if isinstance(argnum, int) else argnum
         places = [self._place(n, len(args)) for n in argnums]
         inputs = list(args)
@@ -247,10 +248,11 @@ class Call:
         return tuple(unflatten(self.structure, leaves))
 
 
-def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]) -> list[Any]:
-    """The leaves of a tree of directions as arrays, if it has this structure and these shapes."""
-    leaves = [as_array(v) for v in leaves_like(structure, tree, name)]
-    for place, leaf, want in zip(paths(structure, name), leaves, shapes, strict=True):
+def _tree_like(name: str, structure: Structure, tree: Any, xs: Sequence[Any]) -> list[Any]:
+    """The leaves of a tree of directions as arrays, if it has this structure and the shapes of xs."""
+    leaves = list(map(as_array, leaves_like(structure, tree, name)))
+    for place, leaf, x in zip(paths(structure, name), leaves, xs, strict=True):
+        want = as_array(x).shape
         if leaf.shape != want:
             raise ValueError(f"{place} has shape {leaf.shape}, want {want}")
     return leaves
@@ -343,8 +345,7 @@ def jvp(f: Func, args: Any, tangents: Any) -> tuple[Any, Any]:
     if len(args) != len(tangents):
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
-    shapes = [x.shape for x in call.inputs]
-    vs = _tree_like("jvp: a tangent", call.structure, list(tangents), shapes)
+    vs = _tree_like("jvp: a tangent", call.structure, list(tangents), call.inputs)
 
     def pulled(*seeds: Variable) -> Any:
         return inner(call.pull(seeds, graph=True), vs)  # even inside no_grad
@@ -419,8 +420,7 @@ def hvp(f: Func) -> Func:
 
     def product(x: Any, v: Any, *args: Any) -> Any:
         leaves, structure = flatten(x, is_leaf=is_numbers)
-        shapes = [as_array(leaf).shape for leaf in leaves]
-        vs = _tree_like("hvp: the vector", structure, v, shapes)
+        vs = _tree_like("hvp: the vector", structure, v, leaves)
 
         def along(z: Any, *rest: Any) -> Any:
             gs, _ = flatten(grad(f)(z, *rest))

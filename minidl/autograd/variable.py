@@ -450,10 +450,11 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
     if gradient is None:
         value = y._raw
+        ones = type(value)(1) if isinstance(value, np.generic) else np.ones_like(value)
         tracer = MODE.get().tracer
-        if tracer is not None and isinstance(value, np.generic):
-            return tracer.number(type(value)(1))
-        return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value))
+        if tracer is not None and isinstance(ones, np.generic):
+            return tracer.number(ones)
+        return box(ones)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient, y))
     if seed.shape != y.shape:
         raise ValueError(f"{where}: the seed gradient has shape {seed.shape}, want {y.shape}")
