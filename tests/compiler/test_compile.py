@@ -78,6 +78,8 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "mlp gelu": (lambda: layers.MLP([16, 3], activation=F.gelu), (5, 4)),
     "rnn": (lambda: last(layers.RNN(6, return_sequences=False)), (5, 4, 2)),
     "lstm": (lambda: last(layers.LSTM(6, return_sequences=False)), (5, 4, 2)),
+    "gru": (lambda: last(layers.GRU(6, return_sequences=False)), (5, 4, 2)),
+    "both": (lambda: last(layers.Bidirectional(layers.GRU(6, return_sequences=False))), (5, 4, 2)),
     "cell": (Cell, (5, 4, 2)),
     "attention": (Attention, (5, 4, 8)),
     "dropout": (dropout_net, (5, 4)),
