@@ -324,6 +324,8 @@ def test_an_iterable_that_cannot_be_iterated_again() -> None:
     with pytest.raises(ValueError, match="fit: the data gave no batch in epoch 2"):
         of.fit(Once(), epochs=3, verbose=0)
     assert len(of.history.rows) == 1
+    with pytest.raises(ValueError, match="find_lr: the data gave no batch"):
+        of.find_lr(Once(), steps=9)
 
 
 def test_a_stream_without_end() -> None:
@@ -573,6 +575,21 @@ def test_an_iterable_without_a_state_is_saved_at_the_ends_of_epochs(
     if steps >= 4:
         assert np.array_equal(weights(whole), weights(again)) and whole.history == again.history
     assert again.steps == 12
+
+
+def test_what_a_callback_saves_at_the_end_is_written(tmp_path: Path) -> None:
+    class Last(callbacks.Callback):
+        def on_train_end(self) -> None:
+            self.trainer.save(tmp_path / "last.npz")
+
+    of = one(callbacks=[callbacks.Checkpoint(tmp_path / "run.npz"), Last()])
+    with pytest.warns(UserWarning, match="ends of epochs only"):
+        of.fit(Drawing(A, T), epochs=3, max_steps=6, verbose=0)
+    last, whole = one(), one()
+    last.load(tmp_path / "last.npz")
+    whole.load(tmp_path / "run.npz")
+    assert last.optimizer.t == 6 and whole.optimizer.t == 4
+    assert np.array_equal(weights(last), weights(of))
 
 
 def test_a_loader_of_trees_resumes(tmp_path: Path) -> None:
