@@ -107,17 +107,18 @@ _TRAINING = Mode()
 MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 
 
-def _mode_of(blocks: Sequence[_Block]) -> Mode:
+def _mode_of(blocks: tuple[_Block, ...]) -> Mode:
     changes: dict[str, Any] = {}
+    in_generator = False
     for block in blocks:
         changes |= block.switch._changes
-    frames = [block.frame for block in blocks if block.frame is not None]
-    return Mode(**changes, blocks=tuple(blocks), in_generator=bool(frames))
+        in_generator = in_generator or block.frame is not None
+    return Mode(**changes, blocks=blocks, in_generator=in_generator)
 
 
 def effective(mode: Mode) -> Mode:
     """The mode without what blocks in generators set that are asleep now."""
-    awake = [block for block in mode.blocks if not block.asleep]
+    awake = tuple([block for block in mode.blocks if not block.asleep])
     return mode if len(awake) == len(mode.blocks) else _mode_of(awake)
 
 

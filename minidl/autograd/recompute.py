@@ -36,9 +36,17 @@ def _layers_in(f: Any) -> list[Any]:
         for cell in f.__closure__ or ():
             with suppress(ValueError):  # it may not be filled yet
                 held.append(cell.cell_contents)
-    parts, _ = flatten(held)  # a list of layers, say
+    parts = [part for x in held for part in _members(x)]
     objects = [x for x in parts if hasattr(x, "sublayers") and not isinstance(x, type)]
     return [layer for x in objects for layer in x.sublayers()]
+
+
+def _members(x: Any) -> list[Any]:
+    """The layers in a list, tuple or dict of layers; anything else alone: it may be long."""
+    parts = list(x.values()) if isinstance(x, dict) else x
+    if isinstance(parts, list | tuple) and parts and hasattr(parts[0], "sublayers"):
+        return list(parts)
+    return [x]
 
 
 def _state_of(f: Any) -> State:

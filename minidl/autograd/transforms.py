@@ -94,7 +94,8 @@ class Call:
         self.since = next_number()
         self.keeps = current().recording
         trees = [flatten(arg, is_numbers) for arg in args]
-        self.boxes = any(_comes_as_variable(leaf) for leaves, _ in trees for leaf in leaves)
+        given = [leaf for leaves, _ in trees for leaf in leaves]
+        self.boxes = any(map(_comes_as_variable, given))
         argnums = [argnum] if isinstance(argnum, int) else argnum
         places = [self._place(n, len(args)) for n in argnums]
         inputs = list(args)

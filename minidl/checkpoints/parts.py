@@ -7,8 +7,8 @@ What is found in users' objects comes from `carriers.py`; snapshots of all parts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -47,8 +47,12 @@ class Trained(Protocol):
     history: Any
     run: Any
     ranks: Any
+    own: ClassVar[Sequence[str]]
     _looping: bool
     _start: Any
+
+    @property
+    def owns_loss_of(self) -> bool: ...
 
     def loss_of(self, batch: Any) -> Any: ...
 
@@ -87,6 +91,7 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
+    walk.visit_attributes("trainer", trainer, known=trainer.own)  # of a subclass
     if trainer.run is not None:
         _visit_data(walk, trainer.run.data.source)
     for i, callback in enumerate(trainer.callbacks):
@@ -141,6 +146,8 @@ def _known(trainer: Trained) -> list[Any]:
 def _roots(trainer: Trained) -> dict[str, Any]:
     """Where the search for state begins, by path."""
     roots = {"model": trainer.model, "loss": trainer.loss}
+    if not trainer.owns_loss_of:
+        roots["loss_of"] = trainer.loss_of
     for name, metric in trainer.metrics.items():
         roots[f"metrics.{name}"] = metric
     roots |= schedules_of(trainer.optimizer)

@@ -185,7 +185,7 @@ sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, _log_softmax_rule)
-gelu        = differentiable(_gelu, joint=_gelu_joint, saves=True, equals=_gelu_plain)
+gelu        = differentiable(_gelu, joint=_gelu_joint, saves=True, equals=_gelu_plain, fresh=True)
 # fmt: on
 
 

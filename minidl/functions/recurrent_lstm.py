@@ -20,14 +20,13 @@ __all__ = [
 ]
 # fmt: on
 
-# A step saves six arrays (batch, H) as one, in this order: i, f, o, u, c before it, and tanh(c)
-# after it.
-# - i, f, o, u stand first, so that one product writes all their inputs, and one tanh serves all
-#   four.
-# - i, f, o stand together, so that one multiply and one add turn their tanh into sigmoids.
-# - Each of i, f, o stands three places before the factor it gates (u, c, tanh(c)), so that the
-#   products i u, f c and o tanh(c) are one multiplication of two blocks, in the backward pass as
-#   well.
+# A step saves six arrays (batch, H) as one, in this order: 1 / i, 1 / f, 1 / o, u, c before it, and
+# tanh(c) after it.
+# - Those of i, f, o, u stand first, so that one product writes all their inputs.
+# - Those of i, f, o stand together, so that one exp and one add serve all three: of the sigmoid 1 /
+#   (1 + exp(-z)) the denominator is kept, by which what the gate multiplies is divided.
+# - Each of them stands three places before that (u, c, tanh(c)), so that i u and f c are one
+#   division of two blocks, and so on in the backward pass.
 _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights, whose order is f, i, o, u
 # Backwards a step gives six arrays as one: the gradient of the c before it, those of u's, i's, f's
 # and o's input, and a part of the gradient of its own c. The first four are multiples of the
@@ -79,36 +78,37 @@ def _lstm(
     batch, time, _ = x.shape
     hidden = h.shape[1]
     rows = sequences.step_inputs(x, h, dtype, lengths)
-    # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
-    half = np.array(0.5, dtype)
     w = np.concatenate((w_h, w_x, b[None]), dtype=dtype).reshape(-1, 4, hidden)
     w = np.stack([w[:, gate] for gate in _ORDER])
-    w[:3] *= half
+    w[:3] *= -1
     # One step more than there are: the last c.
     steps = np.empty((time + 1, 6, batch, hidden), dtype)
     steps[0, 4] = c
     product, w, zs = sequences.step_products(rows, w, steps[:time, :4])
     parts = np.empty((2, batch, hidden), dtype)
     new, old = parts  # i u and f c, whose sum is the next c
-    for row, h_new, z, gates, i_f, u_c, o, tanh_c, c_new in zip(
-        rows,
-        rows[1:, :, :hidden],
-        zs,
-        steps[:, :3],
-        steps[:, :2],
-        steps[:, 3:5],
-        steps[:, 2],
-        steps[:, 5],
-        steps[1:, 4],
-    ):
-        product(row, w, z)
-        np.tanh(z, z)
-        np.multiply(gates, half, gates)
-        np.add(gates, half, gates)
-        np.multiply(i_f, u_c, parts)
-        np.add(new, old, c_new)
-        np.tanh(c_new, tanh_c)
-        np.multiply(o, tanh_c, h_new)
+    one = np.array(1, dtype)
+    with np.errstate(over="ignore"):  # where exp is infinite, the gate is 0
+        for row, h_new, z, gates, u, i_f, u_c, o, tanh_c, c_new in zip(
+            rows,
+            rows[1:, :, :hidden],
+            zs,
+            steps[:, :3],
+            steps[:, 3],
+            steps[:, :2],
+            steps[:, 3:5],
+            steps[:, 2],
+            steps[:, 5],
+            steps[1:, 4],
+        ):
+            product(row, w, z)
+            np.exp(gates, gates)
+            np.add(gates, one, gates)
+            np.tanh(u, u)
+            np.divide(u_c, i_f, parts)
+            np.add(new, old, c_new)
+            np.tanh(c_new, tanh_c)
+            np.divide(tanh_c, o, h_new)
     hs = sequences.outputs(rows, hidden, return_sequences, lengths)
     return (hs, sequences.last_of(steps[1:, 4], lengths)), (rows, steps, lengths)
 
@@ -121,19 +121,19 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
     batch, H), in the order said above. They depend on saved values only, on no other step's
     gradient, so they are computed for as many steps at once as stay in the cache.
 
-    From saved outputs: where a gate is nearly 0 or 1 its slope is as exact as the difference from
-    1, as PyTorch's is, not to all digits as that of F.sigmoid.
+    From saved outputs: where a gate, u or tanh(c) is nearly 1, its slope is as exact as the
+    difference from 1, as PyTorch's is, not to all digits as those of F.sigmoid and F.tanh are.
     """
     time, _, batch, hidden = steps.shape
     length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
-    buffers = np.empty((2, length, 3, batch, hidden), steps.dtype)
+    buffers = np.empty((3, length, 3, batch, hidden), steps.dtype)
     slopes = np.empty((length, 6, batch, hidden), steps.dtype)
     for end in range(time, 0, -length):
         some = steps[max(end - length, 0) : end]
-        products, squares = buffers[:, : len(some)]
+        gates, products, squares = buffers[:, : len(some)]
         out = slopes[: len(some)]
-        gates = some[:, :3]
         others = some[:, 3:]
+        np.reciprocal(some[:, :3], gates)
         np.multiply(gates, others, products)  # i u, f c, o tanh(c)
         np.multiply(products, gates, squares)
         np.subtract(products, squares, out[:, 2:5])  # i u (1 - i), ..

@@ -59,14 +59,16 @@ class Batches:
         """The batches of an epoch, or what is left of it after so many, each with what it counts:
         its samples, or the sum of their weights.
         """
-        loader = self.source if isinstance(self.source, DataLoader) else None
-        for i, given in enumerate(self.source, first):
-            if type(loader) is DataLoader:
-                batch = given
+        source = self.source
+        is_checked = type(source) is DataLoader
+        is_shared = isinstance(source, DataLoader) and source.shard != (0, 1)
+        for i, batch in enumerate(source, first):
+            if not is_checked:
+                batch = as_batch(f"{self.where}: batch {i + 1}", batch, self.least)
+            if is_shared and not source.samples(i):  # this rank has no part of it
+                yield batch, 0
             else:
-                batch = as_batch(f"{self.where}: batch {i + 1}", given, self.least)
-            no_part = loader is not None and not loader.samples(i)  # of the batch, for this rank
-            yield batch, 0 if no_part else count_of(batch)
+                yield batch, count_of(batch)
 
     def first(self) -> Batch:
         """A batch, which takes nothing away from the next epoch."""

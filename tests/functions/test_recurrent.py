@@ -329,3 +329,26 @@ def test_small_and_large_blocks_alike(function, batch):
             found.append([x.grad.data for x in xs])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("function", [F.lstm, F.gru], ids=["lstm", "gru"])
+@pytest.mark.parametrize("z", [-5.0, -20.0, -30.0])
+def test_gates_that_are_nearly_closed_keep_their_digits(function, z):
+    """In float32 as in float64: values, and slopes by the input that closes all gates."""
+    found = []
+    for dtype in (np.float32, np.float64):
+        samples = [np.zeros_like(a) for a in arguments(function, dtype)]
+        x, *states, w_x, _, b = samples[: 6 if function is F.lstm else 5]
+        x[...] = z
+        w_x[0] = 1
+        w_x[0, -HIDDEN:] = 0  # but not what they let in
+        b[-HIDDEN:] = 0.5
+        for state in states:
+            state[...] = 0.7
+        v = Variable(x[:, :1])
+        ys = outputs(function(v, *samples[1:]))
+        ys[-1].sum().backward()
+        found.append([*(y.data for y in ys), v.grad.data])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6)
+        assert b.any()

@@ -259,7 +259,7 @@ def test_the_trainer_writes_once_a_batch_and_not_to_evaluate():
     assert net[1].calls == 4
 
 
-@pytest.mark.parametrize("form", ["layer", "closure", "list", "method"])
+@pytest.mark.parametrize("form", ["layer", "closure", "list", "dict", "method"])
 def test_recomputation_writes_once_and_gives_the_same(form):
     plain, net = model(), model()
     net.load_state_dict(plain.state_dict())
@@ -270,8 +270,10 @@ def test_recomputation_writes_once_and_gives_the_same(form):
             x = block(x)
         return x
 
+    named = dict(enumerate(blocks))
     forms = {
         "layer": net,
+        "dict": lambda x: named[2](named[1](named[0](x))),
         "closure": lambda x: net(x),
         "list": of_list,
         "method": net.forward,

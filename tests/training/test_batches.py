@@ -458,6 +458,22 @@ def test_what_loss_of_must_give() -> None:
         own(Bare).fit(A, epochs=1, verbose=0)
 
 
+def test_a_loss_of_that_is_assigned() -> None:
+    ours, theirs = one(), one(loss=lambda y, t: 2 * weighted_mse(y, t))
+    ours.loss_of = lambda batch: (2 * weighted_mse(ours.model(batch[0]), batch[1]), None)  # type: ignore[method-assign]
+    a = ours.fit(A, T, epochs=2, shuffle=False, verbose=0)
+    b = theirs.fit(A, T, epochs=2, shuffle=False, verbose=0)
+    assert a == b and np.array_equal(weights(ours), weights(theirs))
+    compiled = one(compile=True)
+    compiled.loss_of = ours.loss_of  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="compile=True wants the Trainer's own loss_of"):
+        compiled.fit(A, T, epochs=1, verbose=0)
+
+
+def test_the_attributes_of_a_trainer_are_known() -> None:
+    assert set(vars(one())) == set(Trainer.own)
+
+
 def test_what_is_not_finite_is_named() -> None:
     b = B.copy()
     b[7, 1] = np.inf
