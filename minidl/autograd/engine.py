@@ -198,6 +198,9 @@ class _Walk:
             return args, y, None
         parents = node.inputs or ()
         wanted = [n is not None and (self.alive is None or n in self.alive) for n in parents]
+        tracer = MODE.get().tracer
+        if tracer is not None and tracer.deriving:
+            return args, y, tracer.joined(node, g, wanted)
         if box is not None and function.equals is not None:
             return args, y, function.compose(args, g, wanted, node.settings, box)
         # What is saved is no part of a graph.
@@ -265,7 +268,7 @@ def _summed(g: Any, shape: tuple[int, ...]) -> Any:
     if g.dtype is _HALF:
         g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
     lead = g.ndim - len(shape)
-    if lead == 1 and shape and type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f":
+    if lead == 1 and shape and g.ndim == 2 and g.dtype.kind == "f" and not is_foreign(g):
         g = sum_rows(g)  # half of the time of a sum
     elif lead > 0:
         g = g.sum(tuple(range(lead)))

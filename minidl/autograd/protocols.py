@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.modes import look
 from minidl.autograd.node import Func, Inputs, Settings
 from minidl.common import words
 from minidl.common.arrays import BaseVariable, array_of, as_array
@@ -67,6 +68,7 @@ def _into_array(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings
         if isinstance(out, BaseVariable):
             raise TypeError(f"{full_name(ufunc)}: out= must be an array; write variable.data")
     for x in inputs:
+        look(x, "writing into an array (out= or an in-place operator)")
         if isinstance(x, BaseVariable) and x._node is not None:
             raise TypeError(
                 f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave "

@@ -52,17 +52,22 @@ def _pull_back(
     ``gradients_for``.
     """
     tracer = MODE.get().tracer
-    if tracer is None:
+    if tracer is None or graph:
         return gradients_for(xs, pairs, box if graph else None, since, alone=alone)
-    # It records the rules, whether or not their results keep a graph.
-    gs = gradients_for(xs, pairs, tracer.box, since, alone=alone)
-    if graph:
-        return gs
-    return [g.detach() if isinstance(g, Variable) else g for g in gs]
+    return tracer.gradients(pairs, xs, since)
 
 
 def _as_variable(g: Any) -> Variable:
-    return g if isinstance(g, Variable) else box(g)
+    if isinstance(g, Variable):
+        tracer = MODE.get().tracer
+        return tracer.variable(g) if tracer is not None and tracer.is_plain(g) else g
+    return box(g)
+
+
+def _as_plain(x: Any) -> Any:
+    """The array of a Variable, or what a tracer has for one; anything else as it is."""
+    tracer = MODE.get().tracer
+    return array_of(x) if tracer is None or not isinstance(x, Variable) else tracer.as_plain(x)
 
 
 def _comes_as_variable(value: Any) -> bool:
@@ -202,8 +207,7 @@ class Call:
         """
         if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
-        tracer = MODE.get().tracer
-        return value._raw if tracer is None else tracer.as_plain(value)
+        return _as_plain(value)
 
     def value(self) -> Any:
         """The function's result, without aux."""
@@ -348,9 +352,9 @@ def jvp(f: Func, args: Any, tangents: Any) -> tuple[Any, Any]:
 
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
-    boxes = call.boxes or any(isinstance(v, Variable) for v in vs)
+    boxes = call.boxes or any(map(_comes_as_variable, vs))
     if not boxes and not (call.keeps and call.outside):
-        results = list(map(array_of, results))
+        results = list(map(_as_plain, results))
     return call.value(), unflatten(call.y_structure, results)
 
 

@@ -156,6 +156,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     @property
     def grad(self) -> Variable | None:
         """The accumulated gradient, of this Variable's shape and dtype, or None."""
+        look(self, ".grad")
         return self._grad
 
     @grad.setter
@@ -342,7 +343,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return self.data.__index__()
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._raw)
 
     def __iter__(self) -> Iterator[Variable]:
         return (self[i] for i in range(len(self)))
@@ -360,6 +361,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return f"{kind}({values}{name})"
 
     def __format__(self, spec: str) -> str:
+        look(self, "a format")
         return format(self._raw.item(), spec) if self.ndim == 0 and spec else str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -461,7 +463,10 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 
 def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
-        look(data, "Variable(..)")
+        tracer = MODE.get().tracer
+        if tracer is not None and tracer.is_plain(data):
+            look(data, "Variable(..)")
+            return data._raw
         raise TypeError(
             "Variable: want an array, got a Variable: use it as it is, x.detach() for a constant of "
             "its value, or x.data for its array"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
 from minidl.functions.weighting import Reduction, in_wide_steps, is_mean, reduce_loss
 
@@ -38,7 +39,8 @@ def _mse(y: Any, t: Any) -> Any:
 
 # fmt: off
 _squared = differentiable(_mse, lambda g, out, y, t: (y - t) * (g * (2 / max(y.size, 1))),
-                                lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))), name="mean_squared_error")
+                                lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))), name="mean_squared_error",
+                          operation=Operation(inline=True))
 # fmt: on
 
 
