@@ -261,13 +261,13 @@ class Trainer:
         self.ranks.split(given, validation)
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
         checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
+        check_epochs(epochs - (checkpoint.epoch if checkpoint else 0), given, validation)
 
         run = Run(given, epochs, window, truncate is not None, max_steps, max_time)
         run.path = checkpoint and checkpoint.path
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(given.batch_size), *shown], validation)
         with self._fitting(run, checkpoint, fast_dev_run):
-            check_epochs(run.epochs - run.epoch, given, validation)
             untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, checkpoint, scaling))

@@ -298,7 +298,7 @@ def test_a_generator_serves_one_epoch() -> None:
         of.fit(iter(cut(A, T)), epochs=1, fast_dev_run=True, verbose=0)
     with pytest.raises(ValueError, match="find_lr: it wants data that can be gone through again"):
         of.find_lr(iter(cut(A, T)))
-    assert np.array_equal(before, weights(of))
+    assert np.array_equal(before, weights(of)) and len(of.history.rows) == 1
     used = iter(cut(A, T))
     of.fit(used, epochs=1, verbose=0)
     before = weights(of)
@@ -575,6 +575,22 @@ def test_an_iterable_without_a_state_is_saved_at_the_ends_of_epochs(
     if steps >= 4:
         assert np.array_equal(weights(whole), weights(again)) and whole.history == again.history
     assert again.steps == 12
+
+
+def test_a_generator_serves_the_epoch_that_is_left(tmp_path: Path) -> None:
+    def run(epochs: int, **more: Any) -> Trainer:
+        of = one()
+        of.fit((b for b in cut(A, T)), epochs=epochs, verbose=0, **more)
+        of.save(tmp_path / "run.npz")
+        return of
+
+    run(1)
+    second = run(2, resume=tmp_path / "run.npz")
+    whole = one()
+    whole.fit(cut(A, T), epochs=2, verbose=0)
+    assert np.array_equal(weights(whole), weights(second)) and whole.history == second.history
+    with pytest.raises(ValueError, match="once, and 2 epochs want"):
+        run(4, resume=tmp_path / "run.npz")
 
 
 def test_what_a_callback_saves_at_the_end_is_written(tmp_path: Path) -> None:
