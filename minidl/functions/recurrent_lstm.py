@@ -126,20 +126,22 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
     """
     time, _, batch, hidden = steps.shape
     length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
-    buffers = np.empty((3, length, 3, batch, hidden), steps.dtype)
+    buffers = np.empty((2, length, 3, batch, hidden), steps.dtype)
     slopes = np.empty((length, 6, batch, hidden), steps.dtype)
     for end in range(time, 0, -length):
         some = steps[max(end - length, 0) : end]
-        gates, products, squares = buffers[:, : len(some)]
+        products, squares = buffers[:, : len(some)]
         out = slopes[: len(some)]
+        gates = some[:, :3]  # 1 / i, 1 / f, 1 / o
         others = some[:, 3:]
-        np.reciprocal(some[:, :3], gates)
-        np.multiply(gates, others, products)  # i u, f c, o tanh(c)
-        np.multiply(products, gates, squares)
+        np.divide(others, gates, products)  # i u, f c, o tanh(c)
+        np.divide(products, gates, squares)
         np.subtract(products, squares, out[:, 2:5])  # i u (1 - i), ..
-        np.multiply(products[:, ::2], others[:, ::2], squares[:, :2])
-        np.subtract(gates[:, ::2], squares[:, :2], out[:, 1::4])  # i (1 - u^2), o (1 - tanh(c)^2)
-        out[:, 0] = gates[:, 1]
+        rest = squares[:, :2]
+        np.multiply(others[:, ::2], others[:, ::2], rest)
+        np.subtract(1, rest, rest)
+        np.divide(rest, gates[:, ::2], out[:, 1::4])  # i (1 - u^2), o (1 - tanh(c)^2)
+        np.reciprocal(gates[:, 1], out[:, 0])
         yield from zip(out[::-1, :4], out[::-1, 4:])
 
 

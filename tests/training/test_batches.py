@@ -225,6 +225,18 @@ def test_bad_weights(weight: Any, message: str) -> None:
     assert np.array_equal(before, weights(of))
 
 
+def test_a_metric_that_is_an_object_gets_weights_too() -> None:
+    class Metric:
+        def __eq__(self, other: object) -> bool:  # and so it has no hash
+            return self is other
+
+        def __call__(self, y: Array, t: Array, weight: Array | None = None) -> float:
+            return -1.0 if weight is None else float(weight.sum())
+
+    of = one(metrics={"m": Metric()})
+    assert of.evaluate(A, T, W)["m"] == W.sum() and of.evaluate(A, T)["m"] == -1
+
+
 def test_a_loss_without_weight() -> None:
     with pytest.raises(TypeError, match="weight"):
         one(loss=lambda y, t: F.mean_squared_error(y, t)).fit(A, T, W, epochs=1, verbose=0)
