@@ -110,6 +110,11 @@ class Step:
         return self.function.operation.is_map
 
     @property
+    def is_effect(self) -> bool:
+        """Whether it stays where it is, whoever uses its results."""
+        return not self.derivative and self.function.operation.kind == "effect"
+
+    @property
     def may_work_in_place(self) -> bool:
         """Whether a map may write into the memory of what it reads."""
         floats = [v for v in values_in(self.operands) if v.floating]

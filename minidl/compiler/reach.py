@@ -270,6 +270,9 @@ class Reach:
 
     def _object(self, x: Any) -> None:
         kind = type(x)
+        if hasattr(kind, "_reached"):
+            self._todo += [getattr(x, name) for name in kind._reached]
+            return
         is_layer = hasattr(x, "sublayers") and hasattr(x, "forward")
         if _is_of_the_library(kind):
             return

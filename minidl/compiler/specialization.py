@@ -64,6 +64,10 @@ class Specialization:
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
         self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
+        self.learns = recording.learns
+        self.variables = recording.variables if self.learns else []
+        self.optimizers = recording.recorder.optimizers
+        self.progress = recording.recorder.progress
         derived = bool(self.program.seeds)
         self.function = self._function() if derived else None
         self.read = print_reader(recording, derived)
@@ -104,6 +108,7 @@ class Specialization:
         Nothing has changed then: eagerly the error has its line.
         """
         draws = Draws(self.generators()) if self.draws else None
+        self.progress.wrote = False
         try:
             if draws is not None:
                 drawn = [d.function.forward(*d.args, **d.settings) for d in self.draws]
@@ -113,6 +118,8 @@ class Specialization:
             else:
                 given = record(self.function, inputs, {})
         except Exception:
+            if self.progress.wrote:
+                raise
             if draws is not None:
                 draws.restore()
             return MISS
