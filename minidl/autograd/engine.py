@@ -67,7 +67,8 @@ def walk(
     Raises RuntimeError at a Variable whose value changed since it was used, and at an application
     that was freed.
     """
-    memory.start()
+    if not memory.started:
+        memory.start()
     alive = None if targets is None else _leading_to(targets, reach(seeds, since)[0])
     current = _Walk(seeds, box, alive)
     wanted = targets or ()
@@ -102,12 +103,13 @@ class _Walk:
     What each node has received so far, and which node is next, newest first.
     """
 
-    __slots__ = ("alive", "box", "ours", "pending", "queue", "wide")
+    __slots__ = ("alive", "box", "ours", "pending", "queue", "tracer", "wide")
 
     def __init__(
         self, seeds: Mapping[Node, Any], box: Box | None, alive: AbstractSet[Node] | None
     ) -> None:
         self.box = box
+        self.tracer = MODE.get().tracer
         self.alive = alive  # the targets and what leads to them; None if all counts
         self.pending: dict[Node, Any] = dict(seeds)  # what is left in the end is the leaves'
         self.queue: list[Any] = [(-n.number, n) for n in seeds if type(n) is not Leaf]
@@ -190,22 +192,33 @@ class _Walk:
         """Arguments and output, as Variables with a ``box``, and the gradients of a joint rule."""
         function = node.function
         box = self.box
+        alive = self.alive
         args: Sequence[Any] = node.args
         y = node.output
         if box is not None:
-            args, y = _boxed(node, box)
+            args, y = self._boxed(node, box)
         if function.joint is None:
             return args, y, None
         parents = node.inputs or ()
-        wanted = [n is not None and (self.alive is None or n in self.alive) for n in parents]
-        tracer = MODE.get().tracer
-        if tracer is not None and tracer.deriving:
-            return args, y, tracer.joined(node, g, wanted)
+        wanted = [n is not None and (alive is None or n in alive) for n in parents]
+        if self.tracer is not None and self.tracer.deriving:
+            return args, y, self.tracer.joined(node, g, wanted)
         if box is not None and function.equals is not None:
             return args, y, function.compose(args, g, wanted, node.settings, box)
-        # What is saved is no part of a graph.
-        saved = [node.saved if box is None else None] if function.saves else []
-        return args, y, function.joint(g, y, *saved, wanted, *args, **node.settings)
+        if not function.saves:
+            return args, y, function.joint(g, y, wanted, *args, **node.settings)
+        saved = node.saved if box is None else None  # what is saved is no part of a graph
+        return args, y, function.joint(g, y, saved, wanted, *args, **node.settings)
+
+    def _boxed(self, node: Application, box: Box) -> tuple[Sequence[Any], Any]:
+        """Arguments and output of an application, as Variables where they are in a graph."""
+        if self.tracer is not None:
+            return self.tracer.boxed(node)
+        y = node.output
+        args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
+        if type(y) is not tuple:
+            return args, box(y, node)
+        return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
 
     def _add(self, parent: Node, gx: Any, node: Application, g: Any, owned: bool) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
@@ -222,18 +235,6 @@ class _Walk:
                 self.wide.add(parent)
             self.pending[parent] = held + gx
             self.ours.add(parent)
-
-
-def _boxed(node: Application, box: Box) -> tuple[Sequence[Any], Any]:
-    """Arguments and output of an application, as Variables where they are in a graph."""
-    tracer = MODE.get().tracer
-    if tracer is not None:
-        return tracer.boxed(node)
-    y = node.output
-    args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
-    if type(y) is not tuple:
-        return args, box(y, node)
-    return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
 
 
 def _check_unchanged(node: Application) -> None:

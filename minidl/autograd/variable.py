@@ -498,7 +498,12 @@ def _deliver(gradients: dict[Node, Any]) -> None:
     for node, gradient in gradients.items():
         owner = node.owner()
         if owner is not None and owner._node is node:
-            g = gradient if isinstance(gradient, Variable) else box(gradient)
-            new.append((owner, g if owner._grad is None else owner._grad + g))
+            old = owner._grad
+            if isinstance(gradient, Variable):
+                new.append((owner, gradient if old is None else old + gradient))
+            elif old is None or old._node is None:  # arrays, whose sum need not be recorded
+                new.append((owner, box(gradient if old is None else old._raw + gradient)))
+            else:
+                new.append((owner, old + gradient))
     for owner, g in new:
         owner._grad = g

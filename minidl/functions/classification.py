@@ -16,6 +16,7 @@ from minidl.functions.weighting import (
     Reduction,
     as_weight,
     in_wide_steps,
+    is_mean,
     reduce_loss,
     warn_of_softmax,
 )
@@ -208,7 +209,7 @@ def cross_entropy(
     """
     x, t = as_labels("cross_entropy", x, t)
     warn_of_softmax("cross_entropy", x, "logits")
-    plain = reduction == "mean" and weight is None and class_weight is None
+    plain = weight is None and class_weight is None and is_mean(reduction)
     if plain and label_smoothing == 0 and not is_foreign(x):
         return in_wide_steps(lambda x: _plain_mean(x, t, ignore_index), x)
     smoothing = number("cross_entropy: label_smoothing", label_smoothing)

@@ -12,7 +12,7 @@ import numpy as np
 from minidl.autograd.function import differentiable
 from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
-from minidl.functions.weighting import Reduction, in_wide_steps, reduce_loss
+from minidl.functions.weighting import Reduction, in_wide_steps, is_mean, reduce_loss
 
 __all__ = ["mean_squared_error"]
 
@@ -64,7 +64,7 @@ def mean_squared_error(y: Any, t: Any, *, reduction: Reduction = "mean", weight:
     (np.float64(2.0), np.float64(1.0))
     """
     y, t = as_pair("mean_squared_error", y, t)
-    if reduction == "mean" and weight is None:
+    if weight is None and is_mean(reduction):
         return in_wide_steps(_squared, y, t)
     return in_wide_steps(
         lambda y, t: reduce_loss("mean_squared_error", np.square(y - t), reduction, weight), y, t

@@ -75,7 +75,7 @@ def _gru(
     w = np.stack([w_s, -w_r, -w_z])  # sigmoid(z) = 1 / (1 + exp(-z))
     steps = np.empty((time, 4, batch, hidden), dtype)
     steps[:, 3] = rows[:time, :, hidden:] @ w_n[hidden:]
-    product, w, srz = sequences.step_products(rows, w, steps[:, :3])
+    product, w, srz = _product(rows, w, steps[:, :3], np.isfinite(x).all())
     part = np.empty((batch, hidden), dtype)
     one = np.array(1, dtype)
     with np.errstate(over="ignore"):  # where exp is infinite, the gate is 0
@@ -101,6 +101,20 @@ def _gru(
             np.multiply(z, part, part)
             np.add(n, part, h_new)
     return sequences.outputs(rows, hidden, return_sequences, lengths), (rows, steps, lengths)
+
+
+def _product(rows: Any, w: Any, steps: Any, finite: Any) -> tuple[Any, Any, Any]:
+    """As ``sequences.step_products``; where x is infinite, s takes no part of it: not 0 times it."""
+    if finite:
+        return sequences.step_products(rows, w, steps)
+
+    def product(row: Any, w: Any, out: Any) -> None:
+        np.matmul(row, w, out)
+        hidden = out.shape[2]
+        np.matmul(row[:, :hidden], w[0, :hidden], out[0])
+        np.add(out[0], w[0, -1], out[0])
+
+    return product, w, steps
 
 
 def _check(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, b_h: Any) -> None:

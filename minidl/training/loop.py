@@ -213,6 +213,8 @@ class FitLoop:
                     file=sys.stderr,
                 )
         trainer.write_requested()
+        if not run.can_be_saved:  # a whole epoch's file is worth more than one of a part
+            trainer.requests = []
 
     def _files(self) -> str:
         """What is written now, or why nothing is."""

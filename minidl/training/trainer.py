@@ -261,17 +261,17 @@ class Trainer:
         self.ranks.split(given, validation)
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
         checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
+        check_epochs(epochs - (checkpoint.epoch if checkpoint else 0), given, validation)
 
         run = Run(given, epochs, window, truncate is not None, max_steps, max_time)
         run.path = checkpoint and checkpoint.path
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(given.batch_size), *shown], validation)
         with self._fitting(run, checkpoint, fast_dev_run):
-            check_epochs(run.epochs - run.epoch, given, validation)
             untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
-                self.write_requested()  # what on_train_end asked for
+                self.write_requested(at_end=True)  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
 
@@ -407,12 +407,14 @@ class Trainer:
             raise
         self.history = History(tree["history"])
 
-    def write_requested(self) -> None:
-        """Write the checkpoints asked for, now that the state is whole."""
+    def write_requested(self, at_end: bool = False) -> None:
+        """Write the checkpoints asked for, now that the state is whole; of data without a state
+        only between epochs, and at the end of a fit.
+        """
         if not self.requests:
             return
-        if self._looping and self.run is not None and not self.run.can_be_saved:
-            return  # when the epoch is over
+        if self._looping and not at_end and self.run is not None and not self.run.can_be_saved:
+            return
         wanted = dict(self.requests)
         self.requests = []
         if self.writes:

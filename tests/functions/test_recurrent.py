@@ -66,6 +66,22 @@ def test_equals_its_composition_to_second_order(
 
 @FUNCTIONS
 @SEQUENCES
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("batch", [1, BATCH])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_what_is_not_finite_is_as_in_the_composition(function, return_sequences, value, batch):
+    x, *others = arguments(function, batch=batch)
+    x[0, 1, 0] = value
+    settings = {"return_sequences": return_sequences}
+    for lengths in (None, [TIME] * batch, [1] * batch):
+        got = function(x, *others, lengths=lengths, **settings)
+        want = function.equals(x, *others, lengths=lengths, **settings)
+        for a, b in zip(outputs(got), outputs(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11)
+
+
+@FUNCTIONS
+@SEQUENCES
 def test_every_subset_of_wanted_arguments_gets_the_same_gradients(function, return_sequences):
     samples = arguments(function)
     everything = [Variable(a) for a in samples]

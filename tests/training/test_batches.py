@@ -298,7 +298,7 @@ def test_a_generator_serves_one_epoch() -> None:
         of.fit(iter(cut(A, T)), epochs=1, fast_dev_run=True, verbose=0)
     with pytest.raises(ValueError, match="find_lr: it wants data that can be gone through again"):
         of.find_lr(iter(cut(A, T)))
-    assert np.array_equal(before, weights(of))
+    assert np.array_equal(before, weights(of)) and len(of.history.rows) == 1
     used = iter(cut(A, T))
     of.fit(used, epochs=1, verbose=0)
     before = weights(of)
@@ -324,6 +324,8 @@ def test_an_iterable_that_cannot_be_iterated_again() -> None:
     with pytest.raises(ValueError, match="fit: the data gave no batch in epoch 2"):
         of.fit(Once(), epochs=3, verbose=0)
     assert len(of.history.rows) == 1
+    with pytest.raises(ValueError, match="find_lr: the data gave no batch"):
+        of.find_lr(Once(), steps=9)
 
 
 def test_a_stream_without_end() -> None:
@@ -573,6 +575,37 @@ def test_an_iterable_without_a_state_is_saved_at_the_ends_of_epochs(
     if steps >= 4:
         assert np.array_equal(weights(whole), weights(again)) and whole.history == again.history
     assert again.steps == 12
+
+
+def test_a_generator_serves_the_epoch_that_is_left(tmp_path: Path) -> None:
+    def run(epochs: int, **more: Any) -> Trainer:
+        of = one()
+        of.fit((b for b in cut(A, T)), epochs=epochs, verbose=0, **more)
+        of.save(tmp_path / "run.npz")
+        return of
+
+    run(1)
+    second = run(2, resume=tmp_path / "run.npz")
+    whole = one()
+    whole.fit(cut(A, T), epochs=2, verbose=0)
+    assert np.array_equal(weights(whole), weights(second)) and whole.history == second.history
+    with pytest.raises(ValueError, match="once, and 2 epochs want"):
+        run(4, resume=tmp_path / "run.npz")
+
+
+def test_what_a_callback_saves_at_the_end_is_written(tmp_path: Path) -> None:
+    class Last(callbacks.Callback):
+        def on_train_end(self) -> None:
+            self.trainer.save(tmp_path / "last.npz")
+
+    of = one(callbacks=[callbacks.Checkpoint(tmp_path / "run.npz"), Last()])
+    with pytest.warns(UserWarning, match="ends of epochs only"):
+        of.fit(Drawing(A, T), epochs=3, max_steps=6, verbose=0)
+    last, whole = one(), one()
+    last.load(tmp_path / "last.npz")
+    whole.load(tmp_path / "run.npz")
+    assert last.optimizer.t == 6 and whole.optimizer.t == 4
+    assert np.array_equal(weights(last), weights(of))
 
 
 def test_a_loader_of_trees_resumes(tmp_path: Path) -> None:
