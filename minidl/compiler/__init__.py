@@ -11,7 +11,7 @@ things happen:
 - ``plan`` gives values their memory, ``blocks`` takes long elementwise runs apart, ``lines`` writes
   one step, ``printer`` all of them.
 - ``reader`` prints how a program reads its inputs and gives its results, ``forms`` knows the forms
-  that these can have; ``specialization`` is a program in use, with its backward.
+  that these can have; ``specialization`` is a program in use, ``runner`` its buffers and backward.
 - ``checks`` compares program and function at the calls that ``budget`` chooses.
 
 docs/compile_internals.md follows one function through all of it.

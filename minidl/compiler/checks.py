@@ -130,7 +130,7 @@ def _run_program(spec: Specialization, inputs: Any, since: int) -> Outcome | Non
 
 def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:
     """The gradients of the inputs, of all results at once, each seeded by ones."""
-    if spec.learns or not spec.floating:
+    if spec.learns or not spec.differentiated:
         return []
     seeds = [(x, np.ones_like(x._raw)[()]) for x in _variables(result) if x.requires_grad]
     xs = [x if isinstance(x, Variable) and x.requires_grad else None for x in inputs]

@@ -819,12 +819,12 @@ def test_memory_stays_flat() -> None:
         f(x, t).backward()
         optimizer.update()
     [[recording]] = f.programs.values()
-    assert len(recording.pool) <= 2
+    assert len(recording.runner.pool) <= 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(5):
             f(x, t)  # without a backward its buffers come back when the result goes
-    assert len(recording.pool) <= 4
+    assert len(recording.runner.pool) <= 4
 
 
 # ---- the trainer ------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Whole training steps: the same bits as eagerly, at every call, in everything that a step leaves."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -387,3 +389,30 @@ def test_planted_dependencies_are_found_and_the_eager_outcome_stands() -> None:
         got = run(True)
     for mine, its in zip(got, want, strict=True):
         assert all(map(same, mine, its))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["loss", "step"])
+def test_nothing_stays_with_the_collector_off(whole: bool) -> None:
+    gc.disable()
+    try:
+        w = Parameter(np.ones((4, 3), np.float32))
+        learner = optim.SGD([w], lr=0.1)
+
+        def loss_of(x: Any, t: Any) -> Any:
+            return F.cross_entropy(x @ w, t)
+
+        def step(x: Any, t: Any) -> Any:
+            learner.cleargrads()
+            loss = loss_of(x, t)
+            loss.backward()
+            learner.update()
+            return loss
+
+        run = minidl.compile(step if whole else loss_of)
+        for _ in range(4):
+            loss = run(np.ones((2, 4), np.float32), np.array([0, 1]))
+        gone = [weakref.ref(run), weakref.ref(next(iter(run.programs.values()))[0])]
+        del run, loss, step, loss_of
+        assert [r() for r in gone] == [None, None]
+    finally:
+        gc.enable()
