@@ -103,12 +103,13 @@ class _Walk:
     What each node has received so far, and which node is next, newest first.
     """
 
-    __slots__ = ("alive", "box", "ours", "pending", "queue", "wide")
+    __slots__ = ("alive", "box", "ours", "pending", "queue", "tracer", "wide")
 
     def __init__(
         self, seeds: Mapping[Node, Any], box: Box | None, alive: AbstractSet[Node] | None
     ) -> None:
         self.box = box
+        self.tracer = MODE.get().tracer
         self.alive = alive  # the targets and what leads to them; None if all counts
         self.pending: dict[Node, Any] = dict(seeds)  # what is left in the end is the leaves'
         self.queue: list[Any] = [(-n.number, n) for n in seeds if type(n) is not Leaf]
@@ -135,7 +136,8 @@ class _Walk:
             heappush(self.queue, (-application.number, application))
         slots = self.pending[application]
         if slots:
-            slots[node.index] = g if slots[node.index] is None else slots[node.index] + g
+            held = slots[node.index]
+            slots[node.index] = g if held is None else held + g
 
     # Complexity 12: what this loop does itself for each input costs less than a call of a function.
     def pull(self, node: Application, g: Any) -> None:  # noqa: C901
@@ -149,10 +151,12 @@ class _Walk:
         args: Sequence[Any] = node.args
         y: Any = node.output
         joined = None
+        owned = False
         if node.constants or trace is not None:
             _check_unchanged(node)
         if box is not None or function.joint is not None:
             args, y, joined = self._prepare(node, g)
+            owned = joined is not None and function.owned
         for i, parent in enumerate(node.inputs):  # type: ignore[arg-type]  # it is not freed
             is_leaf = type(parent) is Leaf
             if is_leaf and parent.stale:  # type: ignore[union-attr]  # a Leaf
@@ -173,13 +177,13 @@ class _Walk:
             if type(r) is not type(a) or (
                 type(a) not in FLOATS and (r.shape != a.shape or r.dtype is not a.dtype)
             ):
-                if gx is None and joined is not None and function.owned:
+                if gx is None and owned:
                     continue  # no derivative reaches it
                 gx = _fitted(node, i, gx)
             if trace is not None:
                 trace.check_gradient(node, i, g, gx)
             if is_leaf or parent in pending:
-                self._add(parent, gx, node, g, joined)
+                self._add(parent, gx, node, g, owned)
             else:  # nearly always
                 pending[parent] = gx
                 heappush(self.queue, (-parent.number, parent))
@@ -188,26 +192,39 @@ class _Walk:
         """Arguments and output, as Variables with a ``box``, and the gradients of a joint rule."""
         function = node.function
         box = self.box
+        alive = self.alive
         args: Sequence[Any] = node.args
         y = node.output
         if box is not None:
-            args, y = _boxed(node, box)
+            args, y = self._boxed(node, box)
         if function.joint is None:
             return args, y, None
         parents = node.inputs or ()
-        wanted = [n is not None and (self.alive is None or n in self.alive) for n in parents]
+        wanted = [n is not None and (alive is None or n in alive) for n in parents]
+        if self.tracer is not None and self.tracer.deriving:
+            return args, y, self.tracer.joined(node, g, wanted)
         if box is not None and function.equals is not None:
             return args, y, function.compose(args, g, wanted, node.settings, box)
-        # What is saved is no part of a graph.
-        saved = [node.saved if box is None else None] if function.saves else []
-        return args, y, function.joint(g, y, *saved, wanted, *args, **node.settings)
+        if not function.saves:
+            return args, y, function.joint(g, y, wanted, *args, **node.settings)
+        saved = node.saved if box is None else None  # what is saved is no part of a graph
+        return args, y, function.joint(g, y, saved, wanted, *args, **node.settings)
 
-    def _add(self, parent: Node, gx: Any, node: Application, g: Any, joined: Any) -> None:
+    def _boxed(self, node: Application, box: Box) -> tuple[Sequence[Any], Any]:
+        """Arguments and output of an application, as Variables where they are in a graph."""
+        if self.tracer is not None:
+            return self.tracer.boxed(node)
+        y = node.output
+        args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
+        if type(y) is not tuple:
+            return args, box(y, node)
+        return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
+
+    def _add(self, parent: Node, gx: Any, node: Application, g: Any, owned: bool) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
         held = self.pending.get(parent)
         if held is None:
             self.pending[parent] = gx
-            owned = joined is not None and node.function.owned
             if type(gx) is np.ndarray and (owned or _fresh(gx, g, node)):
                 self.ours.add(parent)
         elif parent in self.ours and type(held) is np.ndarray and held.dtype is not _HALF:
@@ -218,18 +235,6 @@ class _Walk:
                 self.wide.add(parent)
             self.pending[parent] = held + gx
             self.ours.add(parent)
-
-
-def _boxed(node: Application, box: Box) -> tuple[Sequence[Any], Any]:
-    """Arguments and output of an application, as Variables where they are in a graph."""
-    tracer = MODE.get().tracer
-    if tracer is not None:
-        return tracer.boxed(node)
-    y = node.output
-    args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
-    if type(y) is not tuple:
-        return args, box(y, node)
-    return args, tuple([box(o, Output(node, i, o)) for i, o in enumerate(y)])
 
 
 def _check_unchanged(node: Application) -> None:
@@ -264,7 +269,7 @@ def _summed(g: Any, shape: tuple[int, ...]) -> Any:
     if g.dtype is _HALF:
         g = g.astype(np.float32)  # a sum of halves stands still at 2048 ones
     lead = g.ndim - len(shape)
-    if lead == 1 and shape and type(g) is np.ndarray and g.ndim == 2 and g.dtype.kind == "f":
+    if lead == 1 and shape and g.ndim == 2 and g.dtype.kind == "f" and not is_foreign(g):
         g = sum_rows(g)  # half of the time of a sum
     elif lead > 0:
         g = g.sum(tuple(range(lead)))
@@ -278,9 +283,8 @@ def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
     """One number, or the numbers along some axes, in every place, without memory for each."""
     if g.shape == shape:
         return g
-    if not isinstance(array_of(g), np.generic):
-        return np.broadcast_to(g, shape)
-    if type(like) is not np.ndarray and is_foreign(like):
+    is_number = isinstance(array_of(g), np.generic)
+    if is_number and type(like) is not np.ndarray and is_foreign(like):
         # Another library's sums may be NumPy's numbers.
         return g * np.ones_like(like, dtype=g.dtype)
     if not isinstance(g, np.generic):

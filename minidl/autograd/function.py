@@ -26,6 +26,7 @@ from minidl.autograd.node import (
     next_number,
     nobody,
 )
+from minidl.autograd.operation import Operation, is_elementwise
 from minidl.autograd.protocols import REGISTRY
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
@@ -67,6 +68,7 @@ class Function:
         self.joint = joint
         self.name = name
         self.saves = False
+        self.operation = Operation(forward if is_elementwise(forward) else None)
         self.equals: Func | None = None
         self.general: Func | None = None  # see differentiable
         self.arity = len(rules) if rules else None
@@ -76,7 +78,7 @@ class Function:
         self.names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
         self.most = self.nin or len(self.names)  # arguments by place
         values = getattr(forward, "__defaults__", None) or ()
-        self.defaults = dict(zip(reversed(self.names), reversed(values)))
+        self.defaults = dict(zip(reversed(self.names), reversed(values)))  # of the last names
         by_keyword = getattr(forward, "__kwdefaults__", None) or ()
         self.keywords = dict.fromkeys((*self.names, *by_keyword))
         self.__name__ = name
@@ -265,6 +267,7 @@ def differentiable(
     view: bool = False,
     fresh: bool = False,
     static: int | None = None,
+    operation: Operation | None = None,
 ) -> Function:
     """Make a function of arrays differentiable: its forward, and one derivative rule per argument.
 
@@ -294,6 +297,8 @@ def differentiable(
             arguments. Without it compiled code assumes that they may.
         static: the same: the place of the first argument whose values decide on the shape of the
             result.
+        operation: the same: what it is in a program (see operation.py); default a call, and of an
+            elementwise ufunc a map.
 
     >>> import numpy as np
     >>> softsign = differentiable(
@@ -315,6 +320,8 @@ def differentiable(
     function.view = view
     function.fresh = fresh
     function.static = static
+    if operation is not None:
+        function.operation = operation
     if general is not None:
         function.__wrapped__ = general
         function.__doc__ = general.__doc__ or function.__doc__

@@ -104,7 +104,8 @@ def _pull(total: Func, xs: Sequence[Any]) -> list[Any]:
 
 def _value_at(total: Func, xs: list[Any], vs: list[Any], step: float) -> float:
     """The value a step away from the inputs."""
-    return float(array_of(total(*[x + step * v for x, v in zip(xs, vs, strict=True)])).item())
+    moved = [x + step * v for x, v in zip(xs, vs, strict=True)]
+    return float(array_of(total(*moved)).item())
 
 
 def _normal_like(xs: Sequence[Any], rng: np.random.Generator) -> list[Any]:

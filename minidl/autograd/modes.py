@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 from weakref import ReferenceType, ref
 
 from minidl.common.arrays import BaseVariable
@@ -31,8 +31,19 @@ class Tracer(Protocol):
     The compiler, while it writes a program.
     """
 
+    deriving: bool  # whether it notes a backward that eagerly is one of arrays
+
+    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
+        """The gradients that a joint rule gives, while ``deriving``."""
+
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
+
+    def gradients(self, pairs: Any, xs: Sequence[Variable], since: int) -> list[Any]:
+        """What ``gradients_for`` gives, without a graph: eagerly arrays."""
+
+    def variable(self, x: Variable) -> Variable:
+        """A constant Variable of what eagerly is an array."""
 
     def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
         """Arguments and output of an application, for rules that are to be recorded."""
@@ -55,11 +66,11 @@ class Tracer(Protocol):
     def as_plain(self, x: Variable) -> Any:
         """A transform's result, which eagerly would be an array."""
 
-    def give_up(self, why: str) -> NoReturn:
-        """Raise: the function is to run eagerly, for a reason that its user is told."""
+    def give_up(self, why: str) -> None:
+        """The function is to run eagerly, for a reason that its user is told."""
 
-    def refuse(self, x: Any, how: str) -> NoReturn:
-        """Raise: the value of something recorded was to be read."""
+    def refuse(self, x: Any, how: str) -> None:
+        """The value of something recorded is read: no program can do that."""
 
 
 @dataclass(slots=True, eq=False)
@@ -82,11 +93,10 @@ class _Block:
     and the block must not act on those who consume the items.
     """
 
-    __slots__ = ("changes", "frame", "guard", "outer", "switch")
+    __slots__ = ("frame", "guard", "outer", "switch")
 
     def __init__(self, switch: Switch, frame: FrameType | None) -> None:
         self.switch = switch
-        self.changes = switch._changes
         self.outer = MODE.get()
         self.frame = frame
         self.guard: ReferenceType[Any] | None = None
@@ -108,17 +118,18 @@ _TRAINING = Mode()
 MODE: ContextVar[Mode] = ContextVar("minidl_mode", default=_TRAINING)
 
 
-def _mode_of(blocks: Sequence[_Block]) -> Mode:
+def _mode_of(blocks: tuple[_Block, ...]) -> Mode:
     changes: dict[str, Any] = {}
+    in_generator = False
     for block in blocks:
-        changes |= block.changes
-    frames = [block.frame for block in blocks if block.frame is not None]
-    return Mode(**changes, blocks=tuple(blocks), in_generator=bool(frames))
+        changes |= block.switch._changes
+        in_generator = in_generator or block.frame is not None
+    return Mode(**changes, blocks=blocks, in_generator=in_generator)
 
 
 def effective(mode: Mode) -> Mode:
     """The mode without what blocks in generators set that are asleep now."""
-    awake = [block for block in mode.blocks if not block.asleep]
+    awake = tuple([block for block in mode.blocks if not block.asleep])
     return mode if len(awake) == len(mode.blocks) else _mode_of(awake)
 
 
@@ -147,7 +158,7 @@ def check_mode(where: str, create_graph: bool) -> None:
 
 
 def look(x: Any, how: str) -> None:
-    """Refuse to have a Variable's value read while a tracer records what is computed."""
+    """Say that a Variable's value is read, while a tracer records what is computed."""
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.refuse(x, how)
@@ -163,7 +174,7 @@ def leave_program(why: str) -> None:
 def values_of(x: Any, how: str) -> Any:
     """The array of a Variable, anything else as it is, for code that decides by the values.
 
-    Refused while a tracer records what is computed: the program would keep what they are now.
+    A tracer is told: the program would keep what they are now.
     """
     if not isinstance(x, BaseVariable):
         return x

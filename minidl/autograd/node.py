@@ -36,9 +36,9 @@ class Leaf:
     __slots__ = ("number", "owner", "stale")
     inputs: ClassVar[tuple[()]] = ()
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, number: int | None = None) -> None:
         self.owner = owner
-        self.number = next_number()
+        self.number = next_number() if number is None else number
         self.stale = False  # True once the owner has a new value: graphs over this leaf are dead
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from minidl.autograd.modes import look
 from minidl.autograd.node import Func, Inputs, Settings
 from minidl.common import words
-from minidl.common.arrays import BaseVariable, as_array
+from minidl.common.arrays import BaseVariable, array_of, as_array
 from minidl.common.callers import library_function
 
 REGISTRY: dict[Any, Func] = {}  # NumPy's function -> ours
@@ -26,7 +27,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings
         return _ufunc_method(ufunc, method, inputs, settings)
     function = ours_for(ufunc)
     if function is None:
-        raise TypeError(no_rule(ufunc, method))
+        raise TypeError(no_rule(ufunc))
     if settings and settings.keys() != {"axis"}:  # which NumPy's products take
         name = next(iter(settings))
         raise TypeError(
@@ -63,19 +64,18 @@ def _into_array(ufunc: np.ufunc, method: str, inputs: Inputs, settings: Settings
 
     Plain arithmetic, if nothing that is differentiated gets lost.
     """
-    if any(isinstance(out, BaseVariable) for out in settings["out"]):
-        raise TypeError(f"{full_name(ufunc)}: out= must be an array; write variable.data")
-    plain = []
+    for out in settings["out"]:
+        if isinstance(out, BaseVariable):
+            raise TypeError(f"{full_name(ufunc)}: out= must be an array; write variable.data")
     for x in inputs:
-        if isinstance(x, BaseVariable):
-            if x._node is not None:
-                raise TypeError(
-                    f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave "
-                    f"the graph: a Variable of shape {x._raw.shape} requires a gradient; "
-                    "write `a = a + x`, or x.data for its value"
-                )
-            x = x._raw
-        plain.append(x)
+        look(x, "writing into an array (out= or an in-place operator)")
+        if isinstance(x, BaseVariable) and x._node is not None:
+            raise TypeError(
+                f"{full_name(ufunc)} into an array (out= or an in-place operator) would leave "
+                f"the graph: a Variable of shape {x._raw.shape} requires a gradient; "
+                "write `a = a + x`, or x.data for its value"
+            )
+    plain = map(array_of, inputs)
     return getattr(ufunc, method)(*plain, **settings)
 
 

@@ -36,9 +36,17 @@ def _layers_in(f: Any) -> list[Any]:
         for cell in f.__closure__ or ():
             with suppress(ValueError):  # it may not be filled yet
                 held.append(cell.cell_contents)
-    parts, _ = flatten(held)  # a list of layers, say
+    parts = [part for x in held for part in _members(x)]
     objects = [x for x in parts if hasattr(x, "sublayers") and not isinstance(x, type)]
     return [layer for x in objects for layer in x.sublayers()]
+
+
+def _members(x: Any) -> list[Any]:
+    """The layers in a list, tuple or dict of layers; anything else alone: it may be long."""
+    parts = list(x.values()) if isinstance(x, dict) else x
+    if isinstance(parts, list | tuple) and parts and hasattr(parts[0], "sublayers"):
+        return list(parts)
+    return [x]
 
 
 def _state_of(f: Any) -> State:
@@ -134,11 +142,12 @@ def _variable_of(node: Node) -> Variable:
 def _recompute_rule(g: Any, y: Any, wanted: list[bool], *args: Any, segment: Segment) -> list[Any]:
     """Call the function again, with a graph, and walk back through that."""
     boxing = box if any(isinstance(x, Variable) for x in g) else None
-    own = args[: len(segment.moving)]
-    xs = [identity(a) if isinstance(a, Variable) else Variable(a) for a in own]
+    count = len(segment.moving)
+    xs = [identity(a) if isinstance(a, Variable) else Variable(a) for a in args[:count]]
     since = next_number()
     ys = segment.again(xs)
-    xs += [box(array_of(a), node) for a, node in zip(args[len(xs) :], segment.closed, strict=True)]
+    for a, node in zip(args[count:], segment.closed, strict=True):
+        xs.append(box(array_of(a), node))
     pairs = zip(ys, g, strict=True)
     used = [x if want else None for x, want in zip(xs, wanted, strict=True)]
     return gradients_for(used, pairs, boxing, since)

@@ -52,15 +52,22 @@ def _pull_back(
     ``gradients_for``.
     """
     tracer = MODE.get().tracer
-    if tracer is None:
+    if tracer is None or graph:
         return gradients_for(xs, pairs, box if graph else None, since, alone=alone)
-    # It records the rules, whether or not their results keep a graph.
-    gs = gradients_for(xs, pairs, tracer.box, since, alone=alone)
-    return gs if graph else [g.detach() if isinstance(g, Variable) else g for g in gs]
+    return tracer.gradients(pairs, xs, since)
 
 
 def _as_variable(g: Any) -> Variable:
-    return g if isinstance(g, Variable) else box(g)
+    if isinstance(g, Variable):
+        tracer = MODE.get().tracer
+        return tracer.variable(g) if tracer is not None and tracer.is_plain(g) else g
+    return box(g)
+
+
+def _as_plain(x: Any) -> Any:
+    """The array of a Variable, or what a tracer has for one; anything else as it is."""
+    tracer = MODE.get().tracer
+    return array_of(x) if tracer is None or not isinstance(x, Variable) else tracer.as_plain(x)
 
 
 def _comes_as_variable(value: Any) -> bool:
@@ -92,23 +99,23 @@ class Call:
         self.since = next_number()
         self.keeps = current().recording
         trees = [flatten(arg, is_numbers) for arg in args]
-        self.boxes = any(_comes_as_variable(leaf) for leaves, _ in trees for leaf in leaves)
-        places = [
-            self._place(n, len(args)) for n in ([argnum] if isinstance(argnum, int) else argnum)
-        ]
+        given = [leaf for leaves, _ in trees for leaf in leaves]
+        self.boxes = any(map(_comes_as_variable, given))
+        argnums = [argnum] if isinstance(argnum, int) else argnum
+        places = [self._place(n, len(args)) for n in argnums]
+        inputs = list(args)
         self.left: list[str] = []  # how the function read values out of the graph
         with Switch(recording=True, transforming=self.left):
             copies = {n: self._copies(n, *trees[n]) for n in places}
-            inputs = [
-                unflatten(trees[n][1], copies[n]) if n in copies else arg
-                for n, arg in enumerate(args)
-            ]
+            for n, leaves in copies.items():
+                inputs[n] = unflatten(trees[n][1], leaves)
             result = self._call(f, inputs, kwargs or {})
         outer = current().transforming
         if outer is not None:
             outer += self.left
         self.inputs = [x for n in places for x in copies[n]]
-        self.structure = Structure(list, (), tuple([trees[n][1] for n in places]))
+        structures = [trees[n][1] for n in places]
+        self.structure = Structure(list, (), tuple(structures))
         self.aux: Any = None
         if has_aux:
             result, self.aux = self._pair(result)
@@ -200,8 +207,7 @@ class Call:
         """
         if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
-        tracer = MODE.get().tracer
-        return value._raw if tracer is None else tracer.as_plain(value)
+        return _as_plain(value)
 
     def value(self) -> Any:
         """The function's result, without aux."""
@@ -225,7 +231,8 @@ class Call:
         Zeros where none reaches. ``ys``: some of the outputs only; ``graph``: with a graph, even
         where nothing else asks for one.
         """
-        pairs = [(y, seed_for(y, g, self.name)) for y, g in zip(ys or self.ys, seeds, strict=True)]
+        ends = zip(ys or self.ys, seeds, strict=True)
+        pairs = [(y, seed_for(y, seed, self.name)) for y, seed in ends]
         if self.keeps:
             graph = graph or self.outside or any(seed.requires_grad for _, seed in pairs)
         gs = _pull_back(pairs, self.inputs, graph, self.since, not self.outside)
@@ -241,10 +248,11 @@ class Call:
         return tuple(unflatten(self.structure, leaves))
 
 
-def _tree_like(name: str, structure: Structure, tree: Any, shapes: Sequence[Any]) -> list[Any]:
-    """The leaves of a tree of directions as arrays, if it has this structure and these shapes."""
-    leaves = [as_array(v) for v in leaves_like(structure, tree, name)]
-    for place, leaf, want in zip(paths(structure, name), leaves, shapes, strict=True):
+def _tree_like(name: str, structure: Structure, tree: Any, xs: Sequence[Any]) -> list[Any]:
+    """The leaves of a tree of directions as arrays, if it has this structure and the shapes of xs."""
+    leaves = list(map(as_array, leaves_like(structure, tree, name)))
+    for place, leaf, x in zip(paths(structure, name), leaves, xs, strict=True):
+        want = as_array(x).shape
         if leaf.shape != want:
             raise ValueError(f"{place} has shape {leaf.shape}, want {want}")
     return leaves
@@ -337,17 +345,16 @@ def jvp(f: Func, args: Any, tangents: Any) -> tuple[Any, Any]:
     if len(args) != len(tangents):
         raise TypeError(f"jvp: got {len(args)} arguments but {len(tangents)} tangents")
     call = Call("jvp", f, args, range(len(args)))
-    shapes = [x.shape for x in call.inputs]
-    vs = _tree_like("jvp: a tangent", call.structure, list(tangents), shapes)
+    vs = _tree_like("jvp: a tangent", call.structure, list(tangents), call.inputs)
 
     def pulled(*seeds: Variable) -> Any:
         return inner(call.pull(seeds, graph=True), vs)  # even inside no_grad
 
     zero = [np.zeros_like(y._raw) for y in call.ys]
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
-    boxes = call.boxes or any(isinstance(v, Variable) for v in vs)
+    boxes = call.boxes or any(map(_comes_as_variable, vs))
     if not boxes and not (call.keeps and call.outside):
-        results = list(map(array_of, results))
+        results = list(map(_as_plain, results))
     return call.value(), unflatten(call.y_structure, results)
 
 
@@ -413,8 +420,7 @@ def hvp(f: Func) -> Func:
 
     def product(x: Any, v: Any, *args: Any) -> Any:
         leaves, structure = flatten(x, is_leaf=is_numbers)
-        shapes = [as_array(leaf).shape for leaf in leaves]
-        vs = _tree_like("hvp: the vector", structure, v, shapes)
+        vs = _tree_like("hvp: the vector", structure, v, leaves)
 
         def along(z: Any, *rest: Any) -> Any:
             gs, _ = flatten(grad(f)(z, *rest))

@@ -101,22 +101,24 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
             self._raw = _checked_array(value)
             return
         look(self, "assignment to .data")
-        own = new = self._raw
-        if value is not own:
-            if isinstance(value, int | float | list | tuple) and not isinstance(value, np.generic):
-                value = to_kind_of(value, own, own.dtype)  # it takes this Variable's dtype
-            new = _checked_array(value)
-            if new.dtype != own.dtype:
-                raise TypeError(
-                    f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype"
-                )
-            if self._grad is not None and new.shape != own.shape:
-                raise ValueError(
-                    f"assignment to .data: shape {new.shape}, .grad has {own.shape}; "
-                    "cleargrad() first"
-                )
-        self._raw = new
+        self._raw = value if value is self._raw else self._fitting(value)
         self._stamp()
+
+    def _fitting(self, value: Any) -> Any:
+        """A new value, of this Variable's dtype and of its gradient's shape."""
+        own = self._raw
+        if isinstance(value, int | float | list | tuple) and not isinstance(value, np.generic):
+            value = to_kind_of(value, own, own.dtype)  # it takes this Variable's dtype
+        new = _checked_array(value)
+        if new.dtype != own.dtype:
+            raise TypeError(
+                f"assignment to .data: the Variable is {own.dtype}, got {new.dtype}; use astype"
+            )
+        if self._grad is not None and new.shape != own.shape:
+            raise ValueError(
+                f"assignment to .data: shape {new.shape}, .grad has {own.shape}; cleargrad() first"
+            )
+        return new
 
     def _stamp(self) -> None:
         """Note that the value changed.
@@ -126,11 +128,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         old = self._node
         if type(old) is Leaf:
             old.stale = True
-            new = Leaf.__new__(Leaf)
-            new.owner = old.owner
-            new.number = old.number
-            new.stale = False
-            self._node = new
+            self._node = Leaf(old.owner, old.number)
         if self._leaf is not None:
             self._leaf.stale = True
             self._leaf = None
@@ -158,6 +156,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     @property
     def grad(self) -> Variable | None:
         """The accumulated gradient, of this Variable's shape and dtype, or None."""
+        look(self, ".grad")
         return self._grad
 
     @grad.setter
@@ -344,7 +343,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return self.data.__index__()
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self._raw)
 
     def __iter__(self) -> Iterator[Variable]:
         return (self[i] for i in range(len(self)))
@@ -362,6 +361,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         return f"{kind}({values}{name})"
 
     def __format__(self, spec: str) -> str:
+        look(self, "a format")
         return format(self._raw.item(), spec) if self.ndim == 0 and spec else str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -450,10 +450,11 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
     """The seed gradient of ``y`` as a Variable: ones, or what was given, its shape checked."""
     if gradient is None:
         value = y._raw
+        ones = type(value)(1) if isinstance(value, np.generic) else np.ones_like(value)
         tracer = MODE.get().tracer
-        if tracer is not None and isinstance(value, np.generic):
-            return tracer.number(type(value)(1))
-        return box(type(value)(1) if isinstance(value, np.generic) else np.ones_like(value))
+        if tracer is not None and isinstance(ones, np.generic):
+            return tracer.number(ones)
+        return box(ones)
     seed = gradient if isinstance(gradient, Variable) else box(_checked_array(gradient, y))
     if seed.shape != y.shape:
         raise ValueError(f"{where}: the seed gradient has shape {seed.shape}, want {y.shape}")
@@ -462,7 +463,10 @@ def seed_for(y: Variable, gradient: Any, where: str) -> Variable:
 
 def _checked_array(data: Any, like: Any = None) -> Any:
     if isinstance(data, Variable):
-        look(data, "Variable(..)")
+        tracer = MODE.get().tracer
+        if tracer is not None and tracer.is_plain(data):
+            look(data, "Variable(..)")
+            return data._raw
         raise TypeError(
             "Variable: want an array, got a Variable: use it as it is, x.detach() for a constant of "
             "its value, or x.data for its array"
@@ -489,7 +493,12 @@ def _deliver(gradients: dict[Node, Any]) -> None:
     for node, gradient in gradients.items():
         owner = node.owner()
         if owner is not None and owner._node is node:
-            g = gradient if isinstance(gradient, Variable) else box(gradient)
-            new.append((owner, g if owner._grad is None else owner._grad + g))
+            old = owner._grad
+            if isinstance(gradient, Variable):
+                new.append((owner, gradient if old is None else old + gradient))
+            elif old is None or old._node is None:  # arrays, whose sum need not be recorded
+                new.append((owner, box(gradient if old is None else old._raw + gradient)))
+            else:
+                new.append((owner, old + gradient))
     for owner, g in new:
         owner._grad = g

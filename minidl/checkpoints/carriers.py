@@ -62,15 +62,14 @@ Parts = list[tuple[str, Slot, Depth]]
 class Carriers:
     """What holds a state, by path.
 
-    ``layers`` and ``objects`` are the slots with plain values, of each layer of the model and of
+    ``layers`` and ``objects`` are the slots with plain values, of the model's layers and of
     everything else; ``namespaces`` are objects and dicts in which a value may be new; ``parts``
     have a ``state_dict()`` of their own; ``facts`` describe what is compared only (settings,
     functions, types); ``refused`` names what a checkpoint cannot hold, ``unknown`` what may or may
     not be state.
     """
 
-    layers: list[Slots] = field(default_factory=list)
-    prefixes: list[str] = field(default_factory=list)  # of the paths in them
+    layers: Slots = field(default_factory=dict)
     objects: Slots = field(default_factory=dict)
     namespaces: dict[str, Any] = field(default_factory=dict)
     generators: dict[str, Any] = field(default_factory=dict)
@@ -96,17 +95,14 @@ class Walk:
             self._paths[id(layers[0])] = "model"
         self._later: Parts = []
         self._classes: set[type] = set()
-        self._slots: Slots = {}
+        self._slots = self.carriers.layers
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             path = self._paths.get(id(layer), f"model.{i}")
             self._visit_layer(path, layer)
         self._slots = self.carriers.objects
 
     def _visit_layer(self, path: str, layer: Layer) -> None:
-        """Look at a layer of the model, whose slots are its own."""
-        self._slots = {}
-        self.carriers.layers.append(self._slots)
-        self.carriers.prefixes.append(f"{path}.")
+        """Look at a layer of the model."""
         parts = self._attributes(path, layer, Depth.HOLD)
         buffers = {f"{path}.{name}" for name in layer.buffers}  # which the model's weights hold
         self._run([part for part in parts if part[0] not in buffers])

@@ -67,6 +67,12 @@ class Loaded(NamedTuple):
     path: Path
     tree: dict[str, Any]
 
+    @property
+    def epoch(self) -> int:
+        """How many epochs of its run are over."""
+        run = self.tree["run"]
+        return run["epoch"] if isinstance(run, dict) and isinstance(run["epoch"], int) else 0
+
 
 def find_checkpoint(resume: Any, groups: Sequence[Iterable[Path]], where: str) -> Loaded | None:
     """The checkpoint to go on from, None for none: that of a path, or for "auto" the newest of

@@ -7,8 +7,8 @@ What is found in users' objects comes from `carriers.py`; snapshots of all parts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from minidl.checkpoints.values import Places, load_weight, values_of
 from minidl.common import random
 from minidl.data.loader import DataLoader
 from minidl.layers.layer import Layer
+from minidl.layers.normalization import Normalization
 from minidl.layers.values import held_by
 
 State = Mapping[str, Any]
@@ -46,8 +47,12 @@ class Trained(Protocol):
     history: Any
     run: Any
     ranks: Any
+    own: ClassVar[Sequence[str]]
     _looping: bool
     _start: Any
+
+    @property
+    def owns_loss_of(self) -> bool: ...
 
     def loss_of(self, batch: Any) -> Any: ...
 
@@ -86,6 +91,7 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
+    walk.visit_attributes("trainer", trainer, known=trainer.own)  # of a subclass
     if trainer.run is not None:
         _visit_data(walk, trainer.run.data.source)
     for i, callback in enumerate(trainer.callbacks):
@@ -140,6 +146,8 @@ def _known(trainer: Trained) -> list[Any]:
 def _roots(trainer: Trained) -> dict[str, Any]:
     """Where the search for state begins, by path."""
     roots = {"model": trainer.model, "loss": trainer.loss}
+    if not trainer.owns_loss_of:
+        roots["loss_of"] = trainer.loss_of
     for name, metric in trainer.metrics.items():
         roots[f"metrics.{name}"] = metric
     roots |= schedules_of(trainer.optimizer)
@@ -197,31 +205,22 @@ class ModelPart:
         self.parameters = parameters_of(trainer)
         own = self.model.parameters() if isinstance(self.model, Layer) else []
         self.others = self.parameters[len(own) :]
-        self.prefixes = carriers.prefixes
-        self.places: list[Places] = []
-        for slots in carriers.layers:
-            self.places.append(Places(slots, carriers.namespaces, self.model))
+        self.places = Places(carriers.layers, carriers.namespaces, self.model)
 
     def state_dict(self) -> dict[str, Any]:
-        layers = []
-        for layer, places, prefix in zip(self.layers, self.places, self.prefixes):
-            values = values_of(places.slots, len(prefix))
-            layers.append({"type": type(layer).__name__, "state": values})
         return {
             "parameters": self._weights(),
             "others": [data_of(p) for p in self.others],
             "trained": [p.requires_grad for p in self.parameters],
-            "layers": layers,
+            "layers": [type(layer).__name__ for layer in self.layers],
+            "values": values_of(self.places.slots),
         }
 
     def _weights(self) -> dict[str, Any]:
         """The model's state, with None for what has no data yet."""
         if not isinstance(self.model, Layer):
             return {}
-        weights = {}
-        for name, held in held_by(self.model).items():
-            weights[name] = data_of(held)
-        return weights
+        return {name: data_of(held) for name, held in held_by(self.model).items()}
 
     def load_state_dict(self, state: State) -> None:
         self.check(state)
@@ -231,10 +230,9 @@ class ModelPart:
             load_weight(p, value)
         if self.given.get("frozen") != _frozen(self.model, state["trained"]):
             self._load_flags(state["trained"])
-        for places, values in self._values(state):
-            places.load(values, self.given)
-            if self.exact:
-                places.remove_all_but(values)
+        self.places.load(state["values"], self.given)
+        if self.exact:
+            self.places.remove_all_but(state["values"])
 
     def _load_flags(self, flags: list[bool]) -> None:
         pairs = zip(self.parameters, flags)
@@ -252,29 +250,17 @@ class ModelPart:
         else:
             self.model.load_state_dict(weights)
 
-    def _values(self, state: State) -> Iterator[tuple[Places, dict[str, Any]]]:
-        """The places of each layer, and a state's values by path."""
-        layers = zip(self.places, self.prefixes, state["layers"])
-        for places, prefix, saved in layers:
-            values: dict[str, Any] = {}
-            for name, value in saved["state"].items():
-                values[f"{prefix}{name}"] = value
-            yield places, values
-
     def check(self, state: State) -> None:
         """Raise ValueError if a state is of another model."""
         what = "the parameters or layers are others"
-        types = [layer["type"] for layer in state["layers"]]
-        own = [type(layer).__name__ for layer in self.layers]
-        expect(what, types, own)
+        expect(what, state["layers"], [type(layer).__name__ for layer in self.layers])
         shapes = [shape_of(value) for value in state["others"]]
         own = [shape_of(p) for p in self.others]
         expect(what, shapes, own)
         flags = [type(flag) for flag in state["trained"]]
         want = [bool] * len(self.parameters)
         expect("which parameters are trained", flags, want)
-        for places, values in self._values(state):
-            places.check(values)
+        self.places.check(state["values"])
 
 
 def data_of(p: Any) -> Any:
@@ -432,33 +418,27 @@ class CallbacksPart:
         """
         left = list(self.callbacks)
         pairs: list[tuple[Any, State]] = []
-        rest: list[State] = []
-        for saved in states:
-            callback = _take(left, saved, exactly=True)
-            if callback is None:
-                rest.append(saved)
-            else:
-                pairs.append((callback, saved))
-        for saved in rest:
-            callback = _take(left, saved)
-            if callback is None or _take(list(left), saved) is not None:
-                what = "which is not among this one's" if callback is None else "of several others"
-                which = f"{saved['type']} with {saved['settings']}"
-                raise ValueError(f"it has the state of a callback {which}, {what}")
-            pairs.append((callback, saved))
+        for exactly in (True, False):
+            rest: list[State] = []
+            for saved in states:
+                fitting = [callback for callback in left if _fits(callback, saved, exactly)]
+                if fitting and (exactly or len(fitting) == 1):
+                    left = [callback for callback in left if callback is not fitting[0]]
+                    pairs.append((fitting[0], saved))
+                elif exactly:
+                    rest.append(saved)
+                else:
+                    what = "of several others" if fitting else "which is not among this one's"
+                    which = f"{saved['type']} with {saved['settings']}"
+                    raise ValueError(f"it has the state of a callback {which}, {what}")
+            states = rest
         return pairs
 
 
-def _take(callbacks: list[Any], saved: State, exactly: bool = False) -> Any:
-    """Take the first callback of a state's type, and ``exactly`` of its settings too, from a list.
-
-    None for none.
-    """
-    for i, callback in enumerate(callbacks):
-        same = not exactly or settings_of(callback) == saved["settings"]
-        if type(callback).__name__ == saved["type"] and same:
-            return callbacks.pop(i)
-    return None
+def _fits(callback: Any, saved: State, exactly: bool) -> bool:
+    """Whether a state may be a callback's: of its type, and ``exactly`` of its settings too."""
+    same = not exactly or settings_of(callback) == saved["settings"]
+    return type(callback).__name__ == saved["type"] and same
 
 
 class ScalingPart:
@@ -477,8 +457,6 @@ class ScalingPart:
         expect("whether targets are scaled", state is not None, self.trainer.scale_targets)
         self.trainer.scaling = None
         if state:
-            from minidl.layers.normalization import Normalization
-
             scaling = Normalization()
             scaling.load_state_dict(state)
             self.trainer.scaling = scaling

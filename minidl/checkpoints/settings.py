@@ -6,7 +6,7 @@ How they are described is in `describe.py`; what belongs to a trainer's state, i
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -124,10 +124,9 @@ def differences(trainer: Trained, settings: Settings, tree: Mapping[str, Any]) -
     saved = tree["settings"]
     other = others(saved, settings.first)
     if trainer.run is None:  # Trainer.load puts back all values; the rest comes with a fit
-        return describe_others(saved, settings.first, other.keys() - settings.held)
-    settings.given |= other
-    texts = describe_others(saved, settings.first, other)
-    texts += _other_callbacks(trainer, tree)
+        return [text for path, text in other.items() if path not in settings.held]
+    settings.given |= {path: saved.get(path, "") for path in other}
+    texts = [*other.values(), *_other_callbacks(trainer, tree)]
     data = fingerprint(trainer.run.data.source)
     if tree["run"] is not None and tree["data"] != data:
         texts.append("data: other values of the same shape")
@@ -135,13 +134,10 @@ def differences(trainer: Trained, settings: Settings, tree: Mapping[str, Any]) -
 
 
 def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
-    texts = []
-    part = CallbacksPart(trainer.callbacks)
-    pairs = part.match(tree["callbacks"])
-    for callback, saved in pairs:
-        start = f"callbacks.{saved['type']}."
-        here = settings_of(callback)
-        texts += describe_others(saved["settings"], here, others(saved["settings"], here), start)
+    texts: list[str] = []
+    for callback, saved in CallbacksPart(trainer.callbacks).match(tree["callbacks"]):
+        other = others(saved["settings"], settings_of(callback), f"callbacks.{saved['type']}.")
+        texts += other.values()
     types = [type(callback).__name__ for callback in trainer.callbacks]
     for name in tree["callback_types"]:
         if name in types:
@@ -149,24 +145,14 @@ def _other_callbacks(trainer: Trained, tree: Mapping[str, Any]) -> list[str]:
     return texts + [f"callbacks: {name} is new" for name in types]
 
 
-def others(saved: Facts, here: Facts) -> dict[str, str]:
-    """The settings of a checkpoint that are different here, by path.
-
-    An empty text for those that it does not have.
-    """
-    settings = {}
+def others(saved: Facts, here: Facts, start: str = "") -> dict[str, str]:
+    """How the settings of a checkpoint are different here, by path."""
+    texts = {}
     for path in {**saved, **here}:
-        text = saved.get(path)
-        if text != here.get(path) and text not in EMPTY:
-            settings[path] = text or ""
-    return settings
-
-
-def describe_others(saved: Facts, here: Facts, paths: Iterable[str], start: str = "") -> list[str]:
-    texts = []
-    for path in paths:
-        text = difference(f"{start}{path}", here.get(path), saved.get(path))
-        texts.append(text)
+        before = saved.get(path)
+        now = here.get(path)
+        if before != now and before not in EMPTY:
+            texts[path] = difference(f"{start}{path}", now, before)
     return texts
 
 
@@ -232,7 +218,7 @@ def _new(carriers: Carriers, settings: Settings) -> list[str]:
 
 def held_in(carriers: Carriers) -> set[str]:
     """The paths of all slots."""
-    return set(carriers.objects).union(*carriers.layers)
+    return carriers.objects.keys() | carriers.layers.keys()
 
 
 _FINGERPRINTS: WeakKeyDictionary[Any, list[int]] = WeakKeyDictionary()

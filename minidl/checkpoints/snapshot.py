@@ -68,9 +68,9 @@ class Start:
         data, or makes no sense. Other settings are told by a warning.
         """
         self.states = states_of(self.parts)
-        if self.trainer.run is None:
-            tree = without_data(tree)
         with self._refusing(where, callbacks=False):
+            if self.trainer.run is None:
+                tree = without_data(tree)
             self.parts["generators"].check(tree["generators"])
             told = check(self.trainer, self.settings, tree)
             self._load(tree)

@@ -76,12 +76,9 @@ def copied(value: Any) -> Any:
     return value
 
 
-def values_of(slots: Slots, skip: int = 0) -> dict[str, Any]:
-    """Copies of the values in slots, by path without its first characters."""
-    values = {}
-    for path, slot in slots.items():
-        values[path[skip:]] = copied(slot.value)
-    return values
+def values_of(slots: Slots) -> dict[str, Any]:
+    """Copies of the values in slots, by path."""
+    return {path: copied(slot.value) for path, slot in slots.items()}
 
 
 class Places:

@@ -229,7 +229,8 @@ def sum_rows(g: Any) -> Any:
 
     By blocks, as a product adds one row after the other, and its error grows with their number.
     """
-    if len(g) <= ROWS_AT_ONCE:
-        return np.dot(_ones(len(g), g.dtype), g)
-    blocks = [sum_rows(g[start : start + ROWS_AT_ONCE]) for start in range(0, len(g), ROWS_AT_ONCE)]
+    rows = g.shape[0]
+    if rows <= ROWS_AT_ONCE:
+        return np.dot(_ones(rows, g.dtype), g)
+    blocks = [sum_rows(g[start : start + ROWS_AT_ONCE]) for start in range(0, rows, ROWS_AT_ONCE)]
     return sum_rows(np.stack(blocks))

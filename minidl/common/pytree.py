@@ -139,6 +139,8 @@ def map_leaves(f: Callable[[Any], Any], tree: Any) -> Any:
     (10, [20, None])
     """
     leaves, structure = flatten(tree)
+    if structure is LEAF:
+        return f(tree)  # nearly always, and at once
     return _build(structure, iter([f(leaf) for leaf in leaves]))
 
 

@@ -116,7 +116,8 @@ LAYERS = _LOSSES | answers(
     Conv3d Conv3D MaxPool3d AvgPool3d: minidl has convolutions over one or two axes only
     ConvTranspose1d ConvTranspose2d Conv1DTranspose Conv2DTranspose: minidl has no transposed
         convolutions
-    BatchNorm1d BatchNorm2d BatchNormalization: write `layers.BatchNorm()`; features are the last axis
+    BatchNorm1d BatchNorm2d BatchNormalization: write `layers.BatchNorm()`; features are the last
+        axis
     LayerNormalization: write `layers.LayerNorm()`; features are the last axis
     StandardScaler: write `layers.Normalization().adapt(x)`
     """
@@ -279,7 +280,8 @@ ARGUMENTS = answers(
     kernel_size: the windows of a pool are its size: `layers.MaxPool2d(size=2)`
     callbacks: they are the Trainer's: `minidl.Trainer(model, optimizer, loss, callbacks=[])`
     epochs: write `minidl.Trainer(model, optimizer, loss).fit(x, t, epochs=1)`
-    sample_weight: give the weights to the data: `trainer.fit(x, t, weight, epochs=1)`
+    sample_weight: give the weights to the data:
+        `minidl.Trainer(model, optimizer, loss).fit(x, t, np.ones(4), epochs=1)`
     class_weight: cross_entropy has it: `lambda y, t: F.cross_entropy(y, t, class_weight=w)`
     momentum: write `optim.Momentum(model, lr=0.1, momentum=0.9)`
     nesterov: write `optim.Momentum(model, lr=0.1, nesterov=True)`

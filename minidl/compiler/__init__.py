@@ -1,6 +1,20 @@
-"""Compiled functions: recorded once, replayed as straight-line NumPy.
+"""Compiled functions: a call is recorded, becomes a list of operations, and is printed as NumPy.
 
-The public name is ``minidl.compile``; nothing below this folder knows of it.
+The public name is ``minidl.compile``; nothing below this folder knows of it. In the order in which
+things happen:
+
+- ``api`` asks which program serves for a call; if none does, ``recording`` runs the function once.
+- ``reach`` walks over what the function depends on, and makes conditions of it.
+- ``standin`` is what the function gets for plain arrays; ``recorder`` notes what it applies, and
+  ``derivative`` the rules of the backward; ``effects`` sees what it does besides.
+- ``program`` is the list of operations, ``passes`` shorten it.
+- ``plan`` gives values their memory, ``blocks`` takes long elementwise runs apart, ``lines`` writes
+  one step, ``printer`` all of them.
+- ``reader`` prints how a program reads its inputs and gives its results, ``forms`` knows the forms
+  that these can have; ``specialization`` is a program in use, with its backward.
+- ``checks`` compares program and function at the calls that ``budget`` chooses.
+
+docs/compile_internals.md follows one function through all of it.
 """
 
 from minidl.compiler.api import Compiled, compile

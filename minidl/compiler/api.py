@@ -1,158 +1,208 @@
 """compile: a function recorded at its first call and replayed as straight-line NumPy later.
 
-What a program is made of and how it runs is in recording.py; here is which of a function's programs
-serves for a call.
+Here is which of a function's programs serves for a call, and what happens when none does.
 """
 
 from __future__ import annotations
 
-import threading
 import types
 from collections.abc import Callable
 from functools import update_wrapper
-from operator import is_
-from typing import Any
+from typing import Any, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 from minidl.autograd.modes import Mode, current
 from minidl.common import memory, random
 from minidl.common.callers import warn_user
-from minidl.compiler.guards import form
-from minidl.compiler.nests import NotForPrograms, key_of, objects_in, put
-from minidl.compiler.program import Program
-from minidl.compiler.recording import Recording
-from minidl.compiler.tracer import NotNumPy
+from minidl.compiler.checks import check
+from minidl.compiler.forms import NotForPrograms, signature
+from minidl.compiler.reach import LAZY, WeakMethod
+from minidl.compiler.recording import MISS, Call, Recording
+from minidl.compiler.specialization import Specialization
 
-PROGRAMS = 16  # of one function, before it goes on eagerly
+Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
+CHECKS = ("sparse", "always", "never", "raise")
+PROGRAMS = 16  # of one function that are kept
 
 
 class Compiled:
     """A function that is recorded for each form of its arguments; made by ``compile``."""
 
-    looked_at = ("function",)  # what another program that calls this one depends on
+    _unwatched = ("programs", "last", "eager", "why", "_tries", "_made", "_calls")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], check: Check = "sparse") -> None:
         memory.start()
         self.function = function
-        self.recordings: dict[Any, list[Recording]] = {}
-        self.eager, self.failed = False, 0
-        self.last: Recording | None = None
-        self._lock = threading.RLock()
+        self.check = check
+        self.programs: dict[Any, list[Specialization]] = {}
+        self.last: Specialization | None = None
+        self.why: str | None = None  # it goes on eagerly
+        self._tries = 0
+        self._made = 0
+        self._calls = 0
+        self._methods: WeakKeyDictionary[Any, Compiled] = WeakKeyDictionary()
         update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = current()
-        if self.eager or mode.tracer is not None or mode.anomaly or mode.transforming is not None:
+        if self.why is not None or mode.tracer is not None or mode.anomaly:
             return self.function(*args, **kwargs)
         last = self.last
-        if (
-            last is not None
-            and not kwargs
-            and last.mode is mode
-            and last.fits(args)
-            and last.serves()
-        ):
-            return last.run(args)
+        if last is not None and last.left and (last.mode is mode or _alike(last.mode, mode)):
+            inputs = last.inputs(args, kwargs)
+            if inputs is not MISS:
+                last.left -= 1
+                result = last.run(inputs)
+                return self.function(*args, **kwargs) if result is MISS else result
+        if mode.transforming is not None:
+            return self.function(*args, **kwargs)
+        return self._call(args, kwargs, mode)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
+        """A call that is not as the last one was."""
         leaves: list[Any] = []
         try:
-            key = key_of(mode, args, kwargs, leaves)
+            key = _key(mode, args, kwargs, leaves)
         except NotForPrograms:
             return self.function(*args, **kwargs)
-        for recording in self.recordings.get(key, ()):
-            if recording.serves():
-                flat = not kwargs and len(leaves) == len(args) and all(map(is_, leaves, args))
-                self.last = recording if flat else None
-                recording.mode, recording.argument_forms = (
-                    mode,
-                    [(type(a), *form(a)) for a in leaves],
-                )
-                return recording.run(leaves)
-        found = self._record(key, args, kwargs, leaves, mode)
-        return self.function(*args, **kwargs) if found is None else found.run(leaves)
+        call = Call(self.function, args, kwargs, leaves, mode)
+        self._calls += 1
+        for spec in self.programs.get(key, ()):
+            result = self._run(spec, call)
+            if result is not MISS:
+                return result
+        return self._record(key, call)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else types.MethodType(self, instance)
+    def _run(self, spec: Specialization, call: Call) -> Any:
+        if not spec.left or self.check in ("always", "raise"):
+            return self._checked(spec, call)
+        inputs = spec.inputs(call.args, call.kwargs)
+        if inputs is MISS:
+            return MISS
+        spec.left -= 1
+        self.last = spec
+        result = spec.run(inputs)
+        return call.eagerly() if result is MISS else result
 
-    def __reduce__(self) -> Any:
-        return Compiled, (self.function,)
+    def _checked(self, spec: Specialization, call: Call) -> Any:
+        result, difference = check(spec, call)
+        if result is MISS:
+            return MISS
+        spec.left = next(spec.gaps)
+        self.last = spec if self.check == "sparse" else None
+        if difference is not None:
+            self._give_up(
+                f"{difference} differs between the program and the function, perhaps since call "
+                f"{spec.agreed + 1} of the program: it depends on something that cannot be seen, or "
+                "does more than compute"
+            )
+        spec.agreed += spec.left + 1
+        return result
 
-    def __repr__(self) -> str:
-        count = sum(map(len, self.recordings.values()))
-        state = "runs eagerly" if self.eager else f"{count} program{'s' if count != 1 else ''}"
-        return f"<compiled {self.function!r}: {state}>"
+    def _record(self, key: Any, call: Call) -> Any:
+        recording = Recording(call)
+        if recording.why is None:
+            self._keep(key, recording)
+        elif recording.why != LAZY:
+            self._tries += 1
+            if recording.why == "":  # arrays of another library, which need no word
+                self.why = "the arrays are not NumPy's"
+            elif not recording.silent or self._tries > 1:
+                self._give_up(recording.why)
+        return recording.result
 
-    def _record(
-        self, key: Any, args: Any, kwargs: Any, leaves: list[Any], mode: Mode
-    ) -> Recording | None:
-        with self._lock:
-            if sum(map(len, self.recordings.values())) >= PROGRAMS:
-                self._give_up(
-                    f"{PROGRAMS} programs were made, as what it is called with keeps changing"
-                )
-                return None
-
-            def rebuild(new: list[Any]) -> tuple[Any, Any]:
-                rest = iter(new)
-                return tuple(put(a, rest) for a in args), {
-                    k: put(a, rest) for k, a in kwargs.items()
-                }
-
-            bits = random.generator().bit_generator
-            before = bits.state
-            try:
-                found = Recording(
-                    self.function, leaves, objects_in([*args, *kwargs.values()]), rebuild, mode
-                )
-            except NotForPrograms as error:
-                bits.state = before
-                self.failed += 1  # the first time it may be what is made at first use
-                if self.failed > 1:
-                    self._give_up(str(error))
-                return None
-            except NotNumPy:
-                self.eager = True
-                return None
-            found.look()
-            self.recordings.setdefault(key, []).append(found)
-            return found
+    def _keep(self, key: Any, recording: Recording) -> None:
+        self._made += 1
+        if self._made > PROGRAMS and self._calls < 4 * self._made:
+            self._give_up(f"{self._made} programs were made: what it is called with keeps changing")
+            return
+        spec = Specialization(recording)
+        spec.left = 10**9 if self.check == "never" else 0
+        programs = self.programs.setdefault(key, [])
+        programs.append(spec)
+        if sum(map(len, self.programs.values())) > PROGRAMS:
+            oldest = next(iter(self.programs))
+            del self.programs[oldest][0]
+            if not self.programs[oldest]:
+                del self.programs[oldest]
 
     def _give_up(self, why: str) -> None:
-        self.eager = True
+        self.programs = {}
+        self.last = None
+        self.why = why
         name = getattr(self.function, "__name__", "a compiled function")
+        if self.check == "raise":
+            raise RuntimeError(f"{name}: {why}")
         warn_user(f"{name}: {why}; it goes on eagerly")
 
-    def program(self, *args: Any, **kwargs: Any) -> Program:
-        """The program for these arguments, to print; the function runs once if there is none."""
-        leaves: list[Any] = []
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """The method of an object, with programs of its own that end with it."""
+        if instance is None:
+            return self
+        try:
+            method = self._methods.get(instance)
+            if method is None:
+                method = Compiled(WeakMethod(self.function, instance), self.check)
+                self._methods[instance] = method
+        except TypeError:  # it cannot be hashed, or referred to weakly
+            return types.MethodType(self, instance)
+        return method
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function, self.check)
+
+    def __repr__(self) -> str:
+        count = sum(map(len, self.programs.values()))
+        state = (
+            f"{count} program{'s' if count != 1 else ''}" if self.why is None else "runs eagerly"
+        )
+        return f"<compiled {self.function!r}: {state}>"
+
+    def status(self) -> str:
+        """How it runs: each program and its printer, or that it runs eagerly and why."""
+        if self.why is not None:
+            return f"eager: {self.why}"
+        programs = [spec for of_key in self.programs.values() for spec in of_key]
+        lines = [f"program {i}: NumPy, {spec.summary}" for i, spec in enumerate(programs)]
+        return "\n".join(lines) or "not called yet"
+
+    def program(self, *args: Any, **kwargs: Any) -> Any:
+        """The program for these arguments, to print; the function runs once if there is none.
+
+        Raises RuntimeError if the function runs eagerly.
+        """
         mode = current()
-        key = key_of(mode, args, kwargs, leaves)
-        for recording in self.recordings.get(key, ()):
-            if recording.serves():
-                return recording.program
+        leaves: list[Any] = []
+        key = _key(mode, args, kwargs, leaves)
+        for spec in self.programs.get(key, ()):
+            if spec.inputs(args, kwargs) is not MISS:
+                return spec.program
         with random.restoring():  # looking uses up no random numbers
-            found = self._record(key, args, kwargs, leaves, mode)
-        if found is None:
-            raise RuntimeError("no program: this function runs eagerly by now")
-        found.first_draws = None
-        return found.program
+            self._record(key, Call(self.function, args, kwargs, leaves, mode))
+        if key not in self.programs:
+            raise RuntimeError(f"no program: {self.why or 'call it once first'}")
+        return self.programs[key][-1].program
 
 
-def compile(function: Callable[..., Any]) -> Compiled:
+def _alike(a: Mode, b: Mode) -> bool:
+    return (a.recording, a.testing, b.transforming) == (b.recording, b.testing, None)
+
+
+def _key(mode: Mode, args: Any, kwargs: dict[str, Any], leaves: list[Any]) -> Any:
+    """What a program depends on of mode and arguments; their arrays are added to ``leaves``."""
+    places = [signature(x, leaves) for x in args]
+    named = [(name, signature(x, leaves)) for name, x in kwargs.items()]
+    return mode.recording, mode.testing, *places, *named
+
+
+def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:
     """Record what a function computes at its first call; replay it as straight-line NumPy later.
 
-    Experimental: it is for functions that compute from their arguments and parameters and do
-    nothing else. Other effects (counters, writes, random generators of one's own) happen when
-    recorded only; docs/compile.md lists them.
-
-    It is called like ``function``; results have ``backward()``, gradients land where they land
-    eagerly. There is a program for each shape and dtype of the arguments, each value of those that
-    are no arrays, and each mode. Parameters, and arrays the function closes over, are read at every
-    call. What plain NumPy computes of closed-over arrays inside it is not seen, and stays what it
-    was when recorded.
-
-    A function of arrays that are not NumPy's runs eagerly.
-
-    Raises RuntimeError where the function reads the value of something recorded (``float(v)``, ``if
-    v > 0``, ``.data`` and the like).
+    Args:
+        function: of arrays, or a loss; a method, a model.
+        check: how often the program is compared with the function: "sparse" (at the second call,
+            then at random ones, 2% of the time), "always", "never", or "raise": always, with an
+            error instead of a warning.
 
     >>> import numpy as np
     >>> f = compile(lambda x: (x * x).sum())
@@ -161,8 +211,34 @@ def compile(function: Callable[..., Any]) -> Compiled:
     """
     if not callable(function):
         raise TypeError(f"compile: want a function, got {function!r}")
+    if check not in CHECKS:
+        raise ValueError(f"compile: check: want one of {CHECKS}, got {check!r}")
     if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x2A0:
         raise TypeError(
             "compile: a generator or coroutine runs after the call; compile what it calls"
         )
-    return Compiled(function)
+    compiled = Compiled(function, check)
+    return _as_model(function, compiled) if hasattr(function, "sublayers") else compiled
+
+
+def _as_model(model: Any, compiled: Compiled) -> Any:
+    """The same model, of its class and with its attributes, called as a program."""
+    kind = type(model)
+
+    class Model(kind):  # type: ignore[misc, valid-type]  # the class of any model
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return compiled(*args, **kwargs)
+
+        def __reduce__(self) -> Any:
+            return compile, (model,)
+
+        def status(self) -> str:
+            """How it runs: as of a compiled function."""
+            return compiled.status()
+
+    Model.__name__ = kind.__name__
+    Model.__qualname__ = kind.__qualname__
+    Model.__module__ = kind.__module__
+    new = object.__new__(Model)
+    new.__dict__ = model.__dict__
+    return new

@@ -1,26 +1,26 @@
 """Elementwise steps on large arrays, done block by block: what is between them stays in the cache.
 
-Blocks may be shared out among threads: NumPy lets others run while it computes. Single steps are in
-emit.py.
+Blocks may be shared out among threads: NumPy lets others run while it computes.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from minidl.common.threads import elementwise_threads
-from minidl.compiler.emit import Names, elementwise, is_elementwise, new_array
-from minidl.compiler.program import Program, Step, Value, values_in
-from minidl.functions.masks import masked
-from minidl.functions.reduction import sum
+from minidl.compiler.lines import Names, can_write, new_array, write
+from minidl.compiler.program import Operand, Program, Step, Value, last_uses, values_in
 
-BLOCK = 2**14  # elements: a handful of float32 blocks fit into the smallest caches in use
-LARGE = 2**16  # elements of a run worth its loop
+BLOCK = 2**16  # elements: a handful of blocks of float32 fit into the caches in use
+LARGE = 2**17  # elements of a run worth its loop
 _pool: ThreadPoolExecutor | None = None
+
+Block = Callable[..., None]  # of a slice, and temporary arrays
 
 
 def _workers(n: int) -> ThreadPoolExecutor:
@@ -41,153 +41,124 @@ if hasattr(os, "register_at_fork"):  # its threads stay behind in the parent
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def in_blocks(block: Any, size: int, temporaries: tuple[Any, ...]) -> list[Any]:
-    """Run ``block(part, *temporaries)`` for each part of ``size`` elements; return the results."""
+def in_blocks(block: Block, size: int, temporaries: tuple[Any, ...]) -> None:
+    """Run ``block(part, *temporaries)`` for each part of ``size`` elements."""
     parts = [slice(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
     threads = elementwise_threads()
     if threads == 1 or len(parts) < 2 * threads:
-        return [_run(block, part, temporaries) for part in parts]
-    pool = _workers(threads - 1)
+        _run(block, parts, temporaries)
+        return
     share = -(-len(parts) // threads)
+    shares = [parts[k : k + share] for k in range(0, len(parts), share)]
+    pool = _workers(threads - 1)
+    others = [
+        pool.submit(_run, block, some, tuple(map(np.empty_like, temporaries)))
+        for some in shares[1:]
+    ]
+    _run(block, shares[0], temporaries)
+    for other in others:
+        other.result()
 
-    def some(k: int) -> list[Any]:
-        mine = temporaries if k == 0 else tuple(np.empty_like(t) for t in temporaries)
-        return [_run(block, part, mine) for part in parts[k * share : (k + 1) * share]]
 
-    others = [pool.submit(some, k) for k in range(1, threads)]
-    return some(0) + [result for other in others for result in other.result()]
-
-
-def _run(block: Any, part: slice, temporaries: tuple[Any, ...]) -> Any:
-    length = part.stop - part.start
-    return block(part, *(temporaries if length == BLOCK else [t[:length] for t in temporaries]))
+def _run(block: Block, parts: list[slice], temporaries: tuple[Any, ...]) -> None:
+    for part in parts:
+        length = part.stop - part.start
+        block(part, *(temporaries if length == BLOCK else [t[:length] for t in temporaries]))
 
 
 class Group:
-    """Consecutive steps of a program that are done together, block by block."""
+    """Consecutive steps of a program that are done together, block by block.
 
-    def __init__(
-        self, steps: list[Step], start: int, inner: set[Value], total: Step | None
-    ) -> None:
-        self.steps, self.inner, self.total = steps, inner, total
-        self.range = range(start, start + len(steps) + (total is not None))
-        self.temps: list[Any] = []  # dtypes
-        self.temp_of: dict[Value, int] = {}
-        last = {v: i for i, step in enumerate(steps) for v in values_in(step.operands)}
-        if total is not None:
-            last.update({v: len(steps) for v in values_in(total.operands)})
+    ``inner`` are results that only they use: these live in temporary blocks.
+    """
+
+    def __init__(self, steps: list[Step], start: int, inner: set[Value]) -> None:
+        self.steps = steps
+        self.inner = inner
+        self.range = range(start, start + len(steps))
+        self.dtypes: list[Any] = []  # of the temporaries
+        self._temporary_of: dict[Value, int] = {}
+        self._share_temporaries()
+        self.names = [f"t{start}_{k}" for k in range(len(self.dtypes))]
+
+    def _share_temporaries(self) -> None:
+        last = last_uses(self.steps)
         free: list[int] = []
-        for i, step in enumerate(steps):
-            dying = [
-                v
-                for v in dict.fromkeys(values_in(step.operands))
-                if last[v] == i and v in self.temp_of
-            ]
-            ready = [self.temp_of[v] for v in dying] if not step.applies(masked) else []
-            if step.out in inner:
-                fitting = [k for k in (*ready, *free) if self.temps[k] == step.out.dtype]
-                if not fitting:
-                    self.temps.append(step.out.dtype)
-                    fitting = [len(self.temps) - 1]
-                self.temp_of[step.out] = fitting[0]
-                free = [k for k in free if k != fitting[0]]
-            free += [k for k in {self.temp_of[v] for v in dying} if k != self.temp_of.get(step.out)]
-        self.names = [f"t{start}_{k}" for k in range(len(self.temps))]
+        for i, step in enumerate(self.steps):
+            dying = [v for v in dict.fromkeys(values_in(step.operands)) if last[v] == i]
+            freed = [self._temporary_of[v] for v in dying if v in self._temporary_of]
+            out = step.outs[0]
+            if step.may_work_in_place:
+                free += freed
+            if out in self.inner:
+                self._temporary_of[out] = self._take(free, out.dtype)
+            if not step.may_work_in_place:
+                free += freed
+
+    def _take(self, free: list[int], dtype: Any) -> int:
+        for k in free:
+            if self.dtypes[k] == dtype:
+                free.remove(k)
+                return k
+        self.dtypes.append(dtype)
+        return len(self.dtypes) - 1
 
     def temporaries(self) -> list[Any]:
         """New arrays of one block each."""
-        return [np.empty(BLOCK, dtype) for dtype in self.temps]
+        return [np.empty(BLOCK, dtype) for dtype in self.dtypes]
 
     def lines(self, names: Names, visible: set[Value]) -> list[str]:
         """The code: a function of one block, and its run over all of them."""
-        size = self.steps[0].out.size
-        whole: dict[Value, str] = {}
-        outside = dict.fromkeys(
-            v
-            for step in self.steps
-            for v in (*values_in(step.operands), step.out)
-            if v not in self.inner and v.shape != ()
-        )
-        head = [new_array(step.out, names) for step in self.steps if step.out in visible]
-        for v in outside:
-            whole[v] = f"{v}f"
-            head.append(f"{v}f = {v}.reshape(-1)")
+        used = [v for step in self.steps for v in (*values_in(step.operands), step.outs[0])]
+        whole = [v for v in dict.fromkeys(used) if v not in self.inner and v.shape != ()]
 
-        def here(x: Any) -> str:
-            if isinstance(x, Value) and x in self.temp_of:
-                return self.names[self.temp_of[x]]
-            return f"{whole[x]}[s]" if isinstance(x, Value) and x in whole else names(x)
+        def arg(x: Operand) -> str:
+            if isinstance(x, Value) and x in self._temporary_of:
+                return self.names[self._temporary_of[x]]
+            return f"{x}_" if isinstance(x, Value) and x.shape != () else names(x)
 
-        body = []
-        loaded: dict[Value, str] = {}
-
-        def arg(x: Any) -> str:
-            if isinstance(x, Value) and x in whole:
-                if x not in loaded:
-                    loaded[x] = f"{x}p"
-                    body.append(f"    {x}p = {here(x)}")
-                return loaded[x]
-            return here(x)
-
-        for step in self.steps:
-            for x in values_in(step.operands):
-                arg(x)
-            body += [f"    {line}" for line in elementwise(step, names, arg, arg(step.out))]
+        head = [new_array(step.outs[0], names) for step in self.steps if step.outs[0] in visible]
+        head += [f"{v}f = {v}.reshape(-1)" for v in whole]
+        body = [f"    {v}_ = {v}f[s]" for v in whole]
+        body += [f"    {write(step, names, arg(step.outs[0]), arg)}" for step in self.steps]
         name = f"block{self.range.start}"
-        if self.total is not None:
-            body.append(f"    return {names(np.add.reduce)}({arg(self.total.operands[0])})")
-        temps = f"({''.join(f'{t}, ' for t in self.names)})"
-        run = f"{names(in_blocks)}({name}, {size}, {temps})"
-        if self.total is not None:
-            dtype = names(self.total.out.dtype.type)
-            run = f"{self.total.out} = {dtype}({names(np.sum)}({run}, dtype={names(np.float64)}))"
+        temporaries = "".join([f"{t}, " for t in self.names])
+        run = f"{names.name(in_blocks)}({name}, {self.steps[0].outs[0].size}, ({temporaries}))"
         return [*head, f"def {name}({', '.join(['s', *self.names])}):", *body, run]
 
 
 def groups(program: Program, visible: set[Value]) -> dict[int, Group]:
     """The runs worth doing in blocks, by the index of their first step."""
-    uses: dict[Value, list[int]] = {}
+    users: dict[Value, set[int]] = {}
     for i, step in enumerate(program.steps):
         for v in values_in(step.operands):
-            uses.setdefault(v, []).append(i)
+            users.setdefault(v, set()).add(i)
     found: dict[int, Group] = {}
-    i = 0
-    while i < len(program.steps):
-        stop = i
-        limit = program.backward_at if i < program.backward_at else len(program.steps)
-        while stop < limit and _fits(program.steps[stop], program.steps[i].outs[0]):
-            stop += 1
-        run = program.steps[i:stop]
-        if len(run) > 1:
-            total = (
-                program.steps[stop]
-                if stop < limit and _is_total(program.steps[stop], run)
-                else None
-            )
-            inside = range(i, stop + (total is not None))
-            inner = {
-                step.out
-                for step in run
-                if step.out not in visible and all(k in inside for k in uses.get(step.out, []))
-            }
-            found[i] = Group(run, i, inner, total)
-            stop = inside.stop
-        i = max(stop, i + 1)
+    for places in _runs(program):
+        steps = [program.steps[i] for i in places]
+        outs = {step.outs[0] for step in steps} - visible
+        inner = {v for v in outs if users.get(v, set()) <= set(places)}
+        found[places[0]] = Group(steps, places[0], inner)
     return found
 
 
-def _fits(step: Step, like: Value) -> bool:
-    return (
-        is_elementwise(step)
-        and step.out.shape == like.shape
-        and step.out.size >= LARGE
-        and all(v.shape in ((), like.shape) for v in values_in(step.operands))
-    )
+def _runs(program: Program) -> Iterator[range]:
+    """The places of consecutive steps on large arrays of one shape, in the forward or backward."""
+    start = 0
+    ends = (0, program.backward_at, len(program.steps))
+    for i in range(1, len(program.steps) + 1):
+        if i not in ends and _fits(program.steps[i], program.steps[start]):
+            continue
+        if i - start > 1:
+            yield range(start, i)
+        start = i
 
 
-def _is_total(step: Step, run: list[Step]) -> bool:
-    axis = step.operands[1] if len(step.operands) > 1 else None
-    whole = (
-        step.applies(sum) and axis is None and step.out.shape == () and step.out.dtype.kind == "f"
-    )
-    return whole and any(step.operands[0] is s.out for s in run)
+def _fits(step: Step, first: Step) -> bool:
+    return all(_is_large(s) for s in (step, first)) and step.outs[0].shape == first.outs[0].shape
+
+
+def _is_large(step: Step) -> bool:
+    if not (step.is_map and can_write(step)) or step.outs[0].size < LARGE or step.outs[0].axes:
+        return False
+    return all(v.shape in ((), step.outs[0].shape) for v in values_in(step.operands))

@@ -1,78 +1,116 @@
-"""What a compiled function is made of: values, and in order the steps that compute them.
+"""The list of operations that a compiled function is: values, and in order the steps to them.
 
-Recording them is in tracer.py, changing them in passes.py, making Python of them in emit.py.
+Noting them is in recorder.py, changing them in passes.py, printing Python of them in printer.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl.autograd.function import Function
+
+Operand: TypeAlias = Any  # a Value, a tuple of operands, or a constant
+
 
 class Value:
-    """One array or number of a program: what it is like, and where it comes from.
+    """One array or number of a program, by shape and dtype.
 
-    ``kind`` is "input" (given at each call) or "step" (computed). ``plain`` says that eager code
-    would have a plain array here rather than a Variable.
+    ``shape`` is None for what a function saved for its derivative, which may be anything. ``axes``
+    is the order of the axes in memory, None for the usual one: sums add up in that order.
     """
 
-    __slots__ = ("dtype", "kind", "name", "plain", "shape")
+    __slots__ = ("axes", "dtype", "name", "shape")
 
-    def __init__(self, kind: str, like: Any, plain: bool = False) -> None:
-        self.kind, self.plain, self.name = kind, plain, ""
-        self.shape: Any = getattr(
-            like, "shape", None
-        )  # None: what a function saved for its derivative, of any type
+    def __init__(self, like: Any) -> None:
+        self.name = ""
+        self.shape: Any = getattr(like, "shape", None)
         self.dtype: Any = getattr(like, "dtype", None)
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * int(self.dtype.itemsize)
+        self.axes = axes_in_memory(like) if isinstance(like, np.ndarray) else None
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape))
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.size * int(self.dtype.itemsize)
+
+    @property
+    def floating(self) -> bool:
+        """Whether it is an array or number of floats."""
+        return self.dtype is not None and self.dtype.kind == "f"
+
+    def same_form(self, other: Operand) -> bool:
+        """Whether an operand is a Value of this shape and dtype."""
+        if not isinstance(other, Value) or self.shape != other.shape:
+            return False
+        return bool(self.dtype == other.dtype) and self.axes == other.axes
 
     def __repr__(self) -> str:
         return self.name or "value"
 
 
-class Step:
-    """One call: ``call(*operands, **settings)`` gives ``out``, a Value or a tuple of them.
+def axes_in_memory(x: Any) -> tuple[int, ...] | None:
+    """The axes of an array from that of the largest stride to that of the least."""
+    if x.flags.c_contiguous:
+        return None
+    axes = tuple(sorted(range(x.ndim), key=lambda i: -abs(x.strides[i])))
+    return None if axes == tuple(range(x.ndim)) else axes
 
-    Operands are Values, tuples of them, or constants. ``function`` is the Function that was
-    applied: what the step is, is decided by that object, never by its name, which is only printed.
-    ``derivative``: the step is not the function itself but its joint rule.
+
+class Step:
+    """One operation: ``call(*operands, **settings)`` gives ``out``, nested tuples of Values.
+
+    ``function`` is the Function that was applied, and what the step is, is said by that object:
+    never by its name, which is only printed. ``derivative``: it is not the function itself, but
+    its joint rule.
     """
 
-    __slots__ = ("call", "derivative", "function", "operands", "out", "settings")
+    __slots__ = ("call", "derivative", "function", "operands", "out", "outs", "settings")
 
     def __init__(
         self,
-        function: Any,
-        call: Callable[..., Any],
-        operands: tuple[Any, ...],
+        function: Function,
+        operands: tuple[Operand, ...],
         settings: dict[str, Any],
         out: Any,
-        derivative: bool = False,
+        rule: Callable[..., Any] | None = None,
     ) -> None:
         self.function = function
-        self.call = call
         self.operands = operands
         self.settings = settings
         self.out = out
-        self.derivative = derivative
+        self.outs = tuple(values_in(out))
+        self.derivative = rule is not None
+        self.call: Callable[..., Any] = rule or function.forward
 
     @property
     def name(self) -> str:
         """What is printed."""
-        return f"d_{self.function.name}" if self.derivative else str(self.function.name)
+        return f"d_{self.function.name}" if self.derivative else self.function.name
 
-    def applies(self, *functions: Any) -> bool:
-        """Whether the step is the application of one of these Functions."""
-        return not self.derivative and self.function in functions
+    @property
+    def single(self) -> Value | None:
+        """The one array or number that it gives; None if there is more, or something else."""
+        out = self.out
+        return out if isinstance(out, Value) and out.shape is not None else None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether each element depends on those at its place only."""
+        return not self.derivative and self.function.operation.is_map and not self.settings
+
+    @property
+    def may_work_in_place(self) -> bool:
+        """Whether a map may write into the memory of what it reads."""
+        floats = [v for v in values_in(self.operands) if v.floating]
+        return self.is_map and (self.function.operation.ufunc is not None or len(floats) == 1)
 
     @property
     def is_view(self) -> bool:
@@ -80,28 +118,77 @@ class Step:
         return self.function.view and not self.derivative
 
     @property
-    def outs(self) -> tuple[Value, ...]:
-        return self.out if type(self.out) is tuple else (self.out,)
+    def fresh(self) -> bool:
+        """Whether its call gives memory of its own, whatever it is called with."""
+        return self.function.fresh or (self.is_map and self.function.operation.ufunc is not None)
+
+    def applies(self, *functions: Any) -> bool:
+        """Whether it is the application of one of these Functions."""
+        return not self.derivative and self.function in functions
 
     def __repr__(self) -> str:
-        settings = "".join(f", {k}={v!r}" for k, v in self.settings.items())
-        form = ", ".join(
-            f"{v.dtype} {v.shape}" if v.dtype is not None else "saved" for v in self.outs
-        )
-        outs, operands = ", ".join(map(repr, self.outs)), ", ".join(map(shown, self.operands))
-        return f"{outs} = {self.name}({operands}{settings})  # {form}"
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
+        operands = ", ".join(map(show, self.operands))
+        forms = ", ".join("saved" if v.dtype is None else form(v) for v in self.outs)
+        outs = ", ".join(map(repr, self.outs))
+        return f"{outs} = {self.name}({operands}{settings})  # {forms}"
 
 
-def shown(operand: Any) -> str:
-    """An operand as it is printed."""
+class Program:
+    """Steps from ``inputs`` to ``outputs``: the forward, then the backward with its own inputs.
+
+    ``backward_at`` is where in ``steps`` the backward begins, ``seeds`` are the gradients of the
+    outputs that it is given, ``gradients`` what it computes: one for each input that is
+    differentiated, None where none arrives.
+    """
+
+    def __init__(self, inputs: list[Value], outputs: list[Operand], steps: list[Step]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.steps = steps
+        self.backward_at = len(steps)
+        self.seeds: list[Value] = []
+        self.gradients: list[Operand] = []
+
+    @property
+    def results(self) -> list[Value]:
+        """The Values that are handed out."""
+        return list(values_in((*self.outputs, *self.gradients)))
+
+    def name_values(self) -> None:
+        """Give inputs, seeds and results of steps their names."""
+        made = [v for step in self.steps for v in step.outs]
+        for letter, values in (("x", self.inputs), ("g", self.seeds), ("v", made)):
+            for i, v in enumerate(values):
+                v.name = f"{letter}{i}"
+
+    def __str__(self) -> str:
+        self.name_values()
+        lines = ["inputs: " + ", ".join(f"{v} {form(v)}" for v in self.inputs), "forward:"]
+        lines += [f"  {step!r}" for step in self.steps[: self.backward_at]]
+        lines.append(f"  return {', '.join(map(show, self.outputs))}")
+        if self.gradients:
+            lines.append(f"backward of {', '.join(map(repr, self.seeds))}:")
+            lines += [f"  {step!r}" for step in self.steps[self.backward_at :]]
+            lines.append(f"  return {', '.join(map(show, self.gradients))}")
+        return "\n".join(lines)
+
+
+def form(v: Value) -> str:
+    """The dtype and shape, to print."""
+    return f"{v.dtype} {v.shape}"
+
+
+def show(operand: Operand) -> str:
+    """An operand, to print."""
     if isinstance(operand, np.ndarray):
         return f"<{operand.dtype} {operand.shape}>"
     if type(operand) is tuple:
-        return f"({', '.join(map(shown, operand))})"
+        return f"({', '.join(map(show, operand))})"
     return repr(operand)
 
 
-def values_in(operand: Any) -> Iterator[Value]:
+def values_in(operand: Operand) -> Iterator[Value]:
     """The Values of an operand, those in tuples too."""
     if isinstance(operand, Value):
         yield operand
@@ -110,44 +197,15 @@ def values_in(operand: Any) -> Iterator[Value]:
             yield from values_in(part)
 
 
-def replaced(operand: Any, by: dict[Value, Any]) -> Any:
-    """The operand with other Values or constants in place of some."""
+def replace(operand: Operand, by: dict[Value, Operand]) -> Operand:
+    """The operand with others in place of some Values."""
     if isinstance(operand, Value):
         return by.get(operand, operand)
-    return tuple(replaced(part, by) for part in operand) if type(operand) is tuple else operand
+    if type(operand) is tuple:
+        return tuple([replace(part, by) for part in operand])
+    return operand
 
 
-class Program:
-    """Steps from ``inputs`` to ``outputs``: the forward, then the backward with its own inputs.
-
-    ``backward_at`` is where in ``steps`` the backward begins, ``seeds`` are the gradients of the
-    outputs that it is given, ``gradients`` what it computes, one for each input that is
-    differentiated.
-    """
-
-    def __init__(self, inputs: list[Value], outputs: list[Value], steps: list[Step]) -> None:
-        self.inputs, self.outputs, self.steps = inputs, outputs, steps
-        self.backward_at = len(steps)
-        self.seeds: list[Value] = []
-        self.gradients: list[Any] = []  # Values, or None for a gradient that is zero
-
-    def name_values(self) -> None:
-        """Give inputs, steps, seeds and gradients their names, for printing and for code."""
-        for i, v in enumerate(self.inputs):
-            v.name = f"x{i}"
-        for i, v in enumerate(self.seeds):
-            v.name = f"g{i}"
-        made = [v for step in self.steps for v in step.outs]
-        for i, v in enumerate(made):
-            v.name = f"v{i}"
-
-    def __str__(self) -> str:
-        self.name_values()
-        head = [f"inputs: {', '.join(f'{v} {v.dtype} {v.shape}' for v in self.inputs)}"]
-        forward = [f"  {step!r}" for step in self.steps[: self.backward_at]]
-        backward = [f"  {step!r}" for step in self.steps[self.backward_at :]]
-        lines = [*head, "forward:", *forward, f"  return {', '.join(map(repr, self.outputs))}"]
-        if backward or self.gradients:
-            lines += [f"backward of {', '.join(map(repr, self.seeds))}:", *backward]
-            lines += [f"  return {', '.join(map(repr, self.gradients))}"]
-        return "\n".join(lines)
+def last_uses(steps: Iterable[Step]) -> dict[Value, int]:
+    """The place of the last step that reads each Value."""
+    return {v: i for i, step in enumerate(steps) for v in values_in(step.operands)}

@@ -1,369 +1,273 @@
-"""A program specialised for one argument signature, and what a call of it reads and gives.
+"""Recording a call: the function runs once, for real, and what comes of it is a program, or why not.
 
-When it serves for a call is asked in api.py; how it is recorded is in tracer.py.
+How the program is called is in specialization.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from minidl.autograd import engine
-from minidl.autograd.function import Function, identity, record
-from minidl.autograd.modes import Mode, Switch, current
-from minidl.autograd.variable import Variable
-from minidl.compiler.buffers import Code
-from minidl.compiler.guards import Guard
-from minidl.compiler.nests import NotForPrograms, form_of, mapped, parts, taken_apart
-from minidl.compiler.passes import optimized
-from minidl.compiler.program import Program, Value
-from minidl.compiler.tracer import Tracer
+from minidl.autograd.modes import Mode, Switch
+from minidl.autograd.node import next_number
+from minidl.autograd.variable import Variable, box
+from minidl.common import random
+from minidl.compiler.derivative import Recorder
+from minidl.compiler.effects import Draws, Observer, generators_of
+from minidl.compiler.forms import (
+    Arguments,
+    NotForPrograms,
+    objects_in,
+    signature,
+    take_apart,
+    unwrapped,
+)
+from minidl.compiler.program import Operand, Program, Value, values_in
+from minidl.compiler.reach import Reach
+from minidl.compiler.standin import StandIn, stand_in
+
+MISS = object()  # in place of a result: the program does not serve
 
 
-class Saved:
-    """What a run keeps for its backward; its arena goes back to the pool afterwards."""
+class Call(NamedTuple):
+    """A call of a function: its arguments, and the arrays among them in order."""
 
-    __slots__ = ("arena", "kept", "pool")
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    leaves: list[Any]
+    mode: Mode
 
-    def __init__(self, arena: Any, kept: Any, pool: list[Any]) -> None:
-        self.arena, self.kept, self.pool = arena, kept, pool
-
-    def __del__(self) -> None:
-        if self.arena is not None and len(self.pool) < 4:
-            self.pool.append(self.arena)
+    def eagerly(self) -> Any:
+        """What the function gives."""
+        return self.function(*self.args, **self.kwargs)
 
 
-def _call(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except ValueError as error:
-        # In `a[i] = x` NumPy puts its own words, of a sequence, over ours.
-        if isinstance(error.__cause__, RuntimeError):
-            raise error.__cause__ from None
-        raise
+class Change(NamedTuple):
+    """What a call leaves in an attribute of a layer: a value, or so much more than before."""
+
+    layer: Any
+    name: str
+    value: Any
+    more: int = 0
+
+
+class States:
+    """The attributes of layers that calls leave for the next, as they are now."""
+
+    def __init__(self, places: list[tuple[Any, str]]) -> None:
+        self.places = places
+        self.values = [getattr(layer, name) for layer, name in places]
+        self.leaves: list[Any] = []
+        self.form = tuple(
+            [
+                None if is_counted(layer, name) else signature(value, self.leaves)
+                for (layer, name), value in zip(places, self.values, strict=True)
+            ]
+        )
+
+    def restore(self) -> None:
+        """Put the attributes back."""
+        for (layer, name), value in zip(self.places, self.values, strict=True):
+            setattr(layer, name, value)
+
+
+def is_counted(layer: Any, name: str) -> bool:
+    """Whether an attribute only counts, and nothing that is computed depends on it."""
+    return name in getattr(layer, "_counted", ())
 
 
 class Recording:
-    """A program specialised for one argument signature, wrapped as a differentiable Function."""
+    """One recorded call. ``result`` is what the function gave; ``why`` there is no program, or None.
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        leaves: list[Any],
-        objects: list[Any],
-        rebuild: Any,
-        mode: Mode,
-    ) -> None:
-        self.requiring: set[Value] = set()  # arguments and states that require a gradient
-        self.mode, self.argument_forms = mode, list[Any]()  # of the last call
-        self.guard = Guard([function, *objects])
-        tracer = self.tracer = Tracer()
-        arguments = [self._argument(tracer, i, x) for i, x in enumerate(leaves)]
-        before = self._states()
-        self.state_form = self._state_form()
-        args, kwargs = rebuild(arguments)
+    ``silent``: the next call may well give one, as what is made at first use is there by then.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.why: str | None = None
+        self.silent = False
+        self.reach = Reach([call.function, *objects_in([*call.args, *call.kwargs.values()])])
+        if self.reach.unwatchable is not None:
+            self.why = self.reach.unwatchable
+            self.result = call.eagerly()
+            return
+        self.recorder = Recorder({**self.reach.where, **dict.fromkeys(self.reach.generators, "")})
+        self.since = next_number()
+        self.states = States(self.reach.states)
+        self.differentiable: list[bool] = []  # whether each input is differentiated
+        draws = Draws([random.generator(), *generators_of(self.reach)])
+        raw_result, written = self._run()
+        self.result = unwrapped(raw_result)
+        effect = self._effects(written, draws)
+        self.why = effect if self.silent else self.recorder.stopped or effect
+        if self.why is None:
+            self._take(raw_result)
+
+    # ---- the call --------------------------------------------------------------------------------
+
+    def _run(self) -> tuple[Any, bool]:
+        """Call the function on stand-ins; its result, and whether it wrote into its arguments."""
+        twins: dict[int, Any] = {}
+        leaves = [self._stand_in("argument", i, x, twins) for i, x in enumerate(self.call.leaves)]
+        states = [self._stand_in("state", i, x, twins) for i, x in enumerate(self.states.leaves)]
+        arguments = Arguments(iter(leaves))
+        args = [arguments.put(x) for x in self.call.args]
+        kwargs = {name: arguments.put(x) for name, x in self.call.kwargs.items()}
+        inside = Arguments(iter(states))
+        for (layer, name), value in zip(self.states.places, self.states.values, strict=True):
+            if not is_counted(layer, name):
+                setattr(layer, name, inside.put(value))
+        self.begin = [getattr(layer, name) for layer, name in self.states.places]
+        observer = Observer()
         try:
-            places = iter(range(len(parts(before))))
-
-            def argument(part: Any) -> Any:
-                return self._argument(tracer, next(places), part, "state")
-
-            begin = [mapped(state, argument) for state in before]
-            for (layer, name), value in zip(self.guard.states, begin):
-                setattr(layer, name, value)
-            with Switch(tracer=tracer):
-                result = _call(function, args, kwargs)
-            after = self._states()
+            with Switch(tracer=self.recorder), observer:
+                result = self.call.function(*args, **kwargs)
         finally:
-            for (layer, name), value in zip(self.guard.states, before):
-                setattr(layer, name, value)
-        if self.guard.undone():
-            raise NotForPrograms("it writes to what it closes over")
-        roots, self.result = taken_apart(result)
-        self.changes: list[
-            tuple[Any, str, Any, Any]
-        ] = []  # layer, attribute, what it becomes, how to build that
-        for (layer, name), old, new in zip(self.guard.states, begin, after):
-            if new is not old:
-                found, build = taken_apart(new)
-                if name in getattr(layer, "_counted", ()):
-                    self.changes.append((layer, name, new - old, None))
-                else:
-                    self.changes.append((layer, name, (len(roots), len(roots) + len(found)), build))
-                    roots += found
-        self._program(tracer, roots, mode, arguments)
+            self.after = [getattr(layer, name) for layer, name in self.states.places]
+            for (layer, name), value in zip(self.states.places, self.after, strict=True):
+                setattr(layer, name, unwrapped(value))
+            written = arguments.pass_on_writes()
+        if observer.seen is not None:
+            self.recorder.stop(f"it calls {observer.seen}, which gives something else at each call")
+        return result, written
 
-    def _state_form(self) -> Any:
-        return form_of(
-            [
-                getattr(x, name)
-                for x, name in self.guard.states
-                if name not in getattr(x, "_counted", ())
-            ]
-        )
+    def _stand_in(self, kind: str, i: int, x: Any, twins: dict[int, Any]) -> Any:
+        """What stands for an array among arguments or states; a Variable itself."""
+        if id(x) in twins:
+            return twins[id(x)]
+        raw = getattr(x, "_raw", x)
+        value = self.recorder.add_input(kind, raw, i)
+        if isinstance(x, Variable):
+            self.recorder.register(x, value)
+            twins[id(x)] = x
+            return x
+        if id(raw) in self.reach.where:
+            raw = raw.view()  # the function may close over the same one, now but not later
+        self.recorder.register(raw, value)
+        twins[id(x)] = stand_in(raw if raw.ndim else raw[()], value)
+        return twins[id(x)]
 
-    def _states(self) -> list[Any]:
-        return [getattr(layer, name) for layer, name in self.guard.states]
-
-    def _argument(self, tracer: Tracer, i: int, x: Any, kind: str = "argument") -> Any:
-        # Arrays and leaves of its own: the function may close over the same ones, now but not later.
-        raw = x._raw if isinstance(x, Variable) else x
-        if isinstance(raw, np.ndarray):
-            raw = raw.view() if raw.ndim else raw[()]
-        value = tracer.new_input((kind, i), raw, plain=not isinstance(x, Variable))
-        wants = isinstance(x, Variable) and x._node is not None
-        if wants:
-            self.requiring.add(value)
-        return tracer.traced(raw, value, Variable(raw)._node if wants else None)
-
-    def _program(self, tracer: Tracer, roots: list[Any], mode: Mode, arguments: list[Any]) -> None:
-        outputs = [tracer.operand(root) for root in roots]
-        self.outputs = outputs
-        # Inputs in groups, which a call reads fast: arguments, states, what the guard finds, draws.
-        order = {"argument": 0, "state": 1}
-        found = []
-        for value, source in tracer.inputs:
-            if isinstance(source, tuple) and source and source[0] in ("argument", "state"):
-                found.append((order[source[0]], source[1], value, source))
-            elif isinstance(source, tuple):
-                found.append((2, len(found), value, source))
-            else:
-                places = self.guard.where.get(id(source))
-                found.append((3, len(found), value, places[0] if places else source))
-        found.sort(key=lambda item: item[:2])
-        self.values: list[Value] = [item[2] for item in found]
-        self.arguments = [item[1] for item in found if item[0] == 0]
-        self.state_places = [item[1] for item in found if item[0] == 1]
-        self.draws = [item[3] for item in found if item[0] == 2]
-        self.objects = [item[3] for item in found if item[0] == 3]
-        self.first_draws: list[Any] | None = [draw[4] for draw in self.draws]
-        self.look()
-        self.differentiable = [
-            v.dtype.kind == "f" and self._requires(item, mode)
-            for v, item in zip(self.values, found)
+    def _effects(self, written: bool, draws: Draws) -> str | None:
+        """What the call did that a program would not do, in words."""
+        if written:
+            return "it writes into its arguments"
+        changes = [snapshot.change() for snapshot in self.reach.snapshots]
+        written_to = [change for change in changes if change is not None]
+        if written_to:
+            self.silent = True  # the first time it may be what is made at first use
+            return f"it writes to what it closes over: {written_to[0]}"
+        noted = [
+            x.of.args[-1] or random.generator() for x in self.recorder.inputs if x.kind == "draw"
         ]
-        self.wanted_places = [i for i, want in enumerate(self.differentiable) if want]
-        self.wanted = [v for v, want in zip(self.values, self.differentiable) if want]
-        steps, self.tape = tracer.steps, tracer.tape.copy()
-        real = [v for v in outputs if isinstance(v, Value)]
-        program = Program(self.values, real, steps)
-        self.floating = [
-            v for v in dict.fromkeys(real) if v.dtype is not None and v.dtype.kind == "f"
-        ]
-        if mode.recording and self.wanted and self.floating:
-            program.backward_at = len(steps)
-            seeds = {v: Value("input", tracer.raws[v]) for v in self.floating}
-            before = len(tracer.inputs)
-            gradients = tracer.derive(seeds, self.wanted)
-            for value, source in tracer.inputs[before:]:  # arrays that rules made
-                self.values.append(value)
-                self.objects.append(source)
-                self.differentiable.append(False)
-            self.look()
-            if any(g is not None for g in gradients):
-                self.floating = [v for v in self.floating if v in tracer.needed]
-                program.seeds, program.gradients = [seeds[v] for v in self.floating], gradients
-                program.steps = tracer.steps
-        self.differentiated = tracer.needed if program.seeds else set()
-        self.reached = tracer.reached(self.wanted) if program.seeds else {}
-        self.program = optimized(program)
-        self.masks = [
-            (self.guard.where.get(id(mask), [mask])[0], before) for mask, before in tracer.masks
-        ]
-        self.code = Code(self.program)
-        self.pool: list[Any] = []
-        function = Function(self._forward, (), self._joint if program.seeds else None, "compiled")
-        function.saves, function.owned = True, True
-        function.equals = self._plain if program.seeds else None
-        function.derived = bool(program.seeds)
-        self.function = function
-        self.real = real
-        others = (
-            self.draws
-            or self.state_places
-            or self.changes
-            or self.arguments != list(range(len(arguments)))
-        )
-        one = (
-            len(real) == 1 and self.outputs == real and not real[0].plain and self.result([0]) == 0
-        )
-        one = one and (not program.seeds or real[0] in self.differentiated)
-        self.simple = (
-            one and not others and bool(self.values)
-        )  # nothing but one Variable of arguments and objects
-        self.tracer = None  # type: ignore[assignment]  # lets go of the arrays of the recording
+        if any(all(g is not mine for mine in noted) for g in draws.used()):
+            return "it draws from a random generator that is not minidl's"
+        return None
 
-    def look(self) -> None:
-        """Find what is read besides arguments: (it, its array, if it is a constant Variable)."""
-        self.read = [self._object(o) for o in self.objects]
-        self.seen: list[tuple[Any, Any, bool | None]] = [
-            (x, x._raw, x._node is None) if isinstance(x, Variable) else (x, x, None)
-            for x in self.read
-        ]
+    # ---- the program -----------------------------------------------------------------------------
 
-    def _object(self, source: Any) -> Any:
-        return self.guard.read(source) if type(source) is tuple else source
-
-    def _requires(self, item: tuple[Any, ...], mode: Mode) -> bool:
-        kind, _, value, source = item
-        if value.plain or kind == 2:
-            return False
-        if kind == 3:
-            return self._object(source)._node is not None
-        return value in self.requiring
-
-    # ---- a call ----------------------------------------------------------------------------------
-
-    def fits(self, args: Sequence[Any]) -> bool:
-        """Whether arguments, all of them arrays or Variables, are of the form of the last ones."""
-        if len(args) != len(self.argument_forms):
-            return False
-        for a, f in zip(args, self.argument_forms):
-            if type(a) is not f[0] or a.shape != f[1] or a.dtype is not f[2]:
-                return False
-            if len(f) == 4 and (a._node is None) is f[3]:
-                return False
-        return True
-
-    def serves(self) -> bool:
-        """Whether what the function closes over still has the form it had."""
-        changed = self.guard.changed()
-        if changed is None:
-            return False
-        for source, before in self.masks:
-            if not np.array_equal(self._object(source), before):
-                return False
-        if changed:
-            self.look()
-        if self.guard.states and self._state_form() != self.state_form:
-            return False
-        for i, (x, raw, constant) in enumerate(self.seen):
-            if constant is None:
-                now = x
-            else:
-                now = x._raw
-                if (x._node is None) is not constant:
-                    return False
-            if now is not raw:
-                if now.shape != raw.shape or now.dtype != raw.dtype:
-                    return False
-                self.seen[i] = x, now, constant
-        return True
-
-    def run(self, leaves: Sequence[Any]) -> Any:
-        """Run the program, store the layers' new states, return the result."""
-        if self.simple:
-            return record(self.function, (*leaves, *self.read), {})
-        inputs = [leaves[i] for i in self.arguments]
-        if self.state_places:
-            carried = parts(self._states())
-            inputs += [carried[i] for i in self.state_places]
-        if self.draws:
-            drawn, self.first_draws = self.first_draws, None
-            inputs += drawn or [
-                f.forward(*args, **settings) for _, f, args, settings, _ in self.draws
-            ]
-        inputs += self.read
-        given = record(self.function, tuple(inputs), {}) if inputs else self._forward()[0]
-        given = given if type(given) is tuple else (given,)
-        results = dict(zip(self.real, given))
-        outs = [self._result(v, results) for v in self.outputs]
-        for layer, name, what, build in self.changes:
-            setattr(
-                layer,
-                name,
-                getattr(layer, name) + what if build is None else build(outs[what[0] : what[1]]),
-            )
-        return self.result(outs)
-
-    def _result(self, v: Any, results: dict[Value, Any]) -> Any:
-        if not isinstance(v, Value):
-            return v
-        found = results[v]
-        if v.plain:
-            return found._raw if isinstance(found, Variable) else found
-        if isinstance(found, Variable):
-            if v in self.differentiated:
-                return found
-            found = found._raw
-        out = Variable.__new__(Variable)
-        out._raw, out._node, out._leaf, out._grad, out.name = found, None, None, None, None
-        return out
-
-    def _forward(self, *inputs: Any) -> Any:
+    def _take(self, result: Any) -> None:
+        """The program, from the notes and what the function gave."""
+        recorder = self.recorder
         try:
-            arena = self.pool.pop()
-        except IndexError:
-            arena = self.code.arena()
-        if self.code.errors:
-            with np.errstate(over="ignore"):
-                outputs, kept = self.code.forward(inputs, arena)
-        else:
-            outputs, kept = self.code.forward(inputs, arena)
-        saved = Saved(arena, kept, self.pool)
-        return (outputs if len(outputs) != 1 else outputs[0]), saved
+            self.changes = self._state_changes()
+            roots = take_apart([result, *[change.value for change in self.changes]], self._knows)
+        except NotForPrograms as error:
+            self.why = str(error)
+            return
+        self.raw_result = result
+        with Switch(tracer=recorder):
+            self._outputs = {id(x): (recorder.operand(x), _kind(x)) for x in roots}
+        self.outputs: list[Operand] = [operand for operand, _ in self._outputs.values()]
+        forward = list(recorder.steps)
+        self.tape = list(recorder.tape)
+        self.real = list(dict.fromkeys(values_in(tuple(self.outputs))))
+        self.program = Program([], list(self.real), forward)
+        self._differentiate(roots)
+        self.why = recorder.stopped
+        order = sorted(range(len(recorder.inputs)), key=self._is_draw)  # draws come last
+        recorder.inputs = [recorder.inputs[i] for i in order]
+        self.differentiable = [self.differentiable[i] for i in order]
+        self.program.inputs = [x.value for x in recorder.inputs]
 
-    def _joint(self, g: Any, y: Any, saved: Saved, wanted: list[bool], *inputs: Any) -> Any:
-        arena, saved.arena = saved.arena, None
-        if arena is None:
-            return self._again(g if type(g) is list else [g], wanted, inputs)
-        reached, partly = self.reached[self.floating[0]], False
-        if type(g) is list:
-            by = dict(zip(self.real, g))
-            forms = dict(zip(self.real, y))
-            seeds = [np.zeros_like(forms[v])[()] if by[v] is None else by[v] for v in self.floating]
-            seeded = [v for v in self.floating if by[v] is not None]
-            reached = set().union(*[self.reached[v] for v in seeded])
-            partly = len(seeded) < len(seeds)
-        else:
-            seeds = [g]
-        if partly:
-            with np.errstate(all="ignore"):
-                found = self.code.backward(inputs, arena, saved.kept, seeds)
-        else:
-            found = self.code.backward(inputs, arena, saved.kept, seeds)
-        if len(self.pool) < 4:
-            self.pool.append(arena)
-        if partly and not all(gx is None or np.isfinite(gx).all() for gx in found):
-            return self._again(
-                g, wanted, inputs
-            )  # 0 * inf is nan: a zero seed does not silence an infinite derivative
-        gradients: list[Any] = [None] * len(inputs)
-        for i, gx in zip(self.wanted_places, found):
-            gradients[i] = gx if self.values[i] in reached else None
-        return gradients
+    def _is_draw(self, i: int) -> bool:
+        return self.recorder.inputs[i].kind == "draw"
 
-    def _again(self, gs: Sequence[Any], wanted: list[bool], inputs: Sequence[Any]) -> list[Any]:
-        """A second backward: the buffers are gone, so everything is computed again, eagerly."""
-        copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
-        ys = self._plain(*copies)
-        ys = ys if type(ys) is tuple else (ys,)
-        seeds = {
-            y._node: g
-            for y, g in zip(ys, gs)
-            if g is not None and getattr(y, "_node", None) is not None
-        }
-        targets: Any = {c._node for c, want in zip(copies, wanted) if want}
-        found = engine.walk(seeds, targets=targets)
-        gradients: list[Any] = [None] * len(inputs)
-        for i, want in enumerate(wanted):
-            if want:
-                node: Any = copies[i]._node
-                gradients[i] = found.get(node)
-        return gradients
+    @property
+    def is_simple(self) -> bool:
+        """Whether the result is nothing but one Variable that is differentiated."""
+        x = self.raw_result
+        return id(x) in self._outputs and self.output_of(x)[0] in self.floating
 
-    def _plain(self, *inputs: Any) -> Any:
-        """The same computation, application by application."""
-        known: dict[Value, Any] = dict(zip(self.values, inputs))
-        for entry in self.tape:
-            args = tuple(known[v] if isinstance(v, Value) else v for v in entry.operands)
-            with Switch(recording=entry.recorded and current().recording):
-                y = record(entry.function, args, entry.settings)
-            known.update(zip(entry.out, y) if type(entry.out) is tuple else [(entry.out, y)])
-        ys = [known[v] for v in self.real]
-        ys = [
-            y if isinstance(y, Variable) else identity(Variable(y, requires_grad=False)) for y in ys
+    def _knows(self, x: Any) -> bool:
+        return self.reach.knows(x) or any(x is part for part in objects_in(self.call.args))
+
+    def output_of(self, x: Any) -> tuple[Operand, type]:
+        """What an array or Variable of the result is in the program, and what it is eagerly."""
+        return self._outputs[id(x)]
+
+    def _state_changes(self) -> list[Change]:
+        found = []
+        for (layer, name), old, new in zip(self.states.places, self.begin, self.after, strict=True):
+            if new is old:
+                continue
+            if is_counted(layer, name):
+                found.append(Change(layer, name, None, new - old))
+            else:
+                found.append(Change(layer, name, new))
+        return found
+
+    def _differentiate(self, roots: list[Any]) -> None:
+        """Derive the gradients of the inputs from those of the outputs."""
+        recorder = self.recorder
+        outputs = {self._outputs[id(x)][0]: x for x in roots}
+        self.floating = [
+            v
+            for v in self.real
+            if self.call.mode.recording and getattr(outputs[v], "_node", None) is not None
         ]
-        return tuple(ys) if len(ys) != 1 else ys[0]
+        xs = [self._differentiated(x) for x in recorder.inputs]
+        self.differentiable = [x is not None for x in xs]
+        self.reached = self._reached()
+        if not (self.floating and any(self.differentiable)):
+            self.floating = []
+            return
+        program = self.program
+        program.backward_at = len(program.steps)
+        seeds = []
+        for v in self.floating:
+            seed = box(np.ones(v.shape, v.dtype)[()], None)
+            program.seeds.append(Value(seed._raw))
+            recorder.register(seed, program.seeds[-1])
+            seeds.append((outputs[v], seed))
+        gradients = recorder.derive(seeds, xs, self.since)
+        wanted = [g for g, want in zip(gradients, self.differentiable) if want]
+        program.gradients = [None if g is None else recorder.operand(g) for g in wanted]
+        program.steps = list(recorder.steps)
+        more = len(recorder.inputs) - len(xs)  # arrays that rules made
+        self.differentiable += [False] * more
+
+    def _differentiated(self, x: Any) -> Any:
+        """The Variable that an input is, if it requires a gradient; else None."""
+        sources = {"argument": self.call.leaves, "state": self.states.leaves}
+        variable = sources[x.kind][x.of] if x.kind in sources else x.of
+        return variable if getattr(variable, "_node", None) is not None else None
+
+    def _reached(self) -> dict[Value, set[Value]]:
+        """The inputs that each value is differentiated by."""
+        inputs = zip(self.recorder.inputs, self.differentiable)
+        reached = {x.value: {x.value} for x, want in inputs if want}
+        for step in self.tape:
+            if step in self.recorder.differentiated:
+                sets = [reached[v] for v in values_in(step.operands) if v in reached]
+                reached.update(dict.fromkeys(step.outs, set().union(*sets)))
+        return reached
+
+
+def _kind(x: Any) -> type:
+    """What a result is eagerly."""
+    if type(x) is StandIn:
+        return type(x._raw)
+    return Variable if isinstance(x, Variable) else type(x)

@@ -101,13 +101,17 @@ class AllReduce:
         return self._sums
 
 
-def broadcast(params: Iterable[Variable], comm: Any = None) -> None:
-    """Give parameters the first process's values, for a loop of one's own.
+def broadcast(what: Any, comm: Any = None) -> None:
+    """Give a layer, buffers and all, or parameters the first process's values.
 
-    Raises RuntimeError where one has no data yet.
+    For a loop of one's own. Raises RuntimeError where one has no data yet.
     """
     comm = world() if comm is None else comm
-    params = list(params)
+    if hasattr(what, "state_dict"):
+        state = {name: host(value) for name, value in what.state_dict().items()}
+        what.load_state_dict(comm.bcast(state))
+        return
+    params = list(what)
     values = comm.bcast([host(p.data) for p in params])
     for p, value in zip(params, values):
         p.data = to_kind_of(value.copy(), p)

@@ -13,9 +13,11 @@ import numpy as np
 from minidl.autograd.composition import composition
 from minidl.autograd.function import differentiable
 from minidl.autograd.modes import current
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
 from minidl.common.random import source
 from minidl.functions.error_function import erfc
+from minidl.functions.into import relu_into, sigmoid_into
 from minidl.functions.masks import (
     floating,
     narrowed,
@@ -178,14 +180,16 @@ def _gelu_plain(x: Any, approximate: bool = False) -> Any:
 
 
 # fmt: off
-relu        = differentiable(_relu, lambda g, y, x: where_positive(g, x))
+relu        = differentiable(_relu, lambda g, y, x: where_positive(g, x),
+                             operation=Operation(into=relu_into, kind="map"))
 leaky_relu  = differentiable(_leaky_relu, lambda g, y, x, slope=0.01:
                              unless_nan(y, np.where(x > 0, g, _weak(slope) * g)))
-sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1))
+sigmoid     = differentiable(_sigmoid, lambda g, y, x: g * sigmoid_slope(x, y, 1),
+                             operation=Operation(into=sigmoid_into, kind="map"))
 softplus    = differentiable(_softplus, lambda g, y, x: g * sigmoid(x))
 softmax     = differentiable(_softmax, lambda g, y, x, axis=-1: y * (g - (g * y).sum(axis, keepdims=True)))
 log_softmax = differentiable(_log_softmax, _log_softmax_rule)
-gelu        = differentiable(_gelu, joint=_gelu_joint, saves=True, equals=_gelu_plain)
+gelu        = differentiable(_gelu, joint=_gelu_joint, saves=True, equals=_gelu_plain, fresh=True)
 # fmt: on
 
 

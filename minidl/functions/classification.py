@@ -16,6 +16,7 @@ from minidl.functions.weighting import (
     Reduction,
     as_weight,
     in_wide_steps,
+    is_mean,
     reduce_loss,
     warn_of_softmax,
 )
@@ -47,7 +48,8 @@ def as_labels(name: str, x: Any, t: Any) -> tuple[Any, Any]:
 def check_classes(labels: Any, classes: int) -> None:
     bad = (labels < 0) | (labels >= classes)
     if bad.any().item():
-        raise ValueError(f"label {labels[bad][0].item()} is outside the {classes} classes")
+        one = "; with one output use binary_cross_entropy_with_logits" if classes == 1 else ""
+        raise ValueError(f"label {labels[bad][0].item()} is outside the {classes} classes{one}")
 
 
 # Two forms of one loss. With every option it is composed, in ``_composed``; the plain call, which
@@ -207,7 +209,7 @@ def cross_entropy(
     """
     x, t = as_labels("cross_entropy", x, t)
     warn_of_softmax("cross_entropy", x, "logits")
-    plain = reduction == "mean" and weight is None and class_weight is None
+    plain = weight is None and class_weight is None and is_mean(reduction)
     if plain and label_smoothing == 0 and not is_foreign(x):
         return in_wide_steps(lambda x: _plain_mean(x, t, ignore_index), x)
     smoothing = number("cross_entropy: label_smoothing", label_smoothing)

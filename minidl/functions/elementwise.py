@@ -11,7 +11,9 @@ import numpy as np
 
 from minidl.autograd.composition import numpys
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import BaseVariable
+from minidl.functions.into import power_into
 from minidl.functions.masks import masked, sigmoid_slope, unless_nan
 
 # fmt: off
@@ -35,15 +37,20 @@ __all__ = [
 # Where there is more than one slope: abs has 0 at 0, sqrt and powers below 1 have infinity.
 # The operators are several times faster than the ufuncs on NumPy's scalars, and the same on arrays.
 add      = differentiable(operator.add,     lambda g, y, a, b: g,
-                                            lambda g, y, a, b: g, replaces=(np.add,))
+                                            lambda g, y, a, b: g, replaces=(np.add,), operation=Operation(np.add))
 subtract = differentiable(operator.sub,     lambda g, y, a, b: g,
-                                            lambda g, y, a, b: -g, replaces=(np.subtract,))
+                                            lambda g, y, a, b: -g, replaces=(np.subtract,),
+                          operation=Operation(np.subtract))
 multiply = differentiable(operator.mul,     lambda g, y, a, b: g * b,
-                                            lambda g, y, a, b: g * a, replaces=(np.multiply,))
+                                            lambda g, y, a, b: g * a, replaces=(np.multiply,),
+                          operation=Operation(np.multiply))
 divide   = differentiable(operator.truediv, lambda g, y, a, b: g / b,
-                                            lambda g, y, a, b: g * (-y / b), replaces=(np.divide,))
-positive = differentiable(operator.pos,     lambda g, y, x: g, replaces=(np.positive,))
-negative = differentiable(operator.neg,     lambda g, y, x: -g, replaces=(np.negative,))
+                                            lambda g, y, a, b: g * (-y / b), replaces=(np.divide,),
+                          operation=Operation(np.divide))
+positive = differentiable(operator.pos,     lambda g, y, x: g, replaces=(np.positive,),
+                          operation=Operation(np.positive))
+negative = differentiable(operator.neg,     lambda g, y, x: -g, replaces=(np.negative,),
+                          operation=Operation(np.negative))
 square   = differentiable(np.square,   lambda g, y, x: g * (2 * x))
 sqrt     = differentiable(np.sqrt,     lambda g, y, x: g * 0.5 / y)
 exp      = differentiable(np.exp,      lambda g, y, x: g * y)
@@ -114,21 +121,19 @@ def _log_base(y: Any, x: Any, p: Any) -> Any:
 
 # fmt: off
 power = differentiable(_power, lambda g, y, x, p: g * (p * x ** _less_one(x, p)),
-                               lambda g, y, x, p: g * (y * _log_base(y, x, p)), name="power", replaces=(np.power,))
+                               lambda g, y, x, p: g * (y * _log_base(y, x, p)), name="power", replaces=(np.power,),
+                      operation=Operation(into=power_into, kind="map"))
 
-_where = differentiable(lambda condition, x, y: np.where(condition, x, y),
-                        None,
+_where = differentiable(np.where, None,
                         lambda g, out, condition, x, y: np.where(condition, g, 0),
-                        lambda g, out, condition, x, y: np.where(condition, 0, g), name="where", fresh=True)
+                        lambda g, out, condition, x, y: np.where(condition, 0, g), fresh=True)
 
 # At a limit itself the gradient passes to a.
-_clip = differentiable(lambda a, a_min=None, a_max=None: np.clip(a, a_min, a_max),
-                       lambda g, y, a, a_min=None, a_max=None: unless_nan(y, masked(g, y == a)),
-                       lambda g, y, a, a_min=None, a_max=None:
-                       unless_nan(y, masked(g, (a < a_min) & (y >= a_min))),
-                       lambda g, y, a, a_min=None, a_max=None:
-                       unless_nan(y, masked(g, (a > a_max) | (y < (-math.inf if a_min is None else a_min)))),
-                       name="clip")
+_clip = differentiable(np.clip,
+                       lambda g, y, a, low, high: unless_nan(y, masked(g, y == a)),
+                       lambda g, y, a, low, high: unless_nan(y, masked(g, (a < low) & (y >= low))),
+                       lambda g, y, a, low, high:
+                       unless_nan(y, masked(g, (a > high) | (y < (-math.inf if low is None else low)))))
 # fmt: on
 
 

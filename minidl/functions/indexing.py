@@ -12,6 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import Function, differentiable, implements
 from minidl.autograd.modes import values_of
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import add_at, array_of, as_array, to_kind_of
 
 # fmt: off
@@ -46,9 +47,9 @@ def _scatter_add(g: Any, shape: tuple[int, ...], *index: Any) -> Any:
 
 # fmt: off
 _pick: Function = differentiable(_getitem, lambda g, y, x, *index: put(g, x.shape, *index), name="getitem",
-                                 view=True)
+                                 view=True, operation=Operation(kind="gather"))
 put: Function = differentiable(_scatter_add, lambda g, y, x, shape, *index: g[index], name="scatter_add",
-                                fresh=True)
+                                fresh=True, operation=Operation(kind="scatter"))
 # fmt: on
 
 
@@ -317,6 +318,7 @@ _index_set: Function = differentiable(
     lambda g, y, x, values, *index: _last_set(g, x, values, *index),
     name="index_set",
     fresh=True,
+    operation=Operation(kind="scatter"),
 )
 
 

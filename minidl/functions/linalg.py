@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
 from minidl.functions.elementwise import multiply
+from minidl.functions.into import linear_into, matmul_into
 
 # fmt: off
 __all__ = [
@@ -57,7 +59,8 @@ def _matmul_b(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 
 # fmt: off
-matmul = differentiable(_matmul, _matmul_a, _matmul_b, replaces=(np.matmul,))
+matmul = differentiable(_matmul, _matmul_a, _matmul_b, replaces=(np.matmul,),
+                        operation=Operation(into=matmul_into, kind="product"))
 # fmt: on
 
 
@@ -113,5 +116,6 @@ def _rowwise(a: Any, w: Any) -> Any:
 # fmt: off
 linear = differentiable(_linear, lambda g, y, x, w, b=None: _rowwise(g, w.T),
                                  lambda g, y, x, w, b=None: _product(_rows(x).T, _rows(g)),
-                                 lambda g, y, x, w, b=None: _rows(g) if g.ndim > 2 else g)
+                                 lambda g, y, x, w, b=None: _rows(g) if g.ndim > 2 else g,
+                                 operation=Operation(into=linear_into, kind="product"))
 # fmt: on

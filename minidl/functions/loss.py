@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import differentiable
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
-from minidl.functions.weighting import Reduction, in_wide_steps, reduce_loss
+from minidl.functions.weighting import Reduction, in_wide_steps, is_mean, reduce_loss
 
 __all__ = ["mean_squared_error"]
 
@@ -38,7 +39,8 @@ def _mse(y: Any, t: Any) -> Any:
 
 # fmt: off
 _squared = differentiable(_mse, lambda g, out, y, t: (y - t) * (g * (2 / max(y.size, 1))),
-                                lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))), name="mean_squared_error")
+                                lambda g, out, y, t: (t - y) * (g * (2 / max(y.size, 1))), name="mean_squared_error",
+                          operation=Operation(inline=True))
 # fmt: on
 
 
@@ -62,7 +64,7 @@ def mean_squared_error(y: Any, t: Any, *, reduction: Reduction = "mean", weight:
     (np.float64(2.0), np.float64(1.0))
     """
     y, t = as_pair("mean_squared_error", y, t)
-    if reduction == "mean" and weight is None:
+    if weight is None and is_mean(reduction):
         return in_wide_steps(_squared, y, t)
     return in_wide_steps(
         lambda y, t: reduce_loss("mean_squared_error", np.square(y - t), reduction, weight), y, t

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function, differentiable
+from minidl.autograd.operation import Operation
 
 
 def floating(x: Any) -> Any:
@@ -53,6 +54,14 @@ def _masked(x: Any, mask: Any) -> Any:
     return bits.view(x.dtype)
 
 
+def _masked_into(out: Any, x: Any, mask: Any) -> None:
+    if x.shape != mask.shape or mask.dtype != bool:
+        np.copyto(out, np.where(mask, x, 0))
+        return
+    bits = _BITS[x.itemsize]
+    np.multiply(x.view(bits), mask, out.view(bits))
+
+
 def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     """The slope, with its digits at both ends.
 
@@ -61,13 +70,18 @@ def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     """
     if type(x) is not np.ndarray or x.ndim == 0:
         return _slope_of_x(x, scale)
-    slope = y * y
+    slope = np.empty_like(x)
+    _sigmoid_slope_into(slope, x, y, scale)
+    return slope
+
+
+def _sigmoid_slope_into(slope: Any, x: Any, y: Any, scale: int) -> None:
+    np.multiply(y, y, slope)
     np.subtract(1 if scale == 2 else y, slope, slope)
     # The least by its place, which NumPy finds in a quarter of the time of min; NaN is the least.
     if slope.size and not slope.flat[slope.argmin()] >= _ROUNDED:
         ends = np.nonzero(slope < _ROUNDED)
         slope[ends] = _slope_of_x(x[ends], scale)
-    return slope
 
 
 def _slope_of_x(x: Any, scale: int) -> Any:
@@ -83,14 +97,22 @@ def _where_positive(g: Any, x: Any) -> Any:
     return np.where(x == x, result, x)
 
 
+def _where_positive_into(out: Any, g: Any, x: Any) -> None:
+    _masked_into(out, g, x > 0)
+    if x.size and not x.flat[x.argmax()] >= -math.inf:
+        np.copyto(out, x, where=x != x)
+
+
 _ROUNDED = 2.0**-11
 
 # fmt: off
 _recorded_slope: Function = differentiable(_sigmoid_slope,
     lambda g, slope, x, y, scale: g * slope * (y if scale == 2 else np.tanh(0.5 * x)) * -scale,
-    None, name="sigmoid_slope", fresh=True)
+    None, name="sigmoid_slope", fresh=True,
+    operation=Operation(into=_sigmoid_slope_into, kind="map"))
 _recorded_where_positive: Function = differentiable(_where_positive,
-    lambda g, y, h, x: where_positive(g, x), None, name="where_positive", fresh=True)
+    lambda g, y, h, x: where_positive(g, x), None, name="where_positive", fresh=True,
+    operation=Operation(into=_where_positive_into, kind="map"))
 # fmt: on
 
 
@@ -111,7 +133,8 @@ def where_positive(g: Any, x: Any) -> Any:
 
 
 # fmt: off
-masked: Function = differentiable(_masked, lambda g, y, x, mask: masked(g, mask), None)
+masked: Function = differentiable(_masked, lambda g, y, x, mask: masked(g, mask), None,
+                                  operation=Operation(into=_masked_into, kind="map"))
 # fmt: on
 
 

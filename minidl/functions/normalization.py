@@ -48,7 +48,9 @@ def batch_moments(x: Any) -> tuple[Any, Any]:
         return rows.mean(0), rows.var(0)
     mean = _feature_means(rows)
     centred = rows - mean
-    return mean, _feature_means(centred * centred)
+    rest = _feature_means(centred)  # what had no digits beside the sum of large numbers
+    var = _feature_means(centred * centred) - rest * rest
+    return mean + rest, np.maximum(var, 0)
 
 
 def _scaled(x: Any, w: Any, b: Any, centred: Any, var: Any, eps: float) -> Any:

@@ -17,6 +17,12 @@ __all__ = [
 # fmt: on
 
 
+def _check_vectors(*polynomials: Any) -> None:
+    for p in polynomials:
+        if p.ndim > 1:
+            raise ValueError(f"want vectors of coefficients, got shape {p.shape}")
+
+
 @composition(np.polyval, arrays=2)
 def polyval(p: Any, x: Any) -> Any:
     """The polynomial with coefficients p, the highest power first, at x: NumPy's ``polyval``.
@@ -47,6 +53,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
     """Both of one length, with zeros for the highest powers that one of them does not have."""
+    _check_vectors(a1, a2)
     a1, a2 = np.atleast_1d(a1, a2)
     n = max(a1.size, a2.size)
     return np.pad(a1, (n - a1.size, 0)), np.pad(a2, (n - a2.size, 0))
@@ -93,7 +100,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     """
     if m < 0:
         raise ValueError(f"want an order of at least 0, got {m}")
-    for _ in range(m):
+    for _ in range(min(m, p.size)):  # then nothing is left
         p = p[:-1] * np.arange(p.size - 1, 0, -1).astype(p.dtype)
     return p
 

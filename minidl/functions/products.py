@@ -291,6 +291,15 @@ _slide: Function = differentiable(lambda a, v: np.correlate(a, v, "valid"),  # v
 # fmt: on
 
 
+def _sequences(name: str, a: Any, v: Any) -> tuple[Any, Any]:
+    a = as_array(a, name)
+    v = as_array(v, name)
+    if max(a.ndim, v.ndim) > 1 or not min(a.size, v.size):
+        raise ValueError(f"{name}: want sequences that are not empty, got {a.shape}, {v.shape}")
+    first, second = np.atleast_1d(a, v)
+    return first, second
+
+
 @implements(np.convolve)
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The discrete convolution of two sequences: NumPy's ``convolve``.
@@ -298,12 +307,9 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     >>> convolve([1.0, 2.0, 3.0], [0.0, 1.0])
     array([0., 1., 2., 3.])
     """
-    a = as_array(a).reshape(-1)
-    v = as_array(v).reshape(-1)
+    a, v = _sequences("convolve", a, v)
     if a.size < v.size:
         a, v = v, a
-    if not v.size:
-        raise ValueError(f"convolve: want sequences that are not empty, got {a.shape}, {v.shape}")
     if mode == "valid":
         return _slide(a, v[::-1])
     if mode == "same":
@@ -321,8 +327,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     >>> correlate([1.0, 2.0, 3.0], [0.0, 1.0])
     array([2., 3.])
     """
-    a = as_array(a)
-    v = as_array(v)
+    a, v = _sequences("correlate", a, v)
     if a.size < v.size:
         return convolve(v, a[::-1], mode)[::-1]
     return convolve(a, v[::-1], mode)

@@ -179,6 +179,7 @@ _padded = differentiable(
 
 def _widths(pad_width: Any, ndim: int) -> Any:
     """Before and after each axis, of numbers or pairs; a dict has them by axis."""
+    pad_width = values_of(pad_width, "np.pad")
     if not isinstance(pad_width, dict):
         return np.broadcast_to(pad_width, (ndim, 2))
     widths = np.zeros((ndim, 2), int)

@@ -20,7 +20,7 @@ __all__ = [
 # fmt: on
 
 # A step saves four arrays (batch, H) as one: s, r, z, n, where s = h w_hn + b_h.
-# - r and z stand together, so that one tanh, one multiply and one add make sigmoids of both.
+# - r and z stand together, so that one exp, one add and one division make sigmoids of both.
 # - What n gets of x is no part of s: it is one product for all steps before the loop.
 # Backwards all that a step gives is a multiple of the gradient of its h: the gradients of s, r, z
 # and n's input, in this order, so that those of w_h (s, r, z) stand together, and those of w_x (r,
@@ -69,38 +69,52 @@ def _gru(
     batch, time, _ = x.shape
     hidden = h.shape[1]
     rows = sequences.step_inputs(x, h, dtype, lengths)
-    half = np.array(0.5, dtype)
     w = np.concatenate((w_h, w_x, b[None]), dtype=dtype)
     w_r, w_z, w_n = w.reshape(-1, 3, hidden).swapaxes(0, 1)
     w_s = np.concatenate((w_n[:hidden], np.zeros_like(w_x[:, :hidden]), b_h[None]), dtype=dtype)
-    # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
-    w = np.stack([w_s, half * w_r, half * w_z])
+    w = np.stack([w_s, -w_r, -w_z])  # sigmoid(z) = 1 / (1 + exp(-z))
     steps = np.empty((time, 4, batch, hidden), dtype)
     steps[:, 3] = rows[:time, :, hidden:] @ w_n[hidden:]
-    product, w, srz = sequences.step_products(rows, w, steps[:, :3])
+    product, w, srz = _product(rows, w, steps[:, :3], np.isfinite(x).all())
     part = np.empty((batch, hidden), dtype)
-    for row, h_old, h_new, out, s, gates, r, z, n in zip(
-        rows,
-        rows[:, :, :hidden],
-        rows[1:, :, :hidden],
-        srz,
-        steps[:, 0],
-        steps[:, 1:3],
-        steps[:, 1],
-        steps[:, 2],
-        steps[:, 3],
-    ):
-        product(row, w, out)
-        np.tanh(gates, gates)
-        np.multiply(gates, half, gates)
-        np.add(gates, half, gates)
-        np.multiply(r, s, part)
-        np.add(n, part, n)
-        np.tanh(n, n)
-        np.subtract(h_old, n, part)
-        np.multiply(z, part, part)
-        np.add(n, part, h_new)
+    one = np.array(1, dtype)
+    with np.errstate(over="ignore"):  # where exp is infinite, the gate is 0
+        for row, h_old, h_new, out, s, gates, r, z, n in zip(
+            rows,
+            rows[:, :, :hidden],
+            rows[1:, :, :hidden],
+            srz,
+            steps[:, 0],
+            steps[:, 1:3],
+            steps[:, 1],
+            steps[:, 2],
+            steps[:, 3],
+        ):
+            product(row, w, out)
+            np.exp(gates, gates)
+            np.add(gates, one, gates)
+            np.reciprocal(gates, gates)
+            np.multiply(r, s, part)
+            np.add(n, part, n)
+            np.tanh(n, n)
+            np.subtract(h_old, n, part)
+            np.multiply(z, part, part)
+            np.add(n, part, h_new)
     return sequences.outputs(rows, hidden, return_sequences, lengths), (rows, steps, lengths)
+
+
+def _product(rows: Any, w: Any, steps: Any, finite: Any) -> tuple[Any, Any, Any]:
+    """As ``sequences.step_products``; where x is infinite, s takes no part of it: not 0 times it."""
+    if finite:
+        return sequences.step_products(rows, w, steps)
+
+    def product(row: Any, w: Any, out: Any) -> None:
+        np.matmul(row, w, out)
+        hidden = out.shape[2]
+        np.matmul(row[:, :hidden], w[0, :hidden], out[0])
+        np.add(out[0], w[0, -1], out[0])
+
+    return product, w, steps
 
 
 def _check(x: Any, h: Any, w_x: Any, w_h: Any, b: Any, b_h: Any) -> None:

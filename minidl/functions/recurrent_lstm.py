@@ -20,17 +20,19 @@ __all__ = [
 ]
 # fmt: on
 
-# A step saves six arrays (batch, H) as one, in this order: i, f, o, u, c before it, and tanh(c)
-# after it.
-# - i, f, o, u stand first, so that one product writes all their inputs, and one tanh serves all
-#   four.
-# - i, f, o stand together, so that one multiply and one add turn their tanh into sigmoids.
-# - Each of i, f, o stands three places before the factor it gates (u, c, tanh(c)), so that the
-#   products i u, f c and o tanh(c) are one multiplication of two blocks, in the backward pass as
-#   well.
+# A step saves six arrays (batch, H) as one, in this order: 1 / i, 1 / f, 1 / o, u, c before it, and
+# tanh(c) after it.
+# - Those of i, f, o, u stand first, so that one product writes all their inputs.
+# - Those of i, f, o stand together, so that one exp and one add serve all three: of the sigmoid 1 /
+#   (1 + exp(-z)) the denominator is kept, by which what the gate multiplies is divided.
+# - Each of them stands three places before that (u, c, tanh(c)), so that i u and f c are one
+#   division of two blocks, and so on in the backward pass.
 _ORDER = [1, 0, 2, 3]  # where i, f, o, u are in the weights, whose order is f, i, o, u
-# Backwards the order is o, i, f, u: what is a multiple of the gradient of h (a part of the gradient
-# of c, and o's input) stands together, and so does what is one of the gradient of c.
+# Backwards a step gives six arrays as one: the gradient of the c before it, those of u's, i's, f's
+# and o's input, and a part of the gradient of its own c. The first four are multiples of the
+# gradient of c, the last two of that of h.
+_BACKWARD = [3, 1, 0, 2]  # where u, i, f, o are in the weights
+_WEIGHTS = [2, 1, 3, 0]  # where f, i, o, u are in that order
 _CACHED = 2**18  # bytes of steps that are worked on at once
 
 
@@ -76,36 +78,37 @@ def _lstm(
     batch, time, _ = x.shape
     hidden = h.shape[1]
     rows = sequences.step_inputs(x, h, dtype, lengths)
-    # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: the first half is taken of the weights.
-    half = np.array(0.5, dtype)
     w = np.concatenate((w_h, w_x, b[None]), dtype=dtype).reshape(-1, 4, hidden)
     w = np.stack([w[:, gate] for gate in _ORDER])
-    w[:3] *= half
+    w[:3] *= -1
     # One step more than there are: the last c.
     steps = np.empty((time + 1, 6, batch, hidden), dtype)
     steps[0, 4] = c
     product, w, zs = sequences.step_products(rows, w, steps[:time, :4])
     parts = np.empty((2, batch, hidden), dtype)
     new, old = parts  # i u and f c, whose sum is the next c
-    for row, h_new, z, gates, i_f, u_c, o, tanh_c, c_new in zip(
-        rows,
-        rows[1:, :, :hidden],
-        zs,
-        steps[:, :3],
-        steps[:, :2],
-        steps[:, 3:5],
-        steps[:, 2],
-        steps[:, 5],
-        steps[1:, 4],
-    ):
-        product(row, w, z)
-        np.tanh(z, z)
-        np.multiply(gates, half, gates)
-        np.add(gates, half, gates)
-        np.multiply(i_f, u_c, parts)
-        np.add(new, old, c_new)
-        np.tanh(c_new, tanh_c)
-        np.multiply(o, tanh_c, h_new)
+    one = np.array(1, dtype)
+    with np.errstate(over="ignore"):  # where exp is infinite, the gate is 0
+        for row, h_new, z, gates, u, i_f, u_c, o, tanh_c, c_new in zip(
+            rows,
+            rows[1:, :, :hidden],
+            zs,
+            steps[:, :3],
+            steps[:, 3],
+            steps[:, :2],
+            steps[:, 3:5],
+            steps[:, 2],
+            steps[:, 5],
+            steps[1:, 4],
+        ):
+            product(row, w, z)
+            np.exp(gates, gates)
+            np.add(gates, one, gates)
+            np.tanh(u, u)
+            np.divide(u_c, i_f, parts)
+            np.add(new, old, c_new)
+            np.tanh(c_new, tanh_c)
+            np.divide(tanh_c, o, h_new)
     hs = sequences.outputs(rows, hidden, return_sequences, lengths)
     return (hs, sequences.last_of(steps[1:, 4], lengths)), (rows, steps, lengths)
 
@@ -114,12 +117,12 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
     """Yield what each step's gradients are multiplied by, last step first, as views that the next
     ones reuse.
 
-    Two arrays a step: the slopes of c and of o's input by h (2, batch, H); and those of i's, f's
-    and u's input and of the c before by c (4, batch, H). They depend on saved values only, on no
-    other step's gradient, so they are computed for as many steps at once as stay in the cache.
+    Two arrays a step: what is a multiple of the gradient of c (4, batch, H), and of that of h (2,
+    batch, H), in the order said above. They depend on saved values only, on no other step's
+    gradient, so they are computed for as many steps at once as stay in the cache.
 
-    From saved outputs: where a gate is nearly 0 or 1 its slope is as exact as the difference from
-    1, as PyTorch's is, not to all digits as that of F.sigmoid.
+    From saved outputs: where a gate, u or tanh(c) is nearly 1, its slope is as exact as the
+    difference from 1, as PyTorch's is, not to all digits as those of F.sigmoid and F.tanh are.
     """
     time, _, batch, hidden = steps.shape
     length = min(max(_CACHED // max(steps[0].nbytes, 1), 1), time)
@@ -129,18 +132,17 @@ def _slopes(steps: Any) -> Iterator[tuple[Any, Any]]:
         some = steps[max(end - length, 0) : end]
         products, squares = buffers[:, : len(some)]
         out = slopes[: len(some)]
-        gates = some[:, :3]
+        gates = some[:, :3]  # 1 / i, 1 / f, 1 / o
         others = some[:, 3:]
-        np.multiply(gates, others, products)  # i u, f c, o tanh(c)
-        np.multiply(products, gates, squares)
-        # i u (1 - i), f c (1 - f), and, of o, o tanh(c) (1 - o) at the place before them
-        np.subtract(products[:, :2], squares[:, :2], out[:, 2:4])
-        np.subtract(products[:, 2], squares[:, 2], out[:, 1])
-        np.multiply(products[:, ::2], others[:, ::2], squares[:, :2])
-        np.subtract(gates[:, 0], squares[:, 0], out[:, 4])  # i (1 - u^2)
-        np.subtract(gates[:, 2], squares[:, 1], out[:, 0])  # o (1 - tanh(c)^2)
-        out[:, 5] = gates[:, 1]
-        yield from zip(out[::-1, :2], out[::-1, 2:])
+        np.divide(others, gates, products)  # i u, f c, o tanh(c)
+        np.divide(products, gates, squares)
+        np.subtract(products, squares, out[:, 2:5])  # i u (1 - i), ..
+        rest = squares[:, :2]
+        np.multiply(others[:, ::2], others[:, ::2], rest)
+        np.subtract(1, rest, rest)
+        np.divide(rest, gates[:, ::2], out[:, 1::4])  # i (1 - u^2), o (1 - tanh(c)^2)
+        np.reciprocal(gates[:, 1], out[:, 0])
+        yield from zip(out[::-1, :4], out[::-1, 4:])
 
 
 def _lstm_joint(
@@ -165,12 +167,12 @@ def _lstm_joint(
         sequences.last_gradients(g[1], time, lengths),
         _slopes(steps[:time]),
         gz,
-        _swapped(w_h).T.astype(rows.dtype, order="C"),
+        _in_order(w_h, _BACKWARD).T.astype(rows.dtype, order="C"),
     )
-    gx = sequences.input_gradient(gz, x, _swapped(w_x)) if wanted[0] else None
+    gx = sequences.input_gradient(gz, x, _in_order(w_x, _BACKWARD)) if wanted[0] else None
     gw_x = gw_h = gb = None
     if any(wanted[3:6]):
-        gw = _swapped(sequences.weight_gradient(gz, rows))
+        gw = _in_order(sequences.weight_gradient(gz, rows), _WEIGHTS)
         gw_h = gw[:hidden]
         gw_x = gw[hidden:-1]
         gb = gw[-1]
@@ -190,15 +192,14 @@ def _back_through_time(
     gates = gz.reshape(time, batch, 4, width // 4).swapaxes(1, 2)
     gh, gh_blocks, gh_copies = sequences.repeated(state, 2, gz.dtype)
     gc, gc_blocks, gc_copies = sequences.repeated(state, 4, gz.dtype)
-    # What one step gives: a part of gc, the gradients of z, and gc for the step before. Writes to
-    # what is contiguous and a copy cost less than writes to columns of gz.
+    # Writes to what is contiguous and a copy cost less than writes to columns of gz.
     now = np.zeros((6, *state), gz.dtype)
-    now_by_h = now[:2]
-    now_by_c = now[2:]
-    part = now[0]
+    now_by_c = now[:4]
+    now_by_h = now[4:]
+    gc_before = now[0]
     now_z = now[1:5]
-    gc_before = now[5]
-    for g_h, g_c, (by_h, by_c), gz_gates, gz_now in zip(
+    part = now[5]
+    for g_h, g_c, (by_c, by_h), gz_gates, gz_now in zip(
         gh_given, gc_given, slopes, gates[::-1], gz[::-1]
     ):
         if g_h is not None:
@@ -217,10 +218,10 @@ def _back_through_time(
     return gh, gc_before
 
 
-def _swapped(w: Any) -> Any:
-    """Columns of f, i, o, u in the order o, i, f, u, or the other way round."""
-    blocks = w.reshape(*w.shape[:-1], 4, w.shape[-1] // 4)
-    return blocks[..., [2, 1, 0, 3], :].reshape(w.shape)
+def _in_order(w: Any, order: list[int]) -> Any:
+    """The columns of the four gates in another order."""
+    gates = np.split(w, 4, axis=1)
+    return np.concatenate([gates[place] for place in order], axis=1)
 
 
 def _lstm_plain(

@@ -14,6 +14,8 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.composition import composition, real
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.operation import Operation
+from minidl.functions.into import sum_into
 
 # fmt: off
 __all__ = [
@@ -244,7 +246,7 @@ def _min(
 sum  = differentiable(_sum_forward,
                       lambda g, y, a, axis=None, *, keepdims=False:
                       g if axis is None else g.reshape(keepdims_shape(a, axis)),
-                      replaces=(np.sum,), general=_sum)
+                      replaces=(np.sum,), general=_sum, operation=Operation(into=sum_into, kind="reduce"))
 mean = differentiable(lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
                       lambda g, y, a, axis=None, *, keepdims=False:
                       wide(g) / builtins.max(a.size, 1) if axis is None

@@ -50,10 +50,12 @@ def as_lengths(lengths: Any, batch: int, time: int) -> Any:
     if lengths is None:
         return None
     lengths = np.asarray(host(lengths))
-    if lengths.dtype.kind not in "iu" or lengths.shape != (batch,):
-        kind = TypeError if lengths.dtype.kind not in "iu" else ValueError
-        got = f"{lengths.dtype} {lengths.shape}"
-        raise kind(f"want an integer length for each row, ({batch},), got {got}")
+    want = f"an integer length for each row, ({batch},)"
+    got = f"{lengths.dtype} {lengths.shape}"
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"want {want}, got {got}; a state is given to a layer's with_state")
+    if lengths.shape != (batch,):
+        raise ValueError(f"want {want}, got {got}")
     wrong = (lengths < 1) | (lengths > time)
     if wrong.any():
         raise ValueError(f"want lengths from 1 to {time}, got {lengths[wrong][0]}")
@@ -168,7 +170,7 @@ def repeated(shape: tuple[int, int], times: int, dtype: Any) -> tuple[Any, Any, 
     return blocks[0], blocks, blocks[1:]
 
 
-_SMALL = 2**15  # bytes
+_SMALL = 2**14  # bytes
 
 
 def input_gradient(gz: Any, x: Any, w_x: Any) -> Any:

@@ -14,7 +14,9 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from minidl.autograd.composition import composition
 from minidl.autograd.engine import fit
 from minidl.autograd.function import differentiable, implements
+from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array
+from minidl.functions.into import concatenate_into
 
 # fmt: off
 __all__ = [
@@ -124,7 +126,8 @@ def _split_rule(
 
 # fmt: off
 _concatenate = differentiable(lambda *arrays, axis=0: np.concatenate(arrays, axis),
-                              joint=_concatenate_rule, name="concatenate")
+                              joint=_concatenate_rule, name="concatenate",
+                              operation=Operation(into=concatenate_into, kind="gather"))
 _split = differentiable(lambda ary, sections, axis=0: tuple(np.split(ary, sections, axis)),
                         joint=_split_rule, name="split", view=True, static=1)
 # fmt: on

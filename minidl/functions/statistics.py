@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from minidl.autograd.composition import composition, real
+from minidl.autograd.function import differentiable
 from minidl.functions.indexing import take_along_axis
 from minidl.functions.order import sort
 from minidl.functions.reduction import merged, reduced_shape
@@ -20,6 +21,17 @@ __all__ = [
     "average", "corrcoef", "cov", "median", "nanmedian", "nanpercentile", "nanquantile",
     "percentile", "quantile",
 ]
+# fmt: on
+
+
+def _check_total(total: Any) -> Any:
+    if total.size == 0 or np.any(total == 0):
+        raise ZeroDivisionError("the weights sum to zero, or there are none")
+    return total
+
+
+# fmt: off
+_checked_total = differentiable(_check_total, lambda g, y, total: g, name="average")
 # fmt: on
 
 
@@ -43,10 +55,7 @@ def average(
         shape = [n if i in axis else 1 for i, n in enumerate(a.shape)]
         weights = weights.transpose(np.argsort(axis)).reshape(shape)
     weights = np.broadcast_to(weights, a.shape)
-    total = np.sum(weights, axis, keepdims=keepdims)
-    known = isinstance(total, (np.ndarray, np.generic))
-    if total.size == 0 or (known and np.any(total == 0)):
-        raise ZeroDivisionError("the weights sum to zero, or there are none")
+    total = _checked_total(np.sum(weights, axis, keepdims=keepdims))
     y = np.sum(a * weights, axis, keepdims=keepdims) / total
     return (y, total) if returned else y
 
@@ -105,21 +114,26 @@ def _quantiles(a: Any, q: Any, axis: Any, method: str, keepdims: bool, skip_nan:
 
     if q is None:
         return known(_median(rising, n))
+    whole = method in ("lower", "higher", "nearest")
     places = [_METHODS[method](n, one) for one in q.reshape(-1).tolist()]
-    results = [known(_quantile(rising, n, place)) for place in places]
+    results = [known(_quantile(rising, n, place, whole)) for place in places]
     return np.stack(results).reshape(q.shape + shape)
 
 
-def _quantile(rising: Any, n: Any, place: Any) -> Any:
-    """The value at a place between two of the first n elements, for each row (as an axis of length
-    1).
+def _quantile(rising: Any, n: Any, place: Any, whole: bool) -> Any:
+    """The value at a place between two of the first n elements, or at a ``whole`` one, for each row
+    (as an axis of length 1).
     """
     place = np.clip(place, 0, n - 1)
     low = np.floor(place).astype(int)
-    part = (place - low).astype(rising.dtype if rising.dtype.kind == "f" else float)
     first = _at(rising, low)
+    if whole:  # beside an infinity nothing is left of what counts nothing
+        return first
+    part = (place - low).astype(rising.dtype if rising.dtype.kind == "f" else float)
     second = _at(rising, np.minimum(low + 1, n - 1))
-    return first + (second - first) * part
+    gap = second - first
+    # From the nearer one, as NumPy does: beside an infinity the two differ.
+    return np.where(part < 0.5, first + gap * part, second - gap * (1 - part))
 
 
 def _at(rising: Any, place: Any) -> Any:

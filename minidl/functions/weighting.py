@@ -41,12 +41,19 @@ _checked = differentiable(_check, lambda g, y, weight, whose: g, name="weight")
 
 
 def as_weight(whose: str, weight: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """The weight in the dtype of a loss; an error unless it has that shape and no bad numbers."""
+    """The weight in the dtype of a loss; an error unless it has that shape and good numbers."""
     weight = as_array(weight, whose)
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"{whose}: want real numbers, got {weight.dtype}")
     if weight.shape != shape:
         raise ValueError(f"{whose}: want shape {shape}, got {weight.shape}")
     with np.errstate(over="ignore"):  # what is beyond the range of that dtype is refused
         return _checked(weight.astype(dtype), whose)
+
+
+def is_mean(reduction: Any) -> bool:
+    """Whether it is the "mean"; what is no text is none, whatever it is equal to."""
+    return isinstance(reduction, str) and reduction == "mean"
 
 
 def reduce_loss(
@@ -65,7 +72,7 @@ def reduce_loss(
     Raises ValueError for another reduction, and for weights of another shape, negative or not
     finite.
     """
-    if reduction not in ("mean", "sum", "none"):
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         want = '"mean", "sum" or "none"'
         raise ValueError(f"{name}: want reduction {want}, got {reduction!r}")
     if weight is not None:
@@ -86,10 +93,11 @@ def reduce_loss(
 def _expand(name: str, weight: Any, losses: Any) -> Any:
     """The weight with an axis of length 1 for each of the last axes that it does not cover."""
     shape = losses.shape
-    axes = np.ndim(weight)
+    weight = as_array(weight, f"{name}: weight")
+    axes = weight.ndim
     if axes > len(shape) or (axes == 0 and shape != ()):
         want = f"one for each of the leading axes of {shape}"
-        raise ValueError(f"{name}: weight: want {want}, got shape {np.shape(weight)}")
+        raise ValueError(f"{name}: weight: want {want}, got shape {weight.shape}")
     weight = as_weight(f"{name}: weight", weight, shape[:axes], losses.dtype)
     return weight.reshape(shape[:axes] + (1,) * (len(shape) - axes))
 

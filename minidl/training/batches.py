@@ -34,7 +34,8 @@ class Batches:
         self.least = least
         self.once = isinstance(source, Iterator)
         self.resumable = has_state(source)
-        self.batch_size: int = getattr(source, "batch_size", None) or 32
+        size = getattr(source, "batch_size", None)
+        self.batch_size: int = size if isinstance(size, int) else 32
         if isinstance(source, DataLoader):
             self._check(source)
 
@@ -43,8 +44,8 @@ class Batches:
             raise ValueError(
                 f"{self.where}: want a DataLoader of {WANTED}, got one of {len(loader.arrays)}"
             )
-        if len(loader.arrays) == len(NAMES):
-            check_weight(self.where, loader.arrays[-1])
+        if len(loader.arrays) == len(NAMES) and not check_weight(self.where, loader.arrays[-1]):
+            raise ValueError(f"{self.where}: weight: want some above 0, got 0 only")
 
     @property
     def number(self) -> int | None:
@@ -58,23 +59,16 @@ class Batches:
         """The batches of an epoch, or what is left of it after so many, each with what it counts:
         its samples, or the sum of their weights.
         """
-        loader = self.source if isinstance(self.source, DataLoader) else None
-        for i, given in enumerate(self.source, first):
-            if type(loader) is DataLoader:
-                batch = given
+        source = self.source
+        is_checked = type(source) is DataLoader
+        is_shared = isinstance(source, DataLoader) and source.shard != (0, 1)
+        for i, batch in enumerate(source, first):
+            if not is_checked:
+                batch = as_batch(f"{self.where}: batch {i + 1}", batch, self.least)
+            if is_shared and not source.samples(i):  # this rank has no part of it
+                yield batch, 0
             else:
-                batch = as_batch(f"{self.where}: batch {i + 1}", given, self.least)
-            no_part = loader is not None and not loader.samples(i)  # of the batch, for this rank
-            yield batch, 0 if no_part else count_of(batch)
-
-    def has_more(self, batches: Iterator[Any], done: int) -> bool:
-        """Whether an epoch has, or may have, batches left after so many.
-
-        Only if nobody wants it later, one is taken to see.
-        """
-        if self.number is not None:
-            return done < self.number
-        return self.once or self.resumable or next(batches, None) is not None
+                yield batch, count_of(batch)
 
     def first(self) -> Batch:
         """A batch, which takes nothing away from the next epoch."""
@@ -124,12 +118,12 @@ def as_batch(where: str, value: Any, least: int = 2) -> Batch:
     return batch
 
 
-def check_weight(where: str, weight: Any) -> None:
-    """Raise ValueError for weights of samples that are negative or not finite."""
+def check_weight(where: str, weight: Any) -> float:
+    """The sum of samples' weights; ValueError for what is negative or not finite."""
     if not isinstance(weight, tuple | dict):
         weight = np.asarray(host(weight))
         if weight.dtype.kind in "fiub" and np.isfinite(weight).all() and weight.min() >= 0:
-            return
+            return float(weight.sum())
     raise ValueError(f"{where}: weight: want finite numbers of at least 0, got {weight!r:.60}")
 
 
@@ -164,7 +158,7 @@ def _parts(where: str, data: Any, targets: Any, weight: Any, least: int) -> list
             f"{where}: want a pair x, t, a DataLoader or another iterable of batches, "
             f"got x without t: a {type(data).__name__}"
         )
-    return [part for part in (data, targets, weight) if part is not None]
+    return [data, *(part for part in (targets, weight) if part is not None)]
 
 
 def _make_loader(

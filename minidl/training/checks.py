@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -125,7 +124,6 @@ def warn_of_ignored_samples(loss: Any, data: Batches, why: str) -> None:
         )
 
 
-@cache
 def weighs(metric: Metric) -> bool:
     """Whether a metric has an argument ``weight``."""
     try:

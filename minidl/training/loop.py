@@ -7,7 +7,8 @@ is, and what ends it, is in `run.py`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -22,29 +23,25 @@ if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
 
 
+@dataclass(eq=False)
 class FitLoop:
     """One fit of a trainer, from wherever its run is.
 
     ``internal`` are the callbacks that are not the user's: they come first, and are told of an
-    epoch that a resumed fit goes on with, which the user's have heard of before.
+    epoch that a resumed fit goes on with, which the user's have heard of before. ``batch`` is the
+    number of the one in progress, for what is said of an error.
     """
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        run: Run,
-        runner: ModelRunner,
-        internal: list[Callback],
-        validation: Batches | None,
-    ) -> None:
-        self.trainer = trainer
-        self.run = run
-        self.runner = runner
-        self.internal = internal
-        self.callbacks = [*internal, *trainer.callbacks]
-        self.validation = validation
-        self.ranks = trainer.ranks
-        self.batch = 0  # the one in progress, for what is said of an error
+    trainer: Trainer
+    run: Run
+    runner: ModelRunner
+    internal: list[Callback]
+    validation: Batches | None
+    batch: int = 0
+
+    def __post_init__(self) -> None:
+        self.callbacks = [*self.internal, *self.trainer.callbacks]
+        self.ranks = self.trainer.ranks
 
     def start(self, resume: Callable[[], None]) -> None:
         """Go through the epochs left; ``resume`` is called after ``on_train_begin``.
@@ -89,7 +86,8 @@ class FitLoop:
             self.runner.reset()
             run.rate = float(self.trainer.optimizer.current_lr)
         batches = run.data.read(first=run.batches)
-        while window := list(islice(batches, run.window)):
+        while not run.exhausted and (window := list(islice(batches, run.window))):
+            run.exhausted = len(window) < run.window
             try:
                 self.train_window(window)
             except Exception as error:
@@ -98,15 +96,29 @@ class FitLoop:
                 error.add_note(f"fit: {place}")
                 raise
             over = self.ranks.ends(self.trainer, run)
-            if over and (run.interrupted is not None or run.data.has_more(batches, run.batches)):
+            if over and (run.interrupted is not None or self.has_more(batches)):
                 self.break_off()
                 return
             self.trainer.write_requested()
-        if run.fresh:
+        run.exhausted = True
+        if not run.means.samples:
             raise ValueError(
-                f"fit: the data gave no batch in epoch {run.epoch + 1}; an iterator is used up by "
-                "one epoch: give a list, or an object whose iter() begins anew"
+                f"fit: the data gave no batch in epoch {run.epoch + 1}, or weights of 0 only; an "
+                "iterator is used up by one epoch: give a list, or an object whose iter() begins "
+                "anew"
             )
+
+    def has_more(self, batches: Iterator[Any]) -> bool:
+        """Whether the epoch has, or may have, batches left.
+
+        One is taken to see, but only where nobody could go on with it later.
+        """
+        run = self.run
+        if run.exhausted:
+            return False
+        if run.data.number is not None:
+            return run.batches < run.data.number
+        return run.data.once or run.data.resumable or next(batches, None) is not None
 
     def train_window(self, window: Sequence[tuple[Batch, float]]) -> None:
         """Make one update from some batches, whose losses are summed, or averaged over samples."""
@@ -201,6 +213,8 @@ class FitLoop:
                     file=sys.stderr,
                 )
         trainer.write_requested()
+        if not run.can_be_saved:  # a whole epoch's file is worth more than one of a part
+            trainer.requests = []
 
     def _files(self) -> str:
         """What is written now, or why nothing is."""

@@ -124,12 +124,15 @@ def measure_losses(
     try:
         while len(losses) < len(rates):
             runner.reset()
-            for rate, (batch, _) in zip(rates[len(losses) :], data.read()):
+            left = rates[len(losses) :]
+            for rate, (batch, _) in zip(left, data.read()):
                 optimizer.lr = rate
                 loss = _loss_or_infinity(trainer, batch)
                 if losses and not loss < max(WORSE * min(losses), losses[0]):
                     return losses
                 losses.append(loss)
+            if len(losses) + len(left) == len(rates):
+                raise ValueError("find_lr: the data gave no batch")
     finally:
         optimizer.lr = schedule
     return losses

@@ -46,7 +46,8 @@ class SingleProcess:
 
     def ends(self, trainer: Trainer, run: Run) -> bool:
         """Whether the run ends after this update."""
-        trainer.stop |= run.over
+        if run.over:
+            trainer.stop = True
         return trainer.stop
 
     def agree(self, trainer: Trainer, run: Run) -> None:

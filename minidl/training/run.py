@@ -20,6 +20,9 @@ from minidl.common import checks
 from minidl.data.loader import DataLoader
 from minidl.training.batches import Batches
 
+# What says where a run is; it is saved and put back.
+PLACE = ("epoch", "batches", "updates", "rate", "exhausted")
+
 
 class RunningMeans:
     """Means over all samples so far of figures that are means over a batch each.
@@ -50,7 +53,8 @@ class Run:
     ``window`` batches make an update, their losses ``summed`` or averaged. ``signalled`` is the
     signal that came, ``interrupted`` the one that ends the run; between ranks, these have yet to
     agree. ``cut`` holds the callbacks' states and the history of an epoch that was broken off,
-    ``rate`` that of the epoch's first update, and ``path`` is what it was resumed from.
+    ``rate`` that of the epoch's first update, and ``path`` is what it was resumed from. The epoch's
+    data are ``exhausted`` when looking for another batch of a window has found that there is none.
     """
 
     data: Batches
@@ -65,6 +69,7 @@ class Run:
     batches: int = 0
     updates: int = 0
     rate: float = 0.0
+    exhausted: bool = False
     means: RunningMeans = field(default_factory=RunningMeans)
     signalled: str | None = None
     interrupted: str | None = None
@@ -106,22 +111,25 @@ class Run:
         """Note that an epoch is over."""
         self.epoch += 1
         self.batches = 0
+        self.exhausted = False
         self.means = RunningMeans()
 
     def state_dict(self) -> dict[str, Any]:
         """Where it is, and the data's state if they have one."""
-        means = {"samples": self.means.samples, "sums": dict(self.means.sums)}
-        names = ("window", "summed", "epoch", "batches", "updates", "rate")
-        data: Any = self.data.source.state_dict() if self.data.resumable else None
-        if isinstance(self.data.source, DataLoader):
-            data["given"] = self.batches or None  # it may have looked for a batch more
-        return {name: getattr(self, name) for name in names} | {"means": means, "loader": data}
+        state = {name: getattr(self, name) for name in ("window", "summed", *PLACE)}
+        state["means"] = {"samples": self.means.samples, "sums": dict(self.means.sums)}
+        state["loader"] = self.data.source.state_dict() if self.data.resumable else None
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Go on from there; ValueError if that cannot be, as the data or settings differ."""
         if state is None:  # it was saved before any fit
             return
         check_place(state)
+        if isinstance(self.data.source, DataLoader) and not state["exhausted"]:
+            given = state["loader"]["given"] or 0
+            if given != state["batches"]:
+                raise ValueError(f"run: {state['batches']} batches, but the loader gave {given}")
         if (state["window"], state["summed"]) != (self.window, self.summed):
             name = "truncate" if state["summed"] else "accumulate"
             raise ValueError(
@@ -135,7 +143,7 @@ class Run:
             raise ValueError(
                 "it was saved within an epoch of data without a state_dict(); Trainer.load takes it"
             )
-        for name in ("epoch", "batches", "updates", "rate"):
+        for name in PLACE:
             setattr(self, name, state[name])
         self.means = RunningMeans()
         self.means.samples = state["means"]["samples"]
@@ -153,11 +161,8 @@ def check_place(state: Mapping[str, Any]) -> None:
     checks.number("run: rate", state["rate"])
     if not all(isinstance(value, Real) for value in means["sums"].values()):
         raise ValueError(f"run: means: want numbers, got {means['sums']}")
-    data = state["loader"]
-    if isinstance(data, dict) and (data.get("given") or 0) != state["batches"]:
-        raise ValueError(
-            f"run: {state['batches']} batches, but the loader gave {data.get('given')}"
-        )
+    if not isinstance(state["exhausted"], bool):
+        raise ValueError(f"run: exhausted: want True or False, got {state['exhausted']!r}")
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -98,6 +98,11 @@ class Trainer:
     """
 
     metrics: Any  # by name; may be assigned as a list, too
+    own: ClassVar[Sequence[str]] = (  # the attributes that are no subclass's
+        *("model", "loss", "metrics", "optimizer", "callbacks", "ranks", "run", "history", "stop"),
+        *("dry_run", "interrupted", "requests", "scale_targets", "scaling"),
+        *("_compiling", "_program", "_looping", "_start"),
+    )
 
     @refuse_unexpected
     def __init__(
@@ -117,11 +122,8 @@ class Trainer:
         self.loss = loss
         self.metrics = metrics
         checks.check_parts(model, optimizer, callbacks)
-        if self._compiling and not self._owns_loss_of:
-            raise ValueError(
-                "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
-                "call what minidl.compile gave of a function"
-            )
+        if self._compiling:
+            self._refuse_other_loss_of()
         self.optimizer = optimizer
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
@@ -142,13 +144,14 @@ class Trainer:
         super().__setattr__(name, value)
 
     @property
-    def _owns_loss_of(self) -> bool:
+    def owns_loss_of(self) -> bool:
+        """Whether ``loss_of`` is the one of this class."""
         return getattr(self.loss_of, "__func__", None) is Trainer.loss_of
 
     @property
     def _least(self) -> int:
         """How many parts a batch must have: inputs and targets, unless loss_of is overridden."""
-        return 2 if self._owns_loss_of else 1
+        return 2 if self.owns_loss_of else 1
 
     def __repr__(self) -> str:
         loss = getattr(self.loss, "__name__", repr(self.loss))
@@ -258,17 +261,17 @@ class Trainer:
         self.ranks.split(given, validation)
         shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
         checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
+        check_epochs(epochs - (checkpoint.epoch if checkpoint else 0), given, validation)
 
         run = Run(given, epochs, window, truncate is not None, max_steps, max_time)
         run.path = checkpoint and checkpoint.path
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(given.batch_size), *shown], validation)
         with self._fitting(run, checkpoint, fast_dev_run):
-            check_epochs(run.epochs - run.epoch, given, validation)
             untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
-                self.write_requested()  # what on_train_end asked for
+                self.write_requested(at_end=True)  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
 
@@ -404,18 +407,22 @@ class Trainer:
             raise
         self.history = History(tree["history"])
 
-    def write_requested(self) -> None:
-        """Write the checkpoints asked for, now that the state is whole."""
-        wanted = self.requests
+    def write_requested(self, at_end: bool = False) -> None:
+        """Write the checkpoints asked for, now that the state is whole; of data without a state
+        only between epochs, and at the end of a fit.
+        """
+        if not self.requests:
+            return
+        if self._looping and not at_end and self.run is not None and not self.run.can_be_saved:
+            return
+        wanted = dict(self.requests)
         self.requests = []
-        if self._looping and self.run is not None and not self.run.can_be_saved:
-            self.requests = wanted  # until the epoch is over
-        elif wanted and self.writes:
+        if self.writes:
             from minidl.checkpoints.file import save
             from minidl.checkpoints.snapshot import capture
 
             tree = capture(self)
-            for path, before_replace in dict(wanted).items():
+            for path, before_replace in wanted.items():
                 save(tree, path, before_replace)
 
     def find_lr(
@@ -472,7 +479,7 @@ class Trainer:
     def forward(self, batch: Batch, runner: ModelRunner, learning: bool = False) -> tuple[Any, Any]:
         """The loss of a batch, checked if it is to be learned from, and the prediction."""
         function = self._compiled() if learning and self._compiling else self.loss_of
-        result = runner.run(function, self.scale(batch))
+        result = runner.run(function, self.scale(batch) if self.scale_targets else batch)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
         loss, prediction = result
@@ -484,6 +491,7 @@ class Trainer:
 
     def _compiled(self) -> Any:
         """The program of the loss of a batch and the prediction, which is for metrics only."""
+        self._refuse_other_loss_of()
         if self._program is None:
             from minidl.compiler import compile
 
@@ -496,6 +504,13 @@ class Trainer:
 
             self._program = compile(detached)
         return self._program
+
+    def _refuse_other_loss_of(self) -> None:
+        if not self.owns_loss_of:
+            raise ValueError(
+                "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
+                "call what minidl.compile gave of a function"
+            )
 
     def figures(self, loss: Any, prediction: Any, batch: Batch) -> dict[str, float]:
         """The loss and the metrics of a batch, by name."""
@@ -560,9 +575,9 @@ class Trainer:
 
         with self._threads(data.batch_size):
             runner.evaluate(add_batches)
-        if not means.sums:
-            raise ValueError(f"{data.where}: the data gave no batch")
         self.ranks.total(means, run)
+        if not means.samples:
+            raise ValueError(f"{data.where}: the data gave no batch, or weights of 0 only")
         return means.now()
 
     def predict(self, x: Any, *, batch_size: int | None = None) -> Any:

@@ -41,6 +41,7 @@ def test_argnums():
     value, (gx, gy) = value_and_grad(f, (0, 1))(2.0, 3.0, 1)
     assert (value, gx, gy) == (19.0, 9.0, 12.0)
     assert grad(lambda x, k=1: k * x)(2.0, k=5) == 5.0
+    assert grad(f, (1, 1))(2.0, 3.0, 1.0) == (12.0, 12.0)
     with pytest.raises(TypeError, match="argnum 3"):
         grad(f, 3)(1.0, 1.0, 1.0)
 
@@ -217,6 +218,22 @@ def test_only_what_leads_to_the_targets_is_computed():
     [g] = gradients(guarded(w) * x, [x])
     assert g.item() == 2.0
     assert grad(lambda z: guarded(w) * z)(3.0).item() == 2.0
+
+
+def test_variables_made_inside_stay_inside():
+    inside = []
+
+    def f(x):
+        inside.append(Variable(np.full(2, 3.0)))
+        return (x * inside[-1]).sum() * inside[-1][0]
+
+    g = grad(f)(np.ones(2))
+    assert type(g) is np.ndarray and g.tolist() == [9.0, 9.0]
+    assert jacobian(lambda x: x * Variable(2.0))(np.ones(2)).tolist() == [[2.0, 0.0], [0.0, 2.0]]
+    assert inside[0].grad is None
+    w = Variable(2.0)  # and one from outside beside it
+    g = grad(lambda x: x * w * Variable(5.0))(1.0)
+    assert isinstance(g, Variable) and gradients(g, [w])[0].item() == 5.0
 
 
 def test_gradcheck_finds_mistakes():

@@ -406,7 +406,43 @@ class Chain:
         return x * (1 + float(self.rng.random()) / self.n)
 
 
+class OwnLoss(Trainer):
+    """Has a generator, a number and a dict of its own."""
+
+    def __init__(self, *parts: Any) -> None:
+        self.rng, self.seen = np.random.default_rng(7), {"n": 0}
+        super().__init__(*parts)
+        self.scale = 1.0
+
+    def loss_of(self, batch: Any) -> Any:
+        x, t = batch
+        self.seen["n"] += 1
+        self.scale *= 0.9
+        y = self.model(x)
+        return F.mean_squared_error(y, t) * (self.scale + self.rng.random() / self.seen["n"]), y
+
+
+def own_loss() -> Trainer:
+    model = layers.Linear(3, 1)
+    return OwnLoss(model, optim.SGD(model, lr=0.05), F.mean_squared_error)
+
+
+def assigned_loss_of() -> Trainer:
+    of, n, rng = trainer(layers.Linear(3, 1)), 0, np.random.default_rng(8)
+
+    def loss_of(batch: Any) -> Any:
+        nonlocal n
+        n += 1
+        y = of.model(batch[0])
+        return F.mean_squared_error(y, batch[1]) * (1 + rng.random() / n), y
+
+    of.loss_of = loss_of  # type: ignore[method-assign]
+    return of
+
+
 MAKERS = {
+    "a trainer": own_loss,
+    "a loss_of that is assigned": assigned_loss_of,
     "a global dict": with_loss(global_dict),
     "a class method": with_loss(class_method),
     "a class by its name": with_loss(named_class),

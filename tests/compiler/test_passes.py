@@ -13,24 +13,22 @@ import minidl
 from minidl import functions as F
 from minidl.autograd.modes import Switch
 from minidl.compiler import passes
-from minidl.compiler.buffers import Code
+from minidl.compiler.derivative import Recorder
+from minidl.compiler.printer import Code
 from minidl.compiler.program import Program, Value
-from minidl.compiler.tracer import Tracer
+from minidl.compiler.standin import stand_in
 
 
 def recorded(f: Callable[..., Any], *args: Any) -> Program:
     """The program of a function of arrays, as it is before any pass."""
-    tracer = Tracer()
-    traced = [
-        tracer.traced(a, tracer.new_input(("argument", i), a, plain=True))
-        for i, a in enumerate(args)
-    ]
-    with Switch(tracer=tracer):
-        result = f(*traced)
+    recorder = Recorder({})
+    arrays = [stand_in(a, recorder.add_input("argument", a, i)) for i, a in enumerate(args)]
+    with Switch(tracer=recorder):
+        result = f(*arrays)
+    assert recorder.stopped is None
     results = result if isinstance(result, tuple) else (result,)
-    return Program(
-        [v for v, _ in tracer.inputs], [tracer.operand(r) for r in results], tracer.steps
-    )
+    inputs = [x.value for x in recorder.inputs]
+    return Program(inputs, [recorder.operand(r) for r in results], recorder.steps)
 
 
 def names(program: Program) -> list[str]:

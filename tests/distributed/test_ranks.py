@@ -26,6 +26,7 @@ X = np.random.default_rng(0).standard_normal((50, 6))
 T = np.random.default_rng(1).integers(0, 3, 50)
 SEQUENCES = np.random.default_rng(2).standard_normal((26, 7, 2))
 SUMS = SEQUENCES.sum((1, 2))[:, None] / 10
+W = np.random.default_rng(4).integers(0, 3, 50).astype(float)
 FIT = {"epochs": 3, "batch_size": 8, "verbose": 0}
 
 
@@ -82,6 +83,12 @@ RUNS = {
     "ragged, fewer than ranks": lambda comm: (mlp(comm), {}, loader(X[:33], T[:33])),
     "accumulated": lambda comm: (mlp(comm), {"accumulate": 4}, loader(X[:33], T[:33])),
     "batch of 1": lambda comm: (mlp(comm), {"accumulate": 3}, loader(X[:10], T[:10], batch_size=1)),
+    "weighted": lambda comm: (mlp(comm), {}, loader(X[:33], T[:33], W[:33])),
+    "weighted, some ranks by 0": lambda comm: (
+        mlp(comm),
+        {"accumulate": 3},
+        loader(X[:33], T[:33], W[:33] // 2, batch_size=4, seed=7),
+    ),
     "dropped": lambda comm: (mlp(comm), {}, loader(X, T, drop_last=True)),
     "compiled": lambda comm: (mlp(comm, compile=True), {}, loader(X[:33], T[:33])),
     "lstm": lambda comm: (lstm(comm), {}, loader(SEQUENCES, SUMS)),
@@ -98,8 +105,8 @@ RUNS = {
 def test_ranks_train_what_one_process_does(run, size):
     def program(comm):
         trainer, settings, data = RUNS[run](comm)
-        x, t = data.arrays
-        history = trainer.fit(data, epochs=3, verbose=0, validation=(x[:12], t[:12]), **settings)
+        held = tuple(array[:12] for array in data.arrays)
+        history = trainer.fit(data, epochs=3, verbose=0, validation=held, **settings)
         return trainer, history, comm
 
     ((alone, truth, _),) = World(1).run(program)
@@ -188,6 +195,17 @@ def test_the_first_rank_shows_and_writes(tmp_path, capsys):
 
     assert World(3).run(program) == [["log.csv", "state.npz"], [], []]
     assert capsys.readouterr().out.count("epoch ") == 2
+
+
+def test_only_arrays_are_shared_out():
+    def program(comm):
+        with pytest.raises(
+            TypeError, match=r"fit: distributed: want arrays or a DataLoader.* a list"
+        ):
+            mlp(comm).fit([(X, T)], epochs=1)
+        return True
+
+    assert all(World(2).run(program))
 
 
 def test_a_dry_run_and_the_rate_finder_leave_all_as_it_was():

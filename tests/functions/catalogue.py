@@ -1320,6 +1320,8 @@ LABELS = np.array([0, -100, 2, 1])
 
 
 def weighted_mean(losses: Any, weight: Any) -> Any:
+    if weight is None:
+        return losses.mean()
     weight = np.broadcast_to(
         np.reshape(weight, np.shape(weight) + (1,) * (losses.ndim - 1)), losses.shape
     )
@@ -1410,7 +1412,7 @@ for shape in ((2, 3), (0, 3), ()):
         away(*shape),
         np.zeros(shape),
         fixed=(1,),
-        like=lambda y, t: np.float64(abs(y).mean() if y.size else 0),
+        like=lambda y, t: np.float64(abs(y - t).mean() if y.size else 0),
     )
 for q in (0.2, np.array([0.1, 0.5, 0.9])):
     row(
@@ -1552,6 +1554,7 @@ def each_alone(function: Any) -> Any:
     def run(x: Any, *more: Any, return_sequences: bool = True) -> Any:
         *args, lengths = more
         batch, time, states = len(x), x.shape[1], 2 if function is lstm else 1
+        lengths = [time] * batch if lengths is None else lengths  # None is legal: it is the default
         found = []
         for i, n in enumerate(lengths):
             own = [s[i : i + 1] for s in args[:states]]

@@ -136,6 +136,11 @@ ERRORS: list[tuple[Any, type[Exception], list[str]]] = [
     (lambda: F.cross_entropy(v, np.array([0, -100]), ignore_index=1), ValueError, ["label -100"]),
     (lambda: F.cross_entropy(v, np.eye(2, 3)), TypeError, ["integers", "t.argmax(-1)"]),
     (lambda: F.cross_entropy(v, np.eye(2, 3, dtype=int)), ValueError, ["(2,)", "t.argmax(-1)"]),
+    (
+        lambda: F.cross_entropy(np.ones((2, 1)), np.array([0, 1])),
+        ValueError,
+        ["label 1", "1 classes", "binary_cross_entropy_with_logits"],
+    ),
     (lambda: F.glu(v), ValueError, ["glu", "even", "(2, 3)"]),
     (lambda: np.exp(v, dtype=np.float32), TypeError, ["np.exp", "dtype"]),
     (lambda: np.add(v, 1, where=[True]), TypeError, ["np.add", "where"]),

@@ -66,6 +66,22 @@ def test_equals_its_composition_to_second_order(
 
 @FUNCTIONS
 @SEQUENCES
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("batch", [1, BATCH])
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_what_is_not_finite_is_as_in_the_composition(function, return_sequences, value, batch):
+    x, *others = arguments(function, batch=batch)
+    x[0, 1, 0] = value
+    settings = {"return_sequences": return_sequences}
+    for lengths in (None, [TIME] * batch, [1] * batch):
+        got = function(x, *others, lengths=lengths, **settings)
+        want = function.equals(x, *others, lengths=lengths, **settings)
+        for a, b in zip(outputs(got), outputs(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11)
+
+
+@FUNCTIONS
+@SEQUENCES
 def test_every_subset_of_wanted_arguments_gets_the_same_gradients(function, return_sequences):
     samples = arguments(function)
     everything = [Variable(a) for a in samples]
@@ -313,3 +329,26 @@ def test_small_and_large_blocks_alike(function, batch):
             found.append([x.grad.data for x in xs])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("function", [F.lstm, F.gru], ids=["lstm", "gru"])
+@pytest.mark.parametrize("z", [-5.0, -20.0, -30.0])
+def test_gates_that_are_nearly_closed_keep_their_digits(function, z):
+    """In float32 as in float64: values, and slopes by the input that closes all gates."""
+    found = []
+    for dtype in (np.float32, np.float64):
+        samples = [np.zeros_like(a) for a in arguments(function, dtype)]
+        x, *states, w_x, _, b = samples[: 6 if function is F.lstm else 5]
+        x[...] = z
+        w_x[0] = 1
+        w_x[0, -HIDDEN:] = 0  # but not what they let in
+        b[-HIDDEN:] = 0.5
+        for state in states:
+            state[...] = 0.7
+        v = Variable(x[:, :1])
+        ys = outputs(function(v, *samples[1:]))
+        ys[-1].sum().backward()
+        found.append([*(y.data for y in ys), v.grad.data])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6)
+        assert b.any()

@@ -378,6 +378,28 @@ def test_erfc_keeps_its_digits() -> None:
     assert F.erfc(x.astype(np.float32)).dtype == np.float32
 
 
+def test_erf_and_erfc_of_float32() -> None:
+    x = np.linspace(-9, 9, 5001).astype(np.float32)
+    near = x[abs(x) > 1e-3]
+    want = np.array([math.erf(a) for a in near.tolist()])
+    np.testing.assert_allclose(F.erf(near), want, rtol=4e-7)
+    want = np.array([math.erfc(a) for a in x.tolist()])
+    np.testing.assert_allclose(
+        F.erfc(x), want, rtol=2e-5, atol=1e-45
+    )  # of exp(-81) 5 digits are left
+    few = x[abs(x) < 2]
+    np.testing.assert_allclose(F.erfc(few), [math.erfc(a) for a in few.tolist()], rtol=2e-6)
+
+
+def test_gelu_and_its_composition_agree() -> None:
+    x = np.concatenate([np.linspace(-35, 50, 401), [-INF, INF]])
+    for approximate in (False, True):
+        np.testing.assert_allclose(
+            F.gelu(x, approximate), F.gelu.equals(x, approximate), rtol=1e-12, atol=1e-300
+        )
+        both_ways(lambda v, a=approximate: F.gelu(v, a), x[x > -15])  # no denormal numbers
+
+
 # ---- NaN and infinity -------------------------------------------------------------------------------------------
 
 

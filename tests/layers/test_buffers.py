@@ -259,7 +259,7 @@ def test_the_trainer_writes_once_a_batch_and_not_to_evaluate():
     assert net[1].calls == 4
 
 
-@pytest.mark.parametrize("form", ["layer", "closure", "list", "method"])
+@pytest.mark.parametrize("form", ["layer", "closure", "list", "dict", "method"])
 def test_recomputation_writes_once_and_gives_the_same(form):
     plain, net = model(), model()
     net.load_state_dict(plain.state_dict())
@@ -270,8 +270,10 @@ def test_recomputation_writes_once_and_gives_the_same(form):
             x = block(x)
         return x
 
+    named = dict(enumerate(blocks))
     forms = {
         "layer": net,
+        "dict": lambda x: named[2](named[1](named[0](x))),
         "closure": lambda x: net(x),
         "list": of_list,
         "method": net.forward,
@@ -364,3 +366,27 @@ def test_two_of_one_name_are_refused():
 
     with pytest.raises(ValueError, match=r"Holder: more than one buffer is named parts\.1\.mean"):
         Holder().state_dict()
+
+
+def test_they_are_broadcast():
+    class World:
+        """What two processes say to each other, one after the other."""
+
+        said = None
+
+        def bcast(self, value):
+            self.said = value if self.said is None else self.said
+            return self.said
+
+    world = World()
+    first, second = used(), model()
+    for net in (first, second):
+        minidl.distributed.broadcast(net, world)
+    for name, value in first.state_dict().items():
+        np.testing.assert_array_equal(second.state_dict()[name], value)
+    world.said = None
+    third = model()
+    for net in (first, third):
+        minidl.distributed.broadcast(net.parameters(), world)
+    np.testing.assert_array_equal(third[0].w.data, first[0].w.data)
+    assert third[1].calls == 0

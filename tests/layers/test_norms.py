@@ -1,14 +1,19 @@
 """LayerNorm and BatchNorm: PyTorch's numbers, their statistics, and what they refuse."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import minidl
 from minidl import Trainer, Variable, optim
 from minidl import functions as F
-from minidl.layers import BatchNorm, LayerNorm, Linear, Sequential
+from minidl.layers import BatchNorm, LayerNorm, Linear, Normalization, Sequential
+from tests.common.foreign import foreign, inner
 
 RNG = np.random.default_rng(0)
+SEEN = RNG.normal(2, 3, size=(6, 3)).astype(np.float32)
 SHAPES = [(6, 5), (4, 3, 5), (2, 3, 4, 5), (2, 1, 5)]
 
 
@@ -69,6 +74,38 @@ def test_values_gradients_and_second_orders_are_pytorchs(kind, shape, testing):
         np.testing.assert_allclose(ours.var, theirs.running_var.numpy(), rtol=1e-12)
 
 
+STORED = Path(__file__).parents[1] / "reference" / "torch_norms.npz"
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
+def test_the_stored_numbers_are_met(kind):
+    """Stored, so that it is seen without PyTorch too."""
+    start = f"{kind.__name__}/"
+    with np.load(STORED) as file:
+        stored = {key.removeprefix(start): file[key] for key in file.files if key.startswith(start)}
+    layer = kind(5, eps=1e-3, dtype=np.float64)
+    layer.w.data, layer.b.data = stored["w"], stored["b"]
+    for mode in ("training", "testing"):
+        x = Variable(stored["x"])
+        if mode == "training":
+            y = layer(x)
+        else:
+            with minidl.test_mode():
+                y = layer(x)
+        wrt = [x, layer.w, layer.b]
+        first = minidl.gradients((y**2 * stored["u"]).sum(), wrt, create_graph=True)
+        along = (first[0] * stored["v"]).sum() + (first[1] ** 2).sum()
+        second = minidl.gradients(along, wrt)
+        results = {"y": y}
+        for name, one, two in zip(["x", "w", "b"], first, second, strict=True):
+            results |= {f"d{name}": one, f"dd{name}": two}
+        for name, value in results.items():
+            want = stored[f"{mode}/{name}"]
+            np.testing.assert_allclose(value.data, want, rtol=1e-9, atol=1e-9, err_msg=name)
+    for name in layer.buffers:
+        np.testing.assert_allclose(getattr(layer, name), stored[name], rtol=1e-12)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.3, 1.0])
 def test_running_statistics_by_hand(momentum):
     layer = BatchNorm(momentum=momentum, dtype=np.float64)
@@ -114,10 +151,16 @@ def test_float16_does_not_overflow_on_the_way():
 
 
 def test_large_offsets_keep_their_digits():
-    x = (1e4 + RNG.normal(size=(2000, 4))).astype(np.float32)
+    x = (1e4 + np.random.default_rng(3).normal(size=(5000, 4))).astype(np.float32)
     wide = x.astype(np.float64)
-    expected = (wide - wide.mean(0)) / wide.std(0)
-    np.testing.assert_allclose(BatchNorm()(x).data, expected, atol=2e-3)
+    layer = BatchNorm(momentum=1.0)
+    y = layer(x).data
+    np.testing.assert_allclose(layer.mean, wide.mean(0), rtol=6e-8)  # half a digit of float32
+    np.testing.assert_allclose(layer.var, wide.var(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(y, (wide - wide.mean(0)) / wide.std(0), atol=6e-4)
+    constant = np.full((3000, 4), 1234.567, np.float32)
+    layer(constant)
+    assert (layer.var >= 0).all() and (layer.var < 1e-6).all()
 
 
 @pytest.mark.parametrize("kind", [LayerNorm, BatchNorm])
@@ -323,3 +366,19 @@ def test_an_evaluation_before_the_first_training():
     partly = BatchNorm()
     partly.load_state_dict({"w": np.full(3, 2.0)}, strict=False)
     np.testing.assert_allclose(partly(x).data, 2 * BatchNorm()(x).data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [LayerNorm, BatchNorm, lambda n: Normalization().adapt(SEEN)])
+@pytest.mark.parametrize("testing", [False, True])
+def test_arrays_of_other_libraries(make, testing):
+    layer, twin = make(3), make(3)
+    x, theirs = Variable(SEEN), Variable(foreign(SEEN))
+    twin.to(foreign(np.zeros(1)))
+    with minidl.test_mode() if testing else nullcontext():
+        y, z = layer(x), twin(theirs)
+    (y * y).sum().backward()
+    (z * z).sum().backward()
+    np.testing.assert_allclose(inner(z.data), y.data, atol=1e-5)
+    np.testing.assert_allclose(inner(theirs.grad.data), x.grad.data, atol=1e-4)
+    for name, value in layer.state_dict().items():
+        np.testing.assert_allclose(inner(twin.state_dict()[name]), value, atol=1e-6)

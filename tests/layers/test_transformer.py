@@ -95,6 +95,20 @@ def test_a_block_is_pytorchs():
     assert repr(ours.mlp) == "MLP(8→12→8)"
 
 
+def test_gradients_of_a_blocks_weights_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    theirs = torch_block(torch)
+    ours = TransformerBlock(2, dtype=np.float64)
+    load_torch_state_dict(ours, theirs.state_dict())
+    (theirs(torch.tensor(X)) ** 2).sum().backward()
+    (ours(X) ** 2).sum().backward()
+    gradients = {name: p.grad for name, p in theirs.named_parameters()}
+    want = TransformerBlock(2, dtype=np.float64)
+    load_torch_state_dict(want, gradients)  # a gradient is laid out as its weight is
+    for p, q in zip(ours.parameters(), want.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.data, q.data, rtol=1e-9, atol=1e-10)
+
+
 def test_blocks_in_lists_are_pytorchs():
     torch = pytest.importorskip("torch")
     theirs = torch.nn.ModuleDict(

@@ -147,6 +147,79 @@ def function() -> Made:
     return made(lambda x: x @ w + rng.standard_normal(3, dtype=np.float32), optim.SGD([w], lr=0.1))
 
 
+class Two(layers.Layer):
+    """Takes two inputs by name."""
+
+    def __init__(self) -> None:
+        self.first, self.drop, self.last = layers.Linear(8), layers.Dropout(0.2), layers.Linear(3)
+
+    def forward(self, a: Any, b: Any) -> Any:
+        return self.last(self.drop(np.tanh(self.first(a) + b)))
+
+
+def trees() -> Made:
+    x, t = data()
+    model, w = Two(), np.linspace(0, 2, len(x))
+    loader = DataLoader({"a": x, "b": x[:, :1]}, t, w, batch_size=7, seed=3)
+    trainer = Trainer(model, optim.Adam(model, lr=0.01), F.cross_entropy)
+    return trainer, lambda **more: trainer.fit(
+        loader, epochs=EPOCHS, accumulate=2, verbose=0, **more
+    )
+
+
+class Penalized(Trainer):
+    """Adds noise and a penalty in a loss of its own."""
+
+    def loss_of(self, batch: Any) -> Any:
+        x, t = batch
+        y = self.model(x + 0.1 * minidl.random.generator().standard_normal(x.shape, np.float32))
+        return F.mean_squared_error(y, t) + 1e-3 * np.abs(y).mean(), y
+
+
+def scaled() -> Made:
+    x, _ = data()
+    model = layers.Sequential(layers.Linear(8), layers.BatchNorm(), np.tanh, layers.Linear(1))
+    trainer = Penalized(
+        model,
+        optim.Adam(model, lr=0.01),
+        F.mean_squared_error,
+        {"error": lambda y, t: abs(y - t).mean()},
+        scale_targets=True,
+    )
+    settings = {"epochs": EPOCHS, "batch_size": 9, "validation": 0.2, "verbose": 0}
+    return trainer, lambda **more: trainer.fit(x, 100 + 9 * x[:, :1], **settings | more)
+
+
+class Stream:
+    """Batches in an order of every epoch's own, which knows where it is."""
+
+    def __init__(self) -> None:
+        self.rng, self.left = np.random.default_rng(int(minidl.random.generator().integers(9))), []
+
+    def __iter__(self) -> Any:
+        if not self.left:
+            self.left = [*self.rng.permutation(5).tolist(), -1]
+        x, t = data()
+        while (i := self.left.pop(0)) >= 0:
+            yield x[i::5], t[i::5]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"left": list(self.left), "rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, state: Any) -> None:
+        self.left = list(state["left"])
+        self.rng.bit_generator.state = state["rng"]
+
+
+def stream() -> Made:
+    model = net()
+    trainer = Trainer(model, optim.Adam(model, lr=0.01), F.cross_entropy, metrics=[F.accuracy])
+    batches = Stream()
+    return trainer, lambda **more: trainer.fit(
+        batches, epochs=EPOCHS, accumulate=2, verbose=0, **more
+    )
+
+
 SCENARIOS: dict[str, Callable[[], Made]] = {
     "SGD": plain(optim.SGD, lr=0.1),
     "Momentum": plain(optim.Momentum, lr=0.05),
@@ -159,6 +232,9 @@ SCENARIOS: dict[str, Callable[[], Made]] = {
     "stateful LSTM": stateful,
     "groups, plateau, average": grouped,
     "function": function,
+    "trees and weights": trees,
+    "own loss, scaled targets": scaled,
+    "a stream with a state": stream,
 }
 
 

@@ -79,12 +79,80 @@ def test_a_matrix_beside_a_variable_is_an_array() -> None:
         (lambda: F.astype(np.ones(2), "x"), TypeError, "astype"),
         (lambda: F.softplus(np.ones(2) + 1j), TypeError, "softplus.*complex"),
         (lambda: F.max(None), TypeError, "max: want arrays"),
+        (lambda: np.convolve(Variable(np.ones((2, 2))), np.ones(2)), ValueError, "convolve: want"),
+        (
+            lambda: np.correlate(np.ones(2), Variable(np.ones((1, 1)))),
+            ValueError,
+            "correlate: want",
+        ),
+        (lambda: F.polymul(np.ones((2, 2)), np.ones(2)), ValueError, "polymul|convolve"),
+        (lambda: F.polyadd(np.ones(2), np.ones((3, 1))), ValueError, "polyadd: want vectors"),
+        (lambda: F.polysub(np.ones((2, 2)), np.ones(2)), ValueError, "polysub: want vectors"),
+        (
+            lambda: np.average(np.ones(2), weights=Variable([1.0, -1.0])),
+            ZeroDivisionError,
+            "average: the weights sum to zero",
+        ),
         (lambda: Variable([[1.0], [2.0, 3.0]]), ValueError, "one length"),
     ],
 )
 def test_refused(call: Any, error: Any, words: str) -> None:
     with pytest.raises(error, match=words):
         call()
+
+
+LOSSES: dict[Any, tuple[Any, Any]] = {
+    F.mean_squared_error: (np.ones((2, 3)), np.ones((2, 3))),
+    F.mean_absolute_error: (np.ones((2, 3)), np.ones((2, 3))),
+    F.huber: (np.ones((2, 3)), np.ones((2, 3))),
+    F.hinge: (np.ones((2, 3)), np.ones((2, 3))),
+    F.cosine_distance: (np.ones((2, 3)), np.ones((2, 3))),
+    F.kl_divergence: (np.zeros((2, 3)), np.ones((2, 3))),
+    F.binary_cross_entropy: (np.full((2, 3), 0.5), np.ones((2, 3))),
+    F.binary_cross_entropy_with_logits: (np.ones((2, 3)), np.ones((2, 3))),
+    F.cross_entropy: (np.ones((2, 3)), np.array([0, 2])),
+    F.negative_log_likelihood: (np.zeros((2, 3)), np.array([0, 2])),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("boxed", [False, True])
+@pytest.mark.parametrize(
+    "weight",
+    [
+        np.ones(2) + 1j,
+        np.array(["1", "2"]),
+        np.array([b"1", b"2"]),
+        np.array([1, 2], "M8[s]"),
+        np.array([1.0, 2.0], object),
+        np.ones(2, [("x", float)]),
+        [[1.0], [1.0, 2.0]],
+        ["a", "b"],
+        {"a": 1},
+        np.ma.masked_array([1.0, 2.0], [True, False]),
+        np.array([1.0, -1.0]),
+        np.array([1.0, np.nan]),
+        np.array([1.0, np.inf]),
+        np.ones(3),
+        np.ones((2, 3, 1)),
+        1.0,
+    ],
+    ids=lambda w: repr(w)[:24],
+)
+def test_weights_that_are_none(loss: Any, boxed: bool, weight: Any) -> None:
+    y, t = LOSSES[loss]
+    y = Variable(y) if boxed else y
+    with pytest.raises((TypeError, ValueError), match=f"{loss.__name__}: weight"):
+        loss(y, t, weight=weight)
+    for wide in (loss(y, t, weight=None), loss(y, t, weight=[1, 1]), loss(y, t, weight=[True] * 2)):
+        assert inputs.same(wide, loss(y, t))
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("bad", [None, "", "Mean", 1, [], {}, np.array("mean"), Variable([1, 0])])
+def test_reductions_that_are_none(loss: Any, bad: Any) -> None:
+    with pytest.raises(ValueError, match=f"{loss.__name__}: want reduction"):
+        loss(*LOSSES[loss], reduction=bad)
 
 
 BAD: list[Any] = [

@@ -209,6 +209,7 @@ def test_a_weight_of_zero_is_a_sample_left_out() -> None:
         (np.where(W > 3, np.inf, W), "fit: weight: want finite numbers of at least 0"),
         (["a"] * 12, "fit: weight: want finite numbers of at least 0"),
         ({"a": W}, "fit: weight: want finite numbers of at least 0"),
+        (0 * W, "fit: weight: want some above 0, got 0 only"),
     ],
 )
 def test_bad_weights(weight: Any, message: str) -> None:
@@ -218,9 +219,22 @@ def test_bad_weights(weight: Any, message: str) -> None:
         of.fit(A, T, weight, epochs=1, verbose=0)
     with pytest.raises(ValueError, match=message.replace("fit", "evaluate")):
         of.evaluate(A, T, weight)
-    with pytest.raises(ValueError, match=message.replace("fit", "train_step")):
-        of.train_step(A, T, weight)
+    if "some above" not in message:
+        with pytest.raises(ValueError, match=message.replace("fit", "train_step")):
+            of.train_step(A, T, weight)
     assert np.array_equal(before, weights(of))
+
+
+def test_a_metric_that_is_an_object_gets_weights_too() -> None:
+    class Metric:
+        def __eq__(self, other: object) -> bool:  # and so it has no hash
+            return self is other
+
+        def __call__(self, y: Array, t: Array, weight: Array | None = None) -> float:
+            return -1.0 if weight is None else float(weight.sum())
+
+    of = one(metrics={"m": Metric()})
+    assert of.evaluate(A, T, W)["m"] == W.sum() and of.evaluate(A, T)["m"] == -1
 
 
 def test_a_loss_without_weight() -> None:
@@ -284,7 +298,7 @@ def test_a_generator_serves_one_epoch() -> None:
         of.fit(iter(cut(A, T)), epochs=1, fast_dev_run=True, verbose=0)
     with pytest.raises(ValueError, match="find_lr: it wants data that can be gone through again"):
         of.find_lr(iter(cut(A, T)))
-    assert np.array_equal(before, weights(of))
+    assert np.array_equal(before, weights(of)) and len(of.history.rows) == 1
     used = iter(cut(A, T))
     of.fit(used, epochs=1, verbose=0)
     before = weights(of)
@@ -310,6 +324,8 @@ def test_an_iterable_that_cannot_be_iterated_again() -> None:
     with pytest.raises(ValueError, match="fit: the data gave no batch in epoch 2"):
         of.fit(Once(), epochs=3, verbose=0)
     assert len(of.history.rows) == 1
+    with pytest.raises(ValueError, match="find_lr: the data gave no batch"):
+        of.find_lr(Once(), steps=9)
 
 
 def test_a_stream_without_end() -> None:
@@ -343,6 +359,7 @@ def test_progress_without_a_number_of_batches(verbose: int, capsys: Any) -> None
         ([(A, None)], TypeError, "fit: batch 1: targets: want an array, got None"),
         ([(A, {"a": object()})], TypeError, r"fit: batch 1: targets\['a'\]: "),
         (iter([]), ValueError, "fit: the data gave no batch in epoch 1"),
+        ([(A, T, 0 * W)], ValueError, "fit: the data gave no batch in epoch 1, or weights of 0"),
         ([], TypeError, "fit: want a pair x, t"),
     ],
 )
@@ -455,6 +472,22 @@ def test_what_loss_of_must_give() -> None:
         own(Bare).fit(A, epochs=1, verbose=0)
 
 
+def test_a_loss_of_that_is_assigned() -> None:
+    ours, theirs = one(), one(loss=lambda y, t: 2 * weighted_mse(y, t))
+    ours.loss_of = lambda batch: (2 * weighted_mse(ours.model(batch[0]), batch[1]), None)  # type: ignore[method-assign]
+    a = ours.fit(A, T, epochs=2, shuffle=False, verbose=0)
+    b = theirs.fit(A, T, epochs=2, shuffle=False, verbose=0)
+    assert a == b and np.array_equal(weights(ours), weights(theirs))
+    compiled = one(compile=True)
+    compiled.loss_of = ours.loss_of  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="compile=True wants the Trainer's own loss_of"):
+        compiled.fit(A, T, epochs=1, verbose=0)
+
+
+def test_the_attributes_of_a_trainer_are_known() -> None:
+    assert set(vars(one())) == set(Trainer.own)
+
+
 def test_what_is_not_finite_is_named() -> None:
     b = B.copy()
     b[7, 1] = np.inf
@@ -542,6 +575,37 @@ def test_an_iterable_without_a_state_is_saved_at_the_ends_of_epochs(
     if steps >= 4:
         assert np.array_equal(weights(whole), weights(again)) and whole.history == again.history
     assert again.steps == 12
+
+
+def test_a_generator_serves_the_epoch_that_is_left(tmp_path: Path) -> None:
+    def run(epochs: int, **more: Any) -> Trainer:
+        of = one()
+        of.fit((b for b in cut(A, T)), epochs=epochs, verbose=0, **more)
+        of.save(tmp_path / "run.npz")
+        return of
+
+    run(1)
+    second = run(2, resume=tmp_path / "run.npz")
+    whole = one()
+    whole.fit(cut(A, T), epochs=2, verbose=0)
+    assert np.array_equal(weights(whole), weights(second)) and whole.history == second.history
+    with pytest.raises(ValueError, match="once, and 2 epochs want"):
+        run(4, resume=tmp_path / "run.npz")
+
+
+def test_what_a_callback_saves_at_the_end_is_written(tmp_path: Path) -> None:
+    class Last(callbacks.Callback):
+        def on_train_end(self) -> None:
+            self.trainer.save(tmp_path / "last.npz")
+
+    of = one(callbacks=[callbacks.Checkpoint(tmp_path / "run.npz"), Last()])
+    with pytest.warns(UserWarning, match="ends of epochs only"):
+        of.fit(Drawing(A, T), epochs=3, max_steps=6, verbose=0)
+    last, whole = one(), one()
+    last.load(tmp_path / "last.npz")
+    whole.load(tmp_path / "run.npz")
+    assert last.optimizer.t == 6 and whole.optimizer.t == 4
+    assert np.array_equal(weights(last), weights(of))
 
 
 def test_a_loader_of_trees_resumes(tmp_path: Path) -> None:

@@ -591,19 +591,20 @@ def put(*keys: Any) -> Any:
     return change
 
 
-STATE = ("model", "layers", 0, "state")
+VALUES = ("model", "values")
 HOSTILE = [
     *[
-        put(*STATE, name, value)
+        put(*VALUES, f"model.{name}", value)
         for name in ("layers", "__dict__", "__class__", "forward", "parameters", "sublayers", "a b")
         for value in (0, np.zeros(2), [], "x")
     ],
-    put(*STATE, "layers.0", 3),
-    put(*STATE, "layers.0.w", np.zeros((3, 4), np.float32)),
-    put("model", "layers", 2, "state", "rate", "x"),
-    put("model", "layers", 1, "state", "w", np.zeros((3, 4), np.float32)),
-    put("model", "layers", 1, "state", "in_features", 7),
-    put("model", "layers", 1, "type", "LSTM"),
+    put(*VALUES, "model.layers.0", 3),
+    put(*VALUES, "model.layers.0.w", np.zeros((3, 4), np.float32)),
+    put(*VALUES, "model.layers.1.rate", "x"),
+    put(*VALUES, "model.layers.0.in_features", 7),
+    put(*VALUES, "nowhere", 7),
+    put("model", "values", []),
+    put("model", "layers", 1, "LSTM"),
     put("model", "layers", []),
     put("model", "trained", [1, 1, 1, 1]),
     put("model", "trained", [True]),

@@ -1,0 +1,122 @@
+"""The backward of what was noted: the rules, run on Variables, and noted as well.
+
+The walk is the engine's own, so that the order of its sums, and with it every bit, is the eager
+one. The forward's notes are in recorder.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import Function
+from minidl.autograd.modes import Switch
+from minidl.autograd.node import Application, Node, Output
+from minidl.autograd.targets import gradients_for
+from minidl.autograd.variable import Variable, box
+from minidl.compiler.program import Operand, Step, Value
+from minidl.compiler.recorder import Notes
+
+
+class Recorder(Notes):
+    """Notes of a function, and of gradients of what it computed."""
+
+    def derive(
+        self,
+        pairs: Sequence[tuple[Variable, Variable]],
+        xs: Sequence[Variable | None],
+        since: int,
+        zeros: bool = False,
+    ) -> list[Any]:
+        """The gradients of some Variables, as constant Variables that stand for Values.
+
+        ``pairs``, ``since`` and ``zeros`` as in ``gradients_for``.
+        """
+        outer = self.deriving
+        self.deriving = True
+        try:
+            with Switch(tracer=self, recording=False, transforming=None), np.errstate(all="ignore"):
+                return gradients_for(xs, pairs, self.box, since, zeros=zeros)
+        finally:
+            self.deriving = outer
+
+    def gradients(self, pairs: Any, xs: Sequence[Variable], since: int) -> list[Any]:
+        """What eagerly is a list of arrays."""
+        gs = self.derive(pairs, xs, since, zeros=True)
+        return [self.as_plain(g) if isinstance(g, Variable) else g for g in gs]
+
+    def variable(self, x: Any) -> Variable:
+        """A constant Variable of what a stand-in stands for."""
+        out = box(x._raw, None)
+        self.register(out, x.value)
+        return out
+
+    def box(self, raw: Any, node: Node | None) -> Variable:
+        """A Variable of the array of a node, for rules."""
+        out = box(raw, None if self.deriving else node)
+        if node is not None and node in self._of_node:
+            self.register(out, self._of_node[node])
+        return out
+
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
+        """Arguments and result of an application that was noted, for rules that are noted, too."""
+        step = self._step_of.get(node)
+        if step is None:
+            self.stop("it differentiates what was computed before the call")
+            return node.args, node.output
+        nodes = node.inputs or ()
+        args = [self._part(a, v, n) for a, v, n in zip(node.args, step.operands, nodes)]
+        y: Any = node.output
+        out = step.out[0] if step.function.saves else step.out
+        if type(y) is not tuple:
+            return args, self._part(y, out, node)
+        parts = enumerate(zip(y, out, strict=True))
+        return args, tuple([self._part(o, v, Output(node, i, o)) for i, (o, v) in parts])
+
+    def _part(self, raw: Any, operand: Operand, node: Node | None) -> Any:
+        if not isinstance(operand, Value):
+            return raw
+        out = box(raw, None if self.deriving else node)
+        self.register(out, operand)
+        return out
+
+    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
+        """The gradients of a joint rule, which is one step."""
+        function = node.function
+        rule: Any = function.joint
+        step = self._step_of[node]
+        several = type(node.output) is tuple
+        gs: Any = list(g) if several else g
+        raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw
+        saved = (node.saved,) if function.saves else ()
+        with Switch(tracer=None):
+            found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)
+        places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
+        outs = tuple([Value(found[i]) for i in places])
+        seeds = tuple(map(self.operand, gs)) if several else self.operand(gs)
+        y_out, *saved_out = step.out if function.saves else (step.out,)
+        call = _joint_call(function, list(wanted), node.settings, places)
+        operands = (seeds, y_out, tuple(saved_out), *step.operands)
+        derivative = Step(function, operands, {}, outs, call)
+        self.steps.append(derivative)
+        self.tape.append(derivative)
+        gradients: list[Any] = [None] * len(found)
+        for i, v in zip(places, outs, strict=True):
+            gradients[i] = box(found[i], None)
+            self.register(gradients[i], v)
+        return gradients
+
+
+def _joint_call(
+    function: Function, wanted: list[bool], settings: dict[str, Any], places: list[int]
+) -> Callable[..., Any]:
+    rule: Any = function.joint
+
+    def call(g: Any, y: Any, saved: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
+        g = list(g) if type(g) is tuple else g
+        found = rule(g, y, *saved, wanted, *args, **settings)
+        return tuple([found[i] for i in places])
+
+    return call

@@ -1,0 +1,199 @@
+"""Arguments and results of any form: taken apart into arrays and the rest, and put together again.
+
+What a program does with the arrays is in specialization.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.variable import Variable
+from minidl.common.arrays import is_foreign
+from minidl.compiler.standin import StandIn
+
+NUMBERS = (
+    int,
+    float,
+    complex,
+    bool,
+    str,
+    bytes,
+    type(None),
+    type(...),
+    slice,
+    np.generic,
+    np.dtype,
+)
+_SEQUENCES = (list, tuple, deque)
+_MAPPINGS = (dict, OrderedDict)
+
+
+class NotForPrograms(Exception):
+    """Arguments of a kind that is left to eager code: subclasses of arrays, other libraries'."""
+
+
+def parts_of(x: Any) -> tuple[tuple[Any, ...], list[Any]] | None:
+    """The keys and parts of a nest: a list, tuple, dict, namedtuple or dataclass; else None."""
+    kind = type(x)
+    if kind in _SEQUENCES or (issubclass(kind, tuple) and hasattr(kind, "_fields")):
+        return (), list(x)
+    if kind in _MAPPINGS:
+        return tuple(x), list(x.values())
+    if kind is SimpleNamespace:
+        return tuple(vars(x)), list(vars(x).values())
+    if is_dataclass(kind) and not hasattr(kind, "sublayers"):
+        names = tuple([field.name for field in fields(x) if hasattr(x, field.name)])
+        return names, [getattr(x, name) for name in names]
+    return None
+
+
+def with_parts(x: Any, parts: Sequence[Any]) -> Any:
+    """A nest of the same type and keys with other parts."""
+    kind = type(x)
+    if kind is deque:
+        return deque(parts, x.maxlen)
+    if kind in _SEQUENCES:
+        return kind(parts)
+    if isinstance(x, tuple):
+        return kind(*parts)
+    if kind in _MAPPINGS:
+        return kind(zip(x, parts))
+    new = copy.copy(x)
+    keys, _ = parts_of(x) or ((), [])
+    for name, part in zip(keys, parts, strict=True):
+        object.__setattr__(new, name, part)
+    return new
+
+
+def is_array(x: Any) -> bool:
+    """Whether it is an array, a Variable or a float of NumPy's: an input or output of programs."""
+    return isinstance(x, (np.ndarray, np.floating, Variable))
+
+
+def signature(x: Any, leaves: list[Any]) -> Any:
+    """What programs depend on of an argument; arrays and Variables in it are added to ``leaves``.
+
+    Raises NotForPrograms for arrays that only eager code takes.
+    """
+    kind = type(x)
+    if kind is np.ndarray or isinstance(x, Variable):
+        raw = x._raw if isinstance(x, Variable) else x
+        if not isinstance(raw, np.ndarray | np.generic) or raw.dtype.kind not in "fiub":
+            raise NotForPrograms
+        requires = None if kind is np.ndarray else x._node is not None
+        leaves.append(x)
+        return kind, raw.shape, raw.dtype, requires, _first_place(x, leaves)
+    if isinstance(x, np.floating):
+        leaves.append(x)
+        return kind
+    if isinstance(x, np.ndarray) or is_foreign(x):
+        raise NotForPrograms
+    nest = parts_of(x)
+    if nest is not None:
+        return kind, nest[0], tuple([signature(part, leaves) for part in nest[1]])
+    if kind in (float, complex):
+        return kind, repr(x)  # -0.0 is not 0.0, and nan is nan
+    return (kind, x) if isinstance(x, NUMBERS) and kind is not slice else (kind, id(x))
+
+
+def _first_place(x: Any, leaves: list[Any]) -> int:
+    return next(i for i, leaf in enumerate(leaves) if leaf is x)
+
+
+def objects_in(x: Any) -> Iterator[Any]:
+    """What there is in arguments besides arrays and numbers: programs depend on it, too."""
+    nest = parts_of(x)
+    if nest is not None:
+        for part in nest[1]:
+            yield from objects_in(part)
+    elif not is_array(x) and not isinstance(x, NUMBERS):
+        yield x
+
+
+class Arguments:
+    """Arguments with stand-ins in place of their arrays.
+
+    Nests that hold arrays are copies; what the function writes into a copy is passed on.
+    """
+
+    def __init__(self, new: Iterator[Any]) -> None:
+        self._new = new
+        self._copies: list[tuple[Any, Any, list[Any]]] = []  # the nest, its copy, the copy's parts
+
+    def put(self, x: Any) -> Any:
+        """The argument with the next of the new leaves in place of each array."""
+        if is_array(x):
+            return next(self._new)
+        nest = parts_of(x)
+        if nest is None:
+            return x
+        parts = [self.put(part) for part in nest[1]]
+        if all(a is b for a, b in zip(parts, nest[1])):
+            return x
+        new = with_parts(x, parts)
+        self._copies.append((x, new, parts))
+        return new
+
+    def pass_on_writes(self) -> bool:
+        """Write into the arguments what was written into copies; whether there was anything."""
+        written = False
+        for x, new, parts in self._copies:
+            nest = parts_of(new)
+            now = nest[1] if nest is not None else []
+            if len(now) != len(parts) or any(a is not b for a, b in zip(now, parts)):
+                written = True
+                _overwrite(x, new)
+        return written
+
+
+def _overwrite(x: Any, new: Any) -> None:
+    plain = unwrapped(new)
+    if isinstance(x, dict):
+        x.clear()
+        x.update(plain)
+    elif isinstance(x, list | deque):
+        x.clear()
+        x.extend(plain)
+    else:
+        for name, value in vars(plain).items():
+            object.__setattr__(x, name, value)
+
+
+def unwrapped(x: Any, depth: int = 4) -> Any:
+    """A result with arrays in place of stand-ins; in objects these are replaced as they stand."""
+    if type(x) is StandIn:
+        return x._raw
+    if is_array(x) or isinstance(x, NUMBERS):
+        return x
+    nest = parts_of(x)
+    if nest is not None:
+        parts = [unwrapped(part, depth) for part in nest[1]]
+        same = all(a is b for a, b in zip(parts, nest[1]))
+        return x if same else with_parts(x, parts)
+    held = getattr(x, "__dict__", None)
+    if depth and type(held) is dict and not isinstance(x, type):
+        for name, value in held.items():
+            held[name] = unwrapped(value, depth - 1)
+    return x
+
+
+def take_apart(result: Any, known: Callable[[Any], bool]) -> list[Any]:
+    """Arrays, numbers of NumPy's and Variables of a result, in order.
+
+    Raises NotForPrograms for an object that is made anew at each call: not ``known``.
+    """
+    if isinstance(result, (Variable, np.ndarray, np.generic)):
+        return [result]
+    nest = parts_of(result)
+    if nest is not None:
+        return [x for part in nest[1] for x in take_apart(part, known)]
+    if isinstance(result, NUMBERS) or known(result):
+        return []
+    raise NotForPrograms(f"its result holds a {type(result).__name__}, made anew at each call")

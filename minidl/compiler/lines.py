@@ -1,0 +1,136 @@
+"""How one step is written in Python: into an array that is there, or as an expression.
+
+Which array that is, is planned in plan.py; the code around the steps is in printer.py.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import functions as F
+from minidl.autograd.function import identity
+from minidl.compiler.passes import is_transpose
+from minidl.compiler.program import Operand, Program, Step, Value, values_in
+from minidl.compiler.recorder import constant
+
+_INFIX = {operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/"}
+_PREFIX = {operator.neg: "-", operator.pos: ""}
+
+
+class Names:
+    """The namespace of the code: constants and functions get a name each.
+
+    ``floats``: float64 numbers are Python's own, on which arithmetic is several times faster.
+    """
+
+    def __init__(self, floats: bool = False) -> None:
+        self.floats = floats
+        self.all: dict[str, Any] = {}
+        self._of: dict[int, str] = {}
+
+    def __call__(self, thing: Operand) -> str:
+        if isinstance(thing, Value):
+            return thing.name
+        if type(thing) is tuple and any(values_in(thing)):
+            return f"({''.join([f'{self(part)}, ' for part in thing])})"
+        if self.floats and type(thing) is np.float64:
+            thing = float(thing)
+        if thing is None or type(thing) in (int, bool, str):
+            return repr(thing)
+        if type(thing) is float and np.isfinite(thing):
+            return repr(thing)
+        return self.name(thing)
+
+    def name(self, thing: Any) -> str:
+        """The name of an object of the namespace."""
+        if id(thing) not in self._of:
+            base = getattr(thing, "__name__", "k").strip("_")
+            name = f"{base if base.isidentifier() else 'k'}_{len(self.all)}"
+            self._of[id(thing)] = name
+            self.all[name] = thing
+        return self._of[id(thing)]
+
+
+Arg = Callable[[Operand], str]
+
+
+def can_write(step: Step) -> bool:
+    """Whether a step can write its result into an array that is given."""
+    out = step.single
+    if step.derivative or out is None or out.shape == () or out.size == 0:
+        return False
+    operation = step.function.operation
+    if operation.ufunc is not None:
+        return not step.settings and out.dtype.kind in "fbiu"
+    if operation.into is None or not out.floating:
+        return False
+    dtypes = [v.dtype for v in values_in(step.operands)]
+    return dtypes[:1] == [out.dtype] and {*dtypes} <= {out.dtype, np.dtype(bool)}
+
+
+def write(step: Step, names: Names, out: str, arg: Arg | None = None) -> str:
+    """The line that writes a step into ``out``; ``arg`` gives the names of operands here."""
+    operation = step.function.operation
+    operands = [(arg or names)(x) for x in step.operands]
+    settings = [f"{name}={names(value)}" for name, value in step.settings.items()]
+    if operation.ufunc is None:
+        return f"{names.name(operation.into)}({', '.join([out, *operands, *settings])})"
+    # NumPy deprecates out= by place for these two.
+    by_name = "out=" if operation.ufunc in (np.maximum, np.minimum) else ""
+    return f"{names.name(operation.ufunc)}({', '.join([*operands, by_name + out])})"
+
+
+def new_array(v: Value, names: Names) -> str:
+    """The line that makes the array of a value that is given away."""
+    if v.axes is None:
+        return f"{v} = {names.name(np.empty)}({v.shape!r}, {names.name(v.dtype)})"
+    lengths = tuple([v.shape[i] for i in v.axes])
+    turn = f"transpose({np.argsort(v.axes).tolist()})"
+    return f"{v} = {names.name(np.empty)}({lengths!r}, {names.name(v.dtype)}).{turn}"
+
+
+def expression(step: Step, names: Names) -> str:
+    """A call that makes its own result; of numbers an operator."""
+    operands = [names(x) for x in step.operands]
+    short = None if step.derivative or step.settings else _short(step, operands)
+    if short is not None:
+        return short
+    settings = [f"{name}={names(value)}" for name, value in step.settings.items()]
+    return f"{names.name(step.call)}({', '.join([*operands, *settings])})"
+
+
+def _short(step: Step, operands: list[str]) -> str | None:
+    """The step with operators, if it has some."""
+    if is_transpose(step) and step.operands[1:] in ((), (None,)):
+        return f"{operands[0]}.T"
+    forward = step.function.forward
+    if step.single is None or step.single.shape != ():
+        return None
+    if forward in _INFIX:
+        return f" {_INFIX[forward]} ".join([f"({x})" if x[0] == "-" else x for x in operands])
+    if forward in _PREFIX:
+        return f"{_PREFIX[forward]}{operands[0]}"
+    if step.function is F.power and not any(values_in(step.operands[1:])):
+        return f"{operands[0]} ** {operands[1]}"
+    return operands[0] if step.function in (identity, constant) else None
+
+
+def as_floats(program: Program) -> bool:
+    """Whether all is arithmetic of float64 numbers, where Python's own are much faster."""
+    values = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
+    if any(v.shape != () or v.dtype != np.float64 for v in values):
+        return False
+    return all(_is_arithmetic(step) for step in program.steps)
+
+
+def _is_arithmetic(step: Step) -> bool:
+    if step.derivative or step.settings:
+        return False
+    if step.function is F.power:
+        return isinstance(step.operands[1], int)
+    forward = step.function.forward
+    return forward in _INFIX or forward in _PREFIX or step.function in (identity, constant)

@@ -1,0 +1,391 @@
+"""What a function depends on besides its arguments: closures, globals, attributes, containers.
+
+They are found by a walk from the function, over the names that its code uses, and become
+conditions: Python expressions that hold as long as nothing changed. Arrays may change as long as
+their form stays: a program reads them afresh.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+import dis
+import io
+import random as python_random
+import sys
+import threading
+import types
+from array import array
+from collections import UserDict, UserList, deque
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from functools import cache, partial
+from typing import Any, NamedTuple
+from weakref import ref
+
+import numpy as np
+
+from minidl.autograd.function import Function
+from minidl.autograd.variable import Variable
+from minidl.compiler.forms import NUMBERS, unwrapped
+
+ABSENT = object()
+LAZY = "a parameter that has no data yet"
+_MOST = 1000  # elements of a container that are watched one by one
+_DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
+_DYNAMIC |= {"attrgetter", "methodcaller", "setattr", "delattr"}
+_OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__new__", "__repr__"}
+_OF_EVERY_CLASS |= {"__str__", "__static_attributes__", "__firstlineno__"}
+GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
+_UNWATCHABLE = (Iterator, io.IOBase, threading.local)
+_ATOMS = (*NUMBERS, types.BuiltinFunctionType, Function, *GENERATORS, np.random.BitGenerator)
+
+
+_KIND_OF = {
+    "LOAD_GLOBAL": 0, "STORE_GLOBAL": 0, "LOAD_NAME": 0,
+    "LOAD_ATTR": 1, "LOAD_METHOD": 1, "STORE_ATTR": 1, "IMPORT_FROM": 1,
+    "IMPORT_NAME": 2,
+}  # fmt: skip
+
+
+class Names(NamedTuple):
+    """The names that a function's code uses, those of functions inside it too."""
+
+    globals: frozenset[str]
+    attributes: frozenset[str]
+    imports: frozenset[str]
+
+
+@cache
+def names_of(code: types.CodeType) -> Names:
+    """The names in a code object."""
+    used: tuple[set[str], set[str], set[str]] = (set(), set(), set())
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _KIND_OF:
+            used[_KIND_OF[instruction.opname]].add(instruction.argval)
+    for part in code.co_consts:
+        if isinstance(part, types.CodeType):
+            for mine, inner in zip(used, names_of(part)):
+                mine.update(inner)
+    return Names(*map(frozenset, used))
+
+
+class WeakMethod:
+    """A method of an object that it does not keep alive."""
+
+    def __init__(self, function: Any, instance: Any) -> None:
+        self.function = function
+        self._instance = ref(instance)
+        self.__name__ = getattr(function, "__name__", "method")
+
+    @property
+    def __self__(self) -> Any:
+        return self._instance()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self._instance(), *args, **kwargs)
+
+
+class Reach:
+    """What is reached from some roots.
+
+    ``conditions`` hold as long as nothing changed, evaluated in ``scope``; ``where`` has the place
+    of each array and Variable, by id; ``states`` are what layers leave from call to call;
+    ``snapshots`` of the containers tell whether a call wrote into them. ``unwatchable`` names what
+    cannot be watched, or is None.
+    """
+
+    def __init__(self, roots: list[Any]) -> None:
+        self._attributes = set[str]()  # that reachable code uses; grows as more code is reached
+        self._walk(roots)
+        before = -1
+        while before != len(self._attributes):
+            before = len(self._attributes)
+            self._walk(roots)
+
+    def _walk(self, roots: list[Any]) -> None:
+        self.conditions: dict[str, None] = {}
+        self.scope: dict[str, Any] = {}
+        self.where: dict[int, str] = {}
+        self.found: dict[int, Any] = {}  # the arrays and Variables themselves
+        self.states: list[tuple[Any, str]] = []
+        self.snapshots: list[Snapshot] = []
+        self.generators: dict[int, Any] = {}
+        self.unwatchable: str | None = None
+        self._seen: set[int] = set()
+        self._todo: list[Any] = list(roots)
+        while self._todo:
+            self._visit(self._todo.pop())
+
+    def knows(self, x: Any) -> bool:
+        """Whether an object was reached."""
+        return id(x) in self._seen
+
+    # ---- conditions ------------------------------------------------------------------------------
+
+    def name(self, thing: Any) -> str:
+        """A name for an object in the scope of the conditions."""
+        name = f"k{id(thing)}"
+        self.scope[name] = thing
+        return name
+
+    def _expect(self, place: str, value: Any) -> None:
+        """Expect at a place what is there now, and go on there."""
+        if isinstance(value, np.ndarray):
+            dtype = self.name(value.dtype)
+            self._add(f"type({place}) is ndarray and {place}.shape == {value.shape!r}")
+            self._add(f"{place}.dtype is {dtype}{usual_order(value, place)}")
+            if id(value) in self.where:
+                self._add(f"{place} is {self.where[id(value)]}")
+            else:
+                self.where[id(value)] = place
+                self.found[id(value)] = value
+                self.snapshots.append(Snapshot(value, "an array that it closes over"))
+            return
+        if isinstance(value, NUMBERS) and not isinstance(value, type(None) | bool | slice):
+            self._add(f"({place} is {self.name(value)} or same({place}, {self.name(value)}))")
+        else:
+            self._add(f"{place} is {self.name(value)}")
+            self._todo.append(value)
+
+    def _add(self, condition: str) -> None:
+        self.conditions[condition] = None
+
+    def _elements(self, x: Any, items: Iterator[tuple[Any, Any]] | Any) -> None:
+        """Expect each element of a container under its key."""
+        name = self.name(x)
+        for key, value in items:
+            key = repr(key) if type(key) in (str, int) else self.name(key)
+            self._expect(f"{name}[{key}]", value)
+
+    # ---- what is there ---------------------------------------------------------------------------
+
+    def _visit(self, x: Any) -> None:
+        if id(x) in self._seen:
+            return
+        self._seen.add(id(x))
+        if isinstance(x, Variable):
+            self._variable(x)
+        elif isinstance(x, GENERATORS):
+            self.generators[id(x)] = x
+        elif isinstance(x, _UNWATCHABLE):
+            self.unwatchable = f"it uses a {type(x).__name__}, which another call finds changed"
+        elif not isinstance(x, _ATOMS):
+            self._parts(x)
+
+    def _variable(self, x: Variable) -> None:
+        name = self.name(x)
+        self.where[id(x)] = name
+        self.found[id(x)] = x
+        if x.lazy:
+            self.unwatchable = LAZY
+            return
+        requires = "is not" if x._node is not None else "is"
+        self._add(f"{name}._raw.shape == {x.shape!r} and {name}._raw.dtype is {self.name(x.dtype)}")
+        self._add(f"{name}._node {requires} None{usual_order(x._raw, name + '._raw')}")
+
+    def _parts(self, x: Any) -> None:
+        if isinstance(x, types.FunctionType):
+            self._function(x)
+        elif isinstance(x, types.MethodType):
+            self._todo += [x.__self__, x.__func__]
+        elif isinstance(x, WeakMethod):
+            self._todo += [x.__self__, x.function]
+        elif isinstance(x, partial):
+            self._todo += [x.func, x.args, x.keywords]
+        elif isinstance(x, types.ModuleType):
+            self._module(x)
+        elif isinstance(x, type):
+            self._class(x)
+        elif isinstance(x, property | staticmethod | classmethod):
+            self._todo.append(x.fget if isinstance(x, property) else x.__func__)
+        elif isinstance(x, ContextVar):
+            self._expect(f"{self.name(x)}.get(None)", x.get(None))
+        elif not self._container(x):
+            self._object(x)
+
+    def _function(self, x: types.FunctionType) -> None:
+        own = not is_known(x.__module__)
+        if not own and not x.__closure__:
+            return
+        name = self.name(x)
+        self._expect(f"{name}.__code__", x.__code__)
+        self._expect(f"{name}.__defaults__", x.__defaults__)
+        self._expect(f"{name}.__kwdefaults__", x.__kwdefaults__)
+        for cell in x.__closure__ or ():
+            if _is_filled(cell):
+                self._expect(f"{self.name(cell)}.cell_contents", cell.cell_contents)
+                self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
+        if own:
+            names = names_of(x.__code__)
+            if names.globals & {"isinstance", "type"} and "Variable" in {
+                *names.globals,
+                *names.attributes,
+            }:
+                self.unwatchable = "it asks what is a Variable, and meets stand-ins for arrays"
+            self._attributes |= names.attributes | (names.globals & _DYNAMIC)
+            self._globals(x.__globals__, names.globals)
+            for imported in names.imports & sys.modules.keys():
+                self._todo.append(sys.modules[imported])
+
+    def _globals(self, scope: dict[str, Any], names: frozenset[str]) -> None:
+        self.snapshots.append(Snapshot(scope, "global"))
+        for n in sorted(names):
+            if n in scope:
+                self._expect(f"{self.name(scope)}[{n!r}]", scope[n])
+            elif not hasattr(builtins, n):
+                self._add(f"{n!r} not in {self.name(scope)}")
+
+    def _module(self, x: types.ModuleType) -> None:
+        if is_known(x.__name__):
+            return
+        self.snapshots.append(Snapshot(vars(x), f"{x.__name__}."))
+        if "__getattr__" in vars(x):
+            self.unwatchable = f"it uses module {x.__name__}, which makes attributes when asked"
+        for n in sorted(self._used(vars(x))):
+            self._expect(f"{self.name(vars(x))}[{n!r}]", vars(x)[n])
+
+    def _class(self, x: type) -> None:
+        for cls in x.__mro__:
+            if is_known(cls.__module__):
+                continue
+            if self._is_dynamic():
+                self._add(f"len({self.name(cls)}.__dict__) == {len(vars(cls))}")
+            for n in sorted(self._used(vars(cls)) - _OF_EVERY_CLASS):
+                self._expect(f"{self.name(cls)}.__dict__.get({n!r}, ABSENT)", vars(cls)[n])
+            inherited = {n for base in cls.__mro__ for n in vars(base)} - vars(cls).keys()
+            for n in sorted(self._used(inherited) - _OF_EVERY_CLASS):
+                self._add(f"{n!r} not in {self.name(cls)}.__dict__")
+
+    def _container(self, x: Any) -> bool:
+        name = self.name(x)
+        if isinstance(x, Mapping | UserDict):
+            self._add(f"[*{name}] == {self.name([*x])}")
+            self._elements(x, x.items())
+        elif isinstance(x, list | tuple | deque | UserList) and len(x) <= _MOST:
+            self._add(f"len({name}) == {len(x)}")
+            self._elements(x, enumerate(x))
+        elif isinstance(x, set | frozenset | array | bytearray | list | tuple | deque):
+            self._add(f"{name} == {self.name(copy.copy(x))}")
+        else:
+            return False
+        self.snapshots.append(Snapshot(x, f"an element of a {type(x).__name__}"))
+        return True
+
+    def _object(self, x: Any) -> None:
+        kind = type(x)
+        is_layer = hasattr(x, "sublayers") and hasattr(x, "forward")
+        if _is_of_the_library(kind):
+            return
+        carried = [*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())] if is_layer else []
+        self.states += [(x, n) for n in carried]
+        held: dict[str, Any] = getattr(x, "__dict__", {})
+        whole = is_layer or self._is_dynamic()
+        if whole:
+            self._add(f"len({self.name(held)}) == {len(held)}")
+        watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
+        for n in sorted(watched.difference(carried, getattr(kind, "_unwatched", ()))):
+            self._expect(f"{self.name(held)}[{n!r}]", held[n])
+        shadows = set() if whole else self._attributes.intersection(dir(kind)) - held.keys()
+        for n in sorted(shadows):
+            self._add(f"{n!r} not in {self.name(held)}")
+        for n in _slots(kind):
+            self._expect(f"getattr({self.name(x)}, {n!r}, ABSENT)", getattr(x, n, ABSENT))
+        self.snapshots.append(Snapshot(held, f"{kind.__name__}.", carried))
+        self._todo.append(kind)
+
+    def _is_dynamic(self) -> bool:
+        """Whether code asks for attributes by names that it computes."""
+        return not self._attributes.isdisjoint(_DYNAMIC)
+
+    def _used(self, names: Any) -> set[str]:
+        """Those of the names that reachable code may use."""
+        if self._is_dynamic():
+            return set(names)
+        dunder = {n for n in names if n[:2] == "__" or n == "forward"}
+        return dunder.union(self._attributes.intersection(names))
+
+
+class Snapshot:
+    """What was in a container, to tell afterwards whether it was written into."""
+
+    def __init__(self, of: Any, name: str, free: Any = ()) -> None:
+        self.of = of
+        self.name = name
+        self.free = set(free)  # keys that may change
+        self.before = self._now()
+
+    def _now(self) -> Any:
+        if isinstance(self.of, np.ndarray):
+            return self.of.copy()
+        if isinstance(self.of, types.CellType):
+            return {"": self.of.cell_contents}
+        return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
+
+    def change(self) -> str | None:
+        """What was written, in words; None if nothing was. Stand-ins that were are made arrays."""
+        now = self._now()
+        if isinstance(now, np.ndarray):
+            same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
+            return None if same else self.name
+        changed = [
+            key
+            for key in {**self.before, **now}
+            if now.get(key, ABSENT) is not self.before.get(key, ABSENT)
+            and key not in self.free
+            and str(key)[:2] != "__"
+        ]
+        for key in changed:
+            self._put_arrays(key, now.get(key))
+        between = "" if self.name[-1:] == "." else " "
+        return f"{self.name}{between}{changed[0]}" if changed else None
+
+    def _put_arrays(self, key: Any, value: Any) -> None:
+        array = unwrapped(value)
+        if array is value:
+            return
+        if isinstance(self.of, types.CellType):
+            self.of.cell_contents = array
+        else:
+            self.of[key] = array
+
+
+def usual_order(x: Any, place: str) -> str:
+    """The condition that an array lies in memory as it did: sums add up in that order."""
+    if x.ndim < 2:
+        return ""
+    usual = x.flags.c_contiguous
+    return f" and {place}" + (".flags.c_contiguous" if usual else f".strides == {x.strides!r}")
+
+
+def same(now: Any, before: Any) -> bool:
+    """Whether two numbers or texts are the same, by type and to the last bit."""
+    return type(now) is type(before) and repr(now) == repr(before)
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def _slots(kind: type) -> list[str]:
+    """The names of the slots of a user's class."""
+    if is_known(kind.__module__):
+        return []
+    found = [vars(cls).get("__slots__", ()) for cls in kind.__mro__]
+    every = [n for names in found for n in ((names,) if isinstance(names, str) else names)]
+    return [n for n in every if n[:2] != "__"]
+
+
+def _is_of_the_library(kind: type) -> bool:
+    """Whether instances of a class are Python's or NumPy's affair."""
+    is_minidl = kind.__module__.partition(".")[0] == "minidl"
+    return is_known(kind.__module__) and not is_minidl and kind is not types.SimpleNamespace
+
+
+def is_known(module: Any) -> bool:
+    """Whether a module's functions depend on nothing that a program would have to watch."""
+    name = str(module).partition(".")[0]
+    return name in ("minidl", "numpy") or (name in sys.stdlib_module_names and name != "__main__")

@@ -1,0 +1,198 @@
+"""The printed ends of a program: one function that reads its inputs, one that gives its results.
+
+The reader asks first whether the program serves: its conditions, from here and from reach.py, cost
+a tenth of what the same costs as data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.variable import Variable, box
+from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
+from minidl.compiler.program import Operand, Value
+from minidl.compiler.reach import ABSENT, Reach, same, usual_order
+from minidl.compiler.recording import MISS, Recording, is_counted
+
+MAPPINGS = (dict,)
+
+
+class Form:
+    """The conditions under which something has the form that it had, and the places of its arrays."""
+
+    def __init__(self, reach: Reach) -> None:
+        self.reach = reach
+        self.conditions: list[str] = []
+        self.leaves: list[tuple[str, Any]] = []
+        self._variables = frozenset([i for i, x in reach.found.items() if isinstance(x, Variable)])
+
+    def expect(self, place: str, x: Any) -> None:
+        """Expect at a place what has the form of ``x``."""
+        if is_array(x):
+            self._array(place, x)
+            return
+        nest = parts_of(x)
+        name = self.reach.name(x)
+        if nest is None:
+            is_number = isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
+            same = f" or same({place}, {name})" if is_number else ""
+            self.conditions.append(f"({place} is {name}{same})")
+            return
+        keys, parts = nest
+        self.conditions.append(f"type({place}) is {self.reach.name(type(x))}")
+        if isinstance(x, dict):
+            self.conditions.append(f"[*{place}] == {self.reach.name([*keys])}")
+            places = [f"{place}[{self._key(key)}]" for key in keys]
+        elif keys:
+            places = [f"{place}.{key}" for key in keys]
+        else:
+            self.conditions.append(f"len({place}) == {len(parts)}")
+            places = [f"{place}[{i}]" for i in range(len(parts))]
+        for where, part in zip(places, parts, strict=True):
+            self.expect(where, part)
+
+    def _key(self, key: Any) -> str:
+        return repr(key) if type(key) in (str, int) else self.reach.name(key)
+
+    def _array(self, place: str, x: Any) -> None:
+        name = self.reach.name
+        add = self.conditions.append
+        is_variable = isinstance(x, Variable)
+        raw = "._raw" if is_variable else ""
+        add(f"type({place}) is {name(type(x))}")
+        array = x._raw if is_variable else x
+        add(f"{place}{raw}.shape == {x.shape!r} and {place}{raw}.dtype is {name(x.dtype)}")
+        self.conditions[-1] += usual_order(array, place + raw)
+        if is_variable:
+            add(f"{place}._node {'is' if x._node is None else 'is not'} None")
+            if id(x) in self._variables:
+                add(f"{place} is {name(x)}")
+            elif self._variables:
+                add(f"id({place}) not in {name(self._variables)}")
+        for other, leaf in self.leaves:  # which of the arrays are one and the same
+            add(f"{place} {'is' if leaf is x else 'is not'} {other}")
+        self.leaves.append((place, x))
+
+
+def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
+    """A function of the arguments: the inputs, or MISS. Variables, if the program is ``derived``."""
+    reach = recording.reach
+    call = recording.call
+    arguments = Form(reach)
+    for i, x in enumerate(call.args):
+        arguments.expect(f"a{i}", x)
+    for keyword, x in call.kwargs.items():
+        arguments.expect(keyword, x)
+    states = Form(reach)
+    for (layer, name), x in zip(recording.states.places, recording.states.values, strict=True):
+        if not is_counted(layer, name):
+            states.expect(f"{reach.name(vars(layer))}[{name!r}]", x)
+    conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
+    conditions += _of_contents(recording)
+    places = {"argument": arguments.leaves, "state": states.leaves}
+    inputs = [
+        _place(x, places, reach, derived) for x in recording.recorder.inputs if x.kind != "draw"
+    ]
+    parameters = ", ".join(
+        [f"a{i}" for i in range(len(call.args))] + (["*", *call.kwargs] if call.kwargs else [])
+    )
+    lines = [f"def read({parameters}):"]
+    if conditions:
+        lines += [f"    if not ({' and '.join(conditions)}):", "        return MISS"]
+    lines.append(f"    return ({''.join([f'{x}, ' for x in inputs])})")
+    source = "\n".join(lines)
+    used = {name: reach.scope[name] for name in re.findall(r"\bk\d+\b", source)}
+    scope = {**HELPERS, **used}  # no more: what is held here lives as long as the program
+    exec(compile(source, "<minidl reader>", "exec"), scope)
+    return scope.pop("read")  # type: ignore[no-any-return]  # a function
+
+
+def _place(x: Any, places: dict[str, Any], reach: Reach, derived: bool) -> str:
+    if x.kind in places:
+        place, source = places[x.kind][x.of]
+    else:
+        source = x.of
+        place = reach.where.get(id(source)) or reach.name(source)
+    return f"{place}._raw" if isinstance(source, Variable) and not derived else place
+
+
+def _of_contents(recording: Recording) -> list[str]:
+    """Arrays whose values decide on shapes, or from which unseen code computed something."""
+    reach = recording.reach
+    recorder = recording.recorder
+    watched = {id(x): x for x in recorder.fixed}
+    if recorder.made_of:
+        watched |= {i: x for i, x in reach.found.items() if isinstance(x, np.ndarray)}
+    return [f"equal({reach.where[i]}, {reach.name(x.copy())})" for i, x in watched.items()]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool((a == b).all()) or np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+HELPERS = {"MISS": MISS, "ABSENT": ABSENT, "ndarray": np.ndarray, "same": same, "equal": _equal}
+
+
+def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
+    """A function of what the program gave: stores the layers' new states, and gives the result."""
+    scope: dict[str, Any] = {"box": box, "asarray": np.asarray, "with_parts": with_parts}
+    writer = _Writer(recording, scope, derived)
+    lines = ["def give(y):"]
+    for layer, name, value, more in recording.changes:
+        held = writer.name(vars(layer))
+        new = f"{held}[{name!r}] + {more}" if more else writer.text(value)
+        lines.append(f"    {held}[{name!r}] = {new}")
+    lines.append(f"    return {writer.text(recording.raw_result)}")
+    exec(compile("\n".join(lines), "<minidl results>", "exec"), scope)
+    return scope.pop("give")  # type: ignore[no-any-return]  # a function
+
+
+class _Writer:
+    """Writes how a result is built of what the program gave."""
+
+    def __init__(self, recording: Recording, scope: dict[str, Any], derived: bool) -> None:
+        self.recording = recording
+        self.scope = scope
+        self.derived = derived
+
+    def name(self, x: Any) -> str:
+        name = f"k{id(x)}"
+        self.scope[name] = x
+        return name
+
+    def text(self, x: Any) -> str:
+        """The expression for a part of a result."""
+        if isinstance(x, Variable | np.ndarray | np.generic):
+            operand, kind = self.recording.output_of(x)
+            return self._output(operand, kind)
+        nest = parts_of(x)
+        if nest is None:
+            return self.name(x)
+        parts = [self.text(part) for part in nest[1]]
+        if type(x) is list:
+            return f"[{', '.join(parts)}]"
+        if type(x) is tuple:
+            return f"({''.join([f'{part}, ' for part in parts])})"
+        if type(x) in MAPPINGS:
+            pairs = zip(map(self.name, nest[0]), parts)
+            return f"{{{', '.join([f'{key}: {part}' for key, part in pairs])}}}"
+        return f"with_parts({self.name(x)}, [{', '.join(parts)}])"
+
+    def _output(self, operand: Operand, kind: type) -> str:
+        if not isinstance(operand, Value):
+            return f"box({self.name(operand)}, None)" if kind is Variable else self.name(operand)
+        place = f"y[{self.recording.real.index(operand)}]"
+        if kind is Variable and operand in self.recording.floating:
+            return place
+        raw = f"{place}._raw" if self._is_variable(operand) else place
+        if kind is Variable:
+            return f"box({raw}, None)"
+        return f"asarray({raw})" if kind is np.ndarray else raw
+
+    def _is_variable(self, v: Value) -> bool:
+        """Whether the program, as a Function, gives a Variable."""
+        return self.derived

@@ -1,0 +1,335 @@
+"""The recorder: notes what a function applies while it runs, eagerly and for real.
+
+The backward that follows from the notes is in derivative.py; what the function gets for its plain
+arrays in standin.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl.autograd.function import Function, differentiable, record
+from minidl.autograd.modes import Switch
+from minidl.autograd.node import Output
+from minidl.autograd.variable import Variable, box
+from minidl.common.arrays import is_foreign
+from minidl.common.callers import users_line
+from minidl.common.pytree import flatten, unflatten
+from minidl.compiler.program import Operand, Step, Value, values_in
+from minidl.compiler.standin import StandIn, stand_in, unwrap
+
+# detach(): the value, without a derivative
+constant = differentiable(lambda x: x, name="constant", view=True)
+OF_FORMS = {np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj}
+RESULTS = (np.ndarray, np.generic)
+
+
+class Input(NamedTuple):
+    """What a program reads at each call. ``kind``: "argument", "state", "draw" or "object"."""
+
+    kind: str
+    value: Value
+    of: Any  # the place among arguments or states; a Draw; the Variable or array itself
+
+
+class Draw(NamedTuple):
+    """Random numbers that are drawn anew at each call."""
+
+    function: Function
+    args: tuple[Any, ...]
+    settings: dict[str, Any]
+
+
+class Notes:
+    """What is noted while a function runs, as the tracer of the mode.
+
+    ``stopped`` says why there will be no program: from then on it only keeps stand-ins going.
+    """
+
+    def __init__(self, where: dict[int, str]) -> None:
+        self.where = (
+            where  # the arrays and Variables that the function reaches, by id: their places
+        )
+        self.steps: list[Step] = []  # the program
+        self.tape: list[Step] = []  # the same by whole applications, to make them again eagerly
+        self.inputs: list[Input] = []
+        self.fixed: list[np.ndarray] = []  # arrays whose values decide on shapes
+        self.made_of: list[np.ndarray] = []  # arrays of nobody's: what unseen code computed
+        self.differentiated: set[Step] = set()  # steps of the tape that have a graph
+        self.stopped: str | None = None
+        self.deriving = False
+        self._inlining = False
+        self._of_object: dict[int, Operand] = {}
+        self._of_node: dict[Any, Operand] = {}
+        self._step_of: dict[Any, Step] = {}
+        self._viewed: set[Value] = set()
+        self._kept: list[Any] = []  # keeps alive what is looked up by id
+
+    def stop(self, why: str) -> None:
+        """There will be no program: the function just goes on."""
+        if self.stopped is None:
+            self.stopped = why
+
+    def give_up(self, why: str) -> None:
+        """There will be no program, for a reason of minidl's own."""
+        self.stop(why)
+
+    def refuse(self, x: Any, how: str) -> None:
+        """A value is read: the program would keep what it is now."""
+        if self.stopped is None and self._is_ours(x):
+            hint = "compute with np.where or another function, or make it an argument"
+            self.stop(f"{how} of a value of shape {x.shape} is read at {users_line()}: {hint}")
+
+    def _is_ours(self, x: Any) -> bool:
+        return isinstance(x, Variable) and not x.lazy
+
+    # ---- values ----------------------------------------------------------------------------------
+
+    def add_input(self, kind: str, raw: Any, of: Any) -> Value:
+        """A Value that is read at each call."""
+        if is_foreign(raw):
+            self.stop("")
+        value = Value(raw)
+        self.inputs.append(Input(kind, value, of))
+        return value
+
+    def register(self, x: Any, value: Operand) -> None:
+        """Let an array or a Variable, and its node, stand for a Value or a number."""
+        self._kept.append(x)
+        self._of_object[id(x)] = value
+        if isinstance(x, Variable) and x._node is not None:
+            self._of_node[x._node] = value
+
+    def operand(self, x: Any) -> Operand:
+        """What stands for an argument in a step: a Value, or the constant itself."""
+        if type(x) is StandIn:
+            return x.value
+        if isinstance(x, Variable):
+            return self._of_variable(x)
+        if isinstance(x, np.ndarray) or is_foreign(x):
+            return self._of_array(x)
+        if type(x) is tuple:
+            return tuple([self.operand(part) for part in x])
+        return x
+
+    def _of_variable(self, x: Variable) -> Operand:
+        value = self._of_object.get(id(x))
+        if value is None and x._node is not None:
+            value = self._of_node.get(x._node)
+        if value is None and id(x) not in self.where and x._node is None:
+            value = self._of_array(x._raw)
+            self.register(x, value)
+        if value is None:
+            if id(x) not in self.where:
+                self.stop(f"it uses a Variable that it makes anew at each call, at {users_line()}")
+            value = self.add_input("object", x._raw, x)
+            self.register(x, value)
+        return value
+
+    def _of_array(self, x: Any) -> Operand:
+        if isinstance(x, np.generic):
+            return x
+        if id(x) in self._of_object:
+            return self._of_object[id(x)]
+        if id(x) in self.where:
+            value = self.add_input("object", x, x)
+        else:  # what unseen code made: a constant, as far as can be seen
+            copy = x.copy()
+            if not self.deriving:
+                self.made_of.append(copy)
+            value = self.add_input("object", copy, copy)
+        self.register(x, value)
+        return value
+
+    def _fix(self, x: Any, operand: Operand) -> Operand:
+        """An operand that decides on a shape: a constant of the program, if it is closed over."""
+        if not any(values_in(operand)):
+            return operand
+        if type(x) is np.ndarray and id(x) in self.where:
+            copy = x.copy()
+            self.fixed.append(x)
+            return copy
+        if type(x) is np.ndarray and id(x) not in self._of_object:
+            return x.copy()
+        self.stop(f"a shape depends on values at {users_line()}")
+        return operand
+
+    def _operands(self, function: Function, inputs: Sequence[Any]) -> tuple[Operand, ...]:
+        first = function.static
+        if function.operation.kind in ("gather", "scatter"):
+            masks = [i for i, x in enumerate(inputs) if i and getattr(x, "dtype", None) == np.bool_]
+        else:
+            masks = [] if first is None else list(range(first, len(inputs)))
+        return tuple(
+            [
+                self._fix(x, self._peek(x)) if i in masks else self.operand(x)
+                for i, x in enumerate(inputs)
+            ]
+        )
+
+    def _peek(self, x: Any) -> Operand:
+        """The operand, without making an input of an array."""
+        return Value(x) if isinstance(x, np.ndarray) else self.operand(x)
+
+    # ---- what is noted ---------------------------------------------------------------------------
+
+    def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Apply a function, and note it."""
+        raws = unwrap(inputs)
+        operands = () if self.stopped is not None else self._operands(function, inputs)
+        with Switch(tracer=None):
+            y = record(function, raws, settings)
+        if self.stopped is not None:
+            return self._pass_on(y)
+        if function.draws:
+            return self._draw(function, raws, settings, y)
+        if function.operation.inline:
+            return self._inline(function, inputs, operands, settings, y)
+        out = self._out(y)
+        if function.saves:
+            out = (out, Value(None))
+        step = Step(function, operands, settings, out)
+        self.steps.append(step)
+        return self._noted(step, y)
+
+    def _out(self, y: Any) -> Any:
+        if type(y) is tuple:
+            return tuple([self._out(part) for part in y])
+        return Value(getattr(y, "_raw", y))
+
+    def _pass_on(self, y: Any) -> Any:
+        """A result after the recording was stopped."""
+        if type(y) is tuple:
+            return tuple([self._pass_on(part) for part in y])
+        return stand_in(y, Value(y)) if isinstance(y, RESULTS) else y
+
+    def _noted(self, step: Step, y: Any) -> Any:
+        """Put a step on the tape; its results, as the function gets them."""
+        if not self._inlining:
+            self.tape.append(step)
+        if step.is_view:
+            self._viewed.update(step.outs, values_in(step.operands[:1]))
+        node: Any = getattr(y[0] if type(y) is tuple and y else y, "_node", None)
+        if node is not None:
+            application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
+            self._step_of[application] = step
+            self.differentiated.add(step)
+        out = step.out[0] if step.function.saves and not step.derivative else step.out
+        return self.give(y, out)
+
+    def give(self, y: Any, out: Any) -> Any:
+        """A result as the function gets it: a stand-in where it is plain."""
+        if type(y) is tuple:
+            return tuple([self.give(part, v) for part, v in zip(y, out, strict=True)])
+        self.register(y, out)
+        return y if isinstance(y, Variable) else stand_in(y, out)
+
+    def _draw(self, function: Function, args: Any, settings: Any, y: Any) -> StandIn:
+        rng = args[-1]
+        if rng is not None and id(rng) not in self.where:
+            self.stop("it draws from a random generator that it makes itself")
+        value = self.add_input("draw", y, Draw(function, args, settings))
+        return stand_in(y, value)
+
+    def _inline(self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any) -> Any:
+        """Note what a forward applies, in place of the application."""
+        raws = [unwrap(x) if type(x) is StandIn else getattr(x, "_raw", x) for x in inputs]
+        args = [stand_in(x, v) if isinstance(v, Value) else x for x, v in zip(raws, operands)]
+        self._inlining = True
+        try:
+            inner = function.forward(*args, **settings)
+        finally:
+            self._inlining = False
+        return self._noted(Step(function, operands, settings, inner.value), y)
+
+    def call(self, function: Callable[..., Any], args: Any, settings: Any) -> Any:
+        """Run a function of NumPy's that is none of minidl's, and note it as a call."""
+        raws, raw_settings = unwrap(args), unwrap(settings)
+        leaves, structure = flatten((args, settings))
+        places = [i for i, x in enumerate(leaves) if type(x) is StandIn]
+        before = [np.copy(leaves[i]._raw) for i in places]
+        y = function(*raws, **raw_settings)
+        if function in OF_FORMS:
+            return y
+        name = getattr(function, "__name__", "call")
+        parts = y if type(y) is tuple else (y,)
+        if any(type(part) is not np.ndarray and not isinstance(part, np.generic) for part in parts):
+            self.stop(f"{name} is no function of minidl's, at {users_line()}")
+            return y
+        after = [leaves[i]._raw for i in places]
+        if settings.get("out") is not None or not all(map(_equal, before, after)):
+            self.stop(f"{name} writes into an array at {users_line()}")
+        if self.stopped is not None:
+            return self._pass_on(y)
+        others = [None if type(x) is StandIn else x for x in leaves]
+
+        def again(*arrays: Any) -> Any:
+            all_leaves = list(others)
+            for i, x in zip(places, arrays, strict=True):
+                all_leaves[i] = x
+            new_args, new_settings = unflatten(structure, all_leaves)
+            return _checked(function(*new_args, **new_settings), y)
+
+        operands = tuple([leaves[i].value for i in places])
+        step = Step(Function(again, (), None, name), operands, {}, self._out(y))
+        self.steps.append(step)
+        return self._noted(step, y)
+
+    def write(self, x: StandIn, new: StandIn, how: str) -> StandIn:
+        """Give an array a new value in its own memory, as ``x += y`` does."""
+        np.copyto(x._raw, new._raw, casting="same_kind")
+        own = any(x.value in step.outs for step in self.steps) and x.value not in self._viewed
+        used = any(x.value in values_in(step.operands) for step in self.differentiated)
+        if not own or used or not x.value.same_form(new.value):
+            self.stop(f"{how} writes into an array at {users_line()}")
+        x.value = new.value
+        self.register(x._raw, new.value)
+        return x
+
+    # ---- what transforms ask ---------------------------------------------------------------------
+
+    def detached(self, x: Variable) -> Variable:
+        """The value without its graph."""
+        return record(constant, (x,), {})  # type: ignore[no-any-return]
+
+    def number(self, number: Any) -> Variable:
+        """A number that is the same at every call."""
+        out = box(number, None)
+        self.register(out, number)
+        return out
+
+    def leaf(self, x: Any) -> Variable:
+        """A transform's own copy of an argument that requires no gradient."""
+        raw = unwrap(x) if type(x) is StandIn else getattr(x, "_raw", x)
+        leaf = Variable(raw if hasattr(raw, "dtype") else np.asarray(raw))
+        value = self.operand(x)
+        self.register(leaf, value if isinstance(value, Value) else self._of_array(leaf._raw))
+        return leaf
+
+    def is_plain(self, x: Variable) -> bool:
+        """Whether eagerly it is an array."""
+        return type(x) is StandIn
+
+    def as_plain(self, x: Variable) -> Any:
+        """A transform's result, which eagerly is an array."""
+        if type(x) is StandIn:
+            return x
+        if self.stopped is not None:
+            return stand_in(x._raw, Value(x._raw))
+        value: Any = self._of_variable(x)
+        return stand_in(x._raw, value)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+
+
+def _checked(y: Any, like: Any) -> Any:
+    """What a call gave, if it is of the form that it had when it was recorded."""
+    for part, old in zip(y if type(y) is tuple else (y,), like if type(like) is tuple else (like,)):
+        if part.shape != old.shape or part.dtype != old.dtype:
+            raise ValueError(f"want {old.dtype} {old.shape}, got {part.dtype} {part.shape}")
+    return y

@@ -1,0 +1,155 @@
+"""Stand-ins: what a function gets for its plain arrays while it is recorded.
+
+NumPy computes with an ndarray without a word to anybody; with a stand-in it asks. What is noted
+then is in recorder.py.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from minidl.autograd import operators
+from minidl.autograd.modes import MODE, look
+from minidl.autograd.protocols import REGISTRY, ours_for
+from minidl.autograd.variable import Variable
+from minidl.compiler.program import Value
+
+STATIC = {"itemsize", "nbytes"}  # attributes of arrays that a form decides
+
+
+class Notes(Protocol):
+    """What a stand-in tells: the recorder."""
+
+    def call(self, function: Any, args: Any, settings: Any) -> Any:
+        """Run a function that is none of minidl's, on arrays for stand-ins; note that it was."""
+
+    def write(self, x: StandIn, new: Any, how: str) -> StandIn:
+        """Give ``x`` a new value in its own memory."""
+
+
+class StandIn(Variable):
+    """Stands for an array or a number of NumPy's, and computes as that does.
+
+    Functions of it are noted; what reads its values ends the recording.
+    """
+
+    __slots__ = ("value",)
+    value: Value
+
+    @property  # type: ignore[misc]  # so that isinstance() says what it says of the array
+    def __class__(self) -> type:
+        return type(self._raw)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        look(self, "np.asarray")
+        return np.array(self._raw, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+        if "out" not in settings and method == "__call__" and ours_for(ufunc) is not None:
+            return super().__array_ufunc__(ufunc, method, *inputs, **settings)
+        return _note(getattr(ufunc, method), inputs, settings)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if function in REGISTRY:
+            return super().__array_function__(function, types, args, kwargs)
+        return _note(function, args, kwargs)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        look(self, "writing into an array")
+        self._raw[unwrap(index)] = unwrap(value)
+
+    def __repr__(self) -> str:
+        look(self, "repr()")
+        return repr(self._raw)
+
+    def __str__(self) -> str:
+        look(self, "str()")
+        return str(self._raw)
+
+    def __format__(self, spec: str) -> str:
+        look(self, "a format")
+        return format(self._raw, spec)
+
+    def __hash__(self) -> int:
+        if isinstance(self._raw, np.ndarray):
+            raise TypeError("unhashable type: 'numpy.ndarray'")
+        look(self, "hash()")
+        return hash(self._raw)
+
+    def __reduce__(self) -> Any:
+        look(self, "a copy")
+        return self._raw.__reduce__()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or not hasattr(self._raw, name):
+                raise AttributeError(f"{type(self._raw).__name__!r} has no attribute {name!r}")
+            if name not in STATIC:
+                look(self, f".{name}")
+            return getattr(self._raw, name)
+
+    @property  # type: ignore[misc]  # an array's cannot be assigned
+    def data(self) -> Any:
+        """The array's own ``.data``."""
+        look(self, ".data")
+        return self._raw.data
+
+    def item(self, *index: Any) -> Any:
+        """The one element, or that at a place."""
+        look(self, "item()")
+        return self._raw.item(*index)
+
+    def __index__(self) -> int:
+        look(self, "an index")
+        return operator.index(self._raw)
+
+
+def _note(function: Any, args: Any, settings: Any) -> Any:
+    tracer: Any = MODE.get().tracer
+    if hasattr(tracer, "call"):
+        return tracer.call(function, args, settings)
+    return function(*unwrap(args), **unwrap(settings))  # the recording is over
+
+
+def unwrap(x: Any) -> Any:
+    """Arrays and numbers in place of stand-ins, those in tuples, lists and dicts too."""
+    kind = type(x)
+    if kind is StandIn:
+        return x._raw
+    if kind is tuple or kind is list:
+        return kind([unwrap(part) for part in x])
+    if kind is dict:
+        return {key: unwrap(part) for key, part in x.items()}
+    return x
+
+
+def stand_in(raw: Any, value: Value) -> StandIn:
+    """A stand-in for an array or a number of NumPy's."""
+    out = StandIn.__new__(StandIn)
+    out._raw = raw
+    out._node = out._leaf = out._grad = out.name = None
+    out.value = value
+    return out
+
+
+def _in_place(name: str, function: Any) -> Any:
+    """``x += y``: of an array a new value in the same memory, of a number a new number."""
+    plain = getattr(Variable, f"__{name[3:]}")
+
+    def in_place(self: StandIn, other: Any) -> Any:
+        new = plain(self, other)
+        tracer: Any = MODE.get().tracer
+        if new is NotImplemented or not isinstance(self._raw, np.ndarray) or tracer is None:
+            return new
+        return tracer.write(self, new, f"in-place {function.__name__}")
+
+    return in_place
+
+
+for _name, (_function, _how) in operators.TABLE.items():
+    if _how == "in place":
+        setattr(StandIn, _name, _in_place(_name, _function))
