@@ -161,7 +161,7 @@ class DataLoader:
             return None
         bits = self._generator.bit_generator
         now = bits.state
-        if not self._resumes:
+        if not self._resumes or self._before is None:
             self._before = now
             return self._generator.permutation(self.size)
         bits.state = self._before
