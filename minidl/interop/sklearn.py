@@ -135,13 +135,15 @@ class _MLP(TrainedEstimator):
             stopping = EarlyStopping("score", self.n_iter_no_change, self.tol, "max")
             callbacks = [HeldOut(held, self._score_of), stopping]
         size, epochs = self._plan(len(samples.x))
-        model = self._model(samples.x, outputs, seed, going_on)
+        if going_on:
+            model = self._same_model(copy.deepcopy(self.model_))
+        else:
+            model = self._new_model(samples.x, outputs, seed)
         steps = math.ceil(len(samples.x) / size) * epochs
         rate = warmup(math.ceil(steps / 10), cosine(float(self.learning_rate_init), steps))
         optimizer = RidgeAdam(model, rate, self._decay(samples, size))
         trainer = Trainer(model, optimizer, self._loss, callbacks=callbacks)
-        before = self.loss_curve_ if going_on else ()
-        self._learn(trainer, samples.loader(size, self.shuffle, order), epochs, before)
+        self._learn(trainer, samples.loader(size, self.shuffle, order), epochs, going_on)
         optimizer.lr = float(self.learning_rate_init)  # for partial_fit; a schedule is not pickled
         self.validation_scores_ = trainer.history["score"] if callbacks else None
 
@@ -151,26 +153,31 @@ class _MLP(TrainedEstimator):
         seed, order = self._seeds()
         samples = samples.that_count()
         size, _ = self._plan(len(samples.x))
-        optimizer: Any = self._optimizer if going_on else None
-        model = self.model_ if going_on else self._model(samples.x, outputs, seed, going_on)
-        if optimizer is None:
+        optimizer: Any
+        if going_on:
+            model = self._same_model(self.model_)
+            optimizer = self._optimizer
+        else:
+            model = self._new_model(samples.x, outputs, seed)
             optimizer = RidgeAdam(model, 0.0, 0.0)
         optimizer.lr = float(self.learning_rate_init)
         optimizer.decay = self._decay(samples, size)
-        before = self.loss_curve_ if going_on else ()
         trainer = Trainer(model, optimizer, self._loss)
-        self._learn(trainer, samples.loader(size, self.shuffle, order), 1, before)
+        self._learn(trainer, samples.loader(size, self.shuffle, order), 1, going_on)
 
-    def _model(self, x: Array, outputs: int, seed: int, going_on: bool) -> MLP:
-        """A new model; or a copy of the one there is, if it has those sizes."""
-        sizes = [*self._sizes(), outputs]
-        if not going_on:
-            rng = np.random.default_rng(seed)
-            return MLP(sizes, self._activation(), in_features=x.shape[1], dtype=x.dtype, rng=rng)
-        model = copy.deepcopy(self.model_)
-        before = tuple([layer.out_features for layer in model.layers[:-1]])
-        same = list(before) == sizes[:-1]
-        self._want("hidden_layer_sizes", same, f"{before}, as in the fit that warm_start goes on")
+    def _new_model(self, x: Array, outputs: int, seed: int) -> MLP:
+        return MLP(
+            [*self._sizes(), outputs],
+            self._activation(),
+            in_features=x.shape[1],
+            dtype=x.dtype,
+            rng=np.random.default_rng(seed),
+        )
+
+    def _same_model(self, model: MLP) -> MLP:
+        """The model to go on with, if it has the sizes that the settings say."""
+        sizes = [layer.out_features for layer in model.layers[:-1]]
+        self._want("hidden_layer_sizes", sizes == self._sizes(), f"{sizes} as in the fit before")
         model.activation = self._activation()
         return model
 

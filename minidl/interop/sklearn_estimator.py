@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
@@ -30,6 +31,7 @@ from minidl.training.trainer import Trainer
 __all__ = ["Estimator"]
 
 Array = npt.NDArray[Any]
+_drawing = threading.RLock()  # fits in threads share minidl's generator, which each seeds
 
 
 class Estimator(TrainedEstimator):
@@ -131,7 +133,7 @@ class Estimator(TrainedEstimator):
         weight = self._weight(sample_weight, x)
         seed, order = self._seeds()
         bits = np.random.default_rng(seed).bit_generator.state
-        with random.repeating_draws({random.generator(): bits}):
+        with _drawing, random.repeating_draws({random.generator(): bits}):
             model = self._new_model(y)
             settings = {} if self.lr is None else {"lr": self.lr}
             trainer = Trainer(model, self.optimizer(model, **settings), self.loss, self.metrics)

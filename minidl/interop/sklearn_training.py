@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -150,9 +150,10 @@ class TrainedEstimator(BaseEstimator):
         return seeds
 
     def _learn(
-        self, trainer: Trainer, data: DataLoader, epochs: int, before: Sequence[float] = ()
+        self, trainer: Trainer, data: DataLoader, epochs: int, going_on: bool = False
     ) -> None:
-        """Train, and note what the fit was like, after the losses of epochs ``before``."""
+        """Train, and note what the fit was like; ``going_on``, after the epochs before."""
+        before = self.loss_curve_ if going_on else []
         try:
             history = trainer.fit(data, epochs=epochs, verbose=2 if self.verbose else 0)
         except FloatingPointError as error:

@@ -2,6 +2,7 @@
 How fast it is, benchmarks/sklearn_fit.py measures."""
 
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -378,8 +379,10 @@ def test_going_on_with_something_else_is_refused():
     with pytest.raises(ValueError, match="features"):
         model.set_params(early_stopping=False).partial_fit(x[:, :1], names)
     model = MLPClassifier(**QUICK, warm_start=True).fit(x, names)
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes: want \(100,\), as in the fit"):
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes: want \[100\] as in the fit before"):
         model.set_params(hidden_layer_sizes=(8,)).fit(x, names)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes: want \[100\] as in the fit before"):
+        model.partial_fit(x, names)
     model = MLPRegressor(**QUICK).partial_fit(x, x)
     with pytest.raises(ValueError, match=r"y: want 2 targets for a sample, .* got 1"):
         model.partial_fit(x, x[:, 0])
@@ -609,6 +612,20 @@ def test_an_estimator_says_what_labels_it_wants():
         several.fit(x[:40], y)
 
 
+@pytest.mark.parametrize("part", [False, True])
+def test_an_interrupt_ends_more_than_the_fit(part):
+    x, y, _ = moons()
+
+    def interrupted(x):
+        signal.raise_signal(signal.SIGINT)
+        return F.relu(x)
+
+    model = MLPClassifier(activation=interrupted, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(x, y, [0, 1]) if part else model.fit(x, y)
+    assert not hasattr(model, "model_")
+
+
 def test_processes_and_threads():
     joblib = pytest.importorskip("joblib")
     x, y = datasets.make_friedman1(100, random_state=0)
@@ -618,3 +635,11 @@ def test_processes_and_threads():
         with joblib.parallel_config(backend, n_jobs=2):
             got = model_selection.cross_val_predict(model, x, y, cv=3)
         np.testing.assert_allclose(got, want, rtol=1e-6)
+    dropping = minidl.layers.Sequential(
+        minidl.layers.MLP([16, 8]), minidl.layers.Dropout(0.5), minidl.layers.Linear(1)
+    )
+    estimator = Estimator(dropping, F.mean_squared_error, epochs=5, random_state=0)
+    want = model_selection.cross_val_predict(estimator, x, y, cv=4)
+    with joblib.parallel_config("threading", n_jobs=4):
+        got = model_selection.cross_val_predict(estimator, x, y, cv=4)
+    np.testing.assert_allclose(got, want, rtol=1e-5)
