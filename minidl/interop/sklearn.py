@@ -100,6 +100,7 @@ class _MLP(TrainedEstimator):
         self._want_number("tol", "a number of at least 0")
         self._want_count("batch_size", auto=True)
         self._want_number("validation_fraction", "between 0 and 1", positive=True, below=1)
+        self._want_flags("shuffle", "warm_start", "early_stopping")
 
     def _sizes(self) -> Any:
         """The sizes of the hidden layers, a list; None if they are no such sizes."""
@@ -289,6 +290,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
         )
         self.class_weight = class_weight
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        weight = self.class_weight
+        fits = isinstance(weight, dict) if not isinstance(weight, str) else weight == "balanced"
+        self._want("class_weight", weight is None or fits, 'None, a dict or "balanced"')
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on samples (n, features) and labels (n,), each with a weight if given."""
         going_on = self._begin()
@@ -347,10 +354,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             weight = np.ones(len(t))
         if isinstance(self.class_weight, dict):
             of_class = self._numbers_of_classes()
-        else:
-            self._want(
-                "class_weight", self.class_weight == "balanced", 'None, a dict or "balanced"'
-            )
+        else:  # balanced
             counts = np.bincount(t, weight, len(self.classes_))
             of_class = counts.sum() / np.count_nonzero(counts) / np.where(counts, counts, 1)
         weight = weight * of_class[t]
@@ -446,9 +450,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         weight = self._weight(weight, x)
         t = y.reshape(len(y), -1)
         if not going_on:
-            self._offset = np.average(t, axis=0, weights=weight)
-            squares = (t - self._offset) ** 2
-            scale = np.sqrt(np.average(squares, axis=0, weights=weight))
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._offset = np.average(t, axis=0, weights=weight)
+                squares = (t - self._offset) ** 2
+                scale = np.sqrt(np.average(squares, axis=0, weights=weight))
+            if not np.isfinite(scale).all():
+                raise ValueError("MLPRegressor: y: want targets whose squares are finite")
             self._scale = np.where(scale > 0, scale, 1.0)
             self._flat = y.ndim == 1
         elif t.shape[1] != len(self._scale):

@@ -110,6 +110,7 @@ class Estimator(TrainedEstimator):
         self._want("optimizer", callable(self.optimizer), "a class, or a function of the model")
         self._want_count("epochs")
         self._want_count("batch_size")
+        self._want_flags("shuffle", *(() if self.classifier is None else ("classifier",)))
 
     @property
     def _loss(self) -> Callable[..., Any]:
@@ -139,7 +140,12 @@ class Estimator(TrainedEstimator):
             trainer = Trainer(model, self.optimizer(model, **settings), self.loss, self.metrics)
             y = self._match(y, trainer.predict(x[:1]))
             data = Samples(x, y, weight).that_count().loader(self.batch_size, self.shuffle, order)
-            self._learn(trainer, data, self.epochs)
+            try:
+                self._learn(trainer, data, self.epochs)
+            except TypeError as error:
+                kind = "classifier" if self._classifies() else "regressor"
+                error.add_note(f"Estimator: is a {kind}: y are {y.dtype}; see classifier=")
+                raise
         self.history_ = trainer.history
         return self
 
@@ -162,6 +168,11 @@ class Estimator(TrainedEstimator):
         of_y = {"dtype": None, "allow_nd": True, "ensure_2d": False}
         if not self._classifies():
             of_y["dtype"] = self.dtype
+            if np.asarray(y).dtype.kind in "US":
+                raise ValueError(
+                    "Estimator: y: want numbers for a regressor, got text; for labels say "
+                    "classifier=True"
+                )
         x, y = validate_data(self, x, y, validate_separately=(of_x, of_y))
         check_consistent_length(x, y)
         if not self._classifies():

@@ -217,6 +217,10 @@ class TrainedEstimator(BaseEstimator):
             fits = False
         self._want(name, fits and least <= value < below, what)
 
+    def _want_flags(self, *names: str) -> None:
+        for name in names:
+            self._want(name, isinstance(getattr(self, name), bool | np.bool_), "True or False")
+
     def _want_count(self, name: str, auto: bool = False) -> None:
         value = getattr(self, name)
         what = 'an int of at least 1, or "auto"' if auto else "an int of at least 1"
