@@ -1,5 +1,6 @@
 """Estimators for scikit-learn."""
 
 from minidl.interop.sklearn import MLPClassifier, MLPRegressor
+from minidl.interop.sklearn_estimator import Estimator
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["Estimator", "MLPClassifier", "MLPRegressor"]

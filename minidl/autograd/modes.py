@@ -66,6 +66,12 @@ class Tracer(Protocol):
     def as_plain(self, x: Variable) -> Any:
         """A transform's result, which eagerly would be an array."""
 
+    def backward(self, y: Variable, seed: Variable, plain: bool, free: bool) -> None:
+        """``y.backward()``; ``plain`` if the seed is ones and nothing else is asked for."""
+
+    def update(self, optimizer: Any) -> None:
+        """``optimizer.update()``."""
+
     def give_up(self, why: str) -> None:
         """The function is to run eagerly, for a reason that its user is told."""
 
@@ -145,10 +151,6 @@ def check_mode(where: str, create_graph: bool) -> None:
     Also where an enclosing transform would take them for constants.
     """
     mode = current()
-    if mode.tracer is not None and where == "backward":
-        raise RuntimeError(
-            "backward inside a compiled function: use minidl.grad there, or call backward outside"
-        )
     if create_graph and not mode.recording:
         raise RuntimeError(f"{where}: create_graph=True inside no_grad() could not record anything")
     if mode.transforming is not None and not create_graph:

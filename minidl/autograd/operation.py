@@ -19,7 +19,7 @@ class Operation(NamedTuple):
     used where all arrays among the arguments are of one floating dtype, masks aside. Of a map of
     one such array it may get that for ``out``.
     ``kind``: "map" (each element depends on those at its place only), "reduce", "product",
-    "gather", "scatter", "scan", or "call".
+    "gather", "scatter", "scan", "call", or "effect", which is never left out.
     ``inline``: what the forward applies is noted in its place.
     """
 

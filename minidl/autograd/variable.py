@@ -258,9 +258,14 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
                 "or it was made inside no_grad(), detached or unchained"
             )
         check_mode("backward", create_graph)
+        seed = seed_for(self, gradient, "backward")
+        tracer = MODE.get().tracer
+        if tracer is not None:
+            plain = gradient is None and not (retain_grad or create_graph)
+            tracer.backward(self, seed, plain, not retain_graph)
+            return
         if create_graph and not retain_graph:
             raise ValueError("backward: create_graph=True needs the graph; leave retain_graph=True")
-        seed = seed_for(self, gradient, "backward")
         seeds = {self._node: seed if create_graph else seed._raw}
         boxing = box if create_graph else None
         _deliver(engine.walk(seeds, boxing, keep=retain_grad, free=not retain_graph))

@@ -6,12 +6,12 @@ things happen:
 - ``api`` asks which program serves for a call; if none does, ``recording`` runs the function once.
 - ``reach`` walks over what the function depends on, and makes conditions of it.
 - ``standin`` is what the function gets for plain arrays; ``recorder`` notes what it applies, and
-  ``derivative`` the rules of the backward; ``effects`` sees what it does besides.
+  ``derivative`` the rules of the backward, ``updates`` whole training steps; ``effects`` sees what it does besides.
 - ``program`` is the list of operations, ``passes`` shorten it.
 - ``plan`` gives values their memory, ``blocks`` takes long elementwise runs apart, ``lines`` writes
   one step, ``printer`` all of them.
 - ``reader`` prints how a program reads its inputs and gives its results, ``forms`` knows the forms
-  that these can have; ``specialization`` is a program in use, with its backward.
+  that these can have; ``specialization`` is a program in use, ``runner`` its buffers and backward.
 - ``checks`` compares program and function at the calls that ``budget`` chooses.
 
 docs/compile_internals.md follows one function through all of it.

@@ -5,16 +5,16 @@ Which calls are checked is decided in budget.py; what comes of a difference in a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from minidl.autograd.node import next_number
+from minidl.autograd.node import Leaf, next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.effects import Draws, same_state, state_of
-from minidl.compiler.forms import NUMBERS, parts_of
+from minidl.compiler.forms import NUMBERS, parts_of, with_parts
 from minidl.compiler.recording import MISS, Call, States
 from minidl.compiler.specialization import Specialization
 
@@ -25,6 +25,13 @@ class Outcome:
     def __init__(self, spec: Specialization, result: Any, gradients: Sequence[Any]) -> None:
         self.parts: list[tuple[str, Any]] = [("the result", result)]
         self.parts += [(f"gradient {i}", np.asarray(g)) for i, g in enumerate(gradients)]
+        if spec.learns:
+            self.parts = [("the result", _without_graphs(result))]
+        for p in spec.variables:
+            grad = p._grad
+            self.parts.append((f"the value of {p.name or 'a Variable'}", np.copy(p._raw)))
+            self.parts.append(("a gradient", None if grad is None else np.copy(grad._raw)))
+        self.parts += [("the optimizer's state", o.state_dict()) for o in spec.optimizers]
         for layer, name in spec.places:
             self.parts.append((f"{type(layer).__name__}.{name}", getattr(layer, name)))
         self.streams = [state_of(g) for g in spec.generators()]
@@ -69,6 +76,8 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     What the function does stands; it is the same, unless something differed.
     """
     states = States(spec.places)
+    restore = list(map(_keep, spec.variables))
+    restore += [o.keep() for o in spec.optimizers]
     inputs = spec.inputs(call.args, call.kwargs)
     if inputs is MISS:
         return MISS, None
@@ -77,11 +86,39 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     program = _run_program(spec, inputs, since)
     states.restore()
     draws.restore()
+    for put_back in reversed(restore):
+        put_back()
     result = call.eagerly()
     if program is None:
         return result, "an error that only the program raised"
     eager = Outcome(spec, result, _gradients(spec, result, inputs, since))
     return result, eager.difference(program)
+
+
+def _keep(p: Variable) -> Callable[[], None]:
+    """A function that puts a Variable's value, place and gradient back as they are now."""
+    raw = p._raw
+    copy = np.copy(raw)
+    before = (p._node, p._leaf, p._grad)
+    stale = [leaf for leaf in before[:2] if type(leaf) is Leaf]
+
+    def restore() -> None:
+        p._raw = raw
+        if isinstance(raw, np.ndarray):
+            raw[...] = copy
+        p._node, p._leaf, p._grad = before
+        for leaf in stale:
+            leaf.stale = False
+
+    return restore
+
+
+def _without_graphs(x: Any) -> Any:
+    """A result with arrays in place of Variables: after a step that learns they have no graph."""
+    if isinstance(x, Variable):
+        return np.asarray(x._raw)
+    nest = parts_of(x)
+    return x if nest is None else with_parts(x, [_without_graphs(part) for part in nest[1]])
 
 
 def _run_program(spec: Specialization, inputs: Any, since: int) -> Outcome | None:
@@ -93,7 +130,7 @@ def _run_program(spec: Specialization, inputs: Any, since: int) -> Outcome | Non
 
 def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:
     """The gradients of the inputs, of all results at once, each seeded by ones."""
-    if not spec.floating:
+    if spec.learns or not spec.differentiated:
         return []
     seeds = [(x, np.ones_like(x._raw)[()]) for x in _variables(result) if x.requires_grad]
     xs = [x if isinstance(x, Variable) and x.requires_grad else None for x in inputs]

@@ -59,7 +59,7 @@ def without_dead_code(program: Program) -> Program:
     alive: list[int] = []
     for i in reversed(range(len(program.steps))):
         step = program.steps[i]
-        if not used.isdisjoint(step.outs):
+        if step.is_effect or not used.isdisjoint(step.outs):
             used.update(values_in(step.operands))
             alive.append(i)
     program.backward_at = sum(i < program.backward_at for i in alive)
@@ -72,7 +72,7 @@ def without_duplicates(program: Program) -> Program:
     first: dict[Any, Step] = {}
 
     def rewrite(step: Step) -> Any:
-        if step.derivative:
+        if step.derivative or step.is_effect:
             return step
         settings = tuple([(name, _key(value)) for name, value in step.settings.items()])
         same = first.setdefault((step.function, _key(step.operands), settings), step)
@@ -95,7 +95,12 @@ def with_constants_folded(program: Program) -> Program:
     """Compute steps of nothing but numbers now."""
 
     def rewrite(step: Step) -> Any:
-        if step.single is None or step.single.shape != () or any(values_in(step.operands)):
+        if (
+            step.is_effect
+            or step.single is None
+            or step.single.shape != ()
+            or any(values_in(step.operands))
+        ):
             return step
         result = step.call(*step.operands, **step.settings)
         return result if isinstance(result, np.generic) else step

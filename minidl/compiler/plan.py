@@ -38,6 +38,9 @@ class Plan:
         """The values whose memory this one may be, itself among them."""
         return self.root.get(v, {v})
 
+    def _roots(self, v: Value) -> list[Value]:
+        return [v, *(self.roots_of(v) - {v})]
+
     def _find_roots(self) -> None:
         for step in self.steps:
             shares = step.is_view or not (can_write(step) or step.fresh)
@@ -65,8 +68,8 @@ class Plan:
             if i in self.groups or i not in grouped:
                 free += waiting
                 waiting = []
-            roots = {r for v in values_in(step.operands) for r in self.roots_of(v)}
-            dying = [v for v in self.place if v in roots and last.get(v) == i]
+            roots = dict.fromkeys([r for v in values_in(step.operands) for r in self._roots(v)])
+            dying = [v for v in roots if v in self.place and last.get(v) == i]
             out = step.single
             if out is not None and out not in inner and out not in self.visible and can_write(step):
                 reusable = None if i in grouped else _in_place(step, dying)

@@ -90,6 +90,12 @@ class _Source:
         return lines
 
     def _step(self, step: Step) -> list[str]:
+        lines = self._assignment(step)
+        if step.errors is None:
+            return lines
+        return [f"with {self.names.name(np.errstate)}(**{step.errors!r}):", *_indent(lines)]
+
+    def _assignment(self, step: Step) -> list[str]:
         out = step.single
         if step.outs and step.outs[0] in self.plan.views:
             return []

@@ -72,7 +72,7 @@ class Step:
     its joint rule.
     """
 
-    __slots__ = ("call", "derivative", "function", "operands", "out", "outs", "settings")
+    __slots__ = ("call", "derivative", "errors", "function", "operands", "out", "outs", "settings")
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Step:
         self.out = out
         self.outs = tuple(values_in(out))
         self.derivative = rule is not None
+        self.errors: dict[str, Any] | None = None  # np.errstate, where the function changes it
         self.call: Callable[..., Any] = rule or function.forward
 
     @property
@@ -104,7 +105,14 @@ class Step:
     @property
     def is_map(self) -> bool:
         """Whether each element depends on those at its place only."""
-        return not self.derivative and self.function.operation.is_map and not self.settings
+        if self.derivative or self.settings or self.errors:
+            return False
+        return self.function.operation.is_map
+
+    @property
+    def is_effect(self) -> bool:
+        """Whether it stays where it is, whoever uses its results."""
+        return not self.derivative and self.function.operation.kind == "effect"
 
     @property
     def may_work_in_place(self) -> bool:

@@ -218,11 +218,7 @@ class Reach:
                 self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             names = names_of(x.__code__)
-            if names.globals & {"isinstance", "type"} and "Variable" in {
-                *names.globals,
-                *names.attributes,
-            }:
-                self.unwatchable = "it asks what is a Variable, and meets stand-ins for arrays"
+            self.unwatchable = _asks_for_types(names) or self.unwatchable
             self._attributes |= names.attributes | (names.globals & _DYNAMIC)
             self._globals(x.__globals__, names.globals)
             for imported in names.imports & sys.modules.keys():
@@ -274,6 +270,9 @@ class Reach:
 
     def _object(self, x: Any) -> None:
         kind = type(x)
+        if hasattr(kind, "_reached"):
+            self._todo += [getattr(x, name) for name in kind._reached]
+            return
         is_layer = hasattr(x, "sublayers") and hasattr(x, "forward")
         if _is_of_the_library(kind):
             return
@@ -348,6 +347,16 @@ class Snapshot:
             self.of.cell_contents = array
         else:
             self.of[key] = array
+
+
+def _asks_for_types(names: Names) -> str | None:
+    """Whether code may tell a stand-in from an array, in words."""
+    every = names.globals | names.attributes
+    if "isinstance" in names.globals and every & {"Variable", "Parameter"}:
+        return "it asks what is a Variable, and would meet stand-ins for arrays"
+    if "type" in names.globals and every & {"ndarray", "generic", "float64", "float32", "Variable"}:
+        return "it asks for the type of an array, and would meet stand-ins"
+    return None
 
 
 def usual_order(x: Any, place: str) -> str:

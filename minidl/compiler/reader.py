@@ -92,7 +92,7 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         if not is_counted(layer, name):
             states.expect(f"{reach.name(vars(layer))}[{name!r}]", x)
     conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
-    conditions += _of_contents(recording)
+    conditions += [*_of_contents(recording), *_of_gradients(recording)]
     places = {"argument": arguments.leaves, "state": states.leaves}
     inputs = [
         _place(x, places, reach, derived) for x in recording.recorder.inputs if x.kind != "draw"
@@ -112,6 +112,8 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
 
 
 def _place(x: Any, places: dict[str, Any], reach: Reach, derived: bool) -> str:
+    if x.kind == "grad":
+        return f"{reach.name(x.of)}._grad._raw"
     if x.kind in places:
         place, source = places[x.kind][x.of]
     else:
@@ -130,6 +132,17 @@ def _of_contents(recording: Recording) -> list[str]:
     return [f"equal({reach.where[i]}, {reach.name(x.copy())})" for i, x in watched.items()]
 
 
+def _of_gradients(recording: Recording) -> list[str]:
+    """Which parameters have a gradient at the beginning, as far as a step depends on it."""
+    found = []
+    for p, has_one in recording.recorder.needs.values():
+        name = recording.reach.name(p)
+        found.append(f"{name}._grad is {'not ' if has_one else ''}None")
+        if has_one:
+            found.append(f"{name}._grad._node is None")
+    return found
+
+
 def _equal(a: Any, b: Any) -> bool:
     return bool((a == b).all()) or np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
@@ -146,6 +159,9 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
         held = writer.name(vars(layer))
         new = f"{held}[{name!r}] + {more}" if more else writer.text(value)
         lines.append(f"    {held}[{name!r}] = {new}")
+    for p, operand in recording.gradients:
+        new = "None" if operand is None else writer.gradient(operand)
+        lines.append(f"    {writer.name(p)}._grad = {new}")
     lines.append(f"    return {writer.text(recording.raw_result)}")
     exec(compile("\n".join(lines), "<minidl results>", "exec"), scope)
     return scope.pop("give")  # type: ignore[no-any-return]  # a function
@@ -181,6 +197,10 @@ class _Writer:
             pairs = zip(map(self.name, nest[0]), parts)
             return f"{{{', '.join([f'{key}: {part}' for key, part in pairs])}}}"
         return f"with_parts({self.name(x)}, [{', '.join(parts)}])"
+
+    def gradient(self, operand: Operand) -> str:
+        """The expression for a gradient that is left in a parameter."""
+        return self._output(operand, Variable)
 
     def _output(self, operand: Operand, kind: type) -> str:
         if not isinstance(operand, Value):

@@ -66,6 +66,7 @@ class Notes:
         self._of_node: dict[Any, Operand] = {}
         self._step_of: dict[Any, Step] = {}
         self._viewed: set[Value] = set()
+        self._errors = np.geterr()
         self._kept: list[Any] = []  # keeps alive what is looked up by id
 
     def stop(self, why: str) -> None:
@@ -208,6 +209,9 @@ class Notes:
 
     def _noted(self, step: Step, y: Any) -> Any:
         """Put a step on the tape; its results, as the function gets them."""
+        errors = np.geterr()
+        if errors != self._errors and not self.deriving:
+            step.errors = dict(errors)
         if not self._inlining:
             self.tape.append(step)
         if step.is_view:

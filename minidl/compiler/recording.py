@@ -14,7 +14,6 @@ from minidl.autograd.modes import Mode, Switch
 from minidl.autograd.node import next_number
 from minidl.autograd.variable import Variable, box
 from minidl.common import random
-from minidl.compiler.derivative import Recorder
 from minidl.compiler.effects import Draws, Observer, generators_of
 from minidl.compiler.forms import (
     Arguments,
@@ -27,6 +26,7 @@ from minidl.compiler.forms import (
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.reach import Reach
 from minidl.compiler.standin import StandIn, stand_in
+from minidl.compiler.updates import StepRecorder
 
 MISS = object()  # in place of a result: the program does not serve
 
@@ -94,7 +94,9 @@ class Recording:
             self.why = self.reach.unwatchable
             self.result = call.eagerly()
             return
-        self.recorder = Recorder({**self.reach.where, **dict.fromkeys(self.reach.generators, "")})
+        self.variables = [x for x in self.reach.found.values() if isinstance(x, Variable)]
+        where = {**self.reach.where, **dict.fromkeys(self.reach.generators, "")}
+        self.recorder = StepRecorder(where, self.variables)
         self.since = next_number()
         self.states = States(self.reach.states)
         self.differentiable: list[bool] = []  # whether each input is differentiated
@@ -142,6 +144,7 @@ class Recording:
         value = self.recorder.add_input(kind, raw, i)
         if isinstance(x, Variable):
             self.recorder.register(x, value)
+            self.recorder.arguments.add(id(x))
             twins[id(x)] = x
             return x
         if id(raw) in self.reach.where:
@@ -181,9 +184,13 @@ class Recording:
         with Switch(tracer=recorder):
             self._outputs = {id(x): (recorder.operand(x), _kind(x)) for x in roots}
         self.outputs: list[Operand] = [operand for operand, _ in self._outputs.values()]
+        self.gradients = recorder.gradients_left()
+        self.learns = recorder.learns or bool(self.gradients)
+        grads = [operand for _, operand in self.gradients if isinstance(operand, Value)]
         forward = list(recorder.steps)
         self.tape = list(recorder.tape)
-        self.real = list(dict.fromkeys(values_in(tuple(self.outputs))))
+        updates = [step.operands for step in forward if step.is_effect and not step.outs]
+        self.real = list(dict.fromkeys(values_in((*self.outputs, *grads, *updates))))
         self.program = Program([], list(self.real), forward)
         self._differentiate(roots)
         self.why = recorder.stopped
@@ -223,15 +230,17 @@ class Recording:
         """Derive the gradients of the inputs from those of the outputs."""
         recorder = self.recorder
         outputs = {self._outputs[id(x)][0]: x for x in roots}
+        if self.learns and any(getattr(x, "_node", None) is not None for x in self._carried()):
+            recorder.stop("a state keeps its graph beyond a call that learns: cut or detach it")
         self.floating = [
-            v
-            for v in self.real
-            if self.call.mode.recording and getattr(outputs[v], "_node", None) is not None
+            v for v in self.real if v in outputs and getattr(outputs[v], "_node", None) is not None
         ]
         xs = [self._differentiated(x) for x in recorder.inputs]
         self.differentiable = [x is not None for x in xs]
         self.reached = self._reached()
-        if not (self.floating and any(self.differentiable)):
+        if self.learns or not (
+            self.call.mode.recording and self.floating and any(self.differentiable)
+        ):
             self.floating = []
             return
         program = self.program
@@ -248,6 +257,9 @@ class Recording:
         program.steps = list(recorder.steps)
         more = len(recorder.inputs) - len(xs)  # arrays that rules made
         self.differentiable += [False] * more
+
+    def _carried(self) -> list[Any]:
+        return [x for change in self.changes for x in take_apart(change.value, self._knows)]
 
     def _differentiated(self, x: Any) -> Any:
         """The Variable that an input is, if it requires a gradient; else None."""

@@ -5,40 +5,17 @@ How it is recorded is in recording.py; whether it is right is asked in checks.py
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from minidl.autograd.function import Function, identity, record
-from minidl.autograd.modes import Switch, current
-from minidl.autograd.targets import gradients_for
-from minidl.autograd.variable import Variable, box
+from minidl.autograd.function import record
 from minidl.common.random import source
 from minidl.compiler.budget import gaps
 from minidl.compiler.effects import Draws
 from minidl.compiler.passes import optimized
-from minidl.compiler.printer import Code
-from minidl.compiler.program import Program, Step, Value, form
+from minidl.compiler.program import Program, form
 from minidl.compiler.reader import print_reader, print_results
 from minidl.compiler.recording import MISS, Recording
-
-POOL = 4  # arenas that are kept
-
-
-class Arena:
-    """The buffers of one run, and what else its backward needs; they go back to the pool."""
-
-    __slots__ = ("buffers", "kept", "pool")
-
-    def __init__(self, buffers: Any, kept: Any, pool: list[Any]) -> None:
-        self.buffers = buffers
-        self.kept = kept
-        self.pool = pool
-
-    def __del__(self) -> None:
-        if self.buffers is not None and len(self.pool) < POOL:
-            self.pool.append(self.buffers)
+from minidl.compiler.runner import Runner
 
 
 class Specialization:
@@ -49,41 +26,29 @@ class Specialization:
         self.mode = call.mode
         self.text = str(recording.program)
         self.program: Program = optimized(recording.program)
-        self.code = Code(self.program)
-        self.pool: list[Any] = []
+        self.runner = Runner(self.program, recording)
         self.left = 0  # calls until the next check
         self.gaps = gaps()
         self.agreed = 0  # calls up to the last check that found the program right
         self.places = recording.states.places
-        self.real = recording.real
-        self.floating = recording.floating
-        self.reached = recording.reached
-        self.differentiable = recording.differentiable
-        self.wanted = [i for i, want in enumerate(self.differentiable) if want]
-        self.seeded = [self.real.index(v) for v in self.floating]
-        self.tape = recording.tape
-        self.differentiated = recording.recorder.differentiated
+        self.differentiated = bool(recording.floating)
         self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
+        self.learns = recording.learns
+        self.variables = recording.variables if self.learns else []
+        self.optimizers = recording.recorder.optimizers
+        self.progress = recording.recorder.progress
         derived = bool(self.program.seeds)
-        self.function = self._function() if derived else None
+        self.function = self.runner.function() if derived else None
         self.read = print_reader(recording, derived)
         self.give = print_results(recording, derived)
-        self.simple = derived and len(self.real) == 1
+        self.simple = derived and len(recording.real) == 1
         self.simple = self.simple and not recording.changes and recording.is_simple
 
     @property
     def summary(self) -> str:
         """What there is to know of it, in a line."""
         forms = ", ".join([f"{v} {form(v)}" for v in self.program.inputs])
-        return f"{len(self.program.steps)} steps, {self.code.nbytes} bytes of buffers, for {forms}"
-
-    def _function(self) -> Function:
-        function = Function(self._forward, (), self._joint, "compiled")
-        function.saves = True
-        function.owned = True
-        function.equals = self._again
-        function.derived = True
-        return function
+        return f"{len(self.program.steps)} steps, {self.runner.code.nbytes} bytes of buffers, for {forms}"
 
     # ---- a call ----------------------------------------------------------------------------------
 
@@ -104,129 +69,21 @@ class Specialization:
         Nothing has changed then: eagerly the error has its line.
         """
         draws = Draws(self.generators()) if self.draws else None
+        self.progress.wrote = False
         try:
             if draws is not None:
                 drawn = [d.function.forward(*d.args, **d.settings) for d in self.draws]
                 inputs = (*inputs, *drawn)
             if self.function is None:
-                given = self._run_alone(inputs)
+                given = self.runner.run(inputs)
             else:
                 given = record(self.function, inputs, {})
         except Exception:
+            if self.progress.wrote:
+                raise
             if draws is not None:
                 draws.restore()
             return MISS
         if self.simple:
             return given
         return self.give(given if type(given) is tuple else (given,))
-
-    def _buffers(self) -> Any:
-        try:
-            return self.pool.pop()
-        except IndexError:
-            return self.code.arena()
-
-    def _run_alone(self, inputs: Any) -> Any:
-        """The outputs of a program without a backward."""
-        buffers = self._buffers()
-        outputs, _ = self.code.forward(inputs, buffers)
-        if len(self.pool) < POOL:
-            self.pool.append(buffers)
-        return outputs
-
-    def _forward(self, *inputs: Any) -> Any:
-        buffers = self._buffers()
-        outputs, kept = self.code.forward(inputs, buffers)
-        arena = Arena(buffers, kept, self.pool)
-        return (outputs if len(outputs) != 1 else outputs[0]), arena
-
-    # ---- the backward ----------------------------------------------------------------------------
-
-    def _joint(self, g: Any, y: Any, saved: Arena, wanted: list[bool], *inputs: Any) -> list[Any]:
-        """The gradients of the inputs: the rule of the program as a Function."""
-        gs = g if type(g) is list else [g]
-        buffers = saved.buffers
-        saved.buffers = None
-        if buffers is None:  # a second backward: they are gone
-            return self._recomputed(gs, wanted, inputs)
-        if len(self.real) > 1 and any(part is None for part in gs):
-            return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
-        found = self.code.backward(inputs, buffers, saved.kept, [gs[i] for i in self.seeded])
-        if len(self.pool) < POOL:
-            self.pool.append(buffers)
-        return self._by_input(found)
-
-    def _of_some(
-        self, gs: list[Any], y: Any, buffers: Any, kept: Any, wanted: list[bool], inputs: Any
-    ) -> list[Any]:
-        """The gradients where some results were not used: their seeds are zeros."""
-        seeds = [np.zeros_like(y[i])[()] if gs[i] is None else gs[i] for i in self.seeded]
-        with np.errstate(all="ignore"):
-            found = self.code.backward(inputs, buffers, kept, seeds)
-        if not all(gx is None or np.isfinite(gx).all() for gx in found):
-            # 0 * inf is nan: a zero seed does not silence an infinite derivative.
-            return self._recomputed(gs, wanted, inputs)
-        used = [v for i, v in enumerate(self.real) if gs[i] is not None and v in self.reached]
-        reached = set().union(*[self.reached[v] for v in used])
-        pairs = zip(self.program.inputs, self._by_input(found), strict=True)
-        return [gx if v in reached else None for v, gx in pairs]
-
-    def _by_input(self, found: Sequence[Any]) -> list[Any]:
-        """One gradient for each input, None for those that are not differentiated."""
-        gradients = [None] * len(self.differentiable)
-        for i, gx in zip(self.wanted, found):
-            gradients[i] = gx
-        return gradients
-
-    def _recomputed(self, gs: list[Any], wanted: list[bool], inputs: Any) -> list[Any]:
-        """The gradients, after computing everything again, eagerly."""
-        copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
-        with Switch(recording=True):
-            ys = self._again(*copies)
-        ys = ys if type(ys) is tuple else (ys,)
-        seeds = [(y, g) for y, g in zip(ys, gs) if isinstance(y, Variable)]
-        return gradients_for([c if want else None for c, want in zip(copies, wanted)], seeds, None)
-
-    def _again(self, *inputs: Any) -> Any:
-        """The same computation, application by application."""
-        known: dict[Value, Any] = dict(zip(self.program.inputs, inputs))
-        for step in self.tape:
-            _bind(known, step.out, self._apply(step, [_fill(x, known) for x in step.operands]))
-        ys = [known[v] for v in self.real]
-        ys = [y if isinstance(y, Variable) else identity(box(y, None)) for y in ys]
-        return tuple(ys) if len(ys) != 1 else ys[0]
-
-    def _apply(self, step: Step, args: list[Any]) -> Any:
-        function = step.function
-        if step.derivative:
-            return step.call(*[_raw(x) for x in args])
-        with Switch(recording=step in self.differentiated and current().recording):
-            y = record(function, tuple(args), step.settings)
-        if not function.saves:
-            return y
-        node = getattr(y[0] if type(y) is tuple else y, "_node", None)
-        if node is None:
-            return function.forward(*[_raw(x) for x in args], **step.settings)
-        return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
-
-
-def _raw(x: Any) -> Any:
-    if type(x) is tuple:
-        return tuple([_raw(part) for part in x])
-    return getattr(x, "_raw", x)
-
-
-def _fill(operand: Any, known: dict[Value, Any]) -> Any:
-    if isinstance(operand, Value):
-        return known[operand]
-    if type(operand) is tuple:
-        return tuple([_fill(part, known) for part in operand])
-    return operand
-
-
-def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
-    if type(out) is tuple:
-        for v, part in zip(out, y):
-            _bind(known, v, part)
-    else:
-        known[out] = y

@@ -93,6 +93,11 @@ class Buffer:
         sizes = [together, *(p.size for p in large)]
         self._blocks = make_blocks(sizes, max(most, 1), values, states, scratch)
 
+    @property
+    def parts(self) -> list[list[Array]]:
+        """The values of all parameters, and each of their states."""
+        return [self.views, *self.state]
+
     def members(self) -> list[Member]:
         """The parameters that still have the shape and dtype of their state, and that state."""
         members: list[Member] = []
@@ -102,8 +107,8 @@ class Buffer:
                 members.append(Member(p, self.group, self.t, state))
         return members
 
-    def take(self) -> bool:
-        """Take in values that others gave to parameters.
+    def adopt_values(self) -> bool:
+        """Copy the values that others gave to parameters into the buffer.
 
         False if one has another shape, dtype or kind now.
         """
@@ -151,7 +156,7 @@ class Buffers:
         self._groups: Mapping[Variable, int] = {}
         self._ready: list[Variable] = []
         self._active: list[Buffer] = []
-        self._places: list[list[int]] = []
+        self._orders: list[list[int]] = []
 
     def members(self) -> list[Member]:
         """Every parameter that took a step, with its state."""
@@ -163,7 +168,7 @@ class Buffers:
     def prepare(self, ready: list[Variable], groups: Mapping[Variable, int], states: int) -> None:
         """Have those that take a step in buffers without others; new ones begin from zero."""
         unchanged = groups is self._groups and same(ready, self._ready)
-        if unchanged and all(buffer.take() for buffer in self._active):
+        if unchanged and all(buffer.adopt_values() for buffer in self._active):
             return
         members = [m._replace(group=groups.get(m.p, m.group)) for m in self.members()]
         known = {m.p for m in members}
@@ -175,7 +180,7 @@ class Buffers:
         self._groups = groups
         self._ready = ready
         place = {p: i for i, p in enumerate(ready)}
-        self._places = [[place[p] for p in buffer.params] for buffer in self._active]
+        self._orders = [[place[p] for p in buffer.params] for buffer in self._active]
 
     def step(
         self,
@@ -184,8 +189,23 @@ class Buffers:
         gradients: list[Any],
     ) -> None:
         """Let those that are prepared take a step, each with its group's settings."""
-        for buffer, places in zip(self._active, self._places):
-            buffer.step(apply, settings[buffer.group], [gradients[i] for i in places])
+        for buffer, order in zip(self._active, self._orders):
+            buffer.step(apply, settings[buffer.group], [gradients[i] for i in order])
+
+    def keep(self) -> Callable[[], None]:
+        """A function that puts values, states and counts of steps back as they are now."""
+        fields = dict(vars(self))
+        kept = [(b, b.t, [[a.copy() for a in part] for part in b.parts]) for b in self.all]
+
+        def restore() -> None:
+            vars(self).update(fields)
+            for buffer, t, copies in kept:
+                buffer.t = t
+                for part, values in zip(buffer.parts, copies):
+                    for view, value in zip(part, values):
+                        view[...] = value
+
+        return restore
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Plain copies of the views would be no views of one buffer.
@@ -243,7 +263,7 @@ def grouped(members: Iterable[Member], old: Iterable[Buffer] = ()) -> list[Buffe
     buffers: list[Buffer] = []
     for part in together.values():
         buffer = old_by_params.get(tuple(m.p for m in part))
-        fits = buffer is not None and buffer.group == part[0].group and buffer.take()
+        fits = buffer is not None and buffer.group == part[0].group and buffer.adopt_values()
         buffers.append(buffer if buffer is not None and fits else Buffer(part))
     return buffers
 

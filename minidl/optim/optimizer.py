@@ -6,11 +6,12 @@ formulas in a file each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from minidl.autograd.modes import MODE
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import as_array
 from minidl.common.callers import warn_user
@@ -56,6 +57,8 @@ class Optimizer(HintsMixin):
     state_names: ClassVar[tuple[str, ...]] = ()  # of the arrays of state, which are zero at first
     settings: ClassVar[Mapping[str, Check]] = {}  # all but the rate and the hooks, with their check
     state_settings: ClassVar[tuple[str, ...]] = ()  # those that a state is of no use without
+
+    _reached = ("params",)  # what a program that uses it depends on; all else is read at each call
 
     @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
@@ -137,6 +140,10 @@ class Optimizer(HintsMixin):
 
         Raises ValueError for a model without any parameter, or a scheduled rate below 0.
         """
+        tracer = MODE.get().tracer
+        if tracer is not None:
+            tracer.update(self)
+            return
         params = self._current()
         if not all(self._parts):
             empty = self.groups[self._parts.index([])]
@@ -152,6 +159,23 @@ class Optimizer(HintsMixin):
         self._buffers.prepare(ready, self._group_of, len(self.state_names))
         self._buffers.step(self.apply, settings, grads)
         self.t += 1
+
+    def keep(self) -> Callable[[], None]:
+        """A function that puts state, counts and the hooks' attributes back as they are now."""
+        t = self.t
+        buffers = self._buffers
+        restore_buffers = buffers.keep()
+        hooks = [(vars(hook), dict(vars(hook))) for hook in self.hooks if hasattr(hook, "__dict__")]
+
+        def restore() -> None:
+            self.t = t
+            self._buffers = buffers
+            restore_buffers()
+            for attributes, before in hooks:
+                attributes.clear()
+                attributes.update(before)
+
+        return restore
 
     def _settings_of_groups(self) -> list[dict[str, Any]]:
         """What the next step is made with, by group."""

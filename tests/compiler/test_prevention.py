@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 import minidl
-from minidl import Parameter, layers
+from minidl import Parameter, Variable, layers
 from minidl import functions as F
 from minidl.compiler.checks import same
 
@@ -162,7 +162,36 @@ def object_of_its_own() -> Made:
     return f, nothing
 
 
-EAGER = [counter, attribute, running_mean, own_generator, python_generator, iterator, written_dict]
+def type_of_an_array() -> Made:
+    return lambda x: x * 2 if type(x) is np.ndarray else x * 3, nothing
+
+
+def what_is_a_variable() -> Made:
+    return lambda x: x.data * 2 if isinstance(x, Variable) else x * 3, nothing
+
+
+def caught_error() -> Made:
+    def f(x: Any) -> Any:
+        try:
+            return np.linalg.inv(np.diag(x) * (x.sum() > 0))
+        except np.linalg.LinAlgError:
+            return x * 0
+
+    return f, nothing
+
+
+EAGER = [
+    type_of_an_array,
+    what_is_a_variable,
+    caught_error,
+    counter,
+    attribute,
+    running_mean,
+    own_generator,
+    python_generator,
+    iterator,
+    written_dict,
+]
 EAGER += [file_of_numbers, branch, number, text, loop_over_values, mask, object_of_its_own]
 
 
@@ -347,7 +376,21 @@ def list_of_models() -> Made:
     return lambda x: sum(net(x).sum() for net in nets), lambda i: nets.reverse() if i == 5 else None
 
 
-ORDINARY = [setting, closed_over_array, arithmetic_on_a_closed_over_array, computed_attribute]
+def errors_of_numpy() -> Made:
+    def f(x: Any) -> Any:
+        with np.errstate(invalid="ignore"):
+            return np.log(x) + np.sqrt(x)
+
+    return f, nothing
+
+
+ORDINARY = [
+    errors_of_numpy,
+    setting,
+    closed_over_array,
+    arithmetic_on_a_closed_over_array,
+    computed_attribute,
+]
 ORDINARY += [slots_beside_a_dict, dict_subclass, partial_keywords, context_variable]
 ORDINARY += [form_of_a_closed_over_variable, results_in_objects, results_in_dataclasses]
 ORDINARY += [in_place_on_its_own, signed_zero, bytes_and_bools, numbers_of_numpy, asks_what_it_is]

@@ -1,0 +1,170 @@
+"""Runs a program: its buffers, its forward, and its backward as the rule of a Function.
+
+When it serves, and what it reads and gives, is in specialization.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidl.autograd.function import Function, identity, record
+from minidl.autograd.modes import Switch, current
+from minidl.autograd.targets import gradients_for
+from minidl.autograd.variable import Variable, box
+from minidl.compiler.printer import Code
+from minidl.compiler.program import Program, Step, Value
+from minidl.compiler.recording import Recording
+
+POOL = 4  # arenas that are kept
+
+
+class Arena:
+    """The buffers of one run, and what else its backward needs; they go back to the pool."""
+
+    __slots__ = ("buffers", "kept", "pool")
+
+    def __init__(self, buffers: Any, kept: Any, pool: list[Any]) -> None:
+        self.buffers = buffers
+        self.kept = kept
+        self.pool = pool
+
+    def __del__(self) -> None:
+        if self.buffers is not None and len(self.pool) < POOL:
+            self.pool.append(self.buffers)
+
+
+class Runner:
+    """What a program does with the values of its inputs. Nothing here knows where these are from."""
+
+    def __init__(self, program: Program, recording: Recording) -> None:
+        self.inputs = program.inputs
+        self.code = Code(program)
+        self.pool: list[Any] = []
+        self.real = recording.real
+        self.seeded = [self.real.index(v) for v in recording.floating]
+        self.reached = recording.reached
+        self.wanted = [i for i, want in enumerate(recording.differentiable) if want]
+        self.tape = recording.tape
+        self.differentiated = recording.recorder.differentiated
+
+    def function(self) -> Function:
+        """The program as a differentiable Function."""
+        function = Function(self.forward, (), self._joint, "compiled")
+        function.saves = True
+        function.owned = True
+        function.equals = self._again
+        return function
+
+    def _buffers(self) -> Any:
+        try:
+            return self.pool.pop()
+        except IndexError:
+            return self.code.arena()
+
+    def run(self, inputs: Any) -> Any:
+        """The outputs of a program without a backward."""
+        buffers = self._buffers()
+        outputs, _ = self.code.forward(inputs, buffers)
+        if len(self.pool) < POOL:
+            self.pool.append(buffers)
+        return outputs
+
+    def forward(self, *inputs: Any) -> Any:
+        buffers = self._buffers()
+        outputs, kept = self.code.forward(inputs, buffers)
+        arena = Arena(buffers, kept, self.pool)
+        return (outputs if len(outputs) != 1 else outputs[0]), arena
+
+    # ---- the backward ----------------------------------------------------------------------------
+
+    def _joint(self, g: Any, y: Any, saved: Arena, wanted: list[bool], *inputs: Any) -> list[Any]:
+        """The gradients of the inputs: the rule of the program as a Function."""
+        gs = g if type(g) is list else [g]
+        buffers = saved.buffers
+        saved.buffers = None
+        if buffers is None:  # a second backward: they are gone
+            return self._recomputed(gs, wanted, inputs)
+        if len(self.real) > 1 and any(part is None for part in gs):
+            return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
+        found = self.code.backward(inputs, buffers, saved.kept, [gs[i] for i in self.seeded])
+        if len(self.pool) < POOL:
+            self.pool.append(buffers)
+        return self._by_input(found)
+
+    def _of_some(
+        self, gs: list[Any], y: Any, buffers: Any, kept: Any, wanted: list[bool], inputs: Any
+    ) -> list[Any]:
+        """The gradients where some results were not used: their seeds are zeros."""
+        seeds = [np.zeros_like(y[i])[()] if gs[i] is None else gs[i] for i in self.seeded]
+        with np.errstate(all="ignore"):
+            found = self.code.backward(inputs, buffers, kept, seeds)
+        if not all(gx is None or np.isfinite(gx).all() for gx in found):
+            # 0 * inf is nan: a zero seed does not silence an infinite derivative.
+            return self._recomputed(gs, wanted, inputs)
+        used = [v for i, v in enumerate(self.real) if gs[i] is not None and v in self.reached]
+        reached = set().union(*[self.reached[v] for v in used])
+        pairs = zip(self.inputs, self._by_input(found), strict=True)
+        return [gx if v in reached else None for v, gx in pairs]
+
+    def _by_input(self, found: Sequence[Any]) -> list[Any]:
+        """One gradient for each input, None for those that are not differentiated."""
+        gradients = [None] * len(self.inputs)
+        for i, gx in zip(self.wanted, found):
+            gradients[i] = gx
+        return gradients
+
+    def _recomputed(self, gs: list[Any], wanted: list[bool], inputs: Any) -> list[Any]:
+        """The gradients, after computing everything again, eagerly."""
+        copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
+        with Switch(recording=True):
+            ys = self._again(*copies)
+        ys = ys if type(ys) is tuple else (ys,)
+        seeds = [(y, g) for y, g in zip(ys, gs) if isinstance(y, Variable)]
+        return gradients_for([c if want else None for c, want in zip(copies, wanted)], seeds, None)
+
+    def _again(self, *inputs: Any) -> Any:
+        """The same computation, application by application."""
+        known: dict[Value, Any] = dict(zip(self.inputs, inputs))
+        for step in self.tape:
+            _bind(known, step.out, self._apply(step, [_fill(x, known) for x in step.operands]))
+        ys = [known[v] for v in self.real]
+        ys = [y if isinstance(y, Variable) else identity(box(y, None)) for y in ys]
+        return tuple(ys) if len(ys) != 1 else ys[0]
+
+    def _apply(self, step: Step, args: list[Any]) -> Any:
+        function = step.function
+        if step.derivative:
+            return step.call(*[_raw(x) for x in args])
+        with Switch(recording=step in self.differentiated and current().recording):
+            y = record(function, tuple(args), step.settings)
+        if not function.saves:
+            return y
+        node = getattr(y[0] if type(y) is tuple else y, "_node", None)
+        if node is None:
+            return function.forward(*[_raw(x) for x in args], **step.settings)
+        return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
+
+
+def _raw(x: Any) -> Any:
+    if type(x) is tuple:
+        return tuple([_raw(part) for part in x])
+    return getattr(x, "_raw", x)
+
+
+def _fill(operand: Any, known: dict[Value, Any]) -> Any:
+    if isinstance(operand, Value):
+        return known[operand]
+    if type(operand) is tuple:
+        return tuple([_fill(part, known) for part in operand])
+    return operand
+
+
+def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
+    if type(out) is tuple:
+        for v, part in zip(out, y):
+            _bind(known, v, part)
+    else:
+        known[out] = y

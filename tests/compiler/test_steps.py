@@ -1,0 +1,418 @@
+"""Whole training steps: the same bits as eagerly, at every call, in everything that a step leaves."""
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import Parameter, Variable, layers, optim
+from minidl import functions as F
+from minidl.compiler.checks import same
+
+Step = Callable[..., Any]
+Made = tuple[Step, list[Any], list[Any]]  # the step, its models, its optimizers
+
+
+def state_of(models: list[Any], optimizers: list[Any], result: Any) -> list[Any]:
+    found: list[Any] = [np.asarray(x.data if isinstance(x, Variable) else x) for x in flat(result)]
+    for model in models:
+        for p in model.parameters():
+            found.append(None if p.lazy else p.data.copy())
+            found.append(None if p.grad is None else p.grad.data.copy())
+        for layer in model.sublayers():
+            found += [getattr(layer, name) for name in layer.carried]
+    found += [optimizer.state_dict() for optimizer in optimizers]
+    return [x.data if isinstance(x, Variable) else x for x in found]
+
+
+def flat(result: Any) -> list[Any]:
+    if isinstance(result, dict):
+        result = tuple(result.values())
+    return [x for part in result for x in flat(part)] if isinstance(result, tuple) else [result]
+
+
+def trajectory(
+    make: Callable[[], Made], shape: tuple[int, ...], compile: bool
+) -> tuple[list[Any], Any]:
+    minidl.seed(0)
+    rng = np.random.default_rng(1)
+    step, models, optimizers = make()
+    run = minidl.compile(step) if compile else step
+    found = []
+    for _ in range(25):
+        x = rng.standard_normal(shape).astype(np.float32)
+        t = rng.integers(0, 3, shape[0])
+        found.append(state_of(models, optimizers, run(x, t)))
+    return found, run
+
+
+def side_by_side(make: Callable[[], Made], shape: tuple[int, ...] = (5, 4)) -> Any:
+    want, _ = trajectory(make, shape, False)
+    got, run = trajectory(make, shape, True)
+    for i, (a, b) in enumerate(zip(got, want, strict=True)):
+        for mine, its in zip(a, b, strict=True):
+            assert same(mine, its), f"call {i}: {mine!r}, want {its!r}"
+    return run
+
+
+def usual(model: Any, optimizer: Any) -> Step:
+    def step(x: Any, t: Any) -> Any:
+        optimizer.cleargrads()
+        loss = F.cross_entropy(model(x), t)
+        loss.backward()
+        optimizer.update()
+        return loss
+
+    return step
+
+
+def mlp() -> Any:
+    return layers.MLP([16, 3])
+
+
+def dropout_net() -> Any:
+    return layers.Sequential(layers.Linear(16), F.relu, layers.Dropout(0.5), layers.Linear(3))
+
+
+def recurrent(kind: Any, **settings: Any) -> Any:
+    return layers.Sequential(kind(6, return_sequences=False, **settings), layers.Linear(3))
+
+
+MODELS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
+    "mlp": (mlp, (5, 4)),
+    "sigmoid": (lambda: layers.MLP([8, 3], activation=F.sigmoid), (5, 4)),
+    "gelu": (lambda: layers.MLP([8, 3], activation=F.gelu), (5, 4)),
+    "dropout": (dropout_net, (5, 4)),
+    "rnn": (lambda: recurrent(layers.RNN), (5, 4, 2)),
+    "lstm": (lambda: recurrent(layers.LSTM), (5, 4, 2)),
+    "stateful": (lambda: recurrent(layers.LSTM, stateful=True), (5, 4, 2)),
+}
+OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
+    "sgd": lambda m: optim.SGD(m, lr=0.1),
+    "momentum": lambda m: optim.Momentum(m, lr=0.05),
+    "adam, clipped": lambda m: optim.Adam(m, lr=0.01, hooks=[optim.hooks.ClipGrad(0.1)]),
+    "adamw, scheduled": lambda m: optim.AdamW(m, lr=lambda t: 0.01 / (1 + t)),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_models_and_optimizers(model: str, optimizer: str) -> None:
+    make, shape = MODELS[model]
+
+    def made() -> Made:
+        net = make()
+        learner = OPTIMIZERS[optimizer](net)
+        return usual(net, learner), [net], [learner]
+
+    assert "NumPy" in side_by_side(made, shape).status()
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["update outside", "update inside"])
+def test_accumulating_over_several_calls(inside: bool) -> None:
+    def run(compile: bool) -> list[Any]:
+        minidl.seed(0)
+        net = mlp()
+        learner = optim.Adam(net)
+
+        def part(x: Any, t: Any, last: bool) -> Any:
+            loss = F.cross_entropy(net(x), t)
+            loss.backward()
+            if last and inside:
+                learner.update()
+                learner.cleargrads()
+            return loss
+
+        part = minidl.compile(part) if compile else part
+        found = []
+        rng = np.random.default_rng(1)
+        for i in range(24):
+            x = rng.standard_normal((5, 4)).astype(np.float32)
+            loss = part(x, np.array([0, 1, 2, 0, 1]), i % 3 == 2)
+            if i % 3 == 2 and not inside:
+                learner.update()
+                learner.cleargrads()
+            found.append(state_of([net], [learner], loss))
+        if compile:
+            assert "NumPy" in part.status()
+        return found
+
+    for mine, its in zip(run(True), run(False), strict=True):
+        assert all(map(same, mine, its))
+
+
+def two_backwards() -> Made:
+    net = mlp()
+    learner = optim.SGD(net, lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        learner.cleargrads()
+        first = F.cross_entropy(net(x), t)
+        first.backward()
+        second = F.cross_entropy(net(x * 0.5), t)
+        second.backward()
+        learner.update()
+        return {"first": first, "second": second}
+
+    return step, [net], [learner]
+
+
+def two_optimizers() -> Made:
+    one = layers.MLP([8, 3])
+    other = layers.MLP([8, 3])
+    learners = [optim.SGD(one, lr=0.1), optim.Adam(other, lr=0.01)]
+
+    def step(x: Any, t: Any) -> Any:
+        for learner in learners:
+            learner.cleargrads()
+        loss = F.cross_entropy(one(x), t)
+        loss.backward()
+        learners[0].update()
+        after = F.cross_entropy(one(x) + other(x), t)  # with the new parameters
+        other.cleargrads()
+        after.backward()
+        learners[1].update()
+        return loss, after
+
+    return step, [one, other], learners
+
+
+def two_steps_in_one() -> Made:
+    net = mlp()
+    learner = optim.Adam(net, lr=0.01)
+    once = usual(net, learner)
+
+    def step(x: Any, t: Any) -> Any:
+        return once(x, t), once(x + 1, t)
+
+    return step, [net], [learner]
+
+
+def clearing_at_the_end() -> Made:
+    net = mlp()
+    learner = optim.Momentum(net, lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        loss = F.cross_entropy(net(x), t)
+        loss.backward()
+        learner.update()
+        net.cleargrads()
+        return loss
+
+    return step, [net], [learner]
+
+
+def frozen_for_a_while() -> Made:
+    net = layers.MLP([8, 3], in_features=4)
+    learner = optim.Adam(net, lr=0.01)
+    calls = [0]
+    run = usual(net, learner)
+
+    def step(x: Any, t: Any) -> Any:
+        return run(x, t)
+
+    net.layers[0].freeze()
+    calls[0] += 1
+    return step, [net], [learner]
+
+
+def gradients_inside() -> Made:
+    net = layers.MLP([8, 3], activation=F.tanh, in_features=4)
+    learner = optim.SGD(net, lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        learner.cleargrads()
+        slope = minidl.grad(lambda z: F.cross_entropy(net(z), t))(x)
+        loss = F.cross_entropy(net(x), t) + (slope * slope).sum() * 0.1
+        loss.backward()
+        learner.update()
+        return loss
+
+    return step, [net], [learner]
+
+
+def parameter_of_its_own() -> Made:
+    p = Parameter(np.ones(4, np.float32))
+    net = layers.Linear(4, 3)
+    learner = optim.SGD([p, *net.parameters()], lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        p.cleargrad()
+        net.cleargrads()
+        loss = F.cross_entropy(net(x * p), t) + (p * p).sum()
+        loss.backward()
+        learner.update()
+        return loss, (p * 2).sum()
+
+    return step, [net], [learner]
+
+
+STEPS = [two_backwards, two_optimizers, two_steps_in_one, clearing_at_the_end, frozen_for_a_while]
+STEPS += [gradients_inside, parameter_of_its_own]
+
+
+@pytest.mark.parametrize("make", STEPS, ids=lambda make: make.__name__)
+def test_steps_of_other_forms(make: Callable[[], Made]) -> None:
+    assert "NumPy" in side_by_side(make).status()
+
+
+def test_freezing_between_calls() -> None:
+    def run(compile: bool) -> list[Any]:
+        minidl.seed(0)
+        net = layers.MLP([8, 3], in_features=4)
+        learner = optim.SGD(net, lr=0.1)
+        step = usual(net, learner)
+        step = minidl.compile(step) if compile else step
+        x, t, found = np.ones((2, 4), np.float32), np.array([0, 1]), []
+        for i in range(12):
+            net.layers[0].w.requires_grad = i % 4 != 3
+            found.append(state_of([net], [learner], step(x, t)))
+        return found
+
+    for mine, its in zip(run(True), run(False), strict=True):
+        assert all(map(same, mine, its))
+
+
+def test_an_error_of_data_changes_nothing() -> None:
+    net = layers.MLP([8, 3], in_features=4)
+    learner = optim.Adam(net)
+    step = minidl.compile(usual(net, learner))
+    x = np.ones((2, 4), np.float32)
+    for _ in range(5):
+        step(x, np.array([0, 1]))
+    before = [p.data.copy() for p in net.parameters()]
+    t = learner.t
+    with pytest.raises(ValueError, match="label 7"):
+        step(x, np.array([0, 7]))
+    assert learner.t == t
+    assert all(np.array_equal(p.data, a) for p, a in zip(net.parameters(), before, strict=True))
+    step(x, np.array([0, 1]))
+    assert learner.t == t + 1
+
+
+def test_older_graphs_are_stale_after_a_step() -> None:
+    net = layers.Linear(4, 3)
+    learner = optim.SGD(net, lr=0.1)
+    step = minidl.compile(usual(net, learner))
+    x, t = np.ones((2, 4), np.float32), np.array([0, 1])
+    for _ in range(4):
+        old = F.cross_entropy(net(x), t)
+        step(x, t)
+        with pytest.raises(RuntimeError, match="older value"):
+            old.backward()
+
+
+def test_gradients_that_were_read_stay() -> None:
+    net = layers.Linear(4, 3)
+    learner = optim.SGD(net, lr=0.1)
+    step = minidl.compile(usual(net, learner))
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(6):
+        step(rng.standard_normal((2, 4)).astype(np.float32), np.array([0, 1]))
+        kept.append((net.w.grad.data, net.w.grad.data.copy()))
+    assert all(np.array_equal(a, b) for a, b in kept)
+    assert not np.shares_memory(net.w.grad.data, net.b.grad.data)
+
+
+def test_a_hook_is_called_once_for_each_call() -> None:
+    calls: list[int] = []
+    net = layers.Linear(4, 3)
+    learner = optim.SGD(net, lr=0.1, hooks=[lambda g: calls.append(len(g.params))])
+    step = minidl.compile(usual(net, learner), check="never")
+    for _ in range(6):
+        step(np.ones((2, 4), np.float32), np.array([0, 1]))
+    assert calls == [2] * 6
+
+
+def test_a_state_with_its_graph_goes_on_eagerly() -> None:
+    cell = layers.RNN(4, 3)
+    learner = optim.SGD(cell, lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        learner.cleargrads()
+        loss = F.cross_entropy(cell(x), t)
+        loss.backward()
+        return loss
+
+    with pytest.warns(UserWarning, match="keeps its graph"):
+        minidl.compile(step)(np.ones((2, 4), np.float32), np.array([0, 1]))
+
+
+def test_truncated_backpropagation() -> None:
+    def made() -> Made:
+        cell = layers.LSTM(4, 3)
+        learner = optim.Adam(cell, lr=0.01)
+
+        def step(x: Any, t: Any) -> Any:
+            learner.cleargrads()
+            loss = F.cross_entropy(cell(x), t)
+            loss = loss + F.cross_entropy(cell(x * 2), t)
+            loss.backward()
+            loss.unchain_backward()
+            learner.update()
+            return loss
+
+        return step, [cell], [learner]
+
+    assert "NumPy" in side_by_side(made).status()
+
+
+def test_planted_dependencies_are_found_and_the_eager_outcome_stands() -> None:
+    def run(compile: bool) -> list[Any]:
+        minidl.seed(0)
+        net = layers.Linear(4, 3)
+        learner = optim.Adam(net, lr=0.01)
+        noise = iter(np.linspace(0.5, 2.0, 100))
+        factor = {"now": 1.0}.get  # a method of a dict that nobody else sees
+
+        def step(x: Any, t: Any) -> Any:
+            learner.cleargrads()
+            loss = F.cross_entropy(net(x * hidden()), t) * factor("now")
+            loss.backward()
+            learner.update()
+            return loss
+
+        def hidden() -> Any:
+            return np.float32(noise.__next__())
+
+        step = minidl.compile(step) if compile else step
+        x, t = np.ones((2, 4), np.float32), np.array([0, 1])
+        return [state_of([net], [learner], step(x, t)) for _ in range(8)]
+
+    want = run(False)
+    with pytest.warns(UserWarning, match="goes on eagerly"):
+        got = run(True)
+    for mine, its in zip(got, want, strict=True):
+        assert all(map(same, mine, its))
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["loss", "step"])
+def test_nothing_stays_with_the_collector_off(whole: bool) -> None:
+    gc.disable()
+    try:
+        w = Parameter(np.ones((4, 3), np.float32))
+        learner = optim.SGD([w], lr=0.1)
+
+        def loss_of(x: Any, t: Any) -> Any:
+            return F.cross_entropy(x @ w, t)
+
+        def step(x: Any, t: Any) -> Any:
+            learner.cleargrads()
+            loss = loss_of(x, t)
+            loss.backward()
+            learner.update()
+            return loss
+
+        run = minidl.compile(step if whole else loss_of)
+        for _ in range(4):
+            loss = run(np.ones((2, 4), np.float32), np.array([0, 1]))
+        gone = [weakref.ref(run), weakref.ref(next(iter(run.programs.values()))[0])]
+        del run, loss, step, loss_of
+        assert [r() for r in gone] == [None, None]
+    finally:
+        gc.enable()
