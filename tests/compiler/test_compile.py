@@ -818,7 +818,7 @@ def test_memory_stays_flat() -> None:
         optimizer.cleargrads()
         f(x, t).backward()
         optimizer.update()
-    [[recording]] = f.programs.values()
+    [recording] = f.programs
     assert len(recording.runner.pool) <= 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
