@@ -243,7 +243,7 @@ class Recording:
         program.backward_at = len(program.steps)
         seeds = []
         for v in self.floating:
-            seed = box(np.ones(v.shape, v.dtype)[()], None)
+            seed = box(np.ones_like(outputs[v]._raw)[()], None)
             program.seeds.append(Value(seed._raw))
             recorder.register(seed, program.seeds[-1])
             seeds.append((outputs[v], seed))
