@@ -210,7 +210,8 @@ def cross_entropy(
     x, t = as_labels("cross_entropy", x, t)
     warn_of_softmax("cross_entropy", x, "logits")
     plain = weight is None and class_weight is None and is_mean(reduction)
-    if plain and label_smoothing == 0 and not is_foreign(x):
+    sharp = type(label_smoothing) in (float, int) and label_smoothing == 0
+    if plain and sharp and not is_foreign(x):
         return in_wide_steps(lambda x: _plain_mean(x, t, ignore_index), x)
     smoothing = number("cross_entropy: label_smoothing", label_smoothing)
     if smoothing > 1:

@@ -68,8 +68,25 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """
     flat = ary.reshape(-1)
     parts = [to_begin, flat[1:] - flat[:-1], to_end]  # of bools refused, which diff would compare
-    vectors = [_like(p, ary).astype(ary.dtype).reshape(-1) for p in parts if p is not None]
+    vectors = []
+    for part in parts:
+        if part is not None:
+            vector = _like(part, ary)
+            if not np.can_cast(vector.dtype, ary.dtype, "same_kind"):
+                raise TypeError(f"want what a {ary.dtype} holds before and after, got {part!r:.40}")
+            vectors.append(vector.astype(ary.dtype).reshape(-1))
     return np.concatenate(vectors)
+
+
+def _check_steps(steps: Any) -> Any:
+    if not (steps.all() and np.isfinite(steps).all()):
+        raise ValueError("want coordinates that are finite and differ from their neighbours")
+    return steps
+
+
+# fmt: off
+_checked_steps = differentiable(_check_steps, lambda g, y, steps: g, name="gradient")
+# fmt: on
 
 
 @composition(np.gradient)
@@ -85,6 +102,8 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         spacings = spacings * len(axes)
     if len(spacings) != len(axes) or edge_order not in (1, 2):
         raise TypeError(f"want a spacing for each of {len(axes)} axes, and edge_order 1 or 2")
+    if f.dtype.kind == "b":
+        raise TypeError("want numbers, got bool")
     if f.dtype.kind != "f":
         f = f.astype(float)
     slopes = tuple(_slope(f, x, a, edge_order) for x, a in zip(spacings, axes, strict=True))
@@ -97,12 +116,15 @@ def _slope(f: Any, x: Any, axis: int, edge_order: int) -> Any:
     n = f.shape[-1]
     if n <= edge_order or (x.ndim and x.shape != (n,)):
         raise ValueError(f"want more than {edge_order} samples and as many coordinates, got {n}")
-    steps = diff(x) if x.ndim else np.broadcast_to(x, (n - 1,))
-    steps = steps.astype(f.dtype)
+    x = x.astype(f.dtype)  # before differences, which small integers would not hold
+    steps = _checked_steps(diff(x)) if x.ndim else np.broadcast_to(x, (n - 1,))
     rise = diff(f) / steps  # slopes between neighbours
     left = steps[:-1]
     right = steps[1:]
-    inner = (rise[..., :-1] * right + rise[..., 1:] * left) / (left + right)
+    if x.ndim:
+        inner = (rise[..., :-1] * right + rise[..., 1:] * left) / (left + right)
+    else:  # the sample between the two does not count, not even if it is infinite
+        inner = (f[..., 2:] - f[..., :-2]) / (left + right)
     first = rise[..., :1]
     last = rise[..., -1:]
     if edge_order == 2:  # the slope of the parabola through three samples, at its ends
@@ -119,14 +141,14 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     >>> trapezoid(np.array([1.0, 2.0, 3.0]))
     np.float64(4.0)
     """
-    axis = normalize_axis_index(axis, y.ndim)
     d = dx
     if x is not None:
         x = real(x)
         d = diff(x, axis=axis) if x.ndim > 1 else diff(x)
-        if x.ndim == 1:
-            d = d.reshape((-1,) + (1,) * (y.ndim - 1 - axis))
-    return (d * (_cut(y, axis, 1, None) + _cut(y, axis, None, -1)) * 0.5).sum(axis)
+    place = normalize_axis_index(axis, y.ndim)
+    if x is not None and x.ndim == 1:
+        d = d.reshape((-1,) + (1,) * (y.ndim - 1 - place))
+    return (d * (_cut(y, place, 1, None) + _cut(y, place, None, -1)) * 0.5).sum(axis)
 
 
 @composition(np.linspace, arrays=0)

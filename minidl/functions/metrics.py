@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from minidl.autograd.function import differentiable
-from minidl.common.arrays import to_kind_of
+from minidl.common.arrays import as_array, to_kind_of
 from minidl.functions.classification import as_labels, check_classes
 from minidl.functions.loss import as_pair
 from minidl.functions.weighting import as_weight
@@ -109,7 +109,8 @@ def r2(y: Any, t: Any, *, weight: Any = None) -> Any:
     >>> r2(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]))
     np.float64(0.5)
     """
-    y, t = as_pair("r2", y, t)
+    y, _ = as_pair("r2", y, t)
+    t = as_array(t)  # not rounded to the dtype of y
     if y.ndim == 0:
         raise ValueError("r2: want predictions and targets (samples, ..), got ()")
     return _explained(y, t, _weights("r2", weight, t, t.shape[:1]))
@@ -138,7 +139,7 @@ def f1(
     >>> f1(np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 0, 0])).round(4)
     np.float64(0.6667)
     """
-    if average not in ("macro", "micro", None):
+    if average is not None and (not isinstance(average, str) or average not in ("macro", "micro")):
         raise ValueError(f'f1: want average "macro", "micro" or None, got {average!r}')
     x, t = as_labels("f1", x, t)
     return _harmonic(x, t, _weights("f1", weight, t, t.shape), average)

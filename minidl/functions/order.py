@@ -18,6 +18,17 @@ __all__ = [
     "partition", "searchsorted", "sort", "unique",
 ]
 
+# fmt: on
+
+
+def _check_rising(xp: Any) -> Any:
+    falling = xp[1:] < xp[:-1]
+    if falling.any():
+        raise ValueError("want xp rising: sort the points by xp")
+    return xp
+
+
+# fmt: off
 # Places and answers: recorded, without a rule.
 argpartition = differentiable(np.argpartition, replaces=(np.argpartition,))
 argwhere     = differentiable(np.argwhere,     replaces=(np.argwhere,), static=0)
@@ -28,6 +39,7 @@ searchsorted = differentiable(np.searchsorted, replaces=(np.searchsorted,))
 _lexsort     = differentiable(np.lexsort, name="lexsort")
 _distinct    = differentiable(lambda a, equal_nan: np.unique(a, True, True, True, equal_nan=equal_nan)[1:],
                               name="unique", static=0)
+_rising      = differentiable(_check_rising, lambda g, y, xp: g, name="interp")
 # fmt: on
 
 
@@ -111,17 +123,41 @@ def interp(
     """
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(f"want points as two vectors of one length, got {xp.shape}, {fp.shape}")
-    if period is not None:
+    left = left if left is None else _number(left)
+    right = right if right is None else _number(right)
+    kind = np.result_type(x.dtype, xp.dtype, fp.dtype)
+    x, xp, fp = [v.astype(kind if kind.kind == "f" else np.float64) for v in (x, xp, fp)]
+    if period is None:
+        xp = _rising(xp)
+    else:
         x, xp, fp = _periodic(x, xp, fp, period)
         left = right = None
     if xp.size == 1:
         inside = np.broadcast_to(fp[0], x.shape)
     else:
         i = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, xp.size - 2)
-        run = xp[i + 1] - xp[i]
-        inside = fp[i] + (fp[i + 1] - fp[i]) * ((x - xp[i]) / run)
+        inside = _on_line(x, (xp[i], xp[i + 1]), (fp[i], fp[i + 1]))
     y = np.where(x > xp[-1], fp[-1] if right is None else right, inside)
     return np.where(x < xp[0], fp[0] if left is None else left, y)
+
+
+def _number(value: Any) -> Any:
+    value = real(value)
+    if value.ndim:
+        raise ValueError(f"want numbers for left and right, got shape {value.shape}")
+    return value
+
+
+def _on_line(x: Any, xs: tuple[Any, Any], ys: tuple[Any, Any]) -> Any:
+    """The value at x of the line through two points; beside an infinity, as NumPy has it, what the
+    other end says.
+    """
+    rise = ys[1] - ys[0]
+    run = xs[1] - xs[0]
+    y = ys[0] + rise * ((x - xs[0]) / run)
+    y = np.where(np.isnan(y), ys[1] - rise * ((xs[1] - x) / run), y)
+    y = np.where(np.isnan(y) & ((x == xs[0]) | (ys[0] == ys[1])), ys[0], y)
+    return np.where(np.isnan(y) & (x == xs[1]), ys[1], y)
 
 
 def _periodic(x: Any, xp: Any, fp: Any, period: float) -> tuple[Any, Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.composition import composition, real
+from minidl.common.checks import count
 from minidl.functions.decompositions import lstsq
 
 # fmt: off
@@ -19,7 +20,7 @@ __all__ = [
 
 def _check_vectors(*polynomials: Any) -> None:
     for p in polynomials:
-        if p.ndim > 1:
+        if p.ndim != 1:
             raise ValueError(f"want vectors of coefficients, got shape {p.shape}")
 
 
@@ -46,15 +47,15 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """
     if x.ndim != 1:
         raise ValueError(f"want a vector, got shape {x.shape}")
-    powers = np.arange(x.size if N is None else N)
+    powers = np.arange(x.size if N is None else count("N", N, 0))
     powers = powers.astype(x.dtype) if x.dtype.kind == "f" else powers
     return x.reshape(-1, 1) ** (powers if increasing else powers[::-1])
 
 
 def _aligned(a1: Any, a2: Any) -> tuple[Any, Any]:
     """Both of one length, with zeros for the highest powers that one of them does not have."""
-    _check_vectors(a1, a2)
     a1, a2 = np.atleast_1d(a1, a2)
+    _check_vectors(a1, a2)
     n = max(a1.size, a2.size)
     return np.pad(a1, (n - a1.size, 0)), np.pad(a2, (n - a2.size, 0))
 
@@ -100,8 +101,10 @@ def polyder(p: Any, m: int = 1) -> Any:
     """
     if m < 0:
         raise ValueError(f"want an order of at least 0, got {m}")
+    _check_vectors(p)
     for _ in range(min(m, p.size)):  # then nothing is left
-        p = p[:-1] * np.arange(p.size - 1, 0, -1).astype(p.dtype)
+        powers = np.arange(p.size - 1, 0, -1)
+        p = p[:-1] * (powers.astype(p.dtype) if p.dtype.kind == "f" else powers)
     return p
 
 
@@ -114,6 +117,7 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
     """
     if m < 0:
         raise ValueError(f"want an order of at least 0, got {m}")
+    _check_vectors(p)
     kind = p.dtype if p.dtype.kind == "f" else np.float64
     k = real(0 if k is None else k)
     if k.size not in (1, m):
@@ -132,9 +136,14 @@ def polyfit(x: Any, y: Any, deg: int, rcond: float | None = None, *, w: Any = No
     >>> polyfit([0.0, 1.0, 2.0], [1.0, 3.0, 5.0], 1).round(6)
     array([2., 1.])
     """
-    powers = vander(x, deg + 1)
+    if x.ndim != 1 or y.shape[:1] != x.shape:
+        raise ValueError(f"want x a vector and as many samples of y, got {x.shape}, {y.shape}")
+    x = x.astype(np.result_type(x.dtype, y.dtype))
+    powers = vander(x, count("deg", deg, 0) + 1)
     if w is not None:
         w = real(w)
+        if w.shape != x.shape:
+            raise ValueError(f"want w of shape {x.shape}, got {w.shape}")
         powers = powers * w[:, None]
         y = (y.T * w).T
     lengths = np.sqrt(np.square(powers).sum(0))

@@ -15,6 +15,7 @@ from minidl.autograd.function import differentiable
 from minidl.functions.indexing import take_along_axis
 from minidl.functions.order import sort
 from minidl.functions.reduction import merged, reduced_shape
+from minidl.functions.weighting import as_weight
 
 # fmt: off
 __all__ = [
@@ -224,6 +225,13 @@ def _variables_as_rows(m: Any, rowvar: bool) -> Any:
     return m if rowvar or m.shape[0] == 1 else m.T
 
 
+def _whole(counts: Any) -> Any:
+    counts = real(counts)
+    if counts.dtype.kind == "f" and (counts != np.rint(counts)).any():
+        raise TypeError("want fweights of whole numbers, which say how often a sample was seen")
+    return counts
+
+
 @composition(np.cov)
 def cov(
     m: Any,
@@ -231,8 +239,8 @@ def cov(
     rowvar: bool = True,
     bias: bool = False,
     ddof: int | None = None,
-    fweights: Any = 1,
-    aweights: Any = 1,
+    fweights: Any = None,
+    aweights: Any = None,
 ) -> Any:
     """Covariances of variables, the rows of m (and of y): NumPy's ``cov``.
 
@@ -246,10 +254,17 @@ def cov(
     if y is not None:
         x = np.concatenate([x, _variables_as_rows(real(y), rowvar)])
     if ddof is None:
-        ddof = 0 if bias else 1
+        ddof = 1 if bias == 0 else 0
+    if ddof != int(ddof):
+        raise ValueError(f"want ddof to be a whole number, got {ddof}")
     kind = x.dtype if x.dtype.kind == "f" else np.float64
-    weights = np.ones(x.shape[1], kind) * (1 if aweights is None else aweights)
-    counted = weights * (1 if fweights is None else real(fweights).astype(kind))
+    samples = x.shape[1:]
+    weights = np.ones(samples, kind)
+    if aweights is not None:
+        weights = as_weight("aweights", aweights, samples, kind)
+    counted = weights
+    if fweights is not None:
+        counted = weights * as_weight("fweights", _whole(fweights), samples, kind)
     total = counted.sum()
     x = x - (x @ counted)[:, None] / total
     count = total - ddof * (counted * weights).sum() / total

@@ -185,5 +185,7 @@ implements("logaddexp.reduce")(lambda array, axis=0, **more: logsumexp(array, ax
 @implements("logaddexp.accumulate")
 @composition()
 def _accumulate(array: Any, axis: int = 0) -> Any:
+    if isinstance(axis, bool):
+        raise TypeError(f"want an axis, got {axis}")
     rows = np.moveaxis(array, axis, 0)
     return np.stack(list(accumulate(rows, np.logaddexp)), axis)

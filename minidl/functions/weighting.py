@@ -26,17 +26,17 @@ def in_wide_steps(loss: Any, *arrays: Any) -> Any:
     return loss(*wide).astype(_HALF)
 
 
-def _check(weight: Any, whose: str) -> Any:
+def _check(weight: Any) -> Any:
     # Not all(..): of a comparison with NaN min and max are NaN, and the comparison is False.
     if weight.size and not (weight.min() >= 0 and weight.max() < np.inf):
         good = np.isfinite(weight) & (weight >= 0)
         bad = weight[~good].reshape(-1)[0]
-        raise ValueError(f"{whose} wants finite numbers of at least 0, got {bad}")
+        raise ValueError(f"want finite numbers of at least 0, got {bad}")
     return weight
 
 
 # fmt: off
-_checked = differentiable(_check, lambda g, y, weight, whose: g, name="weight")
+_checked = differentiable(_check, lambda g, y, weight: g, name="weight")
 # fmt: on
 
 
@@ -47,8 +47,11 @@ def as_weight(whose: str, weight: Any, shape: tuple[int, ...], dtype: Any) -> An
         raise TypeError(f"{whose}: want real numbers, got {weight.dtype}")
     if weight.shape != shape:
         raise ValueError(f"{whose}: want shape {shape}, got {weight.shape}")
-    with np.errstate(over="ignore"):  # what is beyond the range of that dtype is refused
-        return _checked(weight.astype(dtype), whose)
+    try:
+        with np.errstate(over="ignore"):  # what is beyond the range of that dtype is refused
+            return _checked(weight.astype(dtype))
+    except ValueError as error:
+        raise ValueError(f"{whose}: {error.__cause__}") from None
 
 
 def is_mean(reduction: Any) -> bool:

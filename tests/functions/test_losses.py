@@ -245,14 +245,14 @@ def test_a_weight_of_one_column_is_not_broadcast() -> None:
         F.mean_squared_error(np.ones((3, 4)), np.ones((3, 4)), weight=np.ones((3, 1)))
     with pytest.raises(ValueError, match=r"cross_entropy: class_weight: want shape \(4,\), got"):
         F.cross_entropy(X, T, class_weight=np.ones(3))
-    with pytest.raises(ValueError, match=r"class_weight wants finite .* got -1"):
+    with pytest.raises(ValueError, match=r"class_weight: want finite .* got -1"):
         F.cross_entropy(X, T, class_weight=[1, 1, -1, 1])
     for smoothing in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="cross_entropy: label_smoothing must be in"):
             F.cross_entropy(X, T, label_smoothing=smoothing)
     with pytest.raises(ValueError, match="label 4 is outside the 4 classes"):
         F.cross_entropy(X, np.full(6, 4), label_smoothing=0.1)
-    with pytest.raises(ValueError, match=r"huber: weight wants finite .* got inf"):
+    with pytest.raises(ValueError, match=r"huber: weight: want finite .* got inf"):
         F.huber(np.ones(2, np.float32), np.ones(2, np.float32), weight=[1e300, 1.0])
     with pytest.raises(TypeError, match="huber: weight"):
         F.huber(np.ones(2), np.ones(2), weight=["a", "b"])
@@ -384,7 +384,7 @@ def test_what_no_metric_takes() -> None:
             metric(x, t, weight=[1, 2])
         with pytest.raises(ValueError, match=f"{metric.__name__}: .*label 3 is outside"):
             metric(x, np.array([0, 1, 3]))
-    with pytest.raises(ValueError, match="r2: weight wants finite numbers"):
+    with pytest.raises(ValueError, match="r2: weight: want finite numbers"):
         F.r2(x, x, weight=[1, 2, -1])
     with pytest.raises(ValueError, match="r2: prediction and target differ in shape"):
         F.r2(np.ones((3, 1)), np.ones(3))

@@ -44,6 +44,40 @@ def test_sums_of_small_integers() -> None:
     assert F.sum_to(np.array([True, True]), (1,)).tolist() == [2]
 
 
+def test_polynomials_of_bools() -> None:
+    assert F.polyder(np.array([True, True, False])).tolist() == [2, 1]
+    assert np.polyder(Variable([True, True, True])).data.tolist() == [2, 1]
+
+
+def test_coordinates_of_small_integers() -> None:
+    """Their differences are negative, or do not fit into their dtype."""
+    x = np.array([200, 100, 0], np.uint8)
+    f = np.array([0.0, 1.0, 3.0])
+    assert F.gradient(f, x).tolist() == np.gradient(f, x.astype(float)).tolist()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_infinities_that_do_not_count() -> None:
+    f = np.array([1.0, np.inf, 2.0, 5.0])
+    assert F.gradient(f).tolist() == np.gradient(f).tolist()
+    for x in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5):
+        for points in ([0.0, 1.0, 2.0], [-np.inf, 1.0, np.inf]):
+            for values in (f[:3], f[1:], -f[:3], np.full(3, np.inf)):
+                np.testing.assert_array_equal(
+                    F.interp(x, points, values), np.interp(x, points, values)
+                )
+    for method in ("lower", "higher", "nearest", "midpoint"):
+        for q in (0.1, 0.5, 0.6, 0.9):
+            np.testing.assert_array_equal(
+                F.quantile(f, q, method=method), np.quantile(f, q, method=method)
+            )
+
+
+def test_targets_of_r2_keep_their_digits() -> None:
+    y, t = np.array([1.0, 2.0, 4.0], np.float16), np.array([1.0001, 2.0001, 3.0001])
+    assert F.r2(y, t) == pytest.approx(F.r2(y.astype(float), t), rel=1e-12)
+
+
 def test_masked_arrays_are_refused() -> None:
     masked = np.ma.masked_array([1.0, 2.0], [True, False])
     for call in (
@@ -88,6 +122,23 @@ def test_a_matrix_beside_a_variable_is_an_array() -> None:
         (lambda: F.polymul(np.ones((2, 2)), np.ones(2)), ValueError, "polymul|convolve"),
         (lambda: F.polyadd(np.ones(2), np.ones((3, 1))), ValueError, "polyadd: want vectors"),
         (lambda: F.polysub(np.ones((2, 2)), np.ones(2)), ValueError, "polysub: want vectors"),
+        (lambda: F.polyder(np.ones((2, 2))), ValueError, "polyder: want vectors"),
+        (lambda: F.polyint(Variable(1.0)), ValueError, "polyint: want vectors"),
+        (lambda: F.polyfit(np.arange(3.0), np.ones(3), 1.5), TypeError, "polyfit: deg"),
+        (lambda: F.polyfit(np.arange(3.0), np.ones(2), 1), ValueError, "polyfit: want x a vector"),
+        (lambda: F.polyfit(np.arange(3.0), np.ones(3), 1, w=[1.0]), ValueError, "polyfit: want w"),
+        (lambda: F.vander(np.arange(3.0), 2.5), TypeError, "vander: N"),
+        (lambda: F.interp(1.0, [2.0, 1.0], [0.0, 1.0]), ValueError, "interp: want xp rising"),
+        (lambda: F.interp(1.0, [1.0, 2.0], [0.0, 1.0], left="x"), TypeError, "interp: want real"),
+        (lambda: F.interp(1.0, [1.0, 2.0], [0.0, 1.0], right=1j), TypeError, "interp: want real"),
+        (lambda: F.cov(np.ones((2, 3)), fweights=[1.5, 1, 1]), TypeError, "cov: want fweights"),
+        (lambda: F.cov(np.ones((2, 3)), aweights=[1.0, 2.0]), ValueError, "cov: aweights"),
+        (lambda: F.cov(np.ones((2, 3)), aweights=[1, -2, 1]), ValueError, "cov: .*aweights"),
+        (lambda: F.cov(np.ones((2, 3)), ddof=1.5), ValueError, "cov: want ddof"),
+        (lambda: F.gradient(np.ones(3) > 0), TypeError, "gradient: want numbers"),
+        (lambda: F.gradient(np.ones(3), [1.0, 1.0, 2.0]), ValueError, "gradient: want coordinates"),
+        (lambda: F.ediff1d(np.arange(3), to_begin=0.5), TypeError, "ediff1d: want what a int64"),
+        (lambda: F.f1(np.eye(2), np.array([0, 1]), average=Variable(1.0)), ValueError, "f1: want"),
         (
             lambda: np.average(np.ones(2), weights=Variable([1.0, -1.0])),
             ZeroDivisionError,
