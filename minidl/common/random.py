@@ -98,12 +98,12 @@ def repeating_draws(draws: Draws) -> Iterator[None]:
 
 
 @contextmanager
-def undone_by_errors() -> Iterator[None]:
-    """Inside, draw as ever; after an error minidl's generator is where it was before."""
+def undone_by_errors() -> Iterator[Any]:
+    """Inside, draw as ever; after an error minidl's generator is in the state it had, as given."""
     rng = generator()
     state = rng.bit_generator.state
     try:
-        yield
+        yield state
     except BaseException:
         rng.bit_generator.state = state
         raise

@@ -137,7 +137,7 @@ def windows_over(
     strides = per_axis("stride", stride, axes)
     dilations = per_axis("dilation", dilation, axes)
     spans = list(map(span, size, dilations))
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         before, after = _same(lengths, spans, strides)
     else:
         before = after = check_padding(padding, axes)

@@ -55,7 +55,7 @@ class Conv(Weighted):
         self.stride = per_axis(f"{name}: stride", stride, axes)
         self.dilation = per_axis(f"{name}: dilation", dilation, axes)
         self.padding: str | tuple[int, ...] = "same"
-        if padding != "same":
+        if not isinstance(padding, str) or padding != "same":
             self.padding = check_padding(padding, axes, f"{name}: padding")
         self.groups = count(f"{name}: groups", groups)
         self._init_parameters(features, in_features, out_features, dtype, rng, bias, init)

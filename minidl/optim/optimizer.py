@@ -6,7 +6,7 @@ formulas in a file each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -67,6 +67,8 @@ class Optimizer(HintsMixin):
         self.t = 0  # updates so far
         if callable(hooks):
             hooks = [hooks]
+        if not isinstance(hooks, Iterable):
+            raise TypeError(f"{self._name}: hooks: want functions in a list, got {hooks!r:.40}")
         self.hooks: list[Hook] = list(hooks)
         for hook in self.hooks:
             if not callable(hook):

@@ -244,12 +244,11 @@ class Trainer:
         """
         from minidl.checkpoints.snapshot import restoring
 
-        drawn = random.generator().bit_generator.state
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
         settings = {"batch_size": batch_size, "shuffle": shuffle, "least": self._least}
-        with random.undone_by_errors():  # a refused fit has drawn nothing
+        with random.undone_by_errors() as drawn:  # a refused fit has drawn nothing
             given, validation = read_fit_data(data, t, weight, validation, settings)
             runner.check(given, validation)
             if fast_dev_run:

@@ -89,3 +89,29 @@ def test_what_no_layer_takes(make, shape, out, lazy, testing):
         else:
             names = {type(part).__name__ for part in layer.sublayers()}
             assert any(name in said for name in (*names, *FUNCTIONS)), f"{what}: {said}"
+
+
+@pytest.mark.parametrize("value", [None, "yes", 1, 0.5, np.array([1, 2]), Variable(1.0), []])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("Linear: bias", lambda v: layers.Linear(3, 2, bias=v)),
+        ("Conv1d: bias", lambda v: layers.Conv1d(3, kernel=2, bias=v)),
+        ("MultiHeadAttention: bias", lambda v: layers.MultiHeadAttention(2, 4, v)),
+        ("TransformerBlock: causal", lambda v: layers.TransformerBlock(2, causal=v)),
+        ("LSTM: return_sequences", lambda v: layers.LSTM(3, return_sequences=v)),
+        ("GRU: stateful", lambda v: layers.GRU(3, stateful=v)),
+    ],
+)
+def test_flags_are_true_or_false(name, make, value):
+    """What stands in the place of one, a size in most cases, is not taken for True."""
+    with pytest.raises(TypeError, match=f"{name}: want True or False"):
+        make(value)
+    make(True)
+    make(np.bool_(False))
+
+
+@pytest.mark.parametrize("padding", ["Same", None, 1.5, -1, np.array([1, 2]), Variable(1.0), (1,)])
+def test_paddings_of_convolutions(padding):
+    with pytest.raises((TypeError, ValueError), match="Conv2d: padding"):
+        layers.Conv2d(2, kernel=2, padding=padding)

@@ -293,3 +293,10 @@ def test_gradients_of_any_layout(kind: Any, spoil: Any) -> None:
         ends.append(p.data.copy())
     assert np.array_equal(*ends)
     assert np.array_equal(np.array(given, float), plain)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop, optim.Lion])
+@pytest.mark.parametrize("hooks", [None, 3, 0.5, "clip", [None], [[]], object()])
+def test_hooks_that_are_none(kind: Any, hooks: Any) -> None:
+    with pytest.raises(TypeError, match=f"{kind.__name__}: .*hook"):
+        kind([Variable(1.0)], hooks=hooks)
