@@ -25,7 +25,6 @@ NODES_OF_FUNCTIONS = 58_700
 NODES_OF_THE_REST = 72_000
 NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
 NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
-NODES_A_LINE["data"] = 10.5
 UNMEASURED = {"compiler"}  # to be rebuilt
 SCREEN = 50  # lines of a function, its docstring apart
 KERNEL_LINES = 1_200

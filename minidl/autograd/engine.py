@@ -111,7 +111,9 @@ class _Walk:
         self.box = box
         self.tracer = MODE.get().tracer
         self.alive = alive  # the targets and what leads to them; None if all counts
-        self.pending: dict[Node, Any] = dict(seeds)  # what is left in the end is the leaves'
+        # Of an application with several outputs a list, a gradient for each. What is left in the
+        # end is the leaves'.
+        self.pending: dict[Node, Any] = dict(seeds)
         self.queue: list[Any] = [(-n.number, n) for n in seeds if type(n) is not Leaf]
         heapify(self.queue)
         # Leaves whose gradient is an array made here, which nobody else holds.
@@ -129,7 +131,11 @@ class _Walk:
         }
 
     def collect(self, node: Output, g: Any) -> None:
-        """Put the gradient of one output beside those of the application's other outputs."""
+        """Put the gradient of one output beside those of the application's other outputs.
+
+        One output may come twice, and is added up, with a ``box``: rules use outputs through nodes
+        of their own, which ``_boxed`` makes.
+        """
         application: Any = node.inputs[0]  # type: ignore[index]  # one that was cut is not walked
         if application not in self.pending:
             self.pending[application] = [None] * len(application.output or ())

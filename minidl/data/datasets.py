@@ -15,15 +15,14 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from minidl.common.checks import count, flag, number
-from minidl.data.loader import as_numbers
+from minidl.data.loader import as_data
 
 __all__ = ["digits", "sine", "spiral", "sunspots", "windows"]
 
 Array = npt.NDArray[Any]
 Pair = tuple[Array, Array]
 # Not by importlib.resources, which takes 25 ms to import.
-_HERE = os.path.dirname(__file__)
-_FILES = os.path.join(_HERE, "files")
+_FILES = os.path.join(os.path.dirname(__file__), "files")
 
 
 def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
@@ -47,11 +46,10 @@ def digits(test: float = 0.2, seed: int = 0) -> tuple[Pair, Pair]:
         t = stored["t"].astype(np.int64)
     samples = len(x)
     order = generator.permutation(samples)
-    x = x[order]
-    t = t[order]
     rest = samples - round(test * samples)
-    train = x[:rest], t[:rest]
-    held_out = x[rest:], t[rest:]
+    first, last = np.split(order, [rest])
+    train = x[first], t[first]
+    held_out = x[last], t[last]
     return train, held_out
 
 
@@ -78,14 +76,19 @@ def sunspots(monthly: bool = False) -> Pair:
         months = np.arange(len(tenths))
         years = 1749 + months / 12
         values = tenths / 10
-        return years.astype(np.float32), values.astype(np.float32)
-    path = os.path.join(_FILES, "sunspots.csv")
-    table = np.loadtxt(path, delimiter=",", skiprows=1, dtype=np.float32)
-    years, values = table.T.copy()
-    return years, values
+    else:
+        path = os.path.join(_FILES, "sunspots.csv")
+        table = np.loadtxt(path, delimiter=",", skiprows=1)
+        years, values = table.T
+    return years.astype(np.float32), values.astype(np.float32)
 
 
-def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) -> Pair:
+def spiral(
+    n: int = 100,
+    classes: int = 3,
+    noise: float = 0.2,
+    seed: int = 0,
+) -> Pair:
     """Return points on interleaved spiral arms, one arm of n points per class, shuffled: `(x, t)`.
 
     Point i of class k has radius r = i / n and angle 2 pi k / classes + 4 r + noise * N(0, 1), in
@@ -117,7 +120,13 @@ def spiral(n: int = 100, classes: int = 3, noise: float = 0.2, seed: int = 0) ->
     return x[order], t[order]
 
 
-def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = False) -> Pair:
+def sine(
+    n: int = 1000,
+    noise: float = 0.05,
+    seed: int = 0,
+    *,
+    cosine: bool = False,
+) -> Pair:
     """Return one period of a noisy sine, or cosine: `(angles, values)`, both float32 `(n,)`.
 
     values = sin(angles) + U(-noise, noise), the angles in radians from 0 to 2 pi, both included.
@@ -134,9 +143,7 @@ def sine(n: int = 1000, noise: float = 0.05, seed: int = 0, *, cosine: bool = Fa
     wave = np.cos if cosine else np.sin
     values = wave(angles)
     values += generator.uniform(-noise, noise, n)
-    both = np.stack([angles, values]).astype(np.float32)
-    angles, values = both
-    return angles, values
+    return angles.astype(np.float32), values.astype(np.float32)
 
 
 def windows(
@@ -172,7 +179,7 @@ def windows(
     >>> x.shape, t.shape
     ((65, 24, 3), (65, 12, 1))
     """
-    values = as_numbers(series, "windows: the series")
+    values = as_data(series, "windows: the series", "fiub")
     length = count("windows: length", length)
     horizon = count("windows: horizon", horizon)
     step = count("windows: step", step)
@@ -198,13 +205,11 @@ def windows(
 
 def _columns(targets: int | Sequence[int] | None, series: Array) -> list[int]:
     """The numbers of the columns that are to be forecast."""
-    features = 1
-    if series.ndim == 2:
-        features = series.shape[1]
-    elif targets is not None:
-        raise ValueError("windows: want targets of a series (m, features) only, got some of (m,)")
+    features = series.size // len(series)
     if targets is None:
         return list(range(features))
+    if series.ndim == 1:
+        raise ValueError("windows: want targets of a series (m, features) only, got some of (m,)")
     several = targets
     if not isinstance(several, Sequence | np.ndarray) or isinstance(several, str):
         several = [several]
@@ -215,4 +220,5 @@ def _columns(targets: int | Sequence[int] | None, series: Array) -> list[int]:
 
 
 def _generator(function: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng(count(f"{function}: seed", seed, least=0))
+    seed = count(f"{function}: seed", seed, least=0)
+    return np.random.default_rng(seed)

@@ -22,7 +22,7 @@ from minidl.common.pytree import LEAF, describe, flatten, paths, unflatten
 
 Array = npt.NDArray[Any]
 Batch = tuple[Any, ...]
-_SETTINGS = ("size", "batch_size", "shuffle", "drop_last")
+_CHANGING = ("generator", "before", "given")  # parts of a state, from batch to batch
 
 
 class DataLoader:
@@ -72,8 +72,7 @@ class DataLoader:
         if not arrays:
             want = "want at least one array, as in DataLoader(x, t)"
             raise ValueError(f"DataLoader: {want}, got none")
-        places = range(len(arrays))
-        names = [f"array {i}" for i in places]
+        names = [f"array {i}" for i in range(len(arrays))]
         self.arrays, self.size = as_samples("DataLoader", arrays, names)
         self._leaves, self._structure = flatten(self.arrays)
         self._assemble: Callable[[list[Array]], Batch] = tuple
@@ -94,8 +93,7 @@ class DataLoader:
         self._before: Mapping[str, Any] | None = None
         if self.shuffle:
             if seed is None:
-                drawn = random.generator().integers(2**63)
-                seed = int(drawn)
+                seed = int(random.generator().integers(2**63))
             self._generator = np.random.default_rng(seed)
             # Its state before the latest epoch's order was drawn.
             self._before = self._generator.bit_generator.state
@@ -135,12 +133,12 @@ class DataLoader:
         The order is drawn here, not at the first batch, so that an abandoned epoch still consumes
         one draw.
         """
-        first = self._given if self._resumes else None
-        order = self._order(again=first is not None)
-        self._given = first or 0
+        order = self._order()
+        if not self._resumes:
+            self._given = 0
         self._resumes = False
         self._epoch += 1
-        return self._batches(order, first or 0, self._epoch)
+        return self._batches(order, self._given or 0, self._epoch)
 
     def in_order(self) -> DataLoader:
         """A loader of the same batches without shuffling; it draws nothing from this one."""
@@ -157,23 +155,22 @@ class DataLoader:
         twin._generator = copy.deepcopy(self._generator)
         return twin
 
-    def _order(self, again: bool) -> Array | None:
-        """The order of an epoch, drawn anew, or ``again`` as it was drawn for the latest."""
+    def _order(self) -> Array | None:
+        """The order of the epoch that begins, or of the latest one if that is gone on with."""
         if self._generator is None:
             return None
         bits = self._generator.bit_generator
         now = bits.state
-        if again and self._before is not None:
-            bits.state = self._before
-            order = self._generator.permutation(self.size)
-            bits.state = now
-            return order
-        self._before = now
-        return self._generator.permutation(self.size)
+        if not self._resumes or self._before is None:
+            self._before = now
+            return self._generator.permutation(self.size)
+        bits.state = self._before
+        order = self._generator.permutation(self.size)
+        bits.state = now
+        return order
 
     def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
-        batches = len(self)
-        for i in range(first, batches):
+        for i in range(first, len(self)):
             start, end = self._part(i)
             end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
@@ -194,17 +191,24 @@ class DataLoader:
 
         That is how many batches were given out, None when the epoch is over.
         """
-        state: dict[str, Any] = {}
-        for name in _SETTINGS:
-            state[name] = getattr(self, name)
-        state["arrays"] = list(map(_form, self._leaves))
-        state["tree"] = describe(self._structure)
-        state["generator"] = None
-        if self._generator is not None:
-            state["generator"] = self._generator.bit_generator.state
-        state["before"] = self._before
-        state["given"] = self._given
-        return state
+        generator = self._generator
+        return {
+            **self._form(),
+            "generator": None if generator is None else generator.bit_generator.state,
+            "before": self._before,
+            "given": self._given,
+        }
+
+    def _form(self) -> dict[str, Any]:
+        """The part of a state that stays: the settings, and dtype and shape of the samples."""
+        return {
+            "size": self.size,
+            "batch_size": self.batch_size,
+            "shuffle": self.shuffle,
+            "drop_last": self.drop_last,
+            "arrays": [[a.dtype.str, *a.shape[1:]] for a in self._leaves],  # as JSON has them
+            "tree": describe(self._structure),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that ``state_dict`` gave.
@@ -221,20 +225,16 @@ class DataLoader:
         """
         who = "DataLoader.load_state_dict"
         if not isinstance(state, Mapping):
-            kind = type(state).__name__
-            raise TypeError(f"{who}: want a dict, got {kind}")
-        own = self.state_dict()
-        own = _fixed(own)
-        got = _fixed(state)
-        problems = ", ".join(differences(got, own))
+            raise TypeError(f"{who}: want a dict, got {type(state).__name__}")
+        form = {name: value for name, value in state.items() if name not in _CHANGING}
+        problems = differences(form, self._form())
         if problems:
-            raise ValueError(f"{who}: other data or settings: {problems}")
+            raise ValueError(f"{who}: other data or settings: {', '.join(problems)}")
         given = state.get("given")
         if given is not None:
             given = count(f"{who}: given", given, least=0)
-            batches = len(self)
-            if given > batches:
-                raise ValueError(f"{who}: got given={given}, of {batches} batches")
+            if given > len(self):
+                raise ValueError(f"{who}: got given={given}, of {len(self)} batches")
         if self._generator is not None:
             bits = np.random.default_rng(0).bit_generator
             try:
@@ -247,26 +247,17 @@ class DataLoader:
         self._resumes = given is not None
 
     def __repr__(self) -> str:
-        text = f"{self.size} samples, batch_size={self.batch_size}"
-        text += f", shuffle={self.shuffle}, drop_last={self.drop_last}"
-        return f"DataLoader({text})"
+        return (
+            f"DataLoader({self.size} samples, batch_size={self.batch_size}, "
+            f"shuffle={self.shuffle}, drop_last={self.drop_last})"
+        )
 
 
-def _fixed(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state without the values that change from batch to batch."""
-    fixed = dict(state)
-    for name in ("generator", "before", "given"):
-        fixed.pop(name, None)
-    return fixed
-
-
-def _form(samples: Array) -> list[Any]:
-    """The dtype and the shape of one sample, as JSON has them."""
-    shape = samples.shape[1:]
-    return [samples.dtype.str, *shape]
-
-
-def as_samples(where: str, trees: Sequence[Any], names: Sequence[str]) -> tuple[Batch, int]:
+def as_samples(
+    where: str,
+    trees: Sequence[Any],
+    names: Sequence[str],
+) -> tuple[Batch, int]:
     """The trees with arrays for leaves, all of one length, and that length.
 
     Errors name the tree, and the place in it.
@@ -274,23 +265,18 @@ def as_samples(where: str, trees: Sequence[Any], names: Sequence[str]) -> tuple[
     samples = []
     lengths: list[int] = []
     for tree, name in zip(trees, names):
+        place = f"{where}: {name}"
         leaves, structure = flatten(tree, _is_array)
         if not leaves:
-            place = f"{where}: {name}"
             raise TypeError(f"{place}: want an array, got {tree!r}")
-        arrays = []
-        places = paths(structure, f"{where}: {name}")
-        for leaf, place in zip(leaves, places):
-            array = _as_samples(leaf, place)
-            arrays.append(array)
-            lengths.append(len(array))
+        arrays = list(map(_as_samples, leaves, paths(structure, place)))
+        lengths += map(len, arrays)
         samples.append(unflatten(structure, arrays))
-    shortest = min(lengths)
-    longest = max(lengths)
-    if shortest != longest or shortest == 0:
+    size = lengths[0]
+    if size == 0 or lengths.count(size) < len(lengths):
         want = "arrays of one length of at least 1"
         raise ValueError(f"{where}: want {want}, got lengths {lengths}")
-    return tuple(samples), shortest
+    return tuple(samples), size
 
 
 def _is_array(tree: Any) -> bool:
@@ -306,38 +292,26 @@ def _is_number(part: Any) -> bool:
     return np.ndim(part) == 0
 
 
-def as_numbers(value: Any, where: str) -> Any:
-    """The value as an array of numbers, by position; errors begin with ``where``."""
-    array = _as_data(value, where)
-    _check_kind(value, array, "fiub", where)
-    return array
-
-
 def _as_samples(value: Any, where: str) -> Any:
     """The value as an array of numbers or text with an axis of samples, by position."""
-    if isinstance(value, list | tuple):
-        first = value[0] if value else None
-        if isinstance(first, str):
-            value = np.array(value)
-    array = _as_data(value, where)
-    _check_kind(value, array, "fiubcUSmM", where)
+    if isinstance(value, list | tuple) and isinstance(next(iter(value), None), str):
+        value = np.array(value)
+    array = as_data(value, where, "fiubcUSmM")
     if array.ndim == 0:
-        kind = type(value).__name__
-        raise ValueError(f"{where}: want an axis of samples, got a {kind}")
+        raise ValueError(f"{where}: want an axis of samples, got a {type(value).__name__}")
     return array
 
 
-def _check_kind(value: Any, array: Any, kinds: str, where: str) -> None:
-    if array.dtype.kind not in kinds:
-        got = type(value).__name__
-        raise TypeError(f"{where}: want numbers, got a {got} of {array.dtype}")
-
-
-def _as_data(value: Any, where: str) -> Any:
+def as_data(value: Any, where: str, kinds: str) -> Any:
+    """The value as an array of one of these kinds, by position; errors begin with ``where``."""
     if isinstance(value, Variable):
         want = "a plain array, as data are constants: pass its .data"
         raise TypeError(f"{where}: want {want}, got a Variable")
-    return as_array(value, where)
+    array = as_array(value, where)
+    if array.dtype.kind not in kinds:
+        got = f"a {type(value).__name__} of {array.dtype}"
+        raise TypeError(f"{where}: want numbers, got {got}")
+    return array
 
 
 def _flag(what: str, value: Any) -> bool:

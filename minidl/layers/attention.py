@@ -85,9 +85,9 @@ class MultiHeadAttention(Weighted):
         self.dtype = floating_dtype(dtype, name)
         self.rng = check_rng(rng, name)
         self.init = check_init(init, name)
-        bias = flag(f"{name}: bias", bias)
+        with_bias = flag(f"{name}: bias", bias)
         for part in self._weights + self._biases:
-            is_there = bias or part in self._weights
+            is_there = with_bias or part in self._weights
             setattr(self, part, Parameter(None, name=f"{part} of {name}(?)") if is_there else None)
         if features is not None:
             self._draw_weights(count(f"{name}: features", features))

@@ -49,8 +49,9 @@ class Recurrent(Weighted):
         rng: np.random.Generator | None = None,
         init: Initializer = normal_over_sqrt_in,
     ) -> None:
-        self.return_sequences = flag(f"{type(self).__name__}: return_sequences", return_sequences)
-        self.stateful = flag(f"{type(self).__name__}: stateful", stateful)
+        name = type(self).__name__
+        self.return_sequences = flag(f"{name}: return_sequences", return_sequences)
+        self.stateful = flag(f"{name}: stateful", stateful)
         sizes = (features, in_features, out_features)
         self._init_parameters(*sizes, dtype, rng, init=init)
         self.reset_state()

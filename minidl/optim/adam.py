@@ -63,16 +63,18 @@ class Adam(Optimizer):
         betas: tuple[float, float],
         eps: float,
     ) -> None:
-        # m and v are kept as sums, without the constant factors (1 - b): two passes less.
+        # m and v are kept as sums, without the constant factors (1 - b): two passes less. With
+        # these, and corrected, the root of v is ``scale`` times that of its sum, so that eps and
+        # the step are divided by it instead.
         b1, b2 = betas
-        correction = math.sqrt((1 - b2) / (1 - b2**t))
+        scale = math.sqrt((1 - b2) / (1 - b2**t))
         m *= b1
         m += g
         np.multiply(g, g, out=out)
         v *= b2
         v += out
         np.sqrt(v, out=out)
-        out += eps / correction
+        out += eps / scale
         np.divide(m, out, out=out)
-        out *= lr * (1 - b1) / (1 - b1**t) / correction
+        out *= lr * (1 - b1) / (1 - b1**t) / scale
         p -= out

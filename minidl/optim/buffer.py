@@ -107,8 +107,8 @@ class Buffer:
                 members.append(Member(p, self.group, self.t, state))
         return members
 
-    def take(self) -> bool:
-        """Take in values that others gave to parameters.
+    def adopt_values(self) -> bool:
+        """Copy the values that others gave to parameters into the buffer.
 
         False if one has another shape, dtype or kind now.
         """
@@ -156,7 +156,7 @@ class Buffers:
         self._groups: Mapping[Variable, int] = {}
         self._ready: list[Variable] = []
         self._active: list[Buffer] = []
-        self._places: list[list[int]] = []
+        self._orders: list[list[int]] = []
 
     def members(self) -> list[Member]:
         """Every parameter that took a step, with its state."""
@@ -168,7 +168,7 @@ class Buffers:
     def prepare(self, ready: list[Variable], groups: Mapping[Variable, int], states: int) -> None:
         """Have those that take a step in buffers without others; new ones begin from zero."""
         unchanged = groups is self._groups and same(ready, self._ready)
-        if unchanged and all(buffer.take() for buffer in self._active):
+        if unchanged and all(buffer.adopt_values() for buffer in self._active):
             return
         members = [m._replace(group=groups.get(m.p, m.group)) for m in self.members()]
         known = {m.p for m in members}
@@ -180,7 +180,7 @@ class Buffers:
         self._groups = groups
         self._ready = ready
         place = {p: i for i, p in enumerate(ready)}
-        self._places = [[place[p] for p in buffer.params] for buffer in self._active]
+        self._orders = [[place[p] for p in buffer.params] for buffer in self._active]
 
     def step(
         self,
@@ -189,8 +189,8 @@ class Buffers:
         gradients: list[Any],
     ) -> None:
         """Let those that are prepared take a step, each with its group's settings."""
-        for buffer, places in zip(self._active, self._places):
-            buffer.step(apply, settings[buffer.group], [gradients[i] for i in places])
+        for buffer, order in zip(self._active, self._orders):
+            buffer.step(apply, settings[buffer.group], [gradients[i] for i in order])
 
     def keep(self) -> Callable[[], None]:
         """A function that puts values, states and counts of steps back as they are now."""
@@ -263,7 +263,7 @@ def grouped(members: Iterable[Member], old: Iterable[Buffer] = ()) -> list[Buffe
     buffers: list[Buffer] = []
     for part in together.values():
         buffer = old_by_params.get(tuple(m.p for m in part))
-        fits = buffer is not None and buffer.group == part[0].group and buffer.take()
+        fits = buffer is not None and buffer.group == part[0].group and buffer.adopt_values()
         buffers.append(buffer if buffer is not None and fits else Buffer(part))
     return buffers
 

@@ -125,18 +125,19 @@ class FitLoop:
         run = self.run
         optimizer = self.trainer.optimizer
         first = run.batches
-        samples = sum(count for _, count in window)
+        samples = sum(weight for _, weight in window)
         total: Any = 0.0
         optimizer.cleargrads()
-        for i, (batch, count) in enumerate(window):
+        for i, (batch, weight) in enumerate(window):
             self.batch = first + i
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
             loss, prediction = self.trainer.forward(batch, self.runner, learning=True)
-            run.means.add(count, self.trainer.figures(loss, prediction, batch))
+            run.means.add(weight, self.trainer.figures(loss, prediction, batch))
             last = i == len(window) - 1
             if not run.summed:
-                self.runner.backward(loss, None if count == samples else count / samples)
+                share = None if weight == samples else weight / samples
+                self.runner.backward(loss, share)
             else:
                 total = total + loss
                 if last:
@@ -144,7 +145,7 @@ class FitLoop:
             if last:
                 faults.check_gradients(self.trainer, self.runner, batch)
                 self.ranks.update(self.trainer, run, samples)
-                run.count(len(window))
+                run.note_update(len(window))
             logs = run.means.now()
             for callback in self.callbacks:
                 callback.on_batch_end(self.batch, logs)

@@ -102,7 +102,7 @@ class Run:
         """Whether the updates or the time allowed are used up, or a signal came."""
         return self.finished or self.interrupted is not None or time.monotonic() >= self.ends
 
-    def count(self, batches: int) -> None:
+    def note_update(self, batches: int) -> None:
         """Note an update with so many batches."""
         self.updates += 1
         self.batches += batches
