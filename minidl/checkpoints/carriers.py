@@ -98,14 +98,8 @@ class Walk:
         self._slots = self.carriers.layers
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             path = self._paths.get(id(layer), f"model.{i}")
-            self._visit_layer(path, layer)
+            self.visit_attributes(path, layer, known=layer.buffers)  # the model's weights hold them
         self._slots = self.carriers.objects
-
-    def _visit_layer(self, path: str, layer: Layer) -> None:
-        """Look at a layer of the model."""
-        parts = self._attributes(path, layer, Depth.HOLD)
-        buffers = {f"{path}.{name}" for name in layer.buffers}  # which the model's weights hold
-        self._run([part for part in parts if part[0] not in buffers])
 
     def visit(self, path: str, value: Any, depth: Depth = Depth.HOLD) -> None:
         """Look at a value and all that is in it."""
@@ -115,12 +109,7 @@ class Walk:
         """Look at an instance's attributes and its class, but not at ``known`` attributes."""
         hidden = {f"{path}.{name}" for name in known}
         parts = self._attributes(path, value, Depth.HOLD)
-        new = []
-        for part in parts:
-            place, _, _ = part
-            if place not in hidden:
-                new.append(part)
-        self._run(new)
+        self._run([part for part in parts if part[0] not in hidden])
 
     def finish(self) -> Carriers:
         """Look at the classes met on the way; return all that holds a state."""
@@ -193,9 +182,7 @@ class Walk:
             return []
         if depth > Depth.TRUSTED:
             self.carriers.facts.setdefault(path, describe(value))
-        if isinstance(
-            value, type
-        ):  # a class method, or a function that names the class, may change it
+        if isinstance(value, type):  # its methods, and functions that name it, may change it
             self._note_class(path, value, depth)
         if isinstance(value, STATELESS):
             return []
