@@ -75,7 +75,7 @@ def reached_by_function(function: types.FunctionType) -> Reached:
 
 def _cells(function: types.FunctionType) -> Reached:
     """The variables of outer functions; those that the function does not bind anew are fixed."""
-    outer, _ = _stored_names(function.__code__)
+    outer, _, _ = _bound_names(function.__code__)
     reached: Reached = []
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         try:
@@ -89,10 +89,7 @@ def _cells(function: types.FunctionType) -> Reached:
 
 def _globals(function: types.FunctionType) -> Reached:
     """What a function finds by global names, and those that it binds anew."""
-    names: dict[str, None] = {}
-    for code in all_codes(function.__code__):
-        names |= dict.fromkeys(code.co_names)
-    _, rebound = _stored_names(function.__code__)
+    _, names, rebound = _bound_names(function.__code__)
     space = function.__globals__
     reached: Reached = []
     for name in filter(space.__contains__, names):
@@ -101,7 +98,7 @@ def _globals(function: types.FunctionType) -> Reached:
             reached.append((name, Slot(value, space, name, fixed=False)))
         elif value is random:
             reached.append((name, Slot(random.seed)))  # a method of Python's own generator
-        elif value is np and "random" in names:
+        elif value is np and "random" in _attributes(function.__code__):
             reached.append((name, Slot(np.random.rand)))  # and of NumPy's
         elif not isinstance(value, types.FunctionType) or is_of_user(value):
             data = not callable(value)
@@ -110,14 +107,24 @@ def _globals(function: types.FunctionType) -> Reached:
 
 
 @functools.cache
-def _stored_names(code: types.CodeType) -> tuple[set[str], set[str]]:
-    """The names that a function, and those in it, bind: of outer functions, and global ones."""
+def _bound_names(code: types.CodeType) -> tuple[set[str], dict[str, None], set[str]]:
+    """Of a function and those in it: the names of outer functions that it binds anew, the global
+    names that it uses, in order, and those of them that it binds.
+    """
     outer: set[str] = set()
+    used: dict[str, None] = {}  # not co_names, where attributes are too: self.model is no global
     rebound: set[str] = set()
     for part in all_codes(code):
         for step in get_instructions(part):
             if step.opname == "STORE_DEREF":
                 outer.add(step.argval)
-            elif step.opname == "STORE_GLOBAL":
+            elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "IMPORT_NAME"):
+                used[step.argval] = None
+            if step.opname == "STORE_GLOBAL":
                 rebound.add(step.argval)
-    return outer, rebound
+    return outer, used, rebound
+
+
+def _attributes(code: types.CodeType) -> set[str]:
+    """The names of a function and those in it, of attributes too."""
+    return {name for part in all_codes(code) for name in part.co_names}

@@ -100,6 +100,7 @@ class _MLP(TrainedEstimator):
         self._want_number("tol", "a number of at least 0")
         self._want_count("batch_size", auto=True)
         self._want_number("validation_fraction", "between 0 and 1", positive=True, below=1)
+        self._want_flags("shuffle", "warm_start", "early_stopping")
 
     def _sizes(self) -> Any:
         """The sizes of the hidden layers, a list; None if they are no such sizes."""
@@ -135,13 +136,15 @@ class _MLP(TrainedEstimator):
             stopping = EarlyStopping("score", self.n_iter_no_change, self.tol, "max")
             callbacks = [HeldOut(held, self._score_of), stopping]
         size, epochs = self._plan(len(samples.x))
-        model = self._model(samples.x, outputs, seed, going_on)
+        if going_on:
+            model = self._same_model(copy.deepcopy(self.model_))
+        else:
+            model = self._new_model(samples.x, outputs, seed)
         steps = math.ceil(len(samples.x) / size) * epochs
         rate = warmup(math.ceil(steps / 10), cosine(float(self.learning_rate_init), steps))
         optimizer = RidgeAdam(model, rate, self._decay(samples, size))
         trainer = Trainer(model, optimizer, self._loss, callbacks=callbacks)
-        before = self.loss_curve_ if going_on else ()
-        self._learn(trainer, samples.loader(size, self.shuffle, order), epochs, before)
+        self._learn(trainer, samples.loader(size, self.shuffle, order), epochs, going_on)
         optimizer.lr = float(self.learning_rate_init)  # for partial_fit; a schedule is not pickled
         self.validation_scores_ = trainer.history["score"] if callbacks else None
 
@@ -151,26 +154,31 @@ class _MLP(TrainedEstimator):
         seed, order = self._seeds()
         samples = samples.that_count()
         size, _ = self._plan(len(samples.x))
-        optimizer: Any = self._optimizer if going_on else None
-        model = self.model_ if going_on else self._model(samples.x, outputs, seed, going_on)
-        if optimizer is None:
+        optimizer: Any
+        if going_on:
+            model = self._same_model(self.model_)
+            optimizer = self._optimizer
+        else:
+            model = self._new_model(samples.x, outputs, seed)
             optimizer = RidgeAdam(model, 0.0, 0.0)
         optimizer.lr = float(self.learning_rate_init)
         optimizer.decay = self._decay(samples, size)
-        before = self.loss_curve_ if going_on else ()
         trainer = Trainer(model, optimizer, self._loss)
-        self._learn(trainer, samples.loader(size, self.shuffle, order), 1, before)
+        self._learn(trainer, samples.loader(size, self.shuffle, order), 1, going_on)
 
-    def _model(self, x: Array, outputs: int, seed: int, going_on: bool) -> MLP:
-        """A new model; or a copy of the one there is, if it has those sizes."""
-        sizes = [*self._sizes(), outputs]
-        if not going_on:
-            rng = np.random.default_rng(seed)
-            return MLP(sizes, self._activation(), in_features=x.shape[1], dtype=x.dtype, rng=rng)
-        model = copy.deepcopy(self.model_)
-        before = tuple([layer.out_features for layer in model.layers[:-1]])
-        same = list(before) == sizes[:-1]
-        self._want("hidden_layer_sizes", same, f"{before}, as in the fit that warm_start goes on")
+    def _new_model(self, x: Array, outputs: int, seed: int) -> MLP:
+        return MLP(
+            [*self._sizes(), outputs],
+            self._activation(),
+            in_features=x.shape[1],
+            dtype=x.dtype,
+            rng=np.random.default_rng(seed),
+        )
+
+    def _same_model(self, model: MLP) -> MLP:
+        """The model to go on with, if it has the sizes that the settings say."""
+        sizes = [layer.out_features for layer in model.layers[:-1]]
+        self._want("hidden_layer_sizes", sizes == self._sizes(), f"{sizes} as in the fit before")
         model.activation = self._activation()
         return model
 
@@ -282,6 +290,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
         )
         self.class_weight = class_weight
 
+    def _check_settings(self) -> None:
+        super()._check_settings()
+        weight = self.class_weight
+        fits = isinstance(weight, dict) if not isinstance(weight, str) else weight == "balanced"
+        self._want("class_weight", weight is None or fits, 'None, a dict or "balanced"')
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on samples (n, features) and labels (n,), each with a weight if given."""
         going_on = self._begin()
@@ -340,10 +354,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             weight = np.ones(len(t))
         if isinstance(self.class_weight, dict):
             of_class = self._numbers_of_classes()
-        else:
-            self._want(
-                "class_weight", self.class_weight == "balanced", 'None, a dict or "balanced"'
-            )
+        else:  # balanced
             counts = np.bincount(t, weight, len(self.classes_))
             of_class = counts.sum() / np.count_nonzero(counts) / np.where(counts, counts, 1)
         weight = weight * of_class[t]
@@ -439,9 +450,12 @@ class MLPRegressor(RegressorMixin, _MLP):
         weight = self._weight(weight, x)
         t = y.reshape(len(y), -1)
         if not going_on:
-            self._offset = np.average(t, axis=0, weights=weight)
-            squares = (t - self._offset) ** 2
-            scale = np.sqrt(np.average(squares, axis=0, weights=weight))
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._offset = np.average(t, axis=0, weights=weight)
+                squares = (t - self._offset) ** 2
+                scale = np.sqrt(np.average(squares, axis=0, weights=weight))
+            if not np.isfinite(scale).all():
+                raise ValueError("MLPRegressor: y: want targets whose squares are finite")
             self._scale = np.where(scale > 0, scale, 1.0)
             self._flat = y.ndim == 1
         elif t.shape[1] != len(self._scale):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
@@ -30,6 +31,7 @@ from minidl.training.trainer import Trainer
 __all__ = ["Estimator"]
 
 Array = npt.NDArray[Any]
+_drawing = threading.RLock()  # fits in threads share minidl's generator, which each seeds
 
 
 class Estimator(TrainedEstimator):
@@ -108,6 +110,7 @@ class Estimator(TrainedEstimator):
         self._want("optimizer", callable(self.optimizer), "a class, or a function of the model")
         self._want_count("epochs")
         self._want_count("batch_size")
+        self._want_flags("shuffle", *(() if self.classifier is None else ("classifier",)))
 
     @property
     def _loss(self) -> Callable[..., Any]:
@@ -131,13 +134,18 @@ class Estimator(TrainedEstimator):
         weight = self._weight(sample_weight, x)
         seed, order = self._seeds()
         bits = np.random.default_rng(seed).bit_generator.state
-        with random.repeating_draws({random.generator(): bits}):
+        with _drawing, random.repeating_draws({random.generator(): bits}):
             model = self._new_model(y)
             settings = {} if self.lr is None else {"lr": self.lr}
             trainer = Trainer(model, self.optimizer(model, **settings), self.loss, self.metrics)
             y = self._match(y, trainer.predict(x[:1]))
             data = Samples(x, y, weight).that_count().loader(self.batch_size, self.shuffle, order)
-            self._learn(trainer, data, self.epochs)
+            try:
+                self._learn(trainer, data, self.epochs)
+            except TypeError as error:
+                kind = "classifier" if self._classifies() else "regressor"
+                error.add_note(f"Estimator: is a {kind}: y are {y.dtype}; see classifier=")
+                raise
         self.history_ = trainer.history
         return self
 
@@ -160,6 +168,11 @@ class Estimator(TrainedEstimator):
         of_y = {"dtype": None, "allow_nd": True, "ensure_2d": False}
         if not self._classifies():
             of_y["dtype"] = self.dtype
+            if np.asarray(y).dtype.kind in "US":
+                raise ValueError(
+                    "Estimator: y: want numbers for a regressor, got text; for labels say "
+                    "classifier=True"
+                )
         x, y = validate_data(self, x, y, validate_separately=(of_x, of_y))
         check_consistent_length(x, y)
         if not self._classifies():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -150,9 +150,10 @@ class TrainedEstimator(BaseEstimator):
         return seeds
 
     def _learn(
-        self, trainer: Trainer, data: DataLoader, epochs: int, before: Sequence[float] = ()
+        self, trainer: Trainer, data: DataLoader, epochs: int, going_on: bool = False
     ) -> None:
-        """Train, and note what the fit was like, after the losses of epochs ``before``."""
+        """Train, and note what the fit was like; ``going_on``, after the epochs before."""
+        before = self.loss_curve_ if going_on else []
         try:
             history = trainer.fit(data, epochs=epochs, verbose=2 if self.verbose else 0)
         except FloatingPointError as error:
@@ -215,6 +216,10 @@ class TrainedEstimator(BaseEstimator):
         if isinstance(value, bool) or (fits and positive and value <= 0):
             fits = False
         self._want(name, fits and least <= value < below, what)
+
+    def _want_flags(self, *names: str) -> None:
+        for name in names:
+            self._want(name, isinstance(getattr(self, name), bool | np.bool_), "True or False")
 
     def _want_count(self, name: str, auto: bool = False) -> None:
         value = getattr(self, name)

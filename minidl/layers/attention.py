@@ -15,7 +15,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.common.arrays import as_array, to_kind_of
-from minidl.common.checks import count
+from minidl.common.checks import count, flag
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.initializers import (
     Initializer,
@@ -85,8 +85,9 @@ class MultiHeadAttention(Weighted):
         self.dtype = floating_dtype(dtype, name)
         self.rng = check_rng(rng, name)
         self.init = check_init(init, name)
+        with_bias = flag(f"{name}: bias", bias)
         for part in self._weights + self._biases:
-            is_there = bias or part in self._weights
+            is_there = with_bias or part in self._weights
             setattr(self, part, Parameter(None, name=f"{part} of {name}(?)") if is_there else None)
         if features is not None:
             self._draw_weights(count(f"{name}: features", features))

@@ -56,12 +56,12 @@ class Bidirectional(Layer):
         x = as_array(x, self)
         if x.ndim != 3:
             want = "input (batch, time, in)"
-            raise ValueError(f"{self!r}: want {want}, got {x.shape}")
+            raise ValueError(f"Bidirectional: want {want}, got {x.shape}")
         if state is None:
             state = (None, None)
         if not isinstance(state, tuple | list) or len(state) != 2:
             got = type(state).__name__
-            raise TypeError(f"{self!r}: want a pair of states, got {got}")
+            raise TypeError(f"Bidirectional: want a pair of states, got {got}")
         start, start_of_second = state
         y, last = self.first.with_state(x, start, lengths)  # which checks the lengths
         turned = _reversed(x, lengths)

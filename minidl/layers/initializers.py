@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from minidl.common import random
+from minidl.common.checks import number
+from minidl.layers.layer import floating_dtype
 
 Array = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -39,7 +42,7 @@ def normal(
     >>> float(normal((100, 100), np.float64, np.random.default_rng(0), std=0.02).std().round(3))
     0.02
     """
-    return (_source("normal", rng).standard_normal(shape) * std).astype(dtype)
+    return _normal("normal", shape, dtype, rng, number("normal: std", std))
 
 
 def normal_over_sqrt_in(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
@@ -53,7 +56,7 @@ def normal_over_sqrt_in(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rn
     """
     fan_in, _ = _fans("normal_over_sqrt_in", shape, least=1)
     rng = _source("normal_over_sqrt_in", rng)
-    return (rng.standard_normal(shape) / math.sqrt(fan_in)).astype(dtype)
+    return _cast("normal_over_sqrt_in", rng.standard_normal(shape) / math.sqrt(fan_in), dtype)
 
 
 def truncated_normal(
@@ -66,11 +69,12 @@ def truncated_normal(
     >>> bool(abs(truncated_normal((1000,), rng=np.random.default_rng(0))).max() <= 2)
     True
     """
+    std = number("truncated_normal: std", std)
     rng = _source("truncated_normal", rng)
     z = rng.standard_normal(shape)
     while (far := np.absolute(z) > 2).any():
         z[far] = rng.standard_normal(far.sum())
-    return (z * std).astype(dtype)
+    return _cast("truncated_normal", z * std, dtype)
 
 
 def xavier_uniform(
@@ -85,7 +89,7 @@ def xavier_uniform(
     >>> bool(abs(xavier_uniform((30, 24))).max() <= (6 / 54) ** 0.5)
     True
     """
-    deviation = gain * _over_both("xavier_uniform", shape)
+    deviation = number("xavier_uniform: gain", gain) * _over_both("xavier_uniform", shape)
     return _uniform("xavier_uniform", shape, dtype, rng, deviation)
 
 
@@ -93,8 +97,8 @@ def xavier_normal(
     shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
 ) -> Array:
     """An array ``(.., in, out)`` of ``N(0, gain^2 * 2 / (in + out))``; see ``xavier_uniform``."""
-    deviation = gain * _over_both("xavier_normal", shape)
-    return normal(shape, dtype, _source("xavier_normal", rng), std=deviation)
+    deviation = number("xavier_normal: gain", gain) * _over_both("xavier_normal", shape)
+    return _normal("xavier_normal", shape, dtype, rng, deviation)
 
 
 def he_uniform(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
@@ -114,7 +118,7 @@ def he_uniform(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None)
 def he_normal(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
     """An array ``(.., in, out)`` of ``N(0, 2 / in)``; see ``he_uniform``."""
     fan_in, _ = _fans("he_normal", shape)
-    return normal(shape, dtype, _source("he_normal", rng), std=math.sqrt(2 / fan_in))
+    return _normal("he_normal", shape, dtype, rng, math.sqrt(2 / fan_in))
 
 
 def orthogonal(
@@ -131,6 +135,7 @@ def orthogonal(
     True
     """
     _fans("orthogonal", shape)
+    gain = number("orthogonal: gain", gain)
     rows = math.prod(shape[:-1])
     columns = shape[-1]
     z = _source("orthogonal", rng).standard_normal((max(rows, columns), min(rows, columns)))
@@ -138,12 +143,21 @@ def orthogonal(
     q *= np.sign(np.diag(r))  # or it would not be uniform among all such
     if rows < columns:
         q = q.T
-    return (gain * q).reshape(shape).astype(dtype)
+    return _cast("orthogonal", gain * q.reshape(shape), dtype)
+
+
+def _normal(name: str, shape: Shape, dtype: npt.DTypeLike, rng: Rng, deviation: float) -> Array:
+    return _cast(name, _source(name, rng).standard_normal(shape) * deviation, dtype)
 
 
 def _uniform(name: str, shape: Shape, dtype: npt.DTypeLike, rng: Rng, deviation: float) -> Array:
     bound = math.sqrt(3) * deviation
-    return _source(name, rng).uniform(-bound, bound, shape).astype(dtype)
+    return _cast(name, _source(name, rng).uniform(-bound, bound, shape), dtype)
+
+
+def _cast(name: str, drawn: Array, dtype: npt.DTypeLike) -> Array:
+    """What was drawn, in a floating dtype: integers would lose all of it."""
+    return drawn.astype(floating_dtype(dtype, name))
 
 
 def _over_both(name: str, shape: Shape) -> float:
@@ -153,7 +167,8 @@ def _over_both(name: str, shape: Shape) -> float:
 
 def _fans(name: str, shape: Shape, least: int = 2) -> tuple[int, int]:
     """How many inputs make one output, and how many outputs an input is part of."""
-    if not isinstance(shape, tuple | list) or len(shape) < least or 0 in shape:
+    several = isinstance(shape, tuple | list) and len(shape) >= least
+    if not several or not all(isinstance(n, Integral) and n > 0 for n in shape):
         want = "(in, ..)" if least == 1 else "(in, out) or (kernel.., in, out)"
         raise ValueError(f"{name}: want a shape {want}, got {shape}")
     if len(shape) == 1:
@@ -188,4 +203,6 @@ def draw(init: Initializer, shape: Shape, dtype: npt.DTypeLike, rng: Rng, where:
     if value.shape != shape or value.dtype.kind not in "fiu":
         got = f"{value.dtype} {value.shape}"
         raise ValueError(f"{where}: want init to give numbers of shape {shape}, got {got}")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{where}: want init to give finite numbers, got NaN or infinities")
     return value.astype(dtype, copy=False)

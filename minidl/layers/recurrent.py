@@ -16,6 +16,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.common.arrays import as_array, host, is_foreign, to_kind_of, zeros
+from minidl.common.checks import flag
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.recurrent_gru import gru_step
 from minidl.functions.recurrent_lstm import lstm_step
@@ -48,8 +49,9 @@ class Recurrent(Weighted):
         rng: np.random.Generator | None = None,
         init: Initializer = normal_over_sqrt_in,
     ) -> None:
-        self.return_sequences = return_sequences
-        self.stateful = stateful
+        name = type(self).__name__
+        self.return_sequences = flag(f"{name}: return_sequences", return_sequences)
+        self.stateful = flag(f"{name}: stateful", stateful)
         sizes = (features, in_features, out_features)
         self._init_parameters(*sizes, dtype, rng, init=init)
         self.reset_state()

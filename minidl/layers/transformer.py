@@ -15,7 +15,7 @@ import numpy.typing as npt
 from minidl import functions as F
 from minidl.autograd import Parameter
 from minidl.common.arrays import to_kind_of
-from minidl.common.checks import count
+from minidl.common.checks import count, flag
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.dropout import Dropout
@@ -72,7 +72,7 @@ class TransformerBlock(Layer):
         init: Initializer = normal_over_sqrt_in,
     ) -> None:
         self.hidden = None if hidden is None else count("TransformerBlock: hidden", hidden)
-        self.causal = causal
+        self.causal = flag("TransformerBlock: causal", causal)
         self.norm_1 = LayerNorm(features, dtype=dtype)
         self.attention = MultiHeadAttention(heads, features, dtype=dtype, rng=rng, init=init)
         self.norm_2 = LayerNorm(features, dtype=dtype)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from minidl.autograd import Parameter, Variable
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
+from minidl.common.checks import flag
 from minidl.layers.initializers import (
     Initializer,
     check_init,
@@ -58,7 +59,7 @@ class Weighted(Layer):
             lazy = Parameter(None, name=f"{weight} of {name}(?→{out})")
             setattr(self, weight, lazy)
         self.b = None
-        if bias:
+        if flag(f"{name}: bias", bias):
             zeros = np.zeros(self._gates * out, self.dtype)
             self.b = Parameter(zeros, name="b")
         if in_features is not None:

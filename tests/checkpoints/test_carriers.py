@@ -670,6 +670,41 @@ def test_refused_at_the_first_save(name: str, tmp_path: Path) -> None:
     assert of.steps == 2 and list(tmp_path.iterdir()) == []
 
 
+encode = itertools.count()  # globals that no checkpoint can hold
+decode = zip([1], [2])
+
+
+class Named(layers.Layer):
+    """Has an attribute, and a method, of the name of a global."""
+
+    def __init__(self) -> None:
+        self.encode = layers.Linear(3, 1)
+
+    def decode(self, x: Any) -> Any:
+        return [part.decode for part in ()] or x
+
+    def forward(self, x: Any) -> Any:
+        return self.decode(self.encode(x))
+
+
+class Uses(Named):
+    """Uses the global itself, in a function within."""
+
+    def forward(self, x: Any) -> Any:
+        return (lambda: self.encode(x) + 0.0 * next(encode))()
+
+
+@pytest.mark.parametrize("kind", [Named, Uses])
+def test_an_attribute_is_no_global(kind: Any, tmp_path: Path) -> None:
+    of = trainer(kind())
+    of.fit(X, T, epochs=1, batch_size=4, verbose=0)
+    if kind is Named:
+        of.save(tmp_path / "run.npz")
+    else:
+        with pytest.raises(TypeError, match=r"forward\.encode is a count"):
+            of.save(tmp_path / "run.npz")
+
+
 def test_a_set_of_objects_is_told_once(tmp_path: Path) -> None:
     of = attribute(lambda: {object()}, lambda s: 0.0)()
     of.callbacks.append(callbacks.Checkpoint(tmp_path / "run.npz"))

@@ -2,6 +2,7 @@
 How fast it is, benchmarks/sklearn_fit.py measures."""
 
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -163,6 +164,9 @@ def test_pickled_cloned_and_verbose(capsys):
         ({"max_iter": 2.5}, 'max_iter: want an int of at least 1, or "auto", got 2.5'),
         ({"batch_size": 0}, "batch_size: want"),
         ({"alpha": -1}, "alpha: want"),
+        ({"warm_start": "no"}, "warm_start: want True or False, got 'no'"),
+        ({"shuffle": 2}, "shuffle: want True or False, got 2"),
+        ({"early_stopping": None}, "early_stopping: want True or False"),
         ({"validation_fraction": 1}, "validation_fraction: want between 0 and 1, got 1"),
         (
             {"learning_rate_init": 1e30},
@@ -220,6 +224,7 @@ def test_columns_of_a_data_frame():
     for model, target in (
         (MLPClassifier(**QUICK), pandas.Series(names, dtype="category")),
         (MLPRegressor(**QUICK), pandas.Series(x[:, 0])),
+        (Estimator(make_mlp, F.cross_entropy, epochs=2), pandas.Series(names, dtype="category")),
     ):
         model.fit(frame, target)
         assert list(model.feature_names_in_) == ["p", "q"]
@@ -296,6 +301,8 @@ def test_targets_and_weights_that_are_refused(bad):
             kind(**QUICK).fit(x, y, sample_weight=broken)
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         MLPClassifier(**QUICK).fit(x, x[:, 0])
+    with pytest.raises(ValueError, match="y: want targets whose squares are finite"):
+        MLPRegressor(**QUICK).fit(x, y * 1e300)
 
 
 # ---- going on with a model: partial_fit, warm_start ----------------------------------------------------------
@@ -378,8 +385,10 @@ def test_going_on_with_something_else_is_refused():
     with pytest.raises(ValueError, match="features"):
         model.set_params(early_stopping=False).partial_fit(x[:, :1], names)
     model = MLPClassifier(**QUICK, warm_start=True).fit(x, names)
-    with pytest.raises(ValueError, match=r"hidden_layer_sizes: want \(100,\), as in the fit"):
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes: want \[100\] as in the fit before"):
         model.set_params(hidden_layer_sizes=(8,)).fit(x, names)
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes: want \[100\] as in the fit before"):
+        model.partial_fit(x, names)
     model = MLPRegressor(**QUICK).partial_fit(x, x)
     with pytest.raises(ValueError, match=r"y: want 2 targets for a sample, .* got 1"):
         model.partial_fit(x, x[:, 0])
@@ -424,6 +433,7 @@ def test_class_weight_is_a_weight_of_samples():
         ({0: 0, 1: 0}, "class_weight: want some samples of a weight above 0"),
         ("equal", 'class_weight: want None, a dict or "balanced", got .equal'),
         ([1.0, 2.0], 'class_weight: want None, a dict or "balanced"'),
+        (np.ones(2), 'class_weight: want None, a dict or "balanced"'),
     ],
 )
 def test_class_weights_that_are_refused(weight, message):
@@ -584,6 +594,7 @@ def test_a_loss_of_ones_own_and_an_autoencoder():
         ({"model": lambda n: n}, TypeError, "model: want a function that makes a layer, got 2"),
         ({"loss": "mse"}, ValueError, "Estimator: loss: want a function, got 'mse'"),
         ({"optimizer": "adam"}, ValueError, "optimizer: want a class, or a function of the model"),
+        ({"classifier": "yes"}, ValueError, "classifier: want True or False, got 'yes'"),
         ({"epochs": 0}, ValueError, "epochs: want an int of at least 1, got 0"),
         ({"batch_size": 1.5}, ValueError, "batch_size: want an int of at least 1, got 1.5"),
         ({"lr": -1.0}, ValueError, "lr"),
@@ -608,6 +619,31 @@ def test_an_estimator_says_what_labels_it_wants():
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         several.fit(x[:40], y)
 
+    def own(y, t):
+        return F.cross_entropy(y, t)
+
+    with pytest.raises(ValueError, match="got text; for labels say classifier=True"):
+        Estimator(make_mlp, own).fit(x, np.where(y[:, 0], "a", "b"))
+    with pytest.raises(TypeError, match="labels must be integers") as caught:
+        Estimator(minidl.layers.MLP([2]), own).fit(x, y[:, 0])
+    assert "is a regressor: y are float32; see classifier=" in caught.value.__notes__[-1]
+    labels = Estimator(make_mlp, own, classifier=True).fit(x, np.where(y[:, 0], "a", "b"))
+    assert set(labels.predict(x)) <= {"a", "b"}
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_an_interrupt_ends_more_than_the_fit(part):
+    x, y, _ = moons()
+
+    def interrupted(x):
+        signal.raise_signal(signal.SIGINT)
+        return F.relu(x)
+
+    model = MLPClassifier(activation=interrupted, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(x, y, [0, 1]) if part else model.fit(x, y)
+    assert not hasattr(model, "model_")
+
 
 def test_processes_and_threads():
     joblib = pytest.importorskip("joblib")
@@ -618,3 +654,11 @@ def test_processes_and_threads():
         with joblib.parallel_config(backend, n_jobs=2):
             got = model_selection.cross_val_predict(model, x, y, cv=3)
         np.testing.assert_allclose(got, want, rtol=1e-6)
+    dropping = minidl.layers.Sequential(
+        minidl.layers.MLP([16, 8]), minidl.layers.Dropout(0.5), minidl.layers.Linear(1)
+    )
+    estimator = Estimator(dropping, F.mean_squared_error, epochs=5, random_state=0)
+    want = model_selection.cross_val_predict(estimator, x, y, cv=4)
+    with joblib.parallel_config("threading", n_jobs=4):
+        got = model_selection.cross_val_predict(estimator, x, y, cv=4)
+    np.testing.assert_allclose(got, want, rtol=1e-5)

@@ -6,6 +6,7 @@ states, lazy sizes and compiled calls. What a layer computes is tested in its ow
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -200,3 +201,23 @@ def test_compiled_on_another_batch(make, shape, out):
             y = compiled(batch)
             layer.reset_state()
             np.testing.assert_array_equal(y, layer(batch))
+
+
+FLAGS = [
+    (Linear, (2,), "bias"),
+    (MLP, ([2],), "bias"),
+    (partial(Conv1d, kernel=2), (2,), "bias"),
+    (partial(Conv2d, kernel=2), (2,), "bias"),
+    (MultiHeadAttention, (2,), "bias"),
+    (TransformerBlock, (2,), "causal"),
+    *[(kind, (2,), name) for kind in (RNN, LSTM, GRU) for name in ("return_sequences", "stateful")],
+]
+
+
+@pytest.mark.parametrize(("kind", "sizes", "name"), FLAGS)
+@pytest.mark.parametrize("value", ["no", 0, 1, None, np.ones(2)])
+def test_flags_are_true_or_false(kind, sizes, name, value):
+    """Text such as "no" counts as true in Python."""
+    with pytest.raises(TypeError, match=f"{name}: want True or False, got"):
+        kind(*sizes, **{name: value})
+    kind(*sizes, **{name: np.bool_(True)})

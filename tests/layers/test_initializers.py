@@ -99,6 +99,41 @@ def test_shapes_without_fans(name):
             getattr(initializers, name)(shape)
 
 
+@pytest.mark.parametrize(
+    "name", [f.__name__ for f in EVERY if f.__name__ not in ("normal", "truncated_normal")]
+)
+@pytest.mark.parametrize("shape", [(-3, 3), (3, -1, 2), (2.0, 3), ("a", 2), 3, None])
+def test_lengths_that_are_none(name, shape):
+    with pytest.raises(ValueError, match=f"{name}: want a shape"):
+        getattr(initializers, name)(shape)
+
+
+@pytest.mark.parametrize("init", EVERY)
+@pytest.mark.parametrize("dtype", [int, bool, complex, None, "words"])
+def test_drawn_numbers_are_floating(init, dtype):
+    with pytest.raises(TypeError, match=f"^{init.__name__}: want a floating dtype"):
+        init((3, 4), dtype)
+
+
+SCALED = [("normal", "std"), ("truncated_normal", "std"), ("orthogonal", "gain")]
+SCALED += [("xavier_normal", "gain"), ("xavier_uniform", "gain")]
+
+
+@pytest.mark.parametrize(("name", "setting"), SCALED)
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, "a", None, True])
+def test_scales_that_are_none(name, setting, value):
+    with pytest.raises((TypeError, ValueError), match=f"^{name}: {setting} must be"):
+        getattr(initializers, name)((3, 4), **{setting: value})
+    assert not getattr(initializers, name)((3, 4), **{setting: 0}).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_begin_finite(value):
+    for kind in (Linear, Embedding):
+        with pytest.raises(ValueError, match=f"{kind.__name__}: want init to give finite numbers"):
+            kind(3, 2, init=lambda shape, dtype, rng: np.full(shape, value))
+
+
 @pytest.mark.parametrize("init", EVERY)
 def test_layers_take_them(init):
     rng = np.random.default_rng(7)
