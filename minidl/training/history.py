@@ -17,7 +17,6 @@ from minidl.common.arrays import array_of
 from minidl.common.html import card, table
 from minidl.training.plots import BLUE, ORANGE, finish_axes, new_figure, save_figure
 
-
 NUMBERS = (int, float, np.number, np.bool, np.ndarray)
 
 
