@@ -134,7 +134,9 @@ class Walk:
         else:
             self._alive.append(value)
             self._seen.add(id(value))
-            return self._parts(path, value, min(depth, Depth.LOOK) if slot.shared else depth)
+            if slot.shared:
+                depth = min(depth, Depth.LOOK)
+            return self._parts(path, value, depth)
         return []
 
     def _is_plain(self, value: Any) -> bool:
@@ -189,7 +191,11 @@ class Walk:
         reached = self._reached(path, value)
         if reached is None:
             return self._instance(path, value, depth)
-        return [(f"{path}.{name}" if name else path, slot, depth) for name, slot in reached]
+        parts: Parts = []
+        for name, slot in reached:
+            place = f"{path}.{name}" if name else path
+            parts.append((place, slot, depth))
+        return parts
 
     def _reached(self, path: str, value: Any) -> Reached | None:
         """What a function, a method, a partial, a wrapper or a container has in it.
@@ -227,10 +233,10 @@ class Walk:
             self.carriers.parts[path] = value
             depth = Depth.TRUSTED
         closed = attributes_of(value) is None
-        iterator = closed and hasattr(kind, "__next__")
         carrier = isinstance(value, CARRIERS) or hasattr(kind, "__array__")
-        carrier |= closed and hasattr(kind, "get_state")  # another library's generator
-        if iterator or carrier:
+        if closed:  # an iterator, or another library's generator
+            carrier |= hasattr(kind, "__next__") or hasattr(kind, "get_state")
+        if carrier:
             if depth > Depth.TRUSTED:
                 self._refuse(path, value)
         elif not closed:
