@@ -487,3 +487,96 @@ def test_numbers_are_compared(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="run as ONNX, output is not what the model gives"):
         export(Layered(F.tanh), tmp_path / "model.onnx", np.ones((4, 3)))
     assert list(tmp_path.iterdir()) == []
+
+
+class Translator(layers.Layer):
+    """An encoder of numbers, a decoder of words."""
+
+    def __init__(self, kind):
+        self.encoder, self.decoder = kind(3, 5), kind(4, 5)
+        self.words, self.out = layers.Embedding(9, 4), layers.Linear(5, 9)
+
+    def forward(self, x, words):
+        _, state = self.encoder.with_state(x)
+        h, _ = self.decoder.with_state(self.words(words), state)
+        return self.out(h), h
+
+
+class Across(layers.Layer):
+    def __init__(self):
+        self.attention = layers.MultiHeadAttention(2, 6)
+
+    def forward(self, x, context, scale):
+        return self.attention(x, context) * scale
+
+
+def floats(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def words(*shape):
+    return np.random.default_rng(0).integers(0, 9, shape)
+
+
+SEVERAL = {
+    **{
+        f"a translator of {kind.__name__}": (
+            Translator(kind),
+            (floats(3, 6, 3), words(3, 4)),
+            [(floats(1, 6, 3), words(1, 4))],
+            [["batch", "input0_time", 3], ["batch", 4]],
+        )
+        for kind in (layers.RNN, layers.LSTM, layers.GRU)
+    },
+    "cross-attention": (
+        Across(),
+        (floats(2, 3, 6), floats(2, 5, 6), floats(6)),
+        [(floats(4, 7, 6), floats(4, 2, 6), 2 * floats(6))],
+        [["batch", "input0_time", 6], ["batch", "input1_time", 6], [6]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_inputs(name, tmp_path):
+    model, example, others, shapes = SEVERAL[name]
+    session = runtime.InferenceSession(export(model, tmp_path / "model.onnx", example))
+    inputs = session.get_inputs()
+    assert [i.name for i in inputs] == [f"input{i}" for i in range(len(example))]
+    assert [i.shape for i in inputs] == shapes
+    for xs in (example, *others):
+        got = session.run(None, {f"input{i}": x for i, x in enumerate(xs)})
+        want = model(*xs)
+        for a, b in zip(got, want if isinstance(want, tuple) else [want], strict=True):
+            np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-5)
+
+
+class First(layers.Layer):
+    def __init__(self):
+        self.out = layers.Linear(3, 2)
+
+    def forward(self, x, other):
+        return self.out(x)
+
+
+class OfLengths(layers.Layer):
+    def __init__(self):
+        self.gru = layers.GRU(3, 2)
+
+    def forward(self, x, lengths):
+        return self.gru(x, lengths)
+
+
+@pytest.mark.parametrize(
+    ("model", "xs", "message"),
+    [
+        (First(), (floats(4, 3), floats(4, 3)), "does not depend on input1"),
+        (OfLengths(), (floats(2, 4, 3), np.array([4, 2])), "depend on input1, or not in a way"),
+        (First(), (floats(4, 3), np.ones((4, 3), bool)), r"or a tuple of them, got bool \(4, 3\)"),
+        (First(), (), r"want an example, got \(\)"),
+    ],
+)
+def test_inputs_that_cannot_be(model, xs, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path / "model.onnx", xs)
+    assert not list(tmp_path.iterdir())
