@@ -123,12 +123,9 @@ def _frozen(model: Any, trained: list[bool]) -> str:
     """The names of a model's parameters that are not trained."""
     if not isinstance(model, Layer):
         return ""
-    names = []
-    pairs = zip(model.named_parameters(), trained)
-    for (name, _), is_trained in pairs:
-        if not is_trained:
-            names.append(name)
-    return ", ".join(names)
+    names = [name for name, _ in model.named_parameters()]
+    frozen = [name for name, is_trained in zip(names, trained) if not is_trained]
+    return ", ".join(frozen)
 
 
 def _known(trainer: Trained) -> list[Any]:
