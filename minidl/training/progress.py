@@ -95,7 +95,7 @@ class Clock(Callback):
         self.started = time.perf_counter()
         self.done = 0
         if self.first < 0:
-            done = self.trainer.run.batches if self.trainer.run else 0
+            done = self.trainer._run.batches if self.trainer._run else 0
             self.first = epoch + done / (self.batches or math.inf)
             self.begun = self.started
 
