@@ -228,10 +228,14 @@ class _Walk:
 
     def _add(self, parent: Node, gx: Any, node: Application, g: Any, owned: bool) -> None:
         """Add a gradient to what a leaf, or an input that has one already, has received."""
+        tracer = None if self.box is None else MODE.get().tracer
+        if tracer is not None and tracer.deriving:
+            tracer.add_gradient(self, parent, gx, node, g)
+            return
         held = self.pending.get(parent)
         if held is None:
             self.pending[parent] = gx
-            if type(gx) is np.ndarray and (owned or _fresh(gx, g, node)):
+            if type(gx) is np.ndarray and (owned or is_fresh(gx, g, node)):
                 self.ours.add(parent)
         elif parent in self.ours and type(held) is np.ndarray and held.dtype is not _HALF:
             np.add(held, gx, out=held)
@@ -301,7 +305,7 @@ def _expanded(g: Any, shape: tuple[int, ...], like: Any) -> Any:
     return out
 
 
-def _fresh(gx: Any, g: Any, node: Application) -> bool:
+def is_fresh(gx: Any, g: Any, node: Application) -> bool:
     """Whether a rule's result is an array of its own.
 
     No view, and not the incoming gradient or an argument.

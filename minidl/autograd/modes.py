@@ -39,6 +39,9 @@ class Tracer(Protocol):
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
 
+    def add_gradient(self, walk: Any, parent: Node, gx: Any, node: Application, g: Any) -> None:
+        """Add a gradient to what a node has received, while ``deriving``."""
+
     def gradients(self, pairs: Any, xs: Sequence[Variable], since: int) -> list[Any]:
         """What ``gradients_for`` gives, without a graph: eagerly arrays."""
 

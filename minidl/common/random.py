@@ -97,6 +97,18 @@ def repeating_draws(draws: Draws) -> Iterator[None]:
             rng.bit_generator.state = state
 
 
+@contextmanager
+def undone_by_errors() -> Iterator[Any]:
+    """Inside, draw as ever; after an error minidl's generator is in the state it had, as given."""
+    rng = generator()
+    state = rng.bit_generator.state
+    try:
+        yield state
+    except BaseException:
+        rng.bit_generator.state = state
+        raise
+
+
 def restoring() -> AbstractContextManager[None]:
     """Inside, draw as ever; afterwards minidl's generator is where it was before."""
     rng = generator()

@@ -15,7 +15,7 @@ from minidl.autograd.modes import Mode, current
 from minidl.common import memory, random
 from minidl.common.callers import warn_user
 from minidl.compiler.checks import check
-from minidl.compiler.forms import NotForPrograms, signature
+from minidl.compiler.forms import NotForPrograms, arrays_in
 from minidl.compiler.reach import LAZY, WeakMethod
 from minidl.compiler.recording import MISS, Call, Recording
 from minidl.compiler.specialization import Specialization
@@ -34,7 +34,7 @@ class Compiled:
         memory.start()
         self.function = function
         self.check = check
-        self.programs: dict[Any, list[Specialization]] = {}
+        self.programs: list[Specialization] = []
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
@@ -60,18 +60,17 @@ class Compiled:
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """A call that is not as the last one was."""
-        leaves: list[Any] = []
         try:
-            key = _key(mode, args, kwargs, leaves)
+            leaves = [leaf for x in (*args, *kwargs.values()) for leaf in arrays_in(x)]
         except NotForPrograms:
             return self.function(*args, **kwargs)
         call = Call(self.function, args, kwargs, leaves, mode)
         self._calls += 1
-        for spec in self.programs.get(key, ()):
-            result = self._run(spec, call)
+        for spec in self.programs:
+            result = self._run(spec, call) if _alike(spec.mode, mode) else MISS
             if result is not MISS:
                 return result
-        return self._record(key, call)
+        return self._record(call)
 
     def _run(self, spec: Specialization, call: Call) -> Any:
         if not spec.left or self.check in ("always", "raise"):
@@ -99,10 +98,10 @@ class Compiled:
         spec.agreed += spec.left + 1
         return result
 
-    def _record(self, key: Any, call: Call) -> Any:
+    def _record(self, call: Call) -> Any:
         recording = Recording(call)
         if recording.why is None:
-            self._keep(key, recording)
+            self._keep(recording)
         elif recording.why != LAZY:
             self._tries += 1
             if recording.why == "":  # arrays of another library, which need no word
@@ -111,23 +110,17 @@ class Compiled:
                 self._give_up(recording.why)
         return recording.result
 
-    def _keep(self, key: Any, recording: Recording) -> None:
+    def _keep(self, recording: Recording) -> None:
         self._made += 1
         if self._made > PROGRAMS and self._calls < 4 * self._made:
             self._give_up(f"{self._made} programs were made: what it is called with keeps changing")
             return
         spec = Specialization(recording)
         spec.left = 10**9 if self.check == "never" else 0
-        programs = self.programs.setdefault(key, [])
-        programs.append(spec)
-        if sum(map(len, self.programs.values())) > PROGRAMS:
-            oldest = next(iter(self.programs))
-            del self.programs[oldest][0]
-            if not self.programs[oldest]:
-                del self.programs[oldest]
+        self.programs = [*self.programs, spec][-PROGRAMS:]
 
     def _give_up(self, why: str) -> None:
-        self.programs = {}
+        self.programs = []
         self.last = None
         self.why = why
         name = getattr(self.function, "__name__", "a compiled function")
@@ -152,7 +145,7 @@ class Compiled:
         return Compiled, (self.function, self.check)
 
     def __repr__(self) -> str:
-        count = sum(map(len, self.programs.values()))
+        count = len(self.programs)
         state = (
             f"{count} program{'s' if count != 1 else ''}" if self.why is None else "runs eagerly"
         )
@@ -162,8 +155,7 @@ class Compiled:
         """How it runs: each program and its printer, or that it runs eagerly and why."""
         if self.why is not None:
             return f"eager: {self.why}"
-        programs = [spec for of_key in self.programs.values() for spec in of_key]
-        lines = [f"program {i}: NumPy, {spec.summary}" for i, spec in enumerate(programs)]
+        lines = [f"program {i}: NumPy, {spec.summary}" for i, spec in enumerate(self.programs)]
         return "\n".join(lines) or "not called yet"
 
     def program(self, *args: Any, **kwargs: Any) -> Any:
@@ -172,27 +164,19 @@ class Compiled:
         Raises RuntimeError if the function runs eagerly.
         """
         mode = current()
-        leaves: list[Any] = []
-        key = _key(mode, args, kwargs, leaves)
-        for spec in self.programs.get(key, ()):
-            if spec.inputs(args, kwargs) is not MISS:
+        leaves = [leaf for x in (*args, *kwargs.values()) for leaf in arrays_in(x)]
+        for spec in self.programs:
+            if _alike(spec.mode, mode) and spec.inputs(args, kwargs) is not MISS:
                 return spec.program
         with random.restoring():  # looking uses up no random numbers
-            self._record(key, Call(self.function, args, kwargs, leaves, mode))
-        if key not in self.programs:
+            self._record(Call(self.function, args, kwargs, leaves, mode))
+        if not self.programs:
             raise RuntimeError(f"no program: {self.why or 'call it once first'}")
-        return self.programs[key][-1].program
+        return self.programs[-1].program
 
 
 def _alike(a: Mode, b: Mode) -> bool:
     return (a.recording, a.testing, b.transforming) == (b.recording, b.testing, None)
-
-
-def _key(mode: Mode, args: Any, kwargs: dict[str, Any], leaves: list[Any]) -> Any:
-    """What a program depends on of mode and arguments; their arrays are added to ``leaves``."""
-    places = [signature(x, leaves) for x in args]
-    named = [(name, signature(x, leaves)) for name, x in kwargs.items()]
-    return mode.recording, mode.testing, *places, *named
 
 
 def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:

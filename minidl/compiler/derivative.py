@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import Function
+from minidl.autograd.engine import is_fresh
+from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import Switch
-from minidl.autograd.node import Application, Node, Output
+from minidl.autograd.node import Application, Leaf, Node, Output
+from minidl.autograd.operation import Operation
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
+from minidl.common.arrays import array_of
 from minidl.compiler.program import Operand, Step, Value
 from minidl.compiler.recorder import Notes
 
@@ -82,6 +85,26 @@ class Recorder(Notes):
         self.register(out, operand)
         return out
 
+    def add_gradient(self, walk: Any, parent: Node, gx: Any, node: Application, g: Any) -> None:
+        """What the engine does with arrays: it adds into a gradient that is nobody else's."""
+        held = walk.pending.get(parent)
+        raw = array_of(gx)
+        if held is None:
+            walk.pending[parent] = gx
+            owned = node.function.joint is not None and node.function.owned
+            if type(raw) is np.ndarray and (owned or is_fresh(raw, array_of(g), node)):
+                walk.ours.add(parent)
+            return
+        half = held.dtype == np.float16
+        if parent in walk.ours and type(held._raw) is np.ndarray and not half:
+            walk.pending[parent] = record(add_into, (held, gx), {})
+            return
+        if half and type(parent) is Leaf:
+            held = held.astype(np.float32)
+            walk.wide.add(parent)
+        walk.pending[parent] = held + gx
+        walk.ours.add(parent)
+
     def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
         """The gradients of a joint rule, which is one step."""
         function = node.function
@@ -107,6 +130,14 @@ class Recorder(Notes):
             gradients[i] = box(found[i], None)
             self.register(gradients[i], v)
         return gradients
+
+
+# The sum of two gradients in the first one's place: its axes lie in memory as that one's do.
+add_into = differentiable(
+    lambda held, g: np.add(held, g, out=np.empty_like(held)),
+    name="add",
+    operation=Operation(np.add),
+)
 
 
 def _joint_call(

@@ -77,34 +77,22 @@ def is_array(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.floating, Variable))
 
 
-def signature(x: Any, leaves: list[Any]) -> Any:
-    """What programs depend on of an argument; arrays and Variables in it are added to ``leaves``.
+def arrays_in(x: Any) -> list[Any]:
+    """Arrays, Variables and floats of NumPy's in an argument, in order.
 
     Raises NotForPrograms for arrays that only eager code takes.
     """
-    kind = type(x)
-    if kind is np.ndarray or isinstance(x, Variable):
+    if is_array(x):
         raw = x._raw if isinstance(x, Variable) else x
-        if not isinstance(raw, np.ndarray | np.generic) or raw.dtype.kind not in "fiub":
+        if type(raw) is not np.ndarray and not isinstance(raw, np.generic):
             raise NotForPrograms
-        requires = None if kind is np.ndarray else x._node is not None
-        leaves.append(x)
-        return kind, raw.shape, raw.dtype, requires, _first_place(x, leaves)
-    if isinstance(x, np.floating):
-        leaves.append(x)
-        return kind
-    if isinstance(x, np.ndarray) or is_foreign(x):
+        if raw.dtype.kind not in "fiub":
+            raise NotForPrograms
+        return [x]
+    if is_foreign(x):
         raise NotForPrograms
     nest = parts_of(x)
-    if nest is not None:
-        return kind, nest[0], tuple([signature(part, leaves) for part in nest[1]])
-    if kind in (float, complex):
-        return kind, repr(x)  # -0.0 is not 0.0, and nan is nan
-    return (kind, x) if isinstance(x, NUMBERS) and kind is not slice else (kind, id(x))
-
-
-def _first_place(x: Any, leaves: list[Any]) -> int:
-    return next(i for i, leaf in enumerate(leaves) if leaf is x)
+    return [] if nest is None else [leaf for part in nest[1] for leaf in arrays_in(part)]
 
 
 def objects_in(x: Any) -> Iterator[Any]:

@@ -123,13 +123,21 @@ def _place(x: Any, places: dict[str, Any], reach: Reach, derived: bool) -> str:
 
 
 def _of_contents(recording: Recording) -> list[str]:
-    """Arrays whose values decide on shapes, or from which unseen code computed something."""
+    """Arrays whose values decide on shapes, or of which unseen code may have made something.
+
+    These are all that the program does not read, and if there are arrays of unknown origin, all.
+    """
     reach = recording.reach
     recorder = recording.recorder
-    watched = {id(x): x for x in recorder.fixed}
-    if recorder.made_of:
-        watched |= {i: x for i, x in reach.found.items() if isinstance(x, np.ndarray)}
-    return [f"equal({reach.where[i]}, {reach.name(x.copy())})" for i, x in watched.items()]
+    read = set() if recorder.made_of else {id(x.of) for x in recorder.inputs if x.kind == "object"}
+    read -= {id(x) for x in recorder.fixed}
+    found = {i: x for i, x in reach.found.items() if isinstance(x, np.ndarray)}
+    watched = {i: x for i, x in found.items() if i not in read}
+    conditions = []
+    for i, x in watched.items():
+        place = reach.where[i]
+        conditions.append(f"{place} is {reach.name(x)} and equal({place}, {reach.name(x.copy())})")
+    return conditions
 
 
 def _of_gradients(recording: Recording) -> list[str]:

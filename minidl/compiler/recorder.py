@@ -50,9 +50,7 @@ class Notes:
     """
 
     def __init__(self, where: dict[int, str]) -> None:
-        self.where = (
-            where  # the arrays and Variables that the function reaches, by id: their places
-        )
+        self.where = where  # places of what the function reaches, by id of an array or Variable
         self.steps: list[Step] = []  # the program
         self.tape: list[Step] = []  # the same by whole applications, to make them again eagerly
         self.inputs: list[Input] = []
@@ -253,8 +251,9 @@ class Notes:
         """Run a function of NumPy's that is none of minidl's, and note it as a call."""
         raws, raw_settings = unwrap(args), unwrap(settings)
         leaves, structure = flatten((args, settings))
-        places = [i for i, x in enumerate(leaves) if type(x) is StandIn]
-        before = [np.copy(leaves[i]._raw) for i in places]
+        places = [i for i, x in enumerate(leaves) if type(x) in (StandIn, np.ndarray)]
+        arrays = [unwrap(leaves[i]) for i in places]
+        before = [np.copy(x) for x in arrays]
         y = function(*raws, **raw_settings)
         if function in OF_FORMS:
             return y
@@ -263,21 +262,20 @@ class Notes:
         if any(type(part) is not np.ndarray and not isinstance(part, np.generic) for part in parts):
             self.stop(f"{name} is no function of minidl's, at {users_line()}")
             return y
-        after = [leaves[i]._raw for i in places]
-        if settings.get("out") is not None or not all(map(_equal, before, after)):
+        if settings.get("out") is not None or not all(map(_equal, before, arrays)):
             self.stop(f"{name} writes into an array at {users_line()}")
         if self.stopped is not None:
             return self._pass_on(y)
-        others = [None if type(x) is StandIn else x for x in leaves]
 
         def again(*arrays: Any) -> Any:
-            all_leaves = list(others)
+            all_leaves = list(leaves)
             for i, x in zip(places, arrays, strict=True):
                 all_leaves[i] = x
             new_args, new_settings = unflatten(structure, all_leaves)
             return _checked(function(*new_args, **new_settings), y)
 
-        operands = tuple([leaves[i].value for i in places])
+        operands = tuple([self.operand(leaves[i]) for i in places])
+        leaves = [None if i in places else x for i, x in enumerate(leaves)]
         step = Step(Function(again, (), None, name), operands, {}, self._out(y))
         self.steps.append(step)
         return self._noted(step, y)

@@ -18,8 +18,8 @@ from minidl.compiler.effects import Draws, Observer, generators_of
 from minidl.compiler.forms import (
     Arguments,
     NotForPrograms,
+    arrays_in,
     objects_in,
-    signature,
     take_apart,
     unwrapped,
 )
@@ -60,13 +60,9 @@ class States:
     def __init__(self, places: list[tuple[Any, str]]) -> None:
         self.places = places
         self.values = [getattr(layer, name) for layer, name in places]
-        self.leaves: list[Any] = []
-        self.form = tuple(
-            [
-                None if is_counted(layer, name) else signature(value, self.leaves)
-                for (layer, name), value in zip(places, self.values, strict=True)
-            ]
-        )
+        pairs = zip(places, self.values, strict=True)
+        kept = [value for place, value in pairs if not is_counted(*place)]
+        self.leaves = [leaf for value in kept for leaf in arrays_in(value)]
 
     def restore(self) -> None:
         """Put the attributes back."""
@@ -247,7 +243,7 @@ class Recording:
         program.backward_at = len(program.steps)
         seeds = []
         for v in self.floating:
-            seed = box(np.ones(v.shape, v.dtype)[()], None)
+            seed = box(np.ones_like(outputs[v]._raw)[()], None)
             program.seeds.append(Value(seed._raw))
             recorder.register(seed, program.seeds[-1])
             seeds.append((outputs[v], seed))

@@ -24,7 +24,6 @@ class Specialization:
     def __init__(self, recording: Recording) -> None:
         call = recording.call
         self.mode = call.mode
-        self.text = str(recording.program)
         self.program: Program = optimized(recording.program)
         self.runner = Runner(self.program, recording)
         self.left = 0  # calls until the next check

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from minidl import functions as _functions  # noqa: F401  # which fill the registry
 from minidl.autograd import operators
+from minidl.autograd.function import Function
 from minidl.autograd.modes import MODE, look
 from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
+from minidl.common.pytree import flatten
 from minidl.compiler.program import Value
 
 STATIC = {"itemsize", "nbytes"}  # attributes of arrays that a form decides
@@ -53,9 +56,10 @@ class StandIn(Variable):
         return _note(getattr(ufunc, method), inputs, settings)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        if function in REGISTRY:
-            return super().__array_function__(function, types, args, kwargs)
-        return _note(function, args, kwargs)
+        ours = REGISTRY.get(function)
+        if ours is None or (not isinstance(ours, Function) and _is_alone(args, kwargs)):
+            return _note(function, args, kwargs)
+        return super().__array_function__(function, types, args, kwargs)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         look(self, "writing into an array")
@@ -136,6 +140,24 @@ def stand_in(raw: Any, value: Value) -> StandIn:
     return out
 
 
+def _is_alone(args: Any, settings: Any) -> bool:
+    """Whether no more than one argument is a Variable or a stand-in."""
+    leaves = flatten((args, settings))[0]
+    return sum(isinstance(x, Variable) for x in leaves) <= 1
+
+
+def _of_arrays(name: str) -> Any:
+    """A method as arrays have it, where minidl composes it of others, or orders memory otherwise."""
+    ours = getattr(Variable, name)
+
+    def method(self: StandIn, *args: Any, **settings: Any) -> Any:
+        if isinstance(self._raw, np.ndarray) and _is_alone((self, *args), settings):
+            return _note(getattr(np.ndarray, name), (self, *args), settings)
+        return ours(self, *args, **settings)
+
+    return method
+
+
 def _in_place(name: str, function: Any) -> Any:
     """``x += y``: of an array a new value in the same memory, of a number a new number."""
     plain = getattr(Variable, f"__{name[3:]}")
@@ -153,3 +175,7 @@ def _in_place(name: str, function: Any) -> Any:
 for _name, (_function, _how) in operators.TABLE.items():
     if _how == "in place":
         setattr(StandIn, _name, _in_place(_name, _function))
+    elif _how in ("method", "starred") and hasattr(np.ndarray, _name):
+        _composed = not isinstance(REGISTRY.get(_function), Function)
+        if _composed or _name in ("copy", "flatten"):
+            setattr(StandIn, _name, _of_arrays(_name))

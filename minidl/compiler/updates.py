@@ -57,6 +57,7 @@ class StepRecorder(Recorder):
         self.learns = False
         self.arguments: set[int] = set()  # ids of Variables among the arguments
         self._delivered: dict[int, Operand] = {}  # by parameter: what its .grad is now
+        self._set: dict[int, Operand] = {}  # by parameter: what the last update left in its .grad
         self._updated: dict[int, Operand] = {}  # by parameter: the value that it had before
 
     # ---- backward --------------------------------------------------------------------------------
@@ -105,7 +106,8 @@ class StepRecorder(Recorder):
             for p in self.variables
             if p._grad is not self.entry.get(id(p)) or id(p) in self._delivered
         ]
-        return [(p, None if p._grad is None else self.operand(p._grad)) for p in changed]
+        left = [(p, None if p._grad is None else self.operand(p._grad)) for p in changed]
+        return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
 
     # ---- update ----------------------------------------------------------------------------------
 
@@ -131,6 +133,7 @@ class StepRecorder(Recorder):
             return ()
 
         operands = tuple([self._delivered[id(p)] for p in mine])
+        self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
         self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
         if not any(optimizer is other for other in self.optimizers):
             self.optimizers.append(optimizer)

@@ -18,7 +18,7 @@ from minidl.autograd.function import Function, differentiable
 from minidl.common.arrays import sum_rows
 from minidl.common.checks import count
 from minidl.functions.reduction import HALF, wide
-from minidl.functions.windows import Windows, windows_over
+from minidl.functions.windows import Windows, check_kind, windows_over
 
 __all__ = ["conv"]
 
@@ -217,6 +217,7 @@ def _check(x: Any, w: Any, b: Any, groups: Any) -> None:
     kinds = [str(a.dtype) for a in (x, w, b) if a is not None and a.dtype.kind != "f"]
     if kinds:
         raise TypeError(f"want floating x, w and b, got {' and '.join(kinds)}")
+    check_kind(x)
     axes = w.ndim - 2
     if axes not in (1, 2) or x.ndim != w.ndim:
         want = "x (batch, time, in), w (kernel, in, out), or both with two spatial axes"

@@ -75,9 +75,11 @@ def _attention(q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False) -
     (array([[2.]]), array([[1.]]))
     """
     bias = _bias(q, k, v, mask, causal)
+    dtype = np.result_type(q.dtype, k.dtype, v.dtype)
     q = widened(q) * (1 / math.sqrt(q.shape[-1]))
     p = _softmax_in_place(q @ widened(k).swapaxes(-1, -2), bias)
-    return narrowed(p @ widened(v), v), (p, q)
+    y = p @ widened(v)
+    return (narrowed(y, v) if dtype == np.float16 else y), (p, q)
 
 
 _MODERATE = 50.0  # of scores up to here the exponentials, and their sums, are far from the limits

@@ -15,12 +15,13 @@ from minidl.autograd.composition import composition
 from minidl.autograd.function import Function, differentiable
 from minidl.functions.indexing import put
 from minidl.functions.reduction import HALF, wide
-from minidl.functions.windows import Windows, check_padding, per_axis, windows_over
+from minidl.functions.windows import Windows, check_kind, check_padding, per_axis, windows_over
 
 __all__ = ["avg_pool", "max_pool"]
 
 
 def _windows(x: Any, size: Any, stride: Any, padding: Any) -> Windows:
+    check_kind(x)
     if x.dtype.kind != "f":
         raise TypeError(f"want floating x, got {x.dtype}")
     axes = x.ndim - 2

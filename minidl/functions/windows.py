@@ -13,9 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from minidl.common.arrays import array_of, is_foreign
 from minidl.common.checks import count
 
 Lengths = tuple[int, ...]  # one number for each of the axes along which windows slide
+
+
+def check_kind(x: Any) -> None:
+    """Raise TypeError for an array of another library: windows are views, by NumPy's strides."""
+    if is_foreign(x):
+        got = type(array_of(x))
+        raise TypeError(f"want an array of NumPy's, got one of {got.__module__}.{got.__name__}")
 
 
 def per_axis(what: str, value: Any, axes: int, least: int = 1) -> Lengths:
@@ -137,7 +145,7 @@ def windows_over(
     strides = per_axis("stride", stride, axes)
     dilations = per_axis("dilation", dilation, axes)
     spans = list(map(span, size, dilations))
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         before, after = _same(lengths, spans, strides)
     else:
         before = after = check_padding(padding, axes)

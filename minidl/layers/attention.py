@@ -133,10 +133,14 @@ class MultiHeadAttention(Weighted):
 
     def _as_sequence(self, x: Any, weight: Parameter) -> Any:
         x = self._as_input(x, weight)
-        if x.ndim < 2:
-            raise ValueError(f"{self!r}: want input (.., time, features), got {x.shape}")
-        self._check_heads(x.shape[-1])
+        self._check_first(x.shape)
         return x
+
+    def _check_first(self, shape: tuple[int, ...]) -> None:
+        if len(shape) < 2 or not shape[-2]:
+            want = "input (.., time, features), time > 0"
+            raise ValueError(f"{self!r}: want {want}, got {shape}")
+        self._check_heads(shape[-1])
 
     def _split_heads(self, x: Any) -> Any:
         """(.., time, features) as (.., heads, time, features of a head)."""

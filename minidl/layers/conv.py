@@ -16,7 +16,7 @@ from minidl.autograd import Parameter
 from minidl.common.arrays import as_array
 from minidl.common.checks import count
 from minidl.common.hints import refuse_unexpected
-from minidl.functions.windows import check_padding, per_axis
+from minidl.functions.windows import check_padding, per_axis, windows_over
 from minidl.layers.initializers import Initializer, normal_over_sqrt_in
 from minidl.layers.values import Shape
 from minidl.layers.weighted import Weighted
@@ -55,7 +55,7 @@ class Conv(Weighted):
         self.stride = per_axis(f"{name}: stride", stride, axes)
         self.dilation = per_axis(f"{name}: dilation", dilation, axes)
         self.padding: str | tuple[int, ...] = "same"
-        if padding != "same":
+        if not isinstance(padding, str) or padding != "same":
             self.padding = check_padding(padding, axes, f"{name}: padding")
         self.groups = count(f"{name}: groups", groups)
         self._init_parameters(features, in_features, out_features, dtype, rng, bias, init)
@@ -85,6 +85,12 @@ class Conv(Weighted):
         x = self._as_input(x, self.w)
         how = {"stride": self.stride, "padding": self.padding, "dilation": self.dilation}
         return F.conv(x, self.w, self.b, groups=self.groups, **how)
+
+    def _check_first(self, shape: tuple[int, ...]) -> None:
+        try:
+            windows_over(shape[1:-1], self.kernel, self.stride, self.padding, self.dilation)
+        except ValueError as error:
+            raise ValueError(f"{self!r}: {error}") from None
 
     def _refuse(self, x: Any, hint: str) -> NoReturn:
         shape = f"(batch, {', '.join(self._axes)}, {self.in_features or 'in'})"

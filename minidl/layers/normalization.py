@@ -94,6 +94,7 @@ class Normalization(Layer):
         if self.mean is None or self.std is None:
             raise RuntimeError(f"{self!r} knows no data yet: call adapt(x) first")
         x = as_array(x, self)
+        x = self._as_floating(x, x.dtype)
         if self.mean.ndim:
             kept = self._kept_axes(x, repr(self))
             got = _buffer_shape(x, kept)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.common.arrays import to_kind_of
+from minidl.common.arrays import as_array, to_kind_of
 from minidl.common.checks import count, flag
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.attention import MultiHeadAttention
@@ -89,6 +89,8 @@ class TransformerBlock(Layer):
                 linear.learn_sizes(*pair, like)
 
     def forward(self, x: Any, mask: Any = None) -> Any:
+        x = as_array(x, self.norm_1)
+        self.attention._check_first(x.shape)
         x = self.norm_1._as_input(x, self.norm_1.w)
         self._learn_sizes(x.shape[-1], x)
         x = x + self.dropout(self.attention(self.norm_1(x), mask=mask, causal=self.causal))

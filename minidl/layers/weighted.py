@@ -111,6 +111,7 @@ class Weighted(Layer):
         if _is_lazy(weight):
             if x.shape[-1:] in [(), (0,)]:
                 raise ValueError(f"{self!r}: want input of shape (.., in), got {x.shape}")
+            self._check_first(x.shape)
             self._draw_weights(x.shape[-1], x)
         n = self._features_of(weight)
         if x.shape[-1:] != (n,):
@@ -118,6 +119,9 @@ class Weighted(Layer):
             hint = "; write x.reshape(len(x), -1)" if flat else ""
             raise ValueError(f"{self!r}: want input of shape (.., {n}), got {x.shape}{hint}")
         return x
+
+    def _check_first(self, shape: tuple[int, ...]) -> None:
+        """Raise for a first input that would be refused later on, when weights are drawn."""
 
     def __repr__(self) -> str:
         name = type(self).__name__

@@ -6,7 +6,7 @@ formulas in a file each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -67,6 +67,8 @@ class Optimizer(HintsMixin):
         self.t = 0  # updates so far
         if callable(hooks):
             hooks = [hooks]
+        if not isinstance(hooks, Iterable):
+            raise TypeError(f"{self._name}: hooks: want functions in a list, got {hooks!r:.40}")
         self.hooks: list[Hook] = list(hooks)
         for hook in self.hooks:
             if not callable(hook):
@@ -236,15 +238,19 @@ class Optimizer(HintsMixin):
         """Go on from a state that ``state_dict`` gave; arrays are cast to the dtype of the state.
 
         Raises ValueError, and changes nothing, if keys or shapes differ, or settings that it
-        depends on (Adam's betas).
+        depends on (Adam's betas), or a number of updates is none; TypeError for what is no numbers.
         """
         where = f"{self._name}.load_state_dict"
         if not isinstance(state, Mapping):
             raise TypeError(f"{where}: want a dict, got {type(state).__name__}")
         params = self._current()
-        times = [int(state.get(f"{i}.t", 0)) for i in range(len(params))]
+        updates = _as_updates(f"{where}: t", state.get("t", 0))
+        times = []
+        for i in range(len(params)):
+            key = f"{i}.t"
+            times.append(_as_updates(f"{where}: {key}", state.get(key, 0)))
         want = self._form_of_state(params, times)
-        got = {key: self._form(key, value) for key, value in state.items()}
+        got = {key: self._form(where, key, value) for key, value in state.items()}
         problems = differences(got, want)
         if problems:
             text = ", ".join(problems)
@@ -255,7 +261,7 @@ class Optimizer(HintsMixin):
                 arrays = [state[f"{i}.{name}"] for name in self.state_names]
                 members.append(Member(p, self._group_of[p], times[i], arrays))
         self._buffers = Buffers(members)
-        self.t = int(state["t"])
+        self.t = updates
 
     def _form_of_state(self, params: Params, times: list[int]) -> State:
         """The keys of a state of these parameters, each with its shape or setting."""
@@ -269,7 +275,18 @@ class Optimizer(HintsMixin):
                     form[f"{i}.{name}"] = p.shape
         return form
 
-    def _form(self, key: str, value: Any) -> Any:
+    def _form(self, where: str, key: str, value: Any) -> Any:
         if key.rpartition(".")[2] in self.state_settings:
             return np.ravel(value).tolist()
-        return as_array(value).shape
+        array = as_array(value, f"{where}: {key}")
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{where}: {key}: want real numbers, got {array.dtype}")
+        return array.shape
+
+
+def _as_updates(what: str, value: Any) -> int:
+    """How many updates there were, as an int."""
+    array = as_array(value, what)
+    if array.dtype.kind not in "iu" or array.ndim or array < 0:
+        raise ValueError(f"{what}: want a whole number of at least 0, got {value!r:.40}")
+    return int(array)

@@ -174,7 +174,7 @@ def _make_loader(
 
 def gives_batches(data: Any) -> bool:
     """Whether batches come from iterating over the data, which else are the samples themselves."""
-    if type(data) is np.ndarray:
+    if type(data) is np.ndarray or isinstance(data, type):
         return False
     if isinstance(data, list):
         return bool(data) and isinstance(data[0], tuple | list) and not is_numbers(data)

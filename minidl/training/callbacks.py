@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidl.common.callers import warn_user
-from minidl.common.checks import count, number
+from minidl.common.checks import count, flag, number
 
 if TYPE_CHECKING:
     from minidl.checkpoints.parts import ModelPart
@@ -173,7 +173,7 @@ class EarlyStopping(Callback):
     ) -> None:
         self.monitor = monitor
         self.mode = mode
-        self.restore_best = restore_best
+        self.restore_best = flag("EarlyStopping: restore_best", restore_best)
         self.patience = count("EarlyStopping: patience", patience)
         self.min_delta = number("EarlyStopping: min_delta", min_delta)
         self.on_train_begin()

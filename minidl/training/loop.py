@@ -169,6 +169,9 @@ class FitLoop:
                 begun.append(callback)
                 callback.on_validation_begin()
             means = self.trainer.measure(validation, self.run)
+        except Exception as error:
+            error.add_note(f"fit: validation after epoch {self.run.epoch + 1}")
+            raise
         finally:
             for callback in reversed(begun):
                 callback.on_validation_end()

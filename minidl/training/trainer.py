@@ -244,24 +244,24 @@ class Trainer:
         """
         from minidl.checkpoints.snapshot import restoring
 
-        drawn = random.generator().bit_generator.state
         runner = ModelRunner(self.model)
         epochs = count("fit: epochs", epochs)
         window = _window(accumulate, truncate, runner)
         settings = {"batch_size": batch_size, "shuffle": shuffle, "least": self._least}
-        given, validation = read_fit_data(data, t, weight, validation, settings)
-        runner.check(given, validation)
-        if fast_dev_run:
-            epochs = 1
-            max_steps = DRY_RUN
-            resume = None
-            given = given.twin("fast_dev_run")
-        scaling = self.learn_scaling(given)
-        self._warn(given, window)
-        self.ranks.split(given, validation)
-        shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
-        checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
-        check_epochs(epochs - (checkpoint.epoch if checkpoint else 0), given, validation)
+        with random.undone_by_errors() as drawn:  # a refused fit has drawn nothing
+            given, validation = read_fit_data(data, t, weight, validation, settings)
+            runner.check(given, validation)
+            if fast_dev_run:
+                epochs = 1
+                max_steps = DRY_RUN
+                resume = None
+                given = given.twin("fast_dev_run")
+            scaling = self.learn_scaling(given)
+            self._warn(given, window)
+            self.ranks.split(given, validation)
+            shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
+            checkpoint = self.ranks.share(lambda: self._find_checkpoint(resume))
+            check_epochs(epochs - (checkpoint.epoch if checkpoint else 0), given, validation)
 
         run = Run(given, epochs, window, truncate is not None, max_steps, max_time)
         run.path = checkpoint and checkpoint.path

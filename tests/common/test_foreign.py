@@ -11,9 +11,11 @@ import minidl
 from minidl import Trainer, Variable, layers, optim
 from minidl import functions as F
 from minidl.common import arrays as backend
+from minidl.layers.pool import Pool
 from minidl.optim import hooks
 from tests.common.foreign import Array, foreign, inner
 from tests.functions.catalogue import ROWS, Row, outputs
+from tests.layers.test_every_layer import ROWS as EVERY_LAYER
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,32 @@ def test_optimizers_also_when_the_model_moves(make: Any, kind: Kind) -> None:
     assert_same(run([kind] * 4), run([NUMPY] * 4), kind)
     assert_same(run([NUMPY, kind, kind, NUMPY, NUMPY, kind]), run([NUMPY] * 6), kind)
     assert_same(run([kind, kind, NUMPY]), run([NUMPY] * 3), NUMPY)
+
+
+@every_kind
+@pytest.mark.parametrize(("make", "shape", "out"), EVERY_LAYER)
+def test_every_layer_works_or_says_why_not(
+    make: Any, shape: tuple[int, ...], out: tuple[int, ...], kind: Kind
+) -> None:
+    """Windows are views by NumPy's strides: convolutions and pooling refuse other arrays."""
+    layer = make(dtype=np.float64)
+    x = np.random.default_rng(0).normal(size=shape)
+    with minidl.test_mode():
+        layer(x)
+        layer.reset_state()
+        want = layer(Variable(x))
+    layer.to(kind.make(np.zeros(0)))
+    own = Variable(kind.make(x))
+    if any(isinstance(part, layers.Conv1d | layers.Conv2d | Pool) for part in layer.sublayers()):
+        with pytest.raises(TypeError, match=r"(conv|pool): want an array of NumPy's, got one of"):
+            layer(own)
+        return
+    with minidl.test_mode():
+        got = layer(own)
+    assert type(got.data) is kind.array and got.shape == out
+    np.testing.assert_allclose(kind.look(got.data), want.data, rtol=1e3 * kind.rtol, atol=1e-9)
+    (got * got).sum().backward()
+    assert type(own.grad.data) is kind.array
 
 
 @every_kind

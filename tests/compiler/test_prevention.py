@@ -259,6 +259,29 @@ def arithmetic_on_a_closed_over_array() -> Made:
     return lambda x: x * np.exp(scale), between
 
 
+def counts_that_are_closed_over() -> Made:
+    counts = np.array([1, 0, 2])
+
+    def between(i: int) -> None:
+        nonlocal counts
+        if i % 3 == 0:
+            counts = np.roll(counts, 1)
+        elif i % 3 == 1:
+            counts[:] = counts[::-1].copy()
+
+    return lambda x: np.repeat(x, counts) * 2.0, between
+
+
+def edges_that_are_closed_over() -> Made:
+    edges = np.array([-1.0, 0.0, 1.0])
+
+    def between(i: int) -> None:
+        nonlocal edges
+        edges = edges + 0.25
+
+    return lambda x: np.histogram(x, edges)[0], between
+
+
 def computed_attribute() -> Made:
     config = types.SimpleNamespace(a=1.0, b=2.0)
     name = "a"
@@ -394,7 +417,7 @@ ORDINARY = [
 ORDINARY += [slots_beside_a_dict, dict_subclass, partial_keywords, context_variable]
 ORDINARY += [form_of_a_closed_over_variable, results_in_objects, results_in_dataclasses]
 ORDINARY += [in_place_on_its_own, signed_zero, bytes_and_bools, numbers_of_numpy, asks_what_it_is]
-ORDINARY += [list_of_models, dropout]
+ORDINARY += [list_of_models, dropout, counts_that_are_closed_over, edges_that_are_closed_over]
 
 
 @pytest.mark.parametrize("make", ORDINARY, ids=lambda make: make.__name__)

@@ -3,6 +3,7 @@
 What holds for every function is in test_catalogue.py; the layers are tested in tests/layers.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -122,3 +123,13 @@ def test_the_composition_runs_with_masks_that_are_variables() -> None:
     for seed in range(3):
         m = np.random.default_rng(seed).normal(size=(5, 6))
         np.testing.assert_array_equal(compiled(Q, K, V, m), F.attention(Q, K, V, m > 0))
+
+
+@pytest.mark.parametrize("kinds", list(itertools.product("efd", repeat=3)), ids="".join)
+def test_dtypes_as_numpy_promotes(kinds: tuple[str, ...]) -> None:
+    q, k, v = [np.ones((2, 3, 4), kind) for kind in kinds]
+    y = F.attention(q, k, v)
+    assert y.dtype == F.attention.equals(q, k, v).dtype == np.result_type(q, k, v)
+    leaves = [Variable(a) for a in (q, k, v)]
+    F.attention(*leaves).sum().backward()
+    assert [x.grad.dtype for x in leaves] == [a.dtype for a in (q, k, v)]

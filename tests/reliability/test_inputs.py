@@ -293,3 +293,28 @@ def test_gradients_of_any_layout(kind: Any, spoil: Any) -> None:
         ends.append(p.data.copy())
     assert np.array_equal(*ends)
     assert np.array_equal(np.array(given, float), plain)
+
+
+@pytest.mark.parametrize("kind", [optim.Momentum, optim.Adam, optim.RMSprop, optim.Lion])
+@pytest.mark.parametrize("bad", [None, "x", np.nan, -1, 1.5, 1j, [3], object(), np.ones((7, 7))])
+def test_states_of_optimizers(kind: Any, bad: Any) -> None:
+    """Refused, whichever entry it is, and the state is as before."""
+    p = minidl.Parameter(np.ones(3))
+    optimizer = kind([p])
+    (p * p).sum().backward()
+    optimizer.update()
+    state = optimizer.state_dict()
+    for key, value in state.items():
+        if np.shape(value) or key.endswith("t"):
+            with pytest.raises((TypeError, ValueError), match=f"{kind.__name__}.load_state_dict"):
+                optimizer.load_state_dict({**state, key: bad})
+            now = optimizer.state_dict()
+            assert now.keys() == state.keys()
+            assert all(np.array_equal(now[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop, optim.Lion])
+@pytest.mark.parametrize("hooks", [None, 3, 0.5, "clip", [None], [[]], object()])
+def test_hooks_that_are_none(kind: Any, hooks: Any) -> None:
+    with pytest.raises(TypeError, match=f"{kind.__name__}: .*hook"):
+        kind([Variable(1.0)], hooks=hooks)

@@ -676,3 +676,49 @@ def test_a_real_pytorch_loader(tmp_path: Path) -> None:
         of.fit(loader, epochs=2, verbose=0)
     with pytest.warns(UserWarning, match="have no state_dict"):
         assert len(of.fit(loader, epochs=4, verbose=0, resume="auto").rows) == 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weight": -np.ones(12)},
+        {"weight": np.zeros(12)},
+        {"validation": (np.ones((12, 3)), np.ones((5, 2)))},
+        {"validation": 5},
+        {"verbose": 7},
+        {"resume": "nowhere.npz"},
+        {"batch_size": 0},
+    ],
+)
+def test_a_refused_fit_draws_nothing(settings):
+    model = layers.Linear(3, 2)
+    trainer = Trainer(model, optim.SGD(model), F.mean_squared_error)
+    minidl.seed(3)
+    before = minidl.random.generator().bit_generator.state
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match="fit: "):
+        trainer.fit(np.ones((12, 3)), np.ones((12, 2)), **{"epochs": 1, "verbose": 0} | settings)
+    assert minidl.random.generator().bit_generator.state == before
+
+
+def test_a_class_is_no_data():
+    model = layers.Linear(3, 2)
+    trainer = Trainer(model, optim.SGD(model), F.mean_squared_error)
+    for call in (trainer.fit, trainer.evaluate):
+        with pytest.raises(TypeError, match=f"{call.__name__}: .* got x without t: a type"):
+            call(DataLoader, **({"epochs": 1} if call == trainer.fit else {}))
+    with pytest.raises(TypeError, match="predict: "):
+        trainer.predict(DataLoader)
+
+
+def test_an_error_of_validation_says_so():
+    model = layers.Linear(3, 2)
+    trainer = Trainer(model, optim.SGD(model), F.mean_squared_error)
+    with pytest.raises(ValueError, match="want input of shape") as found:
+        trainer.fit(
+            np.ones((4, 3)),
+            np.ones((4, 2)),
+            epochs=2,
+            verbose=0,
+            validation=(np.ones((4, 2)), np.ones((4, 2))),
+        )
+    assert found.value.__notes__ == ["fit: validation after epoch 1"]
