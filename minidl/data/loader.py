@@ -282,7 +282,7 @@ def _is_array(tree: Any) -> bool:
     """Whether a list, tuple or dict stands for one array: lists do, and tuples of numbers."""
     if not isinstance(tree, tuple):
         return isinstance(tree, list)
-    return all(map(_is_number, tree))
+    return bool(tree) and all(map(_is_number, tree))
 
 
 def _is_number(part: Any) -> bool:
