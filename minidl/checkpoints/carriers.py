@@ -98,14 +98,8 @@ class Walk:
         self._slots = self.carriers.layers
         for i, layer in enumerate(layers):  # a layer comes after the one that it is an attribute of
             path = self._paths.get(id(layer), f"model.{i}")
-            self._visit_layer(path, layer)
+            self.visit_attributes(path, layer, known=layer.buffers)  # the model's weights hold them
         self._slots = self.carriers.objects
-
-    def _visit_layer(self, path: str, layer: Layer) -> None:
-        """Look at a layer of the model."""
-        parts = self._attributes(path, layer, Depth.HOLD)
-        buffers = {f"{path}.{name}" for name in layer.buffers}  # which the model's weights hold
-        self._run([part for part in parts if part[0] not in buffers])
 
     def visit(self, path: str, value: Any, depth: Depth = Depth.HOLD) -> None:
         """Look at a value and all that is in it."""
@@ -115,12 +109,7 @@ class Walk:
         """Look at an instance's attributes and its class, but not at ``known`` attributes."""
         hidden = {f"{path}.{name}" for name in known}
         parts = self._attributes(path, value, Depth.HOLD)
-        new = []
-        for part in parts:
-            place, _, _ = part
-            if place not in hidden:
-                new.append(part)
-        self._run(new)
+        self._run([part for part in parts if part[0] not in hidden])
 
     def finish(self) -> Carriers:
         """Look at the classes met on the way; return all that holds a state."""
@@ -145,7 +134,9 @@ class Walk:
         else:
             self._alive.append(value)
             self._seen.add(id(value))
-            return self._parts(path, value, min(depth, Depth.LOOK) if slot.shared else depth)
+            if slot.shared:
+                depth = min(depth, Depth.LOOK)
+            return self._parts(path, value, depth)
         return []
 
     def _is_plain(self, value: Any) -> bool:
@@ -193,16 +184,18 @@ class Walk:
             return []
         if depth > Depth.TRUSTED:
             self.carriers.facts.setdefault(path, describe(value))
-        if isinstance(
-            value, type
-        ):  # a class method, or a function that names the class, may change it
+        if isinstance(value, type):  # its methods, and functions that name it, may change it
             self._note_class(path, value, depth)
         if isinstance(value, STATELESS):
             return []
         reached = self._reached(path, value)
         if reached is None:
             return self._instance(path, value, depth)
-        return [(f"{path}.{name}" if name else path, slot, depth) for name, slot in reached]
+        parts: Parts = []
+        for name, slot in reached:
+            place = f"{path}.{name}" if name else path
+            parts.append((place, slot, depth))
+        return parts
 
     def _reached(self, path: str, value: Any) -> Reached | None:
         """What a function, a method, a partial, a wrapper or a container has in it.
@@ -240,10 +233,10 @@ class Walk:
             self.carriers.parts[path] = value
             depth = Depth.TRUSTED
         closed = attributes_of(value) is None
-        iterator = closed and hasattr(kind, "__next__")
         carrier = isinstance(value, CARRIERS) or hasattr(kind, "__array__")
-        carrier |= closed and hasattr(kind, "get_state")  # another library's generator
-        if iterator or carrier:
+        if closed:  # an iterator, or another library's generator
+            carrier |= hasattr(kind, "__next__") or hasattr(kind, "get_state")
+        if carrier:
             if depth > Depth.TRUSTED:
                 self._refuse(path, value)
         elif not closed:

@@ -45,14 +45,14 @@ class Trained(Protocol):
     scale_targets: bool
     scaling: Any
     history: Any
-    run: Any
+    _run: Any
     ranks: Any
-    own: ClassVar[Sequence[str]]
+    _own: ClassVar[Sequence[str]]
     _looping: bool
     _start: Any
 
     @property
-    def owns_loss_of(self) -> bool: ...
+    def _owns_loss_of(self) -> bool: ...
 
     def loss_of(self, batch: Any) -> Any: ...
 
@@ -91,9 +91,9 @@ def find_carriers(trainer: Trained) -> Carriers:
     walk = Walk(_known(trainer), layers_of(trainer))
     for path, value in _roots(trainer).items():
         walk.visit(path, value)
-    walk.visit_attributes("trainer", trainer, known=trainer.own)  # of a subclass
-    if trainer.run is not None:
-        _visit_data(walk, trainer.run.data.source)
+    walk.visit_attributes("trainer", trainer, known=trainer._own)  # of a subclass
+    if trainer._run is not None:
+        _visit_data(walk, trainer._run.data.source)
     for i, callback in enumerate(trainer.callbacks):
         own = saves_itself(callback)
         depth = Depth.TRUSTED if own else Depth.LOOK
@@ -123,20 +123,17 @@ def _frozen(model: Any, trained: list[bool]) -> str:
     """The names of a model's parameters that are not trained."""
     if not isinstance(model, Layer):
         return ""
-    names = []
-    pairs = zip(model.named_parameters(), trained)
-    for (name, _), is_trained in pairs:
-        if not is_trained:
-            names.append(name)
-    return ", ".join(names)
+    names = [name for name, _ in model.named_parameters()]
+    frozen = [name for name, is_trained in zip(names, trained) if not is_trained]
+    return ", ".join(frozen)
 
 
 def _known(trainer: Trained) -> list[Any]:
     """What is saved by itself, or is no state of the run."""
     known = [trainer, trainer.optimizer, trainer.ranks, random.generator()]
     known += parameters_of(trainer)
-    if trainer.run is not None:
-        known.append(trainer.run)
+    if trainer._run is not None:
+        known.append(trainer._run)
     for callback in trainer.callbacks:
         if hasattr(callback, "trainer"):  # its latest
             known.append(callback.trainer)
@@ -146,7 +143,7 @@ def _known(trainer: Trained) -> list[Any]:
 def _roots(trainer: Trained) -> dict[str, Any]:
     """Where the search for state begins, by path."""
     roots = {"model": trainer.model, "loss": trainer.loss}
-    if not trainer.owns_loss_of:
+    if not trainer._owns_loss_of:
         roots["loss_of"] = trainer.loss_of
     for name, metric in trainer.metrics.items():
         roots[f"metrics.{name}"] = metric
@@ -183,7 +180,7 @@ def parts_of(
         "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
         "generators": GeneratorsPart(carriers),
         "scaling": ScalingPart(trainer),
-        "run": trainer.run or NoRun(),
+        "run": trainer._run or NoRun(),
         "callbacks": CallbacksPart(trainer.callbacks),
     }
 

@@ -123,11 +123,11 @@ def differences(trainer: Trained, settings: Settings, tree: Mapping[str, Any]) -
     """What is other in a trainer than in a checkpoint that it could go on from."""
     saved = tree["settings"]
     other = others(saved, settings.first)
-    if trainer.run is None:  # Trainer.load puts back all values; the rest comes with a fit
+    if trainer._run is None:  # Trainer.load puts back all values; the rest comes with a fit
         return [text for path, text in other.items() if path not in settings.held]
     settings.given |= {path: saved.get(path, "") for path in other}
     texts = [*other.values(), *_other_callbacks(trainer, tree)]
-    data = fingerprint(trainer.run.data.source)
+    data = fingerprint(trainer._run.data.source)
     if tree["run"] is not None and tree["data"] != data:
         texts.append("data: other values of the same shape")
     return texts

@@ -69,14 +69,14 @@ class Start:
         """
         self.states = states_of(self.parts)
         with self._refusing(where, callbacks=False):
-            if self.trainer.run is None:
+            if self.trainer._run is None:
                 tree = without_data(tree)
             self.parts["generators"].check(tree["generators"])
             told = check(self.trainer, self.settings, tree)
             self._load(tree)
             self.parts["optimizer"].check_rate(tree["optimizer"])
             if told:
-                tell(where, told, resuming=self.trainer.run is not None)
+                tell(where, told, resuming=self.trainer._run is not None)
 
     def restore_again(self, tree: State, where: str) -> None:
         """Put it back once more, and the callbacks' states, when these have begun."""
@@ -140,7 +140,7 @@ def capture(trainer: Trained) -> dict[str, Any]:
     tree["callback_types"] = [type(callback).__name__ for callback in trainer.callbacks]
     tree["history"] = []
     tree["data"] = []
-    run = trainer.run
+    run = trainer._run
     if run is not None:
         tree["history"] += map(dict, trainer.history.rows)
         tree["data"] += fingerprint(run.data.source)
@@ -177,17 +177,17 @@ def restoring(trainer: Trained, runner: Any, data: Any, drawn: Any) -> Iterator[
     Parameters without data are without it again.
     """
     lazy = initialize_lazy(trainer, runner, data)
-    run = trainer.run
-    trainer.run = None
+    run = trainer._run
+    trainer._run = None
     before = states_of(parts_of(trainer, find_carriers(trainer)))
     before["generators"]["minidl"] = drawn
-    trainer.run = run
+    trainer._run = run
     try:
         yield
     finally:
-        trainer.run = None
+        trainer._run = None
         put_back(trainer, before, callbacks=False)
-        trainer.run = run
+        trainer._run = run
         for p, name in lazy:
             p._raw = None
             p.name = name

@@ -25,7 +25,7 @@ def users_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
-def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+def warn_user(message: str) -> None:
     """Warn at the user's line; Python shows a warning once a line, unless told otherwise.
 
     >>> with warnings.catch_warnings(record=True) as seen:
@@ -37,7 +37,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     frame = _users_frame()
     warnings.warn_explicit(
         message,
-        category,
+        UserWarning,
         frame.f_code.co_filename,
         frame.f_lineno,
         module=frame.f_globals.get("__name__"),

@@ -161,11 +161,20 @@ OPTIMIZER_WORDS = answers(
     parameters: its parameters are `optimizer.params`
     learning_rate: the rate is called lr, as in `optimizer.lr`
     get_last_lr: the rate of the next step is `optimizer.current_lr`
+    momentum: with momentum there is `optim.Momentum(model, momentum=0.9)`
+    weight_decay: give it a hook, `optim.SGD(model, hooks=[optim.hooks.WeightDecay(0.01)])`, or take AdamW
+    betas: they are settings of Adam, AdamW and Lion
     """
 )
 
 # What programs for other frameworks assign, to freeze or evaluate a model, or for another rate.
-_WITHOUT_EFFECT = frozenset({"learning_rate", "requires_grad", "trainable", "training"})
+_WITHOUT_EFFECT = frozenset(
+    {
+        *("learning_rate", "requires_grad", "trainable", "training"),
+        *("momentum", "weight_decay", "betas"),
+    }
+)
+_ALLOWED = frozenset({"training", "momentum", "weight_decay", "betas"})  # in classes of users
 
 # What others call an argument, and its name here.
 KEYWORDS = answers(
@@ -273,9 +282,7 @@ def refuse_assignment(owner: object, name: str, words: Mapping[str, str]) -> Non
     """Raise AttributeError for a name of another framework's, which would be set without effect."""
     if name in _WITHOUT_EFFECT and name in words:
         kind = type(owner)
-        if hasattr(kind, name) or (
-            name == "training" and not kind.__module__.startswith("minidl.")
-        ):
+        if hasattr(kind, name) or (name in _ALLOWED and not kind.__module__.startswith("minidl.")):
             return  # the user's own
         what = f"assigning {name!r} would change nothing"
         raise AttributeError(f"{kind.__name__}: {what}: {words[name]}")

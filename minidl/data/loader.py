@@ -170,18 +170,17 @@ class DataLoader:
         return order
 
     def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
+        orders = [None if order is None else to_kind_of(order, array) for array in self._leaves]
         for i in range(first, len(self)):
             start, end = self._part(i)
             end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
+            part = slice(start, end)
             batch = []
-            for array in self._leaves:
-                if order is None:
-                    batch.append(array[start:end])
-                else:
-                    rows = to_kind_of(order[start:end], array)
-                    batch.append(array[rows])
+            for array, own in zip(self._leaves, orders):
+                rows = part if own is None else own[part]
+                batch.append(array[rows])
             yield self._assemble(batch)
         if epoch == self._epoch:
             self._given = None
@@ -283,7 +282,7 @@ def _is_array(tree: Any) -> bool:
     """Whether a list, tuple or dict stands for one array: lists do, and tuples of numbers."""
     if not isinstance(tree, tuple):
         return isinstance(tree, list)
-    return all(map(_is_number, tree))
+    return bool(tree) and all(map(_is_number, tree))
 
 
 def _is_number(part: Any) -> bool:

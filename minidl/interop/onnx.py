@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from weakref import ref
 
 import numpy as np
@@ -20,7 +20,7 @@ from minidl.autograd import Variable, engine
 from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Leaf, Node, Output
 from minidl.common import random
-from minidl.common.arrays import array_of
+from minidl.common.arrays import array_of, as_array
 from minidl.common.extras import install
 from minidl.files import atomic
 from minidl.interop.onnx_operators import RULES, SETTINGS, Call
@@ -29,6 +29,7 @@ from minidl.layers.layer import Layer
 __all__ = ["export"]
 
 Array = npt.NDArray[Any]
+Lengths: TypeAlias = list[int | str]  # of a shape; text for those that stay open
 # The first opset with Gelu, and the file version of its time: runtimes read them since 2023.
 OPSET = 20
 IR_VERSION = 9
@@ -45,13 +46,15 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     but the last, may have another length later, the batch above all, where the model computes the
     same for another length; this is tried, not assumed. Then the file is run by onnx's own reference implementation,
     and its numbers are compared with the model's. The input is named ``input``, of the model's
-    dtype, the outputs ``output``, or ``output0``, ``output1``.. The model is not changed.
+    dtype, or ``input0``, ``input1``.., the outputs ``output``, or ``output0``, ``output1``.. The
+    model is not changed.
 
     Args:
         model: a layer whose parameters all have data.
         path: of the file, ending in ``.onnx``.
         example_input: floating, of a shape the model takes; sequences as (batch, time, in).
-            Integers, such as an Embedding takes, become int64 and should be several.
+            Integers, such as an Embedding takes, become int64 and should be several. A tuple of
+            arrays is several inputs, ``model(*inputs)``, whose first axes are one batch.
 
     Raises ImportError without the package onnx; TypeError for a model that is no layer; ValueError
     if the path has another ending, a parameter is still lazy, a function has no ONNX form here, or
@@ -65,9 +68,10 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     """
     onnx = _import_onnx()
     target = atomic.check_suffix(path, "onnx.export", ".onnx")
-    x = _check_arguments(model, example_input)
-    recording = Recording(model, x)
-    noise, *more = _other_inputs(x)
+    xs = _check_arguments(model, example_input)
+    recording = Recording(model, xs)
+    rng = np.random.default_rng(0)
+    noise, *more = zip(*[_other_inputs(x, rng) for x in xs])
     others = [Recording(model, probe) for probe in (noise, *more)]
     if not all(map(recording.same, others)):
         raise ValueError(
@@ -77,7 +81,7 @@ def export(model: Layer, path: str | os.PathLike[str], example_input: Any) -> Pa
     longer = _longer(model, recording, noise)
     proto = _assemble(onnx, type(model).__name__, recording, longer)
     onnx.checker.check_model(proto, full_check=True)
-    _compare(onnx, proto, [recording, others[0], *longer.values()])
+    _compare(onnx, proto, [recording, others[0], *[axis.recording for axis in longer.values()]])
     content = proto.SerializeToString()
     atomic.write(
         target,
@@ -99,8 +103,8 @@ def _import_onnx() -> Any:
     return onnx
 
 
-def _check_arguments(model: Any, example_input: Any) -> Array:
-    """The example as an array of the model's dtype."""
+def _check_arguments(model: Any, example_input: Any) -> list[Array]:
+    """The examples as arrays, those that are floating of the model's dtype."""
     if not isinstance(model, Layer):
         raise TypeError(f"onnx.export: want a layer of minidl, got {type(model).__name__}")
     lazy = [name for name, p in model.named_parameters() if p.lazy]
@@ -108,19 +112,26 @@ def _check_arguments(model: Any, example_input: Any) -> Array:
         raise ValueError(
             f"onnx.export: {', '.join(lazy)} have no data yet: train the model, or call it once"
         )
-    x = np.asarray(array_of(example_input))
-    if x.dtype.kind not in "fiu" or x.size == 0:
-        want = "an example that is not empty, floating or of integers"
-        raise ValueError(f"onnx.export: want {want}, got {x.dtype} {x.shape}")
-    if x.dtype.kind != "f":
-        return x.astype(np.int64)
     params = model.parameters()
-    return x.astype(params[0].dtype) if params else x
+    examples = example_input if isinstance(example_input, tuple) else (example_input,)
+    xs = []
+    for example in examples:
+        x = np.asarray(as_array(array_of(example), "onnx.export"))
+        if x.dtype.kind not in "fiu" or x.size == 0:
+            want = "an example that is not empty, floating or of integers, or a tuple of them"
+            raise ValueError(f"onnx.export: want {want}, got {x.dtype} {x.shape}")
+        if x.dtype.kind != "f":
+            x = x.astype(np.int64)
+        elif params:
+            x = x.astype(params[0].dtype)
+        xs.append(x)
+    if not xs:
+        raise ValueError("onnx.export: want an example, got ()")
+    return xs
 
 
-def _other_inputs(x: Array) -> list[Array]:
+def _other_inputs(x: Array, rng: np.random.Generator) -> list[Array]:
     """Inputs of the same shape and other values; integers are those of the example."""
-    rng = np.random.default_rng(0)
     if x.dtype.kind == "f":
         noise = rng.normal(size=x.shape).astype(x.dtype)
         return [noise, -noise, -x]
@@ -147,18 +158,19 @@ class Operation(NamedTuple):
 class Recording:
     """What a model computes for an input, as operations of ONNX and constants, and its results."""
 
-    def __init__(self, model: Layer, x: Array) -> None:
-        self.x = x
+    def __init__(self, model: Layer, xs: Sequence[Array]) -> None:
+        self.xs = xs
+        self.inputs = _numbered("input", len(xs))
         self.operations: list[Operation] = []
         self.constants: dict[str, Array] = {}
         self.names: dict[Node, Any] = {}  # of nodes; for several outputs a list
         model = copy.deepcopy(model)
         model.unfreeze()
         model.reset_state()
-        start = _as_input(x)
+        starts = list(map(_as_input, xs))
         with random.restoring(), Switch(recording=True, testing=True):
-            results = _run(model, start)
-            self._record(model, start, results)
+            results = _run(model, starts)
+            self._record(model, starts, results)
         self.results = [y.data for y in results]
         self._prune()
 
@@ -200,21 +212,18 @@ class Recording:
 
     # ---- the recording ---------------------------------------------------------------------------
 
-    def _record(self, model: Layer, start: Variable, results: list[Variable]) -> None:
-        self.outputs = ["output"]
-        if len(results) > 1:
-            self.outputs = [f"output{i}" for i in range(len(results))]
-        self.used_names = {"input", *self.outputs}
+    def _record(self, model: Layer, starts: list[Variable], results: list[Variable]) -> None:
+        self.outputs = _numbered("output", len(results))
+        self.used_names = {*self.inputs, *self.outputs}
         for name, p in model.named_parameters():
             own = self._unused(name)  # a parameter may be called "input"
             self.constants[own] = np.asarray(p.data)
             if p._node is not None:
                 self.names[p._node] = own
-        assert start._node is not None  # see _as_input
-        self.names[start._node] = "input"
         roots = [y._node for y in results if y._node is not None]
-        if start._node not in engine.reach(roots)[1]:
-            raise ValueError("onnx.export: what the model returned does not depend on its input")
+        for start, name in zip(starts, self.inputs):
+            assert start._node is not None  # see _as_input
+            self.names[start._node] = name
         self._emit_behind(roots)
         for output, root in zip(self.outputs, roots):
             name = self.names[root]
@@ -259,9 +268,9 @@ class Recording:
         copies = list(node.args)
         for i, parent in enumerate(node.inputs or ()):
             if parent is not None:
-                leaf = Variable(copies[i])
+                leaf = _as_input(copies[i])
                 copies[i] = leaf
-                assert leaf._node is not None  # as what has a parent is floating
+                assert leaf._node is not None  # see _as_input
                 self.names[leaf._node] = args[i]
         y = function.equals(*copies, **node.settings)  # type: ignore[misc]  # asked before
         several = isinstance(y, tuple)
@@ -286,14 +295,25 @@ class Recording:
             if not used.isdisjoint(operation.outputs):
                 used.update(operation.inputs)
                 needed.append(operation)
+        for name in self.inputs:
+            if name not in used:
+                its = (
+                    "its input" if name == "input" else f"{name}, or not in a way that is recorded"
+                )
+                raise ValueError(f"onnx.export: what the model returned does not depend on {its}")
         self.operations = needed[::-1]
         for name in self.constants.keys() - used:
             del self.constants[name]
 
 
-def _run(model: Layer, start: Variable) -> list[Variable]:
+def _numbered(name: str, count: int) -> list[str]:
+    """The name, or of several each with its number."""
+    return [name] if count == 1 else [f"{name}{i}" for i in range(count)]
+
+
+def _run(model: Layer, starts: list[Variable]) -> list[Variable]:
     """The Variables that the model returns, each with a graph."""
-    result = model(start)
+    result = model(*starts)
     if any(getattr(layer, "steps", 0) for layer in model.sublayers()):
         raise ValueError(
             "onnx.export: a recurrent layer was given one step, (batch, in), and carries its state "
@@ -328,22 +348,45 @@ def _refusal(node: Application) -> str:
 # ---- the file ------------------------------------------------------------------------------------
 
 
-def _longer(model: Layer, recording: Recording, noise: Array) -> dict[int, Recording]:
-    """For each axis of the input that may be longer a recording with one more."""
-    recordings = {}
-    features = 1 if noise.dtype.kind == "f" else 0  # the last axis of floating input
-    for axis in range(noise.ndim - features):
-        x = np.concatenate([noise, noise.take([0], axis)], axis)
+class Longer(NamedTuple):
+    """An axis that may have another length, (which input, which axis) of all that share it, and a
+    recording with one more.
+    """
+
+    places: list[tuple[int, int]]
+    recording: Recording
+
+
+def _longer(model: Layer, recording: Recording, noise: Sequence[Array]) -> dict[str, Longer]:
+    """The axes of the inputs that may be longer, by name."""
+    found = {}
+    for name, places in _axes(recording):
+        xs = list(noise)
+        for i, axis in places:
+            xs[i] = np.concatenate([xs[i], xs[i].take([0], axis)], axis)
         try:
-            other = Recording(model, x)
+            other = Recording(model, xs)
         except (ValueError, TypeError, IndexError):
             continue  # it takes this length only
         if recording.same(other):
-            recordings[axis] = other
-    return recordings
+            found[name] = Longer(places, other)
+    return found
 
 
-def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Recording]) -> Any:
+def _axes(recording: Recording) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """The axes to be tried, by name: the batch, of all inputs; then each, but for features."""
+    counts = [x.ndim - (x.dtype.kind == "f") for x in recording.xs]
+    batch = [(i, 0) for i, count in enumerate(counts) if count]
+    if batch:
+        yield "batch", batch
+    for i, (x, count) in enumerate(zip(recording.xs, counts)):
+        owner = f"{recording.inputs[i]}_" if len(counts) > 1 else ""
+        for axis in range(1, count):
+            name = "time" if axis == 1 and x.ndim == 3 else f"axis{axis}"
+            yield f"{owner}{name}", [(i, axis)]
+
+
+def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[str, Longer]) -> Any:
     """The model of ONNX, its open lengths called batch, time or axis1.."""
     helper = onnx.helper
 
@@ -358,11 +401,11 @@ def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Reco
     for constant, array in recording.constants.items():
         contiguous = np.array(array, order="C")
         constants.append(onnx.numpy_helper.from_array(contiguous, constant))
-    input_shape, output_shapes = _shapes(recording, longer)
+    input_shapes, output_shapes = _shapes(recording, longer)
     graph = helper.make_graph(
         nodes,
         name,
-        [tensor("input", recording.x, input_shape)],
+        list(map(tensor, recording.inputs, recording.xs, input_shapes)),
         list(map(tensor, recording.outputs, recording.results, output_shapes)),
         constants,
     )
@@ -372,35 +415,32 @@ def _assemble(onnx: Any, name: str, recording: Recording, longer: dict[int, Reco
     )
 
 
-def _shapes(
-    recording: Recording, longer: dict[int, Recording]
-) -> tuple[list[int | str], list[list[int | str]]]:
-    """The shapes of input and outputs, with a name in place of each length that may be another."""
-    shape: list[int | str] = list(recording.x.shape)
-    outputs: list[list[int | str]] = [list(y.shape) for y in recording.results]
-    for axis, other in longer.items():
-        name = "batch" if axis == 0 else f"axis{axis}"
-        if axis == 1 and len(shape) == 3:
-            name = "time"
-        shape[axis] = name
+def _shapes(recording: Recording, longer: dict[str, Longer]) -> tuple[list[Lengths], list[Lengths]]:
+    """The shapes of inputs and outputs, with a name in place of each length that may be another."""
+    inputs: list[Lengths] = [list(x.shape) for x in recording.xs]
+    outputs: list[Lengths] = [list(y.shape) for y in recording.results]
+    for name, (places, other) in longer.items():
+        for place, axis in places:
+            inputs[place][axis] = name
         for output, y in zip(outputs, other.results):
             for i, n in enumerate(y.shape):
                 if isinstance(output[i], int) and output[i] != n:
                     output[i] = name
-    return shape, outputs
+    return inputs, outputs
 
 
 def _compare(onnx: Any, proto: Any, recordings: Iterable[Recording]) -> None:
     """Run the file by onnx's reference implementation; ValueError if it gives other numbers."""
     evaluator = onnx.reference.ReferenceEvaluator(proto)
     for recording in recordings:
-        outputs = evaluator.run(None, {"input": recording.x})
+        outputs = evaluator.run(None, dict(zip(recording.inputs, recording.xs)))
         for name, got, want in zip(recording.outputs, outputs, recording.results, strict=True):
             finite = np.absolute(want[np.isfinite(want)])
             atol = TOLERANCE[want.dtype.name] * finite.max(initial=0.0)
             same = got.shape == want.shape and got.dtype == want.dtype
             if not same or not np.allclose(got, want, rtol=0, atol=atol, equal_nan=True):
+                shapes = ", ".join([str(x.shape) for x in recording.xs])
                 raise ValueError(
                     f"onnx.export: run as ONNX, {name} is not what the model gives for an input of "
-                    f"shape {recording.x.shape}; nothing was written"
+                    f"shape {shapes}; nothing was written"
                 )

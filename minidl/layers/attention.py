@@ -14,17 +14,10 @@ import numpy.typing as npt
 
 from minidl import functions as F
 from minidl.autograd import Parameter
-from minidl.common.arrays import as_array, to_kind_of
+from minidl.common.arrays import as_array
 from minidl.common.checks import count, flag
 from minidl.common.hints import refuse_unexpected
-from minidl.layers.initializers import (
-    Initializer,
-    check_init,
-    check_rng,
-    draw,
-    normal_over_sqrt_in,
-)
-from minidl.layers.layer import floating_dtype
+from minidl.layers.initializers import Initializer, normal_over_sqrt_in
 from minidl.layers.values import Shape
 from minidl.layers.weighted import Weighted
 
@@ -82,9 +75,7 @@ class MultiHeadAttention(Weighted):
     ) -> None:
         name = "MultiHeadAttention"
         self.heads = count(f"{name}: heads", heads)
-        self.dtype = floating_dtype(dtype, name)
-        self.rng = check_rng(rng, name)
-        self.init = check_init(init, name)
+        self._take_settings(name, dtype, rng, init)
         with_bias = flag(f"{name}: bias", bias)
         for part in self._weights + self._biases:
             is_there = with_bias or part in self._weights
@@ -94,22 +85,14 @@ class MultiHeadAttention(Weighted):
 
     @property
     def _lazy_shapes(self) -> Mapping[str, Shape]:
-        biases: list[str] = [] if self.b_q is None else [*self._biases]
-        return {**dict.fromkeys(self._weights, (None, None)), **dict.fromkeys(biases, (None,))}
+        shapes: dict[str, Shape] = dict.fromkeys(self._weights, (None, None))
+        if self.b_q is not None:
+            shapes |= dict.fromkeys(self._biases, (None,))
+        return shapes
 
     def _draw_weights(self, in_features: int, like: Any = None) -> None:
         self._check_heads(in_features)
-        for name in self._lazy_shapes:
-            p = getattr(self, name)
-            if not p.lazy:
-                continue
-            if name in self._weights:
-                square = (in_features, in_features)
-                value = draw(self.init, square, self.dtype, self.rng, type(self).__name__)
-            else:
-                value = np.zeros(in_features, self.dtype)
-            p.name = name
-            p.data = to_kind_of(value, like)
+        super()._draw_weights(in_features, like)
 
     def _check_heads(self, features: int) -> None:
         if features % self.heads:

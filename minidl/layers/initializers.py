@@ -11,30 +11,30 @@ from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike, NDArray
 
 from minidl.common import random
 from minidl.common.checks import number
 from minidl.layers.layer import floating_dtype
 
-Array = npt.NDArray[Any]
+Array = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 Rng: TypeAlias = "np.random.Generator | None"
 Initializer: TypeAlias = Callable[..., Any]  # of (shape, dtype, rng)
 
 
-def zeros(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+def zeros(shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None) -> Array:
     """An array of zeros; nothing is drawn."""
     return np.zeros(shape, dtype)
 
 
-def ones(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+def ones(shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None) -> Array:
     """An array of ones; nothing is drawn."""
     return np.ones(shape, dtype)
 
 
 def normal(
-    shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, std: float = 1.0
+    shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None, *, std: float = 1.0
 ) -> Array:
     """An array of N(0, std^2). Here as in all others: drawn in float64 and then cast, so that one
     seed gives the same weights in every precision; ``rng`` defaults to minidl's generator.
@@ -45,7 +45,7 @@ def normal(
     return _normal("normal", shape, dtype, rng, number("normal: std", std))
 
 
-def normal_over_sqrt_in(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+def normal_over_sqrt_in(shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None) -> Array:
     """An array ``(in, ..)`` of ``N(0, 1) / sqrt(in)``: products with it keep their variance.
 
     For a kernel ``(kernel.., in, out)``, ``in`` is the number of its places times the features.
@@ -60,7 +60,7 @@ def normal_over_sqrt_in(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rn
 
 
 def truncated_normal(
-    shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, std: float = 1.0
+    shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None, *, std: float = 1.0
 ) -> Array:
     """An array of N(0, std^2) without what is beyond two deviations, which is drawn again.
 
@@ -78,7 +78,7 @@ def truncated_normal(
 
 
 def xavier_uniform(
-    shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
+    shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
 ) -> Array:
     """An array ``(.., in, out)`` of the uniform distribution of variance ``gain^2 * 2 / (in + out)``.
 
@@ -94,14 +94,14 @@ def xavier_uniform(
 
 
 def xavier_normal(
-    shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
+    shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
 ) -> Array:
     """An array ``(.., in, out)`` of ``N(0, gain^2 * 2 / (in + out))``; see ``xavier_uniform``."""
     deviation = number("xavier_normal: gain", gain) * _over_both("xavier_normal", shape)
     return _normal("xavier_normal", shape, dtype, rng, deviation)
 
 
-def he_uniform(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+def he_uniform(shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None) -> Array:
     """An array ``(.., in, out)`` of the uniform distribution of variance ``2 / in``: for relu.
 
     For a kernel ``(kernel.., in, out)``, ``in`` is times the number of its places.
@@ -115,14 +115,14 @@ def he_uniform(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None)
     return _uniform("he_uniform", shape, dtype, rng, math.sqrt(2 / fan_in))
 
 
-def he_normal(shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None) -> Array:
+def he_normal(shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None) -> Array:
     """An array ``(.., in, out)`` of ``N(0, 2 / in)``; see ``he_uniform``."""
     fan_in, _ = _fans("he_normal", shape)
     return _normal("he_normal", shape, dtype, rng, math.sqrt(2 / fan_in))
 
 
 def orthogonal(
-    shape: Shape, dtype: npt.DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
+    shape: Shape, dtype: DTypeLike = np.float32, rng: Rng = None, *, gain: float = 1.0
 ) -> Array:
     """``gain`` times an array ``(.., out)`` whose columns, or if there are more of them its rows,
     are orthogonal and of length 1.
@@ -146,16 +146,16 @@ def orthogonal(
     return _cast("orthogonal", gain * q.reshape(shape), dtype)
 
 
-def _normal(name: str, shape: Shape, dtype: npt.DTypeLike, rng: Rng, deviation: float) -> Array:
+def _normal(name: str, shape: Shape, dtype: DTypeLike, rng: Rng, deviation: float) -> Array:
     return _cast(name, _source(name, rng).standard_normal(shape) * deviation, dtype)
 
 
-def _uniform(name: str, shape: Shape, dtype: npt.DTypeLike, rng: Rng, deviation: float) -> Array:
+def _uniform(name: str, shape: Shape, dtype: DTypeLike, rng: Rng, deviation: float) -> Array:
     bound = math.sqrt(3) * deviation
     return _cast(name, _source(name, rng).uniform(-bound, bound, shape), dtype)
 
 
-def _cast(name: str, drawn: Array, dtype: npt.DTypeLike) -> Array:
+def _cast(name: str, drawn: Array, dtype: DTypeLike) -> Array:
     """What was drawn, in a floating dtype: integers would lose all of it."""
     return drawn.astype(floating_dtype(dtype, name))
 
@@ -197,7 +197,7 @@ def check_init(init: Any, where: str) -> Initializer:
     raise TypeError(f"{where}: want init to be {want}, got {init!r}")
 
 
-def draw(init: Initializer, shape: Shape, dtype: npt.DTypeLike, rng: Rng, where: str) -> Array:
+def draw(init: Initializer, shape: Shape, dtype: DTypeLike, rng: Rng, where: str) -> Array:
     """The first values of a weight; ValueError if the initializer gives another shape."""
     value = np.asarray(init(shape, dtype, rng))
     if value.shape != shape or value.dtype.kind not in "fiu":

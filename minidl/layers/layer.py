@@ -17,6 +17,7 @@ import numpy.typing as npt
 from minidl.autograd import Variable
 from minidl.autograd.modes import current, leave_program
 from minidl.common.arrays import array_of, as_array, home, is_foreign, to_kind_of
+from minidl.common.checks import flag
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 from minidl.layers.values import Shape, buffers_of, held_by, load_values
@@ -186,6 +187,7 @@ class Layer(Tree):
             want = "a dict of names and arrays"
             got = type(state).__name__
             raise TypeError(f"load_state_dict: want {want}, got {got}")
+        strict = flag("load_state_dict: strict", strict)
         from minidl.files.state import weights_in
 
         return load_values(self, weights_in(state), strict)

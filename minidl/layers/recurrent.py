@@ -293,18 +293,13 @@ class GRU(Recurrent):
     """
 
     _gates = 3
+    _biases = ("b", "b_h")
     b_h: Parameter
 
     def _init_parameters(self, *arguments: Any, **settings: Any) -> None:
         super()._init_parameters(*arguments, **settings)
-        hidden = self.out_features
-        zero = np.zeros(hidden, self.dtype)
+        zero = np.zeros(self.out_features, self.dtype)
         self.b_h = Parameter(zero, name="b_h")
-
-    def _draw_weights(self, in_features: int, like: Any = None) -> None:
-        super()._draw_weights(in_features, like)
-        if is_foreign(like) and not is_foreign(self.b_h):
-            self.b_h.data = to_kind_of(self.b_h.data, like)
 
     def _step(self, z: Any, state: Any) -> tuple[Any, Any]:
         h = gru_step(z, state, self.w_h, self.b_h)

@@ -33,9 +33,7 @@ def text_table(model: Layer, inputs: tuple[Any, ...]) -> str:
     if inputs:
         model = _run_copy(model, inputs, outputs)
     rows, total = _rows(model, outputs)
-    rows.insert(0, Row("name", "layer", "output", "parameters"))
-    if not inputs:
-        rows = [row._replace(output="") for row in rows]
+    rows.insert(0, Row("name", "layer", "output" if inputs else "", "parameters"))
     widths = [max(map(len, column)) for column in zip(*rows)]
     head, *lines = [_line(row, widths) for row in rows]
     rule = "-" * max(map(len, [head, *lines]))
@@ -88,11 +86,7 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
     def watched(*inputs: Any, **settings: Any) -> Any:
         y = forward(*inputs, **settings)
         parts = y if isinstance(y, tuple | list) else [y]
-        shapes = []
-        for part in parts:
-            shape = getattr(part, "shape", "?")
-            shapes.append(str(shape))
-        outputs[id(layer)] = ", ".join(shapes)
+        outputs[id(layer)] = ", ".join(str(getattr(part, "shape", "?")) for part in parts)
         return y
 
     layer.forward = watched  # type: ignore[method-assign]  # of this one layer, which is a copy
@@ -101,10 +95,7 @@ def _watch(layer: Layer, outputs: dict[int, str]) -> None:
 def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
     """A row for each layer, and a line about all parameters."""
     entries = walk(model).entries
-    owned: dict[int, list[Parameter]] = {}  # by the id of the layer
-    for _, owner, part in entries:
-        if isinstance(part, Parameter):
-            owned.setdefault(id(owner), []).append(part)
+    parameters = [(owner, part) for _, owner, part in entries if isinstance(part, Parameter)]
     rows = []
     for name, _, layer in entries:
         if isinstance(layer, Tree):
@@ -112,7 +103,7 @@ def _rows(model: Layer, outputs: dict[int, str]) -> tuple[list[Row], str]:
             if "\n" in label:
                 label = type(layer).__name__
             output = outputs.get(id(layer), "")
-            own = owned.get(id(layer), [])
+            own = [p for owner, p in parameters if owner is layer]
             rows.append(Row(name, label, output, _count(own)))
     return rows, _total(model)
 

@@ -19,13 +19,8 @@ from minidl.common.checks import count, flag
 from minidl.common.hints import refuse_unexpected
 from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.dropout import Dropout
-from minidl.layers.initializers import (
-    Initializer,
-    check_init,
-    check_rng,
-    normal_over_sqrt_in,
-)
-from minidl.layers.layer import Layer, floating_dtype
+from minidl.layers.initializers import Initializer, normal_over_sqrt_in
+from minidl.layers.layer import Layer
 from minidl.layers.layer_norm import LayerNorm
 from minidl.layers.linear import Linear
 from minidl.layers.mlp import MLP
@@ -103,9 +98,7 @@ class LazyLinear(Linear):
     b: Parameter
 
     def __init__(self, dtype: npt.DTypeLike, rng: Any, init: Initializer) -> None:
-        self.dtype = floating_dtype(dtype, "TransformerBlock")
-        self.rng = check_rng(rng, "TransformerBlock")
-        self.init = check_init(init, "TransformerBlock")
+        self._take_settings("TransformerBlock", dtype, rng, init)
         self.w = Parameter(None, name="w of Linear(?→?)")
         self.b = Parameter(None, name="b of Linear(?→?)")
 

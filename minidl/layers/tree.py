@@ -56,10 +56,8 @@ class Tree(HintsMixin):
         Raises ValueError if two parameters have one name, such as those of the keys 1 and "1" of a
         dict.
         """
-        pairs = []
-        for name, _, value in self._walk().entries:
-            if isinstance(value, Parameter):
-                pairs.append((name, value))
+        entries = self._walk().entries
+        pairs = [(name, value) for name, _, value in entries if isinstance(value, Parameter)]
         refuse_doubles(f"{type(self).__name__}: more than one parameter", pairs)
         return pairs
 
@@ -77,11 +75,8 @@ class Tree(HintsMixin):
     def _walk(self) -> Walk:
         """Walk again, remember it, and warn if there are new attributes that may hide something."""
         new = walk(self)
-        try:
-            known = self._latest.other_names()
-        except AttributeError:  # the first time
-            known = None
-        if new.other_names() != known:
+        latest = getattr(self, "_latest", None)
+        if latest is None or latest.other_names() != new.other_names():
             from minidl.layers.missing import complaints  # here, as it knows Tree
 
             for message in complaints(self, new):
@@ -210,9 +205,9 @@ def _name_parts(
 ) -> list[tuple[str, Any, Any]]:
     """(dotted name, owner, part) of the parts that are to be looked at, the last one first."""
     start = f"{name}." if name else ""
-    named: list[tuple[str, Any, Any]] = []
-    for key, part in parts:
-        if _KIND_OF[type(part)] != "plain" and key not in without:
-            named.append((f"{start}{key}", owner, part))
-    named.reverse()
-    return named
+    named = [
+        (f"{start}{key}", owner, part)
+        for key, part in parts
+        if _KIND_OF[type(part)] != "plain" and key not in without
+    ]
+    return named[::-1]

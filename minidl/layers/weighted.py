@@ -22,6 +22,7 @@ from minidl.layers.initializers import (
     check_rng,
     draw,
     normal_over_sqrt_in,
+    zeros,
 )
 from minidl.layers.layer import Layer, floating_dtype
 from minidl.layers.values import Shape
@@ -31,9 +32,11 @@ class Weighted(Layer):
     """A layer whose weights have data once the number of input features is known.
 
     ``_weights`` names them: the first is (in, gates * out), the second, if any, (out, gates * out).
+    ``_biases`` are zero at first.
     """
 
     _weights: ClassVar[tuple[str, ...]] = ("w",)
+    _biases: ClassVar[tuple[str, ...]] = ("b",)
     _gates: ClassVar[int] = 1  # how many blocks of `out` columns the weights have
     out_features: int
     b: Parameter | None
@@ -52,18 +55,21 @@ class Weighted(Layer):
         name = type(self).__name__
         in_features, out = _sizes(name, features, in_features, out_features)
         self.out_features = out
-        self.dtype = floating_dtype(dtype, name)
-        self.rng = check_rng(rng, name)
-        self.init = check_init(init, name)
+        self._take_settings(name, dtype, rng, init)
         for weight in self._weights:  # reading one that is lazy raises with this name
             lazy = Parameter(None, name=f"{weight} of {name}(?→{out})")
             setattr(self, weight, lazy)
         self.b = None
         if flag(f"{name}: bias", bias):
-            zeros = np.zeros(self._gates * out, self.dtype)
-            self.b = Parameter(zeros, name="b")
+            self.b = Parameter(np.zeros(self._gates * out, self.dtype), name="b")
         if in_features is not None:
             self._draw_weights(in_features)
+
+    def _take_settings(self, name: str, dtype: npt.DTypeLike, rng: Any, init: Any) -> None:
+        """Keep what weights are drawn with; TypeError for what they cannot be."""
+        self.dtype = floating_dtype(dtype, name)
+        self.rng = check_rng(rng, name)
+        self.init = check_init(init, name)
 
     @property
     def _lazy_shapes(self) -> Mapping[str, Shape]:
@@ -73,16 +79,20 @@ class Weighted(Layer):
         return dict(zip(self._weights, shapes))
 
     def _draw_weights(self, in_features: int, like: Any = None) -> None:
-        """Give the lazy weights their first values, as arrays of the kind of ``like``."""
+        """Give what is lazy its first values, and have all as arrays of the kind of ``like``."""
         for name, shape in self._lazy_shapes.items():
-            weight = getattr(self, name)
-            if _is_lazy(weight):
+            p = getattr(self, name)
+            if _is_lazy(p):
                 known = tuple(n or self._rows_of(in_features) for n in shape)
-                drawn = draw(self.init, known, self.dtype, self.rng, type(self).__name__)
-                weight.name = name
-                weight.data = to_kind_of(drawn, like)
-        if self.b is not None and is_foreign(like) and not is_foreign(self.b):
-            self.b.data = to_kind_of(self.b.data, like)
+                init = zeros if name in self._biases else self.init
+                drawn = draw(init, known, self.dtype, self.rng, type(self).__name__)
+                p.name = name
+                p.data = to_kind_of(drawn, like)
+        if is_foreign(like):
+            for name in self._biases:
+                b = getattr(self, name)
+                if b is not None and not is_foreign(b):
+                    b.data = to_kind_of(b.data, like)
 
     @property
     def in_features(self) -> int | None:

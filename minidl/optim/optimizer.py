@@ -85,11 +85,11 @@ class Optimizer(HintsMixin):
             self._current()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in OPTIMIZER_WORDS:
-            refuse_assignment(self, name, OPTIMIZER_WORDS)
-        elif name in self.settings:
+        if name in self.settings:
             value = self.settings[name](f"{type(self).__name__}: {name}", value)
             self._settings = []
+        elif name in OPTIMIZER_WORDS:
+            refuse_assignment(self, name, OPTIMIZER_WORDS)
         super().__setattr__(name, value)
 
     def apply(self, p: Array, g: Array, out: Array, *args: Any, **kwargs: Any) -> None:

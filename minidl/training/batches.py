@@ -111,11 +111,22 @@ def as_batch(where: str, value: Any, least: int = 2) -> Batch:
     """What an iterable gave, as a tuple of arrays, or of tuples and dicts of arrays."""
     if not isinstance(value, tuple | list) or not least <= len(value) <= len(NAMES):
         got = f"{len(value)} parts" if isinstance(value, tuple | list) else type(value).__name__
-        raise TypeError(f"{where}: want {WANTED}, got {got}")
-    batch, _ = as_samples(where, value, NAMES)
+        wanted = WANTED if least > 1 else f"(inputs,), {WANTED}"
+        raise TypeError(f"{where}: want {wanted}, got {got}")
+    batch, _ = as_samples(where, [_as_tuple(part) for part in value], NAMES)
     if len(batch) == len(NAMES):
         check_weight(where, batch[-1])
     return batch
+
+
+def _as_tuple(part: Any) -> Any:
+    """A list of tensors as a tuple: PyTorch's DataLoader makes such a list of a tuple."""
+    return tuple(part) if isinstance(part, list) and any(map(_is_tensor, part)) else part
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether a value is an array of another library, of one axis at least."""
+    return not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__") and value.ndim > 0
 
 
 def check_weight(where: str, weight: Any) -> float:
@@ -169,7 +180,10 @@ def _make_loader(
         size = 32 if batch_size is None else batch_size
         return DataLoader(*arrays, batch_size=size, shuffle=shuffle)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: {str(error).removeprefix('DataLoader: ')}") from error
+        why = str(error).removeprefix("DataLoader: ")
+        for i, name in enumerate(NAMES):
+            why = why.replace(f"array {i}", name)
+        raise type(error)(f"{where}: {why}") from error
 
 
 def gives_batches(data: Any) -> bool:

@@ -354,7 +354,7 @@ class Logger(Callback):
         self.rows = []
         self.columns = list[str]()
         self.since = time.perf_counter()
-        if self.trainer.writes:
+        if self.trainer._writes:
             check_writable(self.path, "Logger").write_text("", encoding="utf-8")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
@@ -363,7 +363,7 @@ class Logger(Callback):
             {"epoch": epoch + 1, "updates": self.trainer.steps, "seconds": now - self.since} | logs
         )
         self.since = now
-        if self.trainer.writes:
+        if self.trainer._writes:
             self._write(self.rows[-1:])
 
     def state_dict(self) -> dict[str, Any]:
@@ -371,7 +371,7 @@ class Logger(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.rows = [dict(row) for row in state["rows"]]
-        if self.trainer.writes:
+        if self.trainer._writes:
             self._write(self.rows)
 
     def _write(self, rows: list[dict[str, float]]) -> None:

@@ -69,7 +69,7 @@ def find_cause(trainer: Trainer, runner: ModelRunner, batch: Batch) -> str:
     before = runner.states()
     try:
         with detect_anomaly(), np.errstate(all="ignore"):
-            loss, _ = runner.run(trainer.loss_of, trainer.scale(batch))
+            loss, _ = runner.run(trainer.loss_of, trainer._scale(batch))
             loss.backward()
     except FloatingPointError as error:
         return f"In it, {error}. "

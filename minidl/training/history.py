@@ -17,6 +17,8 @@ from minidl.common.arrays import array_of
 from minidl.common.html import card, table
 from minidl.training.plots import BLUE, ORANGE, finish_axes, new_figure, save_figure
 
+NUMBERS = (int, float, np.number, np.bool, np.ndarray)
+
 
 def check_row(row: dict[str, Any], who: str) -> None:
     """Make floats of an epoch's figures; TypeError, naming the callback, for what is none."""
@@ -28,11 +30,10 @@ def check_row(row: dict[str, Any], who: str) -> None:
                 f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is "
                 "optimizer.current_lr"
             )
-        if np.ndim(value) or not isinstance(
-            array_of(value), int | float | np.number | np.bool | np.ndarray
-        ):
+        figure = array_of(value)
+        if not isinstance(figure, NUMBERS) or np.ndim(figure):
             raise TypeError(f"{who}: logs[{name!r}]: want a number, got {value!r}")
-        row[name] = float(array_of(value))
+        row[name] = float(figure)
 
 
 class History(Mapping[str, list[float]]):
@@ -73,17 +74,14 @@ class History(Mapping[str, list[float]]):
     def _repr_html_(self) -> str:
         """The table that a notebook shows: a row for each epoch, of many the first and the last."""
         names = list(self)
-        lines = [
-            [str(i), *(f"{row[name]:.4g}" if name in row else "" for name in names)]
-            for i, row in enumerate(self.rows, 1)
-        ]
+        lines = []
+        for i, row in enumerate(self.rows, 1):
+            figures = [f"{row[name]:.4g}" if name in row else "" for name in names]
+            lines.append([str(i), *figures])
         if len(lines) > 12:
             lines[1:-10] = [["…"] * (len(names) + 1)]
-        return card(
-            "History",
-            f"{len(self.rows)} epochs",
-            table(["epoch", *names], lines, len(names)) if lines else "",
-        )
+        body = table(["epoch", *names], lines, len(names)) if lines else ""
+        return card("History", f"{len(self.rows)} epochs", body)
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The lists by name as JSON text, also written to ``path``; null for what is not finite.

@@ -99,7 +99,7 @@ class FitLoop:
             if over and (run.interrupted is not None or self.has_more(batches)):
                 self.break_off()
                 return
-            self.trainer.write_requested()
+            self.trainer._write_requested()
         run.exhausted = True
         if not run.means.samples:
             raise ValueError(
@@ -132,8 +132,8 @@ class FitLoop:
             self.batch = first + i
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
-            loss, prediction = self.trainer.forward(batch, self.runner, learning=True)
-            run.means.add(weight, self.trainer.figures(loss, prediction, batch))
+            loss, prediction = self.trainer._forward(batch, self.runner, learning=True)
+            run.means.add(weight, self.trainer._figures(loss, prediction, batch))
             last = i == len(window) - 1
             if not run.summed:
                 share = None if weight == samples else weight / samples
@@ -168,7 +168,7 @@ class FitLoop:
             for callback in self.callbacks:
                 begun.append(callback)
                 callback.on_validation_begin()
-            means = self.trainer.measure(validation, self.run)
+            means = self.trainer._measure(validation, self.run)
         except Exception as error:
             error.add_note(f"fit: validation after epoch {self.run.epoch + 1}")
             raise
@@ -185,7 +185,7 @@ class FitLoop:
             check_row(row, type(callback).__name__)
         if run.cut is None:
             run.next_epoch()
-        self.trainer.write_requested()
+        self.trainer._write_requested()
         self.ranks.agree(self.trainer, run)
         if run.interrupted is not None:
             self.interrupt()
@@ -203,12 +203,12 @@ class FitLoop:
         """Let the callbacks save a run that ends here, and say so if a signal ended it."""
         run = self.run
         trainer = self.trainer
-        before = len(trainer.requests)
+        before = len(trainer._requests)
         for callback in self.callbacks:
             callback.on_interrupt()
         if run.interrupted is not None:
-            if len(trainer.requests) == before and run.path is not None:
-                trainer.requests.append((run.path, None))
+            if len(trainer._requests) == before and run.path is not None:
+                trainer._requests.append((run.path, None))
             if self.ranks.first:
                 epoch = min(run.epoch + 1, run.epochs)
                 print(
@@ -216,13 +216,13 @@ class FitLoop:
                     f"in epoch {epoch} of {run.epochs}; saved: {self._files()}",
                     file=sys.stderr,
                 )
-        trainer.write_requested()
+        trainer._write_requested()
         if not run.can_be_saved:  # a whole epoch's file is worth more than one of a part
-            trainer.requests = []
+            trainer._requests = []
 
     def _files(self) -> str:
         """What is written now, or why nothing is."""
         if not self.run.can_be_saved:
             return "nothing, as the data have no state_dict() and this is no end of an epoch"
-        files = ", ".join(str(path) for path, _ in self.trainer.requests)
+        files = ", ".join(str(path) for path, _ in self.trainer._requests)
         return files or "nothing, as there is no Checkpoint"

@@ -109,7 +109,7 @@ def find_lr(
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
     product = largest_product(trainer.model, trainer.optimizer, data.batch_size)
     with threads_for(product or 0), restoring(trainer, runner, data, drawn):
-        trainer.scaling = trainer.learn_scaling(data)
+        trainer.scaling = trainer._learn_scaling(data)
         losses = measure_losses(trainer, runner, data, rates)
     return LRCurve(rates[: len(losses)], losses)
 

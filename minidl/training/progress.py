@@ -26,9 +26,12 @@ def progress_callbacks(verbose: int | str, epochs: int, batches: int | None) -> 
             f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (lines), got {verbose!r}"
         )
     if verbose == "auto":
-        verbose = 1 if in_notebook() or getattr(sys.stderr, "isatty", bool)() else 2
-    kinds: dict[Any, type[Clock]] = {1: Bar, 2: Lines}
-    return [kinds[verbose](epochs, batches)] if verbose else []
+        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        verbose = 1 if on_terminal or in_notebook() else 2
+    if not verbose:
+        return []
+    kind = Bar if verbose == 1 else Lines
+    return [kind(epochs, batches)]
 
 
 def in_notebook() -> bool:
@@ -42,30 +45,31 @@ def title(epoch: int, epochs: int) -> str:
     return f"epoch {epoch + 1:>{len(str(epochs))}}/{epochs}"
 
 
-def format_figures(logs: dict[str, float], separator: str = "  ", digits: int = 4) -> str:
+def format_figures(logs: dict[str, float], separator: str = "  ") -> str:
     """The figures in a width that stays, as in "loss 0.1234  accuracy 0.9700  lr 0.001"."""
-    return separator.join(f"{name} {format_figure(name, v, digits)}" for name, v in logs.items())
+    return separator.join(f"{name} {format_figure(name, value)}" for name, value in logs.items())
 
 
 def format_figure(name: str, value: float, digits: int = 4) -> str:
     """A figure in a width that stays: 0.1234, 1.234e-05, and a rate as it was given."""
     if name == "lr":
         return f"{value:.3g}"
-    kind = "f" if 1e-3 <= abs(value) < 1e4 or value == 0 else "e"
-    return f"{value:.{digits if kind == 'f' else 3}{kind}}"
+    if 1e-3 <= abs(value) < 1e4 or value == 0:
+        return f"{value:.{digits}f}"
+    return f"{value:.3e}"
 
 
 def format_pairs(logs: dict[str, float]) -> str:
     """The figures in less room: "loss 0.123 val 0.235, accuracy 0.970 val 0.960"."""
-    parts = []
+    parts: dict[str, str] = {}
     for name, value in logs.items():
-        if name.startswith("val_") and name[4:] in logs:
-            continue
-        part = f"{name} {format_figure(name, value, 3)}"
-        if f"val_{name}" in logs:
-            part += f" val {format_figure(name, logs[f'val_{name}'], 3)}"
-        parts.append(part)
-    return ", ".join(parts)
+        figure = format_figure(name, value, 3)
+        trained = name.removeprefix("val_")
+        if trained != name and trained in parts:
+            parts[trained] += f" val {figure}"
+        else:
+            parts[name] = f"{name} {figure}"
+    return ", ".join(parts.values())
 
 
 def format_time_left(seconds: float) -> str:
@@ -91,9 +95,12 @@ class Clock(Callback):
         self.started = time.perf_counter()
         self.done = 0
         if self.first < 0:
-            done = self.trainer.run.batches if self.trainer.run else 0
+            done = self.trainer._run.batches if self.trainer._run else 0
             self.first = epoch + done / (self.batches or math.inf)
             self.begun = self.started
+
+    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+        self.done += 1
 
     def speed(self) -> str:
         """The batches a second in this epoch."""
@@ -112,13 +119,16 @@ class Clock(Callback):
 class Lines(Clock):
     """A line on standard output at the end of every epoch, for logs."""
 
-    def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        self.done += 1
-
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         seconds = time.perf_counter() - self.started
-        parts = [title(epoch, self.epochs), format_figures(logs), f"{seconds:.2f} s", self.speed()]
-        print("  ".join(filter(None, [*parts, self.to_go(1.0)])), flush=True)
+        parts = [
+            title(epoch, self.epochs),
+            format_figures(logs),
+            f"{seconds:.2f} s",
+            self.speed(),
+            self.to_go(1.0),
+        ]
+        print("  ".join(filter(None, parts)), flush=True)
 
 
 class Bar(Clock):
@@ -138,7 +148,7 @@ class Bar(Clock):
         self.shown = time.perf_counter()
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
-        self.done += 1
+        super().on_batch_end(batch, logs)
         if time.perf_counter() - self.shown >= EVERY:
             self._show(batch + 1, logs)
             self.shown = time.perf_counter()
@@ -158,10 +168,12 @@ class Bar(Clock):
     def _write(self, done: int, logs: dict[str, float]) -> int:
         """Put into the bar what fits beside the title; return how many characters do."""
         room = columns() - len(title(self.epoch, self.epochs)) - 2
-        count = f"{done}" if self.batches is None else f"{done}/{self.batches}"
-        to_go = "" if self.batches is None else self.to_go(done / self.batches)
-        lines = lines_by_length(logs, count, self.speed(), to_go)
-        for with_bar, text in lines:
+        count = str(done)
+        to_go = ""
+        if self.batches is not None:
+            count += f"/{self.batches}"
+            to_go = self.to_go(done / self.batches)
+        for with_bar, text in lines_by_length(logs, count, self.speed(), to_go):
             if len(text) + with_bar * (BAR + len("||")) <= room or in_notebook():
                 break
         self.bar.bar_format = self._form(with_bar)
@@ -170,8 +182,11 @@ class Bar(Clock):
         return room
 
     def _form(self, with_bar: bool) -> str:
-        bar = "{bar}" if in_notebook() else f"{{bar:{BAR}}}"
-        return title(self.epoch, self.epochs) + (f" |{bar}| " if with_bar else " ") + "{desc}"
+        start = title(self.epoch, self.epochs)
+        if not with_bar:
+            return start + " {desc}"
+        width = "" if in_notebook() else f":{BAR}"
+        return f"{start} |{{bar{width}}}| {{desc}}"
 
 
 def lines_by_length(

@@ -33,31 +33,26 @@ class FitThreads(Callback):
         self.samples = samples
 
     def on_train_begin(self) -> None:
-        self.chosen = self.holding = False
+        self.chosen = False
+        self.holding = True
+        hold_one_thread()
         self._choose()
-        if not self.chosen:
-            self._hold()
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
         if not self.chosen:
             self._choose()
 
     def on_train_end(self) -> None:
-        if self.holding:
-            release_one_thread()
+        self._release()
 
     def _choose(self) -> None:
         product = largest_product(self.trainer.model, self.trainer.optimizer, self.samples)
-        if product is None:
-            return
-        self.chosen = True
-        if product < LARGE_PRODUCT:
-            self._hold()
-        elif self.holding:
+        if product is not None:
+            self.chosen = True
+            if product >= LARGE_PRODUCT:
+                self._release()
+
+    def _release(self) -> None:
+        if self.holding:
             self.holding = False
             release_one_thread()
-
-    def _hold(self) -> None:
-        if not self.holding:
-            self.holding = True
-            hold_one_thread()

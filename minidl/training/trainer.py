@@ -98,9 +98,9 @@ class Trainer:
     """
 
     metrics: Any  # by name; may be assigned as a list, too
-    own: ClassVar[Sequence[str]] = (  # the attributes that are no subclass's
-        *("model", "loss", "metrics", "optimizer", "callbacks", "ranks", "run", "history", "stop"),
-        *("dry_run", "interrupted", "requests", "scale_targets", "scaling"),
+    _own: ClassVar[Sequence[str]] = (  # the attributes that are no subclass's
+        *("model", "loss", "metrics", "optimizer", "callbacks", "ranks", "_run", "history", "stop"),
+        *("dry_run", "interrupted", "_requests", "scale_targets", "scaling"),
         *("_compiling", "_program", "_looping", "_start"),
     )
 
@@ -133,10 +133,10 @@ class Trainer:
         self.scaling: Normalization | None = None  # of the targets, once it is learned
         self.stop = self.dry_run = self._looping = False
         self.history = History()
-        self.run: Run | None = None
+        self._run: Run | None = None
         self.interrupted: str | None = None
         self._start: Start | None = None  # what it was made with, in the latest fit
-        self.requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
+        self._requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check a model, a loss or metrics, whenever they are assigned."""
@@ -146,14 +146,14 @@ class Trainer:
         super().__setattr__(name, value)
 
     @property
-    def owns_loss_of(self) -> bool:
+    def _owns_loss_of(self) -> bool:
         """Whether ``loss_of`` is the one of this class."""
         return getattr(self.loss_of, "__func__", None) is Trainer.loss_of
 
     @property
     def _least(self) -> int:
         """How many parts a batch must have: inputs and targets, unless loss_of is overridden."""
-        return 2 if self.owns_loss_of else 1
+        return 2 if self._owns_loss_of else 1
 
     def __repr__(self) -> str:
         loss = getattr(self.loss, "__name__", repr(self.loss))
@@ -171,10 +171,10 @@ class Trainer:
     @property
     def steps(self) -> int:
         """The number of updates of the latest fit, those before it was resumed included."""
-        return 0 if self.run is None else self.run.updates
+        return 0 if self._run is None else self._run.updates
 
     @property
-    def writes(self) -> bool:
+    def _writes(self) -> bool:
         """Whether this process writes files: of several only the first one, in a dry run none."""
         return self.ranks.first and not self.dry_run
 
@@ -258,7 +258,7 @@ class Trainer:
                 max_steps = DRY_RUN
                 resume = None
                 given = given.twin("fast_dev_run")
-            scaling = self.learn_scaling(given)
+            scaling = self._learn_scaling(given)
             self._warn(given, window)
             self.ranks.split(given, validation)
             shown = progress_callbacks(verbose if self.ranks.first else 0, epochs, given.number)
@@ -273,7 +273,7 @@ class Trainer:
             untouched = restoring(self, runner, given, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
-                self.write_requested(at_end=True)  # what on_train_end asked for
+                self._write_requested(at_end=True)  # what on_train_end asked for
                 self.ranks.share(lambda: None)  # nobody goes on before the first has written
         return self.history
 
@@ -284,7 +284,7 @@ class Trainer:
         files = [callback.resume_files() for callback in self.callbacks]
         return find_checkpoint(resume, list(filter(None, files)), "fit: resume")
 
-    def learn_scaling(self, data: Batches) -> Normalization | None:
+    def _learn_scaling(self, data: Batches) -> Normalization | None:
         """What scales the targets, if they are to be scaled and it is not known yet."""
         if not self.scale_targets or self.scaling is not None:
             return self.scaling
@@ -316,8 +316,8 @@ class Trainer:
         """
         from minidl.checkpoints.snapshot import Refused, Start, is_plain
 
-        previous = {name: vars(self)[name] for name in ("run", "_start", "history")}
-        self.run = run
+        previous = {name: vars(self)[name] for name in ("_run", "_start", "history")}
+        self._run = run
         try:
             if checkpoint is not None:
                 self._start = Start(self, before=self._start)
@@ -341,10 +341,10 @@ class Trainer:
         finally:
             self.ranks.leave()
             self._looping = False
-            self.requests = []
+            self._requests = []
             self.interrupted = run.interrupted
             if dry_run:
-                self.run = None
+                self._run = None
 
     def _resume(
         self,
@@ -381,9 +381,9 @@ class Trainer:
         """
         from minidl.files.atomic import check_suffix
 
-        self.requests.append((check_suffix(path, "Trainer.save", ".npz"), before_replace))
+        self._requests.append((check_suffix(path, "Trainer.save", ".npz"), before_replace))
         if not self._looping:
-            self.write_requested()
+            self._write_requested()
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Put back model, optimizer, generators and history from a checkpoint; ``fit`` can go on.
@@ -400,26 +400,26 @@ class Trainer:
         from minidl.checkpoints.snapshot import Start
 
         tree = read(path, "Trainer.load")
-        run = self.run
-        self.run = None
+        run = self._run
+        self._run = None
         try:
             Start(self, before=self._start).restore(tree, f"Trainer.load: {path}")
         except BaseException:
-            self.run = run
+            self._run = run
             raise
         self.history = History(tree["history"])
 
-    def write_requested(self, at_end: bool = False) -> None:
+    def _write_requested(self, at_end: bool = False) -> None:
         """Write the checkpoints asked for, now that the state is whole; of data without a state
         only between epochs, and at the end of a fit.
         """
-        if not self.requests:
+        if not self._requests:
             return
-        if self._looping and not at_end and self.run is not None and not self.run.can_be_saved:
+        if self._looping and not at_end and self._run is not None and not self._run.can_be_saved:
             return
-        wanted = dict(self.requests)
-        self.requests = []
-        if self.writes:
+        wanted = dict(self._requests)
+        self._requests = []
+        if self._writes:
             from minidl.checkpoints.file import save
             from minidl.checkpoints.snapshot import capture
 
@@ -462,7 +462,7 @@ class Trainer:
         batch = as_batch("train_step", given, self._least)
         runner = ModelRunner(self.model)
         self.optimizer.cleargrads()
-        loss, _ = self.forward(batch, runner, learning=True)
+        loss, _ = self._forward(batch, runner, learning=True)
         runner.backward(loss)
         faults.check_gradients(self, runner, batch)
         self.ranks.update(self, None, count_of(batch))
@@ -478,10 +478,12 @@ class Trainer:
         """
         return loss_of_batch(self.model, self.loss, batch)
 
-    def forward(self, batch: Batch, runner: ModelRunner, learning: bool = False) -> tuple[Any, Any]:
+    def _forward(
+        self, batch: Batch, runner: ModelRunner, learning: bool = False
+    ) -> tuple[Any, Any]:
         """The loss of a batch, checked if it is to be learned from, and the prediction."""
         function = self._compiled() if learning and self._compiling else self.loss_of
-        result = runner.run(function, self.scale(batch) if self.scale_targets else batch)
+        result = runner.run(function, self._scale(batch) if self.scale_targets else batch)
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
         loss, prediction = result
@@ -508,13 +510,13 @@ class Trainer:
         return self._program
 
     def _refuse_other_loss_of(self) -> None:
-        if not self.owns_loss_of:
+        if not self._owns_loss_of:
             raise ValueError(
                 "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
                 "call what minidl.compile gave of a function"
             )
 
-    def figures(self, loss: Any, prediction: Any, batch: Batch) -> dict[str, float]:
+    def _figures(self, loss: Any, prediction: Any, batch: Batch) -> dict[str, float]:
         """The loss and the metrics of a batch, by name."""
         numbers = {"loss": checks.to_float("loss", loss)}
         if self.metrics and prediction is None:
@@ -528,7 +530,7 @@ class Trainer:
             numbers[name] = checks.to_float(name, value)
         return numbers
 
-    def scale(self, batch: Batch) -> Batch:
+    def _scale(self, batch: Batch) -> Batch:
         """The batch as it is trained on: with scaled targets, if they are to be."""
         if not self.scale_targets:
             return batch
@@ -559,9 +561,9 @@ class Trainer:
         given = read_batches(
             "evaluate", data, t, weight, least=self._least, in_order=True, batch_size=batch_size
         )
-        return self.measure(given)
+        return self._measure(given)
 
-    def measure(self, data: Batches, run: Run | None = None) -> dict[str, float]:
+    def _measure(self, data: Batches, run: Run | None = None) -> dict[str, float]:
         """The means over some data, of a run's signal or dry run only the first batches."""
         runner = ModelRunner(self.model)
         runner.check(data)
@@ -570,8 +572,8 @@ class Trainer:
 
         def add_batches() -> None:
             for batch, samples in islice(data.read(), most):
-                loss, prediction = self.forward(batch, runner)
-                means.add(samples, self.figures(loss, prediction, batch))
+                loss, prediction = self._forward(batch, runner)
+                means.add(samples, self._figures(loss, prediction, batch))
                 if run is not None and run.signalled is not None:
                     break
 

@@ -206,6 +206,23 @@ def test_an_optimizers_rate_has_one_name() -> None:
     assert optimizer.lr == 0.01
 
 
+@pytest.mark.parametrize("name", ["momentum", "weight_decay", "betas"])
+def test_settings_that_another_optimizer_has(name: str) -> None:
+    class Own(optim.SGD):
+        pass
+
+    for kind in (optim.SGD, optim.Momentum, optim.Adam, optim.AdamW, optim.RMSprop, optim.Lion):
+        optimizer = kind(layers.Linear(1, 1))
+        value = (0.5, 0.6) if name == "betas" else 0.5
+        if name in kind.settings:
+            setattr(optimizer, name, value)
+            assert getattr(optimizer, name) == value
+        else:
+            with pytest.raises(AttributeError, match=f"assigning '{name}' would change nothing"):
+                setattr(optimizer, name, value)
+    setattr(Own(layers.Linear(1, 1)), name, 0.5)  # the user's own affair
+
+
 def test_what_is_decorated_keeps_its_signature() -> None:
     assert list(inspect.signature(layers.Dropout).parameters) == ["rate", "rng"]
     assert list(inspect.signature(optim.Momentum).parameters)[:3] == ["target", "lr", "momentum"]

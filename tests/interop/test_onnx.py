@@ -315,7 +315,7 @@ class Branching(layers.Layer):
             "does not depend on its",
         ),
         (
-            layers.Sequential(lambda x: x[[0, 1]]),
+            layers.Sequential(lambda x: x[:, [0, 1]]),
             np.ones((2, 3)),
             ValueError,
             "indices other than integers, slices",
@@ -487,3 +487,144 @@ def test_numbers_are_compared(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="run as ONNX, output is not what the model gives"):
         export(Layered(F.tanh), tmp_path / "model.onnx", np.ones((4, 3)))
     assert list(tmp_path.iterdir()) == []
+
+
+class Translator(layers.Layer):
+    """An encoder of numbers, a decoder of words."""
+
+    def __init__(self, kind):
+        self.encoder, self.decoder = kind(3, 5), kind(4, 5)
+        self.words, self.out = layers.Embedding(9, 4), layers.Linear(5, 9)
+
+    def forward(self, x, words):
+        _, state = self.encoder.with_state(x)
+        h, _ = self.decoder.with_state(self.words(words), state)
+        return self.out(h), h
+
+
+class Across(layers.Layer):
+    def __init__(self):
+        self.attention = layers.MultiHeadAttention(2, 6)
+
+    def forward(self, x, context, scale):
+        return self.attention(x, context) * scale
+
+
+def floats(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def words(*shape):
+    return np.random.default_rng(0).integers(0, 9, shape)
+
+
+SEVERAL = {
+    **{
+        f"a translator of {kind.__name__}": (
+            Translator(kind),
+            (floats(3, 6, 3), words(3, 4)),
+            [(floats(1, 6, 3), words(1, 4))],
+            [["batch", "input0_time", 3], ["batch", 4]],
+        )
+        for kind in (layers.RNN, layers.LSTM, layers.GRU)
+    },
+    "cross-attention": (
+        Across(),
+        (floats(2, 3, 6), floats(2, 5, 6), floats(6)),
+        [(floats(4, 7, 6), floats(4, 2, 6), 2 * floats(6))],
+        [["batch", "input0_time", 6], ["batch", "input1_time", 6], [6]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_inputs(name, tmp_path):
+    model, example, others, shapes = SEVERAL[name]
+    session = runtime.InferenceSession(export(model, tmp_path / "model.onnx", example))
+    inputs = session.get_inputs()
+    assert [i.name for i in inputs] == [f"input{i}" for i in range(len(example))]
+    assert [i.shape for i in inputs] == shapes
+    for xs in (example, *others):
+        got = session.run(None, {f"input{i}": x for i, x in enumerate(xs)})
+        want = model(*xs)
+        for a, b in zip(got, want if isinstance(want, tuple) else [want], strict=True):
+            np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-5)
+
+
+class First(layers.Layer):
+    def __init__(self):
+        self.out = layers.Linear(3, 2)
+
+    def forward(self, x, other):
+        return self.out(x)
+
+
+class OfLengths(layers.Layer):
+    def __init__(self):
+        self.gru = layers.GRU(3, 2)
+
+    def forward(self, x, lengths):
+        return self.gru(x, lengths)
+
+
+@pytest.mark.parametrize(
+    ("model", "xs", "message"),
+    [
+        (First(), (floats(4, 3), floats(4, 3)), "does not depend on input1"),
+        (OfLengths(), (floats(2, 4, 3), np.array([4, 2])), "depend on input1, or not in a way"),
+        (First(), (floats(4, 3), np.ones((4, 3), bool)), r"or a tuple of them, got bool \(4, 3\)"),
+        (First(), (), r"want an example, got \(\)"),
+    ],
+)
+def test_inputs_that_cannot_be(model, xs, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path / "model.onnx", xs)
+    assert not list(tmp_path.iterdir())
+
+
+class AtLengths(layers.Layer):
+    """The outputs within lengths that are known, and the state there."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def forward(self, x):
+        y, state = self.layer.with_state(x, lengths=[4, 2, 3])
+        state = state if isinstance(state, tuple) else (state,)
+        return y, *[h for pair in state for h in (pair if isinstance(pair, tuple) else (pair,))]
+
+
+KINDS = (layers.RNN, layers.LSTM, layers.GRU)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_lengths_and_states_of_every_recurrent_layer(kind, both, whole, tmp_path):
+    layer = kind(3, 5, return_sequences=whole)
+    model = AtLengths(layers.Bidirectional(layer) if both else layer)
+    x = floats(3, 4, 3)
+    got, _ = run(export(model, tmp_path / "model.onnx", x), x)
+    for a, b in zip(got, model(x), strict=True):
+        np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (),
+        np.array([2, 0, -1]),
+        np.array([[1], [-3]]),
+        (np.arange(3), np.array([-1, 0, 3])),
+        (np.arange(3)[:, None], np.array([1, -2])),
+        (np.array([0, 2]), np.array([1, 1]), np.array([-1, 0])),
+    ],
+)
+def test_arrays_of_integers_as_indices(index, tmp_path):
+    class Model(layers.Layer):
+        def forward(self, x):
+            return x[index] * 2
+
+    x = floats(3, 4, 5)
+    (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
+    np.testing.assert_array_equal(got, 2 * x[index])

@@ -105,6 +105,19 @@ def test_nothing_in_common_is_an_error_even_if_not_strict():
         net.load_state_dict({"w": np.ones(3)}, strict=False)
 
 
+@pytest.mark.parametrize("strict", ["no", 0, None])
+def test_strict_is_a_flag(strict, tmp_path):
+    net = used()
+    net.save(tmp_path / "model.npz")
+    before = net.state_dict()
+    net[0].w.data = net[0].w.data + 1
+    for load in (net.load, net.load_state_dict):
+        source = before if load == net.load_state_dict else tmp_path / "model.npz"
+        with pytest.raises(TypeError, match="strict: want True or False, got"):
+            load(source, strict)
+    np.testing.assert_array_equal(net[0].w.data, before["layers.0.w"] + 1)
+
+
 def test_one_without_data():
     class Late(Layer):
         buffers: ClassVar = ("seen",)

@@ -485,7 +485,7 @@ def test_a_loss_of_that_is_assigned() -> None:
 
 
 def test_the_attributes_of_a_trainer_are_known() -> None:
-    assert set(vars(one())) == set(Trainer.own)
+    assert set(vars(one())) == set(Trainer._own)
 
 
 def test_what_is_not_finite_is_named() -> None:
@@ -676,6 +676,103 @@ def test_a_real_pytorch_loader(tmp_path: Path) -> None:
         of.fit(loader, epochs=2, verbose=0)
     with pytest.warns(UserWarning, match="have no state_dict"):
         assert len(of.fit(loader, epochs=4, verbose=0, resume="auto").rows) == 4
+
+
+@pytest.mark.parametrize("second", ["rows", "numbers", "as_targets"])
+def test_pytorch_makes_a_list_of_a_tuple(second: str) -> None:
+    """Its default_collate; all arrays of one shape could be taken for one array of two samples."""
+    torch = pytest.importorskip("torch")
+    shapes = {"rows": (12, 2), "numbers": (12,), "as_targets": (12, 3)}
+    other = np.arange(np.prod(shapes[second]), dtype=np.float32).reshape(shapes[second])
+    first = A.astype(np.float32)
+    samples = list(zip(zip(first, other), zip(first, other)))
+    seen: list[Any] = []
+
+    class Both(layers.Layer):
+        def __init__(self) -> None:
+            self.inner = layers.Linear(3, 3)
+
+        def forward(self, a: Any, b: Any) -> Any:
+            seen.append((a.shape, b.shape))
+            return self.inner(a), b
+
+    def loss(y: Any, t: Any) -> Any:
+        assert isinstance(t, tuple) and np.array_equal(y[1], t[1])
+        return F.mean_squared_error(y[0], t[0])
+
+    model = Both()
+    of = Trainer(model, optim.SGD(model), loss)
+    loader = torch.utils.data.DataLoader(samples, batch_size=4)
+    of.fit(loader, epochs=1, validation=loader, verbose=0)
+    assert seen == [((4, 3), (4, *other.shape[1:]))] * 6
+    parts = of.predict(loader)
+    assert np.array_equal(parts[1], other) and parts[0].shape == (12, 3)
+    whole = of.evaluate((first, other), (first, other))["loss"]
+    assert of.evaluate(loader)["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_list_of_rows_is_one_array() -> None:
+    model = layers.Linear(3, 1)
+    of = Trainer(model, optim.SGD(model), F.mean_squared_error)
+    of.fit([(list(A), list(T))], epochs=1, verbose=0)
+    assert of.evaluate([(list(A), list(T))]) == of.evaluate(A, T)
+
+
+def test_what_completion_shows_of_a_trainer() -> None:
+    """What a subclass might call its own is free: only these names are taken."""
+    methods = "evaluate find_lr fit load loss_of predict save train_step"
+    parts = "callbacks loss metrics model optimizer ranks scale_targets"
+    state = "dry_run history interrupted scaling steps stop"
+    want = {*methods.split(), *parts.split(), *state.split()}
+    assert {name for name in dir(one()) if not name.startswith("_")} == want
+
+
+@pytest.mark.parametrize("name", ["forward", "measure", "figures", "scale", "run", "requests"])
+def test_names_that_a_subclass_may_take(name: str, tmp_path: Path) -> None:
+    """What it holds is state, and is resumed."""
+    path = tmp_path / "run.npz"
+
+    def fit(epochs: int, resume: Path | None = None) -> Any:
+        kind = type("Own", (Trainer,), {"loss_of": loss_of})
+        model = layers.Linear(3, 1, dtype=np.float64, rng=np.random.default_rng(2))
+        of = kind(model, optim.SGD(model), weighted_mse)
+        setattr(of, name, 0)
+        of.fit(A, T, epochs=epochs, batch_size=5, shuffle=False, verbose=0, resume=resume)
+        of.save(path)
+        return of
+
+    def loss_of(self: Any, batch: Any) -> Any:
+        setattr(self, name, getattr(self, name) + 1)
+        return weighted_mse(self.model(batch[0]), batch[1]) * getattr(self, name), None
+
+    whole = fit(3)
+    fit(1)
+    again = fit(3, resume=path)
+    assert getattr(whole, name) == getattr(again, name) == 9
+    assert np.array_equal(weights(whole), weights(again))
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ((A, T, 2.0), "fit: weight: want an axis of samples, got a float"),
+        ((A, Variable(T)), "fit: targets: want a plain array"),
+        ((A, T, Variable(W)), "fit: weight: want a plain array"),
+        (({"a": A, "b": "text"}, T), r"fit: inputs\['b'\]: want"),
+        (((), T), r"fit: inputs: want an array, got \(\)"),
+    ],
+)
+def test_parts_are_named(data: Any, error: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=error):
+        one().fit(*data, epochs=1, verbose=0)
+
+
+def test_inputs_alone_are_a_tuple_of_one() -> None:
+    with pytest.raises(
+        TypeError, match=r"predict: batch 1: want \(inputs,\), \(inputs, targets\) or"
+    ):
+        one().predict(iter([A]))
+    assert np.array_equal(one().predict(iter([(A,)])), one().predict(A))
 
 
 @pytest.mark.parametrize(

@@ -758,7 +758,7 @@ def test_auto_takes_the_newest_of_all_checkpoints(path: Path) -> None:
     for order in (given, given[::-1]):
         of = trainer(*order)
         of.fit(X, T, epochs=3, batch_size=5, verbose=0, resume="auto")
-        assert of.steps == 6 and of.run is not None and of.run.path == path
+        assert of.steps == 6 and of._run is not None and of._run.path == path
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

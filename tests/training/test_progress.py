@@ -104,7 +104,7 @@ def test_a_bar_fits_the_terminal(
     monkeypatch.setattr(module.Bar, "speed", lambda self: "50 it/s")
     monkeypatch.setattr(module.Bar, "to_go", lambda self, done: "0:07 left")
     bar = module.Bar(4, 6)
-    bar.trainer = types.SimpleNamespace(run=None)  # type: ignore[assignment]
+    bar.trainer = types.SimpleNamespace(_run=None)  # type: ignore[assignment]
     bar.on_epoch_begin(0)
     bar._show(3, logs)
     assert len(line) < width
