@@ -233,9 +233,12 @@ def split(call: Call) -> Any:
 def getitem(call: Call) -> Any:
     """Slices of all axes at once, then, from the last on, integers that pick one, and new axes."""
     x = call.x
+    if call.args[1:] and all(map(_is_array_of_integers, call.args[1:])):
+        return _gather(call)
     if not all(map(_is_basic, call.values[1:])):
         raise ValueError(
-            "onnx.export: indices other than integers, slices, None and ... have no ONNX form here"
+            "onnx.export: indices other than integers, slices, None and ..., or constant arrays of "
+            "integers for the first axes, have no ONNX form here"
         )
     index = _without_ellipsis(call.values[1:], len(call.shape))
     per_axis = [i for i in index if i is not None]
@@ -259,6 +262,16 @@ def embedding(call: Call) -> Any:
     if not isinstance(indices, str):
         indices = call.recording.constant(indices, np.int64)
     return call.add("Gather", w, indices, axis=0)
+
+
+def _is_array_of_integers(i: Any) -> bool:
+    return isinstance(i, np.ndarray) and i.dtype.kind in "iu" and i.ndim > 0
+
+
+def _gather(call: Call) -> Any:
+    """What stands at places of the first axes, which arrays of NumPy's count from either end."""
+    places = [i % n for i, n in zip(call.args[1:], call.shape)]
+    return call.move("GatherND", np.stack(np.broadcast_arrays(*places), axis=-1))
 
 
 def _is_basic(i: Any) -> bool:

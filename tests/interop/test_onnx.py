@@ -315,7 +315,7 @@ class Branching(layers.Layer):
             "does not depend on its",
         ),
         (
-            layers.Sequential(lambda x: x[[0, 1]]),
+            layers.Sequential(lambda x: x[:, [0, 1]]),
             np.ones((2, 3)),
             ValueError,
             "indices other than integers, slices",
@@ -580,3 +580,51 @@ def test_inputs_that_cannot_be(model, xs, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         export(model, tmp_path / "model.onnx", xs)
     assert not list(tmp_path.iterdir())
+
+
+class AtLengths(layers.Layer):
+    """The outputs within lengths that are known, and the state there."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def forward(self, x):
+        y, state = self.layer.with_state(x, lengths=[4, 2, 3])
+        state = state if isinstance(state, tuple) else (state,)
+        return y, *[h for pair in state for h in (pair if isinstance(pair, tuple) else (pair,))]
+
+
+KINDS = (layers.RNN, layers.LSTM, layers.GRU)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("whole", [False, True])
+def test_lengths_and_states_of_every_recurrent_layer(kind, both, whole, tmp_path):
+    layer = kind(3, 5, return_sequences=whole)
+    model = AtLengths(layers.Bidirectional(layer) if both else layer)
+    x = floats(3, 4, 3)
+    got, _ = run(export(model, tmp_path / "model.onnx", x), x)
+    for a, b in zip(got, model(x), strict=True):
+        np.testing.assert_allclose(a, b.data, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (),
+        np.array([2, 0, -1]),
+        np.array([[1], [-3]]),
+        (np.arange(3), np.array([-1, 0, 3])),
+        (np.arange(3)[:, None], np.array([1, -2])),
+        (np.array([0, 2]), np.array([1, 1]), np.array([-1, 0])),
+    ],
+)
+def test_arrays_of_integers_as_indices(index, tmp_path):
+    class Model(layers.Layer):
+        def forward(self, x):
+            return x[index] * 2
+
+    x = floats(3, 4, 5)
+    (got,), _ = run(export(Model(), tmp_path / "model.onnx", x), x)
+    np.testing.assert_array_equal(got, 2 * x[index])
