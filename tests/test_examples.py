@@ -74,6 +74,36 @@ def test_bigrams_and_windows_of_a_text():
     assert x.tolist() == [[0, 1, 2, 3], [3, 4, 5, 6]] and (t == x + 1).all()
 
 
+def test_the_bound_of_an_autoencoder():
+    """By hand, where neither the code nor the pixels depend on the image."""
+    import minidl
+    from minidl import functions as F
+
+    example = load("vae_digits")
+    model = example.VAE(pixels=3, hidden=4)
+    for p in model.parameters():
+        p.data = np.zeros(p.shape, np.float32)
+    model.mean.b.data = np.array([1.0, -2.0], np.float32)
+    model.log_variance.b.data = np.log(np.array([0.5, 3.0], np.float32))
+    loss = F.binary_cross_entropy_with_logits
+    bound = example.Bound(model, minidl.optim.Adam(model), loss)
+    value, prediction = bound.loss_of((np.array([[0.0, 1.0, 0.5]], np.float32),))
+    apart = [(v + m**2 - 1 - np.log(v)) / 2 for m, v in ((1.0, 0.5), (-2.0, 3.0))]
+    assert value.item() == pytest.approx(3 * np.log(2) + sum(apart), rel=1e-6)
+    assert prediction is None
+
+
+def test_a_table_of_customers_goes_through_the_pipeline():
+    pytest.importorskip("sklearn")
+    example = load("sklearn_table")
+    columns, stays = example.customers(50, np.random.default_rng(0))
+    table = example.as_table(columns)
+    x = example.prepare(table, list(columns)).fit_transform(table)
+    assert x.shape == (50, 3 + 3 + 4) and np.isfinite(x).all() and set(stays) == {"stays", "leaves"}
+    np.testing.assert_allclose(x[:, :3].mean(0), 0, atol=1e-12)
+    assert (x[:, 3:].sum(1) == 2).all()
+
+
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
 def test_examples_are_short(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) < 100

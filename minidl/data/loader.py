@@ -170,18 +170,17 @@ class DataLoader:
         return order
 
     def _batches(self, order: Array | None, first: int, epoch: int) -> Iterator[Batch]:
+        orders = [None if order is None else to_kind_of(order, array) for array in self._leaves]
         for i in range(first, len(self)):
             start, end = self._part(i)
             end = max(end, start + 1)  # an empty part yields one sample
             if epoch == self._epoch:  # no other epoch has begun since
                 self._given = i + 1
+            part = slice(start, end)
             batch = []
-            for array in self._leaves:
-                if order is None:
-                    batch.append(array[start:end])
-                else:
-                    rows = to_kind_of(order[start:end], array)
-                    batch.append(array[rows])
+            for array, own in zip(self._leaves, orders):
+                rows = part if own is None else own[part]
+                batch.append(array[rows])
             yield self._assemble(batch)
         if epoch == self._epoch:
             self._given = None

@@ -89,7 +89,7 @@ class RidgeAdam(Adam):
     """Adam with an L2 penalty ``decay / 2 * sum(w**2)`` on an MLP's weights, not its biases."""
 
     def __init__(self, model: MLP, lr: Rate, decay: float) -> None:
-        super().__init__(model, lr)
+        super().__init__(model.parameters(), lr)  # as a list: nothing is looked up at a step
         self.decay = decay
         self.weights = [layer.w for layer in model.layers]
 
@@ -98,7 +98,8 @@ class RidgeAdam(Adam):
         if self.decay:
             for w in self.weights:
                 if w.grad is not None:
-                    w.grad.data[...] += self.decay * w.data
+                    g = w.grad.data
+                    g += self.decay * w.data
         super().update()
 
 

@@ -116,7 +116,9 @@ class Trainer:
         distributed: Any = False,
         scale_targets: bool = False,
     ) -> None:
-        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        if isinstance(callbacks, Callback):
+            callbacks = [callbacks]
+        callbacks = checks.as_list("callbacks", callbacks, "instances of callbacks.Callback")
         self._compiling = flag("Trainer: compile", compile)
         self.model = model
         self.loss = loss
@@ -251,7 +253,7 @@ class Trainer:
         with random.undone_by_errors() as drawn:  # a refused fit has drawn nothing
             given, validation = read_fit_data(data, t, weight, validation, settings)
             runner.check(given, validation)
-            if fast_dev_run:
+            if flag("fit: fast_dev_run", fast_dev_run):
                 epochs = 1
                 max_steps = DRY_RUN
                 resume = None
