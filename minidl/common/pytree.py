@@ -96,12 +96,12 @@ def _build(structure: Structure, leaves: Iterator[Any]) -> Any:
     return kind(*parts) if _is_namedtuple(kind) else kind(parts)
 
 
-def leaves_like(structure: Structure, tree: Any, name: str) -> list[Any]:
+def leaves_like(structure: Structure, tree: Any, name: str = "tree") -> list[Any]:
     """The leaves of a tree that must have this structure, a dict's in the order of the structure.
 
     Lists and tuples stand for each other. Raises ValueError that names the place which differs.
 
-    >>> leaves_like(flatten({"a": 0, "b": 0})[1], {"b": 2, "a": 1}, "tree")
+    >>> leaves_like(flatten({"a": 0, "b": 0})[1], {"b": 2, "a": 1})
     [1, 2]
     """
     if structure.kind is object:
