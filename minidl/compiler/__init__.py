@@ -4,9 +4,11 @@ The public name is ``minidl.compile``; nothing below this folder knows of it. In
 things happen:
 
 - ``api`` asks which program serves for a call; if none does, ``recording`` runs the function once.
-- ``reach`` walks over what the function depends on, and makes conditions of it.
-- ``standin`` is what the function gets for plain arrays; ``recorder`` notes what it applies, and
-  ``derivative`` the rules of the backward, ``updates`` whole training steps; ``effects`` sees what it does besides.
+- ``reach`` walks over what the function depends on, by the ``names`` that its code uses, and makes
+  conditions of it; a ``snapshot`` tells what a call wrote.
+- ``standin`` is what the function gets for plain arrays; ``recorder`` notes what it applies, of the
+  ``values`` that it knows, ``derivative`` the rules of the backward, ``updates`` whole training
+  steps; ``effects`` sees what it does besides.
 - ``program`` is the list of operations, ``passes`` shorten it.
 - ``plan`` gives values their memory, ``blocks`` takes long elementwise runs apart, ``lines`` writes
   one step, ``printer`` all of them.

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 
 EARLY = (1, 2, 4, 8, 16, 32, 64, 128)  # calls between the first checks
-BETWEEN = (150, 450)  # and between later ones: a check takes some six calls, so 2% of the time
+BETWEEN = (300, 700)  # and between later ones: a check takes up to ten calls, so 2% of the time
 
 
 def gaps() -> Iterator[int]:

@@ -75,12 +75,12 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
 
     What the function does stands; it is the same, unless something differed.
     """
-    states = States(spec.places)
-    restore = list(map(_keep, spec.variables))
-    restore += [o.keep() for o in spec.optimizers]
     inputs = spec.inputs(call.args, call.kwargs)
     if inputs is MISS:
         return MISS, None
+    states = States(spec.places)
+    restore = list(map(_keep, spec.variables))
+    restore += [o.keep() for o in spec.optimizers]
     draws = Draws(spec.generators())
     since = next_number()
     program = _run_program(spec, inputs, since)

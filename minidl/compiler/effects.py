@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from minidl.compiler.reach import Reach, is_known
+from minidl.compiler.names import is_known
+from minidl.compiler.reach import Reach
 
 # C functions that give something else at every call, by the module they are of; None: all of it.
 _UNREPEATABLE: dict[str, set[str] | None] = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import builtins
 import copy
-import dis
 import io
 import random as python_random
 import sys
@@ -19,17 +18,18 @@ from array import array
 from collections import UserDict, UserList, deque
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
-from functools import cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 from weakref import ref
 
 import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
-from minidl.compiler.forms import NUMBERS, unwrapped
+from minidl.compiler.forms import NUMBERS
+from minidl.compiler.names import asks_for_types, is_known, names_of
+from minidl.compiler.snapshot import ABSENT, Snapshot
 
-ABSENT = object()
 LAZY = "a parameter that has no data yet"
 _MOST = 1000  # elements of a container that are watched one by one
 _DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
@@ -39,35 +39,6 @@ _OF_EVERY_CLASS |= {"__str__", "__static_attributes__", "__firstlineno__"}
 GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
 _UNWATCHABLE = (Iterator, io.IOBase, threading.local)
 _ATOMS = (*NUMBERS, types.BuiltinFunctionType, Function, *GENERATORS, np.random.BitGenerator)
-
-
-_KIND_OF = {
-    "LOAD_GLOBAL": 0, "STORE_GLOBAL": 0, "LOAD_NAME": 0,
-    "LOAD_ATTR": 1, "LOAD_METHOD": 1, "STORE_ATTR": 1, "IMPORT_FROM": 1,
-    "IMPORT_NAME": 2,
-}  # fmt: skip
-
-
-class Names(NamedTuple):
-    """The names that a function's code uses, those of functions inside it too."""
-
-    globals: frozenset[str]
-    attributes: frozenset[str]
-    imports: frozenset[str]
-
-
-@cache
-def names_of(code: types.CodeType) -> Names:
-    """The names in a code object."""
-    used: tuple[set[str], set[str], set[str]] = (set(), set(), set())
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _KIND_OF:
-            used[_KIND_OF[instruction.opname]].add(instruction.argval)
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            for mine, inner in zip(used, names_of(part)):
-                mine.update(inner)
-    return Names(*map(frozenset, used))
 
 
 class WeakMethod:
@@ -218,7 +189,7 @@ class Reach:
                 self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             names = names_of(x.__code__)
-            self.unwatchable = _asks_for_types(names) or self.unwatchable
+            self.unwatchable = asks_for_types(names) or self.unwatchable
             self._attributes |= names.attributes | (names.globals & _DYNAMIC)
             self._globals(x.__globals__, names.globals)
             for imported in names.imports & sys.modules.keys():
@@ -305,60 +276,6 @@ class Reach:
         return dunder.union(self._attributes.intersection(names))
 
 
-class Snapshot:
-    """What was in a container, to tell afterwards whether it was written into."""
-
-    def __init__(self, of: Any, name: str, free: Any = ()) -> None:
-        self.of = of
-        self.name = name
-        self.free = set(free)  # keys that may change
-        self.before = self._now()
-
-    def _now(self) -> Any:
-        if isinstance(self.of, np.ndarray):
-            return self.of.copy()
-        if isinstance(self.of, types.CellType):
-            return {"": self.of.cell_contents}
-        return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
-
-    def change(self) -> str | None:
-        """What was written, in words; None if nothing was. Stand-ins that were are made arrays."""
-        now = self._now()
-        if isinstance(now, np.ndarray):
-            same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
-            return None if same else self.name
-        changed = [
-            key
-            for key in {**self.before, **now}
-            if now.get(key, ABSENT) is not self.before.get(key, ABSENT)
-            and key not in self.free
-            and str(key)[:2] != "__"
-        ]
-        for key in changed:
-            self._put_arrays(key, now.get(key))
-        between = "" if self.name[-1:] == "." else " "
-        return f"{self.name}{between}{changed[0]}" if changed else None
-
-    def _put_arrays(self, key: Any, value: Any) -> None:
-        array = unwrapped(value)
-        if array is value:
-            return
-        if isinstance(self.of, types.CellType):
-            self.of.cell_contents = array
-        else:
-            self.of[key] = array
-
-
-def _asks_for_types(names: Names) -> str | None:
-    """Whether code may tell a stand-in from an array, in words."""
-    every = names.globals | names.attributes
-    if "isinstance" in names.globals and every & {"Variable", "Parameter"}:
-        return "it asks what is a Variable, and would meet stand-ins for arrays"
-    if "type" in names.globals and every & {"ndarray", "generic", "float64", "float32", "Variable"}:
-        return "it asks for the type of an array, and would meet stand-ins"
-    return None
-
-
 def usual_order(x: Any, place: str) -> str:
     """The condition that an array lies in memory as it did: sums add up in that order."""
     if x.ndim < 2:
@@ -392,9 +309,3 @@ def _is_of_the_library(kind: type) -> bool:
     """Whether instances of a class are Python's or NumPy's affair."""
     is_minidl = kind.__module__.partition(".")[0] == "minidl"
     return is_known(kind.__module__) and not is_minidl and kind is not types.SimpleNamespace
-
-
-def is_known(module: Any) -> bool:
-    """Whether a module's functions depend on nothing that a program would have to watch."""
-    name = str(module).partition(".")[0]
-    return name in ("minidl", "numpy") or (name in sys.stdlib_module_names and name != "__main__")

@@ -15,8 +15,9 @@ import numpy as np
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
 from minidl.compiler.program import Operand, Value
-from minidl.compiler.reach import ABSENT, Reach, same, usual_order
+from minidl.compiler.reach import Reach, same, usual_order
 from minidl.compiler.recording import MISS, Recording, is_counted
+from minidl.compiler.snapshot import ABSENT
 
 MAPPINGS = (dict,)
 

@@ -1,0 +1,60 @@
+"""Snapshots of containers: what was in them before a call, to tell whether it wrote into them.
+
+Which containers a function reaches is found in reach.py.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from minidl.compiler.forms import unwrapped
+
+ABSENT = object()
+
+
+class Snapshot:
+    """What was in a container, to tell afterwards whether it was written into."""
+
+    def __init__(self, of: Any, name: str, free: Any = ()) -> None:
+        self.of = of
+        self.name = name
+        self.free = set(free)  # keys that may change
+        self.before = self._now()
+
+    def _now(self) -> Any:
+        if isinstance(self.of, np.ndarray):
+            return self.of.copy()
+        if isinstance(self.of, types.CellType):
+            return {"": self.of.cell_contents}
+        return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
+
+    def change(self) -> str | None:
+        """What was written, in words; None if nothing was. Stand-ins that were are made arrays."""
+        now = self._now()
+        if isinstance(now, np.ndarray):
+            same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
+            return None if same else self.name
+        changed = [
+            key
+            for key in {**self.before, **now}
+            if now.get(key, ABSENT) is not self.before.get(key, ABSENT)
+            and key not in self.free
+            and str(key)[:2] != "__"
+        ]
+        for key in changed:
+            self._put_arrays(key, now.get(key))
+        between = "" if self.name[-1:] == "." else " "
+        return f"{self.name}{between}{changed[0]}" if changed else None
+
+    def _put_arrays(self, key: Any, value: Any) -> None:
+        array = unwrapped(value)
+        if array is value:
+            return
+        if isinstance(self.of, types.CellType):
+            self.of.cell_contents = array
+        else:
+            self.of[key] = array
