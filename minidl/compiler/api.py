@@ -23,12 +23,13 @@ from minidl.compiler.specialization import Specialization
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
 CHECKS = ("sparse", "always", "never", "raise")
 PROGRAMS = 16  # of one function that are kept
+CALLS = 8  # for each program, or making them costs more than they save
 
 
 class Compiled:
     """A function that is recorded for each form of its arguments; made by ``compile``."""
 
-    _unwatched = ("programs", "last", "eager", "why", "_tries", "_made", "_calls")
+    _reached = ("function",)  # what another program that calls it depends on
 
     def __init__(self, function: Callable[..., Any], check: Check = "sparse") -> None:
         memory.start()
@@ -40,11 +41,13 @@ class Compiled:
         self._tries = 0
         self._made = 0
         self._calls = 0
+        self._changing = False  # it was said that it is given something new nearly always
         self._methods: WeakKeyDictionary[Any, Compiled] = WeakKeyDictionary()
         update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         mode = current()
+        self._calls += 1
         if self.why is not None or mode.tracer is not None or mode.anomaly:
             return self.function(*args, **kwargs)
         last = self.last
@@ -65,12 +68,22 @@ class Compiled:
         except NotForPrograms:
             return self.function(*args, **kwargs)
         call = Call(self.function, args, kwargs, leaves, mode)
-        self._calls += 1
         for spec in self.programs:
             result = self._run(spec, call) if _alike(spec.mode, mode) else MISS
             if result is not MISS:
                 return result
+        if self._made >= PROGRAMS and self._calls < CALLS * self._made:
+            self._say_changing()
+            return call.eagerly()
         return self._record(call)
+
+    def _say_changing(self) -> None:
+        if not self._changing:
+            self._changing = True
+            self._warn(
+                f"{self._made} programs were made in {self._calls} calls, as what it depends on keeps "
+                "changing: where that is new, it goes on eagerly"
+            )
 
     def _run(self, spec: Specialization, call: Call) -> Any:
         if not spec.left or self.check in ("always", "raise"):
@@ -112,9 +125,7 @@ class Compiled:
 
     def _keep(self, recording: Recording) -> None:
         self._made += 1
-        if self._made > PROGRAMS and self._calls < 4 * self._made:
-            self._give_up(f"{self._made} programs were made: what it is called with keeps changing")
-            return
+        self._tries = 0
         spec = Specialization(recording)
         spec.left = 10**9 if self.check == "never" else 0
         self.programs = [*self.programs, spec][-PROGRAMS:]
@@ -123,10 +134,13 @@ class Compiled:
         self.programs = []
         self.last = None
         self.why = why
+        self._warn(f"{why}; it goes on eagerly")
+
+    def _warn(self, why: str) -> None:
         name = getattr(self.function, "__name__", "a compiled function")
         if self.check == "raise":
             raise RuntimeError(f"{name}: {why}")
-        warn_user(f"{name}: {why}; it goes on eagerly")
+        warn_user(f"{name}: {why}")
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """The method of an object, with programs of its own that end with it."""
@@ -156,6 +170,8 @@ class Compiled:
         if self.why is not None:
             return f"eager: {self.why}"
         lines = [f"program {i}: NumPy, {spec.summary}" for i, spec in enumerate(self.programs)]
+        if self._changing:
+            lines.append("eager: where it is given something new, as it is nearly always")
         return "\n".join(lines) or "not called yet"
 
     def program(self, *args: Any, **kwargs: Any) -> Any:

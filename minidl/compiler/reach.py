@@ -254,7 +254,7 @@ class Reach:
         if whole:
             self._add(f"len({self.name(held)}) == {len(held)}")
         watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
-        for n in sorted(watched.difference(carried, getattr(kind, "_unwatched", ()))):
+        for n in sorted(watched.difference(carried)):
             self._expect(f"{self.name(held)}[{n!r}]", held[n])
         shadows = set() if whole else self._attributes.intersection(dir(kind)) - held.keys()
         for n in sorted(shadows):

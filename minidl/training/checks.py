@@ -6,7 +6,7 @@ Checks of data are in `batches.py`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,8 +30,8 @@ def name_metrics(metrics: Metrics) -> dict[str, Metric]:
     if isinstance(metrics, Mapping):
         pairs = list(metrics.items())
     else:
-        metrics = [metrics] if callable(metrics) else metrics
-        pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics or ()]
+        metrics = [metrics] if callable(metrics) else as_list("metrics", metrics, "functions")
+        pairs = [(getattr(metric, "__name__", ""), metric) for metric in metrics]
     for i, (name, metric) in enumerate(pairs):
         if not callable(metric) or isinstance(metric, type):
             raise _type_error("metrics", metric, "functions of prediction and t")
@@ -44,11 +44,18 @@ def name_metrics(metrics: Metrics) -> dict[str, Metric]:
     return dict(pairs)
 
 
+def as_list(name: str, values: Any, of: str) -> list[Any]:
+    """What was given as several, None for none; TypeError for what cannot be gone through."""
+    if values is not None and not isinstance(values, list | tuple | set | dict | Iterator):
+        raise _type_error(name, values, f"{of}, in a list")
+    return list(values or ())
+
+
 def check_parts(model: Any, optimizer: Any, callbacks: list[Any]) -> None:
     """Raise TypeError or ValueError for what a Trainer cannot be made of."""
     if isinstance(optimizer, type):
         raise _type_error("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
-    if not hasattr(optimizer, "update"):
+    if not (hasattr(optimizer, "update") and hasattr(optimizer, "cleargrads")):
         raise _type_error("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
     for callback in callbacks:
         if not isinstance(callback, Callback):

@@ -20,7 +20,7 @@ from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.callers import warn_user
-from minidl.common.checks import count
+from minidl.common.checks import count, flag
 from minidl.common.hints import refuse_unexpected
 from minidl.common.pytree import map_leaves
 from minidl.common.threads import threads_for
@@ -116,8 +116,10 @@ class Trainer:
         distributed: Any = False,
         scale_targets: bool = False,
     ) -> None:
-        callbacks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-        self._compiling = bool(compile)
+        if isinstance(callbacks, Callback):
+            callbacks = [callbacks]
+        callbacks = checks.as_list("callbacks", callbacks, "instances of callbacks.Callback")
+        self._compiling = flag("Trainer: compile", compile)
         self.model = model
         self.loss = loss
         self.metrics = metrics
@@ -127,7 +129,7 @@ class Trainer:
         self.optimizer = optimizer
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
-        self.scale_targets = bool(scale_targets)
+        self.scale_targets = flag("Trainer: scale_targets", scale_targets)
         self.scaling: Normalization | None = None  # of the targets, once it is learned
         self.stop = self.dry_run = self._looping = False
         self.history = History()
@@ -251,7 +253,7 @@ class Trainer:
         with random.undone_by_errors() as drawn:  # a refused fit has drawn nothing
             given, validation = read_fit_data(data, t, weight, validation, settings)
             runner.check(given, validation)
-            if fast_dev_run:
+            if flag("fit: fast_dev_run", fast_dev_run):
                 epochs = 1
                 max_steps = DRY_RUN
                 resume = None

@@ -428,6 +428,22 @@ def test_ordinary_programs_are_compiled(make: Callable[[], Made]) -> None:
     assert "NumPy" in compiled.status()
 
 
+def test_settings_may_change_for_ever() -> None:
+    settings = {"rate": 0.0}
+    f = minidl.compile(lambda x: x * settings["rate"])
+    for i in range(600):
+        settings["rate"] = float(i // 20)
+        assert f(X).tolist() == (X * settings["rate"]).tolist()
+    assert "eager" not in f.status()
+
+
+def test_numbers_of_numpy_are_no_settings() -> None:
+    f = minidl.compile(lambda x, k: x * k)
+    for i in range(40):
+        assert f(X, np.float64(i)).tolist() == (X * i).tolist()
+    assert f.status().count("program") == 1
+
+
 def test_arguments_that_are_one_object() -> None:
     f = minidl.compile(lambda a, b: a * 2 if a is b else a + b)
     for _ in range(3):
