@@ -15,6 +15,7 @@ from minidl.autograd.function import differentiable
 from minidl.autograd.modes import current
 from minidl.autograd.operation import Operation
 from minidl.common.arrays import as_array, is_foreign, to_kind_of
+from minidl.common.checks import flag, fraction
 from minidl.common.random import source
 from minidl.functions.error_function import erfc
 from minidl.functions.into import relu_into, sigmoid_into
@@ -138,6 +139,7 @@ def _gelu(x: Any, approximate: bool = False) -> Any:
     >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
     array([-0.1587,  0.    ,  0.8413])
     """
+    flag("approximate", approximate)  # PyTorch's "none" would count as true
     wide = np.maximum(widened(x), -_FAR)  # -inf times a probability of 0 is none
     normal = _normal(np.minimum(wide, _FAR), approximate)
     return narrowed(wide * normal, x), normal
@@ -385,8 +387,7 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     >>> dropout(np.ones(4), 0.5)
     array([2., 2., 2., 0.])
     """
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: the rate must be in [0, 1), got {rate}")
+    rate = fraction("dropout: rate", rate)
     x = as_array(x, "dropout")
     if x.dtype.kind != "f":
         raise TypeError(f"dropout: want floating data, got {x.dtype}")
@@ -395,4 +396,4 @@ def dropout(x: Any, rate: float = 0.5, *, rng: np.random.Generator | None = None
     mask = _uniform(x.shape, rng) >= rate
     if is_foreign(x):  # drawn as ever, so that a seed gives the same numbers everywhere
         mask = to_kind_of(mask, x)
-    return _dropped(x, mask.astype(x.dtype) * (1 / (1 - float(rate))))
+    return _dropped(x, mask.astype(x.dtype) * (1 / (1 - rate)))

@@ -24,6 +24,7 @@ import numpy as np
 
 from minidl.autograd.function import differentiable
 from minidl.common.arrays import host, is_foreign, to_kind_of
+from minidl.common.checks import flag
 
 
 def check(gates: int, x: Any, states: tuple[Any, ...], w_x: Any, w_h: Any, b: Any) -> None:
@@ -114,7 +115,7 @@ def outputs(rows: Any, hidden: int, return_sequences: bool, lengths: Any) -> Any
     ``rows`` stay as they are for the backward pass.
     """
     hs = rows[1:, :, :hidden]
-    if not return_sequences:
+    if not flag("return_sequences", return_sequences):
         return last_of(hs, lengths)
     y = hs.swapaxes(0, 1).copy()
     if lengths is not None:

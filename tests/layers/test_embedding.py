@@ -140,7 +140,7 @@ def test_as_onnx(tmp_path):
     for more in (x, x[:1], np.array([[8, 0, 1, 1, 2, 3, 7, 5]])):
         (y,) = session.run(None, {"input": more})
         np.testing.assert_allclose(y, model(more).data, atol=1e-5)
-    with pytest.raises(ValueError, match="floating or of integers, got bool"):
+    with pytest.raises(ValueError, match=r"floating or of integers, .* got bool"):
         onnx.export(model, tmp_path / "model.onnx", x > 3)
 
 

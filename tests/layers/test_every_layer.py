@@ -221,3 +221,37 @@ def test_flags_are_true_or_false(kind, sizes, name, value):
     with pytest.raises(TypeError, match=f"{name}: want True or False, got"):
         kind(*sizes, **{name: value})
     kind(*sizes, **{name: np.bool_(True)})
+
+
+STATE = np.zeros((2, 3))
+X = np.ones((2, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("gelu", lambda no: F.gelu(X, approximate=no)),
+        ("gelu", lambda no: F.gelu(Variable(X), no)),
+        ("rnn", lambda no: F.rnn(X, STATE, *weights(3), return_sequences=no)),
+        ("lstm", lambda no: F.lstm(X, STATE, STATE, *weights(12), return_sequences=no)),
+        ("gru", lambda no: F.gru(X, STATE, *weights(9), STATE[0], return_sequences=no)),
+        ("attention", lambda no: F.attention(X, X, X, causal=no)),
+    ],
+)
+@pytest.mark.parametrize("value", ["none", "tanh", None, 1])
+def test_flags_of_functions_too(name, call, value):
+    """PyTorch's ``gelu(x, approximate="none")`` is exact."""
+    with pytest.raises(TypeError, match=f"{name}: .*True or False, got"):
+        call(value)
+    call(np.bool_(True))
+
+
+def weights(width):
+    return np.ones((1, width)), np.ones((3, width)), np.zeros(width)
+
+
+@pytest.mark.parametrize("rate", ["0.5", None, True, np.nan, 1, -0.1, 2.0])
+def test_rates_of_dropout(rate):
+    for make in (Dropout, partial(F.dropout, X)):
+        with pytest.raises((TypeError, ValueError), match=r"[dD]ropout: rate must be"):
+            make(rate)
