@@ -56,7 +56,8 @@ class Estimator(TrainedEstimator):
         classifier: whether it is one; None: as the loss says.
         dtype: what X, and a regressor's y, are converted to; None leaves them as they are, such as
             integers for ``Embedding``.
-        random_state: a seed, or a generator as scikit-learn wants it, of all that the fit draws.
+        random_state: a seed, or a generator as scikit-learn wants it, of all that the fit draws;
+            weights that the model has before, as layers of known sizes do, are not drawn again.
         verbose: print every epoch.
 
     In a search, settings such as ``lr``, and whole models, ``{"model": [MLP([8, 1]), ..]}``, can be

@@ -29,6 +29,11 @@ from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 from minidl.sklearn import Estimator, MLPClassifier, MLPRegressor  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    minidl.seed(0)  # weights that a model has before it is given to an Estimator
+
+
 def make_mlp(outputs):
     return minidl.layers.MLP([16, outputs], dtype=np.float64)
 
