@@ -1,7 +1,8 @@
 """Small data sets, shipped with minidl or made on the spot; nothing is downloaded."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from minidl.common.hints import refuse_unknown
 from minidl.data.datasets import *
 from minidl.data.datasets import __all__ as __all__
 
@@ -12,9 +13,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise AttributeError for a name that is not there, saying what to write instead."""
-        from minidl.common import hints, words
-
-        raise hints.missing(__name__, name, words.DATASETS)
+    __getattr__ = refuse_unknown(__name__)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
@@ -22,6 +21,7 @@ from minidl.autograd.targets import gradients_for, sources
 from minidl.autograd.transforms import is_differentiated
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
+from minidl.common.members import cells_of
 from minidl.common.pytree import flatten, unflatten
 from minidl.common.random import Draws, noting_draws, repeating_draws
 
@@ -33,9 +33,7 @@ def _layers_in(f: Any) -> list[Any]:
     held = [f, getattr(f, "__self__", None), *(getattr(f, "__defaults__", None) or ())]
     if isinstance(f, FunctionType):
         held += [f.__globals__.get(name) for name in f.__code__.co_names]
-        for cell in f.__closure__ or ():
-            with suppress(ValueError):  # it may not be filled yet
-                held.append(cell.cell_contents)
+        held += [cell.cell_contents for _, cell in cells_of(f)]
     parts = [part for x in held for part in _members(x)]
     objects = [x for x in parts if hasattr(x, "sublayers") and not isinstance(x, type)]
     return [layer for x in objects for layer in x.sublayers()]

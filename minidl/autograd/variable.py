@@ -93,7 +93,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     @data.setter
     def data(self, value: Any) -> None:
-        if self._node is not None and type(self._node) is not Leaf:
+        if self.creator is not None:
             raise ValueError(
                 "assignment to .data of a recorded result: only leaves can be given a new value"
             )
@@ -272,8 +272,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     def unchain(self) -> None:
         """Cut the graph here: what lies behind this result is gone from every path through it."""
-        if self._node is not None and type(self._node) is not Leaf:
-            cut(self._node)  # type: ignore[arg-type]  # not a Leaf
+        if self.creator is not None:
+            cut(self.creator)
             self._node = None
 
     def unchain_backward(self) -> None:

@@ -35,6 +35,7 @@ from minidl.checkpoints.reach import (
 from minidl.checkpoints.values import CONTAINERS, DICTS, SETS, Slot, Slots
 from minidl.common.arrays import is_foreign
 from minidl.common.checks import has_state
+from minidl.common.members import slots_of
 from minidl.layers.layer import Layer
 
 CARRIERS = (list, tuple, dict, deque, np.ndarray, array, bytearray, memoryview, random.SystemRandom)
@@ -293,19 +294,13 @@ def attributes_of(value: Any) -> Mapping[str, Any] | None:
     if root in sys.stdlib_module_names and root not in (*WALKED, "__main__"):
         return None
     attributes = dict(getattr(value, "__dict__", {}))
-    names = list(value.carried) if isinstance(value, Layer) else slots_of(type(value))
+    if isinstance(value, Layer):
+        names = list(value.carried)
+    else:
+        names = [name for cls in type(value).__mro__ for name in slots_of(cls)]
     if not names and not hasattr(value, "__dict__"):
         return None
     for name in names:
         if hasattr(value, name):
             attributes[name] = getattr(value, name)
     return attributes
-
-
-def slots_of(kind: type) -> list[str]:
-    """The names in the ``__slots__`` of a class and its bases."""
-    slots: list[str] = []
-    for cls in kind.__mro__:
-        names = vars(cls).get("__slots__", ())
-        slots += [names] if isinstance(names, str) else names
-    return [name for name in slots if name not in ("__dict__", "__weakref__")]

@@ -176,8 +176,8 @@ def parts_of(
     return {
         "model": ModelPart(trainer, carriers, settings, exact),
         "optimizer": OptimizerPart(trainer, settings),
-        "parts": StatefulParts(carriers),
         "objects": ObjectsPart(trainer, carriers, settings, shared or {}),
+        "parts": StatefulParts(carriers),  # of which an optimizer wants its parameters to have data
         "generators": GeneratorsPart(carriers),
         "scaling": ScalingPart(trainer),
         "run": trainer._run or NoRun(),

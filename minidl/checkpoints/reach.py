@@ -20,6 +20,7 @@ import numpy as np
 from minidl.checkpoints.describe import SCALARS, all_codes
 from minidl.checkpoints.generators import GENERATORS
 from minidl.checkpoints.values import DICTS, Slot
+from minidl.common.members import cells_of
 
 Reached = list[tuple[str, Slot]]
 
@@ -77,13 +78,9 @@ def _cells(function: types.FunctionType) -> Reached:
     """The variables of outer functions; those that the function does not bind anew are fixed."""
     outer, _, _ = _bound_names(function.__code__)
     reached: Reached = []
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
-        try:
-            value = cell.cell_contents
-        except ValueError:  # it is empty so far
-            continue
+    for name, cell in cells_of(function):
         fixed = name not in outer
-        reached.append((name, Slot(value, cell, "cell_contents", fixed)))
+        reached.append((name, Slot(cell.cell_contents, cell, "cell_contents", fixed)))
     return reached
 
 

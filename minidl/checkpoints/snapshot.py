@@ -171,12 +171,11 @@ def put_back(trainer: Trained, states: State, callbacks: bool) -> None:
 
 
 @contextmanager
-def restoring(trainer: Trained, runner: Any, data: Any, drawn: Any) -> Iterator[None]:
+def restoring(trainer: Trained, drawn: Any) -> Iterator[None]:
     """Put everything back at the end, minidl's generator to ``drawn``.
 
     Parameters without data are without it again.
     """
-    lazy = initialize_lazy(trainer, runner, data)
     run = trainer._run
     trainer._run = None
     before = states_of(parts_of(trainer, find_carriers(trainer)))
@@ -188,18 +187,13 @@ def restoring(trainer: Trained, runner: Any, data: Any, drawn: Any) -> Iterator[
         trainer._run = None
         put_back(trainer, before, callbacks=False)
         trainer._run = run
-        for p, name in lazy:
-            p._raw = None
-            p.name = name
 
 
-def initialize_lazy(trainer: Trained, runner: Any, data: Any) -> list[tuple[Any, str | None]]:
-    """Give parameters without data theirs, by a batch; return them with their names until then."""
-    lazy = [(p, p.name) for p in parameters_of(trainer) if p.lazy]
-    if lazy:
+def initialize_lazy(trainer: Trained, runner: Any, data: Any) -> None:
+    """Give parameters without data theirs, by a batch."""
+    if any(p.lazy for p in parameters_of(trainer)):
         batch = data.first()
         runner.evaluate(lambda: runner.run(trainer.loss_of, batch))
-    return lazy
 
 
 def broadcast_state(trainer: Trained, runner: Any, run: Any) -> None:

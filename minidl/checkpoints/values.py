@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.variable import Variable
+from minidl.autograd.variable import Parameter, Variable
 from minidl.checkpoints.describe import SCALARS, article, describe_plain
 from minidl.common.arrays import is_foreign, to_kind_of
 from minidl.layers.layer import Layer
@@ -59,7 +59,7 @@ def copied(value: Any) -> Any:
     None for one without data.
     """
     if isinstance(value, Variable):
-        return None if value._raw is None else Variable(value._raw.copy(), requires_grad=False)
+        return None if value.lazy else Variable(value._raw.copy(), requires_grad=False)
     if isinstance(value, np.ndarray) or is_foreign(value):
         return value.copy()
     if isinstance(value, DICTS):
@@ -172,8 +172,8 @@ def put(slot: Slot, value: Any) -> None:
     old = slot.value
     leaf = isinstance(old, Variable) and old.creator is None
     if leaf and (old.requires_grad or slot.fixed):
-        if value is not None:
-            load_weight(old, value._raw)
+        if value is not None or isinstance(old, Parameter):
+            load_weight(old, None if value is None else value._raw)
         return
     value = _in_place(old, copied(value))
     if not slot.fixed:
@@ -188,10 +188,10 @@ def load_weight(held: Any, value: Any) -> None:
     """Give a parameter or a buffer a copy of an array, or take its data away."""
     if value is not None:
         held.data = to_kind_of(value.copy(), None if held.lazy else held.data)
-    elif isinstance(held, Variable):
-        held._raw = None
-    else:
+    elif not isinstance(held, Variable):
         held.data = None
+    elif not held.lazy:
+        del held._raw
 
 
 def _in_place(old: Any, value: Any) -> Any:

@@ -101,10 +101,10 @@ def _converted(value: Any) -> Any:
 
 def _described(value: Any, dtype: np.dtype[Any]) -> str:
     text = f"dtype {dtype} of {_kind_name(value)}"
+    if dtype.kind == "O" and hasattr(value, "to_numpy"):  # of a frame or a column
+        return f"{text}; write x.to_numpy(float), of numbers only"
     if not hasattr(value, "dtype"):
         return f"{'text, ' if dtype.kind in 'US' else ''}{text} {value!r:.40}"
-    if dtype.kind == "O" and hasattr(value, "to_numpy"):  # of a frame
-        return f"{text}; write x.to_numpy(float)"
     if dtype.kind == "O" and hasattr(value, "toarray"):  # of a sparse matrix
         return f"{text}; write x.toarray()"
     return text

@@ -227,6 +227,22 @@ def missing(owner: object, name: str, words: Mapping[str, str]) -> AttributeErro
     return AttributeError(text, name=name, obj=owner)  # so that Python looks for a similar name
 
 
+def refuse_unknown(module: str) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a module, which says what to write instead of a name that it lacks.
+
+    >>> refuse_unknown("minidl.optim")("Adamax")
+    Traceback (most recent call last):
+    AttributeError: minidl.optim has no 'Adamax'
+    """
+
+    def __getattr__(name: str) -> Any:
+        from minidl.common.words import OF_MODULES  # which needs `answers`
+
+        raise missing(module, name, OF_MODULES[module])
+
+    return __getattr__
+
+
 def unexpected(function: str, name: str, takes: Mapping[str, Any] | tuple[str, ...]) -> TypeError:
     """The error for a keyword that ``function`` does not take; ``takes`` are the names it does.
 

@@ -121,7 +121,7 @@ def leaves_like(structure: Structure, tree: Any, name: str = "tree") -> list[Any
     return [leaf for (place, inner), part in pairs for leaf in leaves_like(inner, part, place)]
 
 
-def paths(structure: Structure, name: str = "") -> list[str]:
+def paths(structure: Structure, name: str) -> list[str]:
     """Where each leaf stands, as one would write it.
 
     >>> paths(flatten({"w": [1.0, 2.0]})[1], "tree")

@@ -308,3 +308,14 @@ ARGUMENTS = answers(
     seed random_state: write `layers.Linear(8, rng=np.random.default_rng(0))`
     """
 )
+
+# What a module answers for a name that it lacks: see refuse_unknown in hints.py.
+OF_MODULES: dict[str, dict[str, str]] = {
+    "minidl.callbacks": CALLBACKS,
+    "minidl.datasets": DATASETS,
+    "minidl.functions": FUNCTIONS,
+    "minidl.layers": LAYERS,
+    "minidl.optim": OPTIMIZERS,
+    "minidl.optim.hooks": HOOKS,
+    "minidl.optim.schedules": SCHEDULES,
+}

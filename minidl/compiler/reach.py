@@ -26,6 +26,7 @@ import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
+from minidl.common.members import cells_of, slots_of
 from minidl.compiler.forms import NUMBERS
 from minidl.compiler.names import asks_for_types, is_known, names_of
 from minidl.compiler.snapshot import ABSENT, Snapshot
@@ -183,10 +184,9 @@ class Reach:
         self._expect(f"{name}.__code__", x.__code__)
         self._expect(f"{name}.__defaults__", x.__defaults__)
         self._expect(f"{name}.__kwdefaults__", x.__kwdefaults__)
-        for cell in x.__closure__ or ():
-            if _is_filled(cell):
-                self._expect(f"{self.name(cell)}.cell_contents", cell.cell_contents)
-                self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
+        for _, cell in cells_of(x):
+            self._expect(f"{self.name(cell)}.cell_contents", cell.cell_contents)
+            self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             names = names_of(x.__code__)
             self.unwatchable = asks_for_types(names) or self.unwatchable
@@ -289,20 +289,11 @@ def same(now: Any, before: Any) -> bool:
     return type(now) is type(before) and repr(now) == repr(before)
 
 
-def _is_filled(cell: types.CellType) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
-
-
 def _slots(kind: type) -> list[str]:
     """The names of the slots of a user's class."""
     if is_known(kind.__module__):
         return []
-    found = [vars(cls).get("__slots__", ()) for cls in kind.__mro__]
-    every = [n for names in found for n in ((names,) if isinstance(names, str) else names)]
-    return [n for n in every if n[:2] != "__"]
+    return [name for cls in kind.__mro__ for name in slots_of(cls)]
 
 
 def _is_of_the_library(kind: type) -> bool:

@@ -119,7 +119,7 @@ def broadcast(what: Any, comm: Any = None) -> None:
 
 def checksum(params: Iterable[Variable]) -> tuple[int, int]:
     """A number that differs if any bit of the parameters does, and how many have data."""
-    arrays = [host(p._raw) for p in params if p._raw is not None]
+    arrays = [host(p._raw) for p in params if not p.lazy]
     crc = 0
     for array in arrays:
         crc = zlib.crc32(np.ascontiguousarray(array).data if np.size(array) else b"", crc)

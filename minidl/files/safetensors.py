@@ -52,13 +52,12 @@ def save_safetensors(arrays: Mapping[str, Array], target: Path, where: str) -> N
         name: array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
         for name, array in arrays.items()
     }
-    hashes = {name: _hash(array) for name, array in plain.items()}
+    digest = _digest(plain)
     # "pt" is what readers of Hugging Face's ask for; the arrays are the same in every framework.
-    content = package.numpy.save(plain, {"format": "pt", OURS: _together(hashes)})
+    content = package.numpy.save(plain, {"format": "pt", OURS: digest})
 
     def check(path: Path) -> bool:
-        arrays = _read_arrays(path.read_bytes(), package)
-        return {name: _hash(array) for name, array in arrays.items()} == hashes
+        return _digest(_read_arrays(path.read_bytes(), package)) == digest
 
     atomic.write(target, where, lambda file: file.write(content), check)
 
@@ -73,12 +72,16 @@ def load_safetensors(source: Path, where: str, problem: str) -> dict[str, Array]
         data = source.read_bytes()
         arrays = _read_arrays(data, package)
         said = _read_hash(data)
-        hashes = {name: _hash(array) for name, array in arrays.items()}
-        if said not in (None, _together(hashes)):
+        if said not in (None, _digest(arrays)):
             raise ValueError("its arrays do not agree with its hash")
     except Exception as error:
         raise atomic.unreadable(error, f"{where}: {source}", problem) from error
     return arrays
+
+
+def _digest(arrays: Mapping[str, Array]) -> str:
+    """One hash of all arrays and their names."""
+    return _together({name: _hash(array) for name, array in arrays.items()})
 
 
 def _read_arrays(data: bytes, package: Any) -> dict[str, Array]:

@@ -4,8 +4,9 @@ Public names, no logic. The functions register themselves, so that NumPy's own a
 Variables find them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from minidl.common.hints import refuse_unknown
 from minidl.functions import (
     activation,
     classification,
@@ -113,9 +114,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise AttributeError for a name that is not there, saying what to write instead."""
-        from minidl.common import hints, words
-
-        raise hints.missing("minidl.functions", name, words.FUNCTIONS)
+    __getattr__ = refuse_unknown(__name__)

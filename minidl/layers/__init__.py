@@ -1,7 +1,8 @@
 """What owns parameters: the base class Layer, and the layers of minidl. Names, no logic."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from minidl.common.hints import refuse_unknown
 from minidl.layers.attention import MultiHeadAttention
 from minidl.layers.batch_norm import BatchNorm
 from minidl.layers.bidirectional import Bidirectional
@@ -35,9 +36,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise AttributeError for a name that is not there, saying what to write instead."""
-        from minidl.common import hints, words
-
-        raise hints.missing("minidl.layers", name, words.LAYERS)
+    __getattr__ = refuse_unknown(__name__)

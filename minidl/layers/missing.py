@@ -15,6 +15,7 @@ import numpy as np
 
 from minidl.autograd import Variable
 from minidl.autograd.node import Leaf
+from minidl.common.members import cells_of, slots_of
 from minidl.layers.tree import PLAIN, Tree, Walk
 
 _DEEPEST = 4  # how far into objects, and
@@ -70,9 +71,8 @@ def _outside_dict(layer: Tree) -> Iterator[tuple[str, Any]]:
 
 
 def _in_slots(cls: type, thing: Any) -> Iterator[tuple[str, Any]]:
-    slots = vars(cls).get("__slots__", ())
-    for name in [slots] if isinstance(slots, str) else slots:
-        if not name.startswith("__") and hasattr(thing, name):
+    for name in slots_of(cls):
+        if hasattr(thing, name):
             yield name, getattr(thing, name)
 
 
@@ -125,20 +125,12 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, partial):
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, FunctionType):
-        return [*_cells(value), *_globals(value), *(value.__defaults__ or ())]
+        outer = [cell.cell_contents for _, cell in cells_of(value)]
+        return [*outer, *_globals(value), *(value.__defaults__ or ())]
     parts = list(getattr(value, "__dict__", {}).values())
     for cls in type(value).__mro__:
         parts += [part for _, part in _in_slots(cls, value)]
     return parts
-
-
-def _cells(function: FunctionType) -> Iterator[Any]:
-    """What a function refers to in the functions around it."""
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # nothing has been assigned yet
-            continue
 
 
 def _globals(function: FunctionType) -> Iterator[Any]:

@@ -3,8 +3,9 @@
 Gradients come from autograd.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from minidl.common.hints import refuse_unknown
 from minidl.optim import hooks, schedules
 from minidl.optim.adagrad import Adagrad
 from minidl.optim.adam import Adam
@@ -37,9 +38,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise AttributeError for a name that is not there, saying what to write instead."""
-        from minidl.common import hints, words
-
-        raise hints.missing("minidl.optim", name, words.OPTIMIZERS)
+    __getattr__ = refuse_unknown(__name__)

@@ -168,7 +168,7 @@ class Buffers:
     def prepare(self, ready: list[Variable], groups: Mapping[Variable, int], states: int) -> None:
         """Have those that take a step in buffers without others; new ones begin from zero."""
         unchanged = groups is self._groups and same(ready, self._ready)
-        if unchanged and all(buffer.adopt_values() for buffer in self._active):
+        if unchanged and all(map(Buffer.adopt_values, self._active)):
             return
         members = [m._replace(group=groups.get(m.p, m.group)) for m in self.members()]
         known = {m.p for m in members}

@@ -56,7 +56,7 @@ def run_hooks(
     """
     for hook in hooks:
         if getattr(hook, "needs_all_parameters", False):
-            ready = [p for p in params if p._node is not None and p._raw is not None]
+            ready = [p for p in params if p._node is not None and not p.lazy]
     if not ready:
         return ready, []
     before = [p._raw for p in ready]

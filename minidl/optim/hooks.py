@@ -4,11 +4,12 @@ When hooks are called is decided in optimizer.py.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from minidl.common.checks import number
+from minidl.common.hints import refuse_unknown
 from minidl.optim.gradients import StepGradients
 
 __all__ = ["ClipGrad", "ClipValue", "WeightDecay"]
@@ -124,9 +125,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise AttributeError for a name that is not there, saying what to write instead."""
-        from minidl.common import hints, words
-
-        raise hints.missing(__name__, name, words.HOOKS)
+    __getattr__ = refuse_unknown(__name__)

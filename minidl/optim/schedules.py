@@ -5,9 +5,10 @@ An optimizer calls one at every update.
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minidl.common.checks import count, number
+from minidl.common.hints import refuse_unknown
 
 __all__ = ["Schedule", "constant", "cosine", "one_cycle", "step", "warmup"]
 
@@ -136,9 +137,4 @@ def __dir__() -> list[str]:
 
 
 if not TYPE_CHECKING:  # a checker would take __getattr__ for leave to use any name
-
-    def __getattr__(name: str) -> Any:
-        """Raise AttributeError for a name that is not there, saying what to write instead."""
-        from minidl.common import hints, words
-
-        raise hints.missing(__name__, name, words.SCHEDULES)
+    __getattr__ = refuse_unknown(__name__)

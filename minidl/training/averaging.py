@@ -56,7 +56,7 @@ class MovingAverage(Callback):
             return
         self._steps = self.trainer.steps
         for p in self.trainer.optimizer.params:
-            if p._raw is None:
+            if p.lazy:
                 continue
             a = self._averages.get(p)
             w = p.data.astype(wide_dtype(p.dtype))

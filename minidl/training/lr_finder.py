@@ -108,7 +108,7 @@ def find_lr(
     runner.check(data)
     rates = [start * (end / start) ** (i / (steps - 1)) for i in range(steps)]
     product = largest_product(trainer.model, trainer.optimizer, data.batch_size)
-    with threads_for(product or 0), restoring(trainer, runner, data, drawn):
+    with threads_for(product or 0), restoring(trainer, drawn):
         trainer.scaling = trainer._learn_scaling(data)
         losses = measure_losses(trainer, runner, data, rates)
     return LRCurve(rates[: len(losses)], losses)

@@ -269,8 +269,8 @@ class Trainer:
         run.path = checkpoint and checkpoint.path
         run.distributed = self.ranks.size > 1
         loop = FitLoop(self, run, runner, [FitThreads(given.batch_size), *shown], validation)
-        with self._fitting(run, checkpoint, fast_dev_run):
-            untouched = restoring(self, runner, given, drawn)
+        with self._fitting(run, checkpoint, fast_dev_run, drawn):
+            untouched = restoring(self, drawn)
             with untouched if fast_dev_run else nullcontext(), signals(run):
                 loop.start(lambda: self._resume(run, runner, checkpoint, scaling))
                 self._write_requested(at_end=True)  # what on_train_end asked for
@@ -309,14 +309,22 @@ class Trainer:
             )
 
     @contextmanager
-    def _fitting(self, run: Run, checkpoint: Loaded | None, dry_run: bool) -> Iterator[None]:
+    def _fitting(
+        self, run: Run, checkpoint: Loaded | None, dry_run: bool, drawn: Any
+    ) -> Iterator[None]:
         """Be in a fit, from a checkpoint if there is one.
 
-        A fit that a checkpoint refuses leaves the trainer as it was.
+        A fit that a checkpoint refuses leaves the trainer as it was, minidl's generator at
+        ``drawn``.
         """
         from minidl.checkpoints.snapshot import Refused, Start, is_plain
 
         previous = {name: vars(self)[name] for name in ("_run", "_start", "history")}
+
+        def undo() -> None:
+            vars(self).update(previous)
+            random.generator().bit_generator.state = drawn
+
         self._run = run
         try:
             if checkpoint is not None:
@@ -325,7 +333,7 @@ class Trainer:
             else:
                 self._start = None if is_plain(self) else Start(self)
         except BaseException:
-            vars(self).update(previous)
+            undo()
             raise
         self.stop = False
         self.interrupted = None
@@ -336,7 +344,7 @@ class Trainer:
         try:
             yield
         except Refused:
-            vars(self).update(previous)
+            undo()
             raise
         finally:
             self.ranks.leave()

@@ -44,6 +44,20 @@ def test_sums_of_small_integers() -> None:
     assert F.sum_to(np.array([True, True]), (1,)).tolist() == [2]
 
 
+def test_a_frame_with_text_says_what_to_write() -> None:
+    """A frame has no dtype of its own, and its text goes over several lines."""
+
+    class Frame:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return np.array([["a", 1.0]], object)
+
+        def to_numpy(self, dtype: Any) -> Any:
+            return np.asarray(self).astype(dtype)
+
+    with pytest.raises(TypeError, match=r"dtype object of .*Frame; write x.to_numpy\(float\)"):
+        Variable(Frame())
+
+
 def test_polynomials_of_bools() -> None:
     assert F.polyder(np.array([True, True, False])).tolist() == [2, 1]
     assert np.polyder(Variable([True, True, True])).data.tolist() == [2, 1]
