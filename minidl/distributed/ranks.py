@@ -29,6 +29,9 @@ class MPIRanks:
         self.rank = comm.Get_rank()
         self.size = comm.Get_size()
         self.first = self.rank == 0
+        if not hasattr(optimizer, "hooks"):
+            got = type(optimizer).__name__
+            raise TypeError(f"Trainer: distributed needs an optimizer with hooks, got a {got}")
         own = [hook for hook in optimizer.hooks if isinstance(hook, AllReduce)]
         self.reduce = own[0] if own else AllReduce(comm)
         if not own:
