@@ -15,7 +15,9 @@ def learn_scaling(data: Batches) -> Normalization:
     who = f"{data.where}: scale_targets"
     if not isinstance(data.source, DataLoader):
         got = type(data.source).__name__
-        raise TypeError(f"{who}: want arrays or a DataLoader, to learn from all, got a {got}")
+        raise TypeError(
+            f"{who}: want arrays or a minidl.DataLoader, to learn from all, got a {got}"
+        )
     targets = data.source.arrays[1] if len(data.source.arrays) > 1 else None
     dtype = getattr(targets, "dtype", None)
     if dtype is None or dtype.kind != "f":

@@ -150,7 +150,7 @@ def test_other_targets(targets: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         of.fit(X, targets, epochs=1, verbose=0)
     with pytest.raises(
-        TypeError, match="want arrays or a DataLoader, to learn from all, got a list"
+        TypeError, match=r"want arrays or a minidl\.DataLoader, to learn from all, got a list"
     ):
         of.fit([(X, T)], epochs=1, verbose=0)
     with pytest.raises(ValueError, match="nan"):
