@@ -37,11 +37,12 @@ def _complaint(name: str, value: Any, thing: Any) -> str:
             f"{name!r} is a Variable, which is not trained, saved or cleared with the layer: "
             "make it a minidl.Parameter, or pass requires_grad=False if it is constant"
         )
+    learns = not isinstance(thing, Tree) or thing.parameters()
     return (
         f"{name!r} ({type(value).__name__}) holds a {type(thing).__name__} that is not trained, "
         "saved or cleared with the layer: parameters and layers are looked for in a layer's "
-        "attributes and in lists, tuples and dicts there; call freeze() of one that is not to be "
-        "trained"
+        "attributes and in lists, tuples and dicts there"
+        + ("; call freeze() of one that is not to be trained" if learns else "")
     )
 
 
@@ -94,8 +95,12 @@ def _trainable_in(value: Any, known: set[int]) -> Any:
 
 
 def _is_trainable(thing: Tree | Variable) -> bool:
+    """Whether it learns: by gradients or, as a Normalization does, from data."""
     if isinstance(thing, Tree):
-        return any(p.requires_grad for p in thing.parameters())
+        parameters = thing.parameters()
+        return any(p.requires_grad for p in parameters) or (
+            not parameters and any(layer.buffers for layer in thing.sublayers())
+        )
     return thing.requires_grad and thing.creator is None
 
 

@@ -1,4 +1,4 @@
-"""Batches: what a trainer is given as data, as tuples (inputs, targets, weight) and what each counts.
+"""Batches: what a trainer is given as data, as (inputs, targets, weight), and what each counts.
 
 How arrays are cut into batches is in `data`; what is done with a batch, in `loop.py`.
 """

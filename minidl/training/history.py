@@ -25,14 +25,13 @@ def check_row(row: dict[str, Any], who: str) -> None:
     for name, value in row.items():
         if type(value) is float:
             continue
+        want = f"{who}: logs[{name!r}]: want a number"
         if callable(value):
-            raise TypeError(
-                f"{who}: logs[{name!r}]: want a number, got the function {value!r}; the rate is "
-                "optimizer.current_lr"
-            )
+            hint = "the rate is optimizer.current_lr"
+            raise TypeError(f"{want}, got the function {value!r}; {hint}")
         figure = array_of(value)
         if not isinstance(figure, NUMBERS) or np.ndim(figure):
-            raise TypeError(f"{who}: logs[{name!r}]: want a number, got {value!r}")
+            raise TypeError(f"{want}, got {value!r}")
         row[name] = float(figure)
 
 
@@ -67,9 +66,10 @@ class History(Mapping[str, list[float]]):
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        last = self.rows[-1] if self.rows else {}
-        figures = [f", {name} {value:.4g}" for name, value in last.items()]
-        return f"History({len(self.rows)} epochs{''.join(figures)})"
+        texts = [f"{len(self.rows)} epochs"]
+        if self.rows:
+            texts += [f"{name} {value:.4g}" for name, value in self.rows[-1].items()]
+        return f"History({', '.join(texts)})"
 
     def _repr_html_(self) -> str:
         """The table that a notebook shows: a row for each epoch, of many the first and the last."""
@@ -110,17 +110,22 @@ class History(Mapping[str, list[float]]):
         """
         if not self.rows:
             raise ValueError("History.plot: there is no epoch to draw; fit first")
-        metrics = [name for name in self if name not in ("loss", "lr") and name[:4] != "val_"]
-        columns = min(1 + len(metrics), 3)
-        rows = math.ceil((1 + len(metrics)) / columns)
+        names = ["loss"]
+        names += [name for name in self if name not in ("loss", "lr") and name[:4] != "val_"]
+        columns = min(len(names), 3)
+        rows = math.ceil(len(names) / columns)
         figure = new_figure("History.plot", 5.4 * columns, 3.8 * rows)
-        for i, name in enumerate(["loss", *metrics], 1):
+        for i, name in enumerate(names, 1):
             self._draw(figure.add_subplot(rows, columns, i), name)
         return save_figure(figure, path)
 
     def _draw(self, axes: Any, name: str) -> None:
         epochs = range(1, len(self.rows) + 1)
-        look = {"linewidth": 1.8, "markersize": 3.5, "marker": "o" if len(epochs) <= 30 else None}
+        look = {
+            "linewidth": 1.8,
+            "markersize": 3.5,
+            "marker": "o" if len(epochs) <= 30 else None,
+        }
         axes.plot(epochs, self[name], color=BLUE, label="training", **look)
         if f"val_{name}" in self:
             axes.plot(epochs, self[f"val_{name}"], color=ORANGE, label="validation", **look)

@@ -65,8 +65,8 @@ class ModelRunner:
     def run(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
         """Run a function of a batch; only stateful layers go on from the last one.
 
-        ValueError if another layer took it for one step of a sequence: it would learn nothing about
-            time.
+        ValueError if another layer took it for one step of a sequence: it would learn nothing
+        about time.
         """
         self._before = [_attributes(layer, layer.buffers) for layer in self.buffered]
         for layer in self.stateless:

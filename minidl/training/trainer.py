@@ -77,9 +77,10 @@ class Trainer:
             or a communicator.
 
     ``model``, ``loss`` and ``metrics`` can be assigned, a model with an optimizer of its
-    parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far, ``interrupted`` the
-    name of the signal that ended it, or None, ``dry_run`` whether it is a ``fast_dev_run``,
-    ``ranks`` the processes (rank, size, first).
+    parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far,
+    ``interrupted`` the name of the signal that ended it, or None, ``dry_run`` whether it is a
+    ``fast_dev_run``, ``scaling`` what was learned of the targets, or None, ``ranks`` the processes
+    (rank, size, first).
 
     Raises TypeError for what cannot be called or is no callback, ValueError for a metric's name
     that is taken and for an optimizer that has none of the model's parameters.
@@ -234,9 +235,9 @@ class Trainer:
         the model learns, before each update; the same on validation data as ``val_loss``..; ``lr``,
         the rate of the epoch's first update. In every mean, and in ``accumulate``, a batch counts
         with the number of its samples, or the sum of their weights. A loss that leaves samples out
-        (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's; where several
-        batches or ranks would then differ from one batch, labels of -100 are warned of. While it
-        runs, BLAS has one thread if the model is small (docs/speed.md).
+        (``cross_entropy`` with ``ignore_index``) still counts with all of its batch's; where
+        several batches or ranks would then differ from one batch, labels of -100 are warned of.
+        While it runs, BLAS has one thread if the model is small (docs/speed.md).
 
         Raises ValueError or TypeError for bad arguments or data, a stateful model with shuffling or
         unequal batches, one-step input to a recurrent layer that is not stateful, a loss that is
@@ -491,7 +492,7 @@ class Trainer:
     ) -> tuple[Any, Any]:
         """The loss of a batch, checked if it is to be learned from, and the prediction."""
         function = self._compiled() if learning and self._compiling else self.loss_of
-        result = runner.run(function, self._scale(batch) if self.scale_targets else batch)
+        result = runner.run(function, self._scale(batch))
         if not isinstance(result, tuple) or len(result) != 2:
             raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
         loss, prediction = result

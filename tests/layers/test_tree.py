@@ -107,6 +107,24 @@ def test_a_result_of_what_nobody_holds_is_told(make):
         Holder(np.exp(make(1.0) * 0.1)).parameters()
 
 
+@pytest.mark.parametrize("form", ["method", "function", "partial"])
+def test_a_normalization_out_of_sight_is_warned_of(form):
+    """It would be lost in a file: it is in no state_dict()."""
+    hidden = layers.Normalization().adapt(np.ones((2, 3)))
+    step = {
+        "method": hidden.inverse,
+        "function": lambda y: hidden.inverse(y),
+        "partial": functools.partial(layers.Normalization.inverse, hidden),
+    }[form]
+    model = layers.Sequential(layers.Linear(3, 3), step)
+    with pytest.warns(UserWarning, match="holds a Normalization that is not .* dicts there$"):
+        model.parameters()
+    seen = layers.Sequential(hidden, layers.Linear(3, 3), step)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen.parameters()
+
+
 @pytest.mark.parametrize("name", ["trainable", "requires_grad", "training"])
 def test_assignments_that_would_change_nothing_are_refused(name):
     with pytest.raises(AttributeError, match=f"Linear: assigning '{name}' would change nothing"):

@@ -514,11 +514,3 @@ def test_one_metric_needs_no_list() -> None:
         "loss",
         "accuracy",
     ]
-
-
-@pytest.mark.parametrize("name", ["compile", "scale_targets"])
-@pytest.mark.parametrize("value", ["no", None, 1])
-def test_settings_that_are_true_or_false(name, value):
-    model = layers.Linear(3, 1)
-    with pytest.raises(TypeError, match=f"Trainer: {name}: want True or False, got"):
-        Trainer(model, optim.SGD(model, lr=0.1), F.mean_squared_error, **{name: value})
