@@ -70,13 +70,18 @@ def _sigmoid_slope(x: Any, y: Any, scale: int) -> Any:
     """
     if type(x) is not np.ndarray or x.ndim == 0:
         return _slope_of_x(x, scale)
-    slope = np.empty_like(x)
-    _sigmoid_slope_into(slope, x, y, scale)
+    slope = y * y
+    _slope_of_square(slope, x, y, scale)
     return slope
 
 
 def _sigmoid_slope_into(slope: Any, x: Any, y: Any, scale: int) -> None:
     np.multiply(y, y, slope)
+    _slope_of_square(slope, x, y, scale)
+
+
+def _slope_of_square(slope: Any, x: Any, y: Any, scale: int) -> None:
+    """Make the slope of what is the square of ``y``."""
     np.subtract(1 if scale == 2 else y, slope, slope)
     # The least by its place, which NumPy finds in a quarter of the time of min; NaN is the least.
     if slope.size and not slope.flat[slope.argmin()] >= _ROUNDED:
