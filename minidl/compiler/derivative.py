@@ -109,13 +109,16 @@ class Recorder(Notes):
         """The gradients of a joint rule, which is one step."""
         function = node.function
         rule: Any = function.joint
-        step = self._step_of[node]
+        step = self._step_of.get(node)
         several = type(node.output) is tuple
         gs: Any = list(g) if several else g
         raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw
         saved = (node.saved,) if function.saves else ()
         with Switch(tracer=None):
             found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)
+        if step is None:  # applied before the call, or after the recording was stopped
+            self.stop("it differentiates what was computed before the call")
+            return [None if gx is None else box(gx, None) for gx in found]
         places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
         outs = tuple([Value(found[i]) for i in places])
         seeds = tuple(map(self.operand, gs)) if several else self.operand(gs)

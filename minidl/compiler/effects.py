@@ -27,6 +27,7 @@ _UNREPEATABLE: dict[str, set[str] | None] = {
 }
 # Parts of Python's library that read files for their own sake.
 _READERS = {"linecache", "tokenize", "warnings", "logging", "importlib._bootstrap_external"}
+_SETTINGS = {("os", "getenv"), ("numpy._core._ufunc_config", "geterr")}
 _UNREPEATABLE_MODULES = {"uuid", "secrets", "tempfile", "socket", "subprocess"}
 
 
@@ -56,8 +57,17 @@ class Observer:
             names = _UNREPEATABLE.get(home, set())
             if names is None or arg.__name__ in names:
                 self.seen = f"{home.lstrip('_')}.{arg.__name__}"
-        elif event == "call" and module in _UNREPEATABLE_MODULES:
+        elif event == "call" and (
+            module in _UNREPEATABLE_MODULES or _asks_for_setting(frame, module)
+        ):
             self.seen = f"{module}.{frame.f_code.co_name}"
+
+
+def _asks_for_setting(frame: FrameType, module: Any) -> bool:
+    """Whether the user's code asks the process for a setting that a program does not watch."""
+    if (module, frame.f_code.co_name) not in _SETTINGS:
+        return False
+    return frame.f_back is not None and not is_known(frame.f_back.f_globals.get("__name__"))
 
 
 def _opens(function: Any, module: Any) -> bool:

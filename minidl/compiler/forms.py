@@ -165,11 +165,25 @@ def unwrapped(x: Any, depth: int = 4) -> Any:
         parts = [unwrapped(part, depth) for part in nest[1]]
         same = all(a is b for a, b in zip(parts, nest[1]))
         return x if same else with_parts(x, parts)
-    held = getattr(x, "__dict__", None)
-    if depth and type(held) is dict and not isinstance(x, type):
-        for name, value in held.items():
-            held[name] = unwrapped(value, depth - 1)
+    if not depth or isinstance(x, type):
+        return x
+    held: Any = x if isinstance(x, dict) else getattr(x, "__dict__", None)
+    for name, value in held.items() if isinstance(held, dict) else ():
+        held[name] = unwrapped(value, depth - 1)
+    for cell in getattr(x, "__closure__", None) or ():
+        _unwrap_cell(cell, depth - 1)
     return x
+
+
+def _unwrap_cell(cell: Any, depth: int) -> None:
+    """An array in place of a stand-in in what a function closes over."""
+    try:
+        content = cell.cell_contents
+    except ValueError:  # it is empty
+        return
+    array = unwrapped(content, depth)
+    if array is not content:
+        cell.cell_contents = array
 
 
 def take_apart(result: Any, known: Callable[[Any], bool]) -> list[Any]:

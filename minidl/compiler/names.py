@@ -47,6 +47,8 @@ def asks_for_types(names: Names) -> str | None:
         return "it asks what is a Variable, and would meet stand-ins for arrays"
     if "type" in names.globals and every & {"ndarray", "generic", "float64", "float32", "Variable"}:
         return "it asks for the type of an array, and would meet stand-ins"
+    if "id" in names.globals:
+        return "it asks for the id of an object, and would meet stand-ins for arrays"
     return None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import copy
 import io
+import os
 import random as python_random
 import sys
 import threading
@@ -130,6 +131,11 @@ class Reach:
             key = repr(key) if type(key) in (str, int) else self.name(key)
             self._expect(f"{name}[{key}]", value)
 
+    def types_of_keys(self, keys: Any, place: str) -> str:
+        """The condition that keys have the types that they had: 1, 1.0 and True are equal."""
+        kinds = list(map(type, keys))
+        return "" if {*kinds} <= {str} else f" and [*map(type, {place})] == {self.name(kinds)}"
+
     # ---- what is there ---------------------------------------------------------------------------
 
     def _visit(self, x: Any) -> None:
@@ -188,12 +194,18 @@ class Reach:
             self._expect(f"{self.name(cell)}.cell_contents", cell.cell_contents)
             self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
+            held = vars(x)
+            self.snapshots.append(Snapshot(held, f"{x.__name__}."))
             names = names_of(x.__code__)
             self.unwatchable = asks_for_types(names) or self.unwatchable
             self._attributes |= names.attributes | (names.globals & _DYNAMIC)
             self._globals(x.__globals__, names.globals)
             for imported in names.imports & sys.modules.keys():
                 self._todo.append(sys.modules[imported])
+            if self._is_dynamic():
+                self._add(f"len({self.name(held)}) == {len(held)}")
+            for n in sorted(self._used(held)):
+                self._expect(f"{self.name(held)}[{n!r}]", held[n])
 
     def _globals(self, scope: dict[str, Any], names: frozenset[str]) -> None:
         self.snapshots.append(Snapshot(scope, "global"))
@@ -205,6 +217,7 @@ class Reach:
 
     def _module(self, x: types.ModuleType) -> None:
         if is_known(x.__name__):
+            self._library(x)
             return
         self.snapshots.append(Snapshot(vars(x), f"{x.__name__}."))
         if "__getattr__" in vars(x):
@@ -212,12 +225,20 @@ class Reach:
         for n in sorted(self._used(vars(x))):
             self._expect(f"{self.name(vars(x))}[{n!r}]", vars(x)[n])
 
+    def _library(self, x: types.ModuleType) -> None:
+        """Watch what a user may change in a module of the library: sys.argv, os.environ."""
+        names = self._attributes.intersection(vars(x)) - {"modules"}
+        for n in sorted(names):
+            if isinstance(vars(x)[n], (list, dict, set, Mapping)):
+                self._expect(f"{self.name(vars(x))}[{n!r}]", vars(x)[n])
+
     def _class(self, x: type) -> None:
+        if not is_known(type(x).__module__):
+            self._todo.append(type(x))
         for cls in x.__mro__:
             if is_known(cls.__module__):
                 continue
-            if self._is_dynamic():
-                self._add(f"len({self.name(cls)}.__dict__) == {len(vars(cls))}")
+            self._add(f"len({self.name(cls)}.__dict__) == {len(vars(cls))}")
             for n in sorted(self._used(vars(cls)) - _OF_EVERY_CLASS):
                 self._expect(f"{self.name(cls)}.__dict__.get({n!r}, ABSENT)", vars(cls)[n])
             inherited = {n for base in cls.__mro__ for n in vars(base)} - vars(cls).keys()
@@ -227,16 +248,21 @@ class Reach:
     def _container(self, x: Any) -> bool:
         name = self.name(x)
         if isinstance(x, Mapping | UserDict):
-            self._add(f"[*{name}] == {self.name([*x])}")
+            self._add(f"[*{name}] == {self.name([*x])}{self.types_of_keys(x, name)}")
             self._elements(x, x.items())
         elif isinstance(x, list | tuple | deque | UserList) and len(x) <= _MOST:
             self._add(f"len({name}) == {len(x)}")
             self._elements(x, enumerate(x))
         elif isinstance(x, set | frozenset | array | bytearray | list | tuple | deque):
             self._add(f"{name} == {self.name(copy.copy(x))}")
+            if isinstance(x, set | frozenset):
+                self._todo += x
+            elif not all(isinstance(part, NUMBERS) for part in x):
+                self.unwatchable = f"it uses a {type(x).__name__} of objects, too long to watch"
         else:
             return False
-        self.snapshots.append(Snapshot(x, f"an element of a {type(x).__name__}"))
+        if x is not os.environ:  # which gives new texts each time it is read
+            self.snapshots.append(Snapshot(x, f"an element of a {type(x).__name__}"))
         return True
 
     def _object(self, x: Any) -> None:
@@ -244,25 +270,27 @@ class Reach:
         if hasattr(kind, "_reached"):
             self._todo += [getattr(x, name) for name in kind._reached]
             return
-        is_layer = hasattr(x, "sublayers") and hasattr(x, "forward")
+        is_layer = hasattr(kind, "sublayers") and hasattr(kind, "forward")
         if _is_of_the_library(kind):
+            self._settings(getattr(x, "__dict__", {}))
             return
         carried = [*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())] if is_layer else []
         self.states += [(x, n) for n in carried]
         held: dict[str, Any] = getattr(x, "__dict__", {})
-        whole = is_layer or self._is_dynamic()
-        if whole:
-            self._add(f"len({self.name(held)}) == {len(held)}")
+        self._add(f"len({self.name(held)}) == {len(held)}")
         watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
         for n in sorted(watched.difference(carried)):
             self._expect(f"{self.name(held)}[{n!r}]", held[n])
-        shadows = set() if whole else self._attributes.intersection(dir(kind)) - held.keys()
-        for n in sorted(shadows):
-            self._add(f"{n!r} not in {self.name(held)}")
         for n in _slots(kind):
             self._expect(f"getattr({self.name(x)}, {n!r}, ABSENT)", getattr(x, n, ABSENT))
         self.snapshots.append(Snapshot(held, f"{kind.__name__}.", carried))
         self._todo.append(kind)
+
+    def _settings(self, held: dict[str, Any]) -> None:
+        """Watch what is read of an object of the library: an argparse.Namespace, an Event."""
+        for n, value in held.items():
+            if n in self._attributes or isinstance(value, NUMBERS):
+                self._expect(f"{self.name(held)}[{n!r}]", value)
 
     def _is_dynamic(self) -> bool:
         """Whether code asks for attributes by names that it computes."""

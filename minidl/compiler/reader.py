@@ -46,7 +46,8 @@ class Form:
         keys, parts = nest
         self.conditions.append(f"type({place}) is {self.reach.name(type(x))}")
         if isinstance(x, dict):
-            self.conditions.append(f"[*{place}] == {self.reach.name([*keys])}")
+            types = self.reach.types_of_keys(keys, place)
+            self.conditions.append(f"[*{place}] == {self.reach.name([*keys])}{types}")
             places = [f"{place}[{self._key(key)}]" for key in keys]
         elif keys:
             places = [f"{place}.{key}" for key in keys]
@@ -86,8 +87,10 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     arguments = Form(reach)
     for i, x in enumerate(call.args):
         arguments.expect(f"a{i}", x)
+    if call.kwargs:  # their order may be seen, too
+        arguments.conditions.append(f"[*kw] == {reach.name([*call.kwargs])}")
     for keyword, x in call.kwargs.items():
-        arguments.expect(keyword, x)
+        arguments.expect(f"kw[{keyword!r}]", x)
     states = Form(reach)
     for (layer, name), x in zip(recording.states.places, recording.states.values, strict=True):
         if not is_counted(layer, name):
@@ -98,15 +101,16 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     inputs = [
         _place(x, places, reach, derived) for x in recording.recorder.inputs if x.kind != "draw"
     ]
-    parameters = ", ".join(
-        [f"a{i}" for i in range(len(call.args))] + (["*", *call.kwargs] if call.kwargs else [])
-    )
-    lines = [f"def read({parameters}):"]
+    parameters = [f"a{i}" for i in range(len(call.args))]
+    if call.kwargs:
+        parameters += ["/", "**kw"] if parameters else ["**kw"]
+    lines = [f"def read({', '.join(parameters)}):"]
     if conditions:
         lines += [f"    if not ({' and '.join(conditions)}):", "        return MISS"]
     lines.append(f"    return ({''.join([f'{x}, ' for x in inputs])})")
     source = "\n".join(lines)
-    used = {name: reach.scope[name] for name in re.findall(r"\bk\d+\b", source)}
+    names = reach.scope.keys() & re.findall(r"\bk\d+\b", source)
+    used = {name: reach.scope[name] for name in names}
     scope = {**HELPERS, **used}  # no more: what is held here lives as long as the program
     exec(compile(source, "<minidl reader>", "exec"), scope)
     return scope.pop("read")  # type: ignore[no-any-return]  # a function
@@ -133,12 +137,17 @@ def _of_contents(recording: Recording) -> list[str]:
     read = set() if recorder.made_of else {id(x.of) for x in recorder.inputs if x.kind == "object"}
     read -= {id(x) for x in recorder.fixed}
     found = {i: x for i, x in reach.found.items() if isinstance(x, np.ndarray)}
-    watched = {i: x for i, x in found.items() if i not in read}
+    watched = {i: x for i, x in found.items() if i not in read or _may_be_counts(x)}
     conditions = []
     for i, x in watched.items():
         place = reach.where[i]
         conditions.append(f"{place} is {reach.name(x)} and equal({place}, {reach.name(x.copy())})")
     return conditions
+
+
+def _may_be_counts(x: Any) -> bool:
+    """Whether code may well read an array as places or counts, which nobody sees: ``x[:n[1]]``."""
+    return x.dtype.kind in "iub" and x.size <= 16
 
 
 def _of_gradients(recording: Recording) -> list[str]:

@@ -65,6 +65,10 @@ class StandIn(Variable):
         look(self, "writing into an array")
         self._raw[unwrap(index)] = unwrap(value)
 
+    def __contains__(self, x: Any) -> bool:
+        look(self, "whether something is in the values")
+        return unwrap(x) in self._raw
+
     def __repr__(self) -> str:
         look(self, "repr()")
         return repr(self._raw)
