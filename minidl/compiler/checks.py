@@ -16,6 +16,7 @@ from minidl.autograd.variable import Variable
 from minidl.compiler.effects import Draws, same_state, state_of
 from minidl.compiler.forms import NUMBERS, parts_of, with_parts
 from minidl.compiler.recording import MISS, Call, States
+from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
 
@@ -78,6 +79,13 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     inputs = spec.inputs(call.args, call.kwargs)
     if inputs is MISS:
         return MISS, None
+    with hooks_once(spec.optimizers) as hooks:
+        return _compare(spec, call, inputs, hooks)
+
+
+def _compare(
+    spec: Specialization, call: Call, inputs: Any, hooks: list[Any]
+) -> tuple[Any, str | None]:
     states = States(spec.places)
     restore = list(map(_keep, spec.variables))
     restore += [o.keep() for o in spec.optimizers]
@@ -88,6 +96,8 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     draws.restore()
     for put_back in reversed(restore):
         put_back()
+    for hook in hooks:
+        hook.replay()
     result = call.eagerly()
     if program is None:
         return result, "an error that only the program raised"

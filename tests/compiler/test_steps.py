@@ -416,3 +416,75 @@ def test_nothing_stays_with_the_collector_off(whole: bool) -> None:
         assert [r() for r in gone] == [None, None]
     finally:
         gc.enable()
+
+
+class Mean:
+    """A hook with a state of its own."""
+
+    def __init__(self, notes: list[float]) -> None:
+        self.notes = notes
+        self.sum = np.zeros(1)
+        self.count = 0
+
+    def __call__(self, gradients: Any) -> None:
+        self.count += 1
+        self.sum += np.linalg.norm(gradients.flat)
+        self.notes.append(float(self.sum[0] / self.count))
+
+
+def note(notes: list[float]) -> Callable[[Any], None]:
+    return lambda gradients: notes.append(float(np.linalg.norm(gradients.flat)))
+
+
+def noise(notes: list[float]) -> Callable[[Any], None]:
+    rng = np.random.default_rng(0)
+
+    def hook(gradients: Any) -> None:
+        gradients.flat += rng.normal(size=gradients.flat.shape)
+
+    return hook
+
+
+def clip_weights(notes: list[float]) -> Callable[[Any], None]:
+    def hook(gradients: Any) -> None:
+        for p in gradients.params:
+            p.data = np.clip(p.data, -0.1, 0.1)
+
+    return hook
+
+
+def drop_one(notes: list[float]) -> Callable[[Any], None]:
+    def hook(gradients: Any) -> None:
+        notes.append(len(gradients.params))
+        gradients.params = gradients.params[1:]
+        gradients.grads = gradients.grads[1:]
+
+    return hook
+
+
+@pytest.mark.parametrize(
+    "hooks", [[note], [Mean], [noise], [clip_weights], [drop_one], [noise, Mean, drop_one, note]]
+)
+def test_hooks_are_called_once_per_call_checked_or_not(hooks: list[Any]) -> None:
+    def train(compiled: bool) -> list[Any]:
+        minidl.seed(0)
+        model = layers.MLP([3, 2], in_features=4)
+        notes: list[float] = []
+        optimizer = optim.Adam(model, lr=0.05, hooks=[make(notes) for make in hooks])
+
+        def step(x: Any) -> Any:
+            optimizer.cleargrads()
+            loss = (model(x) ** 2).sum()
+            loss.backward()
+            optimizer.update()
+            return loss
+
+        run = minidl.compile(step, check="always") if compiled else step
+        for i in range(6):
+            run(np.full((5, 4), i + 1, np.float32))
+        if compiled:
+            assert not run.status().startswith("eager")  # type: ignore[attr-defined]
+        return [*notes, *[p.data for p in model.parameters()], *optimizer.state_dict().values()]
+
+    for a, b in zip(train(True), train(False), strict=True):
+        np.testing.assert_array_equal(a, b)
