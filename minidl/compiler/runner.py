@@ -123,7 +123,8 @@ class Runner:
             ys = self._again(*copies)
         ys = ys if type(ys) is tuple else (ys,)
         seeds = [(y, g) for y, g in zip(ys, gs) if isinstance(y, Variable)]
-        return gradients_for([c if want else None for c, want in zip(copies, wanted)], seeds, None)
+        xs = [c if want else None for c, want in zip(copies, wanted)]
+        return gradients_for(xs, seeds, None, zeros=False)  # None where no gradient arrives
 
     def _again(self, *inputs: Any) -> Any:
         """The same computation, application by application."""

@@ -158,3 +158,28 @@ def test_the_warning_about_softmax_goes_by_the_function() -> None:
     F.cross_entropy(soft(logits), np.array([0, 1]))  # a warning would be an error
     with pytest.warns(UserWarning, match="made by softmax"):
         F.cross_entropy(F.softmax(logits), np.array([0, 1]))
+
+
+def test_a_second_result_leaves_no_zeros_where_no_gradient_arrives() -> None:
+    """An optimizer skips a parameter without a gradient, and moves one whose gradient is zero."""
+
+    def gradients(compiled: bool) -> list[Any]:
+        a, b = (minidl.Parameter(np.arange(3.0)) for _ in range(2))
+
+        def f(x: Any) -> Any:
+            return (a * x).sum(), (a * x * x).sum(), (b * x).sum()
+
+        run = minidl.compile(f, check="never") if compiled else f
+        found = []
+        for _ in range(3):
+            a.cleargrad()
+            b.cleargrad()
+            first, second, _ = run(np.ones(3))
+            first.backward()
+            second.backward()
+            found += [None if p.grad is None else p.grad.data.copy() for p in (a, b)]
+        return found
+
+    for mine, its in zip(gradients(True), gradients(False), strict=True):
+        assert (mine is None) == (its is None)
+        assert mine is None or np.array_equal(mine, its)
