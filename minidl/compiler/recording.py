@@ -146,7 +146,7 @@ class Recording:
         if id(raw) in self.reach.where:
             raw = raw.view()  # the function may close over the same one, now but not later
         self.recorder.register(raw, value)
-        twins[id(x)] = stand_in(raw if raw.ndim else raw[()], value)
+        twins[id(x)] = stand_in(raw, value)
         return twins[id(x)]
 
     def _effects(self, written: bool, draws: Draws) -> str | None:

@@ -271,3 +271,48 @@ def test_a_step_with_batch_norm_goes_on_eagerly() -> None:
 
     for a, b in zip(weights(True), weights(False), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: a,
+        lambda a: a.copy(),
+        lambda a: {"a": a.T, "b": [a * 1]},
+        lambda a: a.astype(np.float32),
+    ],
+)
+def test_an_array_without_axes_stays_an_array(f: Any) -> None:
+    compiled = minidl.compile(f, check="never")
+    for i in range(3):
+        assert repr(compiled(np.array(float(i)))) == repr(f(np.array(float(i))))
+    assert compiled.status().startswith("program 0")
+
+
+def test_an_argument_without_axes_is_written_into() -> None:
+    def count(n: Any) -> Any:
+        n += 1
+        return n * 2
+
+    compiled = minidl.compile(count)
+    n = np.array(0.0)
+    with pytest.warns(UserWarning, match="writes into an array"):
+        assert compiled(n) == 2
+    assert compiled(n) == 4
+    assert n == 2
+
+
+def test_adding_a_graph_into_an_array_is_refused_as_eagerly() -> None:
+    p = minidl.Parameter(np.ones(3))
+
+    def add(y: Any) -> Any:
+        total = y * 1
+        total += p
+        return total.sum()
+
+    for f in (add, minidl.compile(add)):
+        for _ in range(2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with pytest.raises(TypeError, match="would leave the graph"):
+                    f(np.ones(3))
