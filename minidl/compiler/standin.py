@@ -167,11 +167,11 @@ def _in_place(name: str, function: Any) -> Any:
     plain = getattr(Variable, f"__{name[3:]}")
 
     def in_place(self: StandIn, other: Any) -> Any:
-        if type(other) is not StandIn and isinstance(other, Variable):
-            if isinstance(self._raw, np.ndarray):
-                look(self, f"in-place {function.__name__}")
-                getattr(operator, name)(self._raw, other)  # which refuses one with a graph
-                return self
+        has_graph = type(other) is not StandIn and isinstance(other, Variable)
+        if has_graph and isinstance(self._raw, np.ndarray):
+            look(self, f"in-place {function.__name__}")
+            getattr(operator, name)(self._raw, other)  # refused, but of a constant Variable
+            return self
         new = plain(self, other)
         tracer: Any = MODE.get().tracer
         if new is NotImplemented or not isinstance(self._raw, np.ndarray) or tracer is None:
