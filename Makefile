@@ -10,7 +10,7 @@ demo: .venv/.demo
 	@echo "The pictures are in out/"
 
 test: .venv/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

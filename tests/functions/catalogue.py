@@ -5,6 +5,7 @@ differentiated; everything else is passed on as it is. What a row buys is in tes
 """
 
 import math
+import re
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -98,6 +99,11 @@ def is_floating(a: Any) -> bool:
     return isinstance(a, (np.ndarray, np.floating)) and a.dtype.kind == "f"
 
 
+def name_of(value: Any) -> str:
+    """For the name of a test: its repr on one line, without the address that each process has anew."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value)).replace("\n", "")
+
+
 def outputs(y: Any) -> list[Any]:
     """All outputs of a function, as a list."""
     return list(y) if isinstance(y, (tuple, list)) else [y]
@@ -150,7 +156,7 @@ def row(
     args = tuple(np.asarray(a) if isinstance(a, np.floating) else a for a in args)
     originals = tuple(original_of(k) for k, ours in REGISTRY.items() if ours is function)
     shapes = ",".join(
-        str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else repr(a)[:30]
+        str(np.shape(a)).replace(" ", "") if isinstance(a, np.ndarray) else name_of(a)[:30]
         for a in args
     )
     label = label or f"{shapes}{settings or ''}"

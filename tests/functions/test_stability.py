@@ -423,7 +423,6 @@ def test_gelu_and_its_composition_agree() -> None:
         lambda x: F.mean_squared_error(x, np.zeros(3)),
         lambda x: F.binary_cross_entropy_with_logits(x, np.zeros(3)),
     ],
-    ids=str,
 )
 def test_the_gradient_is_nan_where_the_value_is(f: Any) -> None:
     g = both_ways(f, [0.5, np.nan, -2.0])

@@ -11,7 +11,7 @@ import pytest
 import minidl
 from minidl import Variable, layers, optim
 from minidl import functions as F
-from tests.functions.catalogue import ROWS
+from tests.functions.catalogue import ROWS, name_of
 from tests.functions.rows_of_families import rows_so_far
 from tests.reliability import inputs
 
@@ -238,7 +238,7 @@ BAD: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", BAD, ids=lambda v: repr(v)[:30].replace("\n", ""))
+@pytest.mark.parametrize("value", BAD, ids=lambda v: name_of(v)[:30])
 @pytest.mark.parametrize("kind", [layers.Linear, layers.RNN, layers.LSTM, layers.GRU, layers.MLP])
 def test_bad_inputs_to_layers(kind: Any, value: Any) -> None:
     """A clear error that names the layer, or what a layer says of its input."""
