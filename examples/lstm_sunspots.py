@@ -12,8 +12,6 @@ import minidl
 from minidl import Trainer, datasets, layers, optim
 from minidl import functions as F
 
-SCALE = 200.0  # sunspots a year, roughly their largest number
-
 
 def rmse(forecast, truth):
     return float(np.sqrt(np.mean((forecast - truth) ** 2)))
@@ -57,22 +55,30 @@ def main():
 
     minidl.seed(options.seed)
     years, spots = datasets.sunspots()
-    x, t = datasets.windows((spots / SCALE).astype(np.float32), options.history)
+    x, t = datasets.windows(spots, options.history)
     target_years = years[options.history :]
     test = target_years >= options.first_test_year
 
-    model = layers.Sequential(layers.LSTM(options.hidden, return_sequences=False), layers.Linear(1))
+    scaled = layers.Normalization().adapt(x[~test])  # it travels with the model, into its files
+    lstm = layers.LSTM(options.hidden, return_sequences=False)
+    model = layers.Sequential(scaled, lstm, layers.Linear(1))
     epochs = 40 if options.short else options.epochs
     rate = optim.schedules.cosine(0.01, steps=epochs * (sum(~test) // 32 + 1))
     optimizer = optim.Adam(model, lr=rate, hooks=[optim.hooks.ClipGrad(1.0)])
-    trainer = Trainer(model, optimizer, F.mean_squared_error, distributed=options.distributed)
+    trainer = Trainer(
+        model,
+        optimizer,
+        F.mean_squared_error,
+        distributed=options.distributed,
+        scale_targets=True,
+    )
     history = trainer.fit(x[~test], t[~test], epochs=epochs, validation=(x[test], t[test]))
 
     if not trainer.ranks.first:
         return
-    forecast, truth = trainer.predict(x)[:, 0] * SCALE, t[:, 0] * SCALE
+    forecast, truth = trainer.predict(x)[:, 0], t[:, 0]
     ours = rmse(forecast[test], truth[test])
-    persistence = rmse(x[test, -1, 0] * SCALE, truth[test])
+    persistence = rmse(x[test, -1, 0], truth[test])
     title = f"One step ahead: error {ours:.1f}, of persistence {persistence:.1f}"
     print(f"{test.sum()} held-out years. {title}")
     file = Path("out/lstm_sunspots.png")

@@ -64,7 +64,7 @@ def draw(model, x, t, history, file, side=13):
     middle.imshow(image, cmap="gray_r", extent=(-2.2, 2.2, -2.2, 2.2))
     middle.set(title="What the decoder draws from there")
     for name, label in (("loss", "training"), ("val_loss", "never seen")):
-        right.plot(history[name], label=label)
+        right.plot(range(1, len(history[name]) + 1), history[name], label=label)
     right.set(xlabel="epoch", title="minus the evidence bound, nats")
     right.legend()
     file.parent.mkdir(exist_ok=True)
