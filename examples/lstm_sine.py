@@ -43,7 +43,7 @@ def draw(history, values, cosine, forecasts, free, file):
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.semilogy(history["loss"])
+    left.semilogy(range(1, len(history["loss"]) + 1), history["loss"])
     left.set(xlabel="epoch", title="mean squared error on the noisy sine")
     left.grid(alpha=0.3)
     right.plot(values, ".", color="0.8", markersize=2, label="trained on: noisy sine")

@@ -58,9 +58,10 @@ def draw(history, x, t, logits, file):
 
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     curves, wrong = figure.subfigures(1, 2, width_ratios=[1.5, 1])
+    epochs = range(1, len(history["loss"]) + 1)
     for axes, name in zip(curves.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(history[name], label="training")
-        axes.plot(history[f"val_{name}"], label="test")
+        axes.plot(epochs, history[name], label="training")
+        axes.plot(epochs, history[f"val_{name}"], label="test")
         axes.set(xlabel="epoch", title=name)
         axes.grid(alpha=0.3)
         axes.legend()
