@@ -111,6 +111,8 @@ class _Source:
 
     def _result(self, root: Operand, before: Sequence[Operand]) -> str:
         """A result as the caller gets it: memory of its own."""
+        if type(root) is np.float64:  # it stays one, whatever the arithmetic is of
+            return self.names.name(root)
         if not isinstance(root, Value):
             return self.names(root)
         if self.names.floats:

@@ -183,3 +183,22 @@ def test_a_second_result_leaves_no_zeros_where_no_gradient_arrives() -> None:
     for mine, its in zip(gradients(True), gradients(False), strict=True):
         assert (mine is None) == (its is None)
         assert mine is None or np.array_equal(mine, its)
+
+
+@pytest.mark.parametrize("start", [2.0, 2, np.float64(2.0), np.float32(2.0), np.array(2.0)])
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_a_result_that_depends_on_no_array_has_its_type(order: int, start: Any) -> None:
+    def f(x: Any) -> Any:
+        return x**4 - 2 * x**2
+
+    for _ in range(order):
+        f = minidl.grad(f)
+    if order and isinstance(start, int):
+        start = 2.0  # integers have no gradient
+    run = minidl.compile(f, check="never")
+    want = f(start)
+    for _ in range(3):
+        got = run(start)
+        assert type(got) is type(want) and got == want
+    checked = minidl.compile(f, check="raise")
+    assert checked(start) == checked(start) == want
