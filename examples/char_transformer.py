@@ -1,7 +1,8 @@
 """A small GPT learns to write like Alice in Wonderland, character by character, and beats a bigram model.
 
-The text, alice.txt, is the first two chapters of the book (Lewis Carroll, 1865; public domain). The
-last tenth of it is held out. Prints what the model writes, and draws the loss beside the bigrams'.
+The text, alice.txt, is the first two chapters of the book (Lewis Carroll, 1865; public domain), not
+checked word for word against an edition. The last tenth is held out. Prints what the model writes,
+and draws the loss beside the bigrams'.
 """
 
 import argparse
