@@ -165,7 +165,7 @@ class Notes(Values):
 
     def detached(self, x: Variable) -> Variable:
         """The value without its graph."""
-        return record(constant, (x,), {})  # type: ignore[no-any-return]
+        return record(constant, (x,), {})  # type: ignore[no-any-return]  # a Variable
 
     def number(self, number: Any) -> Variable:
         """A number that is the same at every call."""

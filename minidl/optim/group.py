@@ -76,7 +76,7 @@ class Group:
             return lr
         if callable(own):
             return number(f"{self.where}: the schedule's rate", own(t))
-        return own * (lr / self._base) if self._base else own  # type: ignore[no-any-return]
+        return own * (lr / self._base) if self._base else own  # type: ignore[no-any-return]  # a number
 
     def __repr__(self) -> str:
         texts = [f"{name}={text_of(value)}" for name, value in self.settings.items()]

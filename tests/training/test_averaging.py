@@ -218,5 +218,9 @@ def test_a_checkpoint_before_any_fit(tmp_path: Path) -> None:
     average = callbacks.MovingAverage()
     model = layers.Linear(3, 1)
     trainer = Trainer(model, optim.SGD(model), F.mean_squared_error, callbacks=[average])
+    before = model.w.data.copy()
     trainer.save(tmp_path / "first.npz")
     trainer.load(tmp_path / "first.npz")
+    np.testing.assert_array_equal(model.w.data, before)
+    with pytest.raises(RuntimeError, match="MovingAverage"):  # there is no average yet
+        average.apply()

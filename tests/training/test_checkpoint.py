@@ -364,6 +364,7 @@ def test_hooks_without_state_are_left_alone(path: Path) -> None:
     of.fit(X, T, epochs=1, verbose=0)
     of.save(path)
     of.load(path)
+    assert of.optimizer.hooks == [clip] and clip.max_norm == 1.0
 
 
 # ---- other settings ------------------------------------------------------------------------------------
