@@ -105,10 +105,10 @@ class TensorBoard(Callback):
     def _parameters(self) -> dict[str, Any]:
         """Those with data, by name; those of a model that is a function by number."""
         if isinstance(self.trainer.model, Layer):
-            named = dict(self.trainer.model.named_parameters())
+            named: list[tuple[str, Any]] = list(self.trainer.model.named_parameters())
         else:
-            named = {str(i): p for i, p in enumerate(self.trainer.optimizer.params)}
-        return {name: p for name, p in named.items() if not p.lazy}
+            named = [(str(i), p) for i, p in enumerate(self.trainer.optimizer.params)]
+        return {name: p for name, p in named if not p.lazy}
 
     def _write_histogram(self, tag: str, x: Any, step: int) -> None:
         if x is None:
