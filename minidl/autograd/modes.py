@@ -84,9 +84,6 @@ class Tracer(Protocol):
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
 
-    def give_up(self, why: str) -> None:
-        """The function is to run eagerly, for a reason that its user is told."""
-
     def refuse(self, x: Any, how: str) -> None:
         """The value of something recorded is read: no program can do that."""
 
@@ -176,13 +173,6 @@ def look(x: Any, how: str) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.refuse(x, how)
-
-
-def leave_program(why: str) -> None:
-    """Have a function that is being compiled run eagerly: its programs could not do the same."""
-    tracer = MODE.get().tracer
-    if tracer is not None:
-        tracer.give_up(why)
 
 
 def values_of(x: Any, how: str) -> Any:

@@ -15,7 +15,8 @@ from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.effects import Draws, same_state, state_of
 from minidl.compiler.forms import NUMBERS, parts_of, with_parts
-from minidl.compiler.recording import MISS, Call, States
+from minidl.compiler.places import States
+from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
@@ -39,8 +40,9 @@ class Outcome:
             self.parts.append((f"the value of {p.name or 'a Variable'}", np.copy(p._raw)))
             self.parts.append(("a gradient", None if grad is None else np.copy(grad._raw)))
         self.parts += [("the optimizer's state", o.state_dict()) for o in spec.optimizers]
-        for layer, name in spec.places:
-            self.parts.append((f"{type(layer).__name__}.{name}", getattr(layer, name)))
+        for place in spec.places:
+            value = place.get()
+            self.parts.append((place.name, _without_graphs(value) if spec.learns else value))
         self.streams = [state_of(g) for g in spec.generators()]
 
     def difference(self, other: Outcome) -> str | None:
@@ -92,14 +94,12 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
 def _compare(
     spec: Specialization, call: Call, inputs: Any, hooks: list[Any]
 ) -> tuple[Any, str | None]:
-    states = States(spec.places)
     variables = [*spec.variables, *spec.owners(inputs)]
-    restore = list(map(_keep, variables))
+    restore = [States(spec.places).keep(), *map(_keep, variables)]
     restore += [o.keep() for o in spec.optimizers]
     draws = Draws(spec.generators())
     since = next_number()
     program = _run_program(spec, inputs, since, variables)
-    states.restore()
     draws.restore()
     for put_back in reversed(restore):
         put_back()
