@@ -23,12 +23,18 @@ from minidl.compiler.specialization import Specialization
 class Outcome:
     """What a call gave and left: result, gradients, states, random streams; in copies."""
 
-    def __init__(self, spec: Specialization, result: Any, gradients: Sequence[Any]) -> None:
+    def __init__(
+        self,
+        spec: Specialization,
+        result: Any,
+        gradients: Sequence[Any],
+        variables: Sequence[Variable],
+    ) -> None:
         self.parts: list[tuple[str, Any]] = [("the result", result)]
         self.parts += [(f"gradient {i}", np.asarray(g)) for i, g in enumerate(gradients)]
         if spec.learns:
             self.parts = [("the result", _without_graphs(result))]
-        for p in spec.variables:
+        for p in variables:
             grad = p._grad
             self.parts.append((f"the value of {p.name or 'a Variable'}", np.copy(p._raw)))
             self.parts.append(("a gradient", None if grad is None else np.copy(grad._raw)))
@@ -87,11 +93,12 @@ def _compare(
     spec: Specialization, call: Call, inputs: Any, hooks: list[Any]
 ) -> tuple[Any, str | None]:
     states = States(spec.places)
-    restore = list(map(_keep, spec.variables))
+    variables = [*spec.variables, *spec.owners(inputs)]
+    restore = list(map(_keep, variables))
     restore += [o.keep() for o in spec.optimizers]
     draws = Draws(spec.generators())
     since = next_number()
-    program = _run_program(spec, inputs, since)
+    program = _run_program(spec, inputs, since, variables)
     states.restore()
     draws.restore()
     for put_back in reversed(restore):
@@ -101,7 +108,7 @@ def _compare(
     result = call.eagerly()
     if program is None:
         return result, "an error that only the program raised"
-    eager = Outcome(spec, result, _gradients(spec, result, inputs, since))
+    eager = Outcome(spec, result, _gradients(spec, result, inputs, since), variables)
     return result, eager.difference(program)
 
 
@@ -131,11 +138,13 @@ def _without_graphs(x: Any) -> Any:
     return x if nest is None else with_parts(x, [_without_graphs(part) for part in nest[1]])
 
 
-def _run_program(spec: Specialization, inputs: Any, since: int) -> Outcome | None:
+def _run_program(
+    spec: Specialization, inputs: Any, since: int, variables: Sequence[Variable]
+) -> Outcome | None:
     result = spec.run(inputs)
     if result is MISS:
         return None
-    return Outcome(spec, result, _gradients(spec, result, inputs, since))
+    return Outcome(spec, result, _gradients(spec, result, inputs, since), variables)
 
 
 def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:
