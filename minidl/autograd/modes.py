@@ -72,6 +72,9 @@ class Tracer(Protocol):
     def backward(self, y: Variable, seed: Variable, plain: bool, free: bool) -> None:
         """``y.backward()``; ``plain`` if the seed is ones and nothing else is asked for."""
 
+    def clear(self, params: list[Variable]) -> None:
+        """Note that gradients are forgotten."""
+
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
 

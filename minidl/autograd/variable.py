@@ -170,6 +170,9 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     def cleargrad(self) -> None:
         """Forget the gradient; the next backward starts from nothing."""
+        tracer = MODE.get().tracer
+        if tracer is not None:
+            tracer.clear([self])
         self._grad = None
 
     @property

@@ -185,8 +185,7 @@ class Recording:
         grads = [operand for _, operand in self.gradients if isinstance(operand, Value)]
         forward = list(recorder.steps)
         self.tape = list(recorder.tape)
-        updates = [step.operands for step in forward if step.is_effect and not step.outs]
-        self.real = list(dict.fromkeys(values_in((*self.outputs, *grads, *updates))))
+        self.real = list(dict.fromkeys(values_in((*self.outputs, *grads))))
         self.program = Program([], list(self.real), forward)
         self._differentiate(roots)
         self.why = recorder.stopped

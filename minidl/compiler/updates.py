@@ -7,7 +7,7 @@ is a step that calls the optimizer, so that its rate, hooks and state are those 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,31 +17,9 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.derivative import Recorder
+from minidl.compiler.optimizers import Progress, Update
 from minidl.compiler.program import Operand, Step, Value
-
-
-class Updater(Protocol):
-    """What an optimizer is to a program."""
-
-    @property
-    def params(self) -> list[Variable]:
-        """The parameters that it changes."""
-
-    def update(self) -> None:
-        """Change them by their gradients."""
-
-    def state_dict(self) -> Any:
-        """The state, to be compared."""
-
-    def keep(self) -> Callable[[], None]:
-        """A function that puts the optimizer's state back as it is now."""
-
-
-class Progress:
-    """Whether a call of a program has changed something already: then an error is an error."""
-
-    def __init__(self) -> None:
-        self.wrote = False
+from minidl.optim.optimizer import Optimizer
 
 
 class StepRecorder(Recorder):
@@ -52,10 +30,11 @@ class StepRecorder(Recorder):
         self.variables = variables  # those that the function reaches
         self.entry = {id(p): p._grad for p in variables if not p.lazy}
         self.needs: dict[int, tuple[Variable, bool]] = {}  # whose .grad the program begins with
-        self.optimizers: list[Updater] = []
+        self.optimizers: list[Optimizer] = []
         self.progress = Progress()
         self.learns = False
         self.arguments: set[int] = set()  # ids of Variables among the arguments
+        self._cleared: set[int] = set()  # ids of Variables whose .grad was forgotten
         self._delivered: dict[int, Operand] = {}  # by parameter: what its .grad is now
         self._set: dict[int, Operand] = {}  # by parameter: what the last update left in its .grad
         self._updated: dict[int, Operand] = {}  # by parameter: the value that it had before
@@ -80,17 +59,20 @@ class StepRecorder(Recorder):
             if owner is not None and owner._node is node:
                 self._deliver(owner, g)
 
+    def clear(self, params: Sequence[Variable]) -> None:
+        """Note that gradients are forgotten: whether there was one makes no difference."""
+        self._cleared.update(map(id, params))
+
     def _deliver(self, p: Variable, g: Variable) -> None:
         """Add a gradient to ``p.grad``, in memory of its own."""
         old = p._grad
         if id(p) in self.arguments:
             self.stop("backward leaves a gradient in an argument")
-        elif id(p) in self.entry and id(p) not in self._delivered:
-            if old is None and self.entry[id(p)] is None:
-                self.needs[id(p)] = (p, False)
-            elif old is not None and old is self.entry[id(p)]:
-                self.needs[id(p)] = (p, True)
-                self.register(old, self.add_input("grad", old._raw, p))
+        elif old is None:
+            self._need_none(p)
+        elif old is self.entry.get(id(p)) and id(p) not in self._delivered:
+            self.needs[id(p)] = (p, True)
+            self.register(old, self.add_input("grad", old._raw, p))
         if old is not None:
             with Switch(tracer=self, recording=False):
                 g = old + g
@@ -99,41 +81,40 @@ class StepRecorder(Recorder):
         self.register(p._grad, operand)
         self._delivered[id(p)] = operand
 
+    def _need_none(self, p: Variable) -> None:
+        """A ``.grad`` is None: it was before the call, unless the call made it so."""
+        if id(p) not in self._cleared and self.entry.get(id(p), p) is None:
+            self.needs[id(p)] = (p, False)
+
     def gradients_left(self) -> list[tuple[Variable, Operand]]:
         """The parameters whose ``.grad`` the function changed, and what it is now (None: cleared)."""
         changed = [
             p
             for p in self.variables
-            if p._grad is not self.entry.get(id(p)) or id(p) in self._delivered
+            if p._grad is not self.entry.get(id(p)) or id(p) in (*self._cleared, *self._delivered)
         ]
         left = [(p, None if p._grad is None else self.operand(p._grad)) for p in changed]
         return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
 
     # ---- update ----------------------------------------------------------------------------------
 
-    def update(self, optimizer: Updater) -> None:
+    def update(self, optimizer: Optimizer) -> None:
         """``optimizer.update()``."""
+        if type(optimizer).update is not Optimizer.update:
+            self.stop("an optimizer with an update of its own is left to eager code")
         with Switch(tracer=None):
-            optimizer.update()
+            Optimizer.update(optimizer)
         self.learns = True
         if self.stopped is not None:
             return
         params = optimizer.params
         mine = [p for p in params if p._grad is not None and id(p) in self._delivered]
-        cleared = [p for p in params if p._grad is None]
-        progress = self.progress
-
-        def update(*gradients: Any) -> tuple[()]:
-            for p in cleared:
-                p._grad = None
-            for p, g in zip(mine, gradients, strict=True):
-                p._grad = box(g[()] if g.ndim == 0 else g, None)
-            progress.wrote = True
-            optimizer.update()
-            return ()
-
+        without = [p for p in params if p._grad is None]
+        for p in without:
+            self._need_none(p)
         operands = tuple([self._delivered[id(p)] for p in mine])
         self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
+        update = Update(optimizer, mine, without, self.progress)
         self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
         if not any(optimizer is other for other in self.optimizers):
             self.optimizers.append(optimizer)
@@ -146,7 +127,7 @@ class StepRecorder(Recorder):
         if id(x) in self._of_object or id(x) not in self._updated:
             return super()._of_variable(x)
         before = self._updated[id(x)]
-        read = Function(lambda *_: x._raw, (), None, "parameter")
+        read = Function(lambda *_: x._raw if x.ndim else x._raw[()], (), None, "parameter")
         read.operation = Operation(kind="effect")
         read.view = True  # nobody gets its memory
         value = Value(x._raw)
