@@ -25,14 +25,14 @@ from minidl.compiler.specialization import Specialization
 class Before:
     """Whatever a call of a program may change, as it was before; each array is copied once."""
 
-    def __init__(self, spec: Specialization) -> None:
+    def __init__(self, spec: Specialization, variables: Sequence[Variable]) -> None:
         places: list[tuple[Any, str]]
-        places = [(p, name) for p in spec.variables for name in ("_raw", "_node", "_leaf", "_grad")]
-        leaves = [leaf for p in spec.variables for leaf in (p._node, p._leaf)]
+        places = [(p, name) for p in variables for name in ("_raw", "_node", "_leaf", "_grad")]
+        leaves = [leaf for p in variables for leaf in (p._node, p._leaf)]
         places += [(leaf, "stale") for leaf in leaves if type(leaf) is Leaf]
         places += [place for o in spec.optimizers for place in attributes_of(o)]
         self.attributes = [(x, name, getattr(x, name)) for x, name in [*places, *spec.places]]
-        arrays = [p._raw for p in spec.variables]
+        arrays = [p._raw for p in variables]
         arrays += [array for o in spec.optimizers for array in arrays_of(o)]
         distinct = {id(x): x for x in arrays if isinstance(x, np.ndarray)}
         self.copies = {i: (array, array.copy()) for i, array in distinct.items()}
@@ -53,15 +53,17 @@ class Before:
         return self.copies[id(x)][1] if id(x) in self.copies else x
 
 
-def outcome(spec: Specialization, result: Any, gradients: Sequence[Any]) -> dict[str, Any]:
+def outcome(
+    spec: Specialization, result: Any, gradients: Sequence[Any], variables: Sequence[Variable]
+) -> dict[str, Any]:
     """What a call gave and left, by what it is called in a warning; arrays are not copied."""
     found: dict[str, Any] = {"the result": _without_graphs(result) if spec.learns else result}
     for i, g in enumerate(gradients):
         found[f"gradient {i}"] = np.asarray(g)
-    for i, p in enumerate(spec.variables):
+    for i, p in enumerate(variables):
         name = p.name or "a Variable"
-        found[f"the value of {name} ({i})"] = p._raw
-        found[f"the gradient of {name} ({i})"] = None if p._grad is None else p._grad._raw
+        found[f"the value of {name} ({i})"] = p.data
+        found[f"the gradient of {name} ({i})"] = None if p._grad is None else p._grad.data
     for i, optimizer in enumerate(spec.optimizers):
         for k, part in enumerate(state_of(optimizer)):
             found[f"the state of optimizer {i} ({k})"] = part
@@ -113,9 +115,10 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
 def _compare(
     spec: Specialization, call: Call, inputs: Any, hooks: list[Any]
 ) -> tuple[Any, str | None]:
-    before = Before(spec)
+    variables = [*spec.variables, *spec.owners(inputs)]
+    before = Before(spec, variables)
     since = next_number()
-    program = _run_program(spec, inputs, since)
+    program = _run_program(spec, inputs, since, variables)
     drawn = _streams(spec)
     before.put_back()
     for hook in hooks:
@@ -123,7 +126,7 @@ def _compare(
     result = call.eagerly()
     if program is None:
         return result, "an error that only the program raised"
-    eager = outcome(spec, result, _gradients(spec, result, inputs, since))
+    eager = outcome(spec, result, _gradients(spec, result, inputs, since), variables)
     for what, value in eager.items():
         if what not in program or not same(before.held(program[what]), value):
             return result, what
@@ -144,11 +147,13 @@ def _without_graphs(x: Any) -> Any:
     return x if nest is None else with_parts(x, [_without_graphs(part) for part in nest[1]])
 
 
-def _run_program(spec: Specialization, inputs: Any, since: int) -> dict[str, Any] | None:
+def _run_program(
+    spec: Specialization, inputs: Any, since: int, variables: Sequence[Variable]
+) -> dict[str, Any] | None:
     result = spec.run(inputs)
     if result is MISS:
         return None
-    return outcome(spec, result, _gradients(spec, result, inputs, since))
+    return outcome(spec, result, _gradients(spec, result, inputs, since), variables)
 
 
 def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:
