@@ -102,7 +102,7 @@ class Optimizer(HintsMixin):
 
     @property
     def lr(self) -> Rate:
-        """The rate: a number or a schedule. Can be assigned."""
+        """The rate, a number or a schedule. Can be assigned."""
         return self._lr
 
     @lr.setter
