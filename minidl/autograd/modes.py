@@ -181,6 +181,13 @@ def look(x: Any, how: str) -> None:
         tracer.refuse(x, how)
 
 
+def note_cleared(params: list[Variable]) -> None:
+    """Say that gradients are forgotten, while a tracer records: whether there were any is all one."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.clear(params)
+
+
 def leave_program(why: str) -> None:
     """Have a function that is being compiled run eagerly: its programs could not do the same."""
     tracer = MODE.get().tracer

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from minidl.autograd.modes import MODE
+from minidl.autograd.modes import MODE, note_cleared
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import as_array
 from minidl.common.callers import warn_user
@@ -140,9 +140,7 @@ class Optimizer(HintsMixin):
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
         params = self._current()
-        tracer = MODE.get().tracer
-        if tracer is not None:
-            tracer.clear(params)
+        note_cleared(params)
         for p in params:
             p._grad = None
 
