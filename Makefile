@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check examples bench dist clean
+.PHONY: demo test check examples bench docs dist clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/mlp_digits.py
@@ -30,6 +30,11 @@ bench: .venv/.demo
 	$(BIN)/python -m benchmarks.growth --short
 	$(BIN)/python -m benchmarks.memory
 
+# The site, in docs/_build/html: a warning is an error. -E: pages made of docstrings are always read anew.
+docs: .docs-venv/.docs
+	.docs-venv/bin/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 # The wheel and the source archive in dist/, checked; what is installed from the wheel, alone, trains.
 dist: .dist-venv/.dist
 	rm -rf dist
@@ -41,7 +46,8 @@ dist: .dist-venv/.dist
 	cd .dist-venv && fresh/bin/python -I ../.ci/smoke.py
 
 clean:
-	rm -rf .venv .dist-venv out dist build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .docs-venv .dist-venv docs/_build docs/_examples docs/gallery docs/reference/functions
+	rm -rf out dist build .mypy_cache .pytest_cache .ruff_cache
 	find minidl tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file per set of extras, so that the installation is done once and again when the needs change.
@@ -49,8 +55,9 @@ clean:
 .venv/.examples: EXTRAS = plot,examples
 .venv/.test: EXTRAS = plot,test
 .venv/.dev: EXTRAS = plot,dev
+.docs-venv/.docs: EXTRAS = docs
 .dist-venv/.dist: EXTRAS = dist
-.venv/.demo .venv/.examples .venv/.test .venv/.dev .dist-venv/.dist: pyproject.toml
+.venv/.demo .venv/.examples .venv/.test .venv/.dev .docs-venv/.docs .dist-venv/.dist: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minidl needs Python 3.11 or later: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
