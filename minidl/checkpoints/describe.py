@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
-PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PYTHON = "{}.{}".format(*sys.version_info)
 FEW = 8  # entries of a tuple, list or dict that are written out
 _BRACKETS: dict[type, str] = {tuple: "({})", list: "[{}]", dict: "{{{}}}"}
 
@@ -106,10 +106,15 @@ def alike(here: str | None, saved: str | None) -> bool:
     >>> alike("f#3.11:01234567", "f#3.13:89abcdef"), alike("f#3.11:01234567", "f#3.11:89abcdef")
     (True, False)
     """
-    name, _, body = (here or "").partition("#")
-    saved_name, _, saved_body = (saved or "").partition("#")
-    same_python = body.partition(":")[0] == saved_body.partition(":")[0]
-    return here == saved or (name == saved_name and not same_python)
+    if here == saved:
+        return True
+    if here is None or saved is None:
+        return False
+    name, _, body = here.partition("#")
+    saved_name, _, saved_body = saved.partition("#")
+    python, _, _ = body.partition(":")
+    saved_python, _, _ = saved_body.partition(":")
+    return name == saved_name and python != saved_python
 
 
 def difference(path: str, here: str | None, saved: str | None) -> str:
