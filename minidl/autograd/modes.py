@@ -81,6 +81,9 @@ class Tracer(Protocol):
     def backward(self, y: Variable, seed: Variable, plain: bool, free: bool) -> None:
         """``y.backward(seed)``; ``plain`` if nothing else is asked for."""
 
+    def clear(self, params: list[Variable]) -> None:
+        """Note that gradients are forgotten."""
+
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
 
@@ -173,6 +176,13 @@ def look(x: Any, how: str) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.refuse(x, how)
+
+
+def note_cleared(params: list[Variable]) -> None:
+    """Say that gradients are forgotten, while a tracer records: whether there were any is all one."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.clear(params)
 
 
 def values_of(x: Any, how: str) -> Any:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from minidl.autograd import engine, protocols
 from minidl.autograd.display import DisplayMixin
-from minidl.autograd.modes import MODE, check_mode, look
+from minidl.autograd.modes import MODE, check_mode, look, note_cleared
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.operators import OperatorsMixin
 from minidl.common.arrays import BaseVariable, as_array, is_foreign, to_kind_of
@@ -177,6 +177,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     def cleargrad(self) -> None:
         """Forget the gradient; the next backward starts from nothing."""
+        note_cleared([self])
         self._grad = None
 
     @property

@@ -6,7 +6,7 @@ reach.py; what is left in Variables is in writes.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import CellType
 from typing import Any, NamedTuple
 
@@ -88,18 +88,10 @@ class States:
         read = [v for place, v in zip(places, self.values) if place.use == "state"]
         self.leaves = [leaf for value in read for leaf in arrays_in(value)]
 
-    def keep(self) -> Callable[[], None]:
-        """A function that puts everything back as it is now, arrays that are written into, too."""
-        raws = [getattr(x, "_raw", x) for x in self.leaves]
-        kept = [(raw, raw.copy()) for raw in raws if isinstance(raw, np.ndarray)]
-
-        def restore() -> None:
-            for place, value in zip(self.places, self.values, strict=True):
-                place.put(value)
-            for raw, copy in kept:
-                raw[...] = copy
-
-        return restore
+    def put_back(self) -> None:
+        """Leave in all places what was there."""
+        for place, value in zip(self.places, self.values, strict=True):
+            place.put(value)
 
 
 class Inside:

@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
+from minidl.compiler.optimizers import is_watched
 from minidl.compiler.program import Operand, Value
 from minidl.compiler.reach import Reach, same, usual_order
 from minidl.compiler.recording import MISS, Recording
@@ -137,14 +138,15 @@ def _names_in(source: str, reach: Reach) -> dict[str, Any]:
 def _place(
     x: Any, places: dict[str, Any], holders: dict[int, str], reach: Reach, derived: bool
 ) -> str:
+    number = "[()]" if x.value.shape == () else ""  # eagerly it is no array without axes
     if x.kind == "grad":
-        return f"{holders[id(x.of)]}._grad._raw"
+        return f"{holders[id(x.of)]}._grad._raw{number}"
     if x.kind in places:
         place, source = places[x.kind][x.of]
     else:
         source = x.of
         place = reach.where.get(id(source)) or reach.name(source)
-    return f"{place}._raw" if isinstance(source, Variable) and not derived else place
+    return f"{place}._raw{number}" if isinstance(source, Variable) and not derived else place
 
 
 def _of_contents(recording: Recording) -> list[str]:
@@ -181,13 +183,18 @@ def _of_memory(recording: Recording, holders: dict[int, str]) -> list[str]:
 
 
 def _of_gradients(recording: Recording, holders: dict[int, str]) -> list[str]:
-    """Which parameters have a gradient at the beginning, as far as a step depends on it."""
-    found = []
+    """Which parameters have a gradient at the beginning, as far as a step depends on it.
+
+    And which there are, where a model's attributes do not tell.
+    """
+    name = recording.reach.name
+    others = [o for o in recording.recorder.optimizers if not is_watched(o)]
+    found = [f"{name(o)}._current() is {name(o._current())}" for o in others]
     for p, has_one in recording.recorder.needs.values():
-        name = holders[id(p)]
-        found.append(f"{name}._grad is {'not ' if has_one else ''}None")
+        holder = holders[id(p)]
+        found.append(f"{holder}._grad is {'not ' if has_one else ''}None")
         if has_one:
-            found.append(f"{name}._grad._node is None")
+            found.append(f"{holder}._grad._node is None")
     return found
 
 

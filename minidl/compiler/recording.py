@@ -162,8 +162,7 @@ class Recording:
         self.owners = [p for p in dict.fromkeys(written) if not self.reach.knows(p)]
         forward = list(recorder.steps)
         self.tape = list(recorder.tape)
-        updates = [step.operands for step in forward if step.is_effect and not step.outs]
-        self.real = list(dict.fromkeys(values_in((*self.outputs, *left, *updates))))
+        self.real = list(dict.fromkeys(values_in((*self.outputs, *left))))
         self.program = Program([], list(self.real), forward)
         self._differentiate(roots)
         self.why = recorder.stopped

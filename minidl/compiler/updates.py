@@ -6,8 +6,8 @@ is a step that calls the optimizer, so that its rate, hooks and state are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,33 +16,11 @@ from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
 from minidl.autograd.variable import Variable, box
+from minidl.compiler.optimizers import Progress, Update
 from minidl.compiler.program import Operand, Step, Value
 from minidl.compiler.standin import StandIn
 from minidl.compiler.writes import Write, Writer
-
-
-class Updater(Protocol):
-    """What an optimizer is to a program."""
-
-    @property
-    def params(self) -> list[Variable]:
-        """The parameters that it changes."""
-
-    def update(self) -> None:
-        """Change them by their gradients."""
-
-    def state_dict(self) -> Any:
-        """The state, to be compared."""
-
-    def keep(self) -> Callable[[], None]:
-        """A function that puts the optimizer's state back as it is now."""
-
-
-class Progress:
-    """Whether a call of a program has changed something already: then an error is an error."""
-
-    def __init__(self) -> None:
-        self.wrote = False
+from minidl.optim.optimizer import Optimizer
 
 
 class StepRecorder(Writer):
@@ -52,9 +30,10 @@ class StepRecorder(Writer):
         super().__init__(where, reached)
         self.entry = {id(p): p._grad for p in self.variables if not p.lazy}
         self.needs: dict[int, tuple[Variable, bool]] = {}  # whose .grad the program begins with
-        self.optimizers: list[Updater] = []
+        self.optimizers: list[Optimizer] = []
         self.progress = Progress()
         self.learns = False
+        self._cleared: set[int] = set()  # ids of Variables whose .grad was forgotten
         self._entered: dict[int, Value] = {}  # by parameter: the gradient that it begins with
         self._set: dict[int, Operand] = {}  # by parameter: what the last update left in its .grad
         self._updated: dict[int, Operand] = {}  # by parameter: the value that it had before
@@ -86,6 +65,10 @@ class StepRecorder(Writer):
             if owner is not None and owner._node is node:
                 self._deliver(owner, g)
 
+    def clear(self, params: Sequence[Variable]) -> None:
+        """Note that gradients are forgotten: whether there was one makes no difference."""
+        self._cleared.update(map(id, params))
+
     def grad(self, x: Variable) -> Variable | None:
         """``x.grad``."""
         if type(x) is StandIn:
@@ -96,7 +79,7 @@ class StepRecorder(Writer):
     def _enter(self, p: Variable) -> None:
         """Let the program begin with the gradient of ``p``, if that is still the one from before."""
         old = p._grad
-        if id(p) not in self.entry or old is not self.entry[id(p)] or id(p) in self.needs:
+        if id(p) not in self.entry or id(p) in self.needs or not self._is_from_before(p):
             return
         self.needs[id(p)] = (p, old is not None)
         if old is not None:
@@ -124,37 +107,31 @@ class StepRecorder(Writer):
         return [p for p in self.variables if id(p) in self._set or not self._is_from_before(p)]
 
     def _is_from_before(self, p: Variable) -> bool:
-        if p._grad is not self.entry.get(id(p)):
+        if p._grad is not self.entry.get(id(p)) or (p._grad is None and id(p) in self._cleared):
             return False
         value = self._entered.get(id(p))
         return value is None or self._of_object[id(p._grad)] is value
 
     # ---- update ----------------------------------------------------------------------------------
 
-    def update(self, optimizer: Updater) -> None:
+    def update(self, optimizer: Optimizer) -> None:
         """``optimizer.update()``."""
+        if type(optimizer).update is not Optimizer.update:
+            self.stop("an optimizer with an update of its own is left to eager code")
         with Switch(tracer=None):
-            optimizer.update()
+            Optimizer.update(optimizer)
         self.learns = True
         if self.stopped is not None:
             return
         params = optimizer.params
         self._write_into(params)
         mine = [p for p in params if p._grad is not None and not self._is_from_before(p)]
-        cleared = [p for p in params if p._grad is None]
-        progress = self.progress
-
-        def update(*gradients: Any) -> tuple[()]:
-            for p in cleared:
-                p._grad = None
-            for p, g in zip(mine, gradients, strict=True):
-                p._grad = box(g[()] if g.ndim == 0 else g, None)
-            progress.wrote = True
-            optimizer.update()
-            return ()
-
+        without = [p for p in params if p._grad is None]
+        for p in without:
+            self._enter(p)
         operands = tuple([self.operand(p._grad) for p in mine])
         self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
+        update = Update(optimizer, mine, without, self.progress)
         self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
         if not any(optimizer is other for other in self.optimizers):
             self.optimizers.append(optimizer)
@@ -187,7 +164,7 @@ class StepRecorder(Writer):
         if id(x) in self._of_object or id(x) not in self._updated:
             return super()._of_variable(x)
         before = self._updated[id(x)]
-        read = Function(lambda *_: x._raw, (), None, "parameter")
+        read = Function(lambda *_: x._raw if x.ndim else x._raw[()], (), None, "parameter")
         read.operation = Operation(kind="effect")
         read.view = True  # nobody gets its memory
         value = Value(x._raw)

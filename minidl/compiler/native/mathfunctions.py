@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from minidl.compiler.native.polynomials import COEFFICIENTS
+from minidl.compiler.native.polynomials import COEFFICIENTS, TABLES
 
 __all__ = ["NAMES", "source_of"]
 
@@ -35,6 +35,7 @@ _FLOAT = {
     "WORD": "uint32_t",
     "DIGITS": "23",
     "BIAS": "127u",
+    "SIGN": "30",  # from the second bit to the highest
     "SHIFT": "12582912.0f",  # 1.5 * 2^23
     "UNITS": "8388608.0f",  # 2^23, whose lowest bit counts ones
     "LOG2_E": "1.44269504f",
@@ -60,6 +61,7 @@ _DOUBLE = {
     "WORD": "uint64_t",
     "DIGITS": "52",
     "BIAS": "1023u",
+    "SIGN": "62",
     "SHIFT": "6755399441055744.0",  # 1.5 * 2^52
     "UNITS": "4503599627370496.0",  # 2^52
     "LOG2_E": "1.4426950408889634",
@@ -82,6 +84,12 @@ _DOUBLE = {
 }
 _PRECISIONS = {"f32": (_FLOAT, "f"), "f64": (_DOUBLE, "")}
 
+# The formulas of native_math.h that are functions of NumPy's, minidl's or C's.
+OWN = (
+    *("cos", "erf", "erfc", "exp", "expm1", "fma", "log", "log1p", "logaddexp"),
+    *("sigmoid", "sin", "tanh"),
+)
+
 # Those that programs seldom use are the C library's: NumPy's name, and the name there.
 FROM_LIBM = {
     "arccos": "acos",
@@ -91,12 +99,10 @@ FROM_LIBM = {
     "arctan": "atan",
     "arctanh": "atanh",
     "cbrt": "cbrt",
-    "cos": "cos",
     "cosh": "cosh",
     "exp2": "exp2",
     "log10": "log10",
     "log2": "log2",
-    "sin": "sin",
     "sinh": "sinh",
     "tan": "tan",
 }
@@ -106,8 +112,9 @@ FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "hypot": "hypot", "power
 def source_of(names: Iterable[str]) -> str:
     """C99 for functions and all that they use, each once and before its first use.
 
-    A name is NumPy's with the precision behind it: ``exp_f32``, ``arctan2_f64``; ``NAMES`` has all.
-    The text begins with what it includes and ends in the functions, which are static.
+    A name is NumPy's with the precision behind it: ``exp_f32``, ``arctan2_f64``; ``NAMES`` has all
+    (and any helper in native_math.h can be had alone). The text begins with what it includes; the
+    functions are static, so that many programs can have them.
 
     Raises:
         ValueError: there is no such function.
@@ -115,33 +122,43 @@ def source_of(names: Iterable[str]) -> str:
     >>> print(source_of(["tan_f32"]).splitlines()[-1])
     INLINE float tan_f32(float x) { return tanf(x); }
     """
-    definitions = _definitions()
-    wanted = set(names)
-    unknown = sorted(wanted - definitions.keys())
+    wanted = sorted(names)
+    unknown = [name for name in wanted if name not in _definitions()]
     if unknown:
-        raise ValueError(f"source_of: want functions of native_math.h, got {', '.join(unknown)}")
-    for name in reversed(definitions):  # a function uses only those before it
-        if name in wanted:
-            wanted |= definitions.keys() & set(re.findall(r"\w+", definitions[name]))
-    return "\n\n".join([PREAMBLE, *(text for name, text in definitions.items() if name in wanted)])
+        raise ValueError(f"source_of: want names of NAMES, got {', '.join(unknown)}")
+    texts: dict[str, str] = {}
+    for name in wanted:
+        _add(name, texts)
+    return "\n\n".join([PREAMBLE, *texts.values()])
+
+
+def _add(name: str, texts: dict[str, str]) -> None:
+    """Add a definition, after those of all that it uses."""
+    definition = _definitions()[name]
+    for used in re.findall(r"\w+", definition):
+        if used in _definitions() and used not in texts and used != name:
+            _add(used, texts)
+    texts[name] = definition
 
 
 @cache
 def _definitions() -> dict[str, str]:
-    """The C text of each function by its name, in an order in which they can be compiled."""
-    text = files(__package__).joinpath("native_math.h").read_text(encoding="utf-8")
-    helper, *functions = [part for part in text.strip().split("\n\n") if "INLINE" in part]
-    definitions: dict[str, str] = {}
-    for precision in _PRECISIONS:
-        templates = [helper, *_polynomials(precision), *functions, *_from_libm()]
-        for template in templates:
-            definition = _in_precision(template, precision)
-            definitions[_name_of(definition)] = definition
-    return definitions
+    """The C text of each function and table by its name."""
+    in_both = [*_parts("native_math.h"), *_from_libm()]
+    texts = [_in_precision(part, precision) for precision in _PRECISIONS for part in in_both]
+    texts += [_horner(name, coefficients) for name, coefficients in COEFFICIENTS.items()]
+    texts += [_table(name, numbers) for name, numbers in TABLES.items()]
+    texts += _parts("native_turns.h")
+    return {_name_of(text): text for text in texts}
+
+
+def _parts(file: str) -> list[str]:
+    text = files(__package__).joinpath(file).read_text(encoding="utf-8")
+    return [part for part in text.strip().split("\n\n") if "INLINE" in part]
 
 
 def _name_of(definition: str) -> str:
-    match = re.search(r"^INLINE \w+ (\w+)\(", definition, re.M)
+    match = re.search(r"^(?:INLINE|static const) \w+ (\w+)[(\[]", definition, re.M)
     assert match is not None, definition
     return match[1]
 
@@ -153,12 +170,9 @@ def _in_precision(template: str, precision: str) -> str:
     return re.sub(r"\b[A-Z][A-Z0-9_]+\b", lambda word: words.get(word[0], word[0]), text)
 
 
-def _polynomials(precision: str) -> list[str]:
-    return [
-        _horner(name, coefficients)
-        for name, coefficients in COEFFICIENTS.items()
-        if name.endswith(precision)
-    ]
+def _table(name: str, numbers: tuple[float, ...]) -> str:
+    rows = "".join(f"    {number!r},\n" for number in numbers)
+    return f"static const double {name}[] = {{\n{rows}}};"
 
 
 def _horner(name: str, coefficients: tuple[float, ...]) -> str:
@@ -166,7 +180,7 @@ def _horner(name: str, coefficients: tuple[float, ...]) -> str:
     highest, *others = [_literal(c) for c in reversed(coefficients)]
     steps = [f"    y = fma_R(y, x, {c});" for c in others]
     lines = [f"INLINE REAL {name}(REAL x) {{", f"    REAL y = {highest};", *steps, "    return y;"]
-    return "\n".join([*lines, "}"])
+    return _in_precision("\n".join([*lines, "}"]), name.rpartition("_")[2])
 
 
 def _literal(number: float) -> str:
@@ -185,4 +199,9 @@ def _from_libm() -> list[str]:
     return one + two
 
 
-NAMES = frozenset(_definitions())
+NAMES = frozenset(
+    f"{name}_{precision}"
+    for name in (*OWN, *FROM_LIBM, *FROM_LIBM_OF_TWO)
+    for precision in _PRECISIONS
+)
+"""The functions that there are, each in both precisions."""

@@ -158,3 +158,29 @@ INLINE REAL logaddexp_R(REAL a, REAL b) {
     REAL gap = a == b ? 0.0R : fabsR(a - b);
     return gap == gap ? larger + log1p_R(exp_R(-gap)) : gap;
 }
+
+/* sin of a quarter of a turn, or of the next ones: r + low is the angle from its middle axis, between
+   -pi / 4 and pi / 4, low what r has no digits for. */
+INLINE REAL wave_R(REAL r, REAL low, WORD quarter) {
+    REAL z = r * r;
+    REAL sine = r + (r * z * sin_series_R(z) + low * (1.0R - 0.5R * z));
+    REAL top = 1.0R - 0.5R * z;
+    REAL cosine = top + (((1.0R - top) - 0.5R * z) + (z * z * cos_series_R(z) - r * low));
+    REAL y = quarter & 1u ? cosine : sine;
+    return number_R(bits_R(y) ^ ((quarter & 2u) << SIGN));
+}
+
+/* sin(x) and cos(x) = sin(x + pi / 2); the reductions of x are below. */
+INLINE REAL sin_R(REAL x) {
+    REAL low;
+    WORD quarter;
+    REAL r = reduce_R(x, &low, &quarter);
+    return fabsR(x) < TINY ? x : wave_R(r, low, quarter);
+}
+
+INLINE REAL cos_R(REAL x) {
+    REAL low;
+    WORD quarter;
+    REAL r = reduce_R(x, &low, &quarter);
+    return wave_R(r, low, quarter + 1u);
+}

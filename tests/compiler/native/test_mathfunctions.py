@@ -32,6 +32,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "sigmoid": (2.5, 2.5),
     "log": (1, 1),
     "log1p": (1.5, 1.5),
+    "sin": (1.5, 1.5),
+    "cos": (1.5, 1.5),
     "erf": (1.5, 1.5),
     "erfc": (4, 4),
 }
@@ -72,8 +74,9 @@ class Library:
     def _loops() -> str:
         lines = []
         for precision, (_, kind) in PRECISIONS.items():
-            for name in (*ONE, *TWO):
+            for name in (*ONE, *TWO, "fma"):
                 call = "x[i]" if name in ONE else "x[i], y[i]"
+                call += ", y[i]" if name == "fma" else ""
                 lines.append(
                     f"\nvoid all_{name}_{precision}(int64_t n, const {kind} *x, const {kind} *y, "
                     f"{kind} *z) {{ (void)y; for (int64_t i = 0; i < n; i++) "
@@ -278,8 +281,36 @@ def test_a_function_comes_with_what_it_uses_and_no_more(name: str) -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"want functions of native_math.h, got sine_f32, tan_f16"):
+    with pytest.raises(ValueError, match=r"want names of NAMES, got sine_f32, tan_f16"):
         source_of(["tan_f16", "exp_f32", "sine_f32"])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_fma(precision: str, functions: Library) -> None:
+    assert f"fma_{precision}" in NAMES
+    x = np.array([3.0, np.inf, 0.0]).astype(PRECISIONS[precision][0])
+    z = functions("fma", precision, x, x)  # x * y + y
+    assert z.tolist() == [12.0, np.inf, 0.0]
+
+
+# The double and the float nearest to a multiple of pi / 2, and what lies near.
+NEAR_ZEROS = [6381956970095103.0 * 2.0**797, 16367173 * 2.0**72, 1e22, 2.0**1023, math.pi]
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_where_all_digits_of_pi_count(name: str, precision: str, functions: Library) -> None:
+    dtype = PRECISIONS[precision][0]
+    multiples = np.arange(1, 3000, dtype=np.float64) * math.pi / 2
+    large = multiples * 2.0 ** (np.arange(len(multiples)) % 60)
+    with np.errstate(over="ignore"):
+        x = np.concatenate([NEAR_ZEROS, multiples, large]).astype(dtype)
+    x = x[np.isfinite(x)]
+    y = functions(name, precision, x)
+    with mp.workprec(1300):
+        exact = [getattr(mp, name)(mp.mpf(float(a))) for a in x]
+    errors = [error(b, e, dtype) for b, e in zip(y, exact)]
+    assert max(errors) <= BOUNDS[name][precision == "f64"], x[int(np.argmax(errors))]
 
 
 def test_nothing_is_wanted() -> None:
