@@ -33,8 +33,13 @@ class Tracer(Protocol):
 
     deriving: bool  # whether it notes a backward that eagerly is one of arrays
 
-    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
-        """The gradients that a joint rule gives, while ``deriving``."""
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Node, Any]
+    ) -> Sequence[Any]:
+        """The gradients that a joint rule gives, while ``deriving``; ``pending``: those on the way."""
+
+    def scan(self, xs: Sequence[Any]) -> Any:
+        """What watches the turns of a scan: its ``begin``, ``end`` and ``rolled`` are called."""
 
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""

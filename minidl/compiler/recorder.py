@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.function import Function, differentiable, record
-from minidl.autograd.modes import Switch
+from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Output
 from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
@@ -42,6 +42,7 @@ class Notes(Values):
         self._step_of: dict[Any, Step] = {}
         self._viewed: set[Value] = set()
         self._errors = np.geterr()
+        self._modes: tuple[Any, Any] = (None, None)  # that of the function, and without a tracer
 
     # ---- what is noted ---------------------------------------------------------------------------
 
@@ -49,8 +50,7 @@ class Notes(Values):
         """Apply a function, and note it."""
         raws = unwrap(inputs)
         operands = () if self.stopped is not None else self.operands(function, inputs)
-        with Switch(tracer=None):
-            y = record(function, raws, settings)
+        y = self._record(function, raws, settings)
         if self.stopped is not None:
             return self._pass_on(y)
         if function.draws:
@@ -63,6 +63,18 @@ class Notes(Values):
         step = Step(function, operands, settings, out)
         self.steps.append(step)
         return self._noted(step, y)
+
+    def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""
+        mode = MODE.get()
+        if mode is not self._modes[0]:
+            with Switch(tracer=None):
+                self._modes = (mode, MODE.get())
+        token = MODE.set(self._modes[1])
+        try:
+            return record(function, raws, settings)
+        finally:
+            MODE.reset(token)
 
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:
@@ -104,6 +116,7 @@ class Notes(Values):
         if rng is not None and id(rng) not in self.where:
             self.stop("it draws from a random generator that it makes itself")
         value = self.add_input("draw", y, Draw(function, args, settings))
+        self.register(y, value)
         return stand_in(y, value)
 
     def _inline(self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any) -> Any:

@@ -16,8 +16,8 @@ from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
 from minidl.autograd.variable import Variable, box
-from minidl.compiler.derivative import Recorder
 from minidl.compiler.program import Operand, Step, Value
+from minidl.compiler.turns import ScanRecorder
 
 
 class Updater(Protocol):
@@ -44,7 +44,7 @@ class Progress:
         self.wrote = False
 
 
-class StepRecorder(Recorder):
+class StepRecorder(ScanRecorder):
     """Notes of a function that may learn: ``learns`` says whether it does."""
 
     def __init__(self, where: dict[int, str], variables: Sequence[Variable]) -> None:
