@@ -38,8 +38,8 @@ class Tracer(Protocol):
     ) -> Sequence[Any]:
         """The gradients that a joint rule gives, while ``deriving``; ``pending``: those on the way."""
 
-    def scan(self, xs: Sequence[Any]) -> Any:
-        """What watches the turns of a scan: its ``begin``, ``end`` and ``rolled`` are called."""
+    def scan(self, state: list[Any], xs: list[Any]) -> Any:
+        """What watches a scan: its ``state`` and ``xs`` are used, ``begin``, .. called at each turn."""
 
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""

@@ -66,13 +66,16 @@ class Recorder(Notes):
     def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
         """Arguments and result of an application that was noted, for rules that are noted, too."""
         step = self._step_of.get(node)
+        nodes = node.inputs or ()
+        y: Any = node.output
         if step is None:
             self.stop("it differentiates what was computed before the call")
-            return node.args, node.output
-        nodes = node.inputs or ()
-        args = [self._part(a, v, n) for a, v, n in zip(node.args, step.operands, nodes)]
-        y: Any = node.output
-        out = step.out[0] if step.function.saves else step.out
+            operands = tuple([None if n is None else Value(None) for n in nodes])
+            out: Any = tuple(map(Value, y)) if type(y) is tuple else Value(None)
+        else:
+            operands = step.operands
+            out = step.out[0] if step.function.saves else step.out
+        args = [self._part(a, v, n) for a, v, n in zip(node.args, operands, nodes)]
         if type(y) is not tuple:
             return args, self._part(y, out, node)
         parts = enumerate(zip(y, out, strict=True))

@@ -150,12 +150,14 @@ class Notes(Values):
         if self.stopped is not None:
             return self._pass_on(y)
 
+        forms = [(part.shape, part.dtype) for part in parts]
+
         def again(*arrays: Any) -> Any:
             all_leaves = list(leaves)
             for i, x in zip(places, arrays, strict=True):
                 all_leaves[i] = x
             new_args, new_settings = unflatten(structure, all_leaves)
-            return _checked(function(*new_args, **new_settings), y)
+            return _checked(function(*new_args, **new_settings), forms)
 
         operands = tuple([self.operand(leaves[i]) for i in places])
         leaves = [None if i in places else x for i, x in enumerate(leaves)]
@@ -212,9 +214,9 @@ def _equal(a: Any, b: Any) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def _checked(y: Any, like: Any) -> Any:
+def _checked(y: Any, forms: list[tuple[Any, Any]]) -> Any:
     """What a call gave, if it is of the form that it had when it was recorded."""
-    for part, old in zip(y if type(y) is tuple else (y,), like if type(like) is tuple else (like,)):
-        if part.shape != old.shape or part.dtype != old.dtype:
-            raise ValueError(f"want {old.dtype} {old.shape}, got {part.dtype} {part.shape}")
+    for part, (shape, dtype) in zip(y if type(y) is tuple else (y,), forms):
+        if part.shape != shape or part.dtype != dtype:
+            raise ValueError(f"want {dtype} {shape}, got {part.dtype} {part.shape}")
     return y

@@ -75,7 +75,7 @@ class Loop:
         if self._plain is None:
             body = self.body
             program, _ = clone(Program(body.inputs, [*body.outputs], body.steps))
-            self._plain = Sweep(self, [optimized(program)] * self.count)
+            self._plain = Sweep(self, [(optimized(program), [])] * self.count)
         return self._plain
 
     def split(self, operands: Sequence[Any]) -> tuple[Any, Any, Any]:
@@ -100,10 +100,8 @@ class Loop:
             columns.append([known[v] for v in body.ys])
         return (*state, *[np.stack(column) for column in zip(*columns, strict=True)])
 
-    def _joint(
-        self, g: Any, y: Any, saved: Any, wanted: list[bool], *operands: Any
-    ) -> list[Any]:
-        """The gradients of the operands, where no program is made."""
+    def joint(self, g: Any, y: Any, saved: Any, wanted: list[bool], *operands: Any) -> list[Any]:
+        """The gradients of the operands, of the turns one by one."""
         copies = [Variable(x) if want else x for x, want in zip(operands, wanted, strict=True)]
         with Switch(tracer=None, recording=True):
             pairs = zip(self.again(*copies), g, strict=True)
@@ -112,7 +110,7 @@ class Loop:
 
     def function(self) -> Function:
         """The loop as a Function: what a step applies."""
-        function = Function(self.forward, (), self._joint, "scan")
+        function = Function(self.forward, (), self.joint, "scan")
         function.operation = Operation(kind="scan")
         function.saves = function.owned = function.fresh = True
         function.equals = self.again
@@ -132,11 +130,12 @@ class Run(NamedTuple):
 class Sweep:
     """The programs of a loop's turns, as NumPy code with buffers."""
 
-    def __init__(self, loop: Loop, programs: Sequence[Program]) -> None:
+    def __init__(self, loop: Loop, turns: Sequence[tuple[Program, list[Any]]]) -> None:
         self.loop = loop
-        self.programs = list(programs)
-        made = {program: Code(program) for program in dict.fromkeys(programs)}
-        self.codes = [made[program] for program in programs]
+        self.programs = [program for program, _ in turns]
+        self.constants = [constants for _, constants in turns]
+        made = {program: Code(program) for program in dict.fromkeys(self.programs)}
+        self.codes = [made[program] for program in self.programs]
         body = loop.body
         places = {v: i for i, v in enumerate(body.outputs)}
         self._state = [places[v] for v in body.state]
@@ -162,8 +161,10 @@ class Sweep:
         arenas = self._arenas()
         run = Run(self, [], [], arenas, [])
         columns: list[list[Any]] = [[] for _ in self._ys]
-        for code, arena, *row in zip(self.codes, arenas, *xs, strict=True):
-            inputs = (*captured, *state, *row)
+        for code, arena, constants, *row in zip(
+            self.codes, arenas, self.constants, *xs, strict=True
+        ):
+            inputs = (*captured, *state, *row, *constants)
             outputs, kept = code.forward(inputs, arena)
             run.inputs.append(inputs)
             run.kept.append(kept)
@@ -200,10 +201,11 @@ class Variant(NamedTuple):
 
     The seeds of ``program`` are gradients of those parts (``carried``), of the outputs ``rows``,
     what the state before (``begun``) and captured values (``summed``) have received already. Its
-    gradients are of state, slices and ``summed``.
+    gradients are of state, slices and ``summed``. Its last inputs are ``constants``.
     """
 
     program: Program
+    constants: list[Any]
     carried: list[int]
     rows: list[int]
     begun: list[int]
@@ -224,7 +226,7 @@ class Backward:
         self.variants = variants
         self.early = early
         self.layouts = layouts
-        self.sweep = Sweep(loop, [variant.program for variant in variants])
+        self.sweep = Sweep(loop, [(variant.program, variant.constants) for variant in variants])
 
     def __call__(self, gs: Any, held: Any, saved: Any, *operands: Any) -> tuple[Any, ...]:
         """Gradients of captured values (None where none arrives), of the state, of slices.

@@ -6,6 +6,7 @@ How such a step is run is in scan.py.
 from __future__ import annotations
 
 import copy
+import itertools
 import sys
 from collections.abc import Sequence
 from types import FunctionType
@@ -39,8 +40,11 @@ from minidl.compiler.scan import (
 from minidl.compiler.standin import StandIn, stand_in
 from minidl.compiler.values import Input
 
-UNEVEN = "a scan whose turns, or their derivatives, are not one program"  # it is noted anew, unrolled
+UNEVEN = (
+    "a scan whose turns, or their derivatives, are not one program"  # it is noted anew, unrolled
+)
 OBSERVED = 2  # turns in which C functions that are called are seen
+PARTS = ((0, 2), (2, 4))  # of a turn's operands: what it is given, what it gives
 VARIANTS = 8  # of the backward of a turn
 
 
@@ -61,34 +65,45 @@ class Turn(NamedTuple):
 
 
 class Match:
-    """The Values of one turn by those of another that does the same."""
+    """Whether another turn is what ``first`` is, applied to what the other was given."""
 
     def __init__(self, recorder: Notes, first: Turn, other: Turn) -> None:
-        self.by: dict[Value, Value] = {}  # the first turn's by the other's
-        self.drawn: dict[Value, Value] = {}  # the other's by the first's: drawn anew in each turn
+        self.to: dict[Value, Operand] = {}  # the other's Values by the first's
+        self.drawn: dict[Value, Value] = {}  # those that are drawn anew in each turn
         self.inputs = {x.value: x for x in recorder.inputs}
-        state, row, new, ys = zip(first.operands, other.operands, strict=True)
+        given, made = (list(zip(first.operands[i:j], other.operands[i:j])) for i, j in PARTS)
         self.agrees = (
-            self._bind(*state)
-            and self._bind(*row)
+            all(itertools.starmap(self._bind, given))
             and self._steps(first.steps, other.steps)
-            and self._operand(*new)
-            and self._operand(*ys)
+            and all(itertools.starmap(self._operand, made))
         )
 
     def _steps(self, first: list[Step], other: list[Step]) -> bool:
         return len(first) == len(other) and all(map(self._step, first, other))
 
     def _step(self, a: Step, b: Step) -> bool:
-        if isinstance(a, ScanStep) or isinstance(b, ScanStep) or a.is_effect:
-            return False
-        same = a.function is b.function and a.derivative == b.derivative and a.errors == b.errors
+        if isinstance(a, ScanStep) and isinstance(b, ScanStep):
+            same = self._loop(a, b)
+        else:
+            same = same_call(a.call, b.call)
         return (
             same
+            and not a.is_effect
+            and (a.derivative, a.errors) == (b.derivative, b.errors)
             and same_constant(a.settings, b.settings)
-            and same_call(a.call, b.call)
             and self._operand(a.operands, b.operands)
             and self._bind(a.out, b.out)
+        )
+
+    def _loop(self, a: ScanStep, b: ScanStep) -> bool:
+        """Whether two loops inside the turns are the same."""
+        mine, its = a.loop.body, b.loop.body
+        forms = (a.loop.sizes, a.loop.count, a.backward) == (b.loop.sizes, b.loop.count, b.backward)
+        return (
+            forms
+            and self._bind(tuple(mine.inputs), tuple(its.inputs))
+            and self._steps(mine.steps, its.steps)
+            and self._operand((*mine.state, *mine.ys), (*its.state, *its.ys))
         )
 
     def _bind(self, a: Any, b: Any) -> bool:
@@ -97,16 +112,14 @@ class Match:
             return type(b) is tuple and len(a) == len(b) and all(map(self._bind, a, b))
         if not isinstance(a, Value) or not a.same_form(b):
             return False
-        return self.by.setdefault(b, a) is a
+        return self.to.setdefault(a, b) is b
 
     def _operand(self, a: Operand, b: Operand) -> bool:
         if type(a) is tuple:
             return type(b) is tuple and len(a) == len(b) and all(map(self._operand, a, b))
-        if not isinstance(a, Value):
-            return not isinstance(b, Value) and same_constant(a, b)
-        if not isinstance(b, Value):
-            return False
-        return self.by.get(b, b) is a or self._alike(a, b)
+        if not isinstance(a, Value) or not isinstance(b, Value):
+            return not isinstance(a, Value) and same_constant(a, b)
+        return self.to.get(a, a) is b or (a not in self.to and self._alike(a, b))
 
     def _alike(self, a: Value, b: Value) -> bool:
         """Whether both are drawn in their turns, or constants of the same numbers."""
@@ -126,19 +139,19 @@ def same_constant(a: Any, b: Any) -> bool:
     if type(a) is not type(b):
         return False
     if isinstance(a, np.ndarray):
-        same = a.shape == b.shape and a.dtype == b.dtype and a.strides == b.strides
+        same = (a.shape, a.dtype, a.strides) == (b.shape, b.dtype, b.strides)
         return same and a.tobytes() == b.tobytes()
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same_constant, a, b))
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(same_constant(a[key], b[key]) for key in a)
-    return not callable(a) and repr(a) == repr(b)
+    return bool(a == b) if callable(a) else repr(a) == repr(b)
 
 
 def same_call(a: Any, b: Any) -> bool:
     """Whether two calls are one function, or the same code over the same constants."""
-    if a is b or not (type(a) is type(b) is FunctionType):
-        return a == b
+    if not type(a) is type(b) is FunctionType or a is b:
+        return bool(a == b)
     cells = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
     return a.__code__ is b.__code__ and same_constant(*cells)
 
@@ -149,8 +162,9 @@ def same_call(a: Any, b: Any) -> bool:
 class Turns:
     """Watches the turns of one scan."""
 
-    def __init__(self, recorder: ScanRecorder, xs: Sequence[Any]) -> None:
+    def __init__(self, recorder: ScanRecorder, state: list[Any], xs: list[Any]) -> None:
         self.recorder = recorder
+        self.state = list(map(recorder.seen, state))
         self.xs = list(map(recorder.seen, xs))
         self.turns: list[Turn] = []
         self._observer: Any = None
@@ -180,34 +194,69 @@ class Turns:
         recorder = self.recorder
         if self._observer is not None:
             sys.setprofile(self._observer)
-        if recorder.stopped is not None or recorder.unrolls or len(self.turns) < 2:
+        turns = self.turns
+        if recorder.stopped is not None or recorder.unrolls or len(turns) < 2:
             return None
-        first = self.turns[1]
-        matches = [Match(recorder, first, turn) for turn in self.turns]
-        if not all(match.agrees for match in matches):
+        matches = [Match(recorder, turns[-1], turn) for turn in turns]
+        apart = not matches[0].agrees  # such as from a number, where later turns have an array
+        if not all(match.agrees for match in matches[1:]) or (apart and not self._may_begin()):
             return None
-        rolling = Rolling(self, first, matches)
-        return rolling.take_place() if rolling.can_be() else None
+        rolling = Rolling(self, matches, apart)
+        if not rolling.can_be():
+            return None
+        if apart:
+            self._begin_apart(rolling)
+        else:
+            del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
+        state, ys = rolling.take_place()
+        return state, self._with_first(ys) if apart else ys
+
+    def _with_first(self, ys: list[Any]) -> list[Any]:
+        """Stacked outputs of all turns, from those of all but the first."""
+        with Switch(tracer=self.recorder):
+            pairs = zip(self.turns[0].ys, ys, strict=True)
+            return [np.concatenate([np.expand_dims(y, 0), rest]) for y, rest in pairs]
+
+    def _may_begin(self) -> bool:
+        """Whether the first turn may stand before the loop."""
+        return len(self.turns) > 2 and all(map(_is_constant_array, self.xs))
+
+    def _begin_apart(self, rolling: Rolling) -> None:
+        """Leave the first turn where it is, before the loop."""
+        recorder = self.recorder
+        first, second = self.turns[:2]
+        steps = [*first.steps]
+        tape = [*first.tape]
+        del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
+        with Switch(tracer=recorder):
+            for x, value in zip(self.xs, first.operands[1], strict=True):
+                x[0]  # which notes a step: it gives what the turn was given
+                recorder.steps[-1].out = value
+                recorder.steps[-1].outs = (value,)
+            rolling.xs = [x[1:] for x in self.xs]
+        recorder.steps += steps
+        recorder.tape += tape
 
 
 class Rolling:
     """One step in place of all turns; ``first`` is the turn that is its body."""
 
-    def __init__(self, turns: Turns, first: Turn, matches: list[Match]) -> None:
-        self.recorder = turns.recorder
-        self.watched = turns
-        self.turns = turns.turns
-        self.first = first
+    def __init__(self, watched: Turns, matches: list[Match], apart: bool) -> None:
+        self.recorder = watched.recorder
+        self.turns = turns = watched.turns[apart:]
+        self.xs = xs = watched.xs
+        self.first = first = watched.turns[-1]  # whose state has a graph, if any has
+        matches = matches[apart:]
         self.state, self.row, self.new, self.ys = first.operands
         self.drawn = list(matches[0].drawn)
-        self.rows = [tuple([match.drawn[v] for match in matches]) for v in self.drawn]
+        self.rows = [tuple([match.drawn.get(v, v) for match in matches]) for v in self.drawn]
         self.captured = self._captured()
         self.inputs = [*self.captured, *self.state, *self.row, *self.drawn]
         self.raws = self._raws()
-        outs = [x for x in (*first.new, *first.ys) if isinstance(x, Variable)]
+        outs = [x for x in (*first.new, *first.ys) if _is_made(x, first.since)]
         of_node = self.recorder._of_node
         self.nodes = {of_node.get(node): node for node in sources(outs, first.since)}
-        before = map(node_of, (*self.turns[0].state, *turns.xs))
+        before = map(node_of, (*turns[0].state, *xs))
         self.parents = (*map(self.nodes.get, self.captured), *before, *[None] * len(self.rows))
 
     def _captured(self) -> list[Value]:
@@ -226,26 +275,37 @@ class Rolling:
         return {v: raw_of(x) for v, x in pairs if isinstance(v, Value) and v in wanted}
 
     def can_be(self) -> bool:
-        """Whether all is arrays, and the sums of gradients are, as eagerly, those of single turns.
-
-        They are not where one thing is captured or carried under two names.
-        """
-        turn = self.first
-        parts = (*self.state, *self.row, *self.new, *self.ys)
-        if not all(isinstance(v, Value) for v in (*parts, *self.turns[0].operands[0])):
-            return False
-        if not self.raws.keys() >= {*self.captured, *values_in(tuple(self.rows))}:
-            return False
-        if not self.nodes.keys() <= {*self.captured, *self.state, *self.row}:
-            return False
-        new = list(map(node_of, turn.new))
-        ys = list(map(node_of, turn.ys))
-        made = {*new, *ys} - {None}
-        before = {*map(node_of, turn.state), *map(self.nodes.get, self.captured)}
+        """Whether all is arrays, each known, and sums of gradients can be those of single turns."""
+        parts = (*self.state, *self.row, *self.new, *self.ys, *self.turns[0].operands[0])
+        captured = {*self.captured, *values_in(tuple(self.rows))}
         return (
-            all(map(_distinct, (self.parents, new, ys)))
-            and made.isdisjoint(before)
-            and not any(v.dtype == np.float16 for v in self.nodes)
+            all(isinstance(v, Value) for v in parts)
+            and self.raws.keys() >= captured
+            and self.nodes.keys() <= {*self.captured, *self.state, *self.row}
+            and all(v is not None and v.dtype != np.float16 for v in self.nodes)
+            and self._adds_up()
+        )
+
+    def _adds_up(self) -> bool:
+        """Whether gradients of one turn after the other add up in the order of the eager ones.
+
+        They do not where one Variable has two names: captured and carried, given out as it came.
+        """
+        first = self.turns[0]
+        state, new, ys, xs = (
+            list(map(node_of, part))
+            for part in (self.first.state, self.first.new, self.first.ys, self.xs)
+        )
+        begin = list(map(node_of, first.state))
+        captured = list(map(self.nodes.get, self.captured))
+        early = {node for node in ys if node in new}
+        passed = {node for node in state if node in new}
+        return (
+            all(map(_distinct, ([*captured, *begin], xs, new, ys)))
+            and _disjoint(captured, [*new, *ys])
+            and _disjoint(state, ys)
+            and _disjoint(begin, new)
+            and not (early - {None} and passed - {None})
         )
 
     def take_place(self) -> tuple[list[Any], list[Any]]:
@@ -254,15 +314,14 @@ class Rolling:
         last = self.turns[-1]
         sizes = Sizes(len(self.captured), len(self.state), len(self.row) + len(self.rows))
         loop = Loop(self._body(), sizes, len(self.turns))
-        xs = map(recorder.operand, self.watched.xs)
+        xs = map(recorder.operand, self.xs)
         operands = (*self.captured, *self.turns[0].operands[0], *xs, *self.rows)
         columns = [[turn.ys[k] for turn in self.turns] for k in range(len(self.ys))]
         raws = (*map(raw_of, last.new), *[np.stack([*map(raw_of, ys)]) for ys in columns])
         step = ScanStep(loop, loop.function(), operands, (tuple(map(Value, raws)), Value(None)))
-        steps, tape = self.watched.start
-        recorder.differentiated.difference_update(recorder.tape[tape:])
-        recorder.steps[steps:] = [step]
-        recorder.tape[tape:] = [step]
+        recorder.differentiated.difference_update(*[turn.tape for turn in self.turns])
+        recorder.steps.append(step)
+        recorder.tape.append(step)
         ends = [*last.new, *last.ys]
         nodes: list[Output | None] = [None] * len(raws)
         if any(self.parents) and any(node_of(x) is not None for x in ends):
@@ -287,7 +346,7 @@ class Rolling:
         new.inputs = self.parents
         captured = [self.raws[v] for v in self.captured]
         rows = [tuple([self.raws[v] for v in row]) for row in self.rows]
-        new.args = (*captured, *map(raw_of, (*self.turns[0].state, *self.watched.xs)), *rows)
+        new.args = (*captured, *map(raw_of, (*self.turns[0].state, *self.xs)), *rows)
         new.settings = {}
         new.output = raws
         new.saved = new.trace = None
@@ -331,9 +390,22 @@ def node_of(x: Any) -> Node | None:
     return x._node if isinstance(x, Variable) else None
 
 
+def _is_made(x: Any, since: int) -> bool:
+    node = node_of(x)
+    return node is not None and node.number >= since
+
+
+def _is_constant_array(x: Any) -> bool:
+    return type(x) is StandIn or (isinstance(x, Variable) and x._node is None)
+
+
 def raw_of(x: Any) -> Any:
     """The array or number of a Variable."""
     return getattr(x, "_raw", x)
+
+
+def _disjoint(a: Any, b: Any) -> bool:
+    return {*a}.isdisjoint({*b} - {None})
 
 
 def _distinct(nodes: Any) -> bool:
@@ -440,7 +512,7 @@ class _Backwards:
         early = set() if last else set(of.early.values())
         present = [j for j, v in enumerate(carried) if v is not None and of.new[j] is not None]
         rows = [k for k in self.rows if of.ys[k] is not None and k not in early]
-        places = [(of.new[j], carried[j]) for j in present]
+        places: list[tuple[Any, Value]] = [(of.new[j], carried[j]) for j in present]
         places += [(of.ys[k], self.rows[k]) for k in rows]
         places += [(of.state[j], of.before[j]) for j in self.begun]
         places += [(self.captured[c], v) for c, v in self.summed.items()]
@@ -456,36 +528,39 @@ class _Backwards:
             targets = {node for node in nodes if node is not None}
             gradients = walk(seeds, sub.box, targets=targets, since=of.since)
             given = [None if node is None else gradients.get(node) for node in nodes]
-            operands = [None if g is None else sub.operand(g) for g in given]
-        program = self._program(sub, values, operands)
-        if program is None:
+            operands = tuple([None if g is None else sub.operand(g) for g in given])
+        made = self._program(sub, values, operands)
+        if made is None:
             return None
         forms = [None if g is None else Value(g._raw) for g in given]
         others = len(of.state) + len(of.xs)
         for c, form in enumerate(forms[others:]):
             if form is not None:
                 found.setdefault(c, form)
-        return Variant(program, present, rows, self.begun, [*self.summed]), forms[: len(of.state)]
+        return Variant(*made, present, rows, self.begun, [*self.summed]), forms[: len(of.state)]
 
-    def _program(self, sub: Any, seeds: list[Value], operands: list[Operand]) -> Program | None:
+    def _program(
+        self, sub: Any, seeds: list[Value], operands: tuple[Operand, ...]
+    ) -> tuple[Program, list[Any]] | None:
+        """The forward and the backward of a turn, and constant arrays that it reads besides."""
         of = self.of
         if sub.stopped is not None:
             return None
         inputs = (*of.recorder.inputs, *sub.inputs)
-        constants = {x.value: x.of for x in inputs if _is_constant(sub, x)}
-        for step in sub.steps:
-            step.operands = replace(step.operands, constants)
-        program = Program(of.inputs, of.outputs, [*of.steps, *sub.steps])
+        used = {v for step in sub.steps for v in values_in(step.operands)}.union(
+            values_in(operands)
+        )
+        constants = {x.value: x.of for x in inputs if x.value in used and _is_constant(sub, x)}
+        program = Program([*of.inputs, *constants], [*of.outputs], [*of.steps, *sub.steps])
         program.backward_at = len(of.steps)
         program.seeds = seeds
         others = len(of.state) + len(of.xs)
         sums = [operands[others + c] for c in self.summed]
-        program.gradients = [replace(x, constants) for x in (*operands[:others], *sums)]
+        program.gradients = [*operands[:others], *sums]
         known = {*program.inputs, *seeds, *[v for step in program.steps for v in step.outs]}
-        used = [v for step in program.steps for v in values_in(step.operands)]
-        if not known.issuperset([*used, *program.results]):
+        if not known >= used.union(program.results):
             return None
-        return optimized(clone(program)[0])
+        return optimized(clone(program)[0]), [*constants.values()]
 
 
 def _is_constant(recorder: Notes, x: Input) -> bool:
@@ -520,9 +595,9 @@ class ScanRecorder(Recorder):
         plain = type(x) is np.ndarray and (x.ndim > 1 or x.dtype.kind == "f")
         return stand_in(x, self._of_array(x)) if plain and self.stopped is None else x
 
-    def scan(self, xs: Sequence[Any]) -> Turns:
-        """What watches the turns of a scan over these."""
-        return Turns(self, xs)
+    def scan(self, state: list[Any], xs: list[Any]) -> Turns:
+        """What watches the turns of a scan from this state over these arrays."""
+        return Turns(self, state, xs)
 
     def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
         """Arguments and result of an application."""
@@ -547,7 +622,7 @@ class ScanRecorder(Recorder):
             raws = tuple(map(raw_of, g)), tuple(map(raw_of, held))
             if backward is None:
                 self.stop(UNEVEN)
-                found = node.function.joint(raws[0], node.output, None, wanted, *node.args)
+                found = step.loop.joint(raws[0], node.output, None, wanted, *node.args)
                 return [None if gx is None else box(gx, None) for gx in found]
             found = backward(*raws, (), *node.args)
         places = [i for i, want in enumerate(wanted) if want and found[i] is not None]

@@ -48,11 +48,13 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     (np.float64(6.0), array([0., 2., 9.]))
     """
     leaves, structure = _leaves_of(xs)
-    tracer = MODE.get().tracer
-    watcher = None if tracer is None else tracer.scan(leaves)
-    leaves = leaves if watcher is None else watcher.xs
     form = _form_of(state)
     held = flatten(state)[0]
+    tracer = MODE.get().tracer
+    watcher = None if tracer is None else tracer.scan(held, leaves)
+    if watcher is not None:
+        held, leaves = watcher.state, watcher.xs
+        state = unflatten(form[0], held)
     y_form = None
     ys: list[list[Any]] = []
     for n, row in enumerate(zip(*map(unstack, leaves), strict=True)):
