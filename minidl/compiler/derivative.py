@@ -63,19 +63,19 @@ class Recorder(Notes):
             self.register(out, self._of_node[node])
         return out
 
-    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
-        """Arguments and result of an application that was noted, for rules that are noted, too."""
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any] | None:
+        """Arguments and result of an application that was noted, for rules that are noted, too.
+
+        None for one of before the call, or of after the recording was stopped.
+        """
         step = self._step_of.get(node)
-        nodes = node.inputs or ()
-        y: Any = node.output
         if step is None:
             self.stop("it differentiates what was computed before the call")
-            operands = tuple([None if n is None else Value(None) for n in nodes])
-            out: Any = tuple(map(Value, y)) if type(y) is tuple else Value(None)
-        else:
-            operands = step.operands
-            out = step.out[0] if step.function.saves else step.out
-        args = [self._part(a, v, n) for a, v, n in zip(node.args, operands, nodes)]
+            return None
+        nodes = node.inputs or ()
+        args = [self._part(a, v, n) for a, v, n in zip(node.args, step.operands, nodes)]
+        y: Any = node.output
+        out = step.out[0] if step.function.saves else step.out
         if type(y) is not tuple:
             return args, self._part(y, out, node)
         parts = enumerate(zip(y, out, strict=True))

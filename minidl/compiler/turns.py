@@ -166,6 +166,7 @@ class Turns:
         self.recorder = recorder
         self.state = list(map(recorder.seen, state))
         self.xs = list(map(recorder.seen, xs))
+        self.ys: list[Any] = []
         self.turns: list[Turn] = []
         self._observer: Any = None
         self.start = len(recorder.steps), len(recorder.tape)
@@ -177,39 +178,47 @@ class Turns:
             self._observer = pause()
         self._begun = len(self.recorder.steps), len(self.recorder.tape), next_number()
 
-    def end(self, state: list[Any], row: Sequence[Any], new: list[Any], ys: list[Any]) -> None:
-        """A turn has ended: what it was given, and what it gave."""
+    def end(self, row: Sequence[Any], new: list[Any], ys: list[Any]) -> None:
+        """A turn has ended: the slices that it was given, the state and outputs that it gave."""
         recorder = self.recorder
         if recorder.stopped is not None:
             return
         steps, tape, since = self._begun
-        parts = (state, [*row], new, ys)
+        parts = (self.state, [*row], new, ys)
+        self.state = new
         operands = tuple([tuple(map(recorder.operand, part)) for part in parts])
         self.turns.append(
             Turn(recorder.steps[steps:], recorder.tape[tape:], *parts, operands, since)
         )
 
-    def rolled(self) -> tuple[list[Any], list[Any]] | None:
-        """The last state and the stacked outputs, if one step stands for the loop now."""
+    def rolled(self) -> bool:
+        """Whether one step stands for the loop now: then it gives ``state`` and stacked ``ys``."""
         recorder = self.recorder
         if self._observer is not None:
             sys.setprofile(self._observer)
-        turns = self.turns
-        if recorder.stopped is not None or recorder.unrolls or len(turns) < 2:
-            return None
-        matches = [Match(recorder, turns[-1], turn) for turn in turns]
-        apart = not matches[0].agrees  # such as from a number, where later turns have an array
-        if not all(match.agrees for match in matches[1:]) or (apart and not self._may_begin()):
-            return None
-        rolling = Rolling(self, matches, apart)
-        if not rolling.can_be():
-            return None
+        rolling = None if recorder.stopped is not None else self._rolling()
+        if rolling is None:
+            return False
+        apart = len(rolling.turns) < len(self.turns)
         if apart:
             self._begin_apart(rolling)
         else:
             del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
-        state, ys = rolling.take_place()
-        return state, self._with_first(ys) if apart else ys
+        self.state, ys = rolling.take_place()
+        self.ys = self._with_first(ys) if apart else ys
+        return True
+
+    def _rolling(self) -> Rolling | None:
+        """What makes one step of the turns, if they are the same."""
+        turns = self.turns
+        if self.recorder.unrolls or len(turns) < 2:
+            return None
+        matches = [Match(self.recorder, turns[-1], turn) for turn in turns]
+        apart = not matches[0].agrees  # such as from a number, where later turns have an array
+        if not all(match.agrees for match in matches[1:]) or (apart and not self._may_begin()):
+            return None
+        rolling = Rolling(self, matches, apart)
+        return rolling if rolling.can_be() else None
 
     def _with_first(self, ys: list[Any]) -> list[Any]:
         """Stacked outputs of all turns, from those of all but the first."""
@@ -599,7 +608,7 @@ class ScanRecorder(Recorder):
         """What watches the turns of a scan from this state over these arrays."""
         return Turns(self, state, xs)
 
-    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any] | None:
         """Arguments and result of an application."""
         if not self.deriving and isinstance(self._step_of.get(node), ScanStep):
             self.stop(UNEVEN)  # a gradient with a graph of its own
@@ -622,7 +631,7 @@ class ScanRecorder(Recorder):
             raws = tuple(map(raw_of, g)), tuple(map(raw_of, held))
             if backward is None:
                 self.stop(UNEVEN)
-                found = step.loop.joint(raws[0], node.output, None, wanted, *node.args)
+                found = step.loop.joint(raws[0], node.output, None, [*wanted], *node.args)
                 return [None if gx is None else box(gx, None) for gx in found]
             found = backward(*raws, (), *node.args)
         places = [i for i, want in enumerate(wanted) if want and found[i] is not None]

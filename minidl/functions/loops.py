@@ -49,12 +49,11 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     """
     leaves, structure = _leaves_of(xs)
     form = _form_of(state)
-    held = flatten(state)[0]
     tracer = MODE.get().tracer
-    watcher = None if tracer is None else tracer.scan(held, leaves)
+    watcher = None if tracer is None else tracer.scan(flatten(state)[0], leaves)
     if watcher is not None:
-        held, leaves = watcher.state, watcher.xs
-        state = unflatten(form[0], held)
+        leaves = watcher.xs
+        state = unflatten(form[0], watcher.state)
     y_form = None
     ys: list[list[Any]] = []
     for n, row in enumerate(zip(*map(unstack, leaves), strict=True)):
@@ -64,16 +63,14 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
         if not isinstance(result, tuple) or len(result) != 2:
             raise ValueError(f"scan: want step to give (state, y), got {type(result).__name__}")
         state, y = result
-        before = held
         held = _leaves_like(form, state, f"scan: the state after step {n}")
         y_form = y_form or _form_of(y)
         ys.append(_leaves_like(y_form, y, f"scan: output {n}"))
         if watcher is not None:
-            watcher.end(before, row, held, ys[-1])
+            watcher.end(row, held, ys[-1])
     assert y_form is not None  # there is a row
-    one = None if watcher is None else watcher.rolled()
-    if one is not None:
-        return unflatten(form[0], one[0]), unflatten(y_form[0], one[1])
+    if watcher is not None and watcher.rolled():
+        return unflatten(form[0], watcher.state), unflatten(y_form[0], watcher.ys)
     columns = zip(*ys, strict=True)
     return state, unflatten(y_form[0], [np.stack(column) for column in columns])
 
