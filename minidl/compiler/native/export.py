@@ -1,0 +1,369 @@
+"""export_c: a trained model as one file of C99 that needs nothing else.
+
+How its steps become C is in program.py and the files around it.
+"""
+
+from __future__ import annotations
+
+import copy
+import keyword
+import math
+import os
+import re
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from minidl import random
+from minidl.autograd.modes import Switch, current
+from minidl.common.arrays import array_of, as_array
+from minidl.compiler.forms import arrays_in, take_apart
+from minidl.compiler.native import mathfunctions
+from minidl.compiler.native.arrays import Array, NotInC, new_array
+from minidl.compiler.native.lowering import is_primitive
+from minidl.compiler.native.program import CProgram, constant_lines, indented
+from minidl.compiler.native.trace import Primitive
+from minidl.compiler.recording import Call, Recording
+from minidl.files import atomic
+
+if TYPE_CHECKING:
+    from minidl.layers import Layer
+
+STACK = 2**14  # bytes of work memory that may lie on the stack
+
+# fmt: off
+_KEYWORDS = {
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum",
+    "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict",
+    "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union",
+    "unsigned", "void", "volatile", "while", "main", "bool", "true", "false", "asm", "typeof",
+}
+# fmt: on
+
+
+def export_c(
+    model: Layer, example: Any, path: str | os.PathLike[str], name: str = "predict"
+) -> None:
+    """Write a trained model as one file of C99 that needs nothing else: no library, no allocation.
+
+    The file has the weights in it, and one function, of arrays in row-major order of the example's
+    shapes, first the inputs and then the outputs, all in the model's dtype:
+    ``void predict(const float *x, float *y)``. A model that carries a state from call to call
+    (recurrent layers fed step by step, or ``stateful``) has it in a struct: ``void
+    predict_reset(predict_state *state)``, and ``state`` is the first argument of ``predict``. A
+    comment at the top says names, shapes and memory.
+
+    It computes what the model computes under ``test_mode``; the model itself stays as it is.
+    Integers that say a place (of an embedding) and are outside give NaN.
+
+    Args:
+        model: every weight there, and functions with a form in C only.
+        example: an array, or a tuple of arrays for several inputs: its shapes and dtypes are those
+            of the file; floating ones are cast to the model's.
+        path: ends in ``.c``; what was there is replaced at once, or stays.
+        name: of the function, an identifier of C.
+
+    Raises:
+        ValueError: the model does what has no form in C (its name is said), a wrong path or name.
+        TypeError: the model is no layer.
+        OSError: the file cannot be written.
+
+    >>> from minidl import layers
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_c(layers.MLP([3, 2], in_features=4), np.zeros((1, 4)), f"{folder}/mlp.c")
+    ...     "void predict(const float *x, float *y)" in open(f"{folder}/mlp.c").read()
+    True
+    """
+    _check_name(name)
+    file = atomic.check_suffix(path, "export_c: path", ".c")
+    if not hasattr(model, "sublayers"):
+        raise TypeError(f"export_c: want a model, a Layer, got {type(model).__name__}")
+    text = _source(model, example, name).encode()
+
+    def put(opened: IO[bytes]) -> None:
+        opened.write(text)
+
+    atomic.write(file, "export_c", put, lambda written: written.read_bytes() == text)
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise ValueError(f"export_c: name: want an identifier of C, got {name!r}")
+    taken = name in _KEYWORDS or keyword.iskeyword(name) or hasattr(math, name)
+    if taken or re.fullmatch(r"[a-z]+\d*|\w+_(t|f32|f64)", name) and len(name) < 3:
+        raise ValueError(f"export_c: name: {name!r} has a meaning in C, want another")
+    if re.fullmatch(r"\w+_(t|f32|f64)", name):
+        raise ValueError(f"export_c: name: {name!r} may be a name of the file's own, want another")
+
+
+class _Part(NamedTuple):
+    """An input, an output or a part of the state: its name and its array."""
+
+    name: str
+    array: Array
+
+    @property
+    def parameter(self) -> str:
+        """Its declaration as an argument."""
+        const = "const " if self.array.buffer.kind == "input" else ""
+        return f"{const}{self.array.buffer.c_type} *{self.name}"
+
+    @property
+    def form(self) -> str:
+        """What a comment says of it."""
+        return f"{self.name}: {self.array.dtype} {self.array.shape}"
+
+
+class _Model:
+    """What an exported model computes: a recording of a copy, with or without a state."""
+
+    def __init__(self, model: Layer, example: Any) -> None:
+        self.model = copy.deepcopy(model)
+        self.model.reset_state()
+        self.xs = _examples(self.model, example)
+        with random.restoring(), Switch(testing=True, recording=False):
+            self.recording = self._record()
+            if self.recording.changes:
+                self._with_state()
+
+    def _record(self) -> Recording:
+        call = Call(self.model, tuple(self.xs), {}, list(self.xs), current())
+        recording = Recording(call)
+        if recording.why is not None:
+            raise ValueError(f"export_c: {self.model!r:.60} cannot be exported: {recording.why}")
+        return recording
+
+    def _with_state(self) -> None:
+        """Record a call that continues from a state; the first one must be as from zeros."""
+        first = _values(self.recording)
+        for change in self.recording.changes:
+            if not change.more:
+                setattr(change.layer, change.name, _zeros(change.value))
+        self.recording = self._record()
+        again = _values(self.recording)
+        same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(first, again)]
+        if len(first) != len(again) or not all(same):
+            raise ValueError("export_c: want a state that begins as zeros do, it begins otherwise")
+
+
+def _values(recording: Recording) -> list[Any]:
+    """All that a call gave and left."""
+    left = [change.value for change in recording.changes if not change.more]
+    return [array_of(x) for part in (recording.result, *left) for x in arrays_in(part)]
+
+
+def _zeros(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple([_zeros(part) for part in value])
+    return np.zeros_like(array_of(value))
+
+
+def _examples(model: Layer, example: Any) -> list[Any]:
+    params = model.parameters()
+    if any(p.lazy for p in params):
+        raise ValueError("export_c: want a model whose weights are all there: call it once first")
+    parts = example if isinstance(example, tuple) else (example,)
+    if not parts:
+        raise ValueError("export_c: want an example, got ()")
+    xs = []
+    for part in parts:
+        x = array_of(as_array(part, "export_c: example"))
+        if type(x) is not np.ndarray or x.dtype.kind not in "fiub" or x.size == 0:
+            got = f"{getattr(x, 'dtype', type(x).__name__)} {np.shape(x)}"
+            raise ValueError(f"export_c: want an example of numbers, not empty, got {got}")
+        cast = x.dtype.kind == "f" and bool(params)
+        xs.append(np.array(x, params[0].dtype if cast else x.dtype))
+    return xs
+
+
+def _source(model: Layer, example: Any, name: str) -> str:
+    recorded = _Model(model, example)
+    try:
+        return _File(recorded, repr(model), name).text()
+    except NotInC as error:
+        raise ValueError(f"export_c: there is no form in C for {error}") from None
+
+
+class _File:
+    """The text of an exported model."""
+
+    def __init__(self, recorded: _Model, title: str, name: str) -> None:
+        self.name = name
+        self.title = title
+        recording = recorded.recording
+        primitive = Primitive(recording, is_primitive)
+        by_kind: dict[str, dict[int, Array]] = {"argument": {}, "state": {}}
+        inputs = {}
+        for x in recording.recorder.inputs:
+            if x.kind not in by_kind:
+                continue
+            kind = "input" if x.kind == "argument" else "state"
+            array = new_array(x.value.shape, x.value.dtype, kind)
+            by_kind[x.kind][x.of] = array
+            inputs[x.value] = array
+        self.inputs = _named("x", [by_kind["argument"][i] for i in sorted(by_kind["argument"])])
+        self.states = _named("s", [by_kind["state"][i] for i in sorted(by_kind["state"])])
+        results = take_apart(recording.raw_result, recording._knows)
+        left = [change.value for change in recording.changes if not change.more]
+        after = [x for value in left for x in take_apart(value, recording._knows)]
+        if len(after) != len(self.states):
+            raise NotInC("a state of which a part stays")
+        outputs = [(recording.output_of(x)[0], "") for x in (*results, *after)]
+        place = {id(x): i for i, x in enumerate(recording.outputs)}
+        operands = [(primitive.outputs[place[id(operand)]], "") for operand, _ in outputs]
+        count = len(results)
+        names = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
+        names += [f"n{i}" for i in range(len(after))]
+        pairs = [(operand, given) for (operand, _), given in zip(operands, names)]
+        self.program = CProgram(primitive, inputs, pairs)
+        arrays = self.program.outputs
+        self.outputs = [_Part(given, x) for given, x in zip(names, arrays[:count])]
+        self.after = [_Part(given, x) for given, x in zip(names[count:], arrays[count:])]
+
+    # ---- the text --------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        body = self._function()
+        words = set(re.findall(r"\w+", "\n".join(body)))
+        math_source = mathfunctions.source_of(sorted(words & mathfunctions.NAMES))
+        constants = [line for b in self.program.constants for line in constant_lines(b)]
+        parts = [
+            *self._comment(),
+            "#include <math.h>",
+            "#include <stddef.h>",
+            "#include <stdint.h>",
+            "",
+            *math_source.splitlines(),
+            *(_PLACES if self.program.checks_places else ()),
+            *constants,
+            "",
+            *self._types(),
+            *self._declarations(),
+            "",
+            *body,
+        ]
+        return "\n".join(parts) + "\n"
+
+    @property
+    def _works(self) -> bool:
+        return self.program.nbytes > 0
+
+    @property
+    def _on_stack(self) -> bool:
+        return self.program.nbytes <= STACK
+
+    def _comment(self) -> list[str]:
+        import minidl
+
+        title = self.title.replace("*/", "* /").splitlines()
+        lines = [f"{title[0]}{' ..' if len(title) > 1 else ''}"]
+        lines += [f"as C99, written by minidl {minidl.__version__}.", ""]
+        lines += [f"  {head};" for head in self._heads()]
+        lines += ["", "Arrays are row-major, and none may overlap another:"]
+        lines += [f"  {part.form}" for part in (*self.inputs, *self.outputs)]
+        lines += [f"  state {part.form}" for part in self.states]
+        lines += ["", *self._memory_words()]
+        return ["/*", *[f" * {line}".rstrip() for line in lines], " */"]
+
+    def _memory_words(self) -> list[str]:
+        n = self.program.nbytes
+        if self._on_stack:
+            return [f"It needs {n} bytes of the stack besides, and may run in several threads."]
+        return [
+            f"It needs {n} bytes besides, which are static: {self.name} may run in one thread at a",
+            f"time. {self.name}_in takes them from its caller, and may run in several.",
+        ]
+
+    def _arguments(self) -> list[str]:
+        state = [f"{self.name}_state *state"] if self.states else []
+        return [*state, *[part.parameter for part in (*self.inputs, *self.outputs)]]
+
+    def _heads(self) -> list[str]:
+        heads = [f"void {self.name}({', '.join(self._arguments())})"]
+        if not self._on_stack:
+            given = ", ".join([f"{self.name}_work *work", *self._arguments()])
+            heads.append(f"void {self.name}_in({given})")
+        if self.states:
+            heads.append(f"void {self.name}_reset({self.name}_state *state)")
+        return heads
+
+    def _types(self) -> list[str]:
+        lines = []
+        if self.states:
+            fields = [f"{s.array.buffer.c_type} {s.name}[{s.array.size}];" for s in self.states]
+            lines += _struct(f"{self.name}_state", fields)
+        if self._works:
+            lines += _struct(f"{self.name}_work", self.program.fields())
+        return lines
+
+    def _declarations(self) -> list[str]:
+        return [f"{head};" for head in self._heads()]
+
+    def _function(self) -> list[str]:
+        heads = self._heads()
+        lines = []
+        if self._on_stack:
+            lines += [f"{heads[0]} {{", *indented(self._start() + self._body()), "}"]
+        else:
+            lines += [f"{heads[1]} {{", *indented(self._body()), "}", ""]
+            state = ["state"] if self.states else []
+            names = [*state, *[part.name for part in (*self.inputs, *self.outputs)]]
+            call = f"{self.name}_in(&work, {', '.join(names)});"
+            lines += [f"{heads[0]} {{", f"  static {self.name}_work work;", f"  {call}", "}"]
+        if self.states:
+            lines += ["", f"{heads[-1]} {{", *indented(self._reset()), "}"]
+        return lines
+
+    def _start(self) -> list[str]:
+        if not self._works:
+            return []
+        return [f"{self.name}_work memory;", f"{self.name}_work *const work = &memory;"]
+
+    def _body(self) -> list[str]:
+        used = self.program.memory.uses
+        unused = [part.name for part in self.inputs if part.array.buffer not in used]
+        lines = [f"(void){name};" for name in unused]
+        for part in self.states:
+            kind = part.array.buffer.c_type
+            lines.append(f"{kind} *const {part.name} = state->{part.name};")
+        for part in self.after:
+            lines.append(f"{part.array.buffer.c_type} {part.name}[{max(part.array.size, 1)}];")
+        lines += self.program.lines
+        for old, new in zip(self.states, self.after, strict=True):
+            n = old.array.size
+            copied = f"{old.name}[i] = {new.name}[i];"
+            lines.append(f"for (ptrdiff_t i = 0; i < {n}; i++) {copied}")
+        return lines
+
+    def _reset(self) -> list[str]:
+        lines = []
+        for part in self.states:
+            each = f"for (ptrdiff_t i = 0; i < {part.array.size}; i++)"
+            lines.append(f"{each} state->{part.name}[i] = 0;")
+        return lines
+
+
+_PLACES = [
+    "static ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
+    "  return i >= 0 && i < n ? i : -1;",
+    "}",
+    "static inline ptrdiff_t place_from_end(ptrdiff_t i, ptrdiff_t n) {",
+    "  return place(i < 0 ? i + n : i, n);",
+    "}",
+]
+
+
+def _named(letter: str, arrays: Sequence[Array]) -> list[_Part]:
+    """Parts with their names, which their buffers get."""
+    parts = []
+    for i, array in enumerate(arrays):
+        name = letter if len(arrays) == 1 and letter == "x" else f"{letter}{i}"
+        array.buffer.name = name
+        parts.append(_Part(name, array))
+    return parts
+
+
+def _struct(name: str, fields: Sequence[str]) -> list[str]:
+    return ["typedef struct {", *[f"  {field}" for field in fields], f"}} {name};", ""]
