@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.workloads import WORKLOADS, Data, Workload, classifier
+from benchmarks.workloads import WORKLOADS, Data, Workload, classifier, turns
 
 WIDE = Workload(
     "wide",
@@ -54,9 +54,10 @@ def steps(name: str, d: Data, cupy: Any, torch: Any) -> dict[str, Callable[[], A
     from benchmarks.peers import minidl_eager, torch_eager
 
     weights = [cupy.asarray(w) for w in d.weights]
-    there = Data(**vars(d) | {"x": cupy.asarray(d.x), "t": cupy.asarray(d.t), "weights": weights})
+    batches = [tuple(map(cupy.asarray, batch)) for batch in d.batches]
+    there = Data(**vars(d) | {"batches": batches, "weights": weights})
     recurrent = name == "W6"
-    x = torch_eager.time_first(d.x).contiguous() if recurrent else torch_eager.tensor(d.x)
+    convert = torch_eager.time_first if recurrent else torch_eager.tensor
     make = (
         (lambda: torch_eager.Recurrent(d, last=True))
         if recurrent
@@ -68,8 +69,7 @@ def steps(name: str, d: Data, cupy: Any, torch: Any) -> dict[str, Callable[[], A
         lambda: make().cuda(),
         optimizer,
         torch.nn.functional.cross_entropy,
-        x.cuda(),
-        torch_eager.tensor(d.t).cuda(),
+        lambda: turns(d, lambda x: convert(x).cuda(), lambda t: torch_eager.tensor(t).cuda()),
         torch_eager.plainly,
         lr=d.lr,
         **decay,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from benchmarks.workloads import WORKLOADS, Workload, deviation
 
 TRUTH = "numpy_by_hand"  # whose trajectory all must follow
 EAGER = "torch_eager"  # the reference of the first table of ratios
+CALLS, BEGINNINGS = 1_000, 3  # calls that are timed from the first on, and how often
 OURS = "minidl"  # the peers of this name are not among "the fastest library"
 
 
@@ -40,9 +41,9 @@ class Row:
 
     times: dict[str, list[float]] = field(default_factory=dict)
     variant: dict[str, str] = field(default_factory=dict)
-    first: dict[str, float] = field(
-        default_factory=dict
-    )  # seconds that making the step and running it once took
+    first: dict[str, float] = field(default_factory=dict)  # seconds that the first call took
+    begun: dict[str, list[float]] = field(default_factory=dict)  # as times, of the first thousand
+    calls: dict[str, int] = field(default_factory=dict)  # how many of a thousand these were
     wrong: dict[str, str] = field(default_factory=dict)
     deviation: dict[str, float] = field(default_factory=dict)  # of those that are right
 
@@ -80,22 +81,32 @@ def measure(w: Workload, workers: Mapping[str, Asked], rounds: int, seconds: flo
             if "error" in tuned:
                 row.wrong[peer] = tuned["error"]
             else:
-                row.times[peer], row.variant[peer], row.first[peer] = (
-                    [],
-                    tuned["variant"],
-                    first[tuned["variant"]],
-                )
+                row.times[peer], row.begun[peer] = [], []
+                row.variant[peer] = tuned["variant"]
+                row.first[peer] = first[tuned["variant"]]
+    for i in range(BEGINNINGS):
+        for peer, answer in in_turns(row, workers, i, "begin", calls=CALLS, seconds=10 * seconds):
+            row.begun[peer].append(answer["us"])
+            row.calls[peer] = answer["calls"]
     for i in range(rounds):
-        order = list(row.times)
-        start = i % max(len(order), 1)
-        for peer in order[start:] + order[:start]:  # no one is always the first
-            answer = workers[peer].ask("time")
-            if "error" in answer:
-                row.wrong[peer] = answer["error"]
-                del row.times[peer]
-            else:
-                row.times[peer].append(answer["us"])
+        for peer, answer in in_turns(row, workers, i, "time"):
+            row.times[peer].append(answer["us"])
     return row
+
+
+def in_turns(
+    row: Row, workers: Mapping[str, Asked], i: int, do: str, **request: Any
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What each peer that is timed answers in round ``i``; who cannot is timed no longer."""
+    order = list(row.times)
+    start = i % max(len(order), 1)
+    for peer in order[start:] + order[:start]:  # no one is always the first
+        answer = workers[peer].ask(do, **request)
+        if "error" in answer:
+            row.wrong[peer] = answer["error"]
+            del row.times[peer], row.begun[peer]
+        else:
+            yield peer, answer
 
 
 def ratio(times: Sequence[float], reference: Sequence[float]) -> dict[str, float]:
@@ -119,14 +130,12 @@ def fastest(row: Row) -> str | None:
     return min(others, key=lambda peer: statistics.median(row.times[peer]), default=None)
 
 
-def ratios(row: Row, reference: str | None) -> dict[str, dict[str, float]]:
-    if reference not in row.times:
+def ratios(row: Row, reference: str | None, at_first: bool = False) -> dict[str, dict[str, float]]:
+    """Of each peer to one of them; ``at_first``: of the first thousand calls."""
+    times = row.begun if at_first else row.times
+    if reference not in times:
         return {}
-    return {
-        peer: ratio(times, row.times[reference])
-        for peer, times in row.times.items()
-        if peer != reference
-    }
+    return {p: ratio(us, times[reference]) for p, us in times.items() if p != reference}
 
 
 def show(r: Mapping[str, float] | None) -> str:
@@ -183,6 +192,7 @@ def markdown(
                 ],
             ),
         ]
+    parts += tables_of_beginnings(rows, peers, best, ours)
     compiled = [p for p in peers if p.partition("_")[2] in ("compiled", "jit")]
     if compiled:
         parts += [
@@ -216,6 +226,36 @@ def markdown(
     return "\n\n".join(parts)
 
 
+def tables_of_beginnings(
+    rows: Mapping[str, Row],
+    peers: Sequence[str],
+    best: Mapping[str, str | None],
+    ours: Sequence[str],
+) -> list[str]:
+    """Tables of the first thousand calls: of each peer, and of ours to the fastest library."""
+    head = (
+        f"The first {CALLS:,} calls from the second on, or those of the first seconds (their number in brackets): "
+        "microseconds of one, with the checks of compiled functions, which a median leaves out."
+    )
+    cells = [[name, *(show_beginning(row, p) for p in peers)] for name, row in rows.items()]
+    tables = [head, report.table(["", *peers], cells)]
+    if any(best.values()):
+        found = {name: ratios(row, best[name], at_first=True) for name, row in rows.items()}
+        cells = [
+            [name, best[name] or "", *(show(r.get(p)) for p in ours)] for name, r in found.items()
+        ]
+        head = "The same, ratio to the library that is fastest in the long run."
+        tables += [head, report.table(["", "library", *ours], cells)]
+    return tables
+
+
+def show_beginning(row: Row, peer: str) -> str:
+    if not row.begun.get(peer):
+        return ""
+    us = report.number(statistics.median(row.begun[peer]))
+    return us if row.calls[peer] == CALLS else f"{us} ({row.calls[peer]})"
+
+
 def as_data(rows: Mapping[str, Row], **more: Any) -> dict[str, Any]:
     """The same for programs; every round's time is in it."""
     return {
@@ -226,11 +266,14 @@ def as_data(rows: Mapping[str, Row], **more: Any) -> dict[str, Any]:
                 "us": row.times,
                 "variant": row.variant,
                 "first_s": row.first,
+                "first_calls_us": row.begun,
+                "first_calls": row.calls,
                 "wrong": row.wrong,
                 "deviation": row.deviation,
                 "fastest_library": fastest(row),
                 "ratio_to_eager_torch": ratios(row, EAGER),
                 "ratio_to_fastest_library": ratios(row, fastest(row)),
+                "ratio_of_first_calls": ratios(row, fastest(row), at_first=True),
                 "ratio_to_numpy_by_hand": ratios(row, TRUTH),
             }
             for name, row in rows.items()
@@ -274,8 +317,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     versions = {peer: worker.version for peer, worker in workers.items()}
     how = f"{options.threads} thread(s); {rounds} rounds of about {seconds} s for each, in turns"
     settings = (
-        f"{report.machine()}; {how}. All start from the same weights and data, and follow the hand-written "
-        "NumPy's results to 1e-4 (float32) or 1e-9 (W1 and W8, float64)."
+        f"{report.machine()}; {how}. All start from the same weights, take the same batches "
+        "in turns, and follow the hand-written NumPy's results to 1e-4 (float32) or 1e-9 (W1 and W8, float64)."
     )
     data = as_data(
         rows,

@@ -33,6 +33,18 @@ def seconds_each(step: Callable[[], Any], n: int) -> float:
     return (perf_counter() - start) / n
 
 
+def seconds_at_first(step: Callable[[], Any], calls: int, seconds: float) -> tuple[float, int]:
+    """Seconds of each of the next calls, so many or as many as fit into that time, and how many these are."""
+    done, n = 0, 1
+    spent = 0.0
+    while done < calls and spent < seconds:
+        n = min(n, calls - done)
+        spent += n * seconds_each(step, n)
+        done += n
+        n *= 2
+    return spent / done, done
+
+
 def adapted(step: Callable[[], Any], seconds: float) -> int:
     """How many steps take about that long; warms up on the way."""
     n = 1
@@ -75,6 +87,7 @@ class Bench:
         if made is None:
             return {"variants": {}}
         w, found = WORKLOADS[workload], {}
+        self.make = lambda: made(w.data())
         start = perf_counter()
         steps = made(w.data())
         for name, step in ({"": steps} if callable(steps) else steps).items():
@@ -99,7 +112,19 @@ class Bench:
                 times[name] = min(times[name], seconds_each(self.steps[name], counts[name]))
         best = min(times, key=times.__getitem__)
         self.step, self.n, self.steps = self.steps[best], counts[best], {}
+        self.variant = best
         return {"variant": best, "n": self.n}
+
+    def begin(self, calls: int, seconds: float) -> dict[str, Any]:
+        """Build the step anew: seconds of its first call, microseconds of each of those after it.
+
+        What a compiled function checks meanwhile is in these. The new step is timed from then on.
+        """
+        made = self.make()
+        self.step = made if callable(made) else made[self.variant]
+        first = seconds_each(self.step, 1)
+        each, n = seconds_at_first(self.step, calls - 1, seconds)
+        return {"first": first, "us": each * 1e6, "calls": n + 1}
 
     def time(self) -> dict[str, Any]:
         return {"us": seconds_each(self.step, self.n) * 1e6}

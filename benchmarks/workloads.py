@@ -5,9 +5,9 @@ How a peer computes a step is in peers/; how steps are timed is in worker.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +17,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Data = SimpleNamespace
 Step = Callable[[], Any]
 Probe = list[list[float]]  # of one step: a few numbers of each of its results
+Batches = list[tuple[Array, ...]]
+BATCHES = (
+    4  # of a workload, which its steps take in turns: arrays of their own, never the same twice
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,24 @@ class Workload:
 
 def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:
     return (rng.standard_normal(shape) * scale).astype(np.float32)
+
+
+def of_batches(batches: Batches, **rest: Any) -> Data:
+    """Data with ``batches`` (x, t), whose first one is ``x`` and ``t``, where its form is asked."""
+    return Data(batches=batches, x=batches[0][0], t=batches[0][-1], **rest)
+
+
+def turns(d: Data, *convert: Callable[[Array], Any]) -> Iterator[tuple[Any, ...]]:
+    """The batches in turn, without end; each part converted, once, by the function for it."""
+    if convert:
+        return cycle([tuple(f(a) for f, a in zip(convert, batch)) for batch in d.batches])
+    return cycle(d.batches)
+
+
+def on_turns(f: Callable[..., Any], d: Data, *convert: Callable[[Array], Any]) -> Step:
+    """A function of a batch as a step, with turns of its own."""
+    batches = turns(d, *convert)
+    return lambda: f(*next(batches))
 
 
 def linear(rng: np.random.Generator, sizes: Sequence[int]) -> list[Array]:
@@ -68,44 +90,45 @@ def gru(rng: np.random.Generator, n: int, h: int, out: int) -> list[Array]:
     return [*first, *linear(rng, (h, out))]
 
 
-def labelled(rng: np.random.Generator, batch: int, *shape: int) -> dict[str, Array]:
+def labelled(rng: np.random.Generator, batch: int, *shape: int) -> Batches:
     """Inputs, and labels 0 .. 9 in turn. Rows are equal in groups of 32, so that each comes with every label: training
     settles at log 10, and does not drive gradients into denormal numbers, which would slow down whoever trains longer.
     """
-    rows = normal(rng, -(-batch // 32), *shape)
-    return {"x": np.repeat(rows, 32, axis=0)[:batch].copy(), "t": np.arange(batch) % 10}
+    rows = [normal(rng, -(-batch // 32), *shape) for _ in range(BATCHES)]
+    return [(np.repeat(a, 32, axis=0)[:batch].copy(), np.arange(batch) % 10) for a in rows]
 
 
 def classifier(rng: np.random.Generator, sizes: Sequence[int], batch: int) -> Data:
     """An MLP that is trained to classify."""
-    return Data(**labelled(rng, batch, sizes[0]), weights=linear(rng, sizes), lr=1e-3)
+    return of_batches(labelled(rng, batch, sizes[0]), weights=linear(rng, sizes), lr=1e-3)
 
 
 def curve(rng: np.random.Generator) -> Data:
-    x = rng.random((100, 1))
-    t = np.sin(2 * np.pi * x) + rng.random((100, 1))
-    return Data(
-        x=x.astype(np.float32), t=t.astype(np.float32), weights=linear(rng, (1, 10, 1)), lr=0.2
-    )
+    xs = [rng.random((100, 1)) for _ in range(BATCHES)]
+    ts = [np.sin(2 * np.pi * x) + rng.random((100, 1)) for x in xs]
+    batches = [(x.astype(np.float32), t.astype(np.float32)) for x, t in zip(xs, ts)]
+    return of_batches(batches, weights=linear(rng, (1, 10, 1)), lr=0.2)
 
 
 def series(rng: np.random.Generator) -> Data:
-    x = np.sin(np.arange(31) / 3 + 6 * rng.random((32, 1)))[:, :, None].astype(np.float32)
-    return Data(x=x[:, :-1].copy(), t=x[:, 1:].copy(), weights=lstm(rng, 1, 100, 1), lr=0.05)
+    starts = [6 * rng.random((32, 1)) for _ in range(BATCHES)]
+    waves = [np.sin(np.arange(31) / 3 + a)[:, :, None].astype(np.float32) for a in starts]
+    batches: Batches = [(x[:, :-1].copy(), x[:, 1:].copy()) for x in waves]
+    return of_batches(batches, weights=lstm(rng, 1, 100, 1), lr=0.05)
 
 
 def sequences(rng: np.random.Generator) -> Data:
-    return Data(**labelled(rng, 64, 100, 32), weights=lstm(rng, 32, 256, 10), lr=1e-3)
+    return of_batches(labelled(rng, 64, 100, 32), weights=lstm(rng, 32, 256, 10), lr=1e-3)
 
 
 def thin(rng: np.random.Generator) -> Data:
-    """One long series, and a number to tell of it."""
-    x, t = normal(rng, 1, 1000, 1), normal(rng, 1, 1)
-    return Data(x=x, t=t, weights=lstm(rng, 1, 32, 1), lr=1e-3)
+    """A long series each, and a number to tell of it."""
+    batches: Batches = [(normal(rng, 1, 1000, 1), normal(rng, 1, 1)) for _ in range(BATCHES)]
+    return of_batches(batches, weights=lstm(rng, 1, 32, 1), lr=1e-3)
 
 
 def gated(rng: np.random.Generator) -> Data:
-    return Data(**labelled(rng, 32, 50, 8), weights=gru(rng, 8, 64, 10), lr=1e-3)
+    return of_batches(labelled(rng, 32, 50, 8), weights=gru(rng, 8, 64, 10), lr=1e-3)
 
 
 def images(rng: np.random.Generator) -> Data:
@@ -114,7 +137,7 @@ def images(rng: np.random.Generator) -> Data:
     for n, m in ((1, 16), (16, 32)):
         weights += [normal(rng, 3, 3, n, m, scale=(9 * n) ** -0.5), normal(rng, m, scale=0.1)]
     weights += linear(rng, (4 * 4 * 32, 10))
-    return Data(**labelled(rng, 64, 8, 8, 1), weights=weights, lr=1e-3)
+    return of_batches(labelled(rng, 64, 8, 8, 1), weights=weights, lr=1e-3)
 
 
 def tokens(rng: np.random.Generator) -> Data:
@@ -126,9 +149,10 @@ def tokens(rng: np.random.Generator) -> Data:
     square = [normal(rng, width, width, scale=width**-0.5) for _ in range(4)]
     biases = [normal(rng, width, scale=0.1) for _ in range(4)]
     block = [*norm, *square, *biases, *norm, *linear(rng, (width, 256, width))]
-    codes = rng.integers(0, 64, size=(16, 33))
+    codes = [rng.integers(0, 64, size=(16, 33)) for _ in range(BATCHES)]
+    batches: Batches = [(a[:, :-1].copy(), a[:, 1:].copy()) for a in codes]
     weights = [normal(rng, 64, width), *block, *linear(rng, (width, 64))]
-    return Data(x=codes[:, :-1].copy(), t=codes[:, 1:].copy(), weights=weights, lr=1e-3, heads=4)
+    return of_batches(batches, weights=weights, lr=1e-3, heads=4)
 
 
 def hvp(rng: np.random.Generator) -> Data:
@@ -138,7 +162,20 @@ def hvp(rng: np.random.Generator) -> Data:
 
 
 def million(rng: np.random.Generator) -> Data:
-    return Data(**{name: normal(rng, 1_000_000) for name in "xwb"})
+    """x, w and b of each."""
+    return of_batches([tuple(normal(rng, 1_000_000) for _ in "xwb") for _ in range(3)])
+
+
+def rows(rng: np.random.Generator) -> Data:
+    """One row each, to predict of."""
+    batches: Batches = [(normal(rng, 1, 64),) for _ in range(BATCHES)]
+    return of_batches(batches, weights=linear(rng, (64, 128, 10)))
+
+
+def orbits(rng: np.random.Generator) -> Data:
+    """Where points are at first, and where they are to be after ``steps`` steps of ``dt``."""
+    batches: Batches = [(normal(rng, 16, 2), normal(rng, 16, 2)) for _ in range(BATCHES)]
+    return of_batches(batches, weights=linear(rng, (2, 32, 2)), steps=200, dt=0.05)
 
 
 WORKLOADS = {
@@ -185,6 +222,10 @@ WORKLOADS = {
             "W10", "LSTM hidden 32, batch 1, 1,000 steps, the last to Linear 1, MSE, Adam", thin
         ),
         Workload(
+            "W11", "prediction of one row by an MLP 64-128-10 ReLU, a NumPy row in and out", rows
+        ),
+        Workload("W11T", "the same by Trainer.predict, where there is one", rows),
+        Workload(
             "W12",
             "conv net 3x3x16, max pool, 3x3x32, dense 10, 8x8 images, batch 64, cross-entropy, Adam",
             images,
@@ -198,6 +239,11 @@ WORKLOADS = {
             "W14",
             "causal transformer block 64 wide, 4 heads, GELU 256, 32 of 64 tokens, batch 16, AdamW",
             tokens,
+        ),
+        Workload(
+            "W15",
+            "200 Runge-Kutta steps of y' = MLP 2-32-2 tanh, 16 points, gradients of a squared error",
+            orbits,
         ),
     ]
 }

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from minidl.common.hints import refuse_unknown
+from minidl.interop.tensorboard import TensorBoard
 from minidl.training.averaging import MovingAverage
 from minidl.training.callbacks import Callback, Checkpoint, EarlyStopping, Logger
 from minidl.training.plateau import ReduceOnPlateau
@@ -14,6 +15,7 @@ __all__ = [
     "Logger",
     "MovingAverage",
     "ReduceOnPlateau",
+    "TensorBoard",
 ]
 
 

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from benchmarks import growth, report, run, scaling
-from benchmarks.peers import minidl_eager, numpy_by_hand
+from benchmarks.peers import minidl_compiled, minidl_eager, numpy_by_hand
 from benchmarks.worker import Bench, Worker, import_peer
-from benchmarks.workloads import WORKLOADS, deviation, probe
+from benchmarks.workloads import BATCHES, WORKLOADS, deviation, probe, turns
 
 
 def trajectories(module, workload, steps):
     data = workload.data()
-    if workload.name == "W6":
-        data.x = data.x[:, :10].copy()  # fewer time steps: it is the slowest by far
+    if workload.name == "W6":  # fewer time steps: it is the slowest by far
+        data.batches = [(x[:, :10].copy(), t) for x, t in data.batches]
+        data.x = data.batches[0][0]
     made = getattr(module, workload.name.lower())(data)
     for name, step in ({"": made} if callable(made) else made).items():
         yield name, [probe(step()) for _ in range(steps)]
@@ -29,9 +30,10 @@ def trajectories(module, workload, steps):
 def test_minidl_follows_the_hand_written_trajectory(name):
     workload = WORKLOADS[name]
     steps = min(workload.checks, 3 if name in ("W4", "W5", "W6") else 10)
+    compiled = [minidl_compiled] if name in ("W2", "W3", "W5", "W7", "W8", "W9", "W11") else []
     found = {
         label: way
-        for module in (numpy_by_hand, minidl_eager)
+        for module in (numpy_by_hand, minidl_eager, *compiled)
         for label, way in (
             (f"{module.__name__} {variant}", way)
             for variant, way in trajectories(module, workload, steps)
@@ -47,6 +49,24 @@ def test_minidl_follows_the_hand_written_trajectory(name):
     assert (
         steps == 1 or deviation(truth[1:], truth[:1] * (steps - 1)) > workload.rtol
     )  # it does train
+
+
+def test_steps_take_batches_in_turns_and_the_first_calls_are_timed():
+    seen, made = [], []
+
+    def w3(data):
+        made.append(turns(data))
+        return lambda: seen.append(next(made[-1])[0]) or 0.0
+
+    bench = Bench(type("Peer", (), {"w3": staticmethod(w3)}))
+    bench.check("W3")
+    assert len({id(x) for x in seen}) == BATCHES and seen[0] is seen[BATCHES]
+    assert not np.array_equal(seen[0], seen[1])
+    bench.tune([""], 1e-3)
+    before = len(seen)
+    found = bench.begin(calls=100, seconds=10)
+    assert found["calls"] == 100 == len(seen) - before and len(made) == 2
+    assert bench.begin(calls=10**9, seconds=1e-3)["calls"] < 10**6
 
 
 def test_a_peer_gets_data_of_its_own():

@@ -35,11 +35,14 @@ PUBLIC = [
 LAZY = [
     "minidl.checkpoints",
     "minidl.compiler",
+    "minidl.data",
     "minidl.distributed",
+    "minidl.files",
     "minidl.interop.graph",
     "minidl.interop.onnx",
     "minidl.interop.sklearn",
     "minidl.interop.torch",
+    "minidl.training",
     "matplotlib",
     "onnx",
     "scipy",
@@ -86,7 +89,8 @@ def test_doors_open_from_outside():
     fresh("from minidl.datasets import digits\n" + "\n".join(f"import {name}" for name in PUBLIC))
     fresh(
         "import minidl; minidl.distributed.AllReduce; minidl.sklearn.MLPClassifier; minidl.onnx.export;"
-        "minidl.graph.dot; minidl.initializers.normal_over_sqrt_in; minidl.optim.schedules.step"
+        "minidl.graph.dot; minidl.initializers.normal_over_sqrt_in; minidl.optim.schedules.step;"
+        "minidl.callbacks.Logger; minidl.datasets.digits; minidl.training.History; minidl.data.DataLoader"
     )
     fresh(
         "from minidl import *; import sys; compile, Trainer, onnx; assert 'sklearn' not in sys.modules"

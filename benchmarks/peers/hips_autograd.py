@@ -5,15 +5,16 @@ The formulas are those of formulas.py, which is how its users write them too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
 import autograd.numpy as anp
+import numpy as np
 from autograd import grad, make_hvp, value_and_grad
 
 from benchmarks import formulas as f
-from benchmarks.workloads import Data, Step
+from benchmarks.workloads import Array, Data, Step, turns
 
 VERSION = f"autograd {version('autograd')}"
 
@@ -31,11 +32,11 @@ def w1(d: Data) -> Step:
     return step
 
 
-def descend(loss_of: Callable[[Any], Any], d: Data) -> Step:
+def descend(loss_of: Callable[..., Any], d: Data, batches: Iterator[Any]) -> Step:
     both, weights = value_and_grad(loss_of), [w.copy() for w in d.weights]
 
     def step() -> Any:
-        loss, grads = both(weights)
+        loss, grads = both(weights, *next(batches))
         for w, g in zip(weights, grads):
             w -= d.lr * g
         return loss
@@ -43,12 +44,12 @@ def descend(loss_of: Callable[[Any], Any], d: Data) -> Step:
     return step
 
 
-def adam(loss_of: Callable[[Any], Any], d: Data, decay: float = 0.0) -> Step:
+def adam(loss_of: Callable[..., Any], d: Data, batches: Iterator[Any], decay: float = 0.0) -> Step:
     both, weights = value_and_grad(loss_of), [w.copy() for w in d.weights]
     optimizer = f.Adam(weights, d.lr, decay)
 
     def step() -> Any:
-        loss, grads = both(weights)
+        loss, grads = both(weights, *next(batches))
         optimizer.update(grads)
         return loss
 
@@ -64,15 +65,22 @@ def relu(x: Any) -> Any:
 
 
 def w2(d: Data) -> Step:
-    return descend(lambda ws: f.squared(anp, f.mlp(ws, d.x, sigmoid), d.t), d)
+    return descend(lambda ws, x, t: f.squared(anp, f.mlp(ws, x, sigmoid), t), d, turns(d))
 
 
 def w3(d: Data) -> Step:
-    return adam(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, relu), d.t), d)
+    return adam(lambda ws, x, t: f.cross_entropy(anp, f.mlp(ws, x, relu), t), d, turns(d))
 
 
 def w4(d: Data) -> Step:
-    return adam(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, relu), d.t), d, f.DECAY)
+    def loss_of(ws: Any, x: Any, t: Any) -> Any:
+        return f.cross_entropy(anp, f.mlp(ws, x, relu), t)
+
+    return adam(loss_of, d, turns(d), f.DECAY)
+
+
+def time_first(a: Array) -> Array:
+    return a.swapaxes(0, 1).copy()
 
 
 def lstm(weights: Any, x: Any) -> list[Any]:
@@ -80,18 +88,23 @@ def lstm(weights: Any, x: Any) -> list[Any]:
 
 
 def w5(d: Data) -> Step:
-    x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
-    return descend(lambda ws: f.squared(anp, anp.stack(lstm(ws, x)) @ ws[3] + ws[4], t), d)
+    def loss_of(ws: Any, x: Any, t: Any) -> Any:
+        return f.squared(anp, anp.stack(lstm(ws, x)) @ ws[3] + ws[4], t)
+
+    return descend(loss_of, d, turns(d, time_first, time_first))
 
 
 def w6(d: Data) -> Step:
-    x = d.x.swapaxes(0, 1).copy()
-    return adam(lambda ws: f.cross_entropy(anp, lstm(ws, x)[-1] @ ws[3] + ws[4], d.t), d)
+    def loss_of(ws: Any, x: Any, t: Any) -> Any:
+        return f.cross_entropy(anp, lstm(ws, x)[-1] @ ws[3] + ws[4], t)
+
+    return adam(loss_of, d, turns(d, time_first, np.copy))
 
 
 def w7(d: Data) -> Step:
-    product = make_hvp(lambda ws: f.cross_entropy(anp, f.mlp(ws, d.x, anp.tanh), d.t))
-    return lambda: product(d.weights)[0](d.vectors)
+    batches = turns(d)
+    product = make_hvp(lambda ws, x, t: f.cross_entropy(anp, f.mlp(ws, x, anp.tanh), t))
+    return lambda: product(d.weights, *next(batches))[0](d.vectors)
 
 
 def w8(d: Data) -> Step:
@@ -108,10 +121,10 @@ def w8(d: Data) -> Step:
 
 
 def w9(d: Data) -> Step:
-    both = value_and_grad(lambda *xs: f.fused_terms(anp, *xs), argnum=(0, 1, 2))
+    both, batches = value_and_grad(lambda *xs: f.fused_terms(anp, *xs), argnum=(0, 1, 2)), turns(d)
 
     def step() -> Any:
-        loss, grads = both(d.x, d.w, d.b)
+        loss, grads = both(*next(batches))
         return loss, *grads
 
     return step

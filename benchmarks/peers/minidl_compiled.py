@@ -1,4 +1,4 @@
-"""The workloads in minidl with minidl.compile: the same loops, around compiled losses.
+"""The workloads in minidl with minidl.compile: whole steps as they stand in the loop, compiled.
 
 What is not compiled (models, optimizers, how weights are loaded) is in minidl_eager.py.
 """
@@ -19,10 +19,10 @@ from benchmarks.peers.minidl_eager import (
     language_model,
     lstm,
     mlp,
-    train,
+    runge_kutta,
 )
-from benchmarks.workloads import Data, Step
-from minidl import Variable, layers, optim
+from benchmarks.workloads import Data, Step, turns
+from minidl import Variable, layers, no_grad, optim, test_mode
 from minidl import functions as F
 
 __all__ = ["VERSION"]
@@ -30,23 +30,32 @@ __all__ = ["VERSION"]
 
 def w1(d: Data) -> Step:
     x0, x1, lr = Variable(d.start[0]), Variable(d.start[1]), d.lr
-    loss_of = minidl.compile(lambda: rosenbrock(x0, x1))
 
+    @minidl.compile
     def step() -> Any:
         x0.cleargrad()
         x1.cleargrad()
-        loss = loss_of()
+        loss = rosenbrock(x0, x1)
         loss.backward()
         x0.data -= lr * x0.grad
         x1.data -= lr * x1.grad
         return loss
 
-    return step
+    return step  # type: ignore[no-any-return]  # a compiled function is called as the function
 
 
 def compiled(model: layers.Layer, optimizer: Any, loss: Callable[[Any, Any], Any], d: Data) -> Step:
-    loss_of = minidl.compile(lambda x, t: loss(model(x), t))
-    return train(lambda x: x, optimizer, lambda x, t: loss_of(x, t), d)  # type: ignore[arg-type]  # the model is inside
+    batches = turns(d)
+
+    @minidl.compile
+    def step(x: Any, t: Any) -> Any:
+        optimizer.cleargrads()
+        value = loss(model(x), t)
+        value.backward()
+        optimizer.update()
+        return value
+
+    return lambda: step(*next(batches))
 
 
 def w2(d: Data) -> Step:
@@ -95,7 +104,7 @@ def w14(d: Data) -> Step:
 
 
 def w7(d: Data) -> Step:
-    model, vectors = mlp(d, F.tanh), d.vectors
+    model, vectors, batches = mlp(d, F.tanh), d.vectors, turns(d)
     params = model.parameters()
 
     @minidl.compile
@@ -103,7 +112,7 @@ def w7(d: Data) -> Step:
         gs = minidl.gradients(F.cross_entropy(model(x), t), params, create_graph=True)
         return minidl.gradients(sum((g * v).sum() for g, v in zip(gs, vectors)), params)
 
-    return lambda: product(d.x, d.t, vectors)
+    return lambda: product(*next(batches), vectors)
 
 
 def w8(d: Data) -> dict[str, Step]:
@@ -130,16 +139,38 @@ def w8(d: Data) -> dict[str, Step]:
 
 
 def w9(d: Data) -> Step:
-    x, w, b = (Variable(a) for a in (d.x, d.w, d.b))
-    loss_of = minidl.compile(
-        lambda x, w, b: (F.tanh(x * w + b) * F.sigmoid(x) + F.exp(-x * x)).sum()
-    )
+    batches = turns(d)
+
+    def loss_of(x: Any, w: Any, b: Any) -> Any:
+        return (F.tanh(x * w + b) * F.sigmoid(x) + F.exp(-x * x)).sum()
+
+    both = minidl.compile(minidl.value_and_grad(loss_of, argnum=(0, 1, 2)))
 
     def step() -> Any:
-        for p in (x, w, b):
-            p.cleargrad()
-        loss = loss_of(x, w, b)
-        loss.backward()
-        return loss, x.grad, w.grad, b.grad
+        loss, gradients = both(*next(batches))
+        return loss, *gradients
 
     return step
+
+
+def w11(d: Data) -> Step:
+    model, batches = minidl.compile(mlp(d, F.relu)), turns(d)
+
+    def step() -> Any:
+        with no_grad(), test_mode():
+            return model(next(batches)[0]).data
+
+    return step
+
+
+def w15(d: Data) -> Step:
+    model, batches = mlp(d, F.tanh), turns(d)
+    params, times = model.parameters(), np.full(d.steps, d.dt, np.float32)
+
+    @minidl.compile
+    def gradients(x: Any, t: Any) -> Any:
+        y, _ = F.scan(lambda y, dt: runge_kutta(model, y, dt), x, times)
+        loss = F.mean_squared_error(y, t)
+        return loss, *minidl.gradients(loss, params)
+
+    return lambda: gradients(*next(batches))

@@ -12,8 +12,8 @@ import numpy as np
 
 import minidl
 from benchmarks.formulas import DECAY, quartic, rosenbrock
-from benchmarks.workloads import Data, Step
-from minidl import Variable, layers, optim
+from benchmarks.workloads import Data, Step, on_turns, turns
+from minidl import Trainer, Variable, layers, no_grad, optim, test_mode
 from minidl import functions as F
 
 VERSION = f"minidl {getattr(minidl, '__version__', 'of this checkout')}"
@@ -46,9 +46,10 @@ def train(
     loss_of: Callable[[Any, Any], Any],
     d: Data,
 ) -> Step:
-    x, t = d.x, d.t
+    batches = turns(d)
 
     def step() -> Any:
+        x, t = next(batches)
         optimizer.cleargrads()
         loss = loss_of(model(x), t)
         loss.backward()
@@ -156,15 +157,18 @@ def w7(d: Data) -> dict[str, Step]:
     def parts(a: Any) -> list[Any]:
         return [a[i:j].reshape(shape) for i, j, shape in places]
 
-    def loss_of(a: Any) -> Any:
+    def loss_of(a: Any, x: Any, t: Any) -> Any:
         w, b, w_out, b_out = parts(a)
-        return F.cross_entropy(F.linear(F.tanh(F.linear(d.x, w, b)), w_out, b_out), d.t)
+        return F.cross_entropy(F.linear(F.tanh(F.linear(x, w, b)), w_out, b_out), t)
 
-    def gradients() -> Any:
-        gs = minidl.gradients(F.cross_entropy(model(d.x), d.t), params, create_graph=True)
+    def gradients(x: Any, t: Any) -> Any:
+        gs = minidl.gradients(F.cross_entropy(model(x), t), params, create_graph=True)
         return minidl.gradients(sum((g * v).sum() for g, v in zip(gs, vectors)), params)
 
-    return {"gradients": gradients, "hvp": lambda: parts(minidl.hvp(loss_of)(flat, vector))}
+    def product(x: Any, t: Any) -> Any:
+        return parts(minidl.hvp(lambda a: loss_of(a, x, t))(flat, vector))
+
+    return {"gradients": on_turns(gradients, d), "hvp": on_turns(product, d)}
 
 
 def w8(d: Data) -> Step:
@@ -184,13 +188,52 @@ def w8(d: Data) -> Step:
 
 
 def w9(d: Data) -> Step:
-    x, w, b = (Variable(a) for a in (d.x, d.w, d.b))
+    batches = turns(d, Variable, Variable, Variable)
 
     def step() -> Any:
+        x, w, b = next(batches)
         for p in (x, w, b):
             p.cleargrad()
         loss = (np.tanh(x * w + b) * F.sigmoid(x) + np.exp(-x * x)).sum()
         loss.backward()
         return loss, x.grad, w.grad, b.grad
+
+    return step
+
+
+def w11(d: Data) -> Step:
+    model, batches = mlp(d, F.relu), turns(d)
+
+    def step() -> Any:
+        with no_grad(), test_mode():
+            return model(next(batches)[0]).data
+
+    return step
+
+
+def w11t(d: Data) -> Step:
+    model, batches = mlp(d, F.relu), turns(d)
+    trainer = Trainer(model, optim.SGD(model), F.cross_entropy)
+    return lambda: trainer.predict(next(batches)[0])
+
+
+def runge_kutta(slope: Callable[[Any], Any], y: Any, dt: Any) -> tuple[Any, None]:
+    """One step from y; there is no output besides."""
+    k_1 = slope(y)
+    k_2 = slope(y + dt / 2 * k_1)
+    k_3 = slope(y + dt / 2 * k_2)
+    k_4 = slope(y + dt * k_3)
+    return y + dt / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4), None
+
+
+def w15(d: Data) -> Step:
+    model, batches = mlp(d, F.tanh), turns(d)
+    params, times = model.parameters(), np.full(d.steps, d.dt, np.float32)
+
+    def step() -> Any:
+        x, t = next(batches)
+        y, _ = F.scan(lambda y, dt: runge_kutta(model, y, dt), x, times)
+        loss = F.mean_squared_error(y, t)
+        return loss, *minidl.gradients(loss, params)
 
     return step

@@ -5,25 +5,32 @@ The formulas are those of formulas.py, and MyGrad's own softmax_crossentropy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import mygrad as mg
+import numpy as np
 from mygrad.nnet.activations import relu, sigmoid
 from mygrad.nnet.losses import softmax_crossentropy
 
 from benchmarks import formulas as f
-from benchmarks.workloads import Data, Step
+from benchmarks.workloads import Array, Data, Step, turns
 
 mg.turn_memory_guarding_off()  # which its manual advises where speed matters
 VERSION = f"MyGrad {mg.__version__}"
 
 
-def train(loss_of: Callable[[Any], Any], tensors: list[Any], update: Callable[[], None]) -> Step:
+def train(
+    loss_of: Callable[..., Any],
+    tensors: list[Any],
+    batches: Iterator[Any],
+    update: Callable[[], None],
+) -> Step:
     def step() -> Any:
         for p in tensors:
             p.null_grad()
-        loss = loss_of(tensors)
+        loss = loss_of(tensors, *next(batches))
         loss.backward()
         update()
         return loss
@@ -35,34 +42,47 @@ def tensors_of(d: Data) -> list[Any]:
     return [mg.tensor(w.copy()) for w in d.weights]
 
 
-def descend(loss_of: Callable[[Any], Any], tensors: list[Any], lr: float) -> Step:
+def descend(
+    loss_of: Callable[..., Any], tensors: list[Any], batches: Iterator[Any], lr: float
+) -> Step:
     def update() -> None:
         for p in tensors:
             p.data -= lr * p.grad
 
-    return train(loss_of, tensors, update)
+    return train(loss_of, tensors, batches, update)
 
 
-def adam(loss_of: Callable[[Any], Any], d: Data, decay: float = 0.0) -> Step:
+def adam(loss_of: Callable[..., Any], d: Data, batches: Iterator[Any], decay: float = 0.0) -> Step:
     tensors = tensors_of(d)
     optimizer = f.Adam([p.data for p in tensors], d.lr, decay)
-    return train(loss_of, tensors, lambda: optimizer.update([p.grad for p in tensors]))
+    return train(loss_of, tensors, batches, lambda: optimizer.update([p.grad for p in tensors]))
 
 
 def w1(d: Data) -> Step:
-    return descend(lambda xs: f.rosenbrock(*xs), [mg.tensor(x) for x in d.start], d.lr)
+    return descend(lambda xs: f.rosenbrock(*xs), [mg.tensor(x) for x in d.start], repeat(()), d.lr)
 
 
 def w2(d: Data) -> Step:
-    return descend(lambda ws: f.squared(mg, f.mlp(ws, d.x, sigmoid), d.t), tensors_of(d), d.lr)
+    def loss_of(ws: Any, x: Any, t: Any) -> Any:
+        return f.squared(mg, f.mlp(ws, x, sigmoid), t)
+
+    return descend(loss_of, tensors_of(d), turns(d), d.lr)
+
+
+def classify(ws: Any, x: Any, t: Any) -> Any:
+    return softmax_crossentropy(f.mlp(ws, x, relu), t)
 
 
 def w3(d: Data) -> Step:
-    return adam(lambda ws: softmax_crossentropy(f.mlp(ws, d.x, relu), d.t), d)
+    return adam(classify, d, turns(d))
 
 
 def w4(d: Data) -> Step:
-    return adam(lambda ws: softmax_crossentropy(f.mlp(ws, d.x, relu), d.t), d, f.DECAY)
+    return adam(classify, d, turns(d), f.DECAY)
+
+
+def time_first(a: Array) -> Array:
+    return a.swapaxes(0, 1).copy()
 
 
 def lstm(weights: Any, x: Any) -> list[Any]:
@@ -72,18 +92,28 @@ def lstm(weights: Any, x: Any) -> list[Any]:
 
 
 def w5(d: Data) -> Step:
-    x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
-    return descend(
-        lambda ws: f.squared(mg, mg.stack(lstm(ws, x)) @ ws[3] + ws[4], t), tensors_of(d), d.lr
-    )
+    def loss_of(ws: Any, x: Any, t: Any) -> Any:
+        return f.squared(mg, mg.stack(lstm(ws, x)) @ ws[3] + ws[4], t)
+
+    return descend(loss_of, tensors_of(d), turns(d, time_first, time_first), d.lr)
 
 
 def w6(d: Data) -> Step:
-    x = d.x.swapaxes(0, 1).copy()
-    return adam(lambda ws: softmax_crossentropy(lstm(ws, x)[-1] @ ws[3] + ws[4], d.t), d)
+    def loss_of(ws: Any, x: Any, t: Any) -> Any:
+        return softmax_crossentropy(lstm(ws, x)[-1] @ ws[3] + ws[4], t)
+
+    return adam(loss_of, d, turns(d, time_first, np.copy))
 
 
 def w9(d: Data) -> Step:
-    inputs = [mg.tensor(a) for a in (d.x, d.w, d.b)]
-    step = train(lambda xs: f.fused_terms(mg, *xs), inputs, lambda: None)
-    return lambda: (step(), *(p.grad for p in inputs))
+    batches = turns(d, *[mg.tensor] * 3)
+
+    def step() -> Any:
+        inputs = next(batches)
+        for p in inputs:
+            p.null_grad()
+        loss = f.fused_terms(mg, *inputs)
+        loss.backward()
+        return loss, *(p.grad for p in inputs)
+
+    return step

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.formulas import DECAY, Adam
-from benchmarks.workloads import Array, Data, Step
+from benchmarks.workloads import Array, Data, Step, on_turns, turns
 
 VERSION = f"NumPy {np.__version__}"
 BLOCK = 16_384
@@ -31,10 +31,11 @@ def w1(d: Data) -> Step:
 
 
 def w2(d: Data) -> Step:
-    x, t, lr = d.x, d.t, d.lr
+    batches, lr = turns(d), d.lr
     w, b, w_out, b_out = (a.copy() for a in d.weights)
 
     def step() -> Any:
+        x, t = next(batches)
         h = x @ w
         h += b
         h *= 0.5
@@ -83,10 +84,11 @@ def softmax_loss(z: Array, t: Array, rows: Array) -> tuple[Any, Array]:
 def mlp(d: Data, decay: float = 0.0) -> Step:
     flat, weights = flattened(d.weights)
     g_flat, grads = flattened(d.weights)
-    adam, rows, t = Adam([flat], d.lr, decay), np.arange(len(d.t)), d.t
+    adam, rows, batches = Adam([flat], d.lr, decay), np.arange(len(d.t)), turns(d)
 
     def step() -> Any:
-        inputs = [d.x]
+        x, t = next(batches)
+        inputs = [x]
         for i in range(0, len(weights) - 2, 2):
             z = inputs[-1] @ weights[i]
             z += weights[i + 1]
@@ -115,20 +117,24 @@ def w4(d: Data) -> Step:
     return mlp(d, DECAY)
 
 
+def time_first(a: Array) -> Array:
+    return a.swapaxes(0, 1).copy()
+
+
 def lstm(
-    weights: list[Array], grads: list[Array], x: Array
-) -> tuple[Callable[[], Array], Callable[[Array], None]]:
-    """Forward, to h of shape (time, batch, H), and backward from its gradient into ``grads``; x (time, batch, in)."""
-    (w_x, w_h, b), (time, batch, features) = weights[:3], x.shape
-    n, rows = w_h.shape[0], x.reshape(time * batch, features)
+    weights: list[Array], grads: list[Array], shape: tuple[int, ...]
+) -> tuple[Callable[[Array], Array], Callable[[Array, Array], None]]:
+    """Forward of x (time, batch, in) to h (time, batch, H), and backward of x and the gradient of h into ``grads``."""
+    (w_x, w_h, b), (batch, time, features) = weights[:3], shape
+    n = w_h.shape[0]
     hs, cs = (np.zeros((time + 1, batch, n), np.float32) for _ in range(2))
     tc, zs, gzs = (np.empty((time, batch, k * n), np.float32) for k in (1, 4, 4))
     f, i, o, u = (zs[:, :, k * n : (k + 1) * n] for k in range(4))
     gf, gi, go, gu = (gzs[:, :, k * n : (k + 1) * n] for k in range(4))
     z, a, s = np.empty_like(zs[0]), np.empty_like(tc[0]), np.empty_like(zs[0, :, : 3 * n])
 
-    def forward() -> Array:
-        np.matmul(rows, w_x, out=zs.reshape(time * batch, 4 * n))
+    def forward(x: Array) -> Array:
+        np.matmul(x.reshape(-1, features), w_x, out=zs.reshape(time * batch, 4 * n))
         np.add(zs, b, out=zs)
         for k in range(time):
             np.matmul(hs[k], w_h, out=z)
@@ -145,7 +151,7 @@ def lstm(
             np.multiply(o[k], tc[k], out=hs[k + 1])
         return hs[1:]
 
-    def backward(g: Array) -> None:
+    def backward(x: Array, g: Array) -> None:
         gh, gc, back = np.zeros_like(a), np.zeros_like(a), np.ascontiguousarray(w_h.T)
         for k in range(time - 1, -1, -1):
             gh += g[k]
@@ -168,7 +174,7 @@ def lstm(
             gzs[k, :, : 3 * n] *= s
             np.matmul(gzs[k], back, out=gh)
         gz = gzs.reshape(time * batch, 4 * n)
-        np.matmul(rows.T, gz, out=grads[0])
+        np.matmul(x.reshape(-1, features).T, gz, out=grads[0])
         np.matmul(hs[:-1].reshape(time * batch, n).T, gz, out=grads[1])
         gz.sum(0, out=grads[2])
 
@@ -176,13 +182,14 @@ def lstm(
 
 
 def w5(d: Data) -> Step:
-    x, t = (a.swapaxes(0, 1).copy() for a in (d.x, d.t))
+    batches = turns(d, time_first, time_first)
     flat, weights = flattened(d.weights)
     g_flat, grads = flattened(d.weights)
-    forward, backward = lstm(weights, grads, x)
+    forward, backward = lstm(weights, grads, d.x.shape)
 
     def step() -> Any:
-        h = forward()
+        x, t = next(batches)
+        h = forward(x)
         rows = h.reshape(-1, h.shape[2])
         g = rows @ weights[3]
         g += weights[4]
@@ -191,7 +198,7 @@ def w5(d: Data) -> Step:
         g *= 2 / g.size
         np.matmul(rows.T, g, out=grads[3])
         g.sum(0, out=grads[4])
-        backward((g @ weights[3].T).reshape(h.shape))
+        backward(x, (g @ weights[3].T).reshape(h.shape))
         np.multiply(g_flat, d.lr, out=g_flat)
         np.subtract(flat, g_flat, out=flat)
         return loss
@@ -202,20 +209,22 @@ def w5(d: Data) -> Step:
 def w6(d: Data) -> Step:
     flat, weights = flattened(d.weights)
     g_flat, grads = flattened(d.weights)
-    forward, backward = lstm(weights, grads, d.x.swapaxes(0, 1).copy())
+    forward, backward = lstm(weights, grads, d.x.shape)
     adam, rows, g_h = (
         Adam([flat], d.lr),
         np.arange(len(d.t)),
         np.zeros((d.x.shape[1], len(d.t), 256), np.float32),
     )
+    batches = turns(d, time_first, np.copy)
 
     def step() -> Any:
-        h = forward()[-1]
-        loss, g = softmax_loss(h @ weights[3] + weights[4], d.t, rows)
+        x, t = next(batches)
+        h = forward(x)[-1]
+        loss, g = softmax_loss(h @ weights[3] + weights[4], t, rows)
         np.matmul(h.T, g, out=grads[3])
         g.sum(0, out=grads[4])
         np.matmul(g, weights[3].T, out=g_h[-1])
-        backward(g_h)
+        backward(x, g_h)
         adam.update([g_flat])
         return loss
 
@@ -225,18 +234,20 @@ def w6(d: Data) -> Step:
 def w10(d: Data) -> Step:
     flat, weights = flattened(d.weights)
     g_flat, grads = flattened(d.weights)
-    forward, backward = lstm(weights, grads, d.x.swapaxes(0, 1).copy())
+    forward, backward = lstm(weights, grads, d.x.shape)
     adam, g_h = Adam([flat], d.lr), np.zeros((d.x.shape[1], 1, weights[3].shape[0]), np.float32)
+    batches = turns(d, time_first, np.copy)
 
     def step() -> Any:
-        h = forward()[-1]
-        g = h @ weights[3] + weights[4] - d.t
+        x, t = next(batches)
+        h = forward(x)[-1]
+        g = h @ weights[3] + weights[4] - t
         loss = (g * g).item()
         g *= 2
         np.matmul(h.T, g, out=grads[3])
         g.sum(0, out=grads[4])
         np.matmul(g, weights[3].T, out=g_h[-1])
-        backward(g_h)
+        backward(x, g_h)
         adam.update([g_flat])
         return loss
 
@@ -244,18 +255,18 @@ def w10(d: Data) -> Step:
 
 
 def gru(
-    weights: list[Array], grads: list[Array], x: Array
-) -> tuple[Callable[[], Array], Callable[[Array], None]]:
-    """Forward, to the last h, and backward from its gradient into ``grads``; x (time, batch, in)."""
-    (w_x, w_h, b, b_h), (time, batch, features) = weights[:4], x.shape
-    n, rows = w_h.shape[0], x.reshape(time * batch, features)
+    weights: list[Array], grads: list[Array], shape: tuple[int, ...]
+) -> tuple[Callable[[Array], Array], Callable[[Array, Array], None]]:
+    """Forward of x (time, batch, in) to the last h, and backward of x and its gradient into ``grads``."""
+    (w_x, w_h, b, b_h), (batch, time, features) = weights[:4], shape
+    n = w_h.shape[0]
     hs = np.zeros((time + 1, batch, n), np.float32)
     xs, rz, gx, gh = (np.empty((time, batch, k * n), np.float32) for k in (3, 2, 3, 3))
     s, ns = np.empty_like(hs[1:]), np.empty_like(hs[1:])
     z3, a, d = np.empty_like(xs[0]), np.empty_like(hs[0]), np.empty_like(rz[0])
 
-    def forward() -> Array:
-        np.matmul(rows, w_x, out=xs.reshape(time * batch, 3 * n))
+    def forward(x: Array) -> Array:
+        np.matmul(x.reshape(-1, features), w_x, out=xs.reshape(time * batch, 3 * n))
         np.add(xs, b, out=xs)
         for k in range(time):
             np.matmul(hs[k], w_h, out=z3)
@@ -273,7 +284,7 @@ def gru(
             np.add(ns[k], a, out=hs[k + 1])
         return hs[-1]
 
-    def backward(g: Array) -> None:
+    def backward(x: Array, g: Array) -> None:
         g, back = g.copy(), np.ascontiguousarray(w_h.T)
         for k in range(time - 1, -1, -1):
             gates, z = rz[k], rz[k, :, n:]
@@ -294,7 +305,7 @@ def gru(
             g *= z
             g += gh[k] @ back
         all_x, all_h = gx.reshape(time * batch, 3 * n), gh.reshape(time * batch, 3 * n)
-        np.matmul(rows.T, all_x, out=grads[0])
+        np.matmul(x.reshape(-1, features).T, all_x, out=grads[0])
         np.matmul(hs[:-1].reshape(time * batch, n).T, all_h, out=grads[1])
         all_x.sum(0, out=grads[2])
         all_h[:, 2 * n :].sum(0, out=grads[3])
@@ -305,15 +316,17 @@ def gru(
 def w13(d: Data) -> Step:
     flat, weights = flattened(d.weights)
     g_flat, grads = flattened(d.weights)
-    forward, backward = gru(weights, grads, d.x.swapaxes(0, 1).copy())
+    forward, backward = gru(weights, grads, d.x.shape)
     adam, rows = Adam([flat], d.lr), np.arange(len(d.t))
+    batches = turns(d, time_first, np.copy)
 
     def step() -> Any:
-        h = forward()
-        loss, g = softmax_loss(h @ weights[4] + weights[5], d.t, rows)
+        x, t = next(batches)
+        h = forward(x)
+        loss, g = softmax_loss(h @ weights[4] + weights[5], t, rows)
         np.matmul(h.T, g, out=grads[4])
         g.sum(0, out=grads[5])
-        backward(g @ weights[4].T)
+        backward(x, g @ weights[4].T)
         adam.update([g_flat])
         return loss
 
@@ -361,17 +374,18 @@ def w12(d: Data) -> Step:
     first, first_back = convolution(*weights[:2], *grads[:2], batch=64, side=8)
     second, second_back = convolution(*weights[2:4], *grads[2:4], batch=64, side=4)
     adam, rows, w_out = Adam([flat], d.lr), np.arange(len(d.t)), weights[4]
-    g_h = np.empty((64, 8, 8, 16), np.float32)
+    g_h, batches = np.empty((64, 8, 8, 16), np.float32), turns(d)
 
     def step() -> Any:
-        h = first(d.x)
+        x, t = next(batches)
+        h = first(x)
         np.maximum(h, 0, out=h)
         parts = [h[:, i::2, j::2] for i in range(2) for j in range(2)]
         pool = np.maximum(np.maximum(parts[0], parts[1]), np.maximum(parts[2], parts[3]))
         y = second(pool)
         np.maximum(y, 0, out=y)
         features = y.reshape(64, -1)
-        loss, g = softmax_loss(features @ w_out + weights[5], d.t, rows)
+        loss, g = softmax_loss(features @ w_out + weights[5], t, rows)
         np.matmul(features.T, g, out=grads[4])
         np.add.reduce(g, axis=0, out=grads[5])
         g_y = (g @ w_out.T).reshape(y.shape)
@@ -428,9 +442,8 @@ def w14(d: Data) -> Step:
         weights
     )
     batch, time = d.x.shape
-    codes, t = d.x.reshape(-1), d.t.reshape(-1)
-    rows = np.arange(len(t))
-    one_hot = (np.arange(len(table))[:, None] == codes).astype(np.float32)
+    batches = turns(d, np.ravel, np.ravel)
+    rows, names = np.arange(batch * time), np.arange(len(table))[:, None]
     future = np.where(np.tri(time, dtype=bool), 0, -np.inf).astype(np.float32)
     depth = wq.shape[1] // d.heads
 
@@ -446,6 +459,7 @@ def w14(d: Data) -> Step:
         np.add.reduce(g, axis=0, out=grads[place + (4 if 3 <= place <= 6 else 1)])
 
     def step() -> Any:
+        codes, t = next(batches)
         x = table[codes]
         y, back_1 = normalized(x, n1, n1_b)
         q, k, v = split(y @ wq + bq), split(y @ wk + bk), split(y @ wv + bv)
@@ -481,7 +495,7 @@ def w14(d: Data) -> Step:
         for place, part in zip((3, 4, 5), (gq, gk, gv)):
             collect(place, y, part)
         gx += back_1(gq @ wq.T + gk @ wk.T + gv @ wv.T, grads[1], grads[2])
-        np.matmul(one_hot, gx, out=grads[0])
+        np.matmul((names == codes).astype(np.float32), gx, out=grads[0])
         adam.update([g_flat])
         return loss
 
@@ -490,10 +504,11 @@ def w14(d: Data) -> Step:
 
 def w7(d: Data) -> Step:
     """Forward over backward: the derivative of every line of the gradient along the vectors (Pearlmutter 1994)."""
-    x, t, (w, b, w_out, b_out), (v, vb, v_out, vb_out) = d.x, d.t, d.weights, d.vectors
-    rows = np.arange(len(t))
+    batches, (w, b, w_out, b_out), (v, vb, v_out, vb_out) = turns(d), d.weights, d.vectors
+    rows = np.arange(len(d.t))
 
     def step() -> Any:
+        x, t = next(batches)
         h = np.tanh(x @ w + b)
         slope = 1 - h * h
         _, g = softmax_loss(h @ w_out + b_out, t, rows)
@@ -553,14 +568,82 @@ def terms(
 
 
 def w9(d: Data) -> dict[str, Step]:
-    arrays = [d.x, d.w, d.b, *(np.empty_like(d.x) for _ in range(3))]
+    gradients = [np.empty_like(d.x) for _ in range(3)]
     whole, small = ([np.empty(n, np.float32) for _ in range(4)] for n in (d.x.size, BLOCK))
 
-    def blocks() -> Any:
+    def plain(*inputs: Array) -> Any:
+        return terms(*inputs, *gradients, whole), *gradients
+
+    def blocks(*inputs: Array) -> Any:
         total = 0.0
+        arrays = [*inputs, *gradients]
         for i in range(0, d.x.size, BLOCK):
             parts = [a[i : i + BLOCK] for a in arrays]
             total += terms(*parts, [a[: parts[0].size] for a in small])
-        return total, *arrays[3:]
+        return total, *gradients
 
-    return {"plain": lambda: (terms(*arrays, whole), *arrays[3:]), "blocks": blocks}
+    return {"plain": on_turns(plain, d), "blocks": on_turns(blocks, d)}
+
+
+def w11(d: Data) -> Step:
+    (w, b, w_out, b_out), batches = d.weights, turns(d)
+
+    def step() -> Array:
+        h = next(batches)[0] @ w
+        h += b
+        np.maximum(h, 0, out=h)
+        y: Array = h @ w_out
+        y += b_out
+        return y
+
+    return step
+
+
+w11t = w11
+
+
+def w15(d: Data) -> Step:
+    """The four slopes of each step are kept: h of the hidden layer and the points they are at."""
+    (w, b, w_out, b_out), dt, batches = d.weights, np.float32(d.dt), turns(d)
+    points = np.empty((d.steps, 4, *d.x.shape), np.float32)
+    hidden = np.empty((d.steps, 4, len(d.x), len(b)), np.float32)
+    g_slopes, g_hidden = np.empty_like(points), np.empty_like(hidden)
+    ahead, share = (0, dt / 2, dt / 2, dt), (dt / 6, dt / 3, dt / 3, dt / 6)
+
+    def slope(y: Array, k: int, i: int) -> Array:
+        points[k, i] = y
+        h = y @ w
+        h += b
+        np.tanh(h, out=hidden[k, i])
+        return hidden[k, i] @ w_out + b_out
+
+    def back(g: Array, k: int, i: int) -> Array:
+        """From the gradient of a slope to that of its point."""
+        g_slopes[k, i] = g
+        gh = g @ w_out.T
+        gh *= 1 - hidden[k, i] * hidden[k, i]
+        g_hidden[k, i] = gh
+        return gh @ w.T
+
+    def step() -> Any:
+        y, t = next(batches)
+        for k in range(d.steps):
+            new, s = y, np.float32(0)
+            for i in range(4):
+                s = slope(y + ahead[i] * s, k, i)
+                new = new + share[i] * s
+            y = new
+        error = (y - t).reshape(-1)
+        g = (2 / error.size * error).reshape(y.shape)
+        for k in range(d.steps - 1, -1, -1):
+            gy, later = g, np.float32(0)
+            for i in range(3, -1, -1):
+                at = back(share[i] * g + later, k, i)
+                gy = gy + at
+                later = ahead[i] * at
+            g = gy
+        h, gs, ghs = (a.reshape(-1, a.shape[-1]) for a in (hidden, g_slopes, g_hidden))
+        gw = points.reshape(-1, 2).T @ ghs
+        return (error @ error) / error.size, gw, ghs.sum(0), h.T @ gs, gs.sum(0)
+
+    return step

@@ -5,7 +5,8 @@ The loop is in Python, as everywhere. Compiling needs a C++ compiler; without on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional as TF
 
 from benchmarks.formulas import DECAY, mlp, quartic, rosenbrock
 from benchmarks.peers import torch_eager as eager
-from benchmarks.workloads import Data, Step
+from benchmarks.workloads import Data, Step, turns
 
 Tensors = tuple[Tensor, ...]
 torch._inductor.config.force_disable_caches = True  # the first call's time is to include compiling
@@ -36,30 +37,38 @@ def whole(
     loss_of: Callable[..., Tensor],
     params: Tensors,
     rule: Callable[[Tensors, Tensors, Any], Any],
+    batches: Iterator[tuple[Any, ...]],
     state: Any = (),
 ) -> Step:
     """The whole step as one compiled function, from parameters and an optimizer's state to the next."""
-    both = torch.func.grad_and_value(loss_of, argnums=tuple(range(len(params))))
+    both = torch.func.grad_and_value(loss_of)
 
     @torch.compile
-    def update(params: Tensors, state: Any) -> Any:
-        grads, loss = both(*params)
+    def update(params: Tensors, state: Any, *batch: Tensor) -> Any:
+        grads, loss = both(params, *batch)
         return loss, rule(params, grads, state)
 
     def step() -> Any:
         nonlocal params, state
         with torch.no_grad():
-            loss, (params, state) = update(params, state)
+            loss, (params, state) = update(params, state, *next(batches))
         return loss
 
     return step
 
 
-def descend(loss_of: Callable[..., Tensor], params: Tensors, lr: float) -> Step:
-    return whole(loss_of, params, lambda ps, gs, _: (tuple(p - lr * g for p, g in zip(ps, gs)), ()))
+def descend(
+    loss_of: Callable[..., Tensor], params: Tensors, batches: Iterator[Any], lr: float
+) -> Step:
+    def rule(ps: Tensors, gs: Tensors, _: Any) -> Any:
+        return tuple(p - lr * g for p, g in zip(ps, gs)), ()
+
+    return whole(loss_of, params, rule, batches)
 
 
-def adam(loss_of: Callable[..., Tensor], params: Tensors, lr: float, decay: float = 0.0) -> Step:
+def adam(loss_of: Callable[..., Tensor], d: Data, decay: float = 0.0) -> Step:
+    params, lr = tuple(map(eager.tensor, d.weights)), d.lr
+
     def rule(ps: Tensors, gs: Tensors, state: Any) -> Any:
         ms, vs, t = state
         t = t + 1
@@ -73,28 +82,30 @@ def adam(loss_of: Callable[..., Tensor], params: Tensors, lr: float, decay: floa
         return ps, (ms, vs, t)
 
     zeros = tuple(map(torch.zeros_like, params))
-    return whole(loss_of, params, rule, (zeros, zeros, torch.tensor(0.0)))
+    batches = turns(d, eager.tensor, eager.tensor)
+    return whole(loss_of, params, rule, batches, (zeros, zeros, torch.tensor(0.0)))
 
 
 def w1(d: Data) -> dict[str, Step]:
     start = tuple(torch.tensor(x, dtype=torch.float64) for x in d.start)
-    return {"loss": fresh(eager.w1, d), "step": descend(rosenbrock, start, d.lr)}
+    return {
+        "loss": fresh(eager.w1, d),
+        "step": descend(lambda xs: rosenbrock(*xs), start, repeat(()), d.lr),
+    }
 
 
 def w2(d: Data) -> dict[str, Step]:
-    x, t = eager.tensor(d.x), eager.tensor(d.t)
     whole = descend(
-        lambda *ws: TF.mse_loss(mlp(ws, x, torch.sigmoid), t),
+        lambda ws, x, t: TF.mse_loss(mlp(ws, x, torch.sigmoid), t),
         tuple(map(eager.tensor, d.weights)),
+        turns(d, eager.tensor, eager.tensor),
         d.lr,
     )
     return {**fresh(eager.w2, d), "step": whole}
 
 
 def classifier(d: Data, decay: float = 0.0) -> Step:
-    x, t = eager.tensor(d.x), eager.tensor(d.t)
-    params = tuple(map(eager.tensor, d.weights))
-    return adam(lambda *ws: TF.cross_entropy(mlp(ws, x, torch.relu), t), params, d.lr, decay)
+    return adam(lambda ws, x, t: TF.cross_entropy(mlp(ws, x, torch.relu), t), d, decay)
 
 
 def w3(d: Data) -> dict[str, Step]:
@@ -139,3 +150,14 @@ def w8(d: Data) -> Step:
 
 def w9(d: Data) -> Any:
     return fresh(eager.w9, d)
+
+
+def w11(d: Data) -> Any:
+    return fresh(eager.w11, d)
+
+
+w11t = w11
+
+
+def w12(d: Data) -> Any:
+    return fresh(eager.w12, d)

@@ -6,7 +6,7 @@ The compiled forms, in torch_compiled.py, reuse the pieces here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as TF
 
 from benchmarks.formulas import DECAY, quartic, rosenbrock
-from benchmarks.workloads import Array, Data, Step
+from benchmarks.workloads import Array, Data, Step, on_turns, turns
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 VERSION = f"PyTorch {torch.__version__}"
@@ -25,6 +25,7 @@ VARIANTS: dict[str, dict[str, bool]] = {
     "fused": {"fused": True},
 }
 Wrap = Callable[[Any], Any]
+Turns = Callable[[], Iterator[tuple[Any, ...]]]
 
 
 def plainly(f: Any) -> Any:
@@ -55,8 +56,7 @@ def train(
     make: Callable[[], nn.Module],
     optimizer: Any,
     loss_of: Callable[[Any, Any], Any],
-    x: Tensor,
-    t: Tensor,
+    batches_of: Turns,
     wrap: Wrap,
     **settings: Any,
 ) -> dict[str, Step]:
@@ -64,8 +64,10 @@ def train(
         model = make()
         update = optimizer(model.parameters(), **settings, **ways)
         loss_on = wrap(lambda x, t: loss_of(model(x), t))
+        batches = batches_of()
 
         def step() -> Any:
+            x, t = next(batches)
             update.zero_grad(set_to_none=True)
             loss = loss_on(x, t)
             loss.backward()
@@ -98,8 +100,7 @@ def w2(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
         lambda: mlp(d, nn.Sigmoid),
         torch.optim.SGD,
         TF.mse_loss,
-        tensor(d.x),
-        tensor(d.t),
+        lambda: turns(d, tensor, tensor),
         wrap,
         lr=d.lr,
     )
@@ -110,8 +111,7 @@ def w3(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
         lambda: mlp(d, nn.ReLU),
         torch.optim.Adam,
         TF.cross_entropy,
-        tensor(d.x),
-        tensor(d.t),
+        lambda: turns(d, tensor, tensor),
         wrap,
         lr=d.lr,
     )
@@ -122,8 +122,7 @@ def w4(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
         lambda: mlp(d, nn.ReLU),
         torch.optim.AdamW,
         TF.cross_entropy,
-        tensor(d.x),
-        tensor(d.t),
+        lambda: turns(d, tensor, tensor),
         wrap,
         lr=d.lr,
         weight_decay=DECAY,
@@ -182,46 +181,50 @@ class Gated(nn.Module):
 
 
 def time_first(a: Array) -> Tensor:
-    return tensor(a.swapaxes(0, 1))
+    return tensor(a.swapaxes(0, 1)).contiguous()
 
 
 def w5(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    x, t = time_first(d.x).contiguous(), time_first(d.t).contiguous()
     return train(
-        lambda: Recurrent(d, last=False), torch.optim.SGD, TF.mse_loss, x, t, wrap, lr=d.lr
+        lambda: Recurrent(d, last=False),
+        torch.optim.SGD,
+        TF.mse_loss,
+        lambda: turns(d, time_first, time_first),
+        wrap,
+        lr=d.lr,
     )
 
 
 def w6(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    x = time_first(d.x).contiguous()
     return train(
         lambda: Recurrent(d, last=True),
         torch.optim.Adam,
         TF.cross_entropy,
-        x,
-        tensor(d.t),
+        lambda: turns(d, time_first, tensor),
         wrap,
         lr=d.lr,
     )
 
 
 def w10(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    x = time_first(d.x).contiguous()
     return train(
         lambda: Recurrent(d, last=True),
         torch.optim.Adam,
         TF.mse_loss,
-        x,
-        tensor(d.t),
+        lambda: turns(d, time_first, tensor),
         wrap,
         lr=d.lr,
     )
 
 
 def w13(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    x = time_first(d.x).contiguous()
     return train(
-        lambda: Gated(d), torch.optim.Adam, TF.cross_entropy, x, tensor(d.t), wrap, lr=d.lr
+        lambda: Gated(d),
+        torch.optim.Adam,
+        TF.cross_entropy,
+        lambda: turns(d, time_first, tensor),
+        wrap,
+        lr=d.lr,
     )
 
 
@@ -245,8 +248,11 @@ def w12(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
             lambda layout=layout: conv_net(d, layout),
             torch.optim.Adam,
             TF.cross_entropy,
-            tensor(d.x.transpose(0, 3, 1, 2)).to(memory_format=layout),
-            tensor(d.t),
+            lambda layout=layout: turns(
+                d,
+                lambda x: tensor(x.transpose(0, 3, 1, 2)).to(memory_format=layout),
+                tensor,
+            ),
             wrap,
             lr=d.lr,
         )
@@ -286,45 +292,41 @@ def w14(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
         lambda: LanguageModel(d),
         torch.optim.AdamW,
         lambda z, t: TF.cross_entropy(z.flatten(0, 1), t.flatten()),
-        tensor(d.x),
-        tensor(d.t),
+        lambda: turns(d, tensor, tensor),
         wrap,
         lr=d.lr,
         weight_decay=DECAY,
     )
 
 
-def tanh_loss(d: Data) -> Callable[..., Tensor]:
-    x, t = tensor(d.x), tensor(d.t)
-
-    def loss(w: Tensor, b: Tensor, w_out: Tensor, b_out: Tensor) -> Tensor:
-        return TF.cross_entropy(torch.addmm(b_out, torch.tanh(torch.addmm(b, x, w)), w_out), t)
-
-    return loss
+def tanh_loss(x: Tensor, t: Tensor, w: Tensor, b: Tensor, w_out: Tensor, b_out: Tensor) -> Tensor:
+    return TF.cross_entropy(torch.addmm(b_out, torch.tanh(torch.addmm(b, x, w)), w_out), t)
 
 
 def w7(d: Data, wrap: Wrap = plainly) -> dict[str, Step]:
-    loss, params = tanh_loss(d), tuple(tensor(w, True) for w in d.weights)
+    params = tuple(tensor(w, True) for w in d.weights)
     vectors = tuple(tensor(v) for v in d.vectors)
     constants = tuple(p.detach() for p in params)
+    gradient = torch.func.grad(tanh_loss, argnums=(2, 3, 4, 5))
 
-    def double_backward() -> Any:
-        gs = torch.autograd.grad(loss(*params), params, create_graph=True)
+    def double_backward(x: Tensor, t: Tensor) -> Any:
+        gs = torch.autograd.grad(tanh_loss(x, t, *params), params, create_graph=True)
         return torch.autograd.grad(gs, params, vectors)
 
-    def forward_over_reverse(params: Any, vectors: Any) -> Any:
-        gradient = torch.func.grad(loss, argnums=(0, 1, 2, 3))
-        return torch.func.jvp(gradient, params, vectors)[1]
+    def forward_over_reverse(x: Tensor, t: Tensor, params: Any, vectors: Any) -> Any:
+        return torch.func.jvp(lambda *ps: gradient(x, t, *ps), params, vectors)[1]
 
-    def reverse_over_reverse(params: Any, vectors: Any) -> Any:
-        return torch.func.vjp(torch.func.grad(loss, argnums=(0, 1, 2, 3)), *params)[1](vectors)
+    def reverse_over_reverse(x: Tensor, t: Tensor, params: Any, vectors: Any) -> Any:
+        return torch.func.vjp(lambda *ps: gradient(x, t, *ps), *params)[1](vectors)
 
     fr, rr = wrap(forward_over_reverse), wrap(reverse_over_reverse)
-    found = {
-        "jvp of grad": lambda: fr(constants, vectors),
-        "vjp of grad": lambda: rr(constants, vectors),
+    found: dict[str, Callable[..., Any]] = {
+        "jvp of grad": lambda x, t: fr(x, t, constants, vectors),
+        "vjp of grad": lambda x, t: rr(x, t, constants, vectors),
     }
-    return found if wrap is not plainly else {"double backward": double_backward, **found}
+    if wrap is plainly:
+        found["double backward"] = double_backward
+    return {name: on_turns(f, d, tensor, tensor) for name, f in found.items()}
 
 
 def w8(d: Data) -> Step:
@@ -341,13 +343,46 @@ def w8(d: Data) -> Step:
 
 
 def w9(d: Data, wrap: Wrap = plainly) -> Step:
-    x, w, b = (tensor(a, True) for a in (d.x, d.w, d.b))
+    batches = turns(d, *[lambda a: tensor(a, True)] * 3)
     f = wrap(lambda x, w, b: (torch.tanh(x * w + b) * torch.sigmoid(x) + torch.exp(-x * x)).sum())
 
     def step() -> Any:
+        x, w, b = next(batches)
         x.grad = w.grad = b.grad = None
         loss = f(x, w, b)
         loss.backward()
         return loss, x.grad, w.grad, b.grad
+
+    return step
+
+
+def w11(d: Data, wrap: Wrap = plainly) -> Step:
+    model, batches = wrap(mlp(d, nn.ReLU)), turns(d)
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return model(torch.from_numpy(next(batches)[0])).numpy()
+
+    return step
+
+
+w11t = w11
+
+
+def w15(d: Data) -> Step:
+    model, batches = mlp(d, nn.Tanh), turns(d, tensor, tensor)
+    params, dt = list(model.parameters()), d.dt
+
+    def step() -> Any:
+        y, t = next(batches)
+        for _ in range(d.steps):
+            k_1 = model(y)
+            k_2 = model(y + dt / 2 * k_1)
+            k_3 = model(y + dt / 2 * k_2)
+            k_4 = model(y + dt * k_3)
+            y = y + dt / 6 * (k_1 + 2 * k_2 + 2 * k_3 + k_4)
+        loss = TF.mse_loss(y, t)
+        w, b, w_out, b_out = torch.autograd.grad(loss, params)
+        return loss, w.T.contiguous(), b, w_out.T.contiguous(), b_out
 
     return step

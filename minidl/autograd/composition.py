@@ -6,7 +6,7 @@ Functions with a rule of their own are made in function.py.
 
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from inspect import signature
 from typing import Any
 
@@ -32,6 +32,14 @@ def numpys(name: str) -> list[Any]:
     return [getattr(np, name)] if hasattr(np, name) else []
 
 
+@cache  # asked at the first call with keywords: at import it would be the dearest thing of all
+def _parameters(body: Func) -> tuple[tuple[str, ...], bool]:
+    """The names of a function's parameters, and whether it takes any keyword."""
+    parameters = signature(body).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return tuple(parameters), open_ended
+
+
 def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func], Func]:
     """Let a function written with functions that have rules stand for NumPy's ``replaces``.
 
@@ -42,18 +50,15 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
 
     def decorate(body: Func) -> Func:
         name = body.__name__.lstrip("_")
-        parameters = signature(body).parameters
-        takes = tuple(parameters)
         most = sys.maxsize if arrays is None else arrays
-        checked = takes[:arrays] if arrays is not None else ()
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
         @wraps(body)
         def function(*args: Any, **settings: Any) -> Any:
+            takes, open_ended = _parameters(body) if settings else ((), True)
             if not open_ended:
                 check_keywords(name, settings, takes)
             try:
-                for keyword in sorted(settings.keys() & checked):
+                for keyword in sorted(settings.keys() & takes[: arrays or 0]):
                     settings[keyword] = real(settings[keyword])
                 y = body(*map(real, args[:most]), *args[most:], **settings)
             except AttributeError as error:

@@ -340,7 +340,7 @@ def implements(original: Func | str) -> Callable[[Any], Any]:
     def register(function: Any) -> Any:
         REGISTRY[original] = function
         call = record if isinstance(function, Function) else operators.call
-        for name, form in operators.of(original):
+        for name, form in operators.NAMES.get(original, ()):
             setattr(Variable, name, operators.method(form, function, call))
         return function
 

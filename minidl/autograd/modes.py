@@ -48,8 +48,8 @@ class Tracer(Protocol):
     def variable(self, x: Variable) -> Variable:
         """A constant Variable of what eagerly is an array."""
 
-    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
-        """Arguments and output of an application, for rules that are to be recorded."""
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any] | None:
+        """Arguments and output of an application, for rules to be recorded; None if unknown."""
 
     def box(self, raw: Any, node: Node | None) -> Variable:
         """A Variable of a gradient."""

@@ -7,7 +7,6 @@ soon as a function is registered for one of NumPy's (by ``implements``), it is b
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,11 +70,10 @@ TABLE: dict[str, tuple[Any, str]] = {
 }
 
 
-def of(original: Func | str) -> Iterator[tuple[str, str]]:
-    """The names that stand for one of NumPy's functions, and how their arguments come."""
-    for name, (function, form) in TABLE.items():
-        if function is original:
-            yield name, form
+# NumPy's function -> the names that stand for it, and how their arguments come
+NAMES: dict[Any, list[tuple[str, str]]] = {}
+for _name, (_original, _form) in TABLE.items():
+    NAMES.setdefault(_original, []).append((_name, _form))
 
 
 def call(function: Any, inputs: Inputs, settings: Settings) -> Any:

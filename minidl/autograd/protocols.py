@@ -11,7 +11,6 @@ import numpy as np
 
 from minidl.autograd.modes import look
 from minidl.autograd.node import Func, Inputs, Settings
-from minidl.common import words
 from minidl.common.arrays import BaseVariable, array_of, as_array
 from minidl.common.callers import library_function
 
@@ -84,11 +83,13 @@ def would_leave(shape: tuple[int, ...], stay: str) -> str:
 
     ``stay``: what to do.
     """
+    from minidl.common.words import INSTEAD  # only for errors, as below
+
     function = library_function() or "np.asarray(variable)"
     name = function.rpartition(".")[2]
     if name in getattr(sys.modules.get("minidl.functions"), "__all__", ()):
         stay = f"minidl.functions.{name} is differentiable"
-    stay = words.INSTEAD.get(function, stay)
+    stay = INSTEAD.get(function, stay)
     return (
         f"{function} would leave the graph: the Variable of shape {shape} requires a gradient; "
         f"for its values alone write x.data; {stay}"
@@ -119,6 +120,8 @@ def full_name(function: Any) -> str:
 
 def no_rule(function: Any, method: str = "__call__") -> str:
     """What to do about a function that has no rule for Variables."""
+    from minidl.common.words import INSTEAD
+
     name = full_name(function)
     hint = (
         "compose it of minidl.functions, define it with minidl.differentiable, or give it "
@@ -131,4 +134,4 @@ def no_rule(function: Any, method: str = "__call__") -> str:
         hint = "write it with the functions of minidl"
     elif hasattr(sys.modules.get("minidl.functions"), function.__name__):
         hint = f"minidl.functions.{function.__name__} is differentiable"
-    return f"{name} has no rule for Variables: {words.INSTEAD.get(name, hint)}"
+    return f"{name} has no rule for Variables: {INSTEAD.get(name, hint)}"

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from pathlib import Path
 from types import FrameType
 
-_MINIDL = str(Path(__file__).parent.parent) + os.sep
+_MINIDL = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _BENEATH = ("contextlib", "numpy", "scipy")
 _NAMES = {"numpy": "np", "scipy": "scipy"}
 # Parts of NumPy with names of their own.

@@ -6,7 +6,6 @@ their adjoints.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +24,9 @@ __all__ = [
 ]
 # fmt: on
 
+# string.ascii_letters, whose module takes as long to import as three of these
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 # ---- einsum --------------------------------------------------------------------------------------
 
 
@@ -32,7 +34,7 @@ def _labels(subscripts: str, arrays: Sequence[Any]) -> tuple[list[str], str]:
     """Labels of the operands and the output, a letter an axis; no ellipsis, no implicit output."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
-    free = [c for c in string.ascii_letters if c not in subscripts]
+    free = [c for c in LETTERS if c not in subscripts]
     spans = [a.ndim - len(t) + 3 if "..." in t else 0 for t, a in zip(terms, arrays, strict=True)]
     wide = "".join(free[: max(spans)])
     terms = [t.replace("...", wide[len(wide) - n :]) for t, n in zip(terms, spans, strict=True)]
@@ -57,9 +59,7 @@ def _einsum_rule(
 
 def _einsum_of(factors: list[tuple[str, Any]], term: str, like: Any, optimize: bool) -> Any:
     """The product of the factors over the axes of ``term``: some repeated, some in no factor."""
-    free = iter(
-        [c for c in string.ascii_letters if all(c not in t for t in (term, *_terms(factors)))]
-    )
+    free = iter([c for c in LETTERS if all(c not in t for t in (term, *_terms(factors)))])
     axes = ""
     for c, n in zip(term, like.shape, strict=True):
         if c in axes:  # a diagonal was taken: the gradient is zero beside it
@@ -90,7 +90,7 @@ def _subscripts_of_lists(operands: tuple[Any, ...]) -> tuple[str, tuple[Any, ...
     arrays = operands[: len(operands) // 2 * 2 : 2]
     lists = [*operands[1::2], *operands[len(arrays) * 2 :]]
     labels = sorted({n for places in lists for n in places if n is not Ellipsis})
-    letter = dict(zip(labels, sorted(string.ascii_letters)))
+    letter = dict(zip(labels, sorted(LETTERS)))
     terms = ["".join("..." if n is Ellipsis else letter[n] for n in places) for places in lists]
     inputs = ",".join(terms[: len(arrays)])
     return (f"{inputs}->{terms[-1]}" if len(terms) > len(arrays) else inputs), arrays
