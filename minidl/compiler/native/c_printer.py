@@ -33,7 +33,8 @@ _UPDATES = {
 class Printer:
     """Prints items one after the other; ``lines`` are the statements so far."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, simd: bool) -> None:
+        self.simd = simd  # whether compilers are told which loops may be done side by side
         self.memory = memory
         self.lines: list[str] = []
         self.needs_place = False  # whether places are checked
@@ -68,10 +69,13 @@ class Printer:
             elif isinstance(item, ScanLoop):
                 self._scan(item)
             elif isinstance(item, Block):
-                self.lines += product_lines(item.operation)
+                self.lines += self._with_pragmas(product_lines(item.operation))
             else:
                 self._leaf(item)
         self._known.pop()
+
+    def _with_pragmas(self, lines: list[str]) -> list[str]:
+        return lines if self.simd else [x for x in lines if not x.startswith("SIMD_")]
 
     def _loop(self, loop: Loop) -> None:
         sums = [leaf.operation for leaf in loop.sums if isinstance(leaf.operation, Reduce)]
@@ -287,9 +291,16 @@ def literal(number: Any, dtype: Any) -> str:
     if not math.isfinite(value):
         text = "NAN" if value != value else "INFINITY"
         return "(-INFINITY)" if value < 0 else text
-    text = repr(float(str(value)) if dtype == np.float32 else float(value))
-    suffix = "f" if dtype == np.float32 else ""
-    return f"({text}{suffix})" if text.startswith("-") else f"{text}{suffix}"
+    text = decimal(float(value), dtype)
+    return f"({text})" if text.startswith("-") else text
+
+
+def decimal(number: float, dtype: Any) -> str:
+    """A finite number of a dtype in so many digits that it is read as the same."""
+    text = f"{number:.9g}" if dtype == np.float32 else repr(number)
+    if "." not in text and "e" not in text:
+        text += ".0"
+    return f"{text}f" if dtype == np.float32 else text
 
 
 def names_in(item: Item) -> list[str]:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from minidl.compiler.native.arrays import Array, Shape
 from minidl.compiler.native.operations import Product
 
-LANES = 16  # columns that are summed side by side
+STEP = 4  # factors that are added at once: a row is read and written once for all
+SHORT = 8  # so many are added without a loop
 
 
 class _Axis:
@@ -19,59 +20,82 @@ class _Axis:
         self.length = length
         self.out, self.a, self.c = strides
 
-    def loop(self) -> str:
+    def each(self) -> str:
         """The head of the loop along it."""
-        return f"for (ptrdiff_t {self.var} = 0; {self.var} < {self.length}; {self.var}++) {{"
+        return f"for (ptrdiff_t {self.var} = 0; {self.var} < {self.length}; {self.var}++)"
+
+    def loop(self) -> str:
+        """The same with the brace of its body."""
+        return f"{self.each()} {{"
 
 
 def product_lines(product: Product) -> list[str]:
     """The loops of a product."""
     batch, rows, columns, inner = _axes(product)
-    out, a, c = product.out, product.a, product.c
-    n = columns[-1] if columns and columns[-1].c == 1 and columns[-1].out == 1 else None
-    c_type = out.buffer.c_type
-    around = [*batch, *rows, *[x for x in columns if x is not n]]
-    lines = [x.loop() for x in around]
-    place_a = _place(a, [(x.var, x.a) for x in (*around, *inner)])
-    if n is None:
-        place_c = _place(c, [(x.var, x.c) for x in (*around, *inner)])
-        lines += [f"{c_type} sum = 0;", *[x.loop() for x in inner]]
-        lines.append(f"sum += {place_a} * {place_c};")
-        lines += ["}"] * len(inner)
-        lines.append(f"{_place(out, [(x.var, x.out) for x in around])} = sum;")
+    if columns and columns[-1].c == 1 and columns[-1].out == 1:
+        around = [*batch, *rows, *columns[:-1]]
+        body = _row_lines(product, around, columns[-1], inner)
     else:
-        whole, rest = divmod(n.length, LANES)
-        if whole:
-            start = "g"
-            lines.append(f"for (ptrdiff_t g = 0; g < {whole * LANES}; g += {LANES}) {{")
-            lines += _lanes(product, around, inner, place_a, start, LANES)
-            lines.append("}")
-        if rest:
-            lines += ["{", *_lanes(product, around, inner, place_a, str(whole * LANES), rest), "}"]
-    return lines + ["}"] * len(around)
+        around = [*batch, *rows, *columns]
+        body = _number_lines(product, around, inner)
+    return [*[x.loop() for x in around], *body, *["}"] * len(around)]
 
 
-def _lanes(
+def _number_lines(product: Product, around: list[_Axis], inner: list[_Axis]) -> list[str]:
+    """One element of the result."""
+    dtype = product.out.buffer
+    a = _place(product.a, [(x.var, x.a) for x in (*around, *inner)])
+    c = _place(product.c, [(x.var, x.c) for x in (*around, *inner)])
+    out = _place(product.out, [(x.var, x.out) for x in around])
+    loops = [x.loop() for x in inner]
+    if inner:
+        loops.insert(len(inner) - 1, "SIMD_SUM(sum)")
+    ends = ["}"] * len(inner)
+    return [f"{dtype.c_type} sum = 0;", *loops, f"sum += {a} * {c};", *ends, f"{out} = sum;"]
+
+
+def _row_lines(
+    product: Product, around: list[_Axis], column: _Axis, inner: list[_Axis]
+) -> list[str]:
+    """A row of the result: to all of its columns are added, again and again, a few products."""
+    row = _place(product.out, [(x.var, x.out) for x in around], [column.var])
+    if not inner:
+        inner = [_Axis("k", 1, (0, 0, 0))]
+    *others, last = inner
+    whole = last.length if last.length <= SHORT else last.length // STEP * STEP
+    step = whole if last.length <= SHORT else STEP
+    lines = [f"{column.each()} {row} = 0;", *[x.loop() for x in others]]
+    if step == whole:
+        lines += ["{", *_add(product, [*around, *others], last, "0", step, row, column), "}"]
+    else:
+        lines.append(f"for (ptrdiff_t {last.var} = 0; {last.var} < {whole}; {last.var} += {step}) {{")
+        lines += [*_add(product, [*around, *others], last, last.var, step, row, column), "}"]
+    if last.length > whole:
+        rest = last.length - whole
+        lines += ["{", *_add(product, [*around, *others], last, str(whole), rest, row, column), "}"]
+    return lines + ["}"] * len(others)
+
+
+def _add(
     product: Product,
-    around: Sequence[_Axis],
-    inner: Sequence[_Axis],
-    place_a: str,
+    around: list[_Axis],
+    last: _Axis,
     start: str,
     count: int,
+    row: str,
+    column: _Axis,
 ) -> list[str]:
-    """Some columns next to each other."""
-    c_type = product.out.buffer.c_type
-    place_c = _place(product.c, [(x.var, x.c) for x in (*around, *inner)], [start, "s"])
-    place_out = _place(product.out, [(x.var, x.out) for x in around], [start, "s"])
-    each = f"for (ptrdiff_t s = 0; s < {count}; s++)"
-    return [
-        f"{c_type} sums[{count}] = {{0}};",
-        *[x.loop() for x in inner],
-        f"const {c_type} factor = {place_a};",
-        f"{each} sums[s] += factor * {place_c};",
-        *["}"] * len(inner),
-        f"{each} {place_out} = sums[s];",
-    ]
+    """Add ``count`` products to the columns of a row."""
+    buffer = product.out.buffer
+    lines = []
+    text = row
+    for i in range(count):
+        a = _place(product.a, [*[(x.var, x.a) for x in around], (start, last.a)], [], i * last.a)
+        steps = [*[(x.var, x.c) for x in around], (start, last.c)]
+        c = _place(product.c, steps, [column.var], i * last.c)
+        lines.append(f"const {buffer.c_type} f{i} = {a};")
+        text = f"fma_{buffer.dtype.kind}{buffer.dtype.itemsize * 8}(f{i}, {c}, {text})"
+    return [*lines, f"{column.each()} {row} = {text};"]
 
 
 def _axes(product: Product) -> tuple[list[_Axis], ...]:
@@ -92,13 +116,16 @@ def _axes(product: Product) -> tuple[list[_Axis], ...]:
     return tuple([[x for x in axes if x.length != 1] for axes in found])
 
 
-def _place(x: Array, steps: Sequence[tuple[str, int]], more: Sequence[str] = ()) -> str:
+def _place(
+    x: Array, steps: Sequence[tuple[str, int]], more: Sequence[str] = (), offset: int = 0
+) -> str:
+    """The element of an array at some places along its axes."""
     terms = [var if stride == 1 else f"{var} * {stride}" for var, stride in steps if stride]
-    terms += [part for part in more if part != "0"]
+    terms = [part for part in (*terms, *more) if not part.startswith("0 * ") and part != "0"]
     if x.moving:
         terms.append(f"t * {x.moving}")
-    if x.offset or not terms:
-        terms.append(str(x.offset))
+    if x.offset + offset or not terms:
+        terms.append(str(x.offset + offset))
     return f"{x.buffer.name}[{' + '.join(terms)}]"
 
 

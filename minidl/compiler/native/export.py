@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from minidl import random
+from minidl.common import random
 from minidl.autograd.modes import Switch, current
 from minidl.common.arrays import array_of, as_array
 from minidl.compiler.forms import arrays_in, take_apart
@@ -24,7 +24,7 @@ from minidl.compiler.native.arrays import Array, NotInC, new_array
 from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.program import CProgram, constant_lines, indented
 from minidl.compiler.native.trace import Primitive
-from minidl.compiler.recording import Call, Recording
+from minidl.compiler.recording import Call, Recording, is_counted
 from minidl.files import atomic
 
 if TYPE_CHECKING:
@@ -148,6 +148,21 @@ class _Model:
             raise ValueError("export_c: want a state that begins as zeros do, it begins otherwise")
 
 
+def _changing(recording: Recording) -> set[int]:
+    """Which arrays of the layers' attributes a call changes; others are constants."""
+    changed = {(id(change.layer), change.name) for change in recording.changes}
+    found: set[int] = set()
+    count = 0
+    for (layer, name), value in zip(recording.states.places, recording.states.values, strict=True):
+        if is_counted(layer, name):
+            continue
+        leaves = len(arrays_in(value))
+        if (id(layer), name) in changed:
+            found.update(range(count, count + leaves))
+        count += leaves
+    return found
+
+
 def _values(recording: Recording) -> list[Any]:
     """All that a call gave and left."""
     left = [change.value for change in recording.changes if not change.more]
@@ -193,12 +208,15 @@ class _File:
         self.name = name
         self.title = title
         recording = recorded.recording
-        primitive = Primitive(recording, is_primitive)
+        changing = _changing(recording)
+        primitive = Primitive(
+            recording,
+            is_primitive,
+            lambda x: x.kind == "object" or (x.kind == "state" and x.of not in changing),
+        )
         by_kind: dict[str, dict[int, Array]] = {"argument": {}, "state": {}}
         inputs = {}
-        for x in recording.recorder.inputs:
-            if x.kind not in by_kind:
-                continue
+        for x in primitive.inputs:
             kind = "input" if x.kind == "argument" else "state"
             array = new_array(x.value.shape, x.value.dtype, kind)
             by_kind[x.kind][x.of] = array
@@ -217,10 +235,15 @@ class _File:
         names = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
         names += [f"n{i}" for i in range(len(after))]
         pairs = [(operand, given) for (operand, _), given in zip(operands, names)]
-        self.program = CProgram(primitive, inputs, pairs)
+        self.program = CProgram(primitive, inputs, pairs, self._names(recorded.model))
         arrays = self.program.outputs
         self.outputs = [_Part(given, x) for given, x in zip(names, arrays[:count])]
         self.after = [_Part(given, x) for given, x in zip(names[count:], arrays[count:])]
+
+    def _names(self, model: Layer) -> dict[int, str]:
+        """The names of weights in C, by the arrays' ids."""
+        named = model.named_parameters()
+        return {id(p._raw): "w_" + re.sub(r"\W", "_", name) for name, p in named}
 
     # ---- the text --------------------------------------------------------------------------------
 
@@ -230,12 +253,10 @@ class _File:
         math_source = mathfunctions.source_of(sorted(words & mathfunctions.NAMES))
         constants = [line for b in self.program.constants for line in constant_lines(b)]
         parts = [
-            *self._comment(),
-            "#include <math.h>",
+            *self._comment([*math_source.splitlines(), *body]),
             "#include <stddef.h>",
-            "#include <stdint.h>",
-            "",
             *math_source.splitlines(),
+            "",
             *(_PLACES if self.program.checks_places else ()),
             *constants,
             "",
@@ -254,7 +275,7 @@ class _File:
     def _on_stack(self) -> bool:
         return self.program.nbytes <= STACK
 
-    def _comment(self) -> list[str]:
+    def _comment(self, lines_of_code: list[str]) -> list[str]:
         import minidl
 
         title = self.title.replace("*/", "* /").splitlines()
@@ -265,6 +286,9 @@ class _File:
         lines += [f"  {part.form}" for part in (*self.inputs, *self.outputs)]
         lines += [f"  state {part.form}" for part in self.states]
         lines += ["", *self._memory_words()]
+        calls = set(re.findall(r"\b(\w+)\(", "\n".join(lines_of_code))) & _LIBRARY
+        if calls:
+            lines += ["", f"It calls {', '.join(sorted(calls))} of the C library: link it with -lm."]
         return ["/*", *[f" * {line}".rstrip() for line in lines], " */"]
 
     def _memory_words(self) -> list[str]:
@@ -302,7 +326,7 @@ class _File:
         return [f"{head};" for head in self._heads()]
 
     def _function(self) -> list[str]:
-        heads = self._heads()
+        heads = [head.replace(" *", " *restrict ") for head in self._heads()]
         lines = []
         if self._on_stack:
             lines += [f"{heads[0]} {{", *indented(self._start() + self._body()), "}"]
@@ -345,8 +369,11 @@ class _File:
         return lines
 
 
+_OF_LIBRARY = {*mathfunctions.FROM_LIBM.values(), *mathfunctions.FROM_LIBM_OF_TWO.values()}
+_OF_LIBRARY |= {"sqrt", "floor", "ceil", "rint", "trunc"}
+_LIBRARY = {name + suffix for name in _OF_LIBRARY for suffix in ("", "f")}
 _PLACES = [
-    "static ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
+    "static inline ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
     "  return i >= 0 && i < n ? i : -1;",
     "}",
     "static inline ptrdiff_t place_from_end(ptrdiff_t i, ptrdiff_t n) {",

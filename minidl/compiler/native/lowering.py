@@ -73,12 +73,14 @@ class Lowering:
         operands = [self.operand(x) for x in step.operands]
         if step.derivative:
             raise NotInC(f"the gradient of {function.name}")
+        if not is_primitive(function):
+            raise NotInC(function.name)
         if function in RULES:
             result = RULES[function](self, step, operands)
         elif function.operation.ufunc in UFUNCS and not step.settings:
             result = self.map(UFUNCS[function.operation.ufunc], operands, step.out)
         else:
-            raise NotInC(f"{function.name} with these arguments")
+            raise NotInC(f"{function.name} with settings")
         self._bind(step.out, result)
 
     def _bind(self, out: Any, result: Any) -> None:
@@ -87,7 +89,8 @@ class Lowering:
                 self._bind(v, part)
             return
         if result.shape != out.shape or result.dtype != out.dtype:
-            raise NotInC(f"{self.origin}, as {result.dtype} {result.shape} for {out.dtype}")
+            got = f"{result.dtype} {result.shape}"
+            raise NotInC(f"{self.origin} of this form: want {out.dtype} {out.shape}, got {got}")
         self.of[out] = result
 
     def operand(self, x: Operand) -> Any:

@@ -121,23 +121,18 @@ class Reduce(Operation):
     ) -> None:
         self.kind = kind
         super().__init__(domain, out, operands, text, cast, picks)
-
-    @property
-    def outermost(self) -> int:
-        """The first axis along which it reduces."""
-        if self.picks and any(p.array < 0 for p in self.picks):
-            return 0
+        scatters = any(p.array < 0 for p in self.picks)
         still = [i for i, s in enumerate(self.out.strides) if s == 0]
-        return min(still, default=len(self.domain))
+        # The first axis along which it reduces, and whether that and all behind it are reduced.
+        # Later strides may become 0 for another reason.
+        self.outermost = 0 if scatters else min(still, default=len(self.domain))
+        self.is_inner = len(still) == len(self.domain) - self.outermost and not scatters
 
-    @property
-    def is_inner(self) -> bool:
-        """Whether it reduces along its last axes only."""
-        return all(s == 0 for s in self.out.strides[self.outermost :]) and not self._scatters
-
-    @property
-    def _scatters(self) -> bool:
-        return any(p.array < 0 for p in self.picks)
+    def join(self, axis: int) -> None:
+        """Make one axis of two that lie in memory as one."""
+        super().join(axis)
+        if self.outermost > axis:
+            self.outermost -= 1
 
 
 class Product:

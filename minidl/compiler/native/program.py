@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.compiler.native import rules
 from minidl.compiler.native.arrays import Array, Buffer, constant_array, new_array
-from minidl.compiler.native.c_printer import Printer, field_of, literal
+from minidl.compiler.native.c_printer import Printer, decimal, field_of, literal
 from minidl.compiler.native.loops import Item, arrange, flatten
 from minidl.compiler.native.lowering import Lowering
 from minidl.compiler.native.memory import Memory
@@ -25,11 +25,16 @@ RULES = rules.ALL  # which are there once their files are imported
 class CProgram:
     """The C of a primitive program: ``lines`` that compute the outputs from the inputs.
 
-    ``names`` gives inputs and outputs their names in C, and constants those that they have.
+    ``outputs`` come with their names in C, ``names`` has those of constants, by ids of the arrays.
     """
 
     def __init__(
-        self, primitive: Primitive, inputs: dict[Value, Array], outputs: Sequence[tuple[Operand, str]]
+        self,
+        primitive: Primitive,
+        inputs: dict[Value, Array],
+        outputs: Sequence[tuple[Operand, str]],
+        names: dict[int, str],
+        simd: bool = False,
     ) -> None:
         self.lowering = Lowering(primitive.constants)
         self.lowering.of.update(inputs)
@@ -39,8 +44,8 @@ class CProgram:
         flatten(items)
         self.memory = Memory(items)
         self.constants = [b for b in self.memory.uses if b.kind == "constant" and b.size != 1]
-        self._name_buffers()
-        printer = Printer(self.memory)
+        self._name_buffers(names)
+        printer = Printer(self.memory, simd)
         self.lines = printer.program(items)
         self.checks_places = printer.needs_place
 
@@ -59,7 +64,9 @@ class CProgram:
         low.operations[-1].origin = low.origin
         return out
 
-    def _name_buffers(self) -> None:
+    def _name_buffers(self, names: dict[int, str]) -> None:
+        for buffer in self.constants:
+            buffer.name = names.get(id(buffer.data), "")
         for letter, kinds in (("v", ("work", "local")), ("w", ("constant",))):
             buffers = [b for b in self.memory.uses if b.kind in kinds and not b.name]
             for i, buffer in enumerate(buffers):
@@ -85,7 +92,7 @@ def sorted_by_size(sizes: list[tuple[np.dtype[Any], int]]) -> list[tuple[np.dtyp
 
 def constant_lines(buffer: Buffer, width: int = 96) -> list[str]:
     """The definition of an array whose elements are known."""
-    numbers = [literal(x, buffer.dtype).strip("()") for x in buffer.data.reshape(-1)]
+    numbers = _numbers(buffer.data.reshape(-1))
     lines = [f"static const {buffer.c_type} {buffer.name}[{max(buffer.size, 1)}] = {{"]
     line = ""
     for number in numbers or ["0"]:
@@ -94,6 +101,12 @@ def constant_lines(buffer: Buffer, width: int = 96) -> list[str]:
             line = ""
         line += f"{number}, "
     return [*lines, line.rstrip(" ,"), "};"]
+
+
+def _numbers(data: Any) -> list[str]:
+    if data.dtype.kind == "f" and np.isfinite(data).all():
+        return [decimal(x, data.dtype) for x in data.tolist()]
+    return [literal(x, data.dtype) for x in data]
 
 
 def indented(lines: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from minidl.compiler.native.scans import ScanStep
 from minidl.compiler.program import Operand, Program, Step, Value, values_in
 from minidl.compiler.recorder import Again
 from minidl.compiler.recording import Recording
+from minidl.compiler.values import Input
 
 
 class _Unseen(Exception):
@@ -162,23 +163,28 @@ def _leaves(inputs: Sequence[Any]) -> list[Any]:
 class Primitive:
     """The primitive program of a recording.
 
-    ``inputs``: the Values of the recording's inputs that stay inputs; ``constants``: arrays of
-    others by their Values; ``steps``; and ``outputs``, for each of the recording's.
+    ``inputs``: those of the recording, but for constants; ``constants``: arrays by their Values;
+    ``steps``; and ``outputs``, for each of the recording's.
     """
 
-    def __init__(self, recording: Recording, is_primitive: Callable[[Function], bool]) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        is_primitive: Callable[[Function], bool],
+        is_constant: Callable[[Input], bool],
+    ) -> None:
         raws = [_raw_of(x, recording) for x in recording.recorder.inputs]
         self.recorder = Primitives(is_primitive, {id(raw): "" for raw in raws})
         self.known: dict[Value, Any] = {}
-        self.inputs: list[Value] = []
+        self.inputs: list[Input] = []
         for x, raw in zip(recording.recorder.inputs, raws, strict=True):
-            if x.kind == "object":  # a weight, which is a constant of the file
+            if is_constant(x):
                 self.known[x.value] = raw
                 continue
             variable = box(raw, None)
             self.recorder.register(variable, x.value)
             self.known[x.value] = variable
-            self.inputs.append(x.value)
+            self.inputs.append(x)
         with Switch(tracer=self.recorder, recording=False):
             for step in recording.tape:
                 self._repeat(step)
@@ -204,7 +210,7 @@ class Primitive:
         return self.recorder.operand(y) if isinstance(y, Variable) else y
 
     def _leave_out_unused(self) -> None:
-        program = Program(self.inputs, self.outputs, self.steps)
+        program = Program([], self.outputs, self.steps)
         used = set(program.results)
         left = []
         for step in reversed(self.steps):
