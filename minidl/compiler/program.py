@@ -161,8 +161,9 @@ class Program:
 
     @property
     def results(self) -> list[Value]:
-        """The Values that are handed out."""
-        return list(values_in((*self.outputs, *self.gradients)))
+        """The Values that are handed out, or left where they stay."""
+        left = [step.operands for step in self.steps if step.is_effect and not step.outs]
+        return list(values_in((*self.outputs, *self.gradients, *left)))
 
     def name_values(self) -> None:
         """Give inputs, seeds and results of steps their names."""
