@@ -46,7 +46,7 @@ class Buffer:
     __slots__ = ("data", "dtype", "kind", "name", "size")
 
     def __init__(self, dtype: Any, size: int, kind: str = "work", data: Any = None) -> None:
-        self.dtype = np.dtype(dtype)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
         if self.dtype not in C_TYPES:
             raise NotInC(f"{self.dtype} arrays")
         self.size = size
@@ -140,8 +140,10 @@ class Array:
         if places.size == 0:
             return self.view(places.shape, row_major(places.shape), -self.offset)
         origin = places[(0,) * places.ndim]
-        ends = [places[(0,) * i + (1,) + (0,) * (places.ndim - i - 1)] if n > 1 else origin
-                for i, n in enumerate(places.shape)]
+        ends = [
+            places[(0,) * i + (1,) + (0,) * (places.ndim - i - 1)] if n > 1 else origin
+            for i, n in enumerate(places.shape)
+        ]
         strides = tuple([int(end - origin) for end in ends])
         found = Array(self.buffer, places.shape, strides, int(origin), self.moving)
         return found if np.array_equal(found.places(), places) else None

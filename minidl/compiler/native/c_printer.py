@@ -12,13 +12,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.compiler.native.arrays import C_TYPES, Array, Buffer
+from minidl.compiler.native.arrays import C_TYPES, Array, Buffer, Shape
 from minidl.compiler.native.c_products import product_lines
 from minidl.compiler.native.loops import Block, Item, Leaf, Loop, ScanLoop
 from minidl.compiler.native.memory import Memory
 from minidl.compiler.native.operations import Map, Operation, Pick, Reduce
 
 _VARIABLES = "ijklmnpq"
+Key: TypeAlias = tuple[Buffer, int, Shape, int]
 Places: TypeAlias = "dict[int, list[tuple[str, Pick]]]"  # variables, by the operand picked from
 
 _STARTS = {"sum": "0", "prod": "1", "max": "-INFINITY", "min": "INFINITY"}
@@ -39,7 +40,7 @@ class Printer:
         self.lines: list[str] = []
         self.needs_place = False  # whether places are checked
         self._variables: dict[Loop, str] = {}  # of the loops around what is printed
-        self._known: list[dict[Any, str]] = []  # elements that have a name, by scope
+        self._known: list[dict[Key, str]] = []  # elements that have a name, by scope
         self._count = 0
 
     # ---- items -----------------------------------------------------------------------------------
@@ -250,7 +251,7 @@ def _sum_name(operation: Reduce) -> str:
     return buffer.name if buffer.kind == "local" else f"a_{buffer.name}"
 
 
-def _key(x: Array) -> Any:
+def _key(x: Array) -> Key:
     return x.buffer, x.offset, x.strides, x.moving
 
 

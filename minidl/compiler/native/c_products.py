@@ -68,7 +68,9 @@ def _row_lines(
     if step == whole:
         lines += ["{", *_add(product, [*around, *others], last, "0", step, row, column), "}"]
     else:
-        lines.append(f"for (ptrdiff_t {last.var} = 0; {last.var} < {whole}; {last.var} += {step}) {{")
+        lines.append(
+            f"for (ptrdiff_t {last.var} = 0; {last.var} < {whole}; {last.var} += {step}) {{"
+        )
         lines += [*_add(product, [*around, *others], last, last.var, step, row, column), "}"]
     if last.length > whole:
         rest = last.length - whole

@@ -32,7 +32,8 @@ def _lstm(
     return_sequences: bool = True,
 ) -> Any:
     def step(z: Any, state: Any) -> Any:
-        return lstm_step(z, *state, w_h)
+        h, c = state
+        return lstm_step(z, h, c, w_h)
 
     hs, state = _run(step, x, (h, c), linear(x, w_x, b), lengths, return_sequences)
     return hs, state[1]

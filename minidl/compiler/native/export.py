@@ -6,17 +6,18 @@ How its steps become C is in program.py and the files around it.
 from __future__ import annotations
 
 import copy
-import keyword
 import math
 import os
 import re
+import sys
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from minidl.common import random
+from minidl.autograd import Parameter
 from minidl.autograd.modes import Switch, current
+from minidl.common import random
 from minidl.common.arrays import array_of, as_array
 from minidl.compiler.forms import arrays_in, take_apart
 from minidl.compiler.native import mathfunctions
@@ -24,11 +25,9 @@ from minidl.compiler.native.arrays import Array, NotInC, new_array
 from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.program import CProgram, constant_lines, indented
 from minidl.compiler.native.trace import Primitive
+from minidl.compiler.program import Value
 from minidl.compiler.recording import Call, Recording, is_counted
 from minidl.files import atomic
-
-if TYPE_CHECKING:
-    from minidl.layers import Layer
 
 STACK = 2**14  # bytes of work memory that may lie on the stack
 
@@ -42,8 +41,24 @@ _KEYWORDS = {
 # fmt: on
 
 
+class Model(Protocol):
+    """What is needed of a model."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """What it computes."""
+
+    def parameters(self) -> list[Parameter]:
+        """Its weights."""
+
+    def named_parameters(self) -> list[tuple[str, Parameter]]:
+        """The same with their names."""
+
+    def reset_state(self) -> None:
+        """Forget what it carries from call to call."""
+
+
 def export_c(
-    model: Layer, example: Any, path: str | os.PathLike[str], name: str = "predict"
+    model: Model, example: Any, path: str | os.PathLike[str], name: str = "predict"
 ) -> None:
     """Write a trained model as one file of C99 that needs nothing else: no library, no allocation.
 
@@ -70,10 +85,10 @@ def export_c(
         OSError: the file cannot be written.
 
     >>> from minidl import layers
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     export_c(layers.MLP([3, 2], in_features=4), np.zeros((1, 4)), f"{folder}/mlp.c")
-    ...     "void predict(const float *x, float *y)" in open(f"{folder}/mlp.c").read()
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "mlp.c")
+    >>> export_c(layers.MLP([3, 2], in_features=4), np.zeros((1, 4)), path)
+    >>> "void predict(const float *x, float *y);" in path.read_text()
     True
     """
     _check_name(name)
@@ -91,11 +106,8 @@ def export_c(
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"export_c: name: want an identifier of C, got {name!r}")
-    taken = name in _KEYWORDS or keyword.iskeyword(name) or hasattr(math, name)
-    if taken or re.fullmatch(r"[a-z]+\d*|\w+_(t|f32|f64)", name) and len(name) < 3:
+    if name in _KEYWORDS or hasattr(math, name) or re.fullmatch(r"\w+_(t|f32|f64)", name):
         raise ValueError(f"export_c: name: {name!r} has a meaning in C, want another")
-    if re.fullmatch(r"\w+_(t|f32|f64)", name):
-        raise ValueError(f"export_c: name: {name!r} may be a name of the file's own, want another")
 
 
 class _Part(NamedTuple):
@@ -119,7 +131,7 @@ class _Part(NamedTuple):
 class _Model:
     """What an exported model computes: a recording of a copy, with or without a state."""
 
-    def __init__(self, model: Layer, example: Any) -> None:
+    def __init__(self, model: Model, example: Any) -> None:
         self.model = copy.deepcopy(model)
         self.model.reset_state()
         self.xs = _examples(self.model, example)
@@ -175,7 +187,7 @@ def _zeros(value: Any) -> Any:
     return np.zeros_like(array_of(value))
 
 
-def _examples(model: Layer, example: Any) -> list[Any]:
+def _examples(model: Model, example: Any) -> list[Any]:
     params = model.parameters()
     if any(p.lazy for p in params):
         raise ValueError("export_c: want a model whose weights are all there: call it once first")
@@ -193,7 +205,7 @@ def _examples(model: Layer, example: Any) -> list[Any]:
     return xs
 
 
-def _source(model: Layer, example: Any, name: str) -> str:
+def _source(model: Model, example: Any, name: str) -> str:
     recorded = _Model(model, example)
     try:
         return _File(recorded, repr(model), name).text()
@@ -207,43 +219,47 @@ class _File:
     def __init__(self, recorded: _Model, title: str, name: str) -> None:
         self.name = name
         self.title = title
-        recording = recorded.recording
-        changing = _changing(recording)
-        primitive = Primitive(
-            recording,
+        self.recording = recorded.recording
+        changing = _changing(self.recording)
+        self.primitive = Primitive(
+            self.recording,
             is_primitive,
             lambda x: x.kind == "object" or (x.kind == "state" and x.of not in changing),
         )
-        by_kind: dict[str, dict[int, Array]] = {"argument": {}, "state": {}}
-        inputs = {}
-        for x in primitive.inputs:
-            kind = "input" if x.kind == "argument" else "state"
-            array = new_array(x.value.shape, x.value.dtype, kind)
-            by_kind[x.kind][x.of] = array
-            inputs[x.value] = array
-        self.inputs = _named("x", [by_kind["argument"][i] for i in sorted(by_kind["argument"])])
-        self.states = _named("s", [by_kind["state"][i] for i in sorted(by_kind["state"])])
-        results = take_apart(recording.raw_result, recording._knows)
-        left = [change.value for change in recording.changes if not change.more]
-        after = [x for value in left for x in take_apart(value, recording._knows)]
+        arrays = {x.value: new_array(x.value.shape, x.value.dtype) for x in self.primitive.inputs}
+        self.inputs = self._inputs("argument", arrays)
+        self.states = self._inputs("state", arrays)
+        results = self._operands([self.recording.raw_result])
+        left = [change.value for change in self.recording.changes if not change.more]
+        after = self._operands(left)
         if len(after) != len(self.states):
             raise NotInC("a state of which a part stays")
-        outputs = [(recording.output_of(x)[0], "") for x in (*results, *after)]
-        place = {id(x): i for i, x in enumerate(recording.outputs)}
-        operands = [(primitive.outputs[place[id(operand)]], "") for operand, _ in outputs]
-        count = len(results)
-        names = ["y"] if count == 1 else [f"y{i}" for i in range(count)]
-        names += [f"n{i}" for i in range(len(after))]
-        pairs = [(operand, given) for (operand, _), given in zip(operands, names)]
-        self.program = CProgram(primitive, inputs, pairs, self._names(recorded.model))
-        arrays = self.program.outputs
-        self.outputs = [_Part(given, x) for given, x in zip(names, arrays[:count])]
-        self.after = [_Part(given, x) for given, x in zip(names[count:], arrays[count:])]
+        names = [*_names_of("y", len(results)), *[f"next{i}" for i in range(len(after))]]
+        outputs = list(zip([*results, *after], names, strict=True))
+        self.program = CProgram(self.primitive, arrays, outputs, _weights(recorded.model))
+        parts = [_Part(*pair) for pair in zip(names, self.program.outputs, strict=True)]
+        self.outputs = parts[: len(results)]
+        self.after = parts[len(results) :]
 
-    def _names(self, model: Layer) -> dict[int, str]:
-        """The names of weights in C, by the arrays' ids."""
-        named = model.named_parameters()
-        return {id(p._raw): "w_" + re.sub(r"\W", "_", name) for name, p in named}
+    def _inputs(self, kind: str, arrays: dict[Value, Array]) -> list[_Part]:
+        """Arguments or states, in order, with the names that their buffers get."""
+        found = sorted([x for x in self.primitive.inputs if x.kind == kind], key=lambda x: x.of)
+        names = _names_of("x", len(found)) if kind == "argument" else _names_of("s", len(found))
+        parts = []
+        for x, name in zip(found, names, strict=True):
+            array = arrays[x.value]
+            array.buffer.kind = "input" if kind == "argument" else "state"
+            array.buffer.name = name
+            parts.append(_Part(name, array))
+        return parts
+
+    def _operands(self, results: list[Any]) -> list[Any]:
+        """What the arrays of some results are in the primitive program."""
+        recording = self.recording
+        place = {id(operand): i for i, operand in enumerate(recording.outputs)}
+        leaves = [x for result in results for x in take_apart(result, recording._knows)]
+        outputs = [recording.output_of(x)[0] for x in leaves]
+        return [self.primitive.outputs[place[id(operand)]] for operand in outputs]
 
     # ---- the text --------------------------------------------------------------------------------
 
@@ -276,11 +292,9 @@ class _File:
         return self.program.nbytes <= STACK
 
     def _comment(self, lines_of_code: list[str]) -> list[str]:
-        import minidl
-
         title = self.title.replace("*/", "* /").splitlines()
         lines = [f"{title[0]}{' ..' if len(title) > 1 else ''}"]
-        lines += [f"as C99, written by minidl {minidl.__version__}.", ""]
+        lines += [f"as C99, written by minidl {sys.modules['minidl'].__version__}.", ""]
         lines += [f"  {head};" for head in self._heads()]
         lines += ["", "Arrays are row-major, and none may overlap another:"]
         lines += [f"  {part.form}" for part in (*self.inputs, *self.outputs)]
@@ -288,7 +302,10 @@ class _File:
         lines += ["", *self._memory_words()]
         calls = set(re.findall(r"\b(\w+)\(", "\n".join(lines_of_code))) & _LIBRARY
         if calls:
-            lines += ["", f"It calls {', '.join(sorted(calls))} of the C library: link it with -lm."]
+            lines += [
+                "",
+                f"It calls {', '.join(sorted(calls))} of the C library: link it with -lm.",
+            ]
         return ["/*", *[f" * {line}".rstrip() for line in lines], " */"]
 
     def _memory_words(self) -> list[str]:
@@ -352,8 +369,8 @@ class _File:
         for part in self.states:
             kind = part.array.buffer.c_type
             lines.append(f"{kind} *const {part.name} = state->{part.name};")
-        for part in self.after:
-            lines.append(f"{part.array.buffer.c_type} {part.name}[{max(part.array.size, 1)}];")
+        after = [part.array for part in self.after]
+        lines += [f"{x.buffer.c_type} {x.buffer.name}[{max(x.size, 1)}];" for x in after]
         lines += self.program.lines
         for old, new in zip(self.states, self.after, strict=True):
             n = old.array.size
@@ -382,14 +399,15 @@ _PLACES = [
 ]
 
 
-def _named(letter: str, arrays: Sequence[Array]) -> list[_Part]:
-    """Parts with their names, which their buffers get."""
-    parts = []
-    for i, array in enumerate(arrays):
-        name = letter if len(arrays) == 1 and letter == "x" else f"{letter}{i}"
-        array.buffer.name = name
-        parts.append(_Part(name, array))
-    return parts
+def _names_of(letter: str, count: int) -> list[str]:
+    """``x`` of one, ``x0``, ``x1``.. of several."""
+    return [letter] if count == 1 else [f"{letter}{i}" for i in range(count)]
+
+
+def _weights(model: Model) -> dict[int, str]:
+    """The names of weights in C, by the arrays' ids."""
+    named = model.named_parameters()
+    return {id(p._raw): "w_" + re.sub(r"\W", "_", name) for name, p in named}
 
 
 def _struct(name: str, fields: Sequence[str]) -> list[str]:

@@ -142,11 +142,10 @@ def _fits(loop: Loop, operation: Operation, axis: int) -> bool:
         return False
     touched = [*operation.reads, *operation.writes]
     for leaf in loop.leaves():
-        for written in leaf.operation.writes:
-            for array in touched:
-                if array.buffer is written.buffer:
-                    if not _in_step(leaf.operation, written, operation, array, axis):
-                        return False
+        written = leaf.operation.out
+        shared = [array for array in touched if array.buffer is written.buffer]
+        if not all(_in_step(leaf.operation, written, operation, r, axis) for r in shared):
+            return False
     return True
 
 
@@ -216,4 +215,3 @@ def _join(loop: Loop) -> None:
         leaf.path = tuple([x for x in leaf.path if x is not inner])
     loop.length *= inner.length
     loop.body = inner.body
-

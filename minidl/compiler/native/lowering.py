@@ -235,4 +235,3 @@ def common_dtype(operands: Sequence[Any]) -> np.dtype[Any]:
     """The dtype that NumPy compares operands in; Python's numbers take that of the arrays."""
     kinds = [x.dtype if isinstance(x, (Array, np.generic)) else x for x in operands]
     return np.result_type(*kinds)
-

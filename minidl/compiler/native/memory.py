@@ -47,16 +47,15 @@ class Memory:
             for inner in item.body:
                 self._note(inner, i)
             return
-        operation = item.operation
         leaf = item if isinstance(item, Leaf) else None
-        arrays = [*operation.reads, *operation.writes] if not isinstance(item, ScanLoop) else []
         if isinstance(item, ScanLoop):
-            arrays = [array for pair in item.operation.carry for array in pair]
             for inner in item.body:
                 self._note(inner, i)
+            arrays = [array for pair in item.operation.carry for array in pair]
             self.writers.update([state.buffer for state, _ in item.operation.carry])
         else:
-            self.writers.update([array.buffer for array in operation.writes])
+            arrays = [*item.operation.reads, *item.operation.writes]
+            self.writers.update([array.buffer for array in item.operation.writes])
         for array in arrays:
             self.uses.setdefault(array.buffer, []).append(Access(array, item.path, i, leaf))
 

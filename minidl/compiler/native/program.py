@@ -81,7 +81,8 @@ class CProgram:
         """The declarations of the work memory."""
         sizes = [(dtype, n) for dtype, n in self.memory.sizes.items() if n]
         return [
-            f"{Buffer(dtype, n).c_type} {field_of(dtype)}[{n}];" for dtype, n in sorted_by_size(sizes)
+            f"{Buffer(dtype, n).c_type} {field_of(dtype)}[{n}];"
+            for dtype, n in sorted_by_size(sizes)
         ]
 
 
