@@ -80,6 +80,7 @@ sphinx_gallery_conf = {
 LINKS = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "minidl/functions": "reference/functions.md",
     "minidl/optim": "reference/optim.md",
     "examples": "gallery/index.rst",
