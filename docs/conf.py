@@ -36,7 +36,9 @@ exclude_patterns = [
 nitpicky = True
 default_role = "literal"  # a single backtick in a docstring is code, as in Markdown
 highlight_language = "python"
-maximum_signature_line_length = 80
+pygments_dark_style = "github-dark"
+maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath", "colon_fence"]
