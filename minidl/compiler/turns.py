@@ -25,7 +25,7 @@ from minidl.compiler.derivative import Recorder
 from minidl.compiler.effects import pause
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
-from minidl.compiler.recorder import Notes
+from minidl.compiler.recorder import Again, Notes
 from minidl.compiler.scan import (
     Backward,
     Body,
@@ -150,6 +150,8 @@ def same_constant(a: Any, b: Any) -> bool:
 
 def same_call(a: Any, b: Any) -> bool:
     """Whether two calls are one function, or the same code over the same constants."""
+    if type(a) is type(b) is Again:
+        return same_constant(vars(a), vars(b))
     if not type(a) is type(b) is FunctionType or a is b:
         return bool(a == b)
     cells = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
