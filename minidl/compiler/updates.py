@@ -109,6 +109,19 @@ class StepRecorder(Recorder):
         left = [(p, None if p._grad is None else self.operand(p._grad)) for p in changed]
         return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
 
+    def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
+        """A check of values, which raises before anything is written."""
+        check(*[x._raw for x in xs])
+        if self.stopped is not None:
+            return
+
+        def look(*raws: Any) -> tuple[()]:
+            check(*raws)
+            return ()
+
+        operands = tuple(map(self.operand, xs))
+        self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
+
     # ---- update ----------------------------------------------------------------------------------
 
     def update(self, optimizer: Updater) -> None:

@@ -11,13 +11,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl.autograd.modes import current
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import array_of, host
 from minidl.common.callers import warn_user
 from minidl.data.loader import DataLoader
 from minidl.functions.classification import cross_entropy
-from minidl.training.batches import Batches
+from minidl.training.batches import Batch, Batches
 from minidl.training.callbacks import Callback
+from minidl.training.runner import call_model
 
 IGNORED = -100  # what cross_entropy ignores unless it is told another label
 
@@ -99,6 +101,17 @@ def check_loss_value(loss: Any) -> None:
             "the loss does not depend on anything that requires a gradient: no parameters, all "
             "frozen, or the graph was left (detach, no_grad)"
         )
+
+
+def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
+    """The loss of a batch and the model's prediction."""
+    inputs, targets, *weight = batch
+    prediction = call_model(model, inputs)
+    if isinstance(prediction, np.ndarray) and current().recording:
+        raise TypeError("the model returned a ndarray, want a Variable")
+    if weight:
+        return loss(prediction, targets, weight=weight[0]), prediction
+    return loss(prediction, targets), prediction
 
 
 def check_loss(loss: Any) -> Any:
