@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check examples bench clean
+.PHONY: demo test check examples bench docs clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/mlp_digits.py
@@ -30,8 +30,14 @@ bench: .venv/.demo
 	$(BIN)/python -m benchmarks.growth --short
 	$(BIN)/python -m benchmarks.memory
 
+# The site, in docs/_build/html: a warning is an error. -E: pages made of docstrings are always read anew.
+docs: .docs-venv/.docs
+	.docs-venv/bin/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 clean:
-	rm -rf .venv out dist build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .docs-venv docs/_build docs/_examples docs/gallery docs/reference/functions
+	rm -rf out dist build .mypy_cache .pytest_cache .ruff_cache
 	find minidl tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp file per set of extras, so that the installation is done once and again when the needs change.
@@ -39,8 +45,9 @@ clean:
 .venv/.examples: EXTRAS = plot,examples
 .venv/.test: EXTRAS = plot,test
 .venv/.dev: EXTRAS = plot,dev
-.venv/.demo .venv/.examples .venv/.test .venv/.dev: pyproject.toml
+.docs-venv/.docs: EXTRAS = docs
+.venv/.demo .venv/.examples .venv/.test .venv/.dev .docs-venv/.docs: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minidl needs Python 3.11 or later: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -7,6 +7,7 @@ attention. Dates that are tested are never trained on.
 
 import argparse
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 
@@ -66,6 +67,20 @@ class Translator(layers.Layer):
         return ["".join(OUT[i] for i in row) for row in np.concatenate(found[1:], axis=1)]
 
 
+def draw(losses, lines, file):
+    """How the loss fell, and what was read and written."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1, 1.6])
+    left.semilogy(losses)
+    left.set(xlabel="update", title="loss")
+    right.text(0, 1, "\n".join(lines), family="monospace", va="top")
+    right.axis("off")
+    file.parent.mkdir(exist_ok=True)
+    figure.savefig(file, dpi=120)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="fewer updates, for tests")
@@ -76,6 +91,7 @@ def main():
     test, train = np.split(rng.permutation(DAYS), [1000])
     model = Translator(hidden=64)
     optimizer = optim.Adam(model, optim.schedules.one_cycle(0.008, updates))
+    losses = []
     for update in range(updates):
         days = rng.choice(train, 64)
         encoded = model.encode(*encode([in_words(d, rng.choice(FORMS)) for d in days], IN))
@@ -84,12 +100,14 @@ def main():
         loss = F.cross_entropy(model.decode(t[:, :-1], *encoded)[0], t[:, 1:])
         loss.backward()
         optimizer.update()
+        losses.append(loss.item())
         if update % 40 == 39:
             print(f"{update + 1} updates, loss {loss.item():.4f}")
     texts = [in_words(day, FORMS[i % len(FORMS)]) for i, day in enumerate(test)]
     translated = model.translate(texts)
-    for text, found in zip(texts[:16], translated):
-        print(f"{text:34} {found}")
+    lines = [f"{text:32} {found}" for text, found in zip(texts[:12], translated)]
+    print("\n".join(lines))
+    draw(losses, lines, Path("out/seq2seq_dates.png"))
     exact = np.mean([found == str(day) for day, found in zip(test, translated)])
     print(f"{exact:.3f} of {len(test)} dates never seen are exact")
     assert exact > 0.98, "it should translate nearly all dates"

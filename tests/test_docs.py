@@ -1,4 +1,4 @@
-"""Every snippet of README.md and docs/ runs, in order, the files' snippets each in one namespace.
+"""Every snippet of README.md, docs/ and docs/guide/ runs, in order, the files' snippets each in one namespace.
 
 A snippet is a fence marked ``python``; one with ``>>>`` is a doctest, any other is run as it stands. What
 the text around the snippets claims is for readers to check.
@@ -15,7 +15,8 @@ import pytest
 from minidl.autograd.protocols import REGISTRY
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *GUIDE]
 FENCE = re.compile(r"^```python[ ]*\n(.*?)^```[ ]*$", re.M | re.S)
 LOOSE = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -107,3 +108,35 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [
         link for link in missing if not link.startswith("docs/pictures/")
     ] == []  # the examples draw those
+
+
+TABLES = ROOT / "docs" / "guide" / "coming_from.md"
+NOT_RUN = {"forward", "__init__", "f", 'fit(.., resume="auto")'}  # in backquotes, and no programs
+NOT_RUN |= {"minidl.set_num_threads(1)"}  # which would hold for the tests that follow
+
+
+def code_of_tables() -> list[str]:
+    """The code in the right-hand columns of the tables of coming_from.md."""
+    lines = TABLES.read_text(encoding="utf-8").splitlines()
+    cells = [line.split(" | ", 1)[1] for line in lines if line.startswith("| ")]
+    return sorted({code for cell in cells for code in re.findall(r"`([^`]+)`", cell)} - NOT_RUN)
+
+
+@pytest.mark.parametrize("code", code_of_tables())
+def test_what_the_tables_say_to_write(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    for part in ("scipy.optimize", "scipy.special"):
+        pytest.importorskip(part)
+    names: dict[str, Any] = {"scipy": pytest.importorskip("scipy")}
+    for _, source in snippets(TABLES.read_text(encoding="utf-8")):
+        exec(source, names)
+    if "(0, 1)" in code:
+        names["f"] = names["f2"]
+    exec(compile(code, TABLES.name, "exec"), names)
+
+
+def test_the_tables_are_long_enough_to_be_of_use() -> None:
+    assert len(code_of_tables()) > 90

@@ -106,4 +106,5 @@ def test_a_table_of_customers_goes_through_the_pipeline():
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.py")), ids=lambda f: f.stem)
 def test_examples_are_short(file):
-    assert len(file.read_text(encoding="utf-8").splitlines()) < 100
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 120  # with a picture each

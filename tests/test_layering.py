@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "layers": FUNCTIONS,
     "optim": FUNCTIONS,
     "data": FUNCTIONS,
-    "compiler": FUNCTIONS,
+    "compiler": FUNCTIONS | {"optim"},  # an update is a step of a program
     "distributed": FUNCTIONS
     | {"optim"},  # below training: it knows gradients and values, not epochs
     "checkpoints": HOUSE | {"distributed"},  # what a trainer is, it is told by a Protocol

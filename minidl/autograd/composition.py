@@ -54,11 +54,9 @@ def composition(*replaces: Func | str, arrays: int | None = 1) -> Callable[[Func
 
         @wraps(body)
         def function(*args: Any, **settings: Any) -> Any:
-            takes: tuple[str, ...] = ()
-            if settings:
-                takes, open_ended = _parameters(body)
-                if not open_ended:
-                    check_keywords(name, settings, takes)
+            takes, open_ended = _parameters(body) if settings else ((), True)
+            if not open_ended:
+                check_keywords(name, settings, takes)
             try:
                 for keyword in sorted(settings.keys() & takes[: arrays or 0]):
                     settings[keyword] = real(settings[keyword])

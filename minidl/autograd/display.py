@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.arrays import host
-from minidl.common.html import card, escape
+from minidl.common.html import block, card
 
 
 class DisplayMixin:
@@ -45,14 +45,7 @@ class DisplayMixin:
             facts.append("constant")
         if self.grad is not None:
             facts.append("has a gradient")
-        values = escape(np.array2string(host(self.data), precision=5, threshold=200, edgeitems=3))
-        body = f"<pre style='margin:.4em 0;background:none'>{values}</pre>"
+        body = block(np.array2string(host(self.data), precision=5, threshold=200, edgeitems=3))
         if self.creator:
-            body += _drawing(self)
+            body += import_module("minidl.interop.graph").notebook_drawing(self)
         return card(title, " · ".join(facts), body)
-
-
-def _drawing(result: Any) -> str:
-    """SVG of the graph behind a result, or nothing. Few programs show one: imported when needed."""
-    svg: str = import_module("minidl.interop.graph").notebook_drawing(result)
-    return svg

@@ -218,8 +218,9 @@ class _Walk:
 
     def _boxed(self, node: Application, box: Box) -> tuple[Sequence[Any], Any]:
         """Arguments and output of an application, as Variables where they are in a graph."""
-        if self.tracer is not None:
-            return self.tracer.boxed(node)
+        noted = None if self.tracer is None else self.tracer.boxed(node)
+        if noted is not None:
+            return noted
         y = node.output
         args = [a if n is None else box(a, n) for a, n in zip(node.args, node.inputs or ())]
         if type(y) is not tuple:

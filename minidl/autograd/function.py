@@ -15,7 +15,7 @@ import numpy as np
 from minidl.autograd import anomaly, operators
 from minidl.autograd.engine import Box
 from minidl.autograd.errors import explained
-from minidl.autograd.modes import MODE, effective
+from minidl.autograd.modes import MODE, effective, values_of
 from minidl.autograd.node import (
     Application,
     Func,
@@ -144,7 +144,7 @@ class Function:
 
 def _constant(value: Any) -> Any:
     """A setting as NumPy takes it: the value of a Variable that was given for one."""
-    return value.data[()] if isinstance(value, Variable) else value
+    return values_of(value, "a setting")[()] if isinstance(value, Variable) else value
 
 
 # Complexity 12: a call of a function costs as much here as what it would take out.

@@ -48,8 +48,8 @@ class Tracer(Protocol):
     def variable(self, x: Variable) -> Variable:
         """A constant Variable of what eagerly is an array."""
 
-    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
-        """Arguments and output of an application, for rules that are to be recorded."""
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any] | None:
+        """Arguments and output of an application, for rules to be recorded; None if unknown."""
 
     def box(self, raw: Any, node: Node | None) -> Variable:
         """A Variable of a gradient."""
@@ -59,6 +59,15 @@ class Tracer(Protocol):
 
     def number(self, value: Any) -> Variable:
         """A constant of the program."""
+
+    def data(self, x: Variable) -> Any:
+        """What stands for ``x.data``."""
+
+    def assign(self, x: Variable, value: Any) -> None:
+        """``x.data = value``."""
+
+    def grad(self, x: Variable) -> Variable | None:
+        """``x.grad``."""
 
     def detached(self, x: Variable) -> Variable:
         """A constant with the value of ``x``."""
@@ -70,7 +79,10 @@ class Tracer(Protocol):
         """A transform's result, which eagerly would be an array."""
 
     def backward(self, y: Variable, seed: Variable, plain: bool, free: bool) -> None:
-        """``y.backward()``; ``plain`` if the seed is ones and nothing else is asked for."""
+        """``y.backward(seed)``; ``plain`` if nothing else is asked for."""
+
+    def clear(self, params: list[Variable]) -> None:
+        """Note that gradients are forgotten."""
 
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
@@ -170,6 +182,13 @@ def look(x: Any, how: str) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.refuse(x, how)
+
+
+def note_cleared(params: list[Variable]) -> None:
+    """Say that gradients are forgotten, while a tracer records: whether there were any is all one."""
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.clear(params)
 
 
 def leave_program(why: str) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from minidl.autograd import engine, protocols
 from minidl.autograd.display import DisplayMixin
-from minidl.autograd.modes import MODE, check_mode, look
+from minidl.autograd.modes import MODE, check_mode, look, note_cleared
 from minidl.autograd.node import Application, Leaf, Node, Output, cut
 from minidl.autograd.operators import OperatorsMixin
 from minidl.common.arrays import BaseVariable, as_array, is_foreign, to_kind_of
@@ -82,10 +82,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         Assigning one gives the Variable a new value: graphs over the old one end.
         """
         mode = MODE.get()
-        if mode.tracer is not None:
-            mode.tracer.refuse(self, ".data")
         if mode.transforming is not None and self._node is not None:
             mode.transforming.append(".data")
+        if mode.tracer is not None:
+            return mode.tracer.data(self)  # type: ignore[no-any-return]  # what stands for one
         raw = self._raw
         if isinstance(raw, np.generic):
             raw = self._raw = np.asarray(raw)
@@ -100,7 +100,10 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         if self.lazy:
             self._raw = _checked_array(value)
             return
-        look(self, "assignment to .data")
+        tracer = MODE.get().tracer
+        if tracer is not None:
+            tracer.assign(self, value)
+            return
         self._raw = value if value is self._raw else self._fitting(value)
         self._stamp()
 
@@ -156,13 +159,17 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
     @property
     def grad(self) -> Variable | None:
         """The accumulated gradient, of this Variable's shape and dtype, or None."""
-        look(self, ".grad")
-        return self._grad
+        tracer = MODE.get().tracer
+        return self._grad if tracer is None else tracer.grad(self)
 
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            value = value if isinstance(value, Variable) else Variable(value, requires_grad=False)
+            tracer = MODE.get().tracer
+            if not isinstance(value, Variable):
+                value = Variable(value, requires_grad=False)
+            elif tracer is not None and tracer.is_plain(value):
+                value = tracer.variable(value)
             if value.shape != self.shape or value.dtype != self.dtype:
                 got = f"{value.dtype} {value.shape}"
                 raise ValueError(f"assignment to .grad: want {self.dtype} {self.shape}, got {got}")
@@ -170,6 +177,7 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
 
     def cleargrad(self) -> None:
         """Forget the gradient; the next backward starts from nothing."""
+        note_cleared([self])
         self._grad = None
 
     @property
@@ -261,7 +269,8 @@ class Variable(OperatorsMixin, DisplayMixin, HintsMixin, BaseVariable):
         seed = seed_for(self, gradient, "backward")
         tracer = MODE.get().tracer
         if tracer is not None:
-            plain = gradient is None and not (retain_grad or create_graph)
+            plain = not (retain_grad or create_graph)
+            seed = tracer.variable(seed) if tracer.is_plain(seed) else seed
             tracer.backward(self, seed, plain, not retain_graph)
             return
         if create_graph and not retain_graph:

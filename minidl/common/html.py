@@ -33,6 +33,11 @@ def card(title: str, facts: str, body: str = "") -> str:
     return f"<div style='{_CARD}'>{head}{body}</div>"
 
 
+def block(text: str) -> str:
+    """HTML of a text as it stands, which is escaped."""
+    return f"<pre style='margin:.4em 0;background:none;color:inherit'>{escape(text)}</pre>"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 1) -> str:
     """HTML of a table of texts, which are escaped.
 

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from minidl.autograd.modes import Mode, current
 from minidl.common import memory, random
 from minidl.common.callers import warn_user
+from minidl.common.html import block, card
 from minidl.compiler.checks import check
 from minidl.compiler.forms import NotForPrograms, arrays_in
 from minidl.compiler.reach import LAZY, WeakMethod
@@ -164,6 +165,15 @@ class Compiled:
             f"{count} program{'s' if count != 1 else ''}" if self.why is None else "runs eagerly"
         )
         return f"<compiled {self.function!r}: {state}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how it runs, and each program when its line is clicked."""
+        body = block(self.status())
+        for i, spec in enumerate(self.programs):
+            text = block(str(spec.program))
+            body += f"<details><summary>the steps of program {i}</summary>{text}</details>"
+        name = getattr(self.function, "__name__", type(self.function).__name__)
+        return card(f"compiled {name}", "", body)
 
     def status(self) -> str:
         """How it runs: each program and its printer, or that it runs eagerly and why."""

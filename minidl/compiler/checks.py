@@ -5,7 +5,7 @@ Which calls are checked is decided in budget.py; what comes of a difference in a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,41 +13,67 @@ import numpy as np
 from minidl.autograd.node import Leaf, next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
-from minidl.compiler.effects import Draws, same_state, state_of
+from minidl.compiler.effects import Draws, same_state
+from minidl.compiler.effects import state_of as state_of_generator
 from minidl.compiler.forms import NUMBERS, parts_of, with_parts
-from minidl.compiler.recording import MISS, Call, States
+from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
+from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
 
-class Outcome:
-    """What a call gave and left: result, gradients, states, random streams; in copies."""
+class Before:
+    """Whatever a call of a program may change, as it was before; each array is copied once."""
 
-    def __init__(self, spec: Specialization, result: Any, gradients: Sequence[Any]) -> None:
-        self.parts: list[tuple[str, Any]] = [("the result", result)]
-        self.parts += [(f"gradient {i}", np.asarray(g)) for i, g in enumerate(gradients)]
-        if spec.learns:
-            self.parts = [("the result", _without_graphs(result))]
-        for p in spec.variables:
-            grad = p._grad
-            self.parts.append((f"the value of {p.name or 'a Variable'}", np.copy(p._raw)))
-            self.parts.append(("a gradient", None if grad is None else np.copy(grad._raw)))
-        self.parts += [("the optimizer's state", o.state_dict()) for o in spec.optimizers]
-        for layer, name in spec.places:
-            self.parts.append((f"{type(layer).__name__}.{name}", getattr(layer, name)))
-        self.streams = [state_of(g) for g in spec.generators()]
+    def __init__(self, spec: Specialization, variables: Sequence[Variable]) -> None:
+        places: list[tuple[Any, str]]
+        places = [(p, name) for p in variables for name in ("_raw", "_node", "_leaf", "_grad")]
+        leaves = [leaf for p in variables for leaf in (p._node, p._leaf)]
+        places += [(leaf, "stale") for leaf in leaves if type(leaf) is Leaf]
+        places += [place for o in spec.optimizers for place in attributes_of(o)]
+        self.attributes = [(x, name, getattr(x, name)) for x, name in [*places, *spec.places]]
+        arrays = [p._raw for p in variables]
+        arrays += [array for o in spec.optimizers for array in arrays_of(o)]
+        distinct = {id(x): x for x in arrays if isinstance(x, np.ndarray)}
+        self.copies = {i: (array, array.copy()) for i, array in distinct.items()}
+        self.draws = Draws(spec.generators())
 
-    def difference(self, other: Outcome) -> str | None:
-        """The first thing in which another outcome differs, in words; None if nothing does."""
-        for (what, mine), (_, its) in zip(self.parts, other.parts, strict=True):
-            if not same(mine, its):
-                return what
-        streams = zip(self.streams, other.streams, strict=True)
-        return None if all(same_state(a, b) for a, b in streams) else "the random numbers drawn"
+    def put_back(self) -> None:
+        """Put everything back; the copies get what the arrays held."""
+        for x, name, value in self.attributes:
+            setattr(x, name, value)
+        for array, copy in self.copies.values():
+            now = array.copy()
+            array[...] = copy
+            copy[...] = now
+        self.draws.restore()
+
+    def held(self, x: Any) -> Any:
+        """What an array held when it was put back; anything else as it is."""
+        return self.copies[id(x)][1] if id(x) in self.copies else x
+
+
+def outcome(
+    spec: Specialization, result: Any, gradients: Sequence[Any], variables: Sequence[Variable]
+) -> dict[str, Any]:
+    """What a call gave and left, by what it is called in a warning; arrays are not copied."""
+    found: dict[str, Any] = {"the result": _without_graphs(result) if spec.learns else result}
+    for i, g in enumerate(gradients):
+        found[f"gradient {i}"] = np.asarray(g)
+    for i, p in enumerate(variables):
+        name = p.name or "a Variable"
+        found[f"the value of {name} ({i})"] = p.data
+        found[f"the gradient of {name} ({i})"] = None if p._grad is None else p._grad.data
+    for i, optimizer in enumerate(spec.optimizers):
+        for k, part in enumerate(state_of(optimizer)):
+            found[f"the state of optimizer {i} ({k})"] = part
+    for layer, name in spec.places:
+        found[f"{type(layer).__name__}.{name}"] = getattr(layer, name)
+    return found
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two results are the same: forms, types, and every bit of every array."""
+    """Whether two results are the same: forms, types, and every bit of every array, but those of NaN."""
     if isinstance(a, Variable) or isinstance(b, Variable):
         if type(a) is not type(b) or a.requires_grad != b.requires_grad:
             return False
@@ -68,7 +94,10 @@ def same(a: Any, b: Any) -> bool:
 def _same_array(a: Any, b: Any) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if a.dtype.kind != "f":
+        return np.array_equal(a, b)
+    equal = (a == b) & (np.signbit(a) == np.signbit(b))
+    return bool((equal | (np.isnan(a) & np.isnan(b))).all())
 
 
 def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
@@ -86,41 +115,28 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
 def _compare(
     spec: Specialization, call: Call, inputs: Any, hooks: list[Any]
 ) -> tuple[Any, str | None]:
-    states = States(spec.places)
-    restore = list(map(_keep, spec.variables))
-    restore += [o.keep() for o in spec.optimizers]
-    draws = Draws(spec.generators())
+    variables = [*spec.variables, *spec.owners(inputs)]
+    before = Before(spec, variables)
     since = next_number()
-    program = _run_program(spec, inputs, since)
-    states.restore()
-    draws.restore()
-    for put_back in reversed(restore):
-        put_back()
+    program = _run_program(spec, inputs, since, variables)
+    drawn = _streams(spec)
+    before.put_back()
     for hook in hooks:
         hook.replay()
     result = call.eagerly()
     if program is None:
         return result, "an error that only the program raised"
-    eager = Outcome(spec, result, _gradients(spec, result, inputs, since))
-    return result, eager.difference(program)
+    eager = outcome(spec, result, _gradients(spec, result, inputs, since), variables)
+    for what, value in eager.items():
+        if what not in program or not same(before.held(program[what]), value):
+            return result, what
+    if not all(map(same_state, drawn, _streams(spec))):
+        return result, "the random numbers drawn"
+    return result, None
 
 
-def _keep(p: Variable) -> Callable[[], None]:
-    """A function that puts a Variable's value, place and gradient back as they are now."""
-    raw = p._raw
-    copy = np.copy(raw)
-    before = (p._node, p._leaf, p._grad)
-    stale = [leaf for leaf in before[:2] if type(leaf) is Leaf]
-
-    def restore() -> None:
-        p._raw = raw
-        if isinstance(raw, np.ndarray):
-            raw[...] = copy
-        p._node, p._leaf, p._grad = before
-        for leaf in stale:
-            leaf.stale = False
-
-    return restore
+def _streams(spec: Specialization) -> list[Any]:
+    return [state_of_generator(g) for g in spec.generators()]
 
 
 def _without_graphs(x: Any) -> Any:
@@ -131,11 +147,13 @@ def _without_graphs(x: Any) -> Any:
     return x if nest is None else with_parts(x, [_without_graphs(part) for part in nest[1]])
 
 
-def _run_program(spec: Specialization, inputs: Any, since: int) -> Outcome | None:
+def _run_program(
+    spec: Specialization, inputs: Any, since: int, variables: Sequence[Variable]
+) -> dict[str, Any] | None:
     result = spec.run(inputs)
     if result is MISS:
         return None
-    return Outcome(spec, result, _gradients(spec, result, inputs, since))
+    return outcome(spec, result, _gradients(spec, result, inputs, since), variables)
 
 
 def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:

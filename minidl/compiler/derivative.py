@@ -63,12 +63,15 @@ class Recorder(Notes):
             self.register(out, self._of_node[node])
         return out
 
-    def boxed(self, node: Application) -> tuple[Sequence[Any], Any]:
-        """Arguments and result of an application that was noted, for rules that are noted, too."""
+    def boxed(self, node: Application) -> tuple[Sequence[Any], Any] | None:
+        """Arguments and result of an application that was noted, for rules that are noted, too.
+
+        None for one of before the call, or of after the recording was stopped.
+        """
         step = self._step_of.get(node)
         if step is None:
             self.stop("it differentiates what was computed before the call")
-            return node.args, node.output
+            return None
         nodes = node.inputs or ()
         args = [self._part(a, v, n) for a, v, n in zip(node.args, step.operands, nodes)]
         y: Any = node.output

@@ -120,11 +120,16 @@ def _short(step: Step, operands: list[str]) -> str | None:
 
 
 def as_floats(program: Program) -> bool:
-    """Whether all is arithmetic of float64 numbers, where Python's own are much faster."""
+    """Whether all but effects at the end is arithmetic of float64 numbers.
+
+    Python's own are much faster.
+    """
     values = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
     if any(v.shape != () or v.dtype != np.float64 for v in values):
         return False
-    return all(_is_arithmetic(step) for step in program.steps)
+    arithmetic = [not step.is_effect for step in program.steps]
+    ends = sorted(arithmetic, reverse=True) == arithmetic  # effects come last
+    return ends and all(step.is_effect or _is_arithmetic(step) for step in program.steps)
 
 
 def _is_arithmetic(step: Step) -> bool:

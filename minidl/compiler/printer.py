@@ -6,13 +6,15 @@ How one step is written is in lines.py, which buffer it is given in plan.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minidl.compiler.lines import Names, as_floats, can_write, expression, new_array, write
 from minidl.compiler.plan import Plan
 from minidl.compiler.program import Operand, Program, Step, Value, values_in
+
+Halves: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]  # forward and backward
 
 
 class Code:
@@ -29,39 +31,38 @@ class Code:
         self.plan = Plan(program)
         self.arena = self.plan.arena
         self.nbytes = sum(self.plan.sizes)
-        self.source, self.forward, self.backward = self._print(Names())
-        if as_floats(program):  # where Python raises, NumPy has infinities
-            exact = self.forward, self.backward
-            self.source, *fast = self._print(Names(floats=True))
-            self.forward, self.backward = map(_or_else, fast, exact)
+        self.source, self.forward, self.backward = self._print(None)
+        if as_floats(program):
+            self.source, self.forward, self.backward = self._print((self.forward, self.backward))
 
-    def _print(self, names: Names) -> tuple[str, Callable[..., Any], Callable[..., Any]]:
-        source = _Source(self.program, self.plan, names).text()
-        scope = dict(names.all)
-        exec(compile(source, "<minidl program>", "exec"), scope)
-        return source, scope.pop("forward"), scope.pop("backward")  # out of it: else a cycle
+    def _print(self, exact: Halves | None) -> tuple[str, Callable[..., Any], Callable[..., Any]]:
+        source = _Source(self.program, self.plan, exact)
+        text = source.text()
+        scope = dict(source.names.all)
+        exec(compile(text, "<minidl program>", "exec"), scope)
+        return text, scope.pop("forward"), scope.pop("backward")  # out of it: else a cycle
 
 
 class _Source:
-    """The text of a program."""
+    """The text of a program; with the ``exact`` halves, on arrays, that of Python's own floats."""
 
-    def __init__(self, program: Program, plan: Plan, names: Names) -> None:
+    def __init__(self, program: Program, plan: Plan, exact: Halves | None) -> None:
         self.program = program
         self.plan = plan
-        self.names = names
+        self.exact = exact
+        self.names = Names(exact is not None)
 
     def text(self) -> str:
         program = self.program
-        at = program.backward_at
         kept = self._kept()
-        read = [_unpack([v.name for v in program.inputs], "inputs")]
-        read += [_unpack(self.plan.names, "arena"), *self._to_floats(program.inputs)]
-        results = "".join([f"{v}, " for v in kept])
-        forward = [*read, *self._steps(0, at)]
-        forward.append(f"return ({self._given(program.outputs)}), ({results})")
-        backward = [*read, _unpack([v.name for v in kept], "kept")]
-        backward += [_unpack([v.name for v in program.seeds], "seeds")]
-        backward += [*self._to_floats(program.seeds), *self._steps(at, len(program.steps))]
+        at = program.backward_at
+        left = "".join([f"{v}, " for v in kept])
+        forward = [_unpack(_names(program.inputs), "inputs"), _unpack(self.plan.names, "arena")]
+        backward = [*forward, _unpack(_names(kept), "kept")]
+        backward.append(_unpack(_names(program.seeds), "seeds"))
+        forward += self._steps(program.inputs, 0, at)
+        forward.append(f"return ({self._given(program.outputs)}), ({left})")
+        backward += self._steps([*program.inputs, *program.seeds], at, len(program.steps))
         backward.append(f"return ({self._given(program.gradients)})")
         lines = ["def forward(inputs, arena):", *_indent(forward)]
         lines += ["def backward(inputs, arena, kept, seeds):", *_indent(backward)]
@@ -76,10 +77,25 @@ class _Source:
         mine = [v for step in steps[:at] for v in step.outs if v in later]
         return [v for v in mine if v not in self.plan.place and v not in self.plan.views]
 
-    def _to_floats(self, values: Sequence[Value]) -> list[str]:
-        return [f"{v} = float({v})" for v in values] if self.names.floats else []
+    def _steps(self, read: Sequence[Value], start: int, stop: int) -> list[str]:
+        """The steps of one half, which is given some Values."""
+        if self.exact is None:
+            return self._lines(start, stop)
+        steps = self.program.steps
+        effects = sum(step.is_effect for step in steps[start:stop])  # they come last
+        arithmetic = self._lines(start, stop - effects)
+        lines = [f"{v} = float({v})" for v in read]
+        lines += ["try:", *_indent(arithmetic or ["..."])]
+        exact = [self.names.name(half) for half in self.exact]
+        lines += ["except ArithmeticError:  # where NumPy has infinities"]
+        if start:
+            kept = f"[*map({self.names.name(np.float64)}, kept)]"
+            lines.append(f"    return {exact[1]}(inputs, arena, {kept}, seeds)")
+        else:
+            lines.append(f"    return {exact[0]}(inputs, arena)")
+        return lines + self._lines(stop - effects, stop)
 
-    def _steps(self, start: int, stop: int) -> list[str]:
+    def _lines(self, start: int, stop: int) -> list[str]:
         lines: list[str] = []
         grouped = {i for group in self.plan.groups.values() for i in group.range}
         for i in range(start, stop):
@@ -99,6 +115,8 @@ class _Source:
         out = step.single
         if step.outs and step.outs[0] in self.plan.views:
             return []
+        if step.is_effect and not step.outs:  # it leaves gradients where they stay
+            return [f"{self.names.name(step.call)}({self._given(step.operands)})"]
         if out is not None and can_write(step):
             if out in self.plan.place:
                 return [write(step, self.names, out.name)]
@@ -125,16 +143,6 @@ class _Source:
         return root.name
 
 
-def _or_else(fast: Callable[..., Any], exact: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        try:
-            return fast(*args)
-        except ArithmeticError:
-            return exact(*args)
-
-    return run
-
-
 def _target(out: Any) -> str:
     """What results are assigned to, nested as the call nests them."""
     if type(out) is tuple:
@@ -144,6 +152,11 @@ def _target(out: Any) -> str:
 
 def _unpack(names: Sequence[str], of: str) -> str:
     return f"{''.join([f'{name}, ' for name in names])} = {of}" if names else "pass"
+
+
+def _names(values: Sequence[Value]) -> list[str]:
+    """The names of Values."""
+    return [v.name for v in values]
 
 
 def _indent(lines: Sequence[str]) -> list[str]:

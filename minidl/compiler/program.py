@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minidl.autograd.function import Function
+from minidl.common.html import block, card
 
 Operand: TypeAlias = Any  # a Value, a tuple of operands, or a constant
 
@@ -160,8 +161,9 @@ class Program:
 
     @property
     def results(self) -> list[Value]:
-        """The Values that are handed out."""
-        return list(values_in((*self.outputs, *self.gradients)))
+        """The Values that are handed out, or left where they stay."""
+        left = [step.operands for step in self.steps if step.is_effect and not step.outs]
+        return list(values_in((*self.outputs, *self.gradients, *left)))
 
     def name_values(self) -> None:
         """Give inputs, seeds and results of steps their names."""
@@ -180,6 +182,10 @@ class Program:
             lines += [f"  {step!r}" for step in self.steps[self.backward_at :]]
             lines.append(f"  return {', '.join(map(show, self.gradients))}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the text that ``print`` shows."""
+        return card("Program", f"{len(self.steps)} steps", block(str(self)))
 
 
 def form(v: Value) -> str:

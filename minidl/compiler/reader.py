@@ -14,10 +14,12 @@ import numpy as np
 
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
+from minidl.compiler.optimizers import is_watched
 from minidl.compiler.program import Operand, Value
 from minidl.compiler.reach import Reach, same, usual_order
 from minidl.compiler.recording import MISS, Recording, is_counted
 from minidl.compiler.snapshot import ABSENT
+from minidl.compiler.writes import assign
 
 MAPPINGS = (dict,)
 
@@ -96,11 +98,16 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         if not is_counted(layer, name):
             states.expect(f"{reach.name(vars(layer))}[{name!r}]", x)
     conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
-    conditions += [*_of_contents(recording), *_of_gradients(recording)]
     places = {"argument": arguments.leaves, "state": states.leaves}
+    holders = {id(x): place for place, x in [*arguments.leaves, *states.leaves]} | reach.where
+    conditions += [*_of_contents(recording), *_of_gradients(recording, holders)]
+    conditions += _of_memory(recording, holders)
     inputs = [
-        _place(x, places, reach, derived) for x in recording.recorder.inputs if x.kind != "draw"
+        _place(x, places, holders, reach, derived)
+        for x in recording.recorder.inputs
+        if x.kind != "draw"
     ]
+    inputs += [holders[id(p)] for p in recording.owners]
     parameters = [f"a{i}" for i in range(len(call.args))]
     if call.kwargs:
         parameters += ["/", "**kw"] if parameters else ["**kw"]
@@ -116,15 +123,18 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     return scope.pop("read")  # type: ignore[no-any-return]  # a function
 
 
-def _place(x: Any, places: dict[str, Any], reach: Reach, derived: bool) -> str:
+def _place(
+    x: Any, places: dict[str, Any], holders: dict[int, str], reach: Reach, derived: bool
+) -> str:
+    number = "[()]" if x.value.shape == () else ""  # eagerly it is no array without axes
     if x.kind == "grad":
-        return f"{reach.name(x.of)}._grad._raw"
+        return f"{holders[id(x.of)]}._grad._raw{number}"
     if x.kind in places:
         place, source = places[x.kind][x.of]
     else:
         source = x.of
         place = reach.where.get(id(source)) or reach.name(source)
-    return f"{place}._raw" if isinstance(source, Variable) and not derived else place
+    return f"{place}._raw{number}" if isinstance(source, Variable) and not derived else place
 
 
 def _of_contents(recording: Recording) -> list[str]:
@@ -150,14 +160,27 @@ def _may_be_counts(x: Any) -> bool:
     return x.dtype.kind in "iub" and x.size <= 16
 
 
-def _of_gradients(recording: Recording) -> list[str]:
-    """Which parameters have a gradient at the beginning, as far as a step depends on it."""
-    found = []
+def _of_memory(recording: Recording, holders: dict[int, str]) -> list[str]:
+    """That no two Variables have one array, if a program writes into some."""
+    if all(write.how is assign for write in recording.writes):
+        return []
+    arrays = [f"id({holders[id(p)]}._raw)" for p in recording.recorder.variables]
+    return [f"len({{{', '.join(arrays)}}}) == {len(arrays)}"]
+
+
+def _of_gradients(recording: Recording, holders: dict[int, str]) -> list[str]:
+    """Which parameters have a gradient at the beginning, as far as a step depends on it.
+
+    And which there are, where a model's attributes do not tell.
+    """
+    name = recording.reach.name
+    others = [o for o in recording.recorder.optimizers if not is_watched(o)]
+    found = [f"{name(o)}._current() is {name(o._current())}" for o in others]
     for p, has_one in recording.recorder.needs.values():
-        name = recording.reach.name(p)
-        found.append(f"{name}._grad is {'not ' if has_one else ''}None")
+        holder = holders[id(p)]
+        found.append(f"{holder}._grad is {'not ' if has_one else ''}None")
         if has_one:
-            found.append(f"{name}._grad._node is None")
+            found.append(f"{holder}._grad._node is None")
     return found
 
 
@@ -172,14 +195,17 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of what the program gave: stores the layers' new states, and gives the result."""
     scope: dict[str, Any] = {"box": box, "asarray": np.asarray, "with_parts": with_parts}
     writer = _Writer(recording, scope, derived)
-    lines = ["def give(y):"]
+    lines = ["def give(y, owners):"]
     for layer, name, value, more in recording.changes:
         held = writer.name(vars(layer))
         new = f"{held}[{name!r}] + {more}" if more else writer.text(value)
         lines.append(f"    {held}[{name!r}] = {new}")
     for p, operand in recording.gradients:
         new = "None" if operand is None else writer.gradient(operand)
-        lines.append(f"    {writer.name(p)}._grad = {new}")
+        lines.append(f"    {writer.holder(p)}._grad = {new}")
+    for write in recording.writes:
+        new = writer.value(write.operand)
+        lines.append(f"    {writer.name(write.how)}({writer.holder(write.p)}, {new})")
     lines.append(f"    return {writer.text(recording.raw_result)}")
     exec(compile("\n".join(lines), "<minidl results>", "exec"), scope)
     return scope.pop("give")  # type: ignore[no-any-return]  # a function
@@ -215,6 +241,15 @@ class _Writer:
             pairs = zip(map(self.name, nest[0]), parts)
             return f"{{{', '.join([f'{key}: {part}' for key, part in pairs])}}}"
         return f"with_parts({self.name(x)}, [{', '.join(parts)}])"
+
+    def holder(self, p: Variable) -> str:
+        """The expression for a Variable that is written into."""
+        places = [i for i, owner in enumerate(self.recording.owners) if owner is p]
+        return f"owners[{places[0]}]" if places else self.name(p)
+
+    def value(self, operand: Operand) -> str:
+        """The expression for the new value of a Variable."""
+        return self._output(operand, np.generic)
 
     def gradient(self, operand: Operand) -> str:
         """The expression for a gradient that is left in a parameter."""

@@ -150,17 +150,6 @@ class Notes(Values):
         self.steps.append(step)
         return self._noted(step, y)
 
-    def write(self, x: StandIn, new: StandIn, how: str) -> StandIn:
-        """Give an array a new value in its own memory, as ``x += y`` does."""
-        np.copyto(x._raw, new._raw, casting="same_kind")
-        own = any(x.value in step.outs for step in self.steps) and x.value not in self._viewed
-        used = any(x.value in values_in(step.operands) for step in self.differentiated)
-        if not own or used or not x.value.same_form(new.value):
-            self.stop(f"{how} writes into an array at {users_line()}")
-        x.value = new.value
-        self.register(x._raw, new.value)
-        return x
-
     # ---- what transforms ask ---------------------------------------------------------------------
 
     def detached(self, x: Variable) -> Variable:

@@ -92,7 +92,7 @@ class Recording:
             return
         self.variables = [x for x in self.reach.found.values() if isinstance(x, Variable)]
         where = {**self.reach.where, **dict.fromkeys(self.reach.generators, "")}
-        self.recorder = StepRecorder(where, self.variables)
+        self.recorder = StepRecorder(where, self.reach.found)
         self.since = next_number()
         self.states = States(self.reach.states)
         self.differentiable: list[bool] = []  # whether each input is differentiated
@@ -140,7 +140,7 @@ class Recording:
         value = self.recorder.add_input(kind, raw, i)
         if isinstance(x, Variable):
             self.recorder.register(x, value)
-            self.recorder.arguments.add(id(x))
+            self.recorder.add_argument(x)
             twins[id(x)] = x
             return x
         if id(raw) in self.reach.where:
@@ -181,12 +181,14 @@ class Recording:
             self._outputs = {id(x): (recorder.operand(x), _kind(x)) for x in roots}
         self.outputs: list[Operand] = [operand for operand, _ in self._outputs.values()]
         self.gradients = recorder.gradients_left()
-        self.learns = recorder.learns or bool(self.gradients)
-        grads = [operand for _, operand in self.gradients if isinstance(operand, Value)]
+        self.writes = recorder.writes
+        self.learns = recorder.learns or bool(self.gradients or self.writes)
+        left = [*[g for _, g in self.gradients], *[write.operand for write in self.writes]]
+        written = [p for p, _ in self.gradients] + [write.p for write in self.writes]
+        self.owners = [p for p in dict.fromkeys(written) if not self.reach.knows(p)]
         forward = list(recorder.steps)
         self.tape = list(recorder.tape)
-        updates = [step.operands for step in forward if step.is_effect and not step.outs]
-        self.real = list(dict.fromkeys(values_in((*self.outputs, *grads, *updates))))
+        self.real = list(dict.fromkeys(values_in((*self.outputs, *left))))
         self.program = Program([], list(self.real), forward)
         self._differentiate(roots)
         self.why = recorder.stopped
@@ -234,6 +236,8 @@ class Recording:
         xs = [self._differentiated(x) for x in recorder.inputs]
         self.differentiable = [x is not None for x in xs]
         self.reached = self._reached()
+        if self.writes and self.floating and not recorder.learns:
+            recorder.stop("it gives a new value to a Variable, and a result with a graph")
         if self.learns or not (
             self.call.mode.recording and self.floating and any(self.differentiable)
         ):
@@ -259,6 +263,8 @@ class Recording:
 
     def _differentiated(self, x: Any) -> Any:
         """The Variable that an input is, if it requires a gradient; else None."""
+        if x.kind == "grad":
+            return None
         sources = {"argument": self.call.leaves, "state": self.states.leaves}
         variable = sources[x.kind][x.of] if x.kind in sources else x.of
         return variable if getattr(variable, "_node", None) is not None else None

@@ -34,6 +34,7 @@ class Specialization:
         self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
         self.learns = recording.learns
         self.variables = recording.variables if self.learns else []
+        self.count = len(recording.recorder.inputs) - len(self.draws)
         self.optimizers = recording.recorder.optimizers
         self.progress = recording.recorder.progress
         derived = bool(self.program.seeds)
@@ -67,6 +68,9 @@ class Specialization:
 
         Nothing has changed then: eagerly the error has its line.
         """
+        owners = self.owners(inputs)
+        if owners:
+            inputs = inputs[: self.count]
         draws = Draws(self.generators()) if self.draws else None
         self.progress.wrote = False
         try:
@@ -85,4 +89,8 @@ class Specialization:
             return MISS
         if self.simple:
             return given
-        return self.give(given if type(given) is tuple else (given,))
+        return self.give(given if type(given) is tuple else (given,), owners)
+
+    def owners(self, inputs: Any) -> Any:
+        """The Variables among the arguments that the program writes into."""
+        return inputs[self.count :]

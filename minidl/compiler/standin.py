@@ -32,6 +32,9 @@ class Notes(Protocol):
     def write(self, x: StandIn, new: Any, how: str) -> StandIn:
         """Give ``x`` a new value in its own memory."""
 
+    def write_item(self, x: StandIn, index: Any, new: Any) -> None:
+        """``x[index] = new``."""
+
 
 class StandIn(Variable):
     """Stands for an array or a number of NumPy's, and computes as that does.
@@ -62,8 +65,11 @@ class StandIn(Variable):
         return super().__array_function__(function, types, args, kwargs)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        look(self, "writing into an array")
-        self._raw[unwrap(index)] = unwrap(value)
+        tracer: Any = MODE.get().tracer
+        if hasattr(tracer, "write_item"):
+            tracer.write_item(self, index, value)
+        else:
+            self._raw[unwrap(index)] = unwrap(value)
 
     def __contains__(self, x: Any) -> bool:
         look(self, "whether something is in the values")
@@ -167,16 +173,13 @@ def _in_place(name: str, function: Any) -> Any:
     plain = getattr(Variable, f"__{name[3:]}")
 
     def in_place(self: StandIn, other: Any) -> Any:
-        has_graph = type(other) is not StandIn and isinstance(other, Variable)
-        if has_graph and isinstance(self._raw, np.ndarray):
-            look(self, f"in-place {function.__name__}")
-            getattr(operator, name)(self._raw, other)  # refused, but of a constant Variable
-            return self
-        new = plain(self, other)
         tracer: Any = MODE.get().tracer
+        new = plain(self, other)
         if new is NotImplemented or not isinstance(self._raw, np.ndarray) or tracer is None:
             return new
-        return tracer.write(self, new, f"in-place {function.__name__}")
+        if type(new) is not StandIn and new._node is not None:
+            getattr(operator, name)(self._raw, other)  # refused: it would leave the graph
+        return tracer.write(self, tracer.as_plain(new), f"in-place {function.__name__}")
 
     return in_place
 

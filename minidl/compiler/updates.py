@@ -7,7 +7,7 @@ is a step that calls the optimizer, so that its rate, hooks and state are those 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -16,56 +16,41 @@ from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
 from minidl.autograd.variable import Variable, box
-from minidl.compiler.derivative import Recorder
+from minidl.compiler.optimizers import Progress, Update
 from minidl.compiler.program import Operand, Step, Value
+from minidl.compiler.standin import StandIn
+from minidl.compiler.writes import Write, Writer
+from minidl.optim.optimizer import Optimizer
 
 
-class Updater(Protocol):
-    """What an optimizer is to a program."""
-
-    @property
-    def params(self) -> list[Variable]:
-        """The parameters that it changes."""
-
-    def update(self) -> None:
-        """Change them by their gradients."""
-
-    def state_dict(self) -> Any:
-        """The state, to be compared."""
-
-    def keep(self) -> Callable[[], None]:
-        """A function that puts the optimizer's state back as it is now."""
-
-
-class Progress:
-    """Whether a call of a program has changed something already: then an error is an error."""
-
-    def __init__(self) -> None:
-        self.wrote = False
-
-
-class StepRecorder(Recorder):
+class StepRecorder(Writer):
     """Notes of a function that may learn: ``learns`` says whether it does."""
 
-    def __init__(self, where: dict[int, str], variables: Sequence[Variable]) -> None:
-        super().__init__(where)
-        self.variables = variables  # those that the function reaches
-        self.entry = {id(p): p._grad for p in variables if not p.lazy}
+    def __init__(self, where: dict[int, str], reached: dict[int, Any]) -> None:
+        super().__init__(where, reached)
+        self.entry = {id(p): p._grad for p in self.variables if not p.lazy}
         self.needs: dict[int, tuple[Variable, bool]] = {}  # whose .grad the program begins with
-        self.optimizers: list[Updater] = []
+        self.optimizers: list[Optimizer] = []
         self.progress = Progress()
         self.learns = False
-        self.arguments: set[int] = set()  # ids of Variables among the arguments
-        self._delivered: dict[int, Operand] = {}  # by parameter: what its .grad is now
+        self._cleared: set[int] = set()  # ids of Variables whose .grad was forgotten
+        self._entered: dict[int, Value] = {}  # by parameter: the gradient that it begins with
         self._set: dict[int, Operand] = {}  # by parameter: what the last update left in its .grad
         self._updated: dict[int, Operand] = {}  # by parameter: the value that it had before
+
+    def add_argument(self, x: Variable) -> None:
+        """A Variable among the arguments, which may get a value or a gradient as well."""
+        if id(x) not in self.entry:
+            self.variables.append(x)
+            self.entry[id(x)] = x._grad
 
     # ---- backward --------------------------------------------------------------------------------
 
     def backward(self, y: Variable, seed: Variable, plain: bool, free: bool) -> None:
-        """``y.backward()``; ``plain`` if it is asked for the usual, with a seed of ones."""
+        """``y.backward(seed)``; ``plain`` if nothing else is asked for."""
         if not plain:
-            self.stop("backward with a gradient, retain_grad or create_graph is left to eager code")
+            self.stop("backward with retain_grad or create_graph is left to eager code")
+        self._ask_for_stamps()
         outer = self.deriving
         self.deriving = True
         try:
@@ -80,33 +65,41 @@ class StepRecorder(Recorder):
             if owner is not None and owner._node is node:
                 self._deliver(owner, g)
 
+    def clear(self, params: Sequence[Variable]) -> None:
+        """Note that gradients are forgotten: whether there was one makes no difference."""
+        self._cleared.update(map(id, params))
+
+    def grad(self, x: Variable) -> Variable | None:
+        """``x.grad``."""
+        if type(x) is StandIn:
+            raise AttributeError(f"{type(x._raw).__name__!r} object has no attribute 'grad'")
+        self._enter(x)
+        return x._grad
+
+    def _enter(self, p: Variable) -> None:
+        """Let the program begin with the gradient of ``p``, if that is still the one from before."""
+        old = p._grad
+        if id(p) not in self.entry or id(p) in self.needs or not self._is_from_before(p):
+            return
+        self.needs[id(p)] = (p, old is not None)
+        if old is not None:
+            self._entered[id(p)] = self.add_input("grad", old._raw, p)
+            self.register(old, self._entered[id(p)])
+
     def _deliver(self, p: Variable, g: Variable) -> None:
         """Add a gradient to ``p.grad``, in memory of its own."""
-        old = p._grad
-        if id(p) in self.arguments:
-            self.stop("backward leaves a gradient in an argument")
-        elif id(p) in self.entry and id(p) not in self._delivered:
-            if old is None and self.entry[id(p)] is None:
-                self.needs[id(p)] = (p, False)
-            elif old is not None and old is self.entry[id(p)]:
-                self.needs[id(p)] = (p, True)
-                self.register(old, self.add_input("grad", old._raw, p))
-        if old is not None:
+        self._enter(p)
+        if p._grad is not None:
             with Switch(tracer=self, recording=False):
-                g = old + g
+                g = p._grad + g
         operand = self.operand(g)
         p._grad = box(g._raw.copy() if isinstance(g._raw, np.ndarray) else g._raw, None)
+        self.owned.add(id(p._grad._raw))
         self.register(p._grad, operand)
-        self._delivered[id(p)] = operand
 
     def gradients_left(self) -> list[tuple[Variable, Operand]]:
         """The parameters whose ``.grad`` the function changed, and what it is now (None: cleared)."""
-        changed = [
-            p
-            for p in self.variables
-            if p._grad is not self.entry.get(id(p)) or id(p) in self._delivered
-        ]
-        left = [(p, None if p._grad is None else self.operand(p._grad)) for p in changed]
+        left = [(p, None if p._grad is None else self.operand(p._grad)) for p in self._changed()]
         return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
 
     def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
@@ -122,44 +115,69 @@ class StepRecorder(Recorder):
         operands = tuple(map(self.operand, xs))
         self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
 
+    def _changed(self) -> list[Variable]:
+        """The Variables whose gradient is not the one from before."""
+        return [p for p in self.variables if id(p) in self._set or not self._is_from_before(p)]
+
+    def _is_from_before(self, p: Variable) -> bool:
+        if p._grad is not self.entry.get(id(p)) or (p._grad is None and id(p) in self._cleared):
+            return False
+        value = self._entered.get(id(p))
+        return value is None or self._of_object[id(p._grad)] is value
+
     # ---- update ----------------------------------------------------------------------------------
 
-    def update(self, optimizer: Updater) -> None:
+    def update(self, optimizer: Optimizer) -> None:
         """``optimizer.update()``."""
+        if type(optimizer).update is not Optimizer.update:
+            self.stop("an optimizer with an update of its own is left to eager code")
         with Switch(tracer=None):
-            optimizer.update()
+            Optimizer.update(optimizer)
         self.learns = True
         if self.stopped is not None:
             return
         params = optimizer.params
-        mine = [p for p in params if p._grad is not None and id(p) in self._delivered]
-        cleared = [p for p in params if p._grad is None]
-        progress = self.progress
-
-        def update(*gradients: Any) -> tuple[()]:
-            for p in cleared:
-                p._grad = None
-            for p, g in zip(mine, gradients, strict=True):
-                p._grad = box(g[()] if g.ndim == 0 else g, None)
-            progress.wrote = True
-            optimizer.update()
-            return ()
-
-        operands = tuple([self._delivered[id(p)] for p in mine])
+        self._write_into(params)
+        mine = [p for p in params if p._grad is not None and not self._is_from_before(p)]
+        without = [p for p in params if p._grad is None]
+        for p in without:
+            self._enter(p)
+        operands = tuple([self.operand(p._grad) for p in mine])
         self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
+        update = Update(optimizer, mine, without, self.progress)
         self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
         if not any(optimizer is other for other in self.optimizers):
             self.optimizers.append(optimizer)
         for p in params:
+            self._forget_data(p)
             before = self._of_object.pop(id(p), None)
             self._updated[id(p)] = before if before is not None else self._updated.get(id(p))
+
+    def _write_into(self, params: list[Variable]) -> None:
+        """Write what was assigned to parameters before they are updated."""
+        mine = {id(p) for p in params}
+        for write in [w for w in self.writes if id(w.p) in mine]:
+            self.writes.remove(write)
+            self.steps.append(
+                Step(_effect(self._writing(write), "write"), (write.operand,), {}, ())
+            )
+
+    def _writing(self, write: Write) -> Callable[[Any], tuple[()]]:
+        progress = self.progress
+
+        def run(value: Any) -> tuple[()]:
+            progress.wrote = True
+            write.how(write.p, value)
+            return ()
+
+        return run
 
     def _of_variable(self, x: Variable) -> Operand:
         """A parameter that was updated is read again."""
         if id(x) in self._of_object or id(x) not in self._updated:
             return super()._of_variable(x)
         before = self._updated[id(x)]
-        read = Function(lambda *_: x._raw, (), None, "parameter")
+        read = Function(lambda *_: x._raw if x.ndim else x._raw[()], (), None, "parameter")
         read.operation = Operation(kind="effect")
         read.view = True  # nobody gets its memory
         value = Value(x._raw)

@@ -50,6 +50,7 @@ class Values:
         self._of_object: dict[int, Operand] = {}
         self._of_node: dict[Any, Operand] = {}
         self._kept: list[Any] = []  # keeps alive what is looked up by id
+        self.gone: set[int] = set()  # ids of arrays that were written into, in part
 
     def stop(self, why: str) -> None:
         """There will be no program: the function just goes on."""
@@ -86,6 +87,8 @@ class Values:
 
     def operand(self, x: Any) -> Operand:
         """What stands for an argument in a step: a Value, or the constant itself."""
+        if self.gone and not self.gone.isdisjoint((id(x), id(getattr(x, "_raw", x)))):
+            self.stop(f"a view of an array that was written into is used at {users_line()}")
         if type(x) is StandIn:
             return x.value
         if isinstance(x, Variable):

@@ -92,7 +92,7 @@ def render(
 
     Raises:
         RuntimeError: Graphviz is not installed, or it failed, as on an ending that it does not
-        know.
+            know.
         TypeError, ValueError: as ``dot``.
 
     >>> import tempfile

@@ -93,11 +93,6 @@ class Buffer:
         sizes = [together, *(p.size for p in large)]
         self._blocks = make_blocks(sizes, max(most, 1), values, states, scratch)
 
-    @property
-    def parts(self) -> list[list[Array]]:
-        """The values of all parameters, and each of their states."""
-        return [self.views, *self.state]
-
     def members(self) -> list[Member]:
         """The parameters that still have the shape and dtype of their state, and that state."""
         members: list[Member] = []
@@ -142,8 +137,6 @@ class Buffer:
             wide[...] = values
             apply(wide, g.astype(wide.dtype), out, *state, t=self.t, **settings)
             values[...] = wide
-        for p in self.params:
-            p._stamp()
 
 
 class Buffers:
@@ -191,21 +184,6 @@ class Buffers:
         """Let those that are prepared take a step, each with its group's settings."""
         for buffer, order in zip(self._active, self._orders):
             buffer.step(apply, settings[buffer.group], [gradients[i] for i in order])
-
-    def keep(self) -> Callable[[], None]:
-        """A function that puts values, states and counts of steps back as they are now."""
-        fields = dict(vars(self))
-        kept = [(b, b.t, [[a.copy() for a in part] for part in b.parts]) for b in self.all]
-
-        def restore() -> None:
-            vars(self).update(fields)
-            for buffer, t, copies in kept:
-                buffer.t = t
-                for part, values in zip(buffer.parts, copies):
-                    for view, value in zip(part, values):
-                        view[...] = value
-
-        return restore
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Plain copies of the views would be no views of one buffer.

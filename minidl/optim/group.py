@@ -27,7 +27,7 @@ class Group:
     """
 
     # So that another attribute, which would change nothing, is refused.
-    __slots__ = ("_base", "_collected", "_fixed", "_params", "_settings", "_sources", "where")
+    __slots__ = ("_base", "_collected", "_fixed", "_params", "_settings", "sources", "where")
 
     def __init__(
         self, where: str, target: Any, settings: Mapping[str, Any], base: float = 0.0
@@ -35,12 +35,12 @@ class Group:
         self.where = where
         self._settings = dict(settings)
         self._base = base
-        self._sources = sources_of(where, target)  # Variables, and models that give them
-        self._fixed = all(isinstance(source, Variable) for source in self._sources)
+        self.sources = sources_of(where, target)  # Variables, and models that give them
+        self._fixed = all(isinstance(source, Variable) for source in self.sources)
         self._collected: Params = []  # what they gave last
         self._params: Params = []  # each of them once
         if self._fixed:
-            self._params = self._checked(self._sources)
+            self._params = self._checked(self.sources)
             if not self._params:
                 raise ValueError(f"{where}: got an empty list of parameters")
 
@@ -58,11 +58,11 @@ class Group:
         """The same, the list of the last time where nothing is new: not to be changed."""
         if self._fixed:
             return self._params
-        if len(self._sources) == 1:  # the usual case, without the work of the other one
-            collected = self._sources[0].parameters()
+        if len(self.sources) == 1:  # the usual case, without the work of the other one
+            collected = self.sources[0].parameters()
         else:
             collected = []
-            for source in self._sources:
+            for source in self.sources:
                 collected += [source] if isinstance(source, Variable) else source.parameters()
         if not same(collected, self._collected):
             self._collected = list(collected)

@@ -6,12 +6,12 @@ formulas in a file each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from minidl.autograd.modes import MODE
+from minidl.autograd.modes import MODE, note_cleared
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import as_array
 from minidl.common.callers import warn_user
@@ -58,7 +58,7 @@ class Optimizer(HintsMixin):
     settings: ClassVar[Mapping[str, Check]] = {}  # all but the rate and the hooks, with their check
     state_settings: ClassVar[tuple[str, ...]] = ()  # those that a state is of no use without
 
-    _reached = ("params",)  # what a program that uses it depends on; all else is read at each call
+    _reached = ("sources",)  # what a program that uses it depends on; all else is read at each call
 
     @refuse_unexpected
     def __init__(self, target: Any, lr: Rate = 0.01, hooks: Hooks = ()) -> None:
@@ -102,7 +102,7 @@ class Optimizer(HintsMixin):
 
     @property
     def lr(self) -> Rate:
-        """The rate: a number or a schedule. Can be assigned."""
+        """The rate, a number or a schedule. Can be assigned."""
         return self._lr
 
     @lr.setter
@@ -122,6 +122,11 @@ class Optimizer(HintsMixin):
         """The parameters as they are now, of all groups, each once."""
         return list(self._current())
 
+    @property
+    def sources(self) -> list[Any]:
+        """The Variables and models that the parameters are looked up in."""
+        return [source for group in self.groups for source in group.sources]
+
     def _current(self) -> Params:
         for group, part in zip(self.groups, self._parts):
             if group.collect() is not part:
@@ -134,7 +139,9 @@ class Optimizer(HintsMixin):
 
     def cleargrads(self) -> None:
         """Forget the gradients of all parameters."""
-        for p in self._current():
+        params = self._current()
+        note_cleared(params)
+        for p in params:
             p._grad = None
 
     def update(self) -> None:
@@ -158,26 +165,15 @@ class Optimizer(HintsMixin):
             grads = gradients_of(ready)
         if not ready:
             self._warn_idle()
+        for p in ready:
+            p._stamp()
+        self._step(ready, grads, settings)
+
+    def _step(self, ready: Params, grads: list[Any], settings: list[dict[str, Any]]) -> None:
+        """Change parameters by these gradients, with the settings of each group."""
         self._buffers.prepare(ready, self._group_of, len(self.state_names))
         self._buffers.step(self.apply, settings, grads)
         self.t += 1
-
-    def keep(self) -> Callable[[], None]:
-        """A function that puts state, counts and the hooks' attributes back as they are now."""
-        t = self.t
-        buffers = self._buffers
-        restore_buffers = buffers.keep()
-        hooks = [(vars(hook), dict(vars(hook))) for hook in self.hooks if hasattr(hook, "__dict__")]
-
-        def restore() -> None:
-            self.t = t
-            self._buffers = buffers
-            restore_buffers()
-            for attributes, before in hooks:
-                attributes.clear()
-                attributes.update(before)
-
-        return restore
 
     def _settings_of_groups(self) -> list[dict[str, Any]]:
         """What the next step is made with, by group."""

@@ -11,15 +11,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.autograd.modes import current
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import array_of, host
 from minidl.common.callers import warn_user
 from minidl.data.loader import DataLoader
 from minidl.functions.classification import cross_entropy
-from minidl.training.batches import Batch, Batches
+from minidl.training.batches import Batches
 from minidl.training.callbacks import Callback
-from minidl.training.runner import call_model
 
 IGNORED = -100  # what cross_entropy ignores unless it is told another label
 
@@ -53,12 +51,17 @@ def as_list(name: str, values: Any, of: str) -> list[Any]:
     return list(values or ())
 
 
-def check_parts(model: Any, optimizer: Any, callbacks: list[Any]) -> None:
-    """Raise TypeError or ValueError for what a Trainer cannot be made of."""
+def check_optimizer(optimizer: Any) -> Any:
+    """The optimizer; TypeError for what is none."""
     if isinstance(optimizer, type):
         raise _type_error("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
     if not (hasattr(optimizer, "update") and hasattr(optimizer, "cleargrads")):
         raise _type_error("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
+    return optimizer
+
+
+def check_parts(model: Any, optimizer: Any, callbacks: list[Any]) -> None:
+    """Raise TypeError or ValueError for what a Trainer cannot be made of."""
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise _type_error("callbacks", callback, "instances of callbacks.Callback")
@@ -103,17 +106,6 @@ def check_loss_value(loss: Any) -> None:
         )
 
 
-def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
-    """The loss of a batch and the model's prediction."""
-    inputs, targets, *weight = batch
-    prediction = call_model(model, inputs)
-    if isinstance(prediction, np.ndarray) and current().recording:
-        raise TypeError("the model returned a ndarray, want a Variable")
-    if weight:
-        return loss(prediction, targets, weight=weight[0]), prediction
-    return loss(prediction, targets), prediction
-
-
 def check_loss(loss: Any) -> Any:
     """The loss; TypeError for what is none."""
     if isinstance(loss, type) or not callable(loss):
@@ -121,7 +113,12 @@ def check_loss(loss: Any) -> Any:
     return loss
 
 
-OF_PARTS = {"model": check_model, "loss": check_loss, "metrics": name_metrics}
+OF_PARTS = {
+    "model": check_model,
+    "loss": check_loss,
+    "metrics": name_metrics,
+    "optimizer": check_optimizer,
+}
 
 
 def _type_error(name: str, value: Any, wanted: str) -> TypeError:

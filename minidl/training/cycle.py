@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from minidl.common.pytree import map_leaves
 from minidl.training import checks, faults
 from minidl.training.batches import Batch
 from minidl.training.runner import backward, check_steps
-
-if TYPE_CHECKING:
-    from minidl.training.trainer import Trainer
 
 LossOf = Callable[[Batch], Any]
 
@@ -43,7 +40,7 @@ def evaluate_loss(loss_of: LossOf, stateless: Sequence[Any], batch: Batch) -> tu
     return result
 
 
-def learn(
+def train_batch(
     loss_of: LossOf,
     stateless: Sequence[Any],
     optimizer: Any,
@@ -71,25 +68,6 @@ def learn(
         demand(faults.want_finite, *faults.gradients_of(optimizer))
         optimizer.update()
     return loss, prediction
-
-
-def compile_cycle(trainer: Trainer, stateless: Sequence[Any]) -> Callable[..., Any]:
-    """``learn`` as a program, of what it is told of a batch; predictions for metrics only."""
-    from minidl.compiler import compile
-
-    model = trainer.model
-    loss = trainer.loss
-    optimizer = trainer.optimizer
-    measured = bool(trainer.metrics)
-
-    def loss_of(batch: Batch) -> tuple[Any, Any]:
-        value, prediction = checks.loss_of_batch(model, loss, batch)
-        return value, prediction if measured else None
-
-    def train_step(*args: Any) -> tuple[Any, Any]:
-        return learn(loss_of, stateless, optimizer, *args)
-
-    return compile(train_step)  # type: ignore[no-any-return]  # it is called as the function is
 
 
 def _detach(y: Any) -> Any:

@@ -10,6 +10,8 @@ import os
 import shutil
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from minidl.training.callbacks import Callback
@@ -26,7 +28,7 @@ def progress_callbacks(verbose: int | str, epochs: int, batches: int | None) -> 
             f"fit: verbose: want 'auto', 0 (silent), 1 (bar) or 2 (lines), got {verbose!r}"
         )
     if verbose == "auto":
-        on_terminal = sys.stderr is not None and sys.stderr.isatty()
+        on_terminal = sys.stderr and sys.stderr.isatty()
         verbose = 1 if on_terminal or in_notebook() else 2
     if not verbose:
         return []
@@ -35,9 +37,9 @@ def progress_callbacks(verbose: int | str, epochs: int, batches: int | None) -> 
 
 
 def in_notebook() -> bool:
-    """Whether this runs in a Jupyter notebook, where bars are widgets."""
+    """Whether this runs in a Jupyter notebook, or in Colab, whose shell is made from Jupyter's."""
     ipython = sys.modules.get("IPython")
-    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
+    return "ZMQInteractiveShell" in str(type(ipython and ipython.get_ipython()).__mro__)
 
 
 def title(epoch: int, epochs: int) -> str:
@@ -132,7 +134,7 @@ class Lines(Clock):
 
 
 class Bar(Clock):
-    """A tqdm bar per epoch on standard error, which stays; a widget in a notebook.
+    """A tqdm bar per epoch on standard error, which stays; a widget in a notebook with ipywidgets.
 
     What does not fit on the terminal's line is left out, the least needed first
     (``lines_by_length``).
@@ -142,9 +144,16 @@ class Bar(Clock):
 
     def on_epoch_begin(self, epoch: int) -> None:
         super().on_epoch_begin(epoch)
-        from tqdm.auto import tqdm
-
-        self.bar = tqdm(total=self.batches, ncols=9999, bar_format=self._form(True))
+        self.widget = in_notebook() and find_spec("ipywidgets") is not None
+        kind = "notebook" if self.widget else "std"
+        self.bar = import_module(f"tqdm.{kind}").tqdm(
+            total=self.batches,
+            ncols=9999,
+            dynamic_ncols=self.widget,
+            bar_format=self._form(True),
+        )
+        if self.widget:  # a bar of all the room there is would push the figures into the next line
+            self.bar.container.children[1].layout = {"width": "8em"}
         self.shown = time.perf_counter()
 
     def on_batch_end(self, batch: int, logs: dict[str, float]) -> None:
@@ -167,14 +176,14 @@ class Bar(Clock):
 
     def _write(self, done: int, logs: dict[str, float]) -> int:
         """Put into the bar what fits beside the title; return how many characters do."""
-        room = columns() - len(title(self.epoch, self.epochs)) - 2
+        room = (100 if self.widget else columns()) - len(title(self.epoch, self.epochs)) - 2
         count = str(done)
         to_go = ""
         if self.batches is not None:
             count += f"/{self.batches}"
             to_go = self.to_go(done / self.batches)
         for with_bar, text in lines_by_length(logs, count, self.speed(), to_go):
-            if len(text) + with_bar * (BAR + len("||")) <= room or in_notebook():
+            if len(text) + with_bar * (BAR + len("||")) <= room:
                 break
         self.bar.bar_format = self._form(with_bar)
         self.bar.n = done
@@ -185,7 +194,7 @@ class Bar(Clock):
         start = title(self.epoch, self.epochs)
         if not with_bar:
             return start + " {desc}"
-        width = "" if in_notebook() else f":{BAR}"
+        width = "" if self.widget else f":{BAR}"
         return f"{start} |{{bar{width}}}| {{desc}}"
 
 

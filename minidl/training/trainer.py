@@ -13,12 +13,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from minidl.autograd.modes import current
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.callers import warn_user
 from minidl.common.checks import count, flag
-from minidl.common.hints import refuse_unexpected
+from minidl.common.hints import TRAINER_WORDS, refuse_assignment, refuse_unexpected
 from minidl.common.pytree import map_leaves
 from minidl.common.threads import threads_for
 from minidl.optim.optimizer import Optimizer
@@ -35,14 +37,14 @@ from minidl.training.batches import (
     read_fit_data,
 )
 from minidl.training.callbacks import Callback
-from minidl.training.cycle import Until, compile_cycle, evaluate_loss, learn
+from minidl.training.cycle import Until, evaluate_loss, train_batch
 from minidl.training.history import History
 from minidl.training.loop import FitLoop
 from minidl.training.lr_finder import LRCurve, find_lr
 from minidl.training.processes import processes
 from minidl.training.progress import progress_callbacks
 from minidl.training.run import Run, RunningMeans, signals
-from minidl.training.runner import ModelRunner
+from minidl.training.runner import ModelRunner, call_model
 from minidl.training.threads import FitThreads, largest_product
 
 if TYPE_CHECKING:
@@ -74,8 +76,8 @@ class Trainer:
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md);
             or a communicator.
 
-    ``model``, ``loss`` and ``metrics`` can be assigned, a model with an optimizer of its
-    parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far,
+    ``model``, ``loss``, ``metrics`` and ``optimizer`` can be assigned, a model with an optimizer of
+    its parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far,
     ``interrupted`` the name of the signal that ended it, or None, ``dry_run`` whether it is a
     ``fast_dev_run``, ``scaling`` what was learned of the targets, or None, ``ranks`` the processes
     (rank, size, first).
@@ -122,10 +124,10 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.metrics = metrics
+        self.optimizer = optimizer
         checks.check_parts(model, optimizer, callbacks)
         if self._compiling:
             self._refuse_other_loss_of()
-        self.optimizer = optimizer
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
         self.scale_targets = flag("Trainer: scale_targets", scale_targets)
@@ -138,10 +140,11 @@ class Trainer:
         self._requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check a model, a loss or metrics, whenever they are assigned."""
+        """Check a model, a loss, an optimizer or metrics, whenever they are assigned."""
+        refuse_assignment(self, name, TRAINER_WORDS)
         if name in checks.OF_PARTS:
             value = checks.OF_PARTS[name](value)
-            self._program: Any = None  # of the model and the loss before
+            self._program: Any = None  # of the parts before
         super().__setattr__(name, value)
 
     @property
@@ -482,11 +485,11 @@ class Trainer:
         samples, by their weights. The prediction may be None where there are no metrics.
         ``evaluate`` calls it too, without recording.
         """
-        return checks.loss_of_batch(self.model, self.loss, batch)
+        return loss_of_batch(self.model, self.loss, batch)
 
     def _until(self, last: bool) -> Until:
         """How far the cycle of a batch goes: to the update if it is the last one, and alone."""
-        alone = last and not getattr(self.optimizer, "hooks", True)
+        alone = last and self.ranks.size == 1 and not getattr(self.optimizer, "hooks", True)
         return Until.UPDATE if alone else Until.GRADIENTS
 
     def _learn(self, batch: Batch, runner: ModelRunner, until: Until, *how: Any) -> tuple[Any, Any]:
@@ -500,12 +503,14 @@ class Trainer:
     def _cycle(self, runner: ModelRunner) -> Callable[..., tuple[Any, Any]]:
         """The cycle of a batch, a program if it is to be compiled."""
         if not self._compiling:
-            return partial(learn, self.loss_of, runner.stateless, self.optimizer)
+            return partial(train_batch, self.loss_of, runner.stateless, self.optimizer)
         self._refuse_other_loss_of()
         if self._program is None:
-            self._program = compile_cycle(self, runner.stateless)
-        program: Callable[..., tuple[Any, Any]] = self._program
-        return program
+            from minidl.compiler import compile
+
+            loss_of = partial(loss_of_batch, self.model, self.loss)
+            self._program = compile(partial(train_batch, loss_of, runner.stateless, self.optimizer))
+        return self._program  # type: ignore[no-any-return]  # called as the function is
 
     def _update(
         self, batch: Batch, runner: ModelRunner, samples: float, run: Run | None = None
@@ -637,3 +642,14 @@ def _window(accumulate: int, truncate: int | None, runner: ModelRunner) -> int:
             "fit: truncate: want a model that carries its state: give a layer stateful=True"
         )
     return truncate
+
+
+def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
+    """The loss of a batch and the model's prediction."""
+    inputs, targets, *weight = batch
+    prediction = call_model(model, inputs)
+    if isinstance(prediction, np.ndarray) and current().recording:
+        raise TypeError("the model returned a ndarray, want a Variable")
+    if weight:
+        return loss(prediction, targets, weight=weight[0]), prediction
+    return loss(prediction, targets), prediction

@@ -647,12 +647,14 @@ def test_a_representation_that_says_how_it_runs() -> None:
     assert repr(f).endswith(": 2 programs>")
 
 
-def test_backward_of_an_argument_inside_is_eager() -> None:
-    f = minidl.compile(lambda x: (x * x).sum().backward())
+def test_backward_of_an_argument_inside() -> None:
+    f = minidl.compile(lambda x: (x * x).sum().backward(), check="raise")
     x = Variable(np.ones(2))
-    with pytest.warns(UserWarning, match="leaves a gradient in an argument"):
+    for i in range(4):
         f(x)
-    same(x.grad, np.full(2, 2.0))
+        same(x.grad, np.full(2, 2.0 * (i + 1)))
+        f(Variable(np.zeros(2)))
+    assert "NumPy" in f.status()
 
 
 def test_errors_of_the_function_come_through_and_leave_nothing() -> None:

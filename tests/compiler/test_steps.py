@@ -488,3 +488,166 @@ def test_hooks_are_called_once_per_call_checked_or_not(hooks: list[Any]) -> None
 
     for a, b in zip(train(True), train(False), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# ---- what an update depends on -------------------------------------------------------------------
+
+
+def steps_of_one(source: Any, ps: list[Any], **settings: Any) -> tuple[Any, Any]:
+    optimizer = optim.SGD(source, 0.1, **settings)
+
+    def step(x: Any) -> Any:
+        optimizer.cleargrads()
+        loss = sum([(p * x).sum() for p in ps])
+        loss.backward()
+        optimizer.update()
+        return loss
+
+    return minidl.compile(step, check="never"), optimizer
+
+
+def test_the_first_program_serves_from_the_second_call_on() -> None:
+    p = Parameter(np.ones(3))
+    step, _ = steps_of_one([p], [p])
+    for _ in range(3):
+        step(np.ones(3))
+    assert len(step.programs) == 1
+    np.testing.assert_allclose(p.data, 0.7)
+
+
+def test_a_model_of_ones_own_may_give_other_parameters() -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.of_now = [Parameter(np.ones(3))]
+
+        def parameters(self) -> list[Any]:
+            return self.of_now
+
+    model = Model()
+    first = model.of_now[0]
+    step, _ = steps_of_one(model, [first])
+    for _ in range(3):
+        step(np.ones(3))
+    other = Parameter(np.ones(3))
+    other.grad = np.ones(3)
+    model.of_now = [first, other]
+    step(np.ones(3))  # clears the gradient of the new one, too
+    np.testing.assert_allclose((first.data, other.data), ((0.6,) * 3, (1.0,) * 3))
+    assert other.grad is None
+
+
+def test_hooks_rates_and_loaded_states_are_those_of_the_call() -> None:
+    def freeze(gradients: Any) -> None:
+        gradients.flat[:] = 0.0
+
+    p = Parameter(np.ones(3))
+    step, optimizer = steps_of_one([p], [p])
+    step(np.ones(3))
+    optimizer.lr = 0.2
+    step(np.ones(3))
+    np.testing.assert_allclose(p.data, 0.7)
+    optimizer.hooks.append(freeze)
+    step(np.ones(3))
+    np.testing.assert_allclose(p.data, 0.7)
+    optimizer.hooks.clear()
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({**state, "t": 40})
+    p.data = np.zeros(3)
+    step(np.ones(3))
+    np.testing.assert_allclose(p.data, -0.2)
+    assert optimizer.t == 41
+
+
+def test_a_gradient_that_another_program_left_is_used_or_cleared_as_eagerly() -> None:
+    p, other = Parameter(np.ones(3)), Parameter(np.ones(3))
+    optimizer = optim.SGD([p, other], 0.1)
+
+    @minidl.compile
+    def step(x: Any) -> Any:
+        p.cleargrad()
+        loss = (p * x).sum()
+        loss.backward()
+        optimizer.update()
+        return loss
+
+    for i in range(4):
+        if i == 2:
+            other.grad = np.ones(3)
+        step(np.ones(3))
+    np.testing.assert_allclose((p.data, other.data), ((0.6,) * 3, (0.8,) * 3))
+
+
+def test_a_graph_over_the_old_values_is_stale_after_a_compiled_step() -> None:
+    p = Parameter(np.ones(3))
+    step, _ = steps_of_one([p], [p])
+    step(np.ones(3))
+    old = (p * p).sum()
+    step(np.ones(3))
+    with pytest.raises(RuntimeError, match="new"):
+        old.backward()
+
+
+def test_an_optimizer_with_an_update_of_its_own_is_called_once() -> None:
+    class Counting(optim.SGD):
+        count = 0
+
+        def update(self) -> None:
+            super().update()
+            self.count += 1
+
+    p = Parameter(np.ones(3))
+    optimizer = Counting([p], 0.1)
+
+    @minidl.compile
+    def step(x: Any) -> Any:
+        optimizer.cleargrads()
+        loss = (p * x).sum()
+        loss.backward()
+        optimizer.update()
+        return loss
+
+    with pytest.warns(UserWarning, match="update of its own"):
+        step(np.ones(3))
+    step(np.ones(3))
+    assert optimizer.count == optimizer.t == 2
+    np.testing.assert_allclose(p.data, 0.8)
+
+
+def test_a_gradient_that_is_an_argument_is_copied() -> None:
+    p = Parameter(np.ones(3))
+    step, _ = steps_of_one([p], [p])
+    for _ in range(2):
+        x = np.ones(3)
+        step(x)
+        p.grad.data[:] = 7.0
+        np.testing.assert_array_equal(x, 1.0)
+
+
+def test_numbers_overflow_as_eagerly_and_update_once() -> None:
+    """Python's floats raise where NumPy has infinities; the program turns to NumPy's in time."""
+    found = []
+    for run in (lambda f: f, lambda f: minidl.compile(f, check="never")):
+        p = Variable(1.0)
+        optimizer = optim.SGD([p], 1.0)
+
+        def step(p: Any = p, optimizer: Any = optimizer) -> Any:
+            optimizer.cleargrads()
+            loss = p**4
+            loss.backward()
+            optimizer.update()
+            return loss
+
+        call = run(step)
+        with np.errstate(all="ignore"):
+            values = [call().item() for _ in range(3)]
+            p.data = np.array(1e100)
+            values += [call().item() for _ in range(3)]
+        found.append((values, optimizer.t))
+    np.testing.assert_equal(found[0], found[1])
+    assert found[0][1] == 6
+
+
+def test_checks_see_the_sign_of_zero_and_no_other_nan() -> None:
+    assert not same(np.array([0.0]), np.array([-0.0]))
+    assert not same(np.float32(0.0), np.float32(-0.0))
+    assert same(np.array([np.nan, -0.0]), np.array([-np.nan, -0.0]))

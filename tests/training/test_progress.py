@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import types
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -149,6 +150,64 @@ def test_who_is_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind() == "Bar"
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
     assert kind() == "Lines"
+
+
+def notebook(monkeypatch: pytest.MonkeyPatch, widgets: bool) -> None:
+    """Let this look like a notebook, in Colab, say, whose shell is made from Jupyter's."""
+    shell = type("Shell", (type("ZMQInteractiveShell", (), {}),), {})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=shell))
+    monkeypatch.setattr(module, "find_spec", lambda name: name if widgets else None)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+def test_a_notebook_without_widgets_shows_a_bar_of_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no warning that ipywidgets is missing, which would be an error here."""
+    notebook(monkeypatch, widgets=False)
+    fit()
+    out, err = capsys.readouterr()
+    assert out == "" and "epoch 10/10 |" in err
+    assert max(map(len, err.replace("\r", "\n").splitlines())) <= 80
+
+
+class Widget:
+    """What tqdm.notebook has, without Jupyter."""
+
+    made: ClassVar[list["Widget"]] = []
+
+    def __init__(self, total: int | None, **settings: object) -> None:
+        parts = [types.SimpleNamespace(layout=None) for _ in range(3)]
+        self.container = types.SimpleNamespace(children=parts)
+        self.settings = settings
+        self.texts = [""]
+        self.made.append(self)
+
+    @property
+    def desc(self) -> str:
+        return self.texts[-1]
+
+    def set_description_str(self, text: str, refresh: bool = True) -> None:
+        self.texts.append(text)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_notebook_with_widgets_shows_widgets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook(monkeypatch, widgets=True)
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    monkeypatch.setitem(sys.modules, "tqdm.notebook", types.SimpleNamespace(tqdm=Widget))
+    monkeypatch.setattr(Widget, "made", [])
+    fit(validation=(X, T))
+    assert capsys.readouterr() == ("", "") and len(Widget.made) == 10
+    bar = Widget.made[-1]
+    assert bar.closed and bar.settings["dynamic_ncols"] is True
+    assert [part.layout for part in bar.container.children] == [None, {"width": "8em"}, None]
+    assert bar.bar_format == "epoch 10/10 |{bar}| {desc}"
+    assert re.fullmatch(r"loss \S+ val \S+, error \S+ val \S+, lr 0.1, [\d,]+/s", bar.texts[-1])
 
 
 def test_import_is_light() -> None:

@@ -1,0 +1,252 @@
+"""Pages of the site that are made of other files: functions by family, the examples; and docstrings.
+
+conf.py calls this; what is written here (reference/functions, _examples) is not kept in git.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import numpy as np
+from sphinx_gallery.scrapers import figure_rst
+
+import minidl
+from minidl import functions as F
+from minidl.autograd.function import Function
+from minidl.autograd.protocols import full_name
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+# Pages of the reference: a file, its title, and the modules of minidl/functions that are on it.
+FAMILIES = {
+    "arithmetic": ("Arithmetic and elementary functions", "elementwise ufuncs error_function"),
+    "reductions": ("Sums, means and other reductions", "reduction cumulative statistics"),
+    "shapes": ("Shapes and arrangement", "shape joining rearrangement"),
+    "selection": ("Picking, sorting, searching", "indexing order"),
+    "products": ("Products of matrices and arrays", "linalg products"),
+    "linear_algebra": ("Linear algebra: numpy.linalg", "decompositions"),
+    "calculus": ("Differences, integrals, polynomials", "differences polynomials"),
+    "activations": ("Activations, dropout, masks", "activation"),
+    "networks": (
+        "What layers are made of",
+        "convolution pooling normalization dot_attention recurrent_rnn recurrent_lstm recurrent_gru",
+    ),
+    "loops": ("Loops", "loops"),
+    "losses": ("Losses", "loss regression classification probabilities"),
+    "metrics": ("Metrics", "metrics"),
+    "comparisons": ("Comparisons, signs, positions", "comparison"),
+}
+
+# The gallery: its sections, a folder each, and the titles of the examples in each.
+GALLERY = {
+    "derivatives": {
+        "gradient_descent": "Gradient descent by hand",
+        "newton": "Newton's method",
+        "higher_order": "Derivatives of derivatives",
+        "fit_curve": "A curve fitted, with its errors",
+        "gaussian_process": "A Gaussian process",
+    },
+    "networks": {
+        "mlp_digits": "Handwritten digits",
+        "cnn_digits": "Handwritten digits, by convolution",
+        "sklearn_table": "A table, in a scikit-learn search",
+        "vae_digits": "A variational autoencoder",
+    },
+    "sequences": {
+        "lstm_sine": "An LSTM learns a sine",
+        "lstm_sunspots": "Sunspots, a year ahead",
+        "seq2seq_dates": "Dates in words, translated",
+        "char_transformer": "A small GPT",
+    },
+    "research": {
+        "maml": "Meta-learning (MAML)",
+        "neural_ode": "A neural ODE",
+    },
+}
+SHORT = {"char_transformer"}  # run in their short form: the full one takes half a minute or more
+NOTE = "What is shown on this page was written and drawn by ``python examples/{name}.py{options}``."
+
+FIRST_CELL = """\
+# In a notebook there is no command line: these are the example's options, here the short form.
+import sys
+sys.argv = ["example", "--short"]
+"""
+LAST_CELL = """\
+from pathlib import Path
+from IPython.display import Image, display
+for picture in sorted(Path("out").glob("*.png")):
+    display(Image(str(picture)))
+"""
+
+
+# --- functions ------------------------------------------------------------------------------------
+
+
+def coverage() -> tuple[str, dict[str, list[str]]]:
+    """The table's head of docs/coverage.md, and its cells by function."""
+    lines = (HERE / "coverage.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split("|") for line in lines if line.startswith("| `")]
+    head = next(line for line in lines if line.startswith("| function | NumPy"))
+    return head, {cells[0].strip(" `"): [c.strip() for c in cells[1:]] for cells in rows}
+
+
+def names_of(modules: str) -> list[str]:
+    """The public names of some modules of minidl.functions."""
+    loaded = [importlib.import_module(f"minidl.functions.{m}") for m in modules.split()]
+    return sorted(name for module in loaded for name in module.__all__)
+
+
+def function_page(title: str, names: list[str]) -> str:
+    """A page of the reference: what of each function is tested, then each by itself."""
+    head, cells = coverage()
+    lines = [f"# {title}", "", head, "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {{py:obj}}`~minidl.functions.{name}` | {' | '.join(cells[name])} |" for name in names
+    ]
+    lines += ["", "The columns are explained on [the page of them all](../../coverage.md).", ""]
+    lines += ["```{eval-rst}"]
+    lines += [f".. autofunction:: minidl.functions.{name}\n" for name in names]
+    return "\n".join([*lines, "```", ""])
+
+
+def write_function_pages() -> None:
+    """Write reference/functions; an error if a function is on no page."""
+    pages = {file: (title, names_of(modules)) for file, (title, modules) in FAMILIES.items()}
+    listed = [name for _, names in pages.values() for name in names]
+    if sorted(listed) != sorted(F.__all__):
+        raise ValueError(f"FAMILIES: want every function once, got {set(listed) ^ set(F.__all__)}")
+    for file, (title, names) in pages.items():
+        write(HERE / "reference" / "functions" / f"{file}.md", function_page(title, names))
+
+
+def write(file: Path, text: str) -> None:
+    """Write what has changed only, so that Sphinx reads no page again without need."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
+
+
+# --- the gallery ----------------------------------------------------------------------------------
+
+
+def write_examples() -> None:
+    """Write _examples: the examples in sections, their docstrings with a title, as the gallery wants."""
+    files = {file.stem: file for file in (ROOT / "examples").glob("*.py")}
+    listed = [name for section in GALLERY.values() for name in section]
+    if sorted(listed) != sorted(files):
+        raise ValueError(f"GALLERY: want every example once, got {set(listed) ^ set(files)}")
+    head = "Every example is one short file, run to build this page. Each page has it as a notebook, too."
+    write(HERE / "_examples" / "GALLERY_HEADER.rst", f"{underlined('Gallery')}\n{head}\n")
+    for section, titles in GALLERY.items():
+        folder = HERE / "_examples" / section
+        write(folder / "GALLERY_HEADER.rst", underlined(section.capitalize(), "-"))
+        for name, title in titles.items():
+            write(
+                folder / f"{name}.py",
+                with_title(files[name].read_text(encoding="utf-8"), name, title),
+            )
+    shutil.copy(ROOT / "examples" / "alice.txt", HERE / "_examples" / "sequences")
+
+
+def with_title(source: str, name: str, title: str) -> str:
+    """An example whose docstring begins with a title, and ends with how it was run."""
+    text, _, program = source.removeprefix('"""').partition('"""')
+    program = program.replace(
+        "Path(__file__).with_name", "Path"
+    )  # run in its folder, as a notebook is
+    note = NOTE.format(name=name, options=" --short" if name in SHORT else "")
+    return f'"""\n{underlined(title)}\n{text.strip()}\n\n{note}\n"""{program}'
+
+
+def underlined(title: str, by: str = "=") -> str:
+    return f"{title}\n{by * len(title)}\n"
+
+
+def section_of(name: str) -> str:
+    """The folder of an example in the gallery."""
+    return next(section for section, titles in GALLERY.items() if name in titles)
+
+
+class GalleryOrder:
+    """The order of the examples in a section: that of GALLERY."""
+
+    def __init__(self, folder: str) -> None:
+        self.names = [name for section in GALLERY.values() for name in section]
+
+    def __call__(self, file: str) -> int:
+        return self.names.index(Path(file).stem)
+
+
+def options(conf: Any, variables: dict[str, Any]) -> list[str]:
+    """The options that an example is run with: its short form where the full one takes long."""
+    return ["--short"] if Path(variables["src_file"]).stem in SHORT else []
+
+
+def scrape(block: Any, variables: dict[str, Any], conf: dict[str, Any]) -> str:
+    """The picture that an example has drawn into out/, for its page."""
+    example = Path(variables["src_file"])
+    picture = example.parent / "out" / f"{example.stem}.png"
+    if not picture.exists():
+        return ""
+    place = next(variables["image_path_iterator"])
+    shutil.copy(picture, place)
+    return figure_rst([place], conf["src_dir"], example.stem)
+
+
+# --- docstrings -----------------------------------------------------------------------------------
+
+
+def signature(app: Any, what: str, name: str, obj: Any, *rest: Any) -> tuple[str, str] | None:
+    """A ufunc's arguments without NumPy's own settings, most of which Variables do not take."""
+    if isinstance(obj, Function) and isinstance(obj.forward, np.ufunc):
+        names = ["x"] if obj.forward.nin == 1 else [f"x{i + 1}" for i in range(obj.forward.nin)]
+        return f"({', '.join(names)})", ""
+    return None
+
+
+def docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Of functions that are NumPy's, its first sentence and a link; modules have a text of their own."""
+    if what == "module":
+        lines.clear()
+    if not isinstance(obj, Function):
+        return
+    original = full_name(obj.forward)
+    if not original.startswith("np."):
+        return
+    link = f"https://numpy.org/doc/stable/reference/generated/{original.replace('np', 'numpy', 1)}.html"
+    if lines[0].endswith("recorded on Variables."):
+        words = inspect.getdoc(obj.forward) or ""
+        words = re.sub(
+            rf"\A{obj.forward.__name__}\(.*?\n\n", "", words, flags=re.S
+        )  # a ufunc's signature
+        lines[0] = " ".join(words.partition("\n\n")[0].split())
+    lines += ["", f"NumPy's page: `{original} <{link}>`__", ""]
+
+
+def note_every_name(app: Any, env: Any) -> None:
+    """Have links and the inventory know every public name, where one object has several."""
+    objects = env.domains.python_domain.objects
+    homes = {
+        id(locate(name)): name
+        for name, entry in objects.items()
+        if entry.objtype in {"function", "class"} and not entry.aliased
+    }
+    for module in map(importlib.import_module, public_modules()):
+        for last in module.__all__:
+            name = f"{module.__name__}.{last}"
+            home = homes.get(id(getattr(module, last)))
+            if name not in objects and home is not None:
+                objects[name] = objects[home]._replace(aliased=True)
+
+
+def public_modules() -> list[str]:
+    """The modules of minidl with public names."""
+    found = pkgutil.walk_packages(minidl.__path__, "minidl.")
+    names = ["minidl", *(module.name for module in found)]
+    return [name for name in names if hasattr(importlib.import_module(name), "__all__")]
