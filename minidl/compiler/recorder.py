@@ -6,7 +6,7 @@ arrays in standin.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,15 +137,9 @@ class Notes(Values):
         if self.stopped is not None:
             return self._pass_on(y)
 
-        def again(*arrays: Any) -> Any:
-            all_leaves = list(leaves)
-            for i, x in zip(places, arrays, strict=True):
-                all_leaves[i] = x
-            new_args, new_settings = unflatten(structure, all_leaves)
-            return _checked(function(*new_args, **new_settings), y)
-
         operands = tuple([self.operand(leaves[i]) for i in places])
         leaves = [None if i in places else x for i, x in enumerate(leaves)]
+        again = Again(function, leaves, structure, places, y)
         step = Step(Function(again, (), None, name), operands, {}, self._out(y))
         self.steps.append(step)
         return self._noted(step, y)
@@ -182,6 +176,44 @@ class Notes(Values):
             return stand_in(x._raw, Value(x._raw))
         value: Any = self._of_variable(x)
         return stand_in(x._raw, value)
+
+
+class Again:
+    """A call of a function of NumPy's, with other arrays in the places of those that it had."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        leaves: list[Any],
+        structure: Any,
+        places: list[int],
+        like: Any,
+    ) -> None:
+        self.function = function
+        self.leaves = leaves
+        self.structure = structure
+        self.places = places
+        self.like = like
+        self.__name__ = getattr(function, "__name__", "call")
+
+    def __call__(self, *arrays: Any) -> Any:
+        args, settings = self.arguments(arrays)
+        return _checked(self.function(*args, **settings), self.like)
+
+    def arguments(self, arrays: Sequence[Any]) -> Any:
+        """The arguments and settings of the call, with these arrays."""
+        leaves = list(self.leaves)
+        for i, x in zip(self.places, arrays, strict=True):
+            leaves[i] = x
+        return unflatten(self.structure, leaves)
+
+    def on_variables(self, variables: Sequence[Any]) -> Any:
+        """The same of Variables: of a method of arrays, the Variable's own."""
+        args, settings = self.arguments(variables)
+        method = getattr(Variable, self.__name__, None)
+        if getattr(self.function, "__objclass__", None) is np.ndarray and method is not None:
+            return method(*args, **settings)
+        return self.function(*args, **settings)
 
 
 def _equal(a: Any, b: Any) -> bool:
