@@ -63,7 +63,7 @@ def train_batch(
     demand(faults.want_finite_loss, loss)
     if until is Until.LOSS:
         return loss, map_leaves(_detach, prediction)
-    backward(loss if share is None else loss * share.astype(loss.dtype), stateful)
+    backward(loss, stateful, share)
     if until is Until.UPDATE:
         demand(faults.want_finite, *faults.gradients_of(optimizer))
         optimizer.update()

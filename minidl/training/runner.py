@@ -55,9 +55,9 @@ def check_steps(stateless: Iterable[Any], inputs: Any) -> None:
             )
 
 
-def backward(loss: Variable, stateful: bool) -> None:
+def backward(loss: Variable, stateful: bool, share: Any = None) -> None:
     """Add the gradients of a loss, and let go of its graph, with what is behind carried states."""
-    loss.backward(retain_graph=stateful)
+    loss.backward(share, retain_graph=stateful)
     if stateful:
         loss.unchain_backward()
 
