@@ -92,6 +92,9 @@ class Tracer(Protocol):
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
 
+    def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
+        """Call a check that raises, now and at each call of the program."""
+
     def refuse(self, x: Any, how: str) -> None:
         """The value of something recorded is read: no program can do that."""
 
@@ -188,6 +191,17 @@ def note_cleared(params: list[Variable]) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.clear(params)
+
+
+def demand(check: Callable[..., None], *xs: Variable) -> None:
+    """Call a check with the arrays of Variables; it raises, before anything is written, or does no
+    more than look. A compiled function calls it, too, and runs eagerly if it raises.
+    """
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.demand(check, xs)
+    else:
+        check(*[x._raw for x in xs])
 
 
 def values_of(x: Any, how: str) -> Any:
