@@ -33,8 +33,13 @@ class Tracer(Protocol):
 
     deriving: bool  # whether it notes a backward that eagerly is one of arrays
 
-    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
-        """The gradients that a joint rule gives, while ``deriving``."""
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Node, Any]
+    ) -> Sequence[Any]:
+        """The gradients that a joint rule gives, while ``deriving``; ``pending``: those on the way."""
+
+    def scan(self, state: list[Any], xs: list[Any]) -> Any:
+        """What watches a scan's turns, and may give one step in place of them (see loops.py)."""
 
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
