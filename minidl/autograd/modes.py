@@ -92,6 +92,9 @@ class Tracer(Protocol):
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
 
+    def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
+        """Call a check that raises, now and at each call of the program."""
+
     def give_up(self, why: str) -> None:
         """The function is to run eagerly, for a reason that its user is told."""
 
@@ -198,6 +201,17 @@ def leave_program(why: str) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.give_up(why)
+
+
+def demand(check: Callable[..., None], *xs: Variable) -> None:
+    """Call a check with the arrays of Variables; it raises, before anything is written, or does no
+    more than look. A compiled function calls it, too, and runs eagerly if it raises.
+    """
+    tracer = MODE.get().tracer
+    if tracer is not None:
+        tracer.demand(check, xs)
+    else:
+        check(*[x._raw for x in xs])
 
 
 def values_of(x: Any, how: str) -> Any:
