@@ -134,7 +134,8 @@ class Run:
 
     def give_back(self) -> None:
         """Let another run have the buffers."""
-        arenas, self.arenas = self.arenas, None
+        arenas = self.arenas
+        self.arenas = None
         if arenas is not None and len(self.sweep.pool) < POOL:
             self.sweep.pool.append(arenas)
 

@@ -52,7 +52,8 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     tracer = MODE.get().tracer
     watcher = None if tracer is None else tracer.scan(step, flatten(state)[0], leaves)
     if watcher is not None:
-        step, leaves = watcher.call, watcher.xs
+        step = watcher.call
+        leaves = watcher.xs
         state = unflatten(form[0], watcher.state)
     y_form = None
     ys: list[list[Any]] = []
