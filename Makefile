@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test check examples bench docs clean
+.PHONY: demo test check examples bench docs dist clean
 
 demo: .venv/.demo
 	$(BIN)/python examples/mlp_digits.py
@@ -25,18 +25,30 @@ examples: .venv/.examples
 
 # A few minutes; the full form is each line without --short. Libraries that are not in .venv are named and left out.
 bench: .venv/.demo
+	$(BIN)/python -m benchmarks.cold
 	$(BIN)/python -m benchmarks.run --short
 	$(BIN)/python -m benchmarks.lightness
 	$(BIN)/python -m benchmarks.growth --short
 	$(BIN)/python -m benchmarks.memory
 
-# The site, in docs/_build/html: a warning is an error. -E: pages made of docstrings are always read anew.
+# The site, in docs/_build/html: a warning is an error. All anew but the examples that are as they were.
 docs: .docs-venv/.docs
-	.docs-venv/bin/python -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	rm -rf docs/_build
+	.docs-venv/bin/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
+# The wheel and the source archive in dist/, checked; what is installed from the wheel, alone, trains.
+dist: .dist-venv/.dist
+	rm -rf dist
+	.dist-venv/bin/python -m build
+	.dist-venv/bin/python -m twine check --strict dist/*
+	.dist-venv/bin/check-wheel-contents dist/*.whl
+	$(PYTHON) -m venv --clear .dist-venv/fresh
+	.dist-venv/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd .dist-venv && fresh/bin/python -I ../.ci/smoke.py
+
 clean:
-	rm -rf .venv .docs-venv docs/_build docs/_examples docs/gallery docs/reference/functions
+	rm -rf .venv .docs-venv .dist-venv docs/_build docs/_examples docs/gallery docs/reference/functions
 	rm -rf out dist build .mypy_cache .pytest_cache .ruff_cache
 	find minidl tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -46,7 +58,8 @@ clean:
 .venv/.test: EXTRAS = plot,test
 .venv/.dev: EXTRAS = plot,dev
 .docs-venv/.docs: EXTRAS = docs
-.venv/.demo .venv/.examples .venv/.test .venv/.dev .docs-venv/.docs: pyproject.toml
+.dist-venv/.dist: EXTRAS = dist
+.venv/.demo .venv/.examples .venv/.test .venv/.dev .docs-venv/.docs .dist-venv/.dist: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minidl needs Python 3.11 or later: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'

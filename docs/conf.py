@@ -36,7 +36,9 @@ exclude_patterns = [
 nitpicky = True
 default_role = "literal"  # a single backtick in a docstring is code, as in Markdown
 highlight_language = "python"
-maximum_signature_line_length = 80
+pygments_dark_style = "github-dark"
+maximum_signature_line_length = 100
+toc_object_entries_show_parents = "hide"
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath", "colon_fence"]
@@ -80,6 +82,7 @@ sphinx_gallery_conf = {
 LINKS = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
     "minidl/functions": "reference/functions.md",
     "minidl/optim": "reference/optim.md",
     "examples": "gallery/index.rst",

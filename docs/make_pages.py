@@ -18,6 +18,7 @@ from sphinx_gallery.scrapers import figure_rst
 import minidl
 from minidl import functions as F
 from minidl.autograd.function import Function
+from minidl.autograd.operators import TABLE
 from minidl.autograd.protocols import full_name
 
 HERE = Path(__file__).parent
@@ -214,6 +215,8 @@ def docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: lis
     """Of functions that are NumPy's, its first sentence and a link; modules have a text of their own."""
     if what == "module":
         lines.clear()
+    if obj is minidl.Variable:
+        lines += ["", f"It has NumPy's operators, and these methods of arrays: {methods()}.", ""]
     if not isinstance(obj, Function):
         return
     original = full_name(obj.forward)
@@ -227,6 +230,12 @@ def docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: lis
         )  # a ufunc's signature
         lines[0] = " ".join(words.partition("\n\n")[0].split())
     lines += ["", f"NumPy's page: `{original} <{link}>`__", ""]
+
+
+def methods() -> str:
+    """The methods that Variables have of NumPy's functions, each linked to its function."""
+    names = sorted(name for name, (_, how) in TABLE.items() if how == "method")
+    return ", ".join(f":py:obj:`{n} <minidl.functions.{n}>`" for n in names if hasattr(F, n))
 
 
 def note_every_name(app: Any, env: Any) -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         training,
     )
     from minidl.compiler import compile
+    from minidl.compiler.native.export import export_c
     from minidl.data import DataLoader
     from minidl.files.state import load, save
     from minidl.interop.dlpack import from_dlpack
@@ -70,6 +71,7 @@ __all__ = [
     "detect_anomaly",
     "differentiable",
     "distributed",
+    "export_c",
     "from_dlpack",
     "functions",
     "grad",
@@ -109,6 +111,7 @@ _HOMES = {
     "History": "minidl.training",
     "Trainer": "minidl.training",
     "compile": "minidl.compiler",
+    "export_c": "minidl.compiler.native.export",
     "from_dlpack": "minidl.interop.dlpack",
     "load": "minidl.files.state",
     "load_torch_state_dict": "minidl.interop.torch",

@@ -6,6 +6,7 @@ What is described is found in `carriers.py`; what differs is told in `settings.p
 from __future__ import annotations
 
 import inspect
+import sys
 import types
 import zlib
 from collections.abc import Hashable, Iterator
@@ -16,17 +17,18 @@ from typing import Any
 import numpy as np
 
 SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
+PYTHON = "{}.{}".format(*sys.version_info)
 FEW = 8  # entries of a tuple, list or dict that are written out
 _BRACKETS: dict[type, str] = {tuple: "({})", list: "[{}]", dict: "{{{}}}"}
 
 
 def describe(value: Any) -> str:
-    """A function by its name and a checksum of what it names.
+    """A function by its name, the version of Python and a checksum of what it names.
 
     Anything else by its name or its class.
     """
     if isinstance(value, types.FunctionType):
-        return f"{value.__qualname__}#{_checksum(value.__code__):08x}"
+        return f"{value.__qualname__}#{PYTHON}:{_checksum(value.__code__):08x}"
     if isinstance(value, Enum):
         return str(value)
     name = getattr(value, "__name__", None)
@@ -35,10 +37,7 @@ def describe(value: Any) -> str:
 
 @cache
 def _checksum(code: types.CodeType) -> int:
-    """Of the names and constants of a function.
-
-    They are the same in every version of Python, unlike its steps.
-    """
+    """Of the names and constants of a function, as this version of Python keeps them."""
     plain = (bool, int, float, str)
     inside = []
     for part in all_codes(code):
@@ -97,6 +96,25 @@ def settings_of(thing: Any) -> dict[str, str]:
 @cache
 def _arguments(kind: Hashable) -> tuple[str, ...]:
     return tuple(inspect.signature(kind).parameters)  # type: ignore[arg-type]  # it is a class
+
+
+def alike(here: str | None, saved: str | None) -> bool:
+    """Whether two descriptions say the same.
+
+    Two versions of Python keep a function in two ways, so then its name alone is compared.
+
+    >>> alike("f#3.11:01234567", "f#3.13:89abcdef"), alike("f#3.11:01234567", "f#3.11:89abcdef")
+    (True, False)
+    """
+    if here == saved:
+        return True
+    if here is None or saved is None:
+        return False
+    name, _, body = here.partition("#")
+    saved_name, _, saved_body = saved.partition("#")
+    python, _, _ = body.partition(":")
+    saved_python, _, _ = saved_body.partition(":")
+    return name == saved_name and python != saved_python
 
 
 def difference(path: str, here: str | None, saved: str | None) -> str:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from minidl.checkpoints.carriers import Carriers
-from minidl.checkpoints.describe import describe, describe_plain, difference, settings_of
+from minidl.checkpoints.describe import alike, describe, describe_plain, difference, settings_of
 from minidl.checkpoints.parts import (
     CallbacksPart,
     Trained,
@@ -151,7 +151,7 @@ def others(saved: Facts, here: Facts, start: str = "") -> dict[str, str]:
     for path in {**saved, **here}:
         before = saved.get(path)
         now = here.get(path)
-        if before != now and before not in EMPTY:
+        if before not in EMPTY and not alike(now, before):
             texts[path] = difference(f"{start}{path}", now, before)
     return texts
 

@@ -20,6 +20,7 @@ from minidl.compiler.forms import NotForPrograms, arrays_in
 from minidl.compiler.reach import LAZY, WeakMethod
 from minidl.compiler.recording import MISS, Call, Recording
 from minidl.compiler.specialization import Specialization
+from minidl.compiler.turns import UNEVEN
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
 CHECKS = ("sparse", "always", "never", "raise")
@@ -40,6 +41,7 @@ class Compiled:
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
+        self._unrolls = False  # scans are noted turn by turn
         self._made = 0
         self._calls = 0
         self._changing = False  # it was said that it is given something new nearly always
@@ -113,9 +115,11 @@ class Compiled:
         return result
 
     def _record(self, call: Call) -> Any:
-        recording = Recording(call)
+        recording = Recording(call, self._unrolls)
         if recording.why is None:
             self._keep(recording)
+        elif recording.why == UNEVEN:
+            self._unrolls = True
         elif recording.why != LAZY:
             self._tries += 1
             if recording.why == "":  # arrays of another library, which need no word

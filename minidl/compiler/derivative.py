@@ -108,7 +108,9 @@ class Recorder(Notes):
         walk.pending[parent] = held + gx
         walk.ours.add(parent)
 
-    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Node, Any]
+    ) -> Sequence[Any]:
         """The gradients of a joint rule, which is one step."""
         function = node.function
         rule: Any = function.joint

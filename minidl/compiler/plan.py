@@ -90,7 +90,7 @@ class Plan:
         return len(self.sizes) - 1
 
     def _find_views(self) -> None:
-        known = self._arrays()
+        known = self._arrays(self.memory())
         for step in self.steps:
             x, *rest = step.operands or (None,)
             if not step.is_view or x not in known or any(values_in(tuple(rest))):
@@ -101,8 +101,11 @@ class Plan:
                 known.update(zip(step.outs, parts))
                 self.views.update(dict.fromkeys(step.outs, step))
 
-    def _arrays(self) -> dict[Value, Any]:
-        flat = [np.empty(max(n, 1), np.uint8) for n in self.sizes]
+    def memory(self) -> list[Any]:
+        """New memory for all buffers, as bytes."""
+        return [np.empty(max(n, 1), np.uint8) for n in self.sizes]
+
+    def _arrays(self, flat: list[Any]) -> dict[Value, Any]:
         return {v: shaped(flat[k][: v.nbytes].view(v.dtype), v) for v, k in self.place.items()}
 
     @property
@@ -111,9 +114,9 @@ class Plan:
         temporaries = [t for group in self.groups.values() for t in group.names]
         return [v.name for v in (*self.place, *self.views)] + temporaries
 
-    def arena(self) -> tuple[Any, ...]:
-        """New buffers for one run."""
-        known = self._arrays()
+    def arena(self, memory: list[Any] | None = None) -> tuple[Any, ...]:
+        """Buffers for one run, in memory that is given, or new."""
+        known = self._arrays(self.memory() if memory is None else memory)
         for step in dict.fromkeys(self.views.values()):
             known.update(zip(step.outs, _views(step, known[step.operands[0]])))
         return (

@@ -172,15 +172,22 @@ class Program:
             for i, v in enumerate(values):
                 v.name = f"{letter}{i}"
 
+    def half(self, backward: bool) -> list[str]:
+        """The lines of the forward, or of the backward."""
+        self.name_values()
+        steps, results = self.steps[: self.backward_at], self.outputs
+        if backward:
+            steps, results = self.steps[self.backward_at :], self.gradients
+        lines = [repr(step) for step in steps]
+        return [*lines, f"return {', '.join(map(show, results))}"]
+
     def __str__(self) -> str:
         self.name_values()
         lines = ["inputs: " + ", ".join(f"{v} {form(v)}" for v in self.inputs), "forward:"]
-        lines += [f"  {step!r}" for step in self.steps[: self.backward_at]]
-        lines.append(f"  return {', '.join(map(show, self.outputs))}")
+        lines += [f"  {line}" for line in self.half(False)]
         if self.gradients:
             lines.append(f"backward of {', '.join(map(repr, self.seeds))}:")
-            lines += [f"  {step!r}" for step in self.steps[self.backward_at :]]
-            lines.append(f"  return {', '.join(map(show, self.gradients))}")
+            lines += [f"  {line}" for line in self.half(True)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

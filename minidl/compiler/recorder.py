@@ -6,14 +6,14 @@ arrays in standin.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl import functions as F
 from minidl.autograd.function import Function, differentiable, record
-from minidl.autograd.modes import Switch
+from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Output
 from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
@@ -43,6 +43,7 @@ class Notes(Values):
         self._step_of: dict[Any, Step] = {}
         self._viewed: set[Value] = set()
         self._errors = np.geterr()
+        self._modes: tuple[Any, Any] = (None, None)  # that of the function, and without a tracer
 
     # ---- what is noted ---------------------------------------------------------------------------
 
@@ -52,8 +53,7 @@ class Notes(Values):
         if function is F.matmul and _as_numpy_alone_does(inputs, raws):
             return self.call(np.matmul, inputs, settings)
         operands = () if self.stopped is not None else self.operands(function, inputs)
-        with Switch(tracer=None):
-            y = record(function, raws, settings)
+        y = self._record(function, raws, settings)
         if self.stopped is not None:
             return self._pass_on(y)
         if function.draws:
@@ -66,6 +66,18 @@ class Notes(Values):
         step = Step(function, operands, settings, out)
         self.steps.append(step)
         return self._noted(step, y)
+
+    def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""
+        mode = MODE.get()
+        if mode is not self._modes[0]:
+            with Switch(tracer=None):
+                self._modes = (mode, MODE.get())
+        token = MODE.set(self._modes[1])
+        try:
+            return record(function, raws, settings)
+        finally:
+            MODE.reset(token)
 
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:
@@ -107,6 +119,7 @@ class Notes(Values):
         if rng is not None and id(rng) not in self.where:
             self.stop("it draws from a random generator that it makes itself")
         value = self.add_input("draw", y, Draw(function, args, settings))
+        self.register(y, value)
         return stand_in(y, value)
 
     def _inline(self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any) -> Any:
@@ -140,15 +153,10 @@ class Notes(Values):
         if self.stopped is not None:
             return self._pass_on(y)
 
-        def again(*arrays: Any) -> Any:
-            all_leaves = list(leaves)
-            for i, x in zip(places, arrays, strict=True):
-                all_leaves[i] = x
-            new_args, new_settings = unflatten(structure, all_leaves)
-            return _checked(function(*new_args, **new_settings), y)
-
         operands = tuple([self.operand(leaves[i]) for i in places])
         leaves = [None if i in places else x for i, x in enumerate(leaves)]
+        forms = [(part.shape, part.dtype) for part in parts]
+        again = Again(function, leaves, structure, places, forms)
         step = Step(Function(again, (), None, name), operands, {}, self._out(y))
         self.steps.append(step)
         return self._noted(step, y)
@@ -196,13 +204,51 @@ def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
     return not whole or a.dtype != b.dtype or a.ndim + b.ndim == 2
 
 
+class Again:
+    """A call of a function of NumPy's, with other arrays in the places of those that it had."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        leaves: list[Any],
+        structure: Any,
+        places: list[int],
+        forms: list[tuple[Any, Any]],
+    ) -> None:
+        self.function = function
+        self.leaves = leaves
+        self.structure = structure
+        self.places = places
+        self.forms = forms  # of what it gave
+        self.__name__ = getattr(function, "__name__", "call")
+
+    def __call__(self, *arrays: Any) -> Any:
+        args, settings = self.arguments(arrays)
+        return _checked(self.function(*args, **settings), self.forms)
+
+    def arguments(self, arrays: Sequence[Any]) -> Any:
+        """The arguments and settings of the call, with these arrays."""
+        leaves = list(self.leaves)
+        for i, x in zip(self.places, arrays, strict=True):
+            leaves[i] = x
+        return unflatten(self.structure, leaves)
+
+    def on_variables(self, variables: Sequence[Any]) -> Any:
+        """The same of Variables: of a method of arrays, the Variable's own."""
+        args, settings = self.arguments(variables)
+        method = getattr(Variable, self.__name__, None)
+        if getattr(self.function, "__objclass__", None) is np.ndarray and method is not None:
+            return method(*args, **settings)
+        return self.function(*args, **settings)
+
+
 def _equal(a: Any, b: Any) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def _checked(y: Any, like: Any) -> Any:
+def _checked(y: Any, forms: list[tuple[Any, Any]]) -> Any:
     """What a call gave, if it is of the form that it had when it was recorded."""
-    for part, old in zip(y if type(y) is tuple else (y,), like if type(like) is tuple else (like,)):
-        if part.shape != old.shape or part.dtype != old.dtype:
-            raise ValueError(f"want {old.dtype} {old.shape}, got {part.dtype} {part.shape}")
+    for part, (shape, dtype) in zip(y if type(y) is tuple else (y,), forms):
+        if part.shape != shape or part.dtype != dtype:
+            raise ValueError(f"want {dtype} {shape}, got {part.dtype} {part.shape}")
     return y

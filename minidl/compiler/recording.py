@@ -26,6 +26,7 @@ from minidl.compiler.forms import (
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.reach import Reach
 from minidl.compiler.standin import StandIn, stand_in
+from minidl.compiler.turns import UNEVEN
 from minidl.compiler.updates import StepRecorder
 
 MISS = object()  # in place of a result: the program does not serve
@@ -81,7 +82,7 @@ class Recording:
     ``silent``: the next call may well give one, as what is made at first use is there by then.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, unrolls: bool = False) -> None:
         self.call = call
         self.why: str | None = None
         self.silent = False
@@ -93,6 +94,7 @@ class Recording:
         self.variables = [x for x in self.reach.found.values() if isinstance(x, Variable)]
         where = {**self.reach.where, **dict.fromkeys(self.reach.generators, "")}
         self.recorder = StepRecorder(where, self.reach.found)
+        self.recorder.unrolls = unrolls
         self.since = next_number()
         self.states = States(self.reach.states)
         self.differentiable: list[bool] = []  # whether each input is differentiated
@@ -103,6 +105,7 @@ class Recording:
         self.why = effect if self.silent else self.recorder.stopped or effect
         if self.why is None:
             self._take(raw_result)
+        self.recorder.put_back_graphs()
 
     # ---- the call --------------------------------------------------------------------------------
 
@@ -191,6 +194,8 @@ class Recording:
         self.real = list(dict.fromkeys(values_in((*self.outputs, *left))))
         self.program = Program([], list(self.real), forward)
         self._differentiate(roots)
+        if not recorder.is_whole(self.program.seeds, tuple(self.real)):
+            recorder.stop(UNEVEN)
         self.why = recorder.stopped
         order = sorted(range(len(recorder.inputs)), key=self._is_draw)  # draws come last
         recorder.inputs = [recorder.inputs[i] for i in order]

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import Function, identity, record
-from minidl.autograd.modes import Switch, current
+from minidl.autograd.function import Function, identity
+from minidl.autograd.modes import Switch
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.printer import Code
-from minidl.compiler.program import Program, Step, Value, axes_in_memory, values_in
+from minidl.compiler.program import Program, Value, axes_in_memory, values_in
 from minidl.compiler.recording import Recording
+from minidl.compiler.tape import play
 
 POOL = 4  # arenas that are kept
 
@@ -141,43 +142,7 @@ class Runner:
     def _again(self, *inputs: Any) -> Any:
         """The same computation, application by application."""
         known: dict[Value, Any] = dict(zip(self.inputs, inputs))
-        for step in self.tape:
-            _bind(known, step.out, self._apply(step, [_fill(x, known) for x in step.operands]))
+        play(self.tape, known, self.differentiated)
         ys = [known[v] for v in self.real]
         ys = [y if isinstance(y, Variable) else identity(box(y, None)) for y in ys]
         return tuple(ys) if len(ys) != 1 else ys[0]
-
-    def _apply(self, step: Step, args: list[Any]) -> Any:
-        function = step.function
-        if step.derivative:
-            return step.call(*[_raw(x) for x in args])
-        with Switch(recording=step in self.differentiated and current().recording):
-            y = record(function, tuple(args), step.settings)
-        if not function.saves:
-            return y
-        node = getattr(y[0] if type(y) is tuple else y, "_node", None)
-        if node is None:
-            return function.forward(*[_raw(x) for x in args], **step.settings)
-        return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
-
-
-def _raw(x: Any) -> Any:
-    if type(x) is tuple:
-        return tuple([_raw(part) for part in x])
-    return getattr(x, "_raw", x)
-
-
-def _fill(operand: Any, known: dict[Value, Any]) -> Any:
-    if isinstance(operand, Value):
-        return known[operand]
-    if type(operand) is tuple:
-        return tuple([_fill(part, known) for part in operand])
-    return operand
-
-
-def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
-    if type(out) is tuple:
-        for v, part in zip(out, y):
-            _bind(known, v, part)
-    else:
-        known[out] = y

@@ -102,6 +102,19 @@ class StepRecorder(Writer):
         left = [(p, None if p._grad is None else self.operand(p._grad)) for p in self._changed()]
         return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
 
+    def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
+        """A check of values, which raises before anything is written."""
+        check(*[x._raw for x in xs])
+        if self.stopped is not None:
+            return
+
+        def look(*raws: Any) -> tuple[()]:
+            check(*raws)
+            return ()
+
+        operands = tuple(map(self.operand, xs))
+        self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
+
     def _changed(self) -> list[Variable]:
         """The Variables whose gradient is not the one from before."""
         return [p for p in self.variables if id(p) in self._set or not self._is_from_before(p)]

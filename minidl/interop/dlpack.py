@@ -22,7 +22,7 @@ def from_dlpack(x: Any, requires_grad: bool | None = None, name: str | None = No
     is assigned another array, by ``load_state_dict`` and ``to``. ``x`` has ``__dlpack__`` and lies
     in the CPU's memory; the other arguments are ``Variable``'s. The way out is
     ``torch.from_dlpack(variable.data)``, or, for one that requires no gradient, of the variable
-    itself.
+    itself. NumPy before 2.3 shares memory to be read only: writing into it raises.
 
     Raises TypeError if ``x`` does not speak DLPack, BufferError if it lies elsewhere or may not be
     shared.

@@ -23,7 +23,7 @@ def test_unique_gives_the_gradient_to_the_first_of_equals() -> None:
 
 def test_equal_elements_stay_in_their_order() -> None:
     x = Variable(np.array([1.0, 0.0, 1.0, 0.0]))
-    for f in (np.sort, lambda v: np.take_along_axis(v, np.argsort(v, stable=True))):
+    for f in (np.sort, lambda v: np.take_along_axis(v, np.argsort(v, stable=True), axis=-1)):
         x.cleargrad()
         f(x).backward(np.array([1.0, 2.0, 3.0, 4.0]))
         np.testing.assert_array_equal(x.grad.data, [3.0, 1.0, 4.0, 2.0])

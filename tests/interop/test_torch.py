@@ -277,6 +277,10 @@ def test_dlpack_shares_memory():
         dlpack.from_dlpack(Elsewhere())
 
 
+@pytest.mark.skipif(
+    not np.from_dlpack(np.zeros(1)).flags.writeable,
+    reason="NumPy before 2.3 shares memory to be read only",
+)
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Momentum, optim.Adam, optim.AdamW])
 def test_sharing_ends_where_the_page_says(kind):
     a = np.array([1.0, 2.0])

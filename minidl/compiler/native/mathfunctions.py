@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
-from minidl.compiler.native.polynomials import COEFFICIENTS
+from minidl.compiler.native.polynomials import COEFFICIENTS, TABLES
 
 __all__ = ["NAMES", "source_of"]
 
@@ -35,14 +35,22 @@ _FLOAT = {
     "WORD": "uint32_t",
     "DIGITS": "23",
     "BIAS": "127u",
+    "SIGN": "30",  # from the second bit to the highest
     "SHIFT": "12582912.0f",  # 1.5 * 2^23
     "UNITS": "8388608.0f",  # 2^23, whose lowest bit counts ones
-    "LOG2_E": "1.44269504f",
+    "LOG2_E": "1.44269502f",
+    "LOG2_E_LOW": "1.92596303e-08f",
+    "LN2": "0.693147182f",
     "LN2_HIGH": "0.693359375f",
     "LN2_LOW": "(-2.12194440e-4f)",
     "EXP_ZERO": "(-104.0f)",
     "EXP_INFINITE": "89.0f",
+    "EXP2_ZERO": "(-151.0f)",
+    "EXP2_INFINITE": "128.0f",
     "EXPM1_ONE": "(-20.0f)",
+    "QUARTER_PI": "0.785398185f",
+    "QUARTER_PI_LOW": "(-2.18556941e-08f)",
+    "TAN_OF_EIGHTH": "0.414213562f",
     "TANH_ONE": "9.1f",
     "TINY": "1e-15f",
     "ROOT_HALF": "0.707106769f",
@@ -60,14 +68,22 @@ _DOUBLE = {
     "WORD": "uint64_t",
     "DIGITS": "52",
     "BIAS": "1023u",
+    "SIGN": "62",
     "SHIFT": "6755399441055744.0",  # 1.5 * 2^52
     "UNITS": "4503599627370496.0",  # 2^52
     "LOG2_E": "1.4426950408889634",
+    "LOG2_E_LOW": "2.0355273740931033e-17",
+    "LN2": "0.69314718055994529",
     "LN2_HIGH": "0.69314718036912382",
     "LN2_LOW": "1.9082149292705877e-10",
     "EXP_ZERO": "(-746.0)",
     "EXP_INFINITE": "710.0",
+    "EXP2_ZERO": "(-1076.0)",
+    "EXP2_INFINITE": "1024.0",
     "EXPM1_ONE": "(-40.0)",
+    "QUARTER_PI": "0.78539816339744828",
+    "QUARTER_PI_LOW": "3.061616997868383e-17",
+    "TAN_OF_EIGHTH": "0.41421356237309503",
     "TANH_ONE": "20.0",
     "TINY": "1e-30",
     "ROOT_HALF": "0.70710678118654757",
@@ -82,23 +98,21 @@ _DOUBLE = {
 }
 _PRECISIONS = {"f32": (_FLOAT, "f"), "f64": (_DOUBLE, "")}
 
+# The formulas of native_math.h that are functions of NumPy's, minidl's or C's.
+OWN = (
+    *("arctan", "cos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "fma", "log", "log1p"),
+    *("log2", "logaddexp", "sigmoid", "sin", "sinh", "tan", "tanh"),
+)
+
 # Those that programs seldom use are the C library's: NumPy's name, and the name there.
 FROM_LIBM = {
     "arccos": "acos",
     "arccosh": "acosh",
     "arcsin": "asin",
     "arcsinh": "asinh",
-    "arctan": "atan",
     "arctanh": "atanh",
     "cbrt": "cbrt",
-    "cos": "cos",
-    "cosh": "cosh",
-    "exp2": "exp2",
     "log10": "log10",
-    "log2": "log2",
-    "sin": "sin",
-    "sinh": "sinh",
-    "tan": "tan",
 }
 FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "hypot": "hypot", "power": "pow"}
 
@@ -106,8 +120,9 @@ FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "hypot": "hypot", "power
 def source_of(names: Iterable[str]) -> str:
     """C99 for functions and all that they use, each once and before its first use.
 
-    A name is NumPy's with the precision behind it: ``exp_f32``, ``arctan2_f64``; ``NAMES`` has all.
-    The text begins with what it includes and ends in the functions, which are static.
+    A name is NumPy's with the precision behind it: ``exp_f32``, ``arctan2_f64``; ``NAMES`` has all
+    (and any helper in native_math.h can be had alone). The text begins with what it includes; the
+    functions are static, so that many programs can have them.
 
     Raises:
         ValueError: there is no such function.
@@ -115,33 +130,43 @@ def source_of(names: Iterable[str]) -> str:
     >>> print(source_of(["tan_f32"]).splitlines()[-1])
     INLINE float tan_f32(float x) { return tanf(x); }
     """
-    definitions = _definitions()
-    wanted = set(names)
-    unknown = sorted(wanted - definitions.keys())
+    wanted = sorted(names)
+    unknown = [name for name in wanted if name not in _definitions()]
     if unknown:
-        raise ValueError(f"source_of: want functions of native_math.h, got {', '.join(unknown)}")
-    for name in reversed(definitions):  # a function uses only those before it
-        if name in wanted:
-            wanted |= definitions.keys() & set(re.findall(r"\w+", definitions[name]))
-    return "\n\n".join([PREAMBLE, *(text for name, text in definitions.items() if name in wanted)])
+        raise ValueError(f"source_of: want names of NAMES, got {', '.join(unknown)}")
+    texts: dict[str, str] = {}
+    for name in wanted:
+        _add(name, texts)
+    return "\n\n".join([PREAMBLE, *texts.values()])
+
+
+def _add(name: str, texts: dict[str, str]) -> None:
+    """Add a definition, after those of all that it uses."""
+    definition = _definitions()[name]
+    for used in re.findall(r"\w+", definition):
+        if used in _definitions() and used not in texts and used != name:
+            _add(used, texts)
+    texts[name] = definition
 
 
 @cache
 def _definitions() -> dict[str, str]:
-    """The C text of each function by its name, in an order in which they can be compiled."""
-    text = files(__package__).joinpath("native_math.h").read_text(encoding="utf-8")
-    helper, *functions = [part for part in text.strip().split("\n\n") if "INLINE" in part]
-    definitions: dict[str, str] = {}
-    for precision in _PRECISIONS:
-        templates = [helper, *_polynomials(precision), *functions, *_from_libm()]
-        for template in templates:
-            definition = _in_precision(template, precision)
-            definitions[_name_of(definition)] = definition
-    return definitions
+    """The C text of each function and table by its name."""
+    in_both = [*_parts("native_math.h"), *_from_libm()]
+    texts = [_in_precision(part, precision) for precision in _PRECISIONS for part in in_both]
+    texts += [_horner(name, coefficients) for name, coefficients in COEFFICIENTS.items()]
+    texts += [_table(name, numbers) for name, numbers in TABLES.items()]
+    texts += _parts("native_turns.h")
+    return {_name_of(text): text for text in texts}
+
+
+def _parts(file: str) -> list[str]:
+    text = files(__package__).joinpath(file).read_text(encoding="utf-8")
+    return [part for part in text.strip().split("\n\n") if "INLINE" in part]
 
 
 def _name_of(definition: str) -> str:
-    match = re.search(r"^INLINE \w+ (\w+)\(", definition, re.M)
+    match = re.search(r"^(?:INLINE|static const) \w+ (\w+)[(\[]", definition, re.M)
     assert match is not None, definition
     return match[1]
 
@@ -153,12 +178,9 @@ def _in_precision(template: str, precision: str) -> str:
     return re.sub(r"\b[A-Z][A-Z0-9_]+\b", lambda word: words.get(word[0], word[0]), text)
 
 
-def _polynomials(precision: str) -> list[str]:
-    return [
-        _horner(name, coefficients)
-        for name, coefficients in COEFFICIENTS.items()
-        if name.endswith(precision)
-    ]
+def _table(name: str, numbers: tuple[float, ...]) -> str:
+    rows = "".join(f"    {number!r},\n" for number in numbers)
+    return f"static const double {name}[] = {{\n{rows}}};"
 
 
 def _horner(name: str, coefficients: tuple[float, ...]) -> str:
@@ -166,7 +188,7 @@ def _horner(name: str, coefficients: tuple[float, ...]) -> str:
     highest, *others = [_literal(c) for c in reversed(coefficients)]
     steps = [f"    y = fma_R(y, x, {c});" for c in others]
     lines = [f"INLINE REAL {name}(REAL x) {{", f"    REAL y = {highest};", *steps, "    return y;"]
-    return "\n".join([*lines, "}"])
+    return _in_precision("\n".join([*lines, "}"]), name.rpartition("_")[2])
 
 
 def _literal(number: float) -> str:
@@ -185,4 +207,9 @@ def _from_libm() -> list[str]:
     return one + two
 
 
-NAMES = frozenset(_definitions())
+NAMES = frozenset(
+    f"{name}_{precision}"
+    for name in (*OWN, *FROM_LIBM, *FROM_LIBM_OF_TWO)
+    for precision in _PRECISIONS
+)
+"""The functions that there are, each in both precisions."""

@@ -5,6 +5,7 @@
 Each fit is near the best one in the largest error (interpolation at Chebyshev's nodes, 50 digits).
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ PRECISIONS = {"f32": np.float32, "f64": np.float64}
 SMALL = mp.mpf(10) ** -16  # below, the first term of Taylor's series has all digits
 
 HALF_LN2 = mp.log(2) / 2 * mp.mpf("1.001")
+EIGHTH_TURN = (mp.pi / 4) ** 2 * mp.mpf("1.001")
+TAN_OF_EIGHTH = (mp.sqrt(2) - 1) ** 2 * mp.mpf("1.001")
 LOG_END = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mp.mpf("1.002")
 
 
@@ -31,10 +34,27 @@ def log_series(z: Any) -> Any:
     return (2 * mp.atanh(s) - 2 * s) / (s * z) if z > SMALL else mp.mpf(2) / 3
 
 
+def arctan_series(z: Any) -> Any:
+    """(arctan(t) - t) / t^3, z = t^2"""
+    t = mp.sqrt(z)
+    return (mp.atan(t) - t) / (t * z) if z > SMALL else -mp.mpf(1) / 3
+
+
 def erf_series(z: Any) -> Any:
     """erf(x) / x - 1, z = x^2"""
     x = mp.sqrt(z)
     return (mp.erf(x) / x if z > SMALL else 2 / mp.sqrt(mp.pi)) - 1
+
+
+def sin_series(z: Any) -> Any:
+    """(sin(r) - r) / r^3, z = r^2"""
+    r = mp.sqrt(z)
+    return (mp.sin(r) - r) / (r * z) if z > SMALL else -mp.mpf(1) / 6
+
+
+def cos_series(z: Any) -> Any:
+    """(cos(r) - 1 + r^2 / 2) / r^4, z = r^2"""
+    return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2 if z > SMALL else mp.mpf(1) / 24
 
 
 def erfc_series(center: float) -> Callable[[Any], Any]:
@@ -57,6 +77,12 @@ FITS: dict[str, tuple[Callable[[Any], Any], tuple[Any, Any], int]] = {
     "exp_series_f64": (exp_series, (-HALF_LN2, HALF_LN2), 11),
     "log_series_f32": (log_series, (0, LOG_END), 4),
     "log_series_f64": (log_series, (0, LOG_END), 8),
+    "sin_series_f32": (sin_series, (0, EIGHTH_TURN), 3),
+    "sin_series_f64": (sin_series, (0, EIGHTH_TURN), 6),
+    "cos_series_f32": (cos_series, (0, EIGHTH_TURN), 3),
+    "cos_series_f64": (cos_series, (0, EIGHTH_TURN), 6),
+    "arctan_series_f32": (arctan_series, (0, TAN_OF_EIGHTH), 5),
+    "arctan_series_f64": (arctan_series, (0, TAN_OF_EIGHTH), 11),
     "erf_series_f32": (erf_series, (0, 0.85**2), 6),
     "erf_series_f64": (erf_series, (0, 0.85**2), 11),
     "erfc_series_f32": (erfc_series(2.5), erfc_domain(2.5, 10.2), 12),
@@ -70,6 +96,12 @@ Made by tests/compiler/native/make_polynomials.py, which says of what; not writt
 
 COEFFICIENTS = {'''
 
+BETWEEN = """}
+
+# Binary digits of 1 / (2 pi): of float32 29 a piece, each with its place, of float64 48 a piece from
+# every 16th place, without it.
+TABLES = {"""
+
 
 def coefficients(name: str) -> list[float]:
     function, domain, count = FITS[name]
@@ -78,14 +110,33 @@ def coefficients(name: str) -> list[float]:
     return [float(dtype(mp.nstr(c, 30))) for c in reversed(fit)]
 
 
+def digits(first: int, count: int) -> int:
+    """Binary digits of 1 / (2 pi) after the point, as an integer."""
+    with mp.workprec(1400):
+        turns = int(mp.floor(mp.ldexp(1 / (2 * mp.pi), first + count)))
+    return turns % 2**count
+
+
+def tables() -> dict[str, list[float]]:
+    places = range(0, 16 * 71, 16)
+    return {
+        "turns_f32": [math.ldexp(digits(29 * j, 29), -29 * (j + 1)) for j in range(7)],
+        "turns_f64": [math.ldexp(digits(place, 48), -48) for place in places],
+    }
+
+
+def rows(name: str, numbers: list[float], precision: int) -> list[str]:
+    return [f'    "{name}": (', *(f"        {x:.{precision}g}," for x in numbers), "    ),"]
+
+
 def text() -> str:
     """The whole file."""
     lines = [HEADER]
     for name in FITS:
-        digits = 9 if name.endswith("32") else 17
-        lines.append(f'    "{name}": (')
-        lines += [f"        {c:.{digits}g}," for c in coefficients(name)]
-        lines.append("    ),")
+        lines += rows(name, coefficients(name), 9 if name.endswith("32") else 17)
+    lines.append(BETWEEN)
+    for name, numbers in tables().items():
+        lines += rows(name, numbers, 17)
     return "\n".join([*lines, "}\n"])
 
 

@@ -1,0 +1,136 @@
+"""The C of products of matrices: loops of their own, of which compilers make vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from minidl.compiler.native.arrays import Array, Shape
+from minidl.compiler.native.operations import Product
+
+STEP = 4  # factors that are added at once: a row is read and written once for all
+SHORT = 8  # so many are added without a loop
+
+
+class _Axis:
+    """One axis of a product: its variable and length, and the strides of the three arrays."""
+
+    def __init__(self, var: str, length: int, strides: tuple[int, int, int]) -> None:
+        self.var = var
+        self.length = length
+        self.out, self.a, self.c = strides
+
+    def each(self) -> str:
+        """The head of the loop along it."""
+        return f"for (ptrdiff_t {self.var} = 0; {self.var} < {self.length}; {self.var}++)"
+
+    def loop(self) -> str:
+        """The same with the brace of its body."""
+        return f"{self.each()} {{"
+
+
+def product_lines(product: Product) -> list[str]:
+    """The loops of a product."""
+    batch, rows, columns, inner = _axes(product)
+    if columns and columns[-1].c == 1 and columns[-1].out == 1:
+        around = [*batch, *rows, *columns[:-1]]
+        body = _row_lines(product, around, columns[-1], inner)
+    else:
+        around = [*batch, *rows, *columns]
+        body = _number_lines(product, around, inner)
+    return [*[x.loop() for x in around], *body, *["}"] * len(around)]
+
+
+def _number_lines(product: Product, around: list[_Axis], inner: list[_Axis]) -> list[str]:
+    """One element of the result."""
+    dtype = product.out.buffer
+    a = _place(product.a, [(x.var, x.a) for x in (*around, *inner)])
+    c = _place(product.c, [(x.var, x.c) for x in (*around, *inner)])
+    out = _place(product.out, [(x.var, x.out) for x in around])
+    loops = [x.loop() for x in inner]
+    if inner:
+        loops.insert(len(inner) - 1, "SIMD_SUM(sum)")
+    ends = ["}"] * len(inner)
+    return [f"{dtype.c_type} sum = 0;", *loops, f"sum += {a} * {c};", *ends, f"{out} = sum;"]
+
+
+def _row_lines(
+    product: Product, around: list[_Axis], column: _Axis, inner: list[_Axis]
+) -> list[str]:
+    """A row of the result: to all of its columns are added, again and again, a few products."""
+    row = _place(product.out, [(x.var, x.out) for x in around], [column.var])
+    if not inner:
+        inner = [_Axis("k", 1, (0, 0, 0))]
+    *others, last = inner
+    whole = last.length if last.length <= SHORT else last.length // STEP * STEP
+    step = whole if last.length <= SHORT else STEP
+    lines = [f"{column.each()} {row} = 0;", *[x.loop() for x in others]]
+    if step == whole:
+        lines += ["{", *_add(product, [*around, *others], last, "0", step, row, column), "}"]
+    else:
+        lines.append(
+            f"for (ptrdiff_t {last.var} = 0; {last.var} < {whole}; {last.var} += {step}) {{"
+        )
+        lines += [*_add(product, [*around, *others], last, last.var, step, row, column), "}"]
+    if last.length > whole:
+        rest = last.length - whole
+        lines += ["{", *_add(product, [*around, *others], last, str(whole), rest, row, column), "}"]
+    return lines + ["}"] * len(others)
+
+
+def _add(
+    product: Product,
+    around: list[_Axis],
+    last: _Axis,
+    start: str,
+    count: int,
+    row: str,
+    column: _Axis,
+) -> list[str]:
+    """Add ``count`` products to the columns of a row."""
+    buffer = product.out.buffer
+    lines = []
+    text = row
+    for i in range(count):
+        a = _place(product.a, [*[(x.var, x.a) for x in around], (start, last.a)], [], i * last.a)
+        steps = [*[(x.var, x.c) for x in around], (start, last.c)]
+        c = _place(product.c, steps, [column.var], i * last.c)
+        lines.append(f"const {buffer.c_type} f{i} = {a};")
+        text = f"fma_{buffer.dtype.kind}{buffer.dtype.itemsize * 8}(f{i}, {c}, {text})"
+    return [*lines, f"{column.each()} {row} = {text};"]
+
+
+def _axes(product: Product) -> tuple[list[_Axis], ...]:
+    """The axes b, m, n and k."""
+    batch, rows, columns, inner = map(len, product.sizes)
+    out, a, c = product.out.strides, product.a.strides, product.c.strides
+    found: list[list[_Axis]] = [[], [], [], []]
+    for i in range(batch):
+        found[0].append(_Axis(f"b{i}", product.sizes[0][i], (out[i], a[i], c[i])))
+    for i in range(rows):
+        found[1].append(_Axis(f"m{i}", product.sizes[1][i], (out[batch + i], a[batch + i], 0)))
+    for i in range(columns):
+        strides = (out[batch + rows + i], 0, c[batch + inner + i])
+        found[2].append(_Axis(f"n{i}", product.sizes[2][i], strides))
+    for i in range(inner):
+        strides = (0, a[batch + rows + i], c[batch + i])
+        found[3].append(_Axis(f"k{i}", product.sizes[3][i], strides))
+    return tuple([[x for x in axes if x.length != 1] for axes in found])
+
+
+def _place(
+    x: Array, steps: Sequence[tuple[str, int]], more: Sequence[str] = (), offset: int = 0
+) -> str:
+    """The element of an array at some places along its axes."""
+    terms = [var if stride == 1 else f"{var} * {stride}" for var, stride in steps if stride]
+    terms = [part for part in (*terms, *more) if not part.startswith("0 * ") and part != "0"]
+    if x.moving:
+        terms.append(f"t * {x.moving}")
+    if x.offset + offset or not terms:
+        terms.append(str(x.offset + offset))
+    return f"{x.buffer.name}[{' + '.join(terms)}]"
+
+
+def work_of(sizes: Sequence[Shape]) -> int:
+    """How many multiplications a product is."""
+    return math.prod([n for axes in sizes for n in axes])

@@ -1,0 +1,125 @@
+"""Compositions for C of functions whose own form is NumPy's: loops over time, sums over windows.
+
+Where a function has a plain composition (``equals``) that serves, it is not repeated here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from minidl import functions as F
+from minidl.autograd.function import Function
+from minidl.autograd.modes import MODE
+from minidl.functions import reduction, sequences
+from minidl.functions.linalg import linear
+from minidl.functions.recurrent_gru import gru_step
+from minidl.functions.recurrent_lstm import lstm_step
+from minidl.functions.recurrent_rnn import rnn_step
+
+
+def _lstm(
+    x: Any,
+    h: Any,
+    c: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    lengths: Any = None,
+    *,
+    return_sequences: bool = True,
+) -> Any:
+    def step(z: Any, state: Any) -> Any:
+        h, c = state
+        return lstm_step(z, h, c, w_h)
+
+    hs, state = _run(step, x, (h, c), linear(x, w_x, b), lengths, return_sequences)
+    return hs, state[1]
+
+
+def _rnn(
+    x: Any,
+    h: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    lengths: Any = None,
+    *,
+    return_sequences: bool = True,
+) -> Any:
+    def step(z: Any, state: Any) -> Any:
+        return (rnn_step(z, state[0], w_h),)
+
+    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences)[0]
+
+
+def _gru(
+    x: Any,
+    h: Any,
+    w_x: Any,
+    w_h: Any,
+    b: Any,
+    b_h: Any,
+    lengths: Any = None,
+    *,
+    return_sequences: bool = True,
+) -> Any:
+    def step(z: Any, state: Any) -> Any:
+        return (gru_step(z, state[0], w_h, b_h),)
+
+    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences)[0]
+
+
+def _run(
+    step: Callable[[Any, Any], Any],
+    x: Any,
+    state: tuple[Any, ...],
+    z: Any,
+    lengths: Any,
+    return_sequences: bool,
+) -> tuple[Any, Any]:
+    """The hidden states, all or the last, and the last state, of a step that gets projections z.
+
+    Where a row has ended its state stays, and its hidden state is 0.
+    """
+    tracer: Any = MODE.get().tracer
+    xs = [z.swapaxes(0, 1)]
+    if lengths is not None:
+        ended = sequences.beyond(lengths, x)
+        xs.append(ended.swapaxes(0, 1))
+
+    def body(before: Any, now: Any) -> Any:
+        new = step(now[0], tuple(before))
+        if lengths is None:
+            return new, new[:1]
+        stays = [np.where(now[1], old, fresh) for old, fresh in zip(before, new)]
+        return stays, [np.where(now[1], 0, new[0])]
+
+    last, (hs,) = tracer.scan(body, state, xs)
+    return (hs.swapaxes(0, 1) if return_sequences else last[0]), last
+
+
+def _mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    if a.dtype.kind != "f":
+        a = a.astype(np.float64)
+    total = reduction.sum(a, axis, keepdims=keepdims)
+    return total / max(reduction.count(a, axis), 1)
+
+
+def _var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    if a.dtype.kind != "f":
+        a = a.astype(np.float64)
+    centred = a - _mean(a, axis, keepdims=True)
+    squares = reduction.sum(centred * centred, axis, keepdims=keepdims)
+    return squares / (reduction.count(a, axis) - ddof)
+
+
+COMPOSITIONS: dict[Function, Callable[..., Any]] = {
+    F.lstm: _lstm,
+    F.rnn: _rnn,
+    F.gru: _gru,
+    F.mean: _mean,
+    F.var: _var,
+}

@@ -1,0 +1,107 @@
+"""What elementwise functions that are no single ufunc of NumPy's are in C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from minidl import functions as F
+from minidl.autograd.function import identity
+from minidl.compiler.native.arrays import Array, NotInC
+from minidl.compiler.native.expressions import UFUNCS, Expression, call
+from minidl.compiler.native.lowering import Lowering, lowers
+from minidl.compiler.program import Step
+from minidl.compiler.recorder import constant
+from minidl.functions import activation, elementwise, masks
+
+
+@lowers(identity, constant)
+def _same(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    x: Array = operands[0]
+    return x
+
+
+@lowers(elementwise._to_floating, elementwise._to_other)
+def _astype(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    x = operands[0]
+    if x.dtype == step.out.dtype:
+        return low.copy(x)
+    if step.out.dtype.kind == "b":
+        return low.text("{0} != 0", [x], step.out.shape, step.out.dtype)
+    return low.map(Expression("{0}"), [x], step.out)
+
+
+@lowers(F.relu)
+def _relu(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    return low.map(UFUNCS[np.maximum], [operands[0], 0], step.out)
+
+
+@lowers(F.sigmoid)
+def _sigmoid(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    return low.map(call("sigmoid"), operands, step.out)
+
+
+@lowers(elementwise._where)
+def _where(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    condition, x, y = operands
+    if isinstance(condition, Array) and condition.dtype.kind != "b":
+        condition = low.text("{0} != 0", [condition], condition.shape, np.dtype(bool))
+    return low.map(Expression("{0} ? {1} : {2}"), [condition, x, y], step.out)
+
+
+@lowers(masks.masked)
+def _masked(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    return low.map(Expression("{1} ? {0} : 0"), operands, step.out)
+
+
+@lowers(masks._recorded_where_positive)
+def _where_positive(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    return low.map(Expression("{1} > 0 ? {0} : {1} != {1} ? {1} : 0"), operands, step.out)
+
+
+@lowers(activation.mask_fill)
+def _mask_fill(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    x, mask, value = operands
+    return low.map(Expression("{1} ? {2} : {0}"), [x, mask, _number(value)], step.out)
+
+
+@lowers(elementwise._clip)
+def _clip(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    x, least, most = operands
+    if least is not None:
+        x = low.map(UFUNCS[np.maximum], [x, least], step.out)
+    return x if most is None else low.map(UFUNCS[np.minimum], [x, most], step.out)
+
+
+_POWERS = {
+    0: "1",
+    1: "{0}",
+    2: "{0} * {0}",
+    3: "{0} * {0} * {0}",
+    4: "({0} * {0}) * ({0} * {0})",
+    -1: "1 / {0}",
+    -2: "1 / ({0} * {0})",
+}
+
+
+@lowers(F.power)
+def _power(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    x, p = operands
+    if not isinstance(p, Array) and _number(p) in _POWERS:
+        return low.map(Expression(_POWERS[_number(p)]), [x], step.out)
+    if not isinstance(p, Array) and _number(p) == 0.5:
+        return low.map(UFUNCS[np.sqrt], [x], step.out)
+    return low.map(call("power", 2), [x, p], step.out)
+
+
+def _number(x: Any) -> Any:
+    """A number of Python's."""
+    if isinstance(x, Array):
+        raise NotInC("a setting that is computed")
+    return x.item() if isinstance(x, np.ndarray | np.generic) else x
+
+
+@lowers(F.erf, F.erfc)
+def _error_function(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    return low.map(call("erf" if step.function is F.erf else "erfc"), operands, step.out)
