@@ -90,7 +90,7 @@ def find() -> Compiler:
         raise CompilerError(f"MINIDL_CC: want a C compiler that works, got {chosen!r}: {got}")
     got = "\n".join(failures) or "no cc, gcc or clang on the PATH, and no ziglang"
     raise CompilerError(
-        f"want a C compiler, got {got}\nInstall one, or {install('native')}, "
+        f'backend="c": want a C compiler, got {got}\nInstall one, or {install("native")}, '
         "or name one by the environment variable MINIDL_CC"
     )
 
