@@ -29,7 +29,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "exp": (1.1, 1.1),
     "expm1": (2, 2),
     "exp2": (1.1, 1.1),
-    "log2": (2, 2),
+    "log2": (2.5, 2),
     "sinh": (2.5, 2.5),
     "cosh": (2, 2),
     "tan": (2.5, 2.5),
