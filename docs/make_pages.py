@@ -162,6 +162,8 @@ def with_title(source: str, name: str, title: str) -> str:
         "Path(__file__).with_name", "Path"
     )  # run in its folder, as a notebook is
     note = NOTE.format(name=name, options=" --short" if name in SHORT else "")
+    if "alice.txt" in program:
+        note += " It reads :download:`alice.txt </_examples/sequences/alice.txt>`, beside it."
     return f'"""\n{underlined(title)}\n{text.strip()}\n\n{note}\n"""{program}'
 
 

@@ -95,9 +95,6 @@ class Tracer(Protocol):
     def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
         """Call a check that raises, now and at each call of the program."""
 
-    def give_up(self, why: str) -> None:
-        """The function is to run eagerly, for a reason that its user is told."""
-
     def refuse(self, x: Any, how: str) -> None:
         """The value of something recorded is read: no program can do that."""
 
@@ -194,13 +191,6 @@ def note_cleared(params: list[Variable]) -> None:
     tracer = MODE.get().tracer
     if tracer is not None:
         tracer.clear(params)
-
-
-def leave_program(why: str) -> None:
-    """Have a function that is being compiled run eagerly: its programs could not do the same."""
-    tracer = MODE.get().tracer
-    if tracer is not None:
-        tracer.give_up(why)
 
 
 def demand(check: Callable[..., None], *xs: Variable) -> None:

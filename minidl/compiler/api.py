@@ -19,6 +19,7 @@ from minidl.compiler.checks import check
 from minidl.compiler.forms import NotForPrograms, arrays_in
 from minidl.compiler.reach import LAZY, WeakMethod
 from minidl.compiler.recording import MISS, Call, Recording
+from minidl.compiler.snapshot import Entry
 from minidl.compiler.specialization import Specialization
 from minidl.compiler.turns import UNEVEN
 
@@ -41,6 +42,7 @@ class Compiled:
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
+        self._entries = set[Entry]()  # entries of containers that calls were seen to write
         self._unrolls = False  # scans are noted turn by turn
         self._made = 0
         self._calls = 0
@@ -115,7 +117,7 @@ class Compiled:
         return result
 
     def _record(self, call: Call) -> Any:
-        recording = Recording(call, self._unrolls)
+        recording = Recording(call, self._entries, self._unrolls)
         if recording.why is None:
             self._keep(recording)
         elif recording.why == UNEVEN:

@@ -17,7 +17,7 @@ from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
 from minidl.compiler.optimizers import is_watched
 from minidl.compiler.program import Operand, Value
 from minidl.compiler.reach import Reach, same, usual_order
-from minidl.compiler.recording import MISS, Recording, is_counted
+from minidl.compiler.recording import MISS, Recording
 from minidl.compiler.snapshot import ABSENT
 from minidl.compiler.writes import assign
 
@@ -93,10 +93,7 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         arguments.conditions.append(f"[*kw] == {reach.name([*call.kwargs])}")
     for keyword, x in call.kwargs.items():
         arguments.expect(f"kw[{keyword!r}]", x)
-    states = Form(reach)
-    for (layer, name), x in zip(recording.states.places, recording.states.values, strict=True):
-        if not is_counted(layer, name):
-            states.expect(f"{reach.name(vars(layer))}[{name!r}]", x)
+    states = _form_of_states(recording)
     conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
     places = {"argument": arguments.leaves, "state": states.leaves}
     holders = {id(x): place for place, x in [*arguments.leaves, *states.leaves]} | reach.where
@@ -116,11 +113,26 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         lines += [f"    if not ({' and '.join(conditions)}):", "        return MISS"]
     lines.append(f"    return ({''.join([f'{x}, ' for x in inputs])})")
     source = "\n".join(lines)
-    names = reach.scope.keys() & re.findall(r"\bk\d+\b", source)
-    used = {name: reach.scope[name] for name in names}
-    scope = {**HELPERS, **used}  # no more: what is held here lives as long as the program
+    scope = {**HELPERS, **_names_in(source, reach)}
     exec(compile(source, "<minidl reader>", "exec"), scope)
     return scope.pop("read")  # type: ignore[no-any-return]  # a function
+
+
+def _form_of_states(recording: Recording) -> Form:
+    """What is expected of the places that a program reads."""
+    states = Form(recording.reach)
+    for place, x in zip(recording.states.places, recording.states.values, strict=True):
+        if place.use == "state":
+            states.expect(place.text, x)
+        elif place.use == "count":
+            states.conditions.append(f"type({place.text}) is int")
+    return states
+
+
+def _names_in(source: str, reach: Reach) -> dict[str, Any]:
+    """What the names in a source stand for; no more, as it lives as long as the program."""
+    names = reach.scope.keys() & re.findall(r"\bk\d+\b", source)
+    return {name: reach.scope[name] for name in names}
 
 
 def _place(
@@ -162,10 +174,12 @@ def _may_be_counts(x: Any) -> bool:
 
 def _of_memory(recording: Recording, holders: dict[int, str]) -> list[str]:
     """That no two Variables have one array, if a program writes into some."""
-    if all(write.how is assign for write in recording.writes):
+    if all(write.how is assign for write in recording.writes) and not recording.fills:
         return []
-    arrays = [f"id({holders[id(p)]}._raw)" for p in recording.recorder.variables]
-    return [f"len({{{', '.join(arrays)}}}) == {len(arrays)}"]
+    leaves = [*recording.recorder.variables, *recording.call.leaves, *recording.states.leaves]
+    arrays = {id(x): x for x in leaves if isinstance(getattr(x, "_raw", x), np.ndarray)}
+    raws = [holders[i] + ("._raw" if isinstance(x, Variable) else "") for i, x in arrays.items()]
+    return [f"len({{{', '.join([f'id({raw})' for raw in raws])}}}) == {len(raws)}"]
 
 
 def _of_gradients(recording: Recording, holders: dict[int, str]) -> list[str]:
@@ -196,10 +210,7 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
     scope: dict[str, Any] = {"box": box, "asarray": np.asarray, "with_parts": with_parts}
     writer = _Writer(recording, scope, derived)
     lines = ["def give(y, owners):"]
-    for layer, name, value, more in recording.changes:
-        held = writer.name(vars(layer))
-        new = f"{held}[{name!r}] + {more}" if more else writer.text(value)
-        lines.append(f"    {held}[{name!r}] = {new}")
+    lines += _writes_of_places(recording, writer)
     for p, operand in recording.gradients:
         new = "None" if operand is None else writer.gradient(operand)
         lines.append(f"    {writer.holder(p)}._grad = {new}")
@@ -207,8 +218,28 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
         new = writer.value(write.operand)
         lines.append(f"    {writer.name(write.how)}({writer.holder(write.p)}, {new})")
     lines.append(f"    return {writer.text(recording.raw_result)}")
-    exec(compile("\n".join(lines), "<minidl results>", "exec"), scope)
+    source = "\n".join(lines)
+    scope.update(_names_in(source, recording.reach))
+    exec(compile(source, "<minidl results>", "exec"), scope)
     return scope.pop("give")  # type: ignore[no-any-return]  # a function
+
+
+def _writes_of_places(recording: Recording, writer: _Writer) -> list[str]:
+    """The lines that leave new values; an array that stays the same is the same in all places."""
+    leaves = [place for place, _ in _form_of_states(recording).leaves]
+    lines = [
+        f"{place}[...] = {writer.value(operand)}"
+        for place, operand in ((leaves[leaf], operand) for leaf, operand in recording.fills)
+    ]
+    twins = recording.inside.twins
+    writer.same = {id(x): f"s{i}" for i, x in enumerate(twins)}
+    for place, value, more in recording.changes:
+        new = writer.text(value) if more is None else f"{place.text} + {more}"
+        lines.append(f"{place.text} = {new}")
+    writer.same = {}
+    source = "\n".join(lines)
+    kept = [f"s{i} = {leaves[i]}" for i in range(len(twins)) if re.search(rf"\bs{i}\b", source)]
+    return [f"    {line}" for line in [*kept, *lines]]
 
 
 class _Writer:
@@ -218,6 +249,7 @@ class _Writer:
         self.recording = recording
         self.scope = scope
         self.derived = derived
+        self.same: dict[int, str] = {}  # names for what was in places before
 
     def name(self, x: Any) -> str:
         name = f"k{id(x)}"
@@ -226,6 +258,8 @@ class _Writer:
 
     def text(self, x: Any) -> str:
         """The expression for a part of a result."""
+        if id(x) in self.same:
+            return self.same[id(x)]
         if isinstance(x, Variable | np.ndarray | np.generic):
             operand, kind = self.recording.output_of(x)
             return self._output(operand, kind)

@@ -42,7 +42,7 @@ class Specialization:
         self.read = print_reader(recording, derived)
         self.give = print_results(recording, derived)
         self.simple = derived and len(recording.real) == 1
-        self.simple = self.simple and not recording.changes and recording.is_simple
+        self.simple = self.simple and not (recording.changes or self.learns) and recording.is_simple
 
     @property
     def summary(self) -> str:

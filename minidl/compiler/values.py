@@ -57,10 +57,6 @@ class Values:
         if self.stopped is None:
             self.stopped = why
 
-    def give_up(self, why: str) -> None:
-        """There will be no program, for a reason of minidl's own."""
-        self.stop(why)
-
     def refuse(self, x: Any, how: str) -> None:
         """A value is read: the program would keep what it is now."""
         if self.stopped is None and self._is_ours(x):

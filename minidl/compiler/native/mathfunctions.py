@@ -58,6 +58,7 @@ _FLOAT = {
     "RAISE": "8388608.0f",
     "ABOVE": "128.0f",
     "ABOVE_RAISED": "151.0f",  # 128 + 23
+    "FAR": "1e6f",
     "ERF_NEAR": "0.85f",
     "ERFC_CENTER": "2.5f",
     "ERFC_ZERO": "10.2f",
@@ -91,6 +92,7 @@ _DOUBLE = {
     "RAISE": "4503599627370496.0",
     "ABOVE": "1024.0",
     "ABOVE_RAISED": "1076.0",  # 1024 + 52
+    "FAR": "1e10",
     "ERF_NEAR": "0.85",
     "ERFC_CENTER": "3.75",
     "ERFC_ZERO": "27.5",
@@ -100,21 +102,17 @@ _PRECISIONS = {"f32": (_FLOAT, "f"), "f64": (_DOUBLE, "")}
 
 # The formulas of native_math.h that are functions of NumPy's, minidl's or C's.
 OWN = (
-    *("arctan", "cos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "fma", "log", "log1p"),
-    *("log2", "logaddexp", "sigmoid", "sin", "sinh", "tan", "tanh"),
+    *("arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "cos", "cosh", "erf", "erfc"),
+    *("exp", "exp2", "expm1", "fma", "hypot", "log", "log1p", "log2", "logaddexp"),
+    *("sigmoid", "sin", "sinh", "tan", "tanh"),
 )
 
 # Those that programs seldom use are the C library's: NumPy's name, and the name there.
 FROM_LIBM = {
-    "arccos": "acos",
-    "arccosh": "acosh",
-    "arcsin": "asin",
-    "arcsinh": "asinh",
-    "arctanh": "atanh",
     "cbrt": "cbrt",
     "log10": "log10",
 }
-FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "hypot": "hypot", "power": "pow"}
+FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "power": "pow"}
 
 
 def source_of(names: Iterable[str]) -> str:

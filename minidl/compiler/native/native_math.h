@@ -265,3 +265,42 @@ INLINE REAL arctan_R(REAL x) {
     REAL z = t * t;
     return copysignR(base + (t + (t * z * arctan_series_R(z) + low)), x);
 }
+
+/* The square of a cosine or sine whose sine or cosine is x has these factors, which keep their digits. */
+INLINE REAL arcsin_R(REAL x) {
+    return arctan_R(x / sqrtR((1.0R - x) * (1.0R + x)));
+}
+
+INLINE REAL arccos_R(REAL x) {
+    return 2.0R * arctan_R(sqrtR((1.0R - x) / (1.0R + x)));
+}
+
+/* log(a + sqrt(a^2 + 1)), and of an a whose square may be too large log(a) + log(2) */
+INLINE REAL arcsinh_R(REAL x) {
+    REAL size = fabsR(x);
+    int far = size > FAR;
+    REAL above = far ? size - 1.0R : size + size * size / (1.0R + sqrtR(1.0R + size * size));
+    return copysignR(log1p_R(above) + (far ? LN2 : 0.0R), x);
+}
+
+/* log(x + sqrt(x^2 - 1)) with t = x - 1, and of a large x log(x) + log(2) */
+INLINE REAL arccosh_R(REAL x) {
+    REAL t = x - 1.0R;
+    int far = x > FAR;
+    REAL above = far ? t : t + sqrtR(t) * sqrtR(t + 2.0R);
+    return log1p_R(above) + (far ? LN2 : 0.0R);
+}
+
+/* log((1 + x) / (1 - x)) / 2 */
+INLINE REAL arctanh_R(REAL x) {
+    REAL size = fabsR(x);
+    return copysignR(0.5R * log1p_R(2.0R * size / (1.0R - size)), x);
+}
+
+INLINE REAL hypot_R(REAL a, REAL b) {
+    REAL larger = fabsR(a) > fabsR(b) ? fabsR(a) : fabsR(b);
+    REAL smaller = fabsR(a) > fabsR(b) ? fabsR(b) : fabsR(a);
+    REAL ratio = larger == 0.0R ? smaller : smaller / larger; /* NaN stays */
+    REAL y = larger * sqrtR(1.0R + ratio * ratio);
+    return larger == INFINITY || smaller == INFINITY ? (REAL)INFINITY : y;
+}

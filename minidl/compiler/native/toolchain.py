@@ -30,7 +30,8 @@ _PATIENCE = 600  # seconds for one run of the compiler; zig's first one makes it
 # at: errno, and the processor's flags for exceptions. openmp-simd has loops vectorized that say so.
 _FLAGS = (
     *("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
-    *("-fopenmp-simd", "-shared", *(() if sys.platform == "win32" else ("-fPIC",))),
+    *("-Werror=implicit-function-declaration", "-fopenmp-simd"),
+    *("-shared", *(() if sys.platform == "win32" else ("-fPIC",))),
 )
 # How compilers are told to use all that this processor can; not each knows both.
 _FOR_THIS_PROCESSOR = (("-march=native",), ("-mcpu=native",), ())
@@ -90,7 +91,7 @@ def find() -> Compiler:
         raise CompilerError(f"MINIDL_CC: want a C compiler that works, got {chosen!r}: {got}")
     got = "\n".join(failures) or "no cc, gcc or clang on the PATH, and no ziglang"
     raise CompilerError(
-        f"want a C compiler, got {got}\nInstall one, or {install('native')}, "
+        f'backend="c": want a C compiler, got {got}\nInstall one, or {install("native")}, '
         "or name one by the environment variable MINIDL_CC"
     )
 

@@ -29,11 +29,16 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "exp": (1.1, 1.1),
     "expm1": (2, 2),
     "exp2": (1.1, 1.1),
-    "log2": (2, 2),
+    "log2": (2.5, 2),
     "sinh": (2.5, 2.5),
     "cosh": (2, 2),
     "tan": (2.5, 2.5),
     "arctan": (2, 2),
+    "arcsin": (4, 4),
+    "arccos": (4, 4),
+    "arcsinh": (4, 4),
+    "arccosh": (4, 4),
+    "arctanh": (4, 4),
     "tanh": (2.5, 2.5),
     "sigmoid": (2.5, 2.5),
     "log": (1, 1),
@@ -45,7 +50,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 LIBRARYS = 4.0  # what a good C library promises of its own functions, which stand for the others
 ONE = sorted([*BOUNDS, *mathfunctions.FROM_LIBM])
-TWO = [*mathfunctions.FROM_LIBM_OF_TWO, "logaddexp"]
+TWO = [*mathfunctions.FROM_LIBM_OF_TWO, "hypot", "logaddexp"]
 
 REFERENCES: dict[str, Callable[[Any], Any]] = {
     "erfc": lambda x: mp.erfc(min(x, 200)),  # of larger ones mpmath fails, and it is as good as 0

@@ -149,9 +149,12 @@ def test_zig_itself() -> None:
     assert "clang" in toolchain._try(command).version
 
 
-def test_errors_of_a_source_have_the_compilers_words(compiler: Compiler, tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["nonsense", "nonsense()"])
+def test_errors_of_a_source_have_the_compilers_words(
+    word: str, compiler: Compiler, tmp_path: Path
+) -> None:
     with pytest.raises(CompilerError, match="nonsense"):
-        compiler.build("int f(void) { return nonsense; }", tmp_path / f"x{toolchain.SUFFIX}")
+        compiler.build(f"int f(void) {{ return {word}; }}", tmp_path / f"x{toolchain.SUFFIX}")
     assert not (tmp_path / "x.c").exists()
 
 
