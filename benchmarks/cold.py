@@ -23,6 +23,8 @@ SCRIPTS = {
     "minidl": "with_minidl",
     "PyTorch": "with_torch",
     "JAX": "with_jax",
+    "HIPS autograd": "with_autograd",
+    "MyGrad": "with_mygrad",
     "scikit-learn": "with_sklearn",
 }
 ONE_THREAD = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
