@@ -139,7 +139,7 @@ class _Source:
             return f"{root}[()]"  # out of the buffer, if it lies in one
         made = root in self.plan.visible
         if root in before or not made or self.plan.roots_of(root) != {root}:
-            return f"{root}.copy()"
+            return f"{root}.copy('K')"
         return root.name
 
 

@@ -369,10 +369,9 @@ def same(now: Any, before: Any) -> bool:
 
 
 def _slots(kind: type) -> list[str]:
-    """The names of the slots of a user's class."""
-    if is_known(kind.__module__):
-        return []
-    return [name for cls in kind.__mro__ for name in slots_of(cls)]
+    """The names of the slots of a user's classes; those of minidl's keep what was looked up."""
+    own = [cls for cls in kind.__mro__ if not is_known(cls.__module__)]
+    return [name for cls in own for name in slots_of(cls)]
 
 
 def _carried(kind: type) -> set[str]:

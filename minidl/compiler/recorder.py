@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minidl import functions as F
 from minidl.autograd.function import Function, differentiable, record
 from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Output
@@ -18,7 +19,7 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
 from minidl.common.pytree import flatten, unflatten
 from minidl.compiler.program import Step, Value, values_in
-from minidl.compiler.standin import StandIn, stand_in, unwrap
+from minidl.compiler.standin import StandIn, are_plain, stand_in, unwrap
 from minidl.compiler.values import Draw, Values
 
 # detach(): the value, without a derivative
@@ -49,6 +50,8 @@ class Notes(Values):
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, and note it."""
         raws = unwrap(inputs)
+        if function is F.matmul and _as_numpy_alone_does(inputs, raws):
+            return self.call(np.matmul, inputs, settings)
         operands = () if self.stopped is not None else self.operands(function, inputs)
         y = self._record(function, raws, settings)
         if self.stopped is not None:
@@ -190,6 +193,15 @@ class Notes(Values):
             return stand_in(x._raw, Value(x._raw))
         value: Any = self._of_variable(x)
         return stand_in(x._raw, value)
+
+
+def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
+    """Whether NumPy's product of arrays has other bits than ours: of vectors, mixed types, gaps."""
+    if not are_plain(inputs):
+        return False
+    a, b = raws
+    whole = all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
+    return not whole or a.dtype != b.dtype or a.ndim + b.ndim == 2
 
 
 class Again:

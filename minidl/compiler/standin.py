@@ -36,6 +36,10 @@ class Notes(Protocol):
         """``x[index] = new``."""
 
 
+# NumPy's functions that differ from ours in last bits, or make an array of a number.
+_UNLIKE = (np.dot, np.copy)
+
+
 class StandIn(Variable):
     """Stands for an array or a number of NumPy's, and computes as that does.
 
@@ -61,6 +65,8 @@ class StandIn(Variable):
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ours = REGISTRY.get(function)
         if ours is None or (not isinstance(ours, Function) and _is_alone(args, kwargs)):
+            return _note(function, args, kwargs)
+        if function in _UNLIKE and are_plain(args):
             return _note(function, args, kwargs)
         return super().__array_function__(function, types, args, kwargs)
 
@@ -154,6 +160,11 @@ def _is_alone(args: Any, settings: Any) -> bool:
     """Whether no more than one argument is a Variable or a stand-in."""
     leaves = flatten((args, settings))[0]
     return sum(isinstance(x, Variable) for x in leaves) <= 1
+
+
+def are_plain(args: Any) -> bool:
+    """Whether eagerly the arguments are arrays, and no Variable among them."""
+    return all(type(x) is StandIn or not isinstance(x, Variable) for x in args)
 
 
 def _of_arrays(name: str) -> Any:

@@ -112,6 +112,7 @@ class StepRecorder(Writer):
             check(*raws)
             return ()
 
+        look.__name__ = check.__name__
         operands = tuple(map(self.operand, xs))
         self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
 
