@@ -97,7 +97,7 @@ def test_what_failed_is_quoted_when_nothing_else_is_left(
     with pytest.raises(CompilerError, match="out of order"):
         toolchain.find()
     monkeypatch.setenv("MINIDL_CC", str(broken))
-    with pytest.raises(CompilerError, match="MINIDL_CC: (?s:.*)out of order"):
+    with pytest.raises(CompilerError, match=r"MINIDL_CC: (?s:.*)out of order"):
         toolchain.find()
 
 
