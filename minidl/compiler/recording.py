@@ -90,6 +90,7 @@ class Recording:
         if self.why is None:
             self._take(raw_result)
         self.recorder.put_back_graphs()
+        self.recorder.close()
 
     # ---- the call --------------------------------------------------------------------------------
 
