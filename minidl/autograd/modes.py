@@ -38,7 +38,7 @@ class Tracer(Protocol):
     ) -> Sequence[Any]:
         """The gradients that a joint rule gives, while ``deriving``; ``pending``: those on the way."""
 
-    def scan(self, state: list[Any], xs: list[Any]) -> Any:
+    def scan(self, step: Callable[..., Any], state: list[Any], xs: list[Any]) -> Any:
         """What watches a scan's turns, and may give one step in place of them (see loops.py)."""
 
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:

@@ -175,11 +175,10 @@ class Program:
     def half(self, backward: bool) -> list[str]:
         """The lines of the forward, or of the backward."""
         self.name_values()
-        steps, results = self.steps[: self.backward_at], self.outputs
-        if backward:
-            steps, results = self.steps[self.backward_at :], self.gradients
-        lines = [repr(step) for step in steps]
-        return [*lines, f"return {', '.join(map(show, results))}"]
+        at = self.backward_at
+        steps = self.steps[at:] if backward else self.steps[:at]
+        results = self.gradients if backward else self.outputs
+        return [*map(repr, steps), f"return {', '.join(map(show, results))}"]
 
     def __str__(self) -> str:
         self.name_values()
@@ -197,7 +196,7 @@ class Program:
 
 def form(v: Value) -> str:
     """The dtype and shape, to print."""
-    return f"{v.dtype} {v.shape}"
+    return "a number" if v.dtype is None else f"{v.dtype} {v.shape}"
 
 
 def show(operand: Operand) -> str:

@@ -6,6 +6,7 @@ How a loop is found to be one, and what its body's backward is, is in turns.py.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -117,14 +118,28 @@ class Loop:
         return function
 
 
-class Run(NamedTuple):
-    """What a run of a loop leaves for its backward: for each turn its inputs, and what it kept."""
+class Run:
+    """What a run of a loop leaves for its backward: for each turn its inputs, and what it kept.
 
-    sweep: Sweep
-    inputs: list[Any]
-    kept: list[Any]
-    arenas: list[Any]
-    used: list[bool]  # empty until its backward has run
+    ``arenas``, the buffers, go back when they are not needed any more.
+    """
+
+    __slots__ = ("arenas", "inputs", "kept", "sweep")
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.inputs: list[Any] = []
+        self.kept: list[Any] = []
+        self.arenas: list[Any] | None = sweep.arenas()
+
+    def give_back(self) -> None:
+        """Let another run have the buffers."""
+        arenas = self.arenas
+        self.arenas = None
+        if arenas is not None and len(self.sweep.pool) < POOL:
+            self.sweep.pool.append(arenas)
+
+    __del__ = give_back
 
 
 class Sweep:
@@ -140,29 +155,24 @@ class Sweep:
         places = {v: i for i, v in enumerate(body.outputs)}
         self._state = [places[v] for v in body.state]
         self._ys = [places[v] for v in body.ys]
-        self._pool: list[list[Any]] = []
+        self.pool: list[list[Any]] = []
 
-    def _arenas(self) -> list[Any]:
+    def arenas(self) -> list[Any]:
         """The buffers of all turns: those that a backward reads are each turn's own."""
         try:
-            return self._pool.pop()
+            return self.pool.pop()
         except IndexError:
-            makers = {code: Arenas(code) for code in dict.fromkeys(self.codes)}
-            return [makers[code].next() for code in self.codes]
-
-    def give_back(self, arenas: list[Any]) -> None:
-        """Let another run have the buffers."""
-        if len(self._pool) < POOL:
-            self._pool.append(arenas)
+            counts = Counter(self.codes)
+            made = {code: iter(arenas_of(code, n)) for code, n in counts.items()}
+            return [next(made[code]) for code in self.codes]
 
     def forward(self, operands: Sequence[Any]) -> tuple[tuple[Any, ...], Run]:
         """The last state and the stacked outputs, and the run."""
         captured, state, xs = self.loop.split(operands)
-        arenas = self._arenas()
-        run = Run(self, [], [], arenas, [])
+        run = Run(self)
         columns: list[list[Any]] = [[] for _ in self._ys]
         for code, arena, constants, *row in zip(
-            self.codes, arenas, self.constants, *xs, strict=True
+            self.codes, run.arenas or (), self.constants, *xs, strict=True
         ):
             inputs = (*captured, *state, *row, *constants)
             outputs, kept = code.forward(inputs, arena)
@@ -174,26 +184,15 @@ class Sweep:
         return (*state, *map(np.stack, columns)), run
 
 
-class Arenas:
-    """Makes the buffers of turns: the forward's that the backward reads anew, the others shared."""
-
-    def __init__(self, code: Code) -> None:
-        plan = code.plan
-        self.plan = plan
-        at = code.program.backward_at
-        made = {v for step in plan.steps[:at] for v in step.outs}
-        read = [v for step in plan.steps[at:] for v in values_in(step.operands)]
-        read += values_in(tuple(code.program.gradients))
-        roots = {root for v in read if v in made for root in plan.roots_of(v)}
-        self._own = {plan.place[v] for v in roots if v in plan.place}
-        self._shared = plan.memory()
-
-    def next(self) -> tuple[Any, ...]:
-        """The buffers of one more turn."""
-        flat = list(self._shared)
-        for k in self._own:
-            flat[k] = np.empty_like(flat[k])
-        return self.plan.arena(flat)
+def arenas_of(code: Code, count: int) -> list[tuple[Any, ...]]:
+    """Buffers of turns: those of the forward that the backward reads are each turn's own."""
+    plan = code.plan
+    at = code.program.backward_at
+    made = {v for step in plan.steps[:at] for v in step.outs}
+    read = [v for step in plan.steps[at:] for v in values_in(step.operands)]
+    read += values_in(tuple(code.program.gradients))
+    roots = {root for v in read if v in made for root in plan.roots_of(v)}
+    return plan.arenas(count, {plan.place[v] for v in roots if v in plan.place})
 
 
 class Variant(NamedTuple):
@@ -236,9 +235,8 @@ class Backward:
         """
         loop = self.loop
         run = saved[0] if saved else None
-        if run is None or run.sweep is not self.sweep or run.used:
+        if run is None or run.sweep is not self.sweep or run.arenas is None:
             run = self.sweep.forward(operands)[1]
-        run.used.append(True)
         captured, state, xs = loop.split(operands)
         summed: dict[int, Any] = {
             c: nothing(v) if held[c] is None else held[c] for c, v in self.layouts.items()
@@ -246,7 +244,7 @@ class Backward:
         carried: Sequence[Any] = gs[: len(state)]
         g_ys = gs[len(state) :]
         columns: list[list[Any]] = [[] for _ in xs]
-        turns = zip(self.variants, self.sweep.codes, run.inputs, run.arenas, run.kept)
+        turns = zip(self.variants, self.sweep.codes, run.inputs, run.arenas or (), run.kept)
         for t, (variant, code, inputs, arena, kept) in reversed(list(enumerate(turns))):
             seeds = [carried[j] for j in variant.carried]
             seeds += [g_ys[k][t] for k in variant.rows]
@@ -257,7 +255,7 @@ class Backward:
             for column, g in zip(columns, found[len(state) :]):
                 column.append(g)
             summed.update(zip(variant.summed, found[len(state) + len(xs) :], strict=True))
-        self.sweep.give_back(run.arenas)
+        run.give_back()
         of_captured = [summed.get(c) for c in range(len(captured))]
         return (*of_captured, *carried, *map(_stacked, columns, xs))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import ref
@@ -21,6 +21,7 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, Output, next_number, nobody
 from minidl.autograd.targets import sources
 from minidl.autograd.variable import Variable, box
+from minidl.common.pytree import flatten, unflatten
 from minidl.compiler.derivative import Recorder
 from minidl.compiler.effects import pause
 from minidl.compiler.passes import optimized
@@ -37,12 +38,13 @@ from minidl.compiler.scan import (
     clone_step,
     nothing,
 )
-from minidl.compiler.standin import StandIn, stand_in
+from minidl.compiler.standin import StandIn, stand_in, unwrap
 from minidl.compiler.values import Input
 
 UNEVEN = (
     "a scan whose turns, or their derivatives, are not one program"  # it is noted anew, unrolled
 )
+NOTED = 32  # turns, before others are trusted
 OBSERVED = 2  # turns in which C functions that are called are seen
 PARTS = ((0, 2), (2, 4))  # of a turn's operands: what it is given, what it gives
 VARIANTS = 8  # of the backward of a turn
@@ -161,44 +163,69 @@ def same_call(a: Any, b: Any) -> bool:
 # ---- watching a loop -----------------------------------------------------------------------------
 
 
-class Turns:
-    """Watches the turns of one scan."""
+class Later(NamedTuple):
+    """What a turn gave that was not noted."""
 
-    def __init__(self, recorder: ScanRecorder, state: list[Any], xs: list[Any]) -> None:
+    new: list[Any]
+    ys: list[Any]
+
+
+class Turns:
+    """Watches the turns of one scan.
+
+    The first ones are noted. If these are one program, the others run as they are; that they were
+    that program, too, is seen by what they give: the loop, run for it, must give the same bits.
+    """
+
+    def __init__(
+        self, recorder: ScanRecorder, step: Callable[..., Any], state: list[Any], xs: list[Any]
+    ) -> None:
         self.recorder = recorder
+        self.step = step
         self.state = list(map(recorder.seen, state))
         self.xs = list(map(recorder.seen, xs))
         self.ys: list[Any] = []
         self.turns: list[Turn] = []
-        self._observer: Any = None
+        self.later: list[Later] = []
         self.start = len(recorder.steps), len(recorder.tape)
         self._begun = (*self.start, next_number())
+        self._observer: Any = None
+        self._trusted: Rolling | None = None
 
-    def begin(self) -> None:
-        """A turn begins. After two, nobody watches which C functions it calls: that takes longest."""
-        if len(self.turns) == OBSERVED:
+    def call(self, state: Any, x: Any) -> Any:
+        """The next turn. After two, nobody watches its C functions: that takes longest of all."""
+        if len(self.turns) == OBSERVED and self._observer is None:
             self._observer = pause()
+        if len(self.turns) == NOTED and not self.later and self.recorder.stopped is None:
+            rolling = self._rolling()
+            self._trusted = None if rolling is None or rolling.drawn else rolling
+        if self._trusted is not None:
+            with Switch(tracer=None):
+                return self.step(_plain(state), _plain(x))
         self._begun = len(self.recorder.steps), len(self.recorder.tape), next_number()
+        return self.step(state, x)
 
     def end(self, row: Sequence[Any], new: list[Any], ys: list[Any]) -> None:
         """A turn has ended: the slices that it was given, the state and outputs that it gave."""
         recorder = self.recorder
-        if recorder.stopped is not None:
-            return
-        steps, tape, since = self._begun
-        parts = (self.state, [*row], new, ys)
-        self.state = new
-        operands = tuple([tuple(map(recorder.operand, part)) for part in parts])
-        self.turns.append(
-            Turn(recorder.steps[steps:], recorder.tape[tape:], *parts, operands, since)
-        )
+        if self._trusted is not None:
+            self.later.append(Later(new, ys))
+        elif recorder.stopped is None:
+            steps, tape, since = self._begun
+            parts = (self.state, [*row], new, ys)
+            self.state = new
+            operands = tuple([tuple(map(recorder.operand, part)) for part in parts])
+            notes = recorder.steps[steps:], recorder.tape[tape:]
+            self.turns.append(Turn(*notes, *parts, operands, since))
 
     def rolled(self) -> bool:
-        """Whether one step stands for the loop now: then it gives ``state`` and stacked ``ys``."""
+        """Whether ``state`` and ``ys`` are the results: mostly of one step, in place of the turns."""
         recorder = self.recorder
         if self._observer is not None:
             sys.setprofile(self._observer)
-        rolling = None if recorder.stopped is not None else self._rolling()
+        rolling = self._trusted
+        if rolling is None and recorder.stopped is None:
+            rolling = self._rolling()
         if rolling is None:
             return False
         apart = len(rolling.turns) < len(self.turns)
@@ -255,6 +282,7 @@ class Rolling:
     def __init__(self, watched: Turns, matches: list[Match], apart: bool) -> None:
         self.recorder = watched.recorder
         self.turns = turns = watched.turns[apart:]
+        self.later = watched.later
         self.xs = xs = watched.xs
         self.first = first = watched.turns[-1]  # whose state has a graph, if any has
         matches = matches[apart:]
@@ -320,27 +348,42 @@ class Rolling:
         )
 
     def take_place(self) -> tuple[list[Any], list[Any]]:
-        """Take the turns' steps away, and note the loop."""
+        """Note the loop, whose turns' steps are away; the last state, the stacked outputs."""
         recorder = self.recorder
-        last = self.turns[-1]
+        all_turns: list[Any] = [*self.turns, *self.later]
+        last = all_turns[-1]
+        columns = [[turn.ys[k] for turn in all_turns] for k in range(len(self.ys))]
+        raws = (*map(raw_of, last.new), *[np.stack([*map(raw_of, ys)]) for ys in columns])
         sizes = Sizes(len(self.captured), len(self.state), len(self.row) + len(self.rows))
-        loop = Loop(self._body(), sizes, len(self.turns))
+        loop = Loop(self._body(), sizes, len(all_turns))
+        args = self._args()
+        if self.later and not all(map(same_constant, loop.forward(*args)[0], raws)):
+            recorder.stop(UNEVEN)
         xs = map(recorder.operand, self.xs)
         operands = (*self.captured, *self.turns[0].operands[0], *xs, *self.rows)
-        columns = [[turn.ys[k] for turn in self.turns] for k in range(len(self.ys))]
-        raws = (*map(raw_of, last.new), *[np.stack([*map(raw_of, ys)]) for ys in columns])
         step = ScanStep(loop, loop.function(), operands, (tuple(map(Value, raws)), Value(None)))
         recorder.differentiated.difference_update(*[turn.tape for turn in self.turns])
         recorder.steps.append(step)
         recorder.tape.append(step)
-        ends = [*last.new, *last.ys]
+        likes = [*self.first.new, *self.first.ys]
         nodes: list[Output | None] = [None] * len(raws)
-        if any(self.parents) and any(node_of(x) is not None for x in ends):
-            application = self._application(step, raws, columns)
+        if any(self.parents) and any(node_of(x) is not None for x in likes):
+            application = self._application(step, args, raws)
             nodes = [Output(application, i, raw) for i, raw in enumerate(raws)]
             recorder.derivations[loop] = Derivation(self, loop)
-        results = [self._result(*part) for part in zip(ends, raws, step.out[0], nodes)]
+            ends = [*last.new, *[y for ys in reversed(columns) for y in ys]]
+            function = _ends(len(all_turns), len(self.state))
+            recorder.replaced.append((application, function, ends))
+        if recorder.stopped is not None:
+            recorder.put_back_graphs()
+        results = [self._result(*part) for part in zip(likes, raws, step.out[0], nodes)]
         return results[: len(self.state)], results[len(self.state) :]
+
+    def _args(self) -> tuple[Any, ...]:
+        """The operands as they are."""
+        rows = [tuple([self.raws[v] for v in row]) for row in self.rows]
+        captured = [self.raws[v] for v in self.captured]
+        return (*captured, *map(raw_of, (*self.turns[0].state, *self.xs)), *rows)
 
     def _body(self) -> Body:
         turn = self.first
@@ -350,24 +393,20 @@ class Rolling:
         new, ys = ([replace(v, by) for v in part] for part in (self.new, self.ys))
         return Body(program.inputs, new, ys, program.steps, [*tape.values()], marked)
 
-    def _application(self, step: ScanStep, raws: Any, columns: list[list[Any]]) -> Application:
+    def _application(self, step: ScanStep, args: Any, raws: Any) -> Application:
         """The loop in the graph, to be differentiated; after the call the turns are there again."""
         new = Application.__new__(Application)
         new.function = step.function
         new.inputs = self.parents
-        captured = [self.raws[v] for v in self.captured]
-        rows = [tuple([self.raws[v] for v in row]) for row in self.rows]
-        new.args = (*captured, *map(raw_of, (*self.turns[0].state, *self.xs)), *rows)
+        new.args = args
         new.settings = {}
         new.output = raws
         new.saved = new.trace = None
         new.number = next_number()
         new.constants = ()
         new.owner = nobody
-        ends = [*self.turns[-1].new, *[y for ys in reversed(columns) for y in ys]]
         self.recorder._step_of[new] = step
         self.recorder.differentiated.add(step)
-        self.recorder.replaced.append((new, _ends(len(self.turns), len(self.state)), ends))
         return new
 
     def _result(self, like: Any, raw: Any, value: Value, node: Output | None) -> Any:
@@ -399,6 +438,12 @@ def _ends(count: int, state: int) -> Function:
 def node_of(x: Any) -> Node | None:
     """The node of a Variable in a graph."""
     return x._node if isinstance(x, Variable) else None
+
+
+def _plain(tree: Any) -> Any:
+    """Arrays in place of stand-ins."""
+    leaves, structure = flatten(tree)
+    return unflatten(structure, list(map(unwrap, leaves)))
 
 
 def _is_made(x: Any, since: int) -> bool:
@@ -606,9 +651,9 @@ class ScanRecorder(Recorder):
         plain = type(x) is np.ndarray and (x.ndim > 1 or x.dtype.kind == "f")
         return stand_in(x, self._of_array(x)) if plain and self.stopped is None else x
 
-    def scan(self, state: list[Any], xs: list[Any]) -> Turns:
+    def scan(self, step: Callable[..., Any], state: list[Any], xs: list[Any]) -> Turns:
         """What watches the turns of a scan from this state over these arrays."""
-        return Turns(self, state, xs)
+        return Turns(self, step, state, xs)
 
     def boxed(self, node: Application) -> tuple[Sequence[Any], Any] | None:
         """Arguments and result of an application."""
@@ -671,7 +716,9 @@ class ScanRecorder(Recorder):
     def put_back_graphs(self) -> None:
         """Let the graph be that of all turns, as eagerly: one that is left is the function's own."""
         for application, ends, leaves in self.replaced:
+            self._step_of.pop(application, None)
             if application.inputs:
                 application.function = ends
                 application.inputs = tuple(map(node_of, leaves))
                 application.args = tuple(map(raw_of, leaves))
+        self.replaced = []

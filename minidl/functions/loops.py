@@ -50,15 +50,14 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     leaves, structure = _leaves_of(xs)
     form = _form_of(state)
     tracer = MODE.get().tracer
-    watcher = None if tracer is None else tracer.scan(flatten(state)[0], leaves)
+    watcher = None if tracer is None else tracer.scan(step, flatten(state)[0], leaves)
     if watcher is not None:
+        step = watcher.call
         leaves = watcher.xs
         state = unflatten(form[0], watcher.state)
     y_form = None
     ys: list[list[Any]] = []
     for n, row in enumerate(zip(*map(unstack, leaves), strict=True)):
-        if watcher is not None:
-            watcher.begin()
         result = step(state, unflatten(structure, row))
         if not isinstance(result, tuple) or len(result) != 2:
             raise ValueError(f"scan: want step to give (state, y), got {type(result).__name__}")

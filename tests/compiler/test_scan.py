@@ -349,3 +349,57 @@ def test_an_error_in_a_turn_is_the_eager_one() -> None:
     f = minidl.compile(lambda x: F.scan(step, np.ones(2), x)[0])
     with pytest.raises(ValueError, match="no"):
         f(np.ones((3, 2)))
+
+
+def test_turns_that_are_not_noted_are_checked_by_what_they_give() -> None:
+    case = Case(60, np.float32)
+
+    def late(x: Any) -> Any:
+        turns = []
+
+        def step(h: Any, x: Any) -> Any:
+            turns.append(1)
+            return case.cell(h, x) * (2 if len(turns) > 50 else 1), h * x
+
+        h, ys = F.scan(step, case.zeros, x)
+        return (h * h).sum() + ys.mean()
+
+    f = minidl.compile(late, check="never")
+    eager = bits(late, case)
+    for _ in range(3):
+        assert bits(f, case) == eager
+    assert not scans(f)
+
+
+def test_a_late_difference_in_a_whole_step() -> None:
+    def train(compiled: bool) -> list[Any]:
+        case = Case(60, np.float32)
+        optimizer = optim.SGD(case.params[:4], lr=0.01)
+
+        def step(x: Any) -> Any:
+            turns = []
+
+            def turn(h: Any, x: Any) -> Any:
+                turns.append(1)
+                return case.cell(h, x) * (2 if len(turns) > 50 else 1), None
+
+            optimizer.cleargrads()
+            loss = (F.scan(turn, case.zeros, x)[0] ** 2).sum()
+            loss.backward()
+            optimizer.update()
+            return loss
+
+        f = minidl.compile(step, check="never") if compiled else step
+        return [f(case.x.data * k).item() for k in (1, 2, 3, 4)]
+
+    assert train(True) == train(False)
+
+
+def test_a_forward_alone_keeps_its_buffers() -> None:
+    case = Case(40, np.float32)
+    f = minidl.compile(case.runge_kutta, check="never")
+    with minidl.no_grad():
+        want = case.runge_kutta(case.x).item()
+        assert [f(case.x).item() for _ in range(4)] == [want] * 4
+    (step,) = [step for step in f.programs[0].program.steps if isinstance(step, ScanStep)]
+    assert len(step.loop.sweep.pool) == 1
