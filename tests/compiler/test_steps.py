@@ -680,3 +680,24 @@ def test_a_compiled_step_takes_no_more_memory_than_eagerly_with_the_collector_of
     finally:
         gc.enable()
     assert peaks[1] < 1.05 * peaks[0] + 0.3  # of text and steps
+
+
+def test_a_recording_lets_go_of_its_arrays_with_the_collector_off() -> None:
+    net = recurrent(layers.LSTM)
+    learner = optim.SGD(net, lr=0.1)
+    step = minidl.compile(usual(net, learner), check="never")
+    x = np.zeros((50, 200, 2), np.float32)
+    t = np.zeros(50, int)
+    gc.collect()
+    gc.disable()
+    try:
+        step(x[:, :2], t)  # the weights are made
+        tracemalloc.start()
+        step(x, t)
+        step(x, t)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert "200, 2" in step.status()
+    assert held < peak / 10
