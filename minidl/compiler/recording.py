@@ -25,9 +25,9 @@ from minidl.compiler.forms import (
 from minidl.compiler.places import Change, Inside, States
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.reach import Reach
+from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.snapshot import Entry
 from minidl.compiler.standin import StandIn, stand_in
-from minidl.compiler.turns import UNEVEN
 from minidl.compiler.updates import StepRecorder
 
 MISS = object()  # in place of a result: the program does not serve

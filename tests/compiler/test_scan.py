@@ -141,6 +141,10 @@ class Case:
         h, ys = F.scan(step, self.zeros, x)
         return (F.scan(step, h, ys)[1] ** 2).sum()
 
+    def state_before(self, x: Any) -> Any:
+        _, ys = F.scan(lambda h, x: (self.cell(h, x), h), self.h0, x)
+        return (ys * ys).sum()
+
     # ---- and those that do not ---------------------------------------------------------------
 
     def counted(self, x: Any) -> Any:
@@ -161,10 +165,6 @@ class Case:
 
         return (F.scan(step, self.zeros, x)[0] ** 2).sum() + (seen[0] ** 3).sum()
 
-    def state_before(self, x: Any) -> Any:
-        _, ys = F.scan(lambda h, x: (self.cell(h, x), h), self.h0, x)
-        return (ys * ys).sum()
-
     def carried_weights(self, x: Any) -> Any:
         def step(s: Any, x: Any) -> Any:
             return (np.tanh(s[0] @ s[1] + x), s[1]), None
@@ -175,9 +175,9 @@ class Case:
 LOOPS = [
     Case.last_state, Case.outputs_are_states, Case.captured_is_used_elsewhere, Case.trees, Case.gru,
     Case.runge_kutta, Case.nested, Case.shift_register, Case.earlier_slices, Case.attention,
-    Case.dropout, Case.scans_in_a_row,
+    Case.dropout, Case.scans_in_a_row, Case.state_before,
 ]  # fmt: skip
-UNROLLED = [Case.counted, Case.leaking, Case.state_before, Case.carried_weights]
+UNROLLED = [Case.counted, Case.leaking, Case.carried_weights]
 
 
 def bits(f: Callable[[Any], Any], case: Case) -> list[Any]:
