@@ -23,6 +23,8 @@ SCRIPTS = {
     "minidl": "with_minidl",
     "PyTorch": "with_torch",
     "JAX": "with_jax",
+    "HIPS autograd": "with_autograd",
+    "MyGrad": "with_mygrad",
     "scikit-learn": "with_sklearn",
 }
 ONE_THREAD = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
@@ -34,27 +36,35 @@ def command(script: str | None) -> list[str]:
     return [sys.executable, str(ROOT / "benchmarks" / "trains" / f"{script}.py")]
 
 
-def cold(script: str | None) -> tuple[float, str]:
-    """Seconds from the start of the process to its end, and what it printed: epochs and accuracy.
+def processor() -> float:
+    """Seconds of processors that the processes started here have used; on a busy machine compare these."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
+def cold(script: str | None) -> tuple[float, float, str]:
+    """Seconds from a process's start to its end, those of processors, and what it printed: epochs and accuracy.
 
     RuntimeError, with the last line of its error, if it fails.
     """
     env = environment(1) | ONE_THREAD
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), env.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    start = perf_counter()
+    start, used = perf_counter(), processor()
     done = subprocess.run(command(script), env=env, capture_output=True, text=True)
-    seconds = perf_counter() - start
+    seconds, used = perf_counter() - start, processor() - used
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
-    return seconds, done.stdout.strip()
+    return seconds, used, done.stdout.strip()
 
 
-def row(name: str, seconds: Sequence[float], printed: str, fastest: float) -> list[str]:
+def row(name: str, times: Sequence[tuple[float, float]], printed: str, fastest: float) -> list[str]:
+    seconds, used = zip(*times)
     epochs = printed.split()[0] if printed else ""
-    ratio = f"{statistics.median(seconds) / fastest:.1f}" if printed else ""
+    ratio = f"{statistics.median(used) / fastest:.1f}" if printed else ""
     spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
-    return [name, f"{statistics.median(seconds):.2f}", spread, ratio, epochs]
+    middle = [f"{statistics.median(column):.2f}" for column in (seconds, used)]
+    return [name, middle[0], spread, middle[1], ratio, epochs]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -65,21 +75,32 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--out", type=Path, default=report.RESULTS / "cold", help="path without suffix"
     )
     options = parser.parse_args(argv)
-    times: dict[str, list[float]] = {}
+    times: dict[str, list[tuple[float, float]]] = {}
     printed: dict[str, str] = {}
     absent: list[str] = []
     for name in options.only:
         try:
-            _, printed[name] = cold(SCRIPTS[name])  # which also warms the disk's cache
+            *_, printed[name] = cold(SCRIPTS[name])  # which also warms the disk's cache
             times[name] = []
         except RuntimeError as error:
             absent.append(f"{name} ({error})")
     for _ in range(options.rounds):
-        for name, seconds in times.items():
-            seconds.append(cold(SCRIPTS[name])[0])
-    fastest = min(statistics.median(s) for name, s in times.items() if printed[name])
-    rows = [row(name, seconds, printed[name], fastest) for name, seconds in times.items()]
-    head = ["", "seconds, median", "least to most", "times the fastest", "epochs"]
+        for name, found in times.items():
+            found.append(cold(SCRIPTS[name])[:2])
+    fastest = min(
+        statistics.median(used for _, used in found)
+        for name, found in times.items()
+        if printed[name]
+    )
+    rows = [row(name, found, printed[name], fastest) for name, found in times.items()]
+    head = [
+        "",
+        "seconds, median",
+        "least to most",
+        "of processors",
+        "of these, times the least",
+        "epochs",
+    ]
     parts = [
         "# Cold",
         f"{report.machine()}; {options.rounds} processes each, in turns, one thread.",

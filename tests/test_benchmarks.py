@@ -239,9 +239,9 @@ def test_more_ranks_are_predicted_by_the_model_of_the_documentation():
 
 
 def test_the_cold_run_trains_and_says_what_fails(tmp_path, monkeypatch, capsys):
-    seconds, printed = cold.cold("with_minidl")
+    seconds, used, printed = cold.cold("with_minidl")
     epochs, accuracy = printed.split()
-    assert seconds > 0 and 1 < int(epochs) < 30 and float(accuracy) >= 0.97
+    assert seconds > 0 and used > 0 and 1 < int(epochs) < 30 and float(accuracy) >= 0.97
     monkeypatch.setitem(cold.SCRIPTS, "another", "with_another")
     scripts = ["NumPy alone, its import", "minidl", "another"]
     cold.main(["--rounds", "1", "--only", *scripts, "--out", str(tmp_path / "cold")])

@@ -16,10 +16,11 @@ from minidl.common import memory, random
 from minidl.common.callers import warn_user
 from minidl.common.html import block, card
 from minidl.compiler.checks import check
-from minidl.compiler.forms import NotForPrograms, arrays_in
+from minidl.compiler.forms import NotForPrograms, arrays_in, numbers_in
 from minidl.compiler.reach import LAZY, WeakMethod
 from minidl.compiler.recording import MISS, Call, Recording
 from minidl.compiler.rolling import UNEVEN
+from minidl.compiler.scalars import Varying
 from minidl.compiler.snapshot import Entry
 from minidl.compiler.specialization import Specialization
 
@@ -42,6 +43,7 @@ class Compiled:
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
+        self._varying = Varying()
         self._entries = set[Entry]()  # entries of containers that calls were seen to write
         self._unrolls = False  # scans are noted turn by turn
         self._made = 0
@@ -117,9 +119,13 @@ class Compiled:
         return result
 
     def _record(self, call: Call) -> Any:
-        recording = Recording(call, self._entries, self._unrolls)
+        numbers = list(numbers_in([*call.args, *call.kwargs.values()]))
+        varying = self._varying.meet(numbers)
+        recording = Recording(call, self._entries, self._unrolls, varying)
         if recording.why is None:
             self._keep(recording)
+        elif varying and not recording.silent:
+            self._varying.give_up(varying)
         elif recording.why == UNEVEN:
             self._unrolls = True
         elif recording.why != LAZY:

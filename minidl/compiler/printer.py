@@ -135,6 +135,8 @@ class _Source:
             return self.names(root)
         if self.names.floats:
             return f"{self.names.name(np.float64)}({root})"
+        if root.dtype is None:  # a number of Python's
+            return root.name
         if root.shape == ():
             return f"{root}[()]"  # out of the buffer, if it lies in one
         made = root in self.plan.visible

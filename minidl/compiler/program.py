@@ -196,7 +196,7 @@ class Program:
 
 def form(v: Value) -> str:
     """The dtype and shape, to print."""
-    return f"{v.dtype} {v.shape}"
+    return "a number" if v.dtype is None else f"{v.dtype} {v.shape}"
 
 
 def show(operand: Operand) -> str:

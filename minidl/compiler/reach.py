@@ -33,6 +33,7 @@ from minidl.compiler.forms import NUMBERS
 from minidl.compiler.names import NO_NAMES, Name, asks_for_types, is_known, names_of
 from minidl.compiler.places import Place, is_plain, is_state
 from minidl.compiler.snapshot import ABSENT, Snapshot
+from minidl.optim.optimizer import Optimizer
 
 LAZY = "a parameter that has no data yet"
 _MOST = 1000  # elements of a container that are watched one by one
@@ -93,6 +94,7 @@ class Reach:
         self.found: dict[int, Any] = {}  # the arrays and Variables themselves
         self._places: dict[str, Place] = {}
         self.snapshots: list[Snapshot] = []
+        self.optimizers: list[Optimizer] = []
         self.generators: dict[int, Any] = {}
         self.unwatchable: str | None = None
         self._seen: set[int] = set()
@@ -311,7 +313,8 @@ class Reach:
         kind = type(x)
         if hasattr(kind, "_reached"):
             self._todo += [getattr(x, name) for name in kind._reached]
-            if self._whole:
+            if self._whole and isinstance(x, Optimizer):
+                self.optimizers.append(x)
                 self._unseen |= Reach(_called_by(x), whole=False).names
             return
         is_layer = hasattr(kind, "sublayers") and hasattr(kind, "forward")
@@ -369,10 +372,9 @@ def same(now: Any, before: Any) -> bool:
 
 
 def _slots(kind: type) -> list[str]:
-    """The names of the slots of a user's class."""
-    if is_known(kind.__module__):
-        return []
-    return [name for cls in kind.__mro__ for name in slots_of(cls)]
+    """The names of the slots of a user's classes; those of minidl's keep what was looked up."""
+    own = [cls for cls in kind.__mro__ if not is_known(cls.__module__)]
+    return [name for cls in own for name in slots_of(cls)]
 
 
 def _carried(kind: type) -> set[str]:

@@ -7,7 +7,7 @@ a tenth of what the same costs as data.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from minidl.compiler.optimizers import is_watched
 from minidl.compiler.program import Operand, Value
 from minidl.compiler.reach import Reach, same, usual_order
 from minidl.compiler.recording import MISS, Recording
+from minidl.compiler.scalars import Number, is_number
 from minidl.compiler.snapshot import ABSENT
 from minidl.compiler.writes import assign
 
@@ -27,8 +28,10 @@ MAPPINGS = (dict,)
 class Form:
     """The conditions under which something has the form that it had, and the places of its arrays."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, varying: Set[int] = frozenset()) -> None:
         self.reach = reach
+        self.numbers: list[str] = []  # places of numbers
+        self._varying = varying
         self.conditions: list[str] = []
         self.leaves: list[tuple[str, Any]] = []
         self._variables = frozenset([i for i, x in reach.found.items() if isinstance(x, Variable)])
@@ -38,11 +41,16 @@ class Form:
         if is_array(x):
             self._array(place, x)
             return
+        if is_number(x):
+            self.numbers.append(place)
+            if len(self.numbers) - 1 in self._varying:
+                self.conditions.append(f"type({place}) is {type(x).__name__}")
+                return
         nest = parts_of(x)
         name = self.reach.name(x)
         if nest is None:
-            is_number = isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
-            same = f" or same({place}, {name})" if is_number else ""
+            by_value = isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
+            same = f" or same({place}, {name})" if by_value else ""
             self.conditions.append(f"({place} is {name}{same})")
             return
         keys, parts = nest
@@ -86,7 +94,7 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of the arguments: the inputs, or MISS. Variables, if the program is ``derived``."""
     reach = recording.reach
     call = recording.call
-    arguments = Form(reach)
+    arguments = Form(reach, recording.varying)
     for i, x in enumerate(call.args):
         arguments.expect(f"a{i}", x)
     if call.kwargs:  # their order may be seen, too
@@ -95,7 +103,8 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         arguments.expect(f"kw[{keyword!r}]", x)
     states = _form_of_states(recording)
     conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
-    places = {"argument": arguments.leaves, "state": states.leaves}
+    numbers = [(place, None) for place in arguments.numbers]
+    places = {"argument": arguments.leaves, "state": states.leaves, "number": numbers}
     holders = {id(x): place for place, x in [*arguments.leaves, *states.leaves]} | reach.where
     conditions += [*_of_contents(recording), *_of_gradients(recording, holders)]
     conditions += _of_memory(recording, holders)
@@ -260,7 +269,7 @@ class _Writer:
         """The expression for a part of a result."""
         if id(x) in self.same:
             return self.same[id(x)]
-        if isinstance(x, Variable | np.ndarray | np.generic):
+        if isinstance(x, Variable | np.ndarray | np.generic) or type(x) is Number:
             operand, kind = self.recording.output_of(x)
             return self._output(operand, kind)
         nest = parts_of(x)

@@ -19,6 +19,7 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
 from minidl.common.pytree import flatten, unflatten
 from minidl.compiler.program import Step, Value, values_in
+from minidl.compiler.scalars import Number, holds_number, is_number, plain, takes_numbers
 from minidl.compiler.standin import StandIn, are_plain, stand_in, unwrap
 from minidl.compiler.values import Draw, Values
 
@@ -50,6 +51,11 @@ class Notes(Values):
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, and note it."""
         raws = unwrap(inputs)
+        if holds_number([*settings.values()]) or (
+            holds_number(inputs) and not takes_numbers(function, inputs)
+        ):
+            settings = unwrap(settings)
+            self.stop(f"{function.name} of a number that changes from call to call")
         if function is F.matmul and _as_numpy_alone_does(inputs, raws):
             return self.call(np.matmul, inputs, settings)
         operands = () if self.stopped is not None else self.operands(function, inputs)
@@ -66,6 +72,23 @@ class Notes(Values):
         step = Step(function, operands, settings, out)
         self.steps.append(step)
         return self._noted(step, y)
+
+    def changing(self, raw: Any, value: Value) -> Number:
+        """What stands for a number of Python's."""
+        return Number(raw, value, self)
+
+    def compute(self, function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
+        """Compute with numbers of Python's, and note it."""
+        y = function(*map(plain, xs))
+        if self.stopped is not None or not is_number(y):
+            self.stop("it computes something else with a number that changes from call to call")
+            return y
+        out = Value(None)
+        operands = tuple(map(self.operand, xs))
+        step = Step(Function(function, (), None, function.__name__), operands, {}, out)
+        self.steps.append(step)
+        self.tape.append(step)
+        return self.changing(y, out)
 
     def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""
@@ -136,6 +159,8 @@ class Notes(Values):
     def call(self, function: Callable[..., Any], args: Any, settings: Any) -> Any:
         """Run a function of NumPy's that is none of minidl's, and note it as a call."""
         raws, raw_settings = unwrap(args), unwrap(settings)
+        if holds_number(args) or holds_number([*settings.values()]):
+            self.stop("a function of NumPy's alone of a number that changes from call to call")
         leaves, structure = flatten((args, settings))
         places = [i for i, x in enumerate(leaves) if type(x) in (StandIn, np.ndarray)]
         arrays = [unwrap(leaves[i]) for i in places]

@@ -5,7 +5,8 @@ How the program is called is in specialization.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +25,10 @@ from minidl.compiler.forms import (
 )
 from minidl.compiler.places import Change, Inside, States
 from minidl.compiler.program import Operand, Program, Value, values_in
+from minidl.compiler.rates import telling
 from minidl.compiler.reach import Reach
 from minidl.compiler.rolling import UNEVEN
+from minidl.compiler.scalars import Number
 from minidl.compiler.snapshot import Entry
 from minidl.compiler.standin import StandIn, stand_in
 from minidl.compiler.updates import StepRecorder
@@ -53,9 +56,16 @@ class Recording:
     ``silent``: the next call may well give one, as what is made at first use is there by then.
     """
 
-    def __init__(self, call: Call, entries: set[Entry], unrolls: bool = False) -> None:
+    def __init__(
+        self,
+        call: Call,
+        entries: set[Entry],
+        unrolls: bool = False,
+        varying: Set[int] = frozenset(),
+    ) -> None:
         self.call = call
         self.entries = entries  # of containers, that calls were seen to write
+        self.varying = varying  # numbers among the arguments, by their place
         self.why: str | None = None
         self.silent = False
         roots = [call.function, *objects_in([*call.args, *call.kwargs.values()])]
@@ -70,6 +80,7 @@ class Recording:
         self.recorder.unrolls = unrolls
         self.since = next_number()
         self.states = States(self.reach.places)
+        self._places = count()
         self.differentiable: list[bool] = []  # whether each input is differentiated
         draws = Draws([random.generator(), *generators_of(self.reach)])
         raw_result, written = self._run()
@@ -87,13 +98,13 @@ class Recording:
         twins: dict[int, Any] = {}
         leaves = [self._stand_in("argument", i, x, twins) for i, x in enumerate(self.call.leaves)]
         states = [self._stand_in("state", i, x, twins) for i, x in enumerate(self.states.leaves)]
-        arguments = Arguments(iter(leaves))
+        arguments = Arguments(iter(leaves), self._number if self.varying else None)
         args = [arguments.put(x) for x in self.call.args]
         kwargs = {name: arguments.put(x) for name, x in self.call.kwargs.items()}
         self.inside = Inside(self.states, states)
         observer = Observer()
         try:
-            with Switch(tracer=self.recorder), observer:
+            with telling(self.reach.optimizers), Switch(tracer=self.recorder), observer:
                 result = self.call.function(*args, **kwargs)
         finally:
             self.inside.leave()
@@ -120,6 +131,13 @@ class Recording:
             self.recorder.owned.add(id(raw))
         twins[id(x)] = stand_in(raw, value)
         return twins[id(x)]
+
+    def _number(self, x: Any) -> Any:
+        """What stands for a number among the arguments: itself, unless it varies."""
+        i = next(self._places)
+        if i not in self.varying:
+            return x
+        return self.recorder.changing(x, self.recorder.add_input("number", None, i))
 
     def _effects(self, written: bool, draws: Draws) -> str | None:
         """What the call did that a program would not do, in words."""
@@ -237,7 +255,7 @@ class Recording:
 
     def _differentiated(self, x: Any) -> Any:
         """The Variable that an input is, if it requires a gradient; else None."""
-        if x.kind == "grad":
+        if x.kind in ("grad", "number"):
             return None
         sources = {"argument": self.call.leaves, "state": self.states.leaves}
         variable = sources[x.kind][x.of] if x.kind in sources else x.of
@@ -256,6 +274,6 @@ class Recording:
 
 def _kind(x: Any) -> type:
     """What a result is eagerly."""
-    if type(x) is StandIn:
+    if type(x) in (StandIn, Number):
         return type(x._raw)
     return Variable if isinstance(x, Variable) else type(x)

@@ -19,6 +19,7 @@ from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
 from minidl.common.pytree import flatten
 from minidl.compiler.program import Value
+from minidl.compiler.scalars import Number
 
 STATIC = {"itemsize", "nbytes"}  # attributes of arrays that a form decides
 
@@ -138,7 +139,7 @@ def _note(function: Any, args: Any, settings: Any) -> Any:
 def unwrap(x: Any) -> Any:
     """Arrays and numbers in place of stand-ins, those in tuples, lists and dicts too."""
     kind = type(x)
-    if kind is StandIn:
+    if kind is StandIn or kind is Number:
         return x._raw
     if kind is tuple or kind is list:
         return kind([unwrap(part) for part in x])

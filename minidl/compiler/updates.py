@@ -16,9 +16,12 @@ from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
 from minidl.autograd.variable import Variable, box
+from minidl.common.callers import users_line
 from minidl.compiler.optimizers import Progress, Update
 from minidl.compiler.program import Operand, Step, Value
-from minidl.compiler.standin import StandIn
+from minidl.compiler.rates import reading, setting
+from minidl.compiler.scalars import is_number
+from minidl.compiler.standin import StandIn, unwrap
 from minidl.compiler.writes import Write, Writer
 from minidl.optim.optimizer import Optimizer
 
@@ -112,6 +115,7 @@ class StepRecorder(Writer):
             check(*raws)
             return ()
 
+        look.__name__ = check.__name__
         operands = tuple(map(self.operand, xs))
         self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
 
@@ -146,12 +150,43 @@ class StepRecorder(Writer):
         self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
         update = Update(optimizer, mine, without, self.progress)
         self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
-        if not any(optimizer is other for other in self.optimizers):
-            self.optimizers.append(optimizer)
+        self._learn_by(optimizer)
         for p in params:
             self._forget_data(p)
             before = self._of_object.pop(id(p), None)
             self._updated[id(p)] = before if before is not None else self._updated.get(id(p))
+
+    # ---- the optimizer's settings ----------------------------------------------------------------
+
+    def read_setting(self, optimizer: Optimizer, name: str) -> Any:
+        """``optimizer.name``: a number is read at each call."""
+        with Switch(tracer=None):
+            raw = getattr(optimizer, name)
+        if self.stopped is not None or not is_number(raw):
+            self.stop(f"{name} of an optimizer is read at {users_line()}, and is no number")
+            return raw
+        out = Value(None)
+        step = Step(_effect(reading(optimizer, name), name), (), {}, out)
+        self.steps.append(step)
+        self.tape.append(step)
+        return self.changing(raw, out)
+
+    def set_setting(self, optimizer: Optimizer, name: str, value: Any) -> None:
+        """``optimizer.name = value``."""
+        raw = unwrap(value)
+        with Switch(tracer=None):
+            setattr(optimizer, name, raw)
+        if not (is_number(raw) or callable(raw)):
+            self.stop(f"{name} of an optimizer is set at {users_line()} to what is no number")
+        if self.stopped is None:
+            effect = _effect(setting(optimizer, name, self.progress), f"set_{name}")
+            self.steps.append(Step(effect, (self.operand(value),), {}, ()))
+            self._learn_by(optimizer)
+
+    def _learn_by(self, optimizer: Optimizer) -> None:
+        self.learns = True
+        if not any(optimizer is other for other in self.optimizers):
+            self.optimizers.append(optimizer)
 
     def _write_into(self, params: list[Variable]) -> None:
         """Write what was assigned to parameters before they are updated."""

@@ -15,6 +15,7 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
 from minidl.common.callers import users_line
 from minidl.compiler.program import Operand, Value, values_in
+from minidl.compiler.scalars import Number
 from minidl.compiler.standin import StandIn
 
 
@@ -63,6 +64,10 @@ class Values:
             hint = "compute with np.where or another function, or make it an argument"
             self.stop(f"{how} of a value of shape {x.shape} is read at {users_line()}: {hint}")
 
+    def read_number(self, x: Number, how: str) -> None:
+        """The value of a number is read."""
+        self.stop(f"{how} of a number that changes from call to call is read at {users_line()}")
+
     def _is_ours(self, x: Any) -> bool:
         return isinstance(x, Variable) and not x.lazy
 
@@ -85,7 +90,7 @@ class Values:
         """What stands for an argument in a step: a Value, or the constant itself."""
         if self.gone and not self.gone.isdisjoint((id(x), id(getattr(x, "_raw", x)))):
             self.stop(f"a view of an array that was written into is used at {users_line()}")
-        if type(x) is StandIn:
+        if type(x) in (StandIn, Number):
             return x.value
         if isinstance(x, Variable):
             return self._of_variable(x)

@@ -6,8 +6,7 @@ When it is called, and how far it goes, is in `loop.py`; what a loss is made of,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,14 +20,9 @@ from minidl.training.runner import backward, check_steps
 LossOf = Callable[[Batch], Any]
 
 
-class Until(Enum):
-    """How far a cycle goes: a window of batches whose losses are summed has one backward for all,
-    and what other ranks or hooks have a part in is no affair of the cycle.
-    """
-
-    LOSS = "loss"
-    GRADIENTS = "gradients"
-    UPDATE = "update"
+# How far a cycle goes: a window of batches whose losses are summed has one backward for all, and an
+# update that hooks or other ranks have a part in is no affair of the cycle.
+Until = Literal["loss", "gradients", "update"]
 
 
 def evaluate_loss(loss_of: LossOf, stateless: Sequence[Any], batch: Batch) -> tuple[Any, Any]:
@@ -61,10 +55,10 @@ def train_batch(
     loss, prediction = evaluate_loss(loss_of, stateless, batch)
     checks.check_loss_value(loss)
     demand(faults.want_finite_loss, loss)
-    if until is Until.LOSS:
+    if until == "loss":
         return loss, map_leaves(_detach, prediction)
     backward(loss, stateful, share)
-    if until is Until.UPDATE:
+    if until == "update":
         demand(faults.want_finite, *faults.gradients_of(optimizer))
         optimizer.update()
     return loss, prediction

@@ -44,7 +44,7 @@ def want_finite(*gradients: Any) -> None:
 def gradients_of(optimizer: Any) -> list[Any]:
     """The gradients that are there for an update."""
     params = optimizer._params  # as cleargrads() left them: asking again takes longer
-    return [p._grad for p in params if p._grad is not None]
+    return [g for p in params if (g := p.grad) is not None]
 
 
 def explain(

@@ -16,7 +16,6 @@ import numpy as np
 
 from minidl.training.batches import Batch, Batches
 from minidl.training.callbacks import Callback
-from minidl.training.cycle import Until
 from minidl.training.history import check_row
 from minidl.training.run import Run
 from minidl.training.runner import ModelRunner, backward
@@ -137,7 +136,7 @@ class FitLoop:
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
             last = i == len(window) - 1
-            until = Until.LOSS if summed else trainer._until(last)
+            until = "loss" if summed else trainer._until(last)
             share = None if summed or weight == samples else np.float64(weight / samples)
             fresh = i == 0 and not summed
             loss, prediction = trainer._learn(batch, self.runner, until, fresh, share)
@@ -146,7 +145,7 @@ class FitLoop:
             if last:
                 if summed:
                     backward(sum(losses), self.runner.stateful)
-                if until is not Until.UPDATE:
+                if until != "update":
                     trainer._update(batch, self.runner, samples, run)
                 run.note_update(len(window))
             logs = run.means.now()

@@ -473,7 +473,7 @@ class Trainer:
         runner = ModelRunner(self.model)
         until = self._until(last=True)
         loss, _ = self._learn(batch, runner, until)
-        if until is not Until.UPDATE:
+        if until != "update":
             self._update(batch, runner, count_of(batch))
         return float(loss.item())
 
@@ -489,8 +489,10 @@ class Trainer:
 
     def _until(self, last: bool) -> Until:
         """How far the cycle of a batch goes: to the update if it is the last one, and alone."""
-        alone = last and self.ranks.size == 1 and not getattr(self.optimizer, "hooks", True)
-        return Until.UPDATE if alone else Until.GRADIENTS
+        optimizer = self.optimizer
+        usual = getattr(type(optimizer), "update", None) is Optimizer.update
+        alone = last and usual and self.ranks.size == 1 and not optimizer.hooks
+        return "update" if alone else "gradients"
 
     def _learn(self, batch: Batch, runner: ModelRunner, until: Until, *how: Any) -> tuple[Any, Any]:
         """Go through the cycle of a batch; the loss and the prediction."""

@@ -19,7 +19,6 @@ from minidl import functions as F
 from minidl.common import random
 from minidl.common.pytree import flatten
 from minidl.optim import hooks
-from minidl.training.cycle import Until
 from tests.distributed.ranks import World
 
 DRAW = np.random.default_rng(0)
@@ -413,7 +412,45 @@ def test_the_program_is_a_whole_cycle() -> None:
     program = str(trainer._program.programs[-1].program)
     assert "want_finite" in program and program.index("d_cross_entropy") < program.index("update")
     trainer.optimizer.hooks.append(hooks.ClipGrad(1.0))
-    assert trainer._until(last=True) is Until.GRADIENTS
+    assert trainer._until(last=True) == "gradients"
+
+
+def test_parameters_that_only_some_batches_use() -> None:
+    class Branches(layers.Layer):
+        def __init__(self) -> None:
+            self.a = layers.Linear(6, 3)
+            self.b = layers.Linear(6, 3)
+            self.first = True
+
+        def forward(self, x: Any) -> Any:
+            return self.a(x) if self.first else self.b(x)
+
+    class Alternate(callbacks.Callback):
+        def on_batch_begin(self, batch: int) -> None:
+            self.trainer.model.first = batch % 2 == 0
+
+    def train(compile: bool) -> Trainer:
+        net = Branches()
+        trainer = Trainer(net, optim.Adam(net), F.cross_entropy, None, Alternate(), compile=compile)
+        trainer.fit(ROWS, LABELS, **FIT | {"batch_size": 8}, accumulate=3)
+        return trainer
+
+    side_by_side(train)
+
+
+def test_an_optimizer_with_an_update_of_its_own() -> None:
+    class Counting(optim.SGD):
+        def update(self) -> None:
+            super().update()
+            self.n = getattr(self, "n", 0) + 1
+
+    def train(compile: bool) -> Trainer:
+        trainer = mlp(compile, Counting)
+        trainer.fit(ROWS, LABELS, **FIT)
+        assert trainer.optimizer.n == 15
+        return trainer
+
+    side_by_side(train)
 
 
 def test_late_parameters() -> None:

@@ -304,3 +304,11 @@ INLINE REAL hypot_R(REAL a, REAL b) {
     REAL y = larger * sqrtR(1.0R + ratio * ratio);
     return larger == INFINITY || smaller == INFINITY ? (REAL)INFINITY : y;
 }
+
+/* 2^(log2(a) / 3), and one step of Newton's method, which doubles its digits */
+INLINE REAL cbrt_R(REAL x) {
+    REAL size = fabsR(x);
+    REAL first = exp2_R(log2_R(size) / 3.0R);
+    REAL y = copysignR(first + (size / (first * first) - first) / 3.0R, x);
+    return size == 0.0R || size == INFINITY ? x : y;
+}

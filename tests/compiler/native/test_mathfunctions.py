@@ -39,6 +39,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "arcsinh": (4, 4),
     "arccosh": (4, 4),
     "arctanh": (4, 4),
+    "cbrt": (1.1, 1.1),
     "tanh": (2.5, 2.5),
     "sigmoid": (2.5, 2.5),
     "log": (1, 1),
@@ -299,6 +300,19 @@ def test_an_unknown_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+def test_results_that_are_whole_numbers(precision: str, functions: Library) -> None:
+    dtype = PRECISIONS[precision][0]
+    whole = np.arange(-100, 101).astype(dtype)
+    powers = np.ldexp(np.ones(201, dtype), np.arange(-100, 101)).astype(dtype)
+    assert np.array_equal(functions("exp2", precision, whole), powers)
+    assert np.array_equal(functions("log2", precision, powers), whole)
+    assert np.array_equal(functions("cbrt", precision, whole**3), whole)
+    assert np.array_equal(functions("hypot", precision, 3 * powers, 4 * powers), 5 * powers)
+    tens = (10.0 ** np.arange(11)).astype(dtype)
+    assert np.array_equal(functions("log10", precision, tens), np.arange(11))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_fma(precision: str, functions: Library) -> None:
     assert f"fma_{precision}" in NAMES
     x = np.array([3.0, np.inf, 0.0]).astype(PRECISIONS[precision][0])
@@ -314,7 +328,7 @@ NEAR_ZEROS = [6381956970095103.0 * 2.0**797, 16367173 * 2.0**72, 1e22, 2.0**1023
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_where_all_digits_of_pi_count(name: str, precision: str, functions: Library) -> None:
     dtype = PRECISIONS[precision][0]
-    multiples = np.arange(1, 3000, dtype=np.float64) * math.pi / 2
+    multiples = np.arange(1, 1000, dtype=np.float64) * math.pi / 2
     large = multiples * 2.0 ** (np.arange(len(multiples)) % 60)
     with np.errstate(over="ignore"):
         x = np.concatenate([NEAR_ZEROS, multiples, large]).astype(dtype)
