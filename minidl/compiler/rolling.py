@@ -65,7 +65,7 @@ class Rolling:
     def _raws(self) -> dict[Operand, Any]:
         """The arrays and numbers that are captured."""
         wanted = {*self.captured, *values_in(tuple(self.rows))}
-        raws = {}
+        raws: dict[Operand, Any] = dict(self.recorder.numbers)
         for x in self.recorder._kept:
             value = self.recorder._of_object.get(id(x))
             if isinstance(value, Value) and value in wanted:
@@ -91,6 +91,11 @@ class Rolling:
         if not self.nodes.keys() <= {*self.captured, *turn.given}:
             return False
         return not any(_is_half(v) for v in self.nodes) and self._adds_up()
+
+    @property
+    def is_of_arrays(self) -> bool:
+        """Whether turns need nobody who notes draws, or numbers that change from call to call."""
+        return not self.drawn and all(v.dtype is not None for v in self.captured)
 
     def _adds_up(self) -> bool:
         """Whether gradients of one turn after the other add up in the order of the eager ones.

@@ -59,7 +59,7 @@ class Turns:
             self._observer = pause()
         if len(self.turns) == NOTED and not self.later and self.recorder.stopped is None:
             rolling = self._rolling()
-            self._trusted = None if rolling is None or rolling.drawn else rolling
+            self._trusted = rolling if rolling is not None and rolling.is_of_arrays else None
         if self._trusted is not None:
             with Switch(tracer=None):
                 return self.step(_plain(state), _plain(x))
@@ -257,3 +257,5 @@ class ScanRecorder(Recorder):
                 application.inputs = tuple(map(node_of, ends))
                 application.args = tuple(map(raw_of, ends))
         self.replaced = []
+        self.derivations = {}  # these refer to this recorder
+        self._modes = (None, None)  # and so do these
