@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minidl.autograd.variable import Parameter
-from minidl.compiler.forms import NUMBERS, Arguments, arrays_in, is_array, parts_of, unwrapped
+from minidl.compiler.forms import (
+    NUMBERS,
+    Arguments,
+    NotForPrograms,
+    arrays_in,
+    is_array,
+    parts_of,
+    unwrapped,
+)
 from minidl.compiler.program import Operand
 from minidl.compiler.standin import StandIn
 
@@ -124,9 +132,11 @@ class Inside:
     def changes(self) -> Iterator[Change]:
         """What the function left."""
         for place, old, new in zip(self.states.places, self._begin, self.after, strict=True):
-            if new is not old:
-                count = place.use == "count" and type(new) is int
-                yield Change(place, new, new - old if count else None)
+            if new is old:
+                continue
+            if place.use == "count" and type(new) is not int:
+                raise NotForPrograms(f"{place.name} counts what changes from call to call")
+            yield Change(place, new, new - old if place.use == "count" else None)
 
     def fills(self) -> list[Fill]:
         """The arrays that the function wrote into."""

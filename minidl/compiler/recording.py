@@ -74,6 +74,8 @@ class Recording:
             self.why = self.reach.unwatchable
             self.result = call.eagerly()
             return
+        if "type" in self.reach.names.of("global"):  # which would tell what stands for a number
+            self.varying = frozenset()
         self.variables = [x for x in self.reach.found.values() if isinstance(x, Variable)]
         where = {**self.reach.where, **dict.fromkeys(self.reach.generators, "")}
         self.recorder = StepRecorder(where, self.reach.found)

@@ -16,6 +16,7 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable
 from minidl.common.callers import users_line
 from minidl.compiler.program import Operand, Value, values_in
+from minidl.compiler.scalars import Number
 from minidl.compiler.standin import StandIn, stand_in, unwrap
 from minidl.compiler.turns import ScanRecorder
 
@@ -94,6 +95,8 @@ class Writer(ScanRecorder):
 
     def assign(self, x: Variable, value: Any) -> None:
         """``x.data = value``."""
+        if type(value) is Number:
+            self.read_number(value, "assignment to .data")
         raw = unwrap(value)
         in_place = raw is x._raw
         if not in_place and self.stopped is None and not self._is_new(value):

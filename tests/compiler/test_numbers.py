@@ -44,6 +44,7 @@ CONSTANTS: dict[str, tuple[Callable[..., Any], Number]] = {
     "an axis": (lambda x, k: x.sum(k), lambda i: i % 2),
     "a setting": (lambda x, k: F.softmax(x, axis=k), lambda i: i % 2),
     "a filled array": (lambda x, k: x + np.full(3, k), lambda i: 0.5 * (i % 3)),
+    "its type": (lambda x, k: x * k if type(k) is int else x, lambda i: i % 3),
     "text": (lambda x, k: {f"{k}": x}, lambda i: i % 3),
     "a key": (lambda x, k: x * {0: 1.0, 1: 2.0, 2: 3.0}[k], lambda i: i % 3),
     "a power of a Variable": (lambda x, k: (W**k).sum(), lambda i: 0.5 + 0.1 * i),
@@ -89,6 +90,28 @@ def test_what_decides_is_a_constant(name: str, check: Any) -> None:
         warnings.simplefilter("error")
         assert all(map(same, calls(compiled, number), calls(f, number)))
     assert compiled.status().count("program") >= 2
+
+
+@pytest.mark.parametrize("check", ["raise", "never"])
+def test_numbers_that_are_kept(check: Any) -> None:
+    class Model:
+        def __init__(self) -> None:
+            self.sum = 0
+            self.last = 0.0
+            self.w = Variable(np.float32(1.0))
+
+        def step(self, x: Any, k: int) -> Any:
+            self.sum += k
+            self.last = k * 0.5
+            self.w.data = k
+            return (self.w * x).data
+
+    def run(compile: bool) -> list[Any]:
+        model = Model()
+        step = minidl.compile(model.step, check=check) if compile else model.step
+        return [(step(F32, i % 4), model.sum, model.last, model.w.data) for i in range(12)]
+
+    assert same(run(True), run(False))
 
 
 def test_dropout_at_an_annealed_rate() -> None:
