@@ -140,6 +140,7 @@ class Compiled:
         self._made += 1
         self._tries = 0
         spec = Specialization(recording)
+        recording.recorder.forget()
         spec.left = 10**9 if self.check == "never" else 0
         self.programs = [*self.programs, spec][-PROGRAMS:]
 

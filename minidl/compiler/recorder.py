@@ -47,6 +47,10 @@ class Notes(Values):
         self._errors = np.geterr()
         self._modes: tuple[Any, Any] = (None, None)  # that of the function, and without a tracer
 
+    def forget(self) -> None:
+        super().forget()
+        self._step_of.clear()
+
     # ---- what is noted ---------------------------------------------------------------------------
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
