@@ -410,6 +410,23 @@ def counter_of_a_schedule() -> Made:
 
 
 @eager
+def entry_that_a_schedule_reads() -> Made:
+    stats = {"scale": np.ones(1)}
+    model = layers.Linear(4, 3)
+    learner = optim.SGD(model, lr=lambda t: 0.1 / float(stats["scale"][0]))
+
+    def step(x: Any, t: Any) -> Any:
+        stats["scale"] = stats["scale"] + 1
+        learner.cleargrads()
+        loss = F.cross_entropy(model(x), t)
+        loss.backward()
+        learner.update()
+        return loss
+
+    return step, lambda: [stats, model.w]
+
+
+@eager
 def nonlocal_counter_that_is_read() -> Made:
     calls = 0
 
