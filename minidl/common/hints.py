@@ -249,6 +249,8 @@ def refuse_unknown(module: str) -> Callable[[str], Any]:
     """
 
     def __getattr__(name: str) -> Any:
+        if name.startswith("__"):  # Python asks, at each import, for __path__
+            raise AttributeError(f"{module} has no {name!r}")
         from minidl.common.words import OF_MODULES  # which needs `answers`
 
         raise missing(module, name, OF_MODULES[module])

@@ -27,10 +27,10 @@ from minidl.compiler.places import Change, Inside, States
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.rates import telling
 from minidl.compiler.reach import Reach
+from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Number
 from minidl.compiler.snapshot import Entry
 from minidl.compiler.standin import StandIn, stand_in
-from minidl.compiler.turns import UNEVEN
 from minidl.compiler.updates import StepRecorder
 
 MISS = object()  # in place of a result: the program does not serve
@@ -92,6 +92,7 @@ class Recording:
         if self.why is None:
             self._take(raw_result)
         self.recorder.put_back_graphs()
+        self.recorder.close()
 
     # ---- the call --------------------------------------------------------------------------------
 

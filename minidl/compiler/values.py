@@ -53,6 +53,14 @@ class Values:
         self._kept: list[Any] = []  # keeps alive what is looked up by id
         self.gone: set[int] = set()  # ids of arrays that were written into, in part
 
+    def forget(self) -> None:
+        """Let go of all arrays and graphs: blocks of the mode may keep this until the collector
+        comes, and nothing is looked up any more.
+        """
+        self._of_object.clear()
+        self._of_node.clear()
+        self._kept.clear()
+
     def stop(self, why: str) -> None:
         """There will be no program: the function just goes on."""
         if self.stopped is None:
