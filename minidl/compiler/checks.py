@@ -22,7 +22,6 @@ from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
-
 _SMALL = 2**12  # elements that are compared as bytes at first, which is faster
 
 
