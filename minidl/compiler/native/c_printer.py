@@ -16,7 +16,7 @@ from minidl.compiler.native.arrays import C_TYPES, Array, Buffer, Shape
 from minidl.compiler.native.c_products import product_lines
 from minidl.compiler.native.loops import Block, Item, Leaf, Loop, ScanLoop
 from minidl.compiler.native.memory import Memory
-from minidl.compiler.native.operations import Map, Operation, Pick, Reduce
+from minidl.compiler.native.operations import Map, Operation, Pick, Product, Reduce
 
 _VARIABLES = "ijklmnpq"
 Key: TypeAlias = tuple[Buffer, int, Shape, int]
@@ -47,8 +47,9 @@ class Printer:
 
     def program(self, items: Sequence[Item]) -> list[str]:
         """The lines of all items, each in a block with the pointers that it needs."""
-        for i, item in enumerate(items):
-            buffers = [b for b, uses in self.memory.uses.items() if any(u.item == i for u in uses)]
+        for item in items:
+            used = self.memory.uses.items()
+            buffers = [b for b, uses in used if any(use.item is item for use in uses)]
             self.lines.append(f"{{ /* {', '.join(names_in(item))} */")
             for buffer in buffers:
                 if buffer.kind == "work":
@@ -70,6 +71,7 @@ class Printer:
             elif isinstance(item, ScanLoop):
                 self._scan(item)
             elif isinstance(item, Block):
+                assert isinstance(item.operation, Product)  # calls are no part of C
                 self.lines += self._with_pragmas(product_lines(item.operation))
             else:
                 self._leaf(item)
