@@ -22,6 +22,7 @@ from minidl.common.arrays import array_of, as_array
 from minidl.compiler.forms import arrays_in, take_apart
 from minidl.compiler.native import mathfunctions
 from minidl.compiler.native.arrays import Array, NotInC, new_array
+from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, constant_lines, indented
@@ -273,7 +274,7 @@ class _File:
             "#include <stddef.h>",
             *math_source.splitlines(),
             "",
-            *(_PLACES if self.program.printer.needs_place else ()),
+            *(PLACES if self.program.printer.needs_place else ()),
             *constants,
             "",
             *self._types(),
@@ -389,14 +390,6 @@ class _File:
 _OF_LIBRARY = {*mathfunctions.FROM_LIBM.values(), *mathfunctions.FROM_LIBM_OF_TWO.values()}
 _OF_LIBRARY |= {"sqrt", "floor", "ceil", "rint", "trunc"}
 _LIBRARY = {name + suffix for name in _OF_LIBRARY for suffix in ("", "f")}
-_PLACES = [
-    "static inline ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
-    "  return i >= 0 && i < n ? i : -1;",
-    "}",
-    "static inline ptrdiff_t place_from_end(ptrdiff_t i, ptrdiff_t n) {",
-    "  return place(i < 0 ? i + n : i, n);",
-    "}",
-]
 
 
 def _names_of(letter: str, count: int) -> list[str]:

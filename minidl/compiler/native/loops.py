@@ -153,6 +153,8 @@ def _in_step(writer: Operation, w: Array, reader: Operation, r: Array, axis: int
     """Whether, at each turn, a reader stays inside of what the writer has written in that turn."""
     if w.strides[: axis + 1] != r.strides[: axis + 1] or w.moving != r.moving:
         return False
+    if isinstance(writer, Reduce) and writer.scatters:
+        return False  # any turn may write anywhere
     step = w.strides[axis]
     ahead = r.offset - w.offset
     if step <= 0 or ahead < 0:

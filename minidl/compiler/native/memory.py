@@ -38,7 +38,7 @@ class Memory:
         self.offset: dict[Buffer, int] = {}
         self.sizes: dict[np.dtype[Any], int] = {}
         for buffer, uses in self.uses.items():
-            if buffer.kind == "work":
+            if buffer.kind == "work" and self.writers[buffer] == 1:
                 _shrink(buffer, uses)
         for dtype in dict.fromkeys([b.dtype for b in self.uses if b.kind == "work"]):
             self._share([b for b in self.uses if b.kind == "work" and b.dtype == dtype], dtype)

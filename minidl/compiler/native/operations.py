@@ -122,12 +122,12 @@ class Reduce(Operation):
     ) -> None:
         self.kind = kind
         super().__init__(domain, out, operands, text, cast, picks)
-        scatters = any(p.array < 0 for p in self.picks)
+        self.scatters = any(p.array < 0 for p in self.picks)
         still = [i for i, s in enumerate(self.out.strides) if s == 0]
         # The first axis along which it reduces, and whether that and all behind it are reduced.
         # Later strides may become 0 for another reason.
-        self.outermost = 0 if scatters else min(still, default=len(self.domain))
-        self.is_inner = len(still) == len(self.domain) - self.outermost and not scatters
+        self.outermost = 0 if self.scatters else min(still, default=len(self.domain))
+        self.is_inner = len(still) == len(self.domain) - self.outermost and not self.scatters
 
     def join(self, axis: int) -> None:
         """Make one axis of two that lie in memory as one."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from minidl.compiler.native import rules
 from minidl.compiler.native.arrays import Array, Buffer, constant_array, new_array
-from minidl.compiler.native.c_printer import Printer, decimal, field_of, literal
+from minidl.compiler.native.c_printer import Printer, field_of
+from minidl.compiler.native.literals import decimal, literal
 from minidl.compiler.native.loops import Block, Item, arrange, flatten
 from minidl.compiler.native.lowering import Lowering
 from minidl.compiler.native.memory import Memory
@@ -54,7 +55,7 @@ class CProgram:
         more = self._items(primitives, program.steps[at:], later)
         self.outputs = [*self.outputs, *self._last]
         self.memory = Memory([*items, *more])
-        self.constants = [b for b in self.memory.uses if b.kind == "constant" and b.size != 1]
+        self.constants = [b for b in self.memory.uses if b.kind == "constant" and not b.is_number]
         self._name_buffers(weights or {})
         self.printer = Printer(self.memory, library)
         self.forward = _parts(items)
@@ -115,11 +116,15 @@ class CProgram:
         """Bytes of work memory."""
         return sum([n * dtype.itemsize for dtype, n in self.memory.sizes.items()])
 
+    @property
+    def parts(self) -> list[tuple[np.dtype[Any], int]]:
+        """The dtypes and sizes of the parts of the work memory, in their order in the struct."""
+        sizes = [(dtype, n) for dtype, n in self.memory.sizes.items() if n]
+        return sorted(sizes, key=lambda part: (-part[0].itemsize, str(part[0])))
+
     def fields(self) -> list[str]:
         """The declarations of the work memory."""
-        sizes = [(dtype, n) for dtype, n in self.memory.sizes.items() if n]
-        largest_first = sorted(sizes, key=lambda part: (-part[0].itemsize, str(part[0])))
-        return [f"{Buffer(dtype, n).c_type} {field_of(dtype)}[{n}];" for dtype, n in largest_first]
+        return [f"{Buffer(dtype, n).c_type} {field_of(dtype)}[{n}];" for dtype, n in self.parts]
 
 
 def _parts(items: Sequence[Item]) -> list[Part]:

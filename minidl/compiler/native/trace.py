@@ -17,7 +17,7 @@ from minidl.autograd.node import Application, Output, next_number
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.derivative import Recorder
-from minidl.compiler.native.compositions import COMPOSITIONS
+from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
 from minidl.compiler.native.scans import Counts, ScanStep, free_values
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Step, Value, replace
@@ -87,7 +87,7 @@ class Tracer(Recorder):
     def _forward(self, function: Function, inputs: tuple[Any, ...], settings: Any) -> Any:
         constants = [self._constant(x) for x in inputs]
         with Switch(recording=False):
-            y = function.forward(*constants, **settings)
+            y = FORWARDS.get(function, function.forward)(*constants, **settings)
         return y[0] if function.saves else y
 
     def _constant(self, x: Any) -> Any:
@@ -129,7 +129,8 @@ class Tracer(Recorder):
 
     def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
         """The gradients of a joint rule, as steps of its own."""
-        args, y = self.boxed(node)
+        noted: Any = self.boxed(node)
+        args, y = noted
         g = list(g) if type(g) in (list, tuple) else g
         return self.joint(node.function, g, y, list(wanted), args, node.settings)
 
@@ -169,7 +170,8 @@ class Tracer(Recorder):
         with Switch(recording=True):
             y = composition(*copies, **settings)
         pairs: Any = list(zip(y, g, strict=True)) if isinstance(g, list) else [(y, g)]
-        xs = [copy if want else None for copy, want in zip(copies, wanted, strict=True)]
+        asked = zip(copies, wanted, strict=True)
+        xs = [copy if want else None for copy, want in asked]
         return self.derive([pair for pair in pairs if pair[1] is not None], xs, since)
 
     def _copy(self, a: Any) -> Variable:
