@@ -25,6 +25,7 @@ examples: .venv/.examples
 
 # A few minutes; the full form is each line without --short. Libraries that are not in .venv are named and left out.
 bench: .venv/.demo
+	$(BIN)/python -m benchmarks.cold
 	$(BIN)/python -m benchmarks.run --short
 	$(BIN)/python -m benchmarks.lightness
 	$(BIN)/python -m benchmarks.growth --short

@@ -25,6 +25,7 @@ LIBRARIES = {
     "jax": "jax",
     "autograd": "autograd",
     "mygrad": "mygrad",
+    "dezero": "dezero",
 }  # what is imported: the distribution it is in
 PROBE = """
 import sys, time
@@ -82,10 +83,11 @@ def size(paths: Sequence[Path]) -> float:
 
 
 def installed(name: str) -> float:
-    """Megabytes of a distribution and its needs; of minidl, those of the checkout, with NumPy and tqdm."""
+    """Megabytes of a distribution and its needs; of minidl, those of the checkout, with what it needs."""
     own: list[Path] = []
     if name == "minidl":
-        own, names = [*(ROOT / "minidl").rglob("*")], distributions("numpy") | distributions("tqdm")
+        own = [*(ROOT / "minidl").rglob("*")]
+        names = set().union(*map(distributions, ("numpy", "tqdm", "threadpoolctl")))
     else:
         names = distributions(name)
     return size(own + [Path(str(f.locate())) for n in names for f in metadata.files(n) or []])

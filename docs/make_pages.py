@@ -24,26 +24,6 @@ from minidl.autograd.protocols import full_name
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
-# Pages of the reference: a file, its title, and the modules of minidl/functions that are on it.
-FAMILIES = {
-    "arithmetic": ("Arithmetic and elementary functions", "elementwise ufuncs error_function"),
-    "reductions": ("Sums, means and other reductions", "reduction cumulative statistics"),
-    "shapes": ("Shapes and arrangement", "shape joining rearrangement"),
-    "selection": ("Picking, sorting, searching", "indexing order"),
-    "products": ("Products of matrices and arrays", "linalg products"),
-    "linear_algebra": ("Linear algebra: numpy.linalg", "decompositions"),
-    "calculus": ("Differences, integrals, polynomials", "differences polynomials"),
-    "activations": ("Activations, dropout, masks", "activation"),
-    "networks": (
-        "What layers are made of",
-        "convolution pooling normalization dot_attention recurrent_rnn recurrent_lstm recurrent_gru",
-    ),
-    "loops": ("Loops", "loops"),
-    "losses": ("Losses", "loss regression classification probabilities"),
-    "metrics": ("Metrics", "metrics"),
-    "comparisons": ("Comparisons, signs, positions", "comparison"),
-}
-
 # The gallery: its sections, a folder each, and the titles of the examples in each.
 GALLERY = {
     "derivatives": {
@@ -89,27 +69,21 @@ for picture in sorted(Path("out").glob("*.png")):
 # --- functions ------------------------------------------------------------------------------------
 
 
-def coverage() -> tuple[str, dict[str, list[str]]]:
-    """The table's head of docs/coverage.md, and its cells by function."""
-    lines = (HERE / "coverage.md").read_text(encoding="utf-8").splitlines()
-    rows = [line.strip("| ").split("|") for line in lines if line.startswith("| `")]
-    head = next(line for line in lines if line.startswith("| function | NumPy"))
-    return head, {cells[0].strip(" `"): [c.strip() for c in cells[1:]] for cells in rows}
+def families() -> dict[str, list[str]]:
+    """The sections of docs/coverage.md, and the lines of their tables."""
+    text = (HERE / "coverage.md").read_text(encoding="utf-8")
+    sections = [section.partition("\n") for section in text.split("\n## ")[1:]]
+    tables = {
+        title: [line for line in body.splitlines() if line.startswith("|")]
+        for title, _, body in sections
+    }
+    return {title: rows for title, rows in tables.items() if rows and "NumPy" in rows[0]}
 
 
-def names_of(modules: str) -> list[str]:
-    """The public names of some modules of minidl.functions."""
-    loaded = [importlib.import_module(f"minidl.functions.{m}") for m in modules.split()]
-    return sorted(name for module in loaded for name in module.__all__)
-
-
-def function_page(title: str, names: list[str]) -> str:
+def function_page(title: str, rows: list[str], names: list[str]) -> str:
     """A page of the reference: what of each function is tested, then each by itself."""
-    head, cells = coverage()
-    lines = [f"# {title}", "", head, "|---|---|---|---|---|---|---|"]
-    lines += [
-        f"| {{py:obj}}`~minidl.functions.{name}` | {' | '.join(cells[name])} |" for name in names
-    ]
+    link = r"| {py:obj}`~minidl.functions.\1` |"
+    lines = [f"# {title}", "", *(re.sub(r"^\| `(\w+)` \|", link, row) for row in rows)]
     lines += ["", "The columns are explained on [the page of them all](../../coverage.md).", ""]
     lines += ["```{eval-rst}"]
     lines += [f".. autofunction:: minidl.functions.{name}\n" for name in names]
@@ -117,20 +91,22 @@ def function_page(title: str, names: list[str]) -> str:
 
 
 def write_function_pages() -> None:
-    """Write reference/functions; an error if a function is on no page."""
-    pages = {file: (title, names_of(modules)) for file, (title, modules) in FAMILIES.items()}
-    listed = [name for _, names in pages.values() for name in names]
+    """Write reference/functions, a page for each family; an error if a function is on none."""
+    folder = HERE / "reference" / "functions"
+    shutil.rmtree(folder, ignore_errors=True)
+    listed: list[str] = []
+    for title, rows in families().items():
+        names = [row.split("`")[1] for row in rows[2:]]
+        slug = re.sub(r"\W+", "_", title.lower()).strip("_")
+        write(folder / f"{slug}.md", function_page(title, rows, names))
+        listed += names
     if sorted(listed) != sorted(F.__all__):
-        raise ValueError(f"FAMILIES: want every function once, got {set(listed) ^ set(F.__all__)}")
-    for file, (title, names) in pages.items():
-        write(HERE / "reference" / "functions" / f"{file}.md", function_page(title, names))
+        raise ValueError(f"coverage.md: want every function once: {set(listed) ^ set(F.__all__)}")
 
 
 def write(file: Path, text: str) -> None:
-    """Write what has changed only, so that Sphinx reads no page again without need."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if not file.exists() or file.read_text(encoding="utf-8") != text:
-        file.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
 
 
 # --- the gallery ----------------------------------------------------------------------------------
@@ -138,6 +114,7 @@ def write(file: Path, text: str) -> None:
 
 def write_examples() -> None:
     """Write _examples: the examples in sections, their docstrings with a title, as the gallery wants."""
+    shutil.rmtree(HERE / "_examples", ignore_errors=True)
     files = {file.stem: file for file in (ROOT / "examples").glob("*.py")}
     listed = [name for section in GALLERY.values() for name in section]
     if sorted(listed) != sorted(files):
@@ -162,6 +139,8 @@ def with_title(source: str, name: str, title: str) -> str:
         "Path(__file__).with_name", "Path"
     )  # run in its folder, as a notebook is
     note = NOTE.format(name=name, options=" --short" if name in SHORT else "")
+    if "alice.txt" in program:
+        note += " It reads :download:`alice.txt </_examples/sequences/alice.txt>`, beside it."
     return f'"""\n{underlined(title)}\n{text.strip()}\n\n{note}\n"""{program}'
 
 

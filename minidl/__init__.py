@@ -34,7 +34,6 @@ from minidl.autograd import (
     vjp,
 )
 from minidl.common.memory import keep_freed_memory
-from minidl.common.threads import set_num_threads
 from minidl.random import seed
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
         sklearn,
         training,
     )
+    from minidl.common.threads import set_num_threads
     from minidl.compiler import compile
     from minidl.compiler.native.export import export_c
     from minidl.data import DataLoader
@@ -116,6 +116,7 @@ _HOMES = {
     "load": "minidl.files.state",
     "load_torch_state_dict": "minidl.interop.torch",
     "save": "minidl.files.state",
+    "set_num_threads": "minidl.common.threads",
     "torch_state_dict": "minidl.interop.torch",
 }
 

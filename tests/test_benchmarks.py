@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import growth, report, run, scaling
+from benchmarks import cold, growth, report, run, scaling
 from benchmarks.peers import minidl_compiled, minidl_eager, numpy_by_hand
 from benchmarks.worker import Bench, Worker, import_peer
 from benchmarks.workloads import BATCHES, WORKLOADS, deviation, probe, turns
@@ -236,3 +236,18 @@ def test_more_ranks_are_predicted_by_the_model_of_the_documentation():
     assert times[1] == pytest.approx(1e-3 + 4e-3 + 1e-5 + 1e-3)  # one message each way
     assert times[2] == pytest.approx(1e-3 + 2e-3 + 4e-5 + 1.5e-3)  # halves, then quarters, and back
     assert times[3] == pytest.approx(1e-3 + 8e-6 + 2e-4 + 1.998e-3)
+
+
+def test_the_cold_run_trains_and_says_what_fails(tmp_path, monkeypatch, capsys):
+    seconds, used, printed = cold.cold("with_minidl")
+    epochs, accuracy = printed.split()
+    assert seconds > 0 and used > 0 and 1 < int(epochs) < 30 and float(accuracy) >= 0.97
+    monkeypatch.setitem(cold.SCRIPTS, "another", "with_another")
+    scripts = ["NumPy alone, its import", "minidl", "another"]
+    cold.main(["--rounds", "1", "--only", *scripts, "--out", str(tmp_path / "cold")])
+    text = capsys.readouterr().out
+    assert "| minidl | " in text and "Not here: another (" in text
+    data = json.loads((tmp_path / "cold.json").read_text(encoding="utf-8"))
+    assert {name: len(found) for name, found in data["seconds"].items()} == dict.fromkeys(
+        scripts[:2], 1
+    )

@@ -34,6 +34,7 @@ PUBLIC = [
 ]
 LAZY = [
     "minidl.checkpoints",
+    "minidl.common.words",
     "minidl.compiler",
     "minidl.data",
     "minidl.distributed",

@@ -208,7 +208,7 @@ class _Walk:
         parents = node.inputs or ()
         wanted = [n is not None and (alive is None or n in alive) for n in parents]
         if self.tracer is not None and self.tracer.deriving:
-            return args, y, self.tracer.joined(node, g, wanted)
+            return args, y, self.tracer.joined(node, g, wanted, self.pending)
         if box is not None and function.equals is not None:
             return args, y, function.compose(args, g, wanted, node.settings, box)
         if not function.saves:

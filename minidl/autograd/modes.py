@@ -33,8 +33,13 @@ class Tracer(Protocol):
 
     deriving: bool  # whether it notes a backward that eagerly is one of arrays
 
-    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
-        """The gradients that a joint rule gives, while ``deriving``."""
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Node, Any]
+    ) -> Sequence[Any]:
+        """The gradients that a joint rule gives, while ``deriving``; ``pending``: those on the way."""
+
+    def scan(self, step: Callable[..., Any], state: list[Any], xs: list[Any]) -> Any:
+        """What watches a scan's turns, and may give one step in place of them (see loops.py)."""
 
     def apply(self, function: Function, inputs: Inputs, settings: Settings) -> Any:
         """Apply a function, as ``record`` does."""
@@ -87,8 +92,8 @@ class Tracer(Protocol):
     def update(self, optimizer: Any) -> None:
         """``optimizer.update()``."""
 
-    def give_up(self, why: str) -> None:
-        """The function is to run eagerly, for a reason that its user is told."""
+    def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
+        """Call a check that raises, now and at each call of the program."""
 
     def refuse(self, x: Any, how: str) -> None:
         """The value of something recorded is read: no program can do that."""
@@ -188,11 +193,15 @@ def note_cleared(params: list[Variable]) -> None:
         tracer.clear(params)
 
 
-def leave_program(why: str) -> None:
-    """Have a function that is being compiled run eagerly: its programs could not do the same."""
+def demand(check: Callable[..., None], *xs: Variable) -> None:
+    """Call a check with the arrays of Variables; it raises, before anything is written, or does no
+    more than look. A compiled function calls it, too, and runs eagerly if it raises.
+    """
     tracer = MODE.get().tracer
     if tracer is not None:
-        tracer.give_up(why)
+        tracer.demand(check, xs)
+    else:
+        check(*[x._raw for x in xs])
 
 
 def values_of(x: Any, how: str) -> Any:

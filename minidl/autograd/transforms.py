@@ -64,7 +64,7 @@ def _as_variable(g: Any) -> Variable:
     return box(g)
 
 
-def _as_plain(x: Any) -> Any:
+def as_plain(x: Any) -> Any:
     """The array of a Variable, or what a tracer has for one; anything else as it is."""
     tracer = MODE.get().tracer
     return array_of(x) if tracer is None or not isinstance(x, Variable) else tracer.as_plain(x)
@@ -207,7 +207,7 @@ class Call:
         """
         if self.boxes or (self.keeps and value.requires_grad and outside):
             return value if self.keeps else value.detach()
-        return _as_plain(value)
+        return as_plain(value)
 
     def value(self) -> Any:
         """The function's result, without aux."""
@@ -354,7 +354,7 @@ def jvp(f: Func, args: Any, tangents: Any) -> tuple[Any, Any]:
     results = Call("jvp", pulled, zero, range(len(zero))).pull()
     boxes = call.boxes or any(map(_comes_as_variable, vs))
     if not boxes and not (call.keeps and call.outside):
-        results = list(map(_as_plain, results))
+        results = list(map(as_plain, results))
     return call.value(), unflatten(call.y_structure, results)
 
 

@@ -167,14 +167,27 @@ OPTIMIZER_WORDS = answers(
     """
 )
 
+TRAINER_WORDS = answers(
+    """
+    metric: they are `trainer.metrics`, a list or a dict
+    callback: they are `trainer.callbacks`, a list
+    criterion loss_fn loss_function: it is `trainer.loss`
+    optim opt: it is `trainer.optimizer`
+    lr learning_rate: the rate is the optimizer's, `trainer.optimizer.lr`
+    """
+)
+
 # What programs for other frameworks assign, to freeze or evaluate a model, or for another rate.
 _WITHOUT_EFFECT = frozenset(
     {
         *("learning_rate", "requires_grad", "trainable", "training"),
         *("momentum", "weight_decay", "betas"),
+        *TRAINER_WORDS,
     }
 )
-_ALLOWED = frozenset({"training", "momentum", "weight_decay", "betas"})  # in classes of users
+_ALLOWED = frozenset(  # in classes of users
+    {"training", "momentum", "weight_decay", "betas", *TRAINER_WORDS} - {"learning_rate"}
+)
 
 # What others call an argument, and its name here.
 KEYWORDS = answers(
@@ -236,6 +249,8 @@ def refuse_unknown(module: str) -> Callable[[str], Any]:
     """
 
     def __getattr__(name: str) -> Any:
+        if name.startswith("__"):  # Python asks, at each import, for __path__
+            raise AttributeError(f"{module} has no {name!r}")
         from minidl.common.words import OF_MODULES  # which needs `answers`
 
         raise missing(module, name, OF_MODULES[module])

@@ -10,6 +10,8 @@ things happen:
   ``values`` that it knows, ``derivative`` the rules of the backward, ``updates`` whole training
   steps; ``effects`` sees what it does besides.
 - ``program`` is the list of operations, ``passes`` shorten it.
+- ``turns`` finds that a scan's turns are one program, ``scan`` runs the loop; ``tape`` applies steps
+  again for second derivatives.
 - ``plan`` gives values their memory, ``blocks`` takes long elementwise runs apart, ``lines`` writes
   one step, ``printer`` all of them.
 - ``reader`` prints how a program reads its inputs and gives its results, ``forms`` knows the forms

@@ -16,6 +16,7 @@ from minidl.compiler.forms import NUMBERS, parts_of
 BOUNDS = {4: 2e-4, 8: 1e-9}
 # Of so many elements one may hang on a comparison of numbers that are nearly equal.
 FEW = 100
+_SMALL = 4096  # elements whose bytes are compared first
 
 
 def same(a: Any, b: Any) -> bool:
@@ -51,6 +52,8 @@ def _of_one_form(a: Any, b: Any, arrays: Any) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
+    if a.size < _SMALL and a.tobytes() == b.tobytes():
+        return True
     if a.dtype.kind != "f":
         return np.array_equal(a, b)
     equal = (a == b) & (np.signbit(a) == np.signbit(b))

@@ -16,9 +16,12 @@ from minidl.common import memory, random
 from minidl.common.callers import warn_user
 from minidl.common.html import block, card
 from minidl.compiler.checks import check
-from minidl.compiler.forms import NotForPrograms, arrays_in
+from minidl.compiler.forms import NotForPrograms, arrays_in, numbers_in
 from minidl.compiler.reach import LAZY, WeakMethod
 from minidl.compiler.recording import MISS, Call, Recording
+from minidl.compiler.rolling import UNEVEN
+from minidl.compiler.scalars import Varying
+from minidl.compiler.snapshot import Entry
 from minidl.compiler.specialization import Specialization
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
@@ -45,6 +48,9 @@ class Compiled:
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
+        self._varying = Varying()
+        self._entries = set[Entry]()  # entries of containers that calls were seen to write
+        self._unrolls = False  # scans are noted turn by turn
         self._made = 0
         self._calls = 0
         self._changing = False  # it was said that it is given something new nearly always
@@ -118,9 +124,15 @@ class Compiled:
         return result
 
     def _record(self, call: Call) -> Any:
-        recording = Recording(call)
+        numbers = list(numbers_in([*call.args, *call.kwargs.values()]))
+        varying = self._varying.meet(numbers)
+        recording = Recording(call, self._entries, self._unrolls, varying)
         if recording.why is None:
             self._keep(recording)
+        elif varying and not recording.silent:
+            self._varying.give_up(varying)
+        elif recording.why == UNEVEN:
+            self._unrolls = True
         elif recording.why != LAZY:
             self._tries += 1
             if recording.why == "":  # arrays of another library, which need no word
@@ -133,6 +145,7 @@ class Compiled:
         self._made += 1
         self._tries = 0
         spec = Specialization(recording, self.backend)
+        recording.recorder.forget()
         spec.left = 10**9 if self.check == "never" else 0
         self.programs = [*self.programs, spec][-PROGRAMS:]
 
@@ -203,6 +216,8 @@ class Compiled:
                 return spec.program
         with random.restoring():  # looking uses up no random numbers
             self._record(Call(self.function, args, kwargs, leaves, mode))
+            if not self.programs and self._unrolls:  # it is to be noted anew
+                self._record(Call(self.function, args, kwargs, leaves, mode))
         if not self.programs:
             raise RuntimeError(f"no program: {self.why or 'call it once first'}")
         return self.programs[-1].program

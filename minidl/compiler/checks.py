@@ -17,6 +17,7 @@ from minidl.compiler.effects import Draws, same_state
 from minidl.compiler.effects import state_of as state_of_generator
 from minidl.compiler.forms import parts_of, with_parts
 from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
+from minidl.compiler.places import States
 from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
@@ -31,8 +32,9 @@ class Before:
         leaves = [leaf for p in variables for leaf in (p._node, p._leaf)]
         places += [(leaf, "stale") for leaf in leaves if type(leaf) is Leaf]
         places += [place for o in spec.optimizers for place in attributes_of(o)]
-        self.attributes = [(x, name, getattr(x, name)) for x, name in [*places, *spec.places]]
-        arrays = [p._raw for p in variables]
+        self.attributes = [(x, name, getattr(x, name)) for x, name in places]
+        self.states = States(spec.places)
+        arrays = [getattr(x, "_raw", x) for x in (*variables, *self.states.leaves)]
         arrays += [array for o in spec.optimizers for array in arrays_of(o)]
         distinct = {id(x): x for x in arrays if isinstance(x, np.ndarray)}
         self.copies = {i: (array, array.copy()) for i, array in distinct.items()}
@@ -42,6 +44,7 @@ class Before:
         """Put everything back; the copies get what the arrays held."""
         for x, name, value in self.attributes:
             setattr(x, name, value)
+        self.states.put_back()
         for array, copy in self.copies.values():
             now = array.copy()
             array[...] = copy
@@ -49,7 +52,9 @@ class Before:
         self.draws.restore()
 
     def held(self, x: Any) -> Any:
-        """What an array held when it was put back; anything else as it is."""
+        """What an array held when it was put back, those in tuples too; anything else as it is."""
+        if type(x) is tuple:
+            return tuple(map(self.held, x))
         return self.copies[id(x)][1] if id(x) in self.copies else x
 
 
@@ -67,8 +72,9 @@ def outcome(
     for i, optimizer in enumerate(spec.optimizers):
         for k, part in enumerate(state_of(optimizer)):
             found[f"the state of optimizer {i} ({k})"] = part
-    for layer, name in spec.places:
-        found[f"{type(layer).__name__}.{name}"] = getattr(layer, name)
+    for i, place in enumerate(spec.places):
+        value = place.get()
+        found[f"{place.name} ({i})"] = _without_graphs(value) if spec.learns else value
     return found
 
 

@@ -21,6 +21,7 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.program import Operand, Step, Value
 from minidl.compiler.recorder import Notes
+from minidl.compiler.scalars import is_number
 
 
 class Recorder(Notes):
@@ -84,6 +85,8 @@ class Recorder(Notes):
     def _part(self, raw: Any, operand: Operand, node: Node | None) -> Any:
         if not isinstance(operand, Value):
             return raw
+        if is_number(raw):
+            return self.changing(raw, operand)
         out = box(raw, None if self.deriving else node)
         self.register(out, operand)
         return out
@@ -108,7 +111,9 @@ class Recorder(Notes):
         walk.pending[parent] = held + gx
         walk.ours.add(parent)
 
-    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Node, Any]
+    ) -> Sequence[Any]:
         """The gradients of a joint rule, which is one step."""
         function = node.function
         rule: Any = function.joint

@@ -16,6 +16,7 @@ import numpy as np
 
 from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
+from minidl.compiler.scalars import Number, is_number
 from minidl.compiler.standin import StandIn
 
 NUMBERS = (
@@ -95,6 +96,14 @@ def arrays_in(x: Any) -> list[Any]:
     return [] if nest is None else [leaf for part in nest[1] for leaf in arrays_in(part)]
 
 
+def numbers_in(x: Any) -> Iterator[Any]:
+    """The numbers in an argument, in order."""
+    if is_number(x):
+        yield x
+    for part in (parts_of(x) or ((), ()))[1]:
+        yield from numbers_in(part)
+
+
 def objects_in(x: Any) -> Iterator[Any]:
     """What there is in arguments besides arrays and numbers: programs depend on it, too."""
     nest = parts_of(x)
@@ -111,14 +120,17 @@ class Arguments:
     Nests that hold arrays are copies; what the function writes into a copy is passed on.
     """
 
-    def __init__(self, new: Iterator[Any]) -> None:
+    def __init__(self, new: Iterator[Any], number: Callable[[Any], Any] | None = None) -> None:
         self._new = new
+        self._number = number  # what stands for a number of Python's
         self._copies: list[tuple[Any, Any, list[Any]]] = []  # the nest, its copy, the copy's parts
 
     def put(self, x: Any) -> Any:
         """The argument with the next of the new leaves in place of each array."""
         if is_array(x):
             return next(self._new)
+        if self._number is not None and is_number(x):
+            return self._number(x)
         nest = parts_of(x)
         if nest is None:
             return x
@@ -156,7 +168,7 @@ def _overwrite(x: Any, new: Any) -> None:
 
 def unwrapped(x: Any, depth: int = 4) -> Any:
     """A result with arrays in place of stand-ins; in objects these are replaced as they stand."""
-    if type(x) is StandIn:
+    if type(x) in (StandIn, Number):
         return x._raw
     if is_array(x) or isinstance(x, NUMBERS):
         return x
@@ -191,7 +203,7 @@ def take_apart(result: Any, known: Callable[[Any], bool]) -> list[Any]:
 
     Raises NotForPrograms for an object that is made anew at each call: not ``known``.
     """
-    if isinstance(result, (Variable, np.ndarray, np.generic)):
+    if isinstance(result, (Variable, np.ndarray, np.generic)) or type(result) is Number:
         return [result]
     nest = parts_of(result)
     if nest is not None:

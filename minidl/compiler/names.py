@@ -8,46 +8,105 @@ from __future__ import annotations
 import dis
 import sys
 import types
-from functools import cache
-from typing import Any, NamedTuple
+from collections import Counter
+from functools import cache, reduce
+from operator import or_
+from typing import Any, NamedTuple, TypeAlias
 
+_KINDS = ("global", "attribute", "import", "cell")
 _KIND_OF = {
-    "LOAD_GLOBAL": 0, "STORE_GLOBAL": 0, "LOAD_NAME": 0,
-    "LOAD_ATTR": 1, "LOAD_METHOD": 1, "STORE_ATTR": 1, "IMPORT_FROM": 1,
-    "IMPORT_NAME": 2,
+    "LOAD_GLOBAL": 0, "STORE_GLOBAL": 0, "DELETE_GLOBAL": 0, "LOAD_NAME": 0,
+    "LOAD_ATTR": 1, "LOAD_METHOD": 1, "STORE_ATTR": 1, "DELETE_ATTR": 1, "IMPORT_FROM": 1,
+    "LOAD_SUPER_ATTR": 1, "IMPORT_NAME": 2,
+    "LOAD_DEREF": 3, "STORE_DEREF": 3, "DELETE_DEREF": 3, "LOAD_CLASSDEREF": 3,
+    "LOAD_FROM_DICT_OR_DEREF": 3,
 }  # fmt: skip
+
+Name: TypeAlias = tuple[str, str]  # a kind, and the name itself
 
 
 class Names(NamedTuple):
-    """The names that a function's code uses, those of functions inside it too."""
+    """The names that a function's code uses, those of functions inside it too.
 
-    globals: frozenset[str]
-    attributes: frozenset[str]
-    imports: frozenset[str]
+    Of these it ``stored`` some. ``x.n += 1`` only adds to a name; others are ``read``, ``assigned``.
+    """
+
+    used: frozenset[Name]
+    stored: frozenset[Name] = frozenset()
+    added: frozenset[Name] = frozenset()
+    read: frozenset[Name] = frozenset()
+    assigned: frozenset[Name] = frozenset()
+
+    def of(self, kind: str) -> frozenset[str]:
+        """The names of a kind."""
+        return frozenset([name for its, name in self.used if its == kind])
+
+    def __or__(self, other: Any) -> Names:
+        return Names(*[mine | its for mine, its in zip(self, other, strict=True)])
+
+
+NO_NAMES = Names(frozenset())
 
 
 @cache
 def names_of(code: types.CodeType) -> Names:
     """The names in a code object."""
-    used: tuple[set[str], set[str], set[str]] = (set(), set(), set())
-    for instruction in dis.get_instructions(code):
-        if instruction.opname in _KIND_OF:
-            used[_KIND_OF[instruction.opname]].add(instruction.argval)
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            for mine, inner in zip(used, names_of(part)):
-                mine.update(inner)
-    return Names(*map(frozenset, used))
+    loads = Counter[Name]()
+    stores = Counter[Name]()
+    added = Counter[Name]()
+    instructions = list(dis.get_instructions(code))
+    for i, instruction in enumerate(instructions):
+        kind = _KIND_OF.get(instruction.opname)
+        if kind is None:
+            continue
+        name = (_KINDS[kind], instruction.argval)
+        is_store = instruction.opname.startswith("STORE")
+        (stores if is_store else loads)[name] += 1
+        if is_store and (_is_added(instructions, i) or _is_counted(instructions, i)):
+            added[name] += 1
+    names = Names(
+        frozenset(loads) | frozenset(stores),
+        frozenset(stores),
+        frozenset(added),
+        frozenset(loads - added),  # an addition has a load of its own
+        frozenset(stores - added),
+    )
+    inner = [names_of(part) for part in code.co_consts if isinstance(part, types.CodeType)]
+    return reduce(or_, inner, names)
+
+
+def _is_added(code: list[dis.Instruction], i: int) -> bool:
+    """Whether the store that is number ``i`` is the end of ``x.n += y`` or ``n -= y``."""
+    end = i - 1 if code[i - 1].opname == "SWAP" else i
+    return end > 0 and code[end - 1].argrepr in ("+=", "-=")
+
+
+def _is_counted(code: list[dis.Instruction], i: int) -> bool:
+    """Whether it is the end of ``x.n = x.n + 1`` or ``n = n + 1``."""
+    is_attribute = code[i].opname == "STORE_ATTR"
+    place = 5 if is_attribute else 3
+    if i < place:
+        return False
+    load, one, add = code[i - place + is_attribute :][:3]
+    if is_attribute and not _same_local(code[i - place], code[i - 1]):
+        return False
+    same = load.argval == code[i].argval and load.opname[4:] == code[i].opname[5:]
+    return same and type(one.argval) is int and add.argrepr in ("+", "-")
+
+
+def _same_local(a: dis.Instruction, b: dis.Instruction) -> bool:
+    return a.argval == b.argval and all(x.opname.startswith("LOAD_FAST") for x in (a, b))
 
 
 def asks_for_types(names: Names) -> str | None:
     """Whether code may tell a stand-in from an array, in words."""
-    every = names.globals | names.attributes
-    if "isinstance" in names.globals and every & {"Variable", "Parameter"}:
+    outer = names.of("global")
+    every = outer | names.of("attribute")
+    if "isinstance" in outer and every & {"Variable", "Parameter"}:
         return "it asks what is a Variable, and would meet stand-ins for arrays"
-    if "type" in names.globals and every & {"ndarray", "generic", "float64", "float32", "Variable"}:
+    if "type" in outer and every & {"ndarray", "generic", "float64", "float32", "Variable"}:
         return "it asks for the type of an array, and would meet stand-ins"
-    if "id" in names.globals:
+    if "id" in outer:
         return "it asks for the id of an object, and would meet stand-ins for arrays"
     return None
 

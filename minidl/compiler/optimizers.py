@@ -72,8 +72,8 @@ def is_watched(optimizer: Optimizer) -> bool:
 def attributes_of(optimizer: Optimizer) -> Iterator[tuple[Any, str]]:
     """Objects with the names of attributes that an update assigns."""
     buffers = optimizer._buffers
-    yield optimizer, "t"
-    yield optimizer, "_buffers"
+    for name in ("t", "_lr", "_settings", "_buffers", *optimizer.settings):
+        yield optimizer, name
     for name in vars(buffers):
         yield buffers, name
     for buffer in buffers.all:
@@ -94,6 +94,9 @@ def arrays_of(optimizer: Optimizer) -> Iterator[Any]:
 def state_of(optimizer: Optimizer) -> Iterator[Any]:
     """What ``state_dict`` gives, without copies."""
     yield optimizer.t
+    yield optimizer.lr
+    for name in optimizer.settings:
+        yield getattr(optimizer, name)
     members = {m.p: m for m in optimizer._buffers.members()}
     for p in optimizer.params:
         if p in members:

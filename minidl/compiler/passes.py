@@ -5,6 +5,7 @@ The order they run in is at the end; what a step becomes in NumPy is in printer.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -130,6 +131,7 @@ def without_broadcasts(program: Program) -> Program:
 def tidied(program: Program) -> Program:
     """Leave out what changes no bit: factors of one, double negations, moves that move nothing."""
     maker: dict[Value, Step] = {}
+    writes = any(step.is_effect for step in program.steps)
 
     def rewrite(step: Step) -> Any:
         maker.update(dict.fromkeys(step.outs, step))
@@ -139,9 +141,16 @@ def tidied(program: Program) -> Program:
         x = step.operands[0]
         before = maker.get(x) if isinstance(x, Value) else None
         if before is not None and _undo_each_other(before, step):
-            return before.operands[0]
-        other = _unchanged_operand(step)
-        return other if out.same_form(other) else step
+            other = before.operands[0]
+        else:
+            other = _unchanged_operand(step)
+        if not out.same_form(other) or (writes and not step.is_view and not lasts(other)):
+            return step
+        return other
+
+    def lasts(x: Operand) -> bool:
+        """Whether a value is none that an update may write over, as those of parameters."""
+        return x in maker and maker[x].fresh
 
     return _rewrite(program, rewrite)
 
@@ -191,7 +200,8 @@ PASSES: tuple[Pass, ...] = (
 
 
 def optimized(program: Program) -> Program:
-    """The program after all passes."""
+    """The program after all passes, of steps of its own: a second backward needs those as noted."""
+    program.steps = list(map(copy.copy, program.steps))
     for change in PASSES:
         program = change(program)
     return program

@@ -5,6 +5,7 @@ The code that is printed for the plan is in printer.py.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ class Plan:
         return len(self.sizes) - 1
 
     def _find_views(self) -> None:
-        known = self._arrays()
+        known = {v: x[0] for v, x in self._arrays(1, set()).items()}
         for step in self.steps:
             x, *rest = step.operands or (None,)
             if not step.is_view or x not in known or any(values_in(tuple(rest))):
@@ -101,9 +102,10 @@ class Plan:
                 known.update(zip(step.outs, parts))
                 self.views.update(dict.fromkeys(step.outs, step))
 
-    def _arrays(self) -> dict[Value, Any]:
-        flat = [np.empty(max(n, 1), np.uint8) for n in self.sizes]
-        return {v: shaped(flat[k][: v.nbytes].view(v.dtype), v) for v, k in self.place.items()}
+    def _arrays(self, count: int, own: AbstractSet[int]) -> dict[Value, list[Any]]:
+        sizes = [(count if k in own else 1, max(n, 1)) for k, n in enumerate(self.sizes)]
+        flat = [np.empty(size, np.uint8) for size in sizes]
+        return {v: [*shaped(flat[k], v)] for v, k in self.place.items()}
 
     @property
     def names(self) -> list[str]:
@@ -113,20 +115,26 @@ class Plan:
 
     def arena(self) -> tuple[Any, ...]:
         """New buffers for one run."""
-        known = self._arrays()
+        return self.arenas(1, set())[0]
+
+    def arenas(self, count: int, own: AbstractSet[int]) -> list[tuple[Any, ...]]:
+        """New buffers for runs one after the other: those that are ``own`` are each run's."""
+        known = self._arrays(count, own)
         for step in dict.fromkeys(self.views.values()):
-            known.update(zip(step.outs, _views(step, known[step.operands[0]])))
-        return (
-            *known.values(),
-            *[t for group in self.groups.values() for t in group.temporaries()],
-        )
+            parts = [_views(step, x) for x in known[step.operands[0]]]
+            known.update(zip(step.outs, map(list, zip(*parts))))
+        temporaries = [[t] for group in self.groups.values() for t in group.temporaries()]
+        columns = [x if len(x) == count else x * count for x in (*known.values(), *temporaries)]
+        return [*zip(*columns)] or [()] * count
 
 
 def shaped(flat: Any, v: Value) -> Any:
-    """Memory as an array of the shape and order of a value."""
+    """Rows of memory as arrays of the shape and order of a value."""
+    rows = flat[:, : v.nbytes].view(v.dtype)
     if v.axes is None:
-        return flat.reshape(v.shape)
-    return flat.reshape([v.shape[i] for i in v.axes]).transpose(np.argsort(v.axes))
+        return rows.reshape(-1, *v.shape)
+    axes = [int(i) + 1 for i in np.argsort(v.axes)]
+    return rows.reshape(-1, *[v.shape[i] for i in v.axes]).transpose(0, *axes)
 
 
 def _in_place(step: Step, dying: list[Value]) -> Value | None:

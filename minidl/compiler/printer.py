@@ -135,11 +135,13 @@ class _Source:
             return self.names(root)
         if self.names.floats:
             return f"{self.names.name(np.float64)}({root})"
+        if root.dtype is None:  # a number of Python's
+            return root.name
         if root.shape == ():
             return f"{root}[()]"  # out of the buffer, if it lies in one
         made = root in self.plan.visible
         if root in before or not made or self.plan.roots_of(root) != {root}:
-            return f"{root}.copy()"
+            return f"{root}.copy('K')"
         return root.name
 
 

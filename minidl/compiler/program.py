@@ -172,15 +172,21 @@ class Program:
             for i, v in enumerate(values):
                 v.name = f"{letter}{i}"
 
+    def half(self, backward: bool) -> list[str]:
+        """The lines of the forward, or of the backward."""
+        self.name_values()
+        at = self.backward_at
+        steps = self.steps[at:] if backward else self.steps[:at]
+        results = self.gradients if backward else self.outputs
+        return [*map(repr, steps), f"return {', '.join(map(show, results))}"]
+
     def __str__(self) -> str:
         self.name_values()
         lines = ["inputs: " + ", ".join(f"{v} {form(v)}" for v in self.inputs), "forward:"]
-        lines += [f"  {step!r}" for step in self.steps[: self.backward_at]]
-        lines.append(f"  return {', '.join(map(show, self.outputs))}")
+        lines += [f"  {line}" for line in self.half(False)]
         if self.gradients:
             lines.append(f"backward of {', '.join(map(repr, self.seeds))}:")
-            lines += [f"  {step!r}" for step in self.steps[self.backward_at :]]
-            lines.append(f"  return {', '.join(map(show, self.gradients))}")
+            lines += [f"  {line}" for line in self.half(True)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -190,7 +196,7 @@ class Program:
 
 def form(v: Value) -> str:
     """The dtype and shape, to print."""
-    return f"{v.dtype} {v.shape}"
+    return "a number" if v.dtype is None else f"{v.dtype} {v.shape}"
 
 
 def show(operand: Operand) -> str:

@@ -17,9 +17,10 @@ import threading
 import types
 from array import array
 from collections import UserDict, UserList, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial, reduce
+from operator import or_
 from typing import Any
 from weakref import ref
 
@@ -29,14 +30,18 @@ from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
 from minidl.common.members import cells_of, slots_of
 from minidl.compiler.forms import NUMBERS
-from minidl.compiler.names import asks_for_types, is_known, names_of
+from minidl.compiler.names import NO_NAMES, Name, asks_for_types, is_known, names_of
+from minidl.compiler.places import Place, is_plain, is_state
 from minidl.compiler.snapshot import ABSENT, Snapshot
+from minidl.optim.optimizer import Optimizer
 
 LAZY = "a parameter that has no data yet"
 _MOST = 1000  # elements of a container that are watched one by one
 _DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals", "locals"}
 _DYNAMIC |= {"attrgetter", "methodcaller", "setattr", "delattr"}
+_READERS = {"copy", "deepcopy", "dataclasses", "asdict", "astuple", "repr", "str", "pickle", "json"}
 _OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__new__", "__repr__"}
+_ACCESSORS = {"__setattr__", "__getattr__", "__getattribute__", "__delattr__"}
 _OF_EVERY_CLASS |= {"__str__", "__static_attributes__", "__firstlineno__"}
 GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
 _UNWATCHABLE = (Iterator, io.IOBase, threading.local)
@@ -63,17 +68,23 @@ class Reach:
     """What is reached from some roots.
 
     ``conditions`` hold as long as nothing changed, evaluated in ``scope``; ``where`` has the place
-    of each array and Variable, by id; ``states`` are what layers leave from call to call;
+    of each array and Variable, by id; ``places`` are where calls leave something for the next;
     ``snapshots`` of the containers tell whether a call wrote into them. ``unwatchable`` names what
-    cannot be watched, or is None.
+    cannot be watched, or is None. ``written``: entries that a call was seen to write, which are
+    places then, by the id of the container and the key.
     """
 
-    def __init__(self, roots: list[Any]) -> None:
-        self._attributes = set[str]()  # that reachable code uses; grows as more code is reached
-        self._walk(roots)
-        before = -1
-        while before != len(self._attributes):
-            before = len(self._attributes)
+    def __init__(
+        self, roots: list[Any], written: Set[tuple[int, Any]] = frozenset(), whole: bool = True
+    ) -> None:
+        self.written = written
+        self._whole = whole  # what updates call is looked at, too
+        self.names = NO_NAMES  # that reachable code uses; grow as more code is reached
+        self._unseen = NO_NAMES  # those of hooks and schedules, which a program calls as they are
+        self._attributes = frozenset[str]()
+        before = None
+        while before != (self.names, self._unseen):
+            before = (self.names, self._unseen)
             self._walk(roots)
 
     def _walk(self, roots: list[Any]) -> None:
@@ -81,8 +92,9 @@ class Reach:
         self.scope: dict[str, Any] = {}
         self.where: dict[int, str] = {}
         self.found: dict[int, Any] = {}  # the arrays and Variables themselves
-        self.states: list[tuple[Any, str]] = []
+        self._places: dict[str, Place] = {}
         self.snapshots: list[Snapshot] = []
+        self.optimizers: list[Optimizer] = []
         self.generators: dict[int, Any] = {}
         self.unwatchable: str | None = None
         self._seen: set[int] = set()
@@ -128,8 +140,37 @@ class Reach:
         """Expect each element of a container under its key."""
         name = self.name(x)
         for key, value in items:
-            key = repr(key) if type(key) in (str, int) else self.name(key)
-            self._expect(f"{name}[{key}]", value)
+            text = repr(key) if type(key) in (str, int) else self.name(key)
+            self._entry(
+                Place(x, key, f"{name}[{text}]", f"an element of a {type(x).__name__}"), value
+            )
+
+    def _entry(self, place: Place, value: Any, name: Name | None = None, kind: Any = None) -> None:
+        """What is in a place: it is expected to stay, unless calls leave something there."""
+        use = self._use(place, value, name, kind)
+        if use is None:
+            self._expect(place.text, value)
+        else:
+            self._places[place.text] = place._replace(use=use)
+
+    @property
+    def places(self) -> list[Place]:
+        """Where calls leave something for the next."""
+        return list(self._places.values())
+
+    def _use(self, place: Place, value: Any, name: Name | None, kind: Any) -> str | None:
+        """How a place is used that is stored under a name, of an object of a class; None: not."""
+        if (id(place.container), place.key) in self.written and is_state(value):
+            return "state"
+        if name not in self.names.stored or name in self._unseen.used or self._is_dynamic():
+            return None
+        is_read = name in self.names.read or name[1] in names_in_library(kind)
+        is_read = is_read or not self.names.of("global").isdisjoint(_READERS)
+        if not is_read and name not in self.names.added and is_plain(value):
+            return "output"
+        if not is_read and name not in self.names.assigned and type(value) is int:
+            return "count"
+        return "state" if is_state(value) else None
 
     def types_of_keys(self, keys: Any, place: str) -> str:
         """The condition that keys have the types that they had: 1, 1.0 and True are equal."""
@@ -190,28 +231,31 @@ class Reach:
         self._expect(f"{name}.__code__", x.__code__)
         self._expect(f"{name}.__defaults__", x.__defaults__)
         self._expect(f"{name}.__kwdefaults__", x.__kwdefaults__)
-        for _, cell in cells_of(x):
-            self._expect(f"{self.name(cell)}.cell_contents", cell.cell_contents)
+        for n, cell in cells_of(x):
+            place = Place(cell, "", f"{self.name(cell)}.cell_contents", n)
+            self._entry(place, cell.cell_contents, ("cell", n))
             self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
             held = vars(x)
             self.snapshots.append(Snapshot(held, f"{x.__name__}."))
             names = names_of(x.__code__)
             self.unwatchable = asks_for_types(names) or self.unwatchable
-            self._attributes |= names.attributes | (names.globals & _DYNAMIC)
-            self._globals(x.__globals__, names.globals)
-            for imported in names.imports & sys.modules.keys():
+            self.names |= names
+            self._attributes |= names.of("attribute") | (names.of("global") & _DYNAMIC)
+            self._globals(x.__globals__, names.of("global"))
+            for imported in names.of("import") & sys.modules.keys():
                 self._todo.append(sys.modules[imported])
             if self._is_dynamic():
                 self._add(f"len({self.name(held)}) == {len(held)}")
             for n in sorted(self._used(held)):
-                self._expect(f"{self.name(held)}[{n!r}]", held[n])
+                self._entry(self._attribute(x, held, n), held[n], ("attribute", n))
 
     def _globals(self, scope: dict[str, Any], names: frozenset[str]) -> None:
         self.snapshots.append(Snapshot(scope, "global"))
         for n in sorted(names):
             if n in scope:
-                self._expect(f"{self.name(scope)}[{n!r}]", scope[n])
+                place = Place(scope, n, f"{self.name(scope)}[{n!r}]", f"global {n}")
+                self._entry(place, scope[n], ("global", n))
             elif not hasattr(builtins, n):
                 self._add(f"{n!r} not in {self.name(scope)}")
 
@@ -269,22 +313,32 @@ class Reach:
         kind = type(x)
         if hasattr(kind, "_reached"):
             self._todo += [getattr(x, name) for name in kind._reached]
+            if self._whole and isinstance(x, Optimizer):
+                self.optimizers.append(x)
+                self._unseen |= Reach(_called_by(x), whole=False).names
             return
         is_layer = hasattr(kind, "sublayers") and hasattr(kind, "forward")
         if _is_of_the_library(kind):
             self._settings(getattr(x, "__dict__", {}))
             return
-        carried = [*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())] if is_layer else []
-        self.states += [(x, n) for n in carried]
         held: dict[str, Any] = getattr(x, "__dict__", {})
         self._add(f"len({self.name(held)}) == {len(held)}")
+        carried = _carried(kind) & held.keys() if is_layer else set()
+        for n in sorted(carried):
+            use = "count" if n in getattr(kind, "_counted", ()) else "state"
+            place = self._attribute(x, held, n)._replace(use=use)
+            self._places[place.text] = place
         watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
-        for n in sorted(watched.difference(carried)):
-            self._expect(f"{self.name(held)}[{n!r}]", held[n])
+        for n in sorted(watched - carried):
+            name = None if sets_attributes_itself(kind) else ("attribute", n)
+            self._entry(self._attribute(x, held, n), held[n], name, kind)
         for n in _slots(kind):
             self._expect(f"getattr({self.name(x)}, {n!r}, ABSENT)", getattr(x, n, ABSENT))
-        self.snapshots.append(Snapshot(held, f"{kind.__name__}.", carried))
+        self.snapshots.append(Snapshot(held, f"{kind.__name__}."))
         self._todo.append(kind)
+
+    def _attribute(self, x: Any, held: dict[str, Any], n: str) -> Place:
+        return Place(held, n, f"{self.name(held)}[{n!r}]", f"{type(x).__name__}.{n}")
 
     def _settings(self, held: dict[str, Any]) -> None:
         """Watch what is read of an object of the library: an argparse.Namespace, an Event."""
@@ -318,10 +372,35 @@ def same(now: Any, before: Any) -> bool:
 
 
 def _slots(kind: type) -> list[str]:
-    """The names of the slots of a user's class."""
-    if is_known(kind.__module__):
-        return []
-    return [name for cls in kind.__mro__ for name in slots_of(cls)]
+    """The names of the slots of a user's classes; those of minidl's keep what was looked up."""
+    own = [cls for cls in kind.__mro__ if not is_known(cls.__module__)]
+    return [name for cls in own for name in slots_of(cls)]
+
+
+def _carried(kind: type) -> set[str]:
+    """The attributes of a layer's class that calls leave for the next."""
+    return {*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())}
+
+
+def sets_attributes_itself(kind: type) -> bool:
+    """Whether a class of the user's has a say when attributes are read or set."""
+    own = [vars(cls) for cls in kind.__mro__ if not is_known(cls.__module__)]
+    return any(name in held for held in own for name in _ACCESSORS)
+
+
+@cache
+def names_in_library(kind: type | None) -> frozenset[str]:
+    """The attributes that minidl's own classes use, of which a user's class is made."""
+    own = [cls for cls in getattr(kind, "__mro__", ()) if is_known(cls.__module__)]
+    functions = [f for cls in own for f in vars(cls).values() if hasattr(f, "__code__")]
+    names = reduce(or_, [names_of(f.__code__) for f in functions], NO_NAMES)
+    return names.of("attribute")
+
+
+def _called_by(optimizer: Any) -> list[Any]:
+    """The user's functions that an update calls: hooks and schedules."""
+    groups = [group.settings for group in getattr(optimizer, "groups", ())]
+    return [*getattr(optimizer, "hooks", ()), getattr(optimizer, "lr", None), groups]
 
 
 def _is_of_the_library(kind: type) -> bool:

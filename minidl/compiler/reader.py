@@ -7,7 +7,7 @@ a tenth of what the same costs as data.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from minidl.compiler.forms import NUMBERS, is_array, parts_of, with_parts
 from minidl.compiler.optimizers import is_watched
 from minidl.compiler.program import Operand, Value
 from minidl.compiler.reach import Reach, same, usual_order
-from minidl.compiler.recording import MISS, Recording, is_counted
+from minidl.compiler.recording import MISS, Recording
+from minidl.compiler.scalars import Number, is_number
 from minidl.compiler.snapshot import ABSENT
 from minidl.compiler.writes import assign
 
@@ -27,8 +28,10 @@ MAPPINGS = (dict,)
 class Form:
     """The conditions under which something has the form that it had, and the places of its arrays."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: Reach, varying: Set[int] = frozenset()) -> None:
         self.reach = reach
+        self.numbers: list[str] = []  # places of numbers
+        self._varying = varying
         self.conditions: list[str] = []
         self.leaves: list[tuple[str, Any]] = []
         self._variables = frozenset([i for i, x in reach.found.items() if isinstance(x, Variable)])
@@ -38,11 +41,16 @@ class Form:
         if is_array(x):
             self._array(place, x)
             return
+        if is_number(x):
+            self.numbers.append(place)
+            if len(self.numbers) - 1 in self._varying:
+                self.conditions.append(f"type({place}) is {type(x).__name__}")
+                return
         nest = parts_of(x)
         name = self.reach.name(x)
         if nest is None:
-            is_number = isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
-            same = f" or same({place}, {name})" if is_number else ""
+            by_value = isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
+            same = f" or same({place}, {name})" if by_value else ""
             self.conditions.append(f"({place} is {name}{same})")
             return
         keys, parts = nest
@@ -86,19 +94,17 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of the arguments: the inputs, or MISS. Variables, if the program is ``derived``."""
     reach = recording.reach
     call = recording.call
-    arguments = Form(reach)
+    arguments = Form(reach, recording.varying)
     for i, x in enumerate(call.args):
         arguments.expect(f"a{i}", x)
     if call.kwargs:  # their order may be seen, too
         arguments.conditions.append(f"[*kw] == {reach.name([*call.kwargs])}")
     for keyword, x in call.kwargs.items():
         arguments.expect(f"kw[{keyword!r}]", x)
-    states = Form(reach)
-    for (layer, name), x in zip(recording.states.places, recording.states.values, strict=True):
-        if not is_counted(layer, name):
-            states.expect(f"{reach.name(vars(layer))}[{name!r}]", x)
+    states = _form_of_states(recording)
     conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
-    places = {"argument": arguments.leaves, "state": states.leaves}
+    numbers = [(place, None) for place in arguments.numbers]
+    places = {"argument": arguments.leaves, "state": states.leaves, "number": numbers}
     holders = {id(x): place for place, x in [*arguments.leaves, *states.leaves]} | reach.where
     conditions += [*_of_contents(recording), *_of_gradients(recording, holders)]
     conditions += _of_memory(recording, holders)
@@ -116,11 +122,26 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         lines += [f"    if not ({' and '.join(conditions)}):", "        return MISS"]
     lines.append(f"    return ({''.join([f'{x}, ' for x in inputs])})")
     source = "\n".join(lines)
-    names = reach.scope.keys() & re.findall(r"\bk\d+\b", source)
-    used = {name: reach.scope[name] for name in names}
-    scope = {**HELPERS, **used}  # no more: what is held here lives as long as the program
+    scope = {**HELPERS, **_names_in(source, reach)}
     exec(compile(source, "<minidl reader>", "exec"), scope)
     return scope.pop("read")  # type: ignore[no-any-return]  # a function
+
+
+def _form_of_states(recording: Recording) -> Form:
+    """What is expected of the places that a program reads."""
+    states = Form(recording.reach)
+    for place, x in zip(recording.states.places, recording.states.values, strict=True):
+        if place.use == "state":
+            states.expect(place.text, x)
+        elif place.use == "count":
+            states.conditions.append(f"type({place.text}) is int")
+    return states
+
+
+def _names_in(source: str, reach: Reach) -> dict[str, Any]:
+    """What the names in a source stand for; no more, as it lives as long as the program."""
+    names = reach.scope.keys() & re.findall(r"\bk\d+\b", source)
+    return {name: reach.scope[name] for name in names}
 
 
 def _place(
@@ -162,10 +183,12 @@ def _may_be_counts(x: Any) -> bool:
 
 def _of_memory(recording: Recording, holders: dict[int, str]) -> list[str]:
     """That no two Variables have one array, if a program writes into some."""
-    if all(write.how is assign for write in recording.writes):
+    if all(write.how is assign for write in recording.writes) and not recording.fills:
         return []
-    arrays = [f"id({holders[id(p)]}._raw)" for p in recording.recorder.variables]
-    return [f"len({{{', '.join(arrays)}}}) == {len(arrays)}"]
+    leaves = [*recording.recorder.variables, *recording.call.leaves, *recording.states.leaves]
+    arrays = {id(x): x for x in leaves if isinstance(getattr(x, "_raw", x), np.ndarray)}
+    raws = [holders[i] + ("._raw" if isinstance(x, Variable) else "") for i, x in arrays.items()]
+    return [f"len({{{', '.join([f'id({raw})' for raw in raws])}}}) == {len(raws)}"]
 
 
 def _of_gradients(recording: Recording, holders: dict[int, str]) -> list[str]:
@@ -196,10 +219,7 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
     scope: dict[str, Any] = {"box": box, "asarray": np.asarray, "with_parts": with_parts}
     writer = _Writer(recording, scope, derived)
     lines = ["def give(y, owners):"]
-    for layer, name, value, more in recording.changes:
-        held = writer.name(vars(layer))
-        new = f"{held}[{name!r}] + {more}" if more else writer.text(value)
-        lines.append(f"    {held}[{name!r}] = {new}")
+    lines += _writes_of_places(recording, writer)
     for p, operand in recording.gradients:
         new = "None" if operand is None else writer.gradient(operand)
         lines.append(f"    {writer.holder(p)}._grad = {new}")
@@ -207,8 +227,28 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
         new = writer.value(write.operand)
         lines.append(f"    {writer.name(write.how)}({writer.holder(write.p)}, {new})")
     lines.append(f"    return {writer.text(recording.raw_result)}")
-    exec(compile("\n".join(lines), "<minidl results>", "exec"), scope)
+    source = "\n".join(lines)
+    scope.update(_names_in(source, recording.reach))
+    exec(compile(source, "<minidl results>", "exec"), scope)
     return scope.pop("give")  # type: ignore[no-any-return]  # a function
+
+
+def _writes_of_places(recording: Recording, writer: _Writer) -> list[str]:
+    """The lines that leave new values; an array that stays the same is the same in all places."""
+    leaves = [place for place, _ in _form_of_states(recording).leaves]
+    lines = [
+        f"{place}[...] = {writer.value(operand)}"
+        for place, operand in ((leaves[leaf], operand) for leaf, operand in recording.fills)
+    ]
+    twins = recording.inside.twins
+    writer.same = {id(x): f"s{i}" for i, x in enumerate(twins)}
+    for place, value, more in recording.changes:
+        new = writer.text(value) if more is None else f"{place.text} + {more}"
+        lines.append(f"{place.text} = {new}")
+    writer.same = {}
+    source = "\n".join(lines)
+    kept = [f"s{i} = {leaves[i]}" for i in range(len(twins)) if re.search(rf"\bs{i}\b", source)]
+    return [f"    {line}" for line in [*kept, *lines]]
 
 
 class _Writer:
@@ -218,6 +258,7 @@ class _Writer:
         self.recording = recording
         self.scope = scope
         self.derived = derived
+        self.same: dict[int, str] = {}  # names for what was in places before
 
     def name(self, x: Any) -> str:
         name = f"k{id(x)}"
@@ -226,7 +267,9 @@ class _Writer:
 
     def text(self, x: Any) -> str:
         """The expression for a part of a result."""
-        if isinstance(x, Variable | np.ndarray | np.generic):
+        if id(x) in self.same:
+            return self.same[id(x)]
+        if isinstance(x, Variable | np.ndarray | np.generic) or type(x) is Number:
             operand, kind = self.recording.output_of(x)
             return self._output(operand, kind)
         nest = parts_of(x)

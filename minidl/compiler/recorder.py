@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from minidl import functions as F
 from minidl.autograd.function import Function, differentiable, record
-from minidl.autograd.modes import Switch
+from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Output
 from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
 from minidl.common.pytree import flatten, unflatten
 from minidl.compiler.program import Step, Value, values_in
-from minidl.compiler.standin import StandIn, stand_in, unwrap
+from minidl.compiler.scalars import Number, holds_number, is_number, plain, takes_numbers
+from minidl.compiler.standin import StandIn, are_plain, stand_in, unwrap
 from minidl.compiler.values import Draw, Values
 
 # detach(): the value, without a derivative
@@ -38,19 +40,31 @@ class Notes(Values):
         self.steps: list[Step] = []  # the program
         self.tape: list[Step] = []  # the same by whole applications, to make them again eagerly
         self.differentiated: set[Step] = set()  # steps of the tape that have a graph
+        self.numbers: dict[Value, Any] = {}  # what Numbers stand for
         self._inlining = False
         self._step_of: dict[Any, Step] = {}
         self._viewed: set[Value] = set()
         self._errors = np.geterr()
+        self._modes: tuple[Any, Any] = (None, None)  # that of the function, and without a tracer
+
+    def forget(self) -> None:
+        super().forget()
+        self._step_of.clear()
 
     # ---- what is noted ---------------------------------------------------------------------------
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, and note it."""
         raws = unwrap(inputs)
+        if holds_number([*settings.values()]) or (
+            holds_number(inputs) and not takes_numbers(function, inputs)
+        ):
+            settings = unwrap(settings)
+            self.stop(f"{function.name} of a number that changes from call to call")
+        if function is F.matmul and _as_numpy_alone_does(inputs, raws):
+            return self.call(np.matmul, inputs, settings)
         operands = () if self.stopped is not None else self.operands(function, inputs)
-        with Switch(tracer=None):
-            y = record(function, raws, settings)
+        y = self._record(function, raws, settings)
         if self.stopped is not None:
             return self._pass_on(y)
         if function.draws:
@@ -63,6 +77,43 @@ class Notes(Values):
         step = Step(function, operands, settings, out)
         self.steps.append(step)
         return self._noted(step, y)
+
+    def changing(self, raw: Any, value: Value) -> Number:
+        """What stands for a number of Python's."""
+        self.numbers[value] = raw
+        return Number(raw, value, self)
+
+    def compute(self, function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
+        """Compute with numbers of Python's, and note it."""
+        y = function(*map(plain, xs))
+        if self.stopped is not None or not is_number(y):
+            self.stop("it computes something else with a number that changes from call to call")
+            return y
+        out = Value(None)
+        operands = tuple(map(self.operand, xs))
+        step = Step(Function(function, (), None, function.__name__), operands, {}, out)
+        self.steps.append(step)
+        self.tape.append(step)
+        return self.changing(y, out)
+
+    def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+        """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""
+        if self.deriving:
+            with Switch(tracer=None):
+                return record(function, raws, settings)
+        mode = MODE.get()
+        if mode is not self._modes[0]:
+            with Switch(tracer=None):
+                self._modes = (mode, MODE.get())
+        token = MODE.set(self._modes[1])
+        try:
+            return record(function, raws, settings)
+        finally:
+            MODE.reset(token)
+
+    def close(self) -> None:
+        """The end: let go of the modes, which refer to the notes and would keep all of them."""
+        self._modes = (None, None)
 
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:
@@ -104,6 +155,7 @@ class Notes(Values):
         if rng is not None and id(rng) not in self.where:
             self.stop("it draws from a random generator that it makes itself")
         value = self.add_input("draw", y, Draw(function, args, settings))
+        self.register(y, value)
         return stand_in(y, value)
 
     def _inline(self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any) -> Any:
@@ -120,6 +172,8 @@ class Notes(Values):
     def call(self, function: Callable[..., Any], args: Any, settings: Any) -> Any:
         """Run a function of NumPy's that is none of minidl's, and note it as a call."""
         raws, raw_settings = unwrap(args), unwrap(settings)
+        if holds_number(args) or holds_number([*settings.values()]):
+            self.stop("a function of NumPy's alone of a number that changes from call to call")
         leaves, structure = flatten((args, settings))
         places = [i for i, x in enumerate(leaves) if type(x) in (StandIn, np.ndarray)]
         arrays = [unwrap(leaves[i]) for i in places]
@@ -139,7 +193,8 @@ class Notes(Values):
 
         operands = tuple([self.operand(leaves[i]) for i in places])
         leaves = [None if i in places else x for i, x in enumerate(leaves)]
-        again = Again(function, leaves, structure, places, y)
+        forms = [(part.shape, part.dtype) for part in parts]
+        again = Again(function, leaves, structure, places, forms)
         step = Step(Function(again, (), None, name), operands, {}, self._out(y))
         self.steps.append(step)
         return self._noted(step, y)
@@ -178,6 +233,15 @@ class Notes(Values):
         return stand_in(x._raw, value)
 
 
+def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
+    """Whether NumPy's product of arrays has other bits than ours: of vectors, mixed types, gaps."""
+    if not are_plain(inputs):
+        return False
+    a, b = raws
+    whole = all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
+    return not whole or a.dtype != b.dtype or a.ndim + b.ndim == 2
+
+
 class Again:
     """A call of a function of NumPy's, with other arrays in the places of those that it had."""
 
@@ -187,18 +251,18 @@ class Again:
         leaves: list[Any],
         structure: Any,
         places: list[int],
-        like: Any,
+        forms: list[tuple[Any, Any]],
     ) -> None:
         self.function = function
         self.leaves = leaves
         self.structure = structure
         self.places = places
-        self.like = like
+        self.forms = forms  # of what it gave
         self.__name__ = getattr(function, "__name__", "call")
 
     def __call__(self, *arrays: Any) -> Any:
         args, settings = self.arguments(arrays)
-        return _checked(self.function(*args, **settings), self.like)
+        return _checked(self.function(*args, **settings), self.forms)
 
     def arguments(self, arrays: Sequence[Any]) -> Any:
         """The arguments and settings of the call, with these arrays."""
@@ -220,9 +284,9 @@ def _equal(a: Any, b: Any) -> bool:
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
-def _checked(y: Any, like: Any) -> Any:
+def _checked(y: Any, forms: list[tuple[Any, Any]]) -> Any:
     """What a call gave, if it is of the form that it had when it was recorded."""
-    for part, old in zip(y if type(y) is tuple else (y,), like if type(like) is tuple else (like,)):
-        if part.shape != old.shape or part.dtype != old.dtype:
-            raise ValueError(f"want {old.dtype} {old.shape}, got {part.dtype} {part.shape}")
+    for part, (shape, dtype) in zip(y if type(y) is tuple else (y,), forms):
+        if part.shape != shape or part.dtype != dtype:
+            raise ValueError(f"want {dtype} {shape}, got {part.dtype} {part.shape}")
     return y

@@ -5,7 +5,8 @@ How the program is called is in specialization.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,17 @@ from minidl.compiler.effects import Draws, Observer, generators_of
 from minidl.compiler.forms import (
     Arguments,
     NotForPrograms,
-    arrays_in,
     objects_in,
     take_apart,
     unwrapped,
 )
+from minidl.compiler.places import Change, Inside, States
 from minidl.compiler.program import Operand, Program, Value, values_in
+from minidl.compiler.rates import telling
 from minidl.compiler.reach import Reach
+from minidl.compiler.rolling import UNEVEN
+from minidl.compiler.scalars import Number
+from minidl.compiler.snapshot import Entry
 from minidl.compiler.standin import StandIn, stand_in
 from minidl.compiler.updates import StepRecorder
 
@@ -45,56 +50,39 @@ class Call(NamedTuple):
         return self.function(*self.args, **self.kwargs)
 
 
-class Change(NamedTuple):
-    """What a call leaves in an attribute of a layer: a value, or so much more than before."""
-
-    layer: Any
-    name: str
-    value: Any
-    more: int = 0
-
-
-class States:
-    """The attributes of layers that calls leave for the next, as they are now."""
-
-    def __init__(self, places: list[tuple[Any, str]]) -> None:
-        self.places = places
-        self.values = [getattr(layer, name) for layer, name in places]
-        pairs = zip(places, self.values, strict=True)
-        kept = [value for place, value in pairs if not is_counted(*place)]
-        self.leaves = [leaf for value in kept for leaf in arrays_in(value)]
-
-    def restore(self) -> None:
-        """Put the attributes back."""
-        for (layer, name), value in zip(self.places, self.values, strict=True):
-            setattr(layer, name, value)
-
-
-def is_counted(layer: Any, name: str) -> bool:
-    """Whether an attribute only counts, and nothing that is computed depends on it."""
-    return name in getattr(layer, "_counted", ())
-
-
 class Recording:
     """One recorded call. ``result`` is what the function gave; ``why`` there is no program, or None.
 
     ``silent``: the next call may well give one, as what is made at first use is there by then.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(
+        self,
+        call: Call,
+        entries: set[Entry],
+        unrolls: bool = False,
+        varying: Set[int] = frozenset(),
+    ) -> None:
         self.call = call
+        self.entries = entries  # of containers, that calls were seen to write
+        self.varying = varying  # numbers among the arguments, by their place
         self.why: str | None = None
         self.silent = False
-        self.reach = Reach([call.function, *objects_in([*call.args, *call.kwargs.values()])])
+        roots = [call.function, *objects_in([*call.args, *call.kwargs.values()])]
+        self.reach = Reach(roots, entries)
         if self.reach.unwatchable is not None:
             self.why = self.reach.unwatchable
             self.result = call.eagerly()
             return
+        if "type" in self.reach.names.of("global"):  # which would tell what stands for a number
+            self.varying = frozenset()
         self.variables = [x for x in self.reach.found.values() if isinstance(x, Variable)]
         where = {**self.reach.where, **dict.fromkeys(self.reach.generators, "")}
         self.recorder = StepRecorder(where, self.reach.found)
+        self.recorder.unrolls = unrolls
         self.since = next_number()
-        self.states = States(self.reach.states)
+        self.states = States(self.reach.places)
+        self._places = count()
         self.differentiable: list[bool] = []  # whether each input is differentiated
         draws = Draws([random.generator(), *generators_of(self.reach)])
         raw_result, written = self._run()
@@ -103,6 +91,8 @@ class Recording:
         self.why = effect if self.silent else self.recorder.stopped or effect
         if self.why is None:
             self._take(raw_result)
+        self.recorder.put_back_graphs()
+        self.recorder.close()
 
     # ---- the call --------------------------------------------------------------------------------
 
@@ -111,22 +101,16 @@ class Recording:
         twins: dict[int, Any] = {}
         leaves = [self._stand_in("argument", i, x, twins) for i, x in enumerate(self.call.leaves)]
         states = [self._stand_in("state", i, x, twins) for i, x in enumerate(self.states.leaves)]
-        arguments = Arguments(iter(leaves))
+        arguments = Arguments(iter(leaves), self._number if self.varying else None)
         args = [arguments.put(x) for x in self.call.args]
         kwargs = {name: arguments.put(x) for name, x in self.call.kwargs.items()}
-        inside = Arguments(iter(states))
-        for (layer, name), value in zip(self.states.places, self.states.values, strict=True):
-            if not is_counted(layer, name):
-                setattr(layer, name, inside.put(value))
-        self.begin = [getattr(layer, name) for layer, name in self.states.places]
+        self.inside = Inside(self.states, states)
         observer = Observer()
         try:
-            with Switch(tracer=self.recorder), observer:
+            with telling(self.reach.optimizers), Switch(tracer=self.recorder), observer:
                 result = self.call.function(*args, **kwargs)
         finally:
-            self.after = [getattr(layer, name) for layer, name in self.states.places]
-            for (layer, name), value in zip(self.states.places, self.after, strict=True):
-                setattr(layer, name, unwrapped(value))
+            self.inside.leave()
             written = arguments.pass_on_writes()
         if observer.seen is not None:
             self.recorder.stop(f"it calls {observer.seen}, which gives something else at each call")
@@ -146,15 +130,27 @@ class Recording:
         if id(raw) in self.reach.where:
             raw = raw.view()  # the function may close over the same one, now but not later
         self.recorder.register(raw, value)
+        if kind == "state":
+            self.recorder.owned.add(id(raw))
         twins[id(x)] = stand_in(raw, value)
         return twins[id(x)]
+
+    def _number(self, x: Any) -> Any:
+        """What stands for a number among the arguments: itself, unless it varies."""
+        i = next(self._places)
+        if i not in self.varying:
+            return x
+        return self.recorder.changing(x, self.recorder.add_input("number", None, i))
 
     def _effects(self, written: bool, draws: Draws) -> str | None:
         """What the call did that a program would not do, in words."""
         if written:
             return "it writes into its arguments"
-        changes = [snapshot.change() for snapshot in self.reach.snapshots]
+        places = {(id(place.container), place.key) for place in self.reach.places}
+        changes = [snapshot.change(places, self.entries) for snapshot in self.reach.snapshots]
         written_to = [change for change in changes if change is not None]
+        if self.inside.written:
+            return "it writes into a state that is no array"
         if written_to:
             self.silent = True  # the first time it may be what is made at first use
             return f"it writes to what it closes over: {written_to[0]}"
@@ -171,8 +167,9 @@ class Recording:
         """The program, from the notes and what the function gave."""
         recorder = self.recorder
         try:
-            self.changes = self._state_changes()
-            roots = take_apart([result, *[change.value for change in self.changes]], self._knows)
+            self.changes = list(self.inside.changes())
+            self.fills = self.inside.fills()
+            roots = take_apart([result, *self._new_values()], self._knows)
         except NotForPrograms as error:
             self.why = str(error)
             return
@@ -182,8 +179,9 @@ class Recording:
         self.outputs: list[Operand] = [operand for operand, _ in self._outputs.values()]
         self.gradients = recorder.gradients_left()
         self.writes = recorder.writes
-        self.learns = recorder.learns or bool(self.gradients or self.writes)
+        self.learns = recorder.learns or bool(self.gradients or self.writes or self.fills)
         left = [*[g for _, g in self.gradients], *[write.operand for write in self.writes]]
+        left += [fill.operand for fill in self.fills]
         written = [p for p, _ in self.gradients] + [write.p for write in self.writes]
         self.owners = [p for p in dict.fromkeys(written) if not self.reach.knows(p)]
         forward = list(recorder.steps)
@@ -191,6 +189,8 @@ class Recording:
         self.real = list(dict.fromkeys(values_in((*self.outputs, *left))))
         self.program = Program([], list(self.real), forward)
         self._differentiate(roots)
+        if not recorder.is_whole(self.program.seeds, tuple(self.real)):
+            recorder.stop(UNEVEN)
         self.why = recorder.stopped
         order = sorted(range(len(recorder.inputs)), key=self._is_draw)  # draws come last
         recorder.inputs = [recorder.inputs[i] for i in order]
@@ -213,22 +213,14 @@ class Recording:
         """What an array or Variable of the result is in the program, and what it is eagerly."""
         return self._outputs[id(x)]
 
-    def _state_changes(self) -> list[Change]:
-        found = []
-        for (layer, name), old, new in zip(self.states.places, self.begin, self.after, strict=True):
-            if new is old:
-                continue
-            if is_counted(layer, name):
-                found.append(Change(layer, name, None, new - old))
-            else:
-                found.append(Change(layer, name, new))
-        return found
+    def _new_values(self) -> list[Any]:
+        return [change.value for change in self.changes if change.more is None]
 
     def _differentiate(self, roots: list[Any]) -> None:
         """Derive the gradients of the inputs from those of the outputs."""
         recorder = self.recorder
         outputs = {self._outputs[id(x)][0]: x for x in roots}
-        if self.learns and any(getattr(x, "_node", None) is not None for x in self._carried()):
+        if self.learns and any(map(self._keeps_graph, self.changes)):
             recorder.stop("a state keeps its graph beyond a call that learns: cut or detach it")
         self.floating = [
             v for v in self.real if v in outputs and getattr(outputs[v], "_node", None) is not None
@@ -236,8 +228,8 @@ class Recording:
         xs = [self._differentiated(x) for x in recorder.inputs]
         self.differentiable = [x is not None for x in xs]
         self.reached = self._reached()
-        if self.writes and self.floating and not recorder.learns:
-            recorder.stop("it gives a new value to a Variable, and a result with a graph")
+        if (self.writes or self.fills) and self.floating and not recorder.learns:
+            recorder.stop("it writes into an array, and gives a result with a graph")
         if self.learns or not (
             self.call.mode.recording and self.floating and any(self.differentiable)
         ):
@@ -258,12 +250,15 @@ class Recording:
         more = len(recorder.inputs) - len(xs)  # arrays that rules made
         self.differentiable += [False] * more
 
-    def _carried(self) -> list[Any]:
-        return [x for change in self.changes for x in take_apart(change.value, self._knows)]
+    def _keeps_graph(self, change: Change) -> bool:
+        if change.more is not None or change.place.use == "output":
+            return False
+        parts = take_apart(change.value, self._knows)
+        return any(getattr(x, "_node", None) is not None for x in parts)
 
     def _differentiated(self, x: Any) -> Any:
         """The Variable that an input is, if it requires a gradient; else None."""
-        if x.kind == "grad":
+        if x.kind in ("grad", "number"):
             return None
         sources = {"argument": self.call.leaves, "state": self.states.leaves}
         variable = sources[x.kind][x.of] if x.kind in sources else x.of
@@ -282,6 +277,6 @@ class Recording:
 
 def _kind(x: Any) -> type:
     """What a result is eagerly."""
-    if type(x) is StandIn:
+    if type(x) in (StandIn, Number):
         return type(x._raw)
     return Variable if isinstance(x, Variable) else type(x)

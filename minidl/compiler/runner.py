@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import Function, identity, record
-from minidl.autograd.modes import Switch, current
+from minidl.autograd.function import Function, identity
+from minidl.autograd.modes import Switch
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.printer import Code
-from minidl.compiler.program import Program, Step, Value
+from minidl.compiler.program import Program, Value, axes_in_memory, values_in
 from minidl.compiler.recording import Recording
+from minidl.compiler.tape import play
 
 POOL = 4  # arenas that are kept
 
@@ -49,6 +50,10 @@ class Runner:
         self.wanted = [i for i, want in enumerate(recording.differentiable) if want]
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
+        backward = program.steps[program.backward_at :]
+        maps = [values_in((*step.operands, *step.outs)) for step in backward if step.is_map]
+        turned = any(v.axes for values in maps for v in values)
+        self.orders = [v.axes for v in program.seeds] if turned else None
 
     def function(self) -> Function:
         """The program as a differentiable Function."""
@@ -85,7 +90,7 @@ class Runner:
         gs = g if type(g) is list else [g]
         buffers = saved.buffers
         saved.buffers = None
-        if buffers is None:  # a second backward: they are gone
+        if buffers is None or not self._in_order(gs):  # a second backward: they are gone
             return self._recomputed(gs, wanted, inputs)
         if len(self.real) > 1 and any(part is None for part in gs):
             return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
@@ -93,6 +98,14 @@ class Runner:
         if len(self.pool) < POOL:
             self.pool.append(buffers)
         return self._by_input(found)
+
+    def _in_order(self, gs: list[Any]) -> bool:
+        """Whether gradients lie in memory as when the program was made, where sums depend on it."""
+        if self.orders is None:
+            return True
+        given = [gs[i] for i in self.seeded]
+        arrays = [(g, axes) for g, axes in zip(given, self.orders) if isinstance(g, np.ndarray)]
+        return all(0 not in g.strides and axes_in_memory(g) == axes for g, axes in arrays)
 
     def _of_some(
         self, gs: list[Any], y: Any, buffers: Any, kept: Any, wanted: list[bool], inputs: Any
@@ -129,43 +142,7 @@ class Runner:
     def _again(self, *inputs: Any) -> Any:
         """The same computation, application by application."""
         known: dict[Value, Any] = dict(zip(self.inputs, inputs))
-        for step in self.tape:
-            _bind(known, step.out, self._apply(step, [_fill(x, known) for x in step.operands]))
+        play(self.tape, known, self.differentiated)
         ys = [known[v] for v in self.real]
         ys = [y if isinstance(y, Variable) else identity(box(y, None)) for y in ys]
         return tuple(ys) if len(ys) != 1 else ys[0]
-
-    def _apply(self, step: Step, args: list[Any]) -> Any:
-        function = step.function
-        if step.derivative:
-            return step.call(*[_raw(x) for x in args])
-        with Switch(recording=step in self.differentiated and current().recording):
-            y = record(function, tuple(args), step.settings)
-        if not function.saves:
-            return y
-        node = getattr(y[0] if type(y) is tuple else y, "_node", None)
-        if node is None:
-            return function.forward(*[_raw(x) for x in args], **step.settings)
-        return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
-
-
-def _raw(x: Any) -> Any:
-    if type(x) is tuple:
-        return tuple([_raw(part) for part in x])
-    return getattr(x, "_raw", x)
-
-
-def _fill(operand: Any, known: dict[Value, Any]) -> Any:
-    if isinstance(operand, Value):
-        return known[operand]
-    if type(operand) is tuple:
-        return tuple([_fill(part, known) for part in operand])
-    return operand
-
-
-def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
-    if type(out) is tuple:
-        for v, part in zip(out, y):
-            _bind(known, v, part)
-    else:
-        known[out] = y

@@ -6,23 +6,24 @@ Which containers a function reaches is found in reach.py.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Set
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minidl.compiler.forms import unwrapped
+from minidl.compiler.places import is_state
 
 ABSENT = object()
+Entry: TypeAlias = tuple[int, Any]  # the id of a container, and a key
 
 
 class Snapshot:
     """What was in a container, to tell afterwards whether it was written into."""
 
-    def __init__(self, of: Any, name: str, free: Any = ()) -> None:
+    def __init__(self, of: Any, name: str) -> None:
         self.of = of
         self.name = name
-        self.free = set(free)  # keys that may change
         self.before = self._now()
 
     def _now(self) -> Any:
@@ -32,8 +33,11 @@ class Snapshot:
             return {"": self.of.cell_contents}
         return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
 
-    def change(self) -> str | None:
-        """What was written, in words; None if nothing was. Stand-ins that were are made arrays."""
+    def change(self, places: Set[Entry], written: set[Entry]) -> str | None:
+        """What was written, in words; None if nothing was, but in places.
+
+        Stand-ins that were are made arrays. Entries that can be places are noted in ``written``.
+        """
         now = self._now()
         if isinstance(now, np.ndarray):
             same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
@@ -42,11 +46,12 @@ class Snapshot:
             key
             for key in {**self.before, **now}
             if now.get(key, ABSENT) is not self.before.get(key, ABSENT)
-            and key not in self.free
+            and (id(self.of), key) not in places
             and str(key)[:2] != "__"
         ]
         for key in changed:
             self._put_arrays(key, now.get(key))
+        written.update([(id(self.of), key) for key in changed if is_state(now.get(key))])
         between = "" if self.name[-1:] == "." else " "
         return f"{self.name}{between}{changed[0]}" if changed else None
 

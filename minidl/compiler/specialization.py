@@ -42,12 +42,14 @@ class Specialization:
         self.count = len(recording.recorder.inputs) - len(self.draws)
         self.optimizers = recording.recorder.optimizers
         self.progress = recording.recorder.progress
+        owners = {id(p) for p in recording.owners}
+        self.cleared = [p for p in recording.recorder.cleared_first if id(p) not in owners]
         derived = bool(self.program.seeds)
         self.function = self.runner.function() if derived else None
         self.read = print_reader(recording, derived)
         self.give = print_results(recording, derived)
         self.simple = derived and len(recording.real) == 1
-        self.simple = self.simple and not recording.changes and recording.is_simple
+        self.simple = self.simple and not (recording.changes or self.learns) and recording.is_simple
 
     def _native(self, recording: Recording) -> Any:
         """The program in C, or None if there is no form of it in C."""
@@ -90,6 +92,8 @@ class Specialization:
             inputs = inputs[: self.count]
         draws = Draws(self.generators()) if self.draws else None
         self.progress.wrote = False
+        for p in self.cleared:  # now, as eagerly: two sets of gradients may be large
+            p._grad = None
         try:
             if draws is not None:
                 drawn = [d.function.forward(*d.args, **d.settings) for d in self.draws]

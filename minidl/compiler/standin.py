@@ -19,6 +19,7 @@ from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
 from minidl.common.pytree import flatten
 from minidl.compiler.program import Value
+from minidl.compiler.scalars import Number
 
 STATIC = {"itemsize", "nbytes"}  # attributes of arrays that a form decides
 
@@ -34,6 +35,10 @@ class Notes(Protocol):
 
     def write_item(self, x: StandIn, index: Any, new: Any) -> None:
         """``x[index] = new``."""
+
+
+# NumPy's functions that differ from ours in last bits, or make an array of a number.
+_UNLIKE = (np.dot, np.copy)
 
 
 class StandIn(Variable):
@@ -61,6 +66,8 @@ class StandIn(Variable):
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         ours = REGISTRY.get(function)
         if ours is None or (not isinstance(ours, Function) and _is_alone(args, kwargs)):
+            return _note(function, args, kwargs)
+        if function in _UNLIKE and are_plain(args):
             return _note(function, args, kwargs)
         return super().__array_function__(function, types, args, kwargs)
 
@@ -132,7 +139,7 @@ def _note(function: Any, args: Any, settings: Any) -> Any:
 def unwrap(x: Any) -> Any:
     """Arrays and numbers in place of stand-ins, those in tuples, lists and dicts too."""
     kind = type(x)
-    if kind is StandIn:
+    if kind is StandIn or kind is Number:
         return x._raw
     if kind is tuple or kind is list:
         return kind([unwrap(part) for part in x])
@@ -154,6 +161,11 @@ def _is_alone(args: Any, settings: Any) -> bool:
     """Whether no more than one argument is a Variable or a stand-in."""
     leaves = flatten((args, settings))[0]
     return sum(isinstance(x, Variable) for x in leaves) <= 1
+
+
+def are_plain(args: Any) -> bool:
+    """Whether eagerly the arguments are arrays, and no Variable among them."""
+    return all(type(x) is StandIn or not isinstance(x, Variable) for x in args)
 
 
 def _of_arrays(name: str) -> Any:

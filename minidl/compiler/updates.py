@@ -16,9 +16,12 @@ from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
 from minidl.autograd.variable import Variable, box
+from minidl.common.callers import users_line
 from minidl.compiler.optimizers import Progress, Update
 from minidl.compiler.program import Operand, Step, Value
-from minidl.compiler.standin import StandIn
+from minidl.compiler.rates import reading, setting
+from minidl.compiler.scalars import is_number
+from minidl.compiler.standin import StandIn, unwrap
 from minidl.compiler.writes import Write, Writer
 from minidl.optim.optimizer import Optimizer
 
@@ -33,6 +36,7 @@ class StepRecorder(Writer):
         self.optimizers: list[Optimizer] = []
         self.progress = Progress()
         self.learns = False
+        self.cleared_first: list[Variable] = []  # before there was anything to compute
         self._cleared: set[int] = set()  # ids of Variables whose .grad was forgotten
         self._entered: dict[int, Value] = {}  # by parameter: the gradient that it begins with
         self._set: dict[int, Operand] = {}  # by parameter: what the last update left in its .grad
@@ -68,6 +72,8 @@ class StepRecorder(Writer):
     def clear(self, params: Sequence[Variable]) -> None:
         """Note that gradients are forgotten: whether there was one makes no difference."""
         self._cleared.update(map(id, params))
+        if not self.steps:
+            self.cleared_first += [p for p in params if id(p) in self.entry]
 
     def grad(self, x: Variable) -> Variable | None:
         """``x.grad``."""
@@ -102,6 +108,20 @@ class StepRecorder(Writer):
         left = [(p, None if p._grad is None else self.operand(p._grad)) for p in self._changed()]
         return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
 
+    def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
+        """A check of values, which raises before anything is written."""
+        check(*[x._raw for x in xs])
+        if self.stopped is not None:
+            return
+
+        def look(*raws: Any) -> tuple[()]:
+            check(*raws)
+            return ()
+
+        look.__name__ = check.__name__
+        operands = tuple(map(self.operand, xs))
+        self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
+
     def _changed(self) -> list[Variable]:
         """The Variables whose gradient is not the one from before."""
         return [p for p in self.variables if id(p) in self._set or not self._is_from_before(p)]
@@ -133,12 +153,43 @@ class StepRecorder(Writer):
         self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
         update = Update(optimizer, mine, without, self.progress)
         self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
-        if not any(optimizer is other for other in self.optimizers):
-            self.optimizers.append(optimizer)
+        self._learn_by(optimizer)
         for p in params:
             self._forget_data(p)
             before = self._of_object.pop(id(p), None)
             self._updated[id(p)] = before if before is not None else self._updated.get(id(p))
+
+    # ---- the optimizer's settings ----------------------------------------------------------------
+
+    def read_setting(self, optimizer: Optimizer, name: str) -> Any:
+        """``optimizer.name``: a number is read at each call."""
+        with Switch(tracer=None):
+            raw = getattr(optimizer, name)
+        if self.stopped is not None or not is_number(raw):
+            self.stop(f"{name} of an optimizer is read at {users_line()}, and is no number")
+            return raw
+        out = Value(None)
+        step = Step(_effect(reading(optimizer, name), name), (), {}, out)
+        self.steps.append(step)
+        self.tape.append(step)
+        return self.changing(raw, out)
+
+    def set_setting(self, optimizer: Optimizer, name: str, value: Any) -> None:
+        """``optimizer.name = value``."""
+        raw = unwrap(value)
+        with Switch(tracer=None):
+            setattr(optimizer, name, raw)
+        if not (is_number(raw) or callable(raw)):
+            self.stop(f"{name} of an optimizer is set at {users_line()} to what is no number")
+        if self.stopped is None:
+            effect = _effect(setting(optimizer, name, self.progress), f"set_{name}")
+            self.steps.append(Step(effect, (self.operand(value),), {}, ()))
+            self._learn_by(optimizer)
+
+    def _learn_by(self, optimizer: Optimizer) -> None:
+        self.learns = True
+        if not any(optimizer is other for other in self.optimizers):
+            self.optimizers.append(optimizer)
 
     def _write_into(self, params: list[Variable]) -> None:
         """Write what was assigned to parameters before they are updated."""

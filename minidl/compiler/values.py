@@ -15,6 +15,7 @@ from minidl.autograd.variable import Variable
 from minidl.common.arrays import is_foreign
 from minidl.common.callers import users_line
 from minidl.compiler.program import Operand, Value, values_in
+from minidl.compiler.scalars import Number
 from minidl.compiler.standin import StandIn
 
 
@@ -52,20 +53,28 @@ class Values:
         self._kept: list[Any] = []  # keeps alive what is looked up by id
         self.gone: set[int] = set()  # ids of arrays that were written into, in part
 
+    def forget(self) -> None:
+        """Let go of all arrays and graphs: blocks of the mode may keep this until the collector
+        comes, and nothing is looked up any more.
+        """
+        self._of_object.clear()
+        self._of_node.clear()
+        self._kept.clear()
+
     def stop(self, why: str) -> None:
         """There will be no program: the function just goes on."""
         if self.stopped is None:
             self.stopped = why
-
-    def give_up(self, why: str) -> None:
-        """There will be no program, for a reason of minidl's own."""
-        self.stop(why)
 
     def refuse(self, x: Any, how: str) -> None:
         """A value is read: the program would keep what it is now."""
         if self.stopped is None and self._is_ours(x):
             hint = "compute with np.where or another function, or make it an argument"
             self.stop(f"{how} of a value of shape {x.shape} is read at {users_line()}: {hint}")
+
+    def read_number(self, x: Number, how: str) -> None:
+        """The value of a number is read."""
+        self.stop(f"{how} of a number that changes from call to call is read at {users_line()}")
 
     def _is_ours(self, x: Any) -> bool:
         return isinstance(x, Variable) and not x.lazy
@@ -89,7 +98,7 @@ class Values:
         """What stands for an argument in a step: a Value, or the constant itself."""
         if self.gone and not self.gone.isdisjoint((id(x), id(getattr(x, "_raw", x)))):
             self.stop(f"a view of an array that was written into is used at {users_line()}")
-        if type(x) is StandIn:
+        if type(x) in (StandIn, Number):
             return x.value
         if isinstance(x, Variable):
             return self._of_variable(x)

@@ -15,9 +15,10 @@ from minidl.autograd.function import differentiable
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable
 from minidl.common.callers import users_line
-from minidl.compiler.derivative import Recorder
 from minidl.compiler.program import Operand, Value, values_in
+from minidl.compiler.scalars import Number
 from minidl.compiler.standin import StandIn, stand_in, unwrap
+from minidl.compiler.turns import ScanRecorder
 
 
 class Write:
@@ -61,7 +62,7 @@ def _with_item(x: Any, index: Any, new: Any) -> Any:
 filled = differentiable(_filled, name="filled", fresh=True)
 
 
-class Writer(Recorder):
+class Writer(ScanRecorder):
     """Notes of a function that may write. ``variables`` are those that it may write into."""
 
     def __init__(self, where: dict[int, str], reached: dict[int, Any]) -> None:
@@ -94,6 +95,8 @@ class Writer(Recorder):
 
     def assign(self, x: Variable, value: Any) -> None:
         """``x.data = value``."""
+        if type(value) is Number:
+            self.read_number(value, "assignment to .data")
         raw = unwrap(value)
         in_place = raw is x._raw
         if not in_place and self.stopped is None and not self._is_new(value):

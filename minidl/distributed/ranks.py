@@ -68,6 +68,9 @@ class MPIRanks:
         return result  # type: ignore[no-any-return]  # as mpi4py has no types
 
     def update(self, trainer: Any, run: Any, samples: float) -> None:
+        hooks = trainer.optimizer.hooks
+        if self.reduce not in hooks:  # another optimizer was assigned
+            hooks.insert(0, self.reduce)
         self.reduce.samples = samples
         self.reduce.extra = []
         if run is None:  # a train_step

@@ -45,7 +45,7 @@ def _matmul_a(g: Any, y: Any, a: Any, b: Any) -> Any:
     if b.ndim == 1:
         return np.expand_dims(g, -1) * b  # (.., m, n), or (n,) when both are vectors
     if a.ndim == 1:
-        return (b @ np.expand_dims(g, -1)).reshape(b.shape[:-1])
+        return _product(b, np.expand_dims(g, -1)).reshape(b.shape[:-1])
     return _product(g, b.swapaxes(-1, -2))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.composition import composition
+from minidl.autograd.modes import MODE
 from minidl.common.arrays import as_array
 from minidl.common.pytree import (
     Structure,
@@ -46,25 +47,35 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], state: Any, xs: Any) -> tu
     >>> scan(lambda total, x: (total + x, total * x), 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 9.]))
     """
-    rows, structure = _rows_of(xs)
+    leaves, structure = _leaves_of(xs)
     form = _form_of(state)
+    tracer = MODE.get().tracer
+    watcher = None if tracer is None else tracer.scan(step, flatten(state)[0], leaves)
+    if watcher is not None:
+        step = watcher.call
+        leaves = watcher.xs
+        state = unflatten(form[0], watcher.state)
     y_form = None
     ys: list[list[Any]] = []
-    for n, row in enumerate(rows):
+    for n, row in enumerate(zip(*map(unstack, leaves), strict=True)):
         result = step(state, unflatten(structure, row))
         if not isinstance(result, tuple) or len(result) != 2:
             raise ValueError(f"scan: want step to give (state, y), got {type(result).__name__}")
         state, y = result
-        _leaves_like(form, state, f"scan: the state after step {n}")
+        held = _leaves_like(form, state, f"scan: the state after step {n}")
         y_form = y_form or _form_of(y)
         ys.append(_leaves_like(y_form, y, f"scan: output {n}"))
+        if watcher is not None:
+            watcher.end(row, held, ys[-1])
     assert y_form is not None  # there is a row
+    if watcher is not None and watcher.rolled():
+        return unflatten(form[0], watcher.state), unflatten(y_form[0], watcher.ys)
     columns = zip(*ys, strict=True)
     return state, unflatten(y_form[0], [np.stack(column) for column in columns])
 
 
-def _rows_of(xs: Any) -> tuple[list[tuple[Any, ...]], Structure]:
-    """For each step the leaves of its x, and their structure."""
+def _leaves_of(xs: Any) -> tuple[list[Any], Structure]:
+    """Arrays with one first axis, and their structure."""
     leaves, structure = flatten(xs, is_leaf=is_numbers)
     leaves = [as_array(x) for x in leaves]
     counts = {len(x) if x.ndim else None for x in leaves}
@@ -72,7 +83,7 @@ def _rows_of(xs: Any) -> tuple[list[tuple[Any, ...]], Structure]:
         places = zip(paths(structure, "xs"), leaves, strict=True)
         got = ", ".join(f"{place} {x.shape}" for place, x in places) or describe(structure)
         raise ValueError(f"scan: want arrays with one common first axis, not empty, got {got}")
-    return list(zip(*map(unstack, leaves), strict=True)), structure
+    return leaves, structure
 
 
 def _form_of(tree: Any) -> tuple[Structure, list[Any]]:

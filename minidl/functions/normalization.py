@@ -41,7 +41,7 @@ def _feature_means(rows: Any) -> Any:
     return sum_rows(rows) / len(rows)
 
 
-def batch_moments(x: Any) -> tuple[Any, Any]:
+def _batch_moments(x: Any) -> tuple[Any, Any]:
     """Mean and variance of an array's features, over all axes but the last."""
     rows = _rows(widened(x))
     if is_foreign(x):
@@ -86,16 +86,15 @@ def _layer_norm(x: Any, w: Any, b: Any, *, eps: float = 1e-5) -> Any:
 
 
 def _batch_norm(
-    x: Any, w: Any, b: Any, *, eps: float = 1e-5, moments: tuple[Any, Any] | None = None
+    x: Any, w: Any, b: Any, mean: Any = None, var: Any = None, *, eps: float = 1e-5
 ) -> Any:
     """``(x - mean) / sqrt(var + eps) * w + b``, with mean and variance over all axes but the last.
 
     Args:
         x: floating, (.., features).
         w, b: scale and shift, (features).
+        mean, var: if the caller knows them. The gradient is the same: they are functions of x.
         eps: is added to the variance, which is that of the population.
-        moments: mean and variance, if the caller knows them. The gradient is the same: they
-            are functions of x.
 
     Raises ValueError for other shapes.
 
@@ -106,7 +105,8 @@ def _batch_norm(
     """
     _check(x, w, b)
     x = _promoted(x, w, b)
-    mean, var = moments or batch_moments(x)
+    if mean is None:
+        mean, var = _batch_moments(x)
     return _scaled(x, w, b, _rows(widened(x)) - mean, var, eps)
 
 
@@ -130,19 +130,20 @@ def _layer_norm_rule(
 
 
 def _batch_norm_rule(
-    g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, w: Any, b: Any, **settings: Any
+    g: Any, y: Any, saved: Any, wanted: list[bool], x: Any, w: Any, *rest: Any, eps: float = 1e-5
 ) -> list[Any]:
     normal, r = saved
     g, product = _products(g, normal)
     gw = sum_rows(product)
     gb = sum_rows(g)
+    known = [None] * (len(rest) - 1)  # the moments
     if not wanted[0]:
-        return [None, gw, gb]
+        return [None, gw, gb, *known]
     n = len(g)
     gx = g - gb / n
     gx -= np.multiply(normal, gw / n, out=product)
     gx *= w * r
-    return [narrowed(gx, x).reshape(x.shape), gw, gb]
+    return [narrowed(gx, x).reshape(x.shape), gw, gb, *known]
 
 
 def _products(g: Any, normal: Any) -> tuple[Any, Any]:
@@ -154,7 +155,7 @@ def _products(g: Any, normal: Any) -> tuple[Any, Any]:
 def _composition_over(axes: Callable[[int], Any]) -> Callable[..., Any]:
     """The plain composition that the fused function equals."""
 
-    def normalize(x: Any, w: Any, b: Any, *, eps: float = 1e-5, **known: Any) -> Any:
+    def normalize(x: Any, w: Any, b: Any, *known: Any, eps: float = 1e-5) -> Any:
         _check(x, w, b)
         over = axes(x.ndim)
         centred = x - x.mean(over, keepdims=True)
@@ -164,6 +165,7 @@ def _composition_over(axes: Callable[[int], Any]) -> Callable[..., Any]:
     return normalize
 
 
+batch_moments = differentiable(_batch_moments, name="batch_moments", fresh=True)
 layer_norm = differentiable(
     _layer_norm,
     joint=_layer_norm_rule,

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl import functions as F
-from minidl.autograd.modes import current, leave_program
-from minidl.common.arrays import array_of, to_kind_of
+from minidl.autograd.modes import current
+from minidl.autograd.transforms import as_plain
+from minidl.common.arrays import to_kind_of
 from minidl.common.checks import number
 from minidl.common.hints import refuse_unexpected
 from minidl.functions.normalization import batch_moments
@@ -102,11 +103,10 @@ class BatchNorm(Scaled):
             return self._as_floating(y, x.dtype)
         self._check_first(x.shape)
         n = x.size // x.shape[-1]
-        leave_program("BatchNorm writes its running statistics")
-        mean, var = batch_moments(array_of(x))
+        mean, var = batch_moments(as_plain(x))
         new = self.momentum
         self.update_buffers(
             mean=(1 - new) * self.mean + new * mean,
             var=(1 - new) * self.var + new * n / (n - 1) * var,
         )
-        return F.batch_norm(x, self.w, self.b, eps=self.eps, moments=(mean, var))
+        return F.batch_norm(x, self.w, self.b, mean, var, eps=self.eps)

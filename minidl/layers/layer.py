@@ -15,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable
-from minidl.autograd.modes import current, leave_program
-from minidl.common.arrays import array_of, as_array, home, is_foreign, to_kind_of
+from minidl.autograd.function import differentiable
+from minidl.autograd.modes import current
+from minidl.autograd.transforms import as_plain
+from minidl.common.arrays import as_array, home, is_foreign, to_kind_of
 from minidl.common.checks import flag
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 from minidl.layers.values import Shape, buffers_of, held_by, load_values
+
+_to_array = differentiable(lambda x: np.asarray(x), name="asarray")
 
 
 class Layer(Tree):
@@ -150,13 +154,17 @@ class Layer(Tree):
         mode = current()
         if mode.testing or not mode.recording:
             return
-        leave_program(f"{type(self).__name__} writes its buffers")
         for name, value in values.items():
             if name not in self.buffers:
                 want = f"one of {', '.join(self.buffers)}" if self.buffers else "none"
                 raise AttributeError(f"{type(self).__name__}.buffers: want {want}, got {name!r}")
-            array = as_array(array_of(value), self)
-            setattr(self, name, to_kind_of(array, array))  # no NumPy scalar
+            value = as_plain(value)
+            if not isinstance(value, Variable):
+                value = as_array(value, self)
+                value = to_kind_of(value, value)  # no NumPy scalar
+            elif value.ndim == 0:  # compile's, which stands for one
+                value = _to_array(value)
+            setattr(self, name, value)
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """A copy of the value of each parameter and each buffer under its dotted name.

@@ -51,12 +51,17 @@ def as_list(name: str, values: Any, of: str) -> list[Any]:
     return list(values or ())
 
 
-def check_parts(model: Any, optimizer: Any, callbacks: list[Any]) -> None:
-    """Raise TypeError or ValueError for what a Trainer cannot be made of."""
+def check_optimizer(optimizer: Any) -> Any:
+    """The optimizer; TypeError for what is none."""
     if isinstance(optimizer, type):
         raise _type_error("optimizer", optimizer, f"an instance, as {optimizer.__name__}(model)")
     if not (hasattr(optimizer, "update") and hasattr(optimizer, "cleargrads")):
         raise _type_error("optimizer", optimizer, "one of minidl.optim, as optim.Adam(model)")
+    return optimizer
+
+
+def check_parts(model: Any, optimizer: Any, callbacks: list[Any]) -> None:
+    """Raise TypeError or ValueError for what a Trainer cannot be made of."""
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise _type_error("callbacks", callback, "instances of callbacks.Callback")
@@ -108,7 +113,12 @@ def check_loss(loss: Any) -> Any:
     return loss
 
 
-OF_PARTS = {"model": check_model, "loss": check_loss, "metrics": name_metrics}
+OF_PARTS = {
+    "model": check_model,
+    "loss": check_loss,
+    "metrics": name_metrics,
+    "optimizer": check_optimizer,
+}
 
 
 def _type_error(name: str, value: Any, wanted: str) -> TypeError:

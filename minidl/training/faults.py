@@ -6,7 +6,7 @@ When it is looked for is decided in `trainer.py`; anomaly detection itself lives
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,30 +22,48 @@ if TYPE_CHECKING:
 HINT = "Try a smaller rate, optim.hooks.ClipGrad, scaled inputs"
 
 
-def bad_loss(
-    trainer: Trainer, runner: ModelRunner, loss: float, batch: Batch
+class NotFinite(Exception):
+    """A loss or gradient is not finite; nothing was updated with it. What it holds is its array."""
+
+
+def want_finite_loss(loss: Any) -> None:
+    """Raise NotFinite for a loss that is not finite."""
+    if not math.isfinite(loss.item()):
+        raise NotFinite(loss)
+
+
+def want_finite(*gradients: Any) -> None:
+    """Raise NotFinite for the first gradient that is not finite."""
+    for x in gradients:
+        if math.isfinite(np.vdot(x, x).item()):  # quicker than to look at each, but it may overflow
+            continue
+        if not np.isfinite(x).all().item():
+            raise NotFinite(x)
+
+
+def gradients_of(optimizer: Any) -> list[Any]:
+    """The gradients that are there for an update."""
+    params = optimizer._params  # as cleargrads() left them: asking again takes longer
+    return [g for p in params if (g := p.grad) is not None]
+
+
+def explain(
+    found: NotFinite, trainer: Trainer, runner: ModelRunner, batch: Batch
 ) -> FloatingPointError:
-    """The error for a loss that is not finite."""
+    """The error for what is not finite, which says where it comes from."""
     runner.forget_batch()
-    return _fault(trainer, f"the loss is {loss}", find_cause(trainer, runner, batch))
+    what = _name(trainer, found.args[0])
+    return _fault(trainer, what, find_cause(trainer, runner, batch))
 
 
-def check_gradients(trainer: Trainer, runner: ModelRunner, batch: Batch) -> None:
-    """Raise FloatingPointError, before an update, if a gradient is not finite."""
-    params = trainer.optimizer._params  # as cleargrads() left them: asking again takes longer
-    for i, p in enumerate(params):
-        if p._grad is None:
-            continue
-        g = p._grad._raw
-        if math.isfinite(np.vdot(g, g).item()):  # quicker than to look at each, but it may overflow
-            continue
-        if np.isfinite(g).all().item():
-            continue
-        runner.forget_batch()
-        names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
-        name = f"{names.get(id(p), p.name or i)} {p.shape}"
-        cause = find_cause(trainer, runner, batch)
-        raise _fault(trainer, f"the gradient of parameter {name} is not finite", cause)
+def _name(trainer: Trainer, x: Any) -> str:
+    """What is not finite: the gradient of a parameter, by name, or the loss."""
+    names = {id(q): name for name, q in getattr(trainer.model, "named_parameters", list)()}
+    for i, p in enumerate(trainer.optimizer._params):
+        if p._grad is not None and p._grad._raw is x:
+            name = f"{names.get(id(p), p.name or i)} {p.shape}"
+            return f"the gradient of parameter {name} is not finite"
+    return f"the loss is {x.item()}"
 
 
 def _fault(trainer: Trainer, what: str, cause: str) -> FloatingPointError:

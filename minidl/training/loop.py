@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from minidl.training import faults
+import numpy as np
+
 from minidl.training.batches import Batch, Batches
 from minidl.training.callbacks import Callback
 from minidl.training.history import check_row
 from minidl.training.run import Run
-from minidl.training.runner import ModelRunner
+from minidl.training.runner import ModelRunner, backward
 
 if TYPE_CHECKING:
     from minidl.training.trainer import Trainer
@@ -123,28 +124,29 @@ class FitLoop:
     def train_window(self, window: Sequence[tuple[Batch, float]]) -> None:
         """Make one update from some batches, whose losses are summed, or averaged over samples."""
         run = self.run
-        optimizer = self.trainer.optimizer
+        trainer = self.trainer
         first = run.batches
         samples = sum(weight for _, weight in window)
-        total: Any = 0.0
-        optimizer.cleargrads()
+        summed = run.summed and len(window) > 1
+        losses: list[Any] = []
+        if summed:
+            trainer.optimizer.cleargrads()
         for i, (batch, weight) in enumerate(window):
             self.batch = first + i
             for callback in self.callbacks:
                 callback.on_batch_begin(self.batch)
-            loss, prediction = self.trainer._forward(batch, self.runner, learning=True)
-            run.means.add(weight, self.trainer._figures(loss, prediction, batch))
             last = i == len(window) - 1
-            if not run.summed:
-                share = None if weight == samples else weight / samples
-                self.runner.backward(loss, share)
-            else:
-                total = total + loss
-                if last:
-                    self.runner.backward(total)
+            until = "loss" if summed else trainer._until(last)
+            share = None if summed or weight == samples else np.float64(weight / samples)
+            fresh = i == 0 and not summed
+            loss, prediction = trainer._learn(batch, self.runner, until, fresh, share)
+            run.means.add(weight, trainer._figures(loss, prediction, batch))
+            losses.append(loss)
             if last:
-                faults.check_gradients(self.trainer, self.runner, batch)
-                self.ranks.update(self.trainer, run, samples)
+                if summed:
+                    backward(sum(losses), self.runner.stateful)
+                if until != "update":
+                    trainer._update(batch, self.runner, samples, run)
                 run.note_update(len(window))
             logs = run.means.now()
             for callback in self.callbacks:

@@ -15,7 +15,7 @@ import numpy as np
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable
 from minidl.data.loader import DataLoader
-from minidl.training.batches import Batch, Batches, first_array
+from minidl.training.batches import Batches, first_array
 
 T = TypeVar("T")
 Saved = list[tuple[Any, dict[str, Any]]]  # layers, and attributes of theirs
@@ -41,6 +41,27 @@ def _call_by_names(model: Any, inputs: dict[str, Any]) -> Any:
     return model(**inputs)
 
 
+def check_steps(stateless: Iterable[Any], inputs: Any) -> None:
+    """ValueError if a layer without a lasting state took inputs for one step of a sequence: it
+    would learn nothing about time.
+    """
+    for layer in stateless:
+        if getattr(layer, "steps", 0) == 1 and np.ndim(first_array(inputs)) == 2:
+            name = type(layer).__name__
+            raise ValueError(
+                f"{name} took x of shape {np.shape(first_array(inputs))} for one step, and "
+                "its state would be lost at the next batch; give sequences (batch, time, in), "
+                f"or {name}(.., stateful=True) and shuffle=False"
+            )
+
+
+def backward(loss: Variable, stateful: bool, share: Any = None) -> None:
+    """Add the gradients of a loss, and let go of its graph, with what is behind carried states."""
+    loss.backward(share, retain_graph=stateful)
+    if stateful:
+        loss.unchain_backward()
+
+
 class ModelRunner:
     """A model to run on batches, and its layers that carry something from call to call."""
 
@@ -60,36 +81,16 @@ class ModelRunner:
 
     def predict(self, inputs: Any) -> Any:
         """Run the model on the inputs of a batch."""
-        return self.run(lambda batch: call_model(self.model, batch[0]), (inputs,))
+        y = self.run(call_model, self.model, inputs)
+        check_steps(self.stateless, inputs)
+        return y
 
-    def run(self, function: Callable[[Batch], Any], batch: Batch) -> Any:
-        """Run a function of a batch; only stateful layers go on from the last one.
-
-        ValueError if another layer took it for one step of a sequence: it would learn nothing
-        about time.
-        """
+    def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function of a batch; only stateful layers go on from the last one."""
         self._before = [_attributes(layer, layer.buffers) for layer in self.buffered]
         for layer in self.stateless:
             layer.reset_state()
-        result = function(batch)
-        for layer in self.stateless:
-            if getattr(layer, "steps", 0) == 1 and np.ndim(first_array(batch[0])) == 2:
-                name = type(layer).__name__
-                raise ValueError(
-                    f"{name} took x of shape {np.shape(first_array(batch[0]))} for one step, and "
-                    "its state would be lost at the next batch; give sequences (batch, time, in), "
-                    f"or {name}(.., stateful=True) and shuffle=False"
-                )
-        return result
-
-    def backward(self, loss: Variable, share: float | None = None) -> None:
-        """Add the gradients of the loss, or of a share of it, and let go of its graph.
-
-        That includes the graph behind the states that layers carry.
-        """
-        loss.backward(share, retain_graph=self.stateful)
-        if self.stateful:
-            loss.unchain_backward()
+        return function(*args)
 
     def check(self, *data: Batches | None) -> None:
         """Raise ValueError if batches have to follow one another in time and cannot."""

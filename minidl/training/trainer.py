@@ -5,10 +5,10 @@ The loop is in `loop.py`, what an update does in `optim`, what a batch is in `da
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from minidl.autograd.modes import current
-from minidl.autograd.variable import Variable
 from minidl.common import random
 from minidl.common.arrays import array_of
 from minidl.common.callers import warn_user
 from minidl.common.checks import count, flag
-from minidl.common.hints import refuse_unexpected
+from minidl.common.hints import TRAINER_WORDS, refuse_assignment, refuse_unexpected
 from minidl.common.pytree import map_leaves
 from minidl.common.threads import threads_for
 from minidl.optim.optimizer import Optimizer
@@ -38,6 +37,7 @@ from minidl.training.batches import (
     read_fit_data,
 )
 from minidl.training.callbacks import Callback
+from minidl.training.cycle import Until, evaluate_loss, train_batch
 from minidl.training.history import History
 from minidl.training.loop import FitLoop
 from minidl.training.lr_finder import LRCurve, find_lr
@@ -76,8 +76,8 @@ class Trainer:
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md);
             or a communicator.
 
-    ``model``, ``loss`` and ``metrics`` can be assigned, a model with an optimizer of its
-    parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far,
+    ``model``, ``loss``, ``metrics`` and ``optimizer`` can be assigned, a model with an optimizer of
+    its parameters. ``history`` is the latest fit's, ``steps`` the number of its updates so far,
     ``interrupted`` the name of the signal that ended it, or None, ``dry_run`` whether it is a
     ``fast_dev_run``, ``scaling`` what was learned of the targets, or None, ``ranks`` the processes
     (rank, size, first).
@@ -124,10 +124,10 @@ class Trainer:
         self.model = model
         self.loss = loss
         self.metrics = metrics
+        self.optimizer = optimizer
         checks.check_parts(model, optimizer, callbacks)
         if self._compiling:
             self._refuse_other_loss_of()
-        self.optimizer = optimizer
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
         self.scale_targets = flag("Trainer: scale_targets", scale_targets)
@@ -140,10 +140,11 @@ class Trainer:
         self._requests: list[tuple[Path, Any]] = []  # files to be written when the state is whole
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check a model, a loss or metrics, whenever they are assigned."""
+        """Check a model, a loss, an optimizer or metrics, whenever they are assigned."""
+        refuse_assignment(self, name, TRAINER_WORDS)
         if name in checks.OF_PARTS:
             value = checks.OF_PARTS[name](value)
-            self._program: Any = None  # of the model and the loss before
+            self._program: Any = None  # of the parts before
         super().__setattr__(name, value)
 
     @property
@@ -470,11 +471,10 @@ class Trainer:
         given = [part for part in (x, t, weight) if part is not None]
         batch = as_batch("train_step", given, self._least)
         runner = ModelRunner(self.model)
-        self.optimizer.cleargrads()
-        loss, _ = self._forward(batch, runner, learning=True)
-        runner.backward(loss)
-        faults.check_gradients(self, runner, batch)
-        self.ranks.update(self, None, count_of(batch))
+        until = self._until(last=True)
+        loss, _ = self._learn(batch, runner, until)
+        if until != "update":
+            self._update(batch, runner, count_of(batch))
         return float(loss.item())
 
     def loss_of(self, batch: Batch) -> tuple[Any, Any]:
@@ -487,36 +487,42 @@ class Trainer:
         """
         return loss_of_batch(self.model, self.loss, batch)
 
-    def _forward(
-        self, batch: Batch, runner: ModelRunner, learning: bool = False
-    ) -> tuple[Any, Any]:
-        """The loss of a batch, checked if it is to be learned from, and the prediction."""
-        function = self._compiled() if learning and self._compiling else self.loss_of
-        result = runner.run(function, self._scale(batch))
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise TypeError(f"loss_of: want (loss, prediction or None), got {result!r:.60}")
-        loss, prediction = result
-        if learning:
-            checks.check_loss_value(loss)
-            if not math.isfinite(loss.item()):
-                raise faults.bad_loss(self, runner, loss.item(), batch)
-        return loss, prediction
+    def _until(self, last: bool) -> Until:
+        """How far the cycle of a batch goes: to the update if it is the last one, and alone."""
+        optimizer = self.optimizer
+        usual = getattr(type(optimizer), "update", None) is Optimizer.update
+        alone = last and usual and self.ranks.size == 1 and not optimizer.hooks
+        return "update" if alone else "gradients"
 
-    def _compiled(self) -> Any:
-        """The program of the loss of a batch and the prediction, which is for metrics only."""
+    def _learn(self, batch: Batch, runner: ModelRunner, until: Until, *how: Any) -> tuple[Any, Any]:
+        """Go through the cycle of a batch; the loss and the prediction."""
+        cycle = self._cycle(runner)
+        try:
+            return runner.run(cycle, runner.stateful, self._scale(batch), until, *how)
+        except faults.NotFinite as found:
+            raise faults.explain(found, self, runner, batch) from None
+
+    def _cycle(self, runner: ModelRunner) -> Callable[..., tuple[Any, Any]]:
+        """The cycle of a batch, a program if it is to be compiled."""
+        if not self._compiling:
+            return partial(train_batch, self.loss_of, runner.stateless, self.optimizer)
         self._refuse_other_loss_of()
         if self._program is None:
             from minidl.compiler import compile
 
-            model = self.model
-            loss = self.loss
+            loss_of = partial(loss_of_batch, self.model, self.loss)
+            self._program = compile(partial(train_batch, loss_of, runner.stateless, self.optimizer))
+        return self._program  # type: ignore[no-any-return]  # called as the function is
 
-            def detached(batch: Batch) -> tuple[Any, Any]:
-                value, prediction = loss_of_batch(model, loss, batch)
-                return value, map_leaves(_detach, prediction)
-
-            self._program = compile(detached)
-        return self._program
+    def _update(
+        self, batch: Batch, runner: ModelRunner, samples: float, run: Run | None = None
+    ) -> None:
+        """Update with the gradients that are there, where the cycle has not."""
+        try:
+            faults.want_finite(*[g._raw for g in faults.gradients_of(self.optimizer)])
+        except faults.NotFinite as found:
+            raise faults.explain(found, self, runner, batch) from None
+        self.ranks.update(self, run, samples)
 
     def _refuse_other_loss_of(self) -> None:
         if not self._owns_loss_of:
@@ -579,9 +585,11 @@ class Trainer:
         means = RunningMeans()
         most = DRY_RUN if run is not None and self.dry_run else None
 
+        loss_of = partial(evaluate_loss, self.loss_of, runner.stateless)
+
         def add_batches() -> None:
             for batch, samples in islice(data.read(), most):
-                loss, prediction = self._forward(batch, runner)
+                loss, prediction = runner.run(loss_of, self._scale(batch))
                 means.add(samples, self._figures(loss, prediction, batch))
                 if run is not None and run.signalled is not None:
                     break
@@ -647,7 +655,3 @@ def loss_of_batch(model: Any, loss: Any, batch: Batch) -> tuple[Any, Any]:
     if weight:
         return loss(prediction, targets, weight=weight[0]), prediction
     return loss(prediction, targets), prediction
-
-
-def _detach(y: Any) -> Any:
-    return y.detach() if isinstance(y, Variable) else y

@@ -358,6 +358,86 @@ def a_gradient_of_ones_own() -> Made:
     return step, left_in(w)
 
 
+def with_rate(before: Callable[[Any], object], after: Callable[[Any], object]) -> Made:
+    """A step that does something with its optimizer before and after the update."""
+    model = net()
+    learner = optim.Adam(model, lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        first = before(learner)
+        learner.cleargrads()
+        loss = loss_of(model, x, t)
+        loss.backward()
+        learner.update()
+        return loss, first, after(learner)
+
+    look = left_in(*model.parameters(), learner)
+    return step, lambda: [look(), learner.lr if not callable(learner.lr) else 0]
+
+
+def set_rate(rate: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def run(learner: Any) -> None:
+        learner.lr = rate(learner)
+
+    return run
+
+
+@prog
+def rate_decays() -> Made:
+    return with_rate(lambda o: None, set_rate(lambda o: o.lr * 0.9))
+
+
+@prog
+def rate_by_hand() -> Made:
+    return with_rate(set_rate(lambda o: 0.1 / (1 + o.t) ** 0.5), lambda o: o.t)
+
+
+@prog
+def rate_is_set() -> Made:
+    return with_rate(set_rate(lambda o: 0.05), lambda o: (o.lr, o.current_lr * 2))
+
+
+@prog
+def schedule_is_set() -> Made:
+    schedule = lambda t: 0.1 / (1 + t)
+    return with_rate(set_rate(lambda o: schedule), lambda o: o.current_lr)
+
+
+@prog
+def setting_is_read_and_set() -> Made:
+    model = net()
+    learner = optim.Momentum(model, lr=0.1)
+
+    def step(x: Any, t: Any) -> Any:
+        learner.cleargrads()
+        loss = loss_of(model, x, t) * (1 - learner.momentum)
+        loss.backward()
+        learner.update()
+        learner.momentum = learner.momentum * 0.95
+        return loss
+
+    look = left_in(*model.parameters(), learner)
+    return step, lambda: [look(), learner.momentum]
+
+
+@prog
+def loss_by_the_rate() -> Made:
+    return with_rate(lambda o: None, lambda o: np.float32(2.0) * o.current_lr)
+
+
+@eager
+def count_that_decides() -> Made:
+    return with_rate(lambda o: 1.0 if o.t > 3 else 2.0, lambda o: None)
+
+
+@eager
+def schedule_with_a_branch() -> Made:
+    def before(learner: Any) -> None:
+        learner.lr = 0.1 * min(1.0, learner.t / 3)
+
+    return with_rate(before, lambda o: None)
+
+
 # ---- what others may see, and what is left to eager code -----------------------------------------
 
 

@@ -190,7 +190,6 @@ EAGER = [
     own_generator,
     python_generator,
     iterator,
-    written_dict,
 ]
 EAGER += [file_of_numbers, branch, number, text, loop_over_values, mask, object_of_its_own]
 
@@ -417,7 +416,13 @@ ORDINARY = [
 ORDINARY += [slots_beside_a_dict, dict_subclass, partial_keywords, context_variable]
 ORDINARY += [form_of_a_closed_over_variable, results_in_objects, results_in_dataclasses]
 ORDINARY += [in_place_on_its_own, signed_zero, bytes_and_bools, numbers_of_numpy, asks_what_it_is]
-ORDINARY += [list_of_models, dropout, counts_that_are_closed_over, edges_that_are_closed_over]
+ORDINARY += [
+    written_dict,
+    list_of_models,
+    dropout,
+    counts_that_are_closed_over,
+    edges_that_are_closed_over,
+]
 
 
 @pytest.mark.parametrize("make", ORDINARY, ids=lambda make: make.__name__)

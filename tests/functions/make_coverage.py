@@ -35,6 +35,25 @@ Complex arrays and `np.fft` are refused with a TypeError, and so is every functi
 full name.
 """
 
+# The families of functions, as users look for them, and the files of minidl/functions they are in. Each is
+# a page of the site's reference, too.
+FAMILIES = {
+    "Arithmetic and elementary functions": "elementwise ufuncs error_function",
+    "Sums, means and other reductions": "reduction cumulative statistics",
+    "Shapes and arrangement": "shape joining rearrangement",
+    "Picking, sorting, searching": "indexing order",
+    "Products of matrices and arrays": "linalg products",
+    "Linear algebra: numpy.linalg": "decompositions",
+    "Differences, integrals, polynomials": "differences polynomials",
+    "Activations, dropout, masks": "activation",
+    "What layers are made of": "convolution pooling normalization dot_attention "
+    "recurrent_rnn recurrent_lstm recurrent_gru",
+    "Loops": "loops",
+    "Losses": "loss regression classification probabilities",
+    "Metrics": "metrics",
+    "Comparisons, signs, positions": "comparison",
+}
+
 SCIPY = """\
 Called on Variables by SciPy's own names, `scipy.special.gammaln(x)`, where SciPy is there. Arguments by which no
 derivative is known in closed form, such as the orders of Bessel functions, are refused if they require a gradient."""
@@ -125,19 +144,10 @@ def marks_of(rows: list[Row]) -> list[str]:
     ]
 
 
-def title_of(module: str) -> str:
-    first = (importlib.import_module(f"minidl.functions.{module}").__doc__ or "").splitlines()[0]
-    return first.rstrip(".")
-
-
-def modules() -> dict[str, list[str]]:
-    """Public names by the file they live in."""
-    found: dict[str, list[str]] = {}
-    for file in sorted(Path(F.__file__).parent.glob("[a-z]*.py")):
-        names = getattr(importlib.import_module(f"minidl.functions.{file.stem}"), "__all__", [])
-        if names:
-            found[file.stem] = sorted(names)
-    return found
+def names_of(modules: str) -> list[str]:
+    """The public names of some files of minidl/functions."""
+    loaded = [importlib.import_module(f"minidl.functions.{module}") for module in modules.split()]
+    return sorted(name for module in loaded for name in module.__all__)
 
 
 def table(names: list[str]) -> list[str]:
@@ -167,8 +177,8 @@ def page() -> str:
     """The whole of docs/coverage.md."""
     lines = [HEAD, "## Choices at kinks", "", "| function | gradient |", "|---|---|"]
     lines += [f"| {functions} | {words} |" for functions, words, _, _ in CHOICES]
-    for module, names in modules().items():
-        lines += ["", f"## {title_of(module)}", "", *table(names)]
+    for title, modules in FAMILIES.items():
+        lines += ["", f"## {title}", "", *table(names_of(modules))]
     lines += ["", "## SciPy's special functions", "", SCIPY, "", ", ".join(scipy_names())]
     return "\n".join(lines) + "\n"
 

@@ -109,6 +109,7 @@ def assert_variables(ys: Any, row: Row) -> None:
 
 
 @every_row
+@pytest.mark.filterwarnings("ignore:numpy.fix is deprecated")  # since NumPy 2.5
 def test_values(row: Row) -> None:
     """Of arrays, of Variables, and of Variables through NumPy's own name."""
     want = row.expected(*row.samples)

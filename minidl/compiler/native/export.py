@@ -27,7 +27,7 @@ from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, constant_lines, indented
 from minidl.compiler.program import Value
-from minidl.compiler.recording import Call, Recording, is_counted
+from minidl.compiler.recording import Call, Recording
 from minidl.files import atomic
 
 STACK = 2**14  # bytes of work memory that may lie on the stack
@@ -143,7 +143,7 @@ class _Model:
 
     def _record(self) -> Recording:
         call = Call(self.model, tuple(self.xs), {}, list(self.xs), current())
-        recording = Recording(call)
+        recording = Recording(call, set())
         if recording.why is not None:
             raise ValueError(f"export_c: {self.model!r:.60} cannot be exported: {recording.why}")
         return recording
@@ -152,8 +152,8 @@ class _Model:
         """Record a call that continues from a state; the first one must be as from zeros."""
         first = _values(self.recording)
         for change in self.recording.changes:
-            if not change.more:
-                setattr(change.layer, change.name, _zeros(change.value))
+            if change.place.use == "state":
+                change.place.put(_zeros(change.value))
         self.recording = self._record()
         again = _values(self.recording)
         same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(first, again)]
@@ -163,14 +163,14 @@ class _Model:
 
 def _changing(recording: Recording) -> set[int]:
     """Which arrays of the layers' attributes a call changes; others are constants."""
-    changed = {(id(change.layer), change.name) for change in recording.changes}
+    changed = {change.place.text for change in recording.changes}
     found: set[int] = set()
     count = 0
-    for (layer, name), value in zip(recording.states.places, recording.states.values, strict=True):
-        if is_counted(layer, name):
+    for place, value in zip(recording.states.places, recording.states.values, strict=True):
+        if place.use != "state":
             continue
         leaves = len(arrays_in(value))
-        if (id(layer), name) in changed:
+        if place.text in changed:
             found.update(range(count, count + leaves))
         count += leaves
     return found
@@ -178,7 +178,7 @@ def _changing(recording: Recording) -> set[int]:
 
 def _values(recording: Recording) -> list[Any]:
     """All that a call gave and left."""
-    left = [change.value for change in recording.changes if not change.more]
+    left = [change.value for change in recording.changes if change.place.use == "state"]
     return [array_of(x) for part in (recording.result, *left) for x in arrays_in(part)]
 
 

@@ -38,12 +38,19 @@ _FLOAT = {
     "SIGN": "30",  # from the second bit to the highest
     "SHIFT": "12582912.0f",  # 1.5 * 2^23
     "UNITS": "8388608.0f",  # 2^23, whose lowest bit counts ones
-    "LOG2_E": "1.44269504f",
+    "LOG2_E": "1.44269502f",
+    "LOG2_E_LOW": "1.92596303e-08f",
+    "LN2": "0.693147182f",
     "LN2_HIGH": "0.693359375f",
     "LN2_LOW": "(-2.12194440e-4f)",
     "EXP_ZERO": "(-104.0f)",
     "EXP_INFINITE": "89.0f",
+    "EXP2_ZERO": "(-151.0f)",
+    "EXP2_INFINITE": "128.0f",
     "EXPM1_ONE": "(-20.0f)",
+    "QUARTER_PI": "0.785398185f",
+    "QUARTER_PI_LOW": "(-2.18556941e-08f)",
+    "TAN_OF_EIGHTH": "0.414213562f",
     "TANH_ONE": "9.1f",
     "TINY": "1e-15f",
     "ROOT_HALF": "0.707106769f",
@@ -51,6 +58,7 @@ _FLOAT = {
     "RAISE": "8388608.0f",
     "ABOVE": "128.0f",
     "ABOVE_RAISED": "151.0f",  # 128 + 23
+    "FAR": "1e6f",
     "ERF_NEAR": "0.85f",
     "ERFC_CENTER": "2.5f",
     "ERFC_ZERO": "10.2f",
@@ -65,11 +73,18 @@ _DOUBLE = {
     "SHIFT": "6755399441055744.0",  # 1.5 * 2^52
     "UNITS": "4503599627370496.0",  # 2^52
     "LOG2_E": "1.4426950408889634",
+    "LOG2_E_LOW": "2.0355273740931033e-17",
+    "LN2": "0.69314718055994529",
     "LN2_HIGH": "0.69314718036912382",
     "LN2_LOW": "1.9082149292705877e-10",
     "EXP_ZERO": "(-746.0)",
     "EXP_INFINITE": "710.0",
+    "EXP2_ZERO": "(-1076.0)",
+    "EXP2_INFINITE": "1024.0",
     "EXPM1_ONE": "(-40.0)",
+    "QUARTER_PI": "0.78539816339744828",
+    "QUARTER_PI_LOW": "3.061616997868383e-17",
+    "TAN_OF_EIGHTH": "0.41421356237309503",
     "TANH_ONE": "20.0",
     "TINY": "1e-30",
     "ROOT_HALF": "0.70710678118654757",
@@ -77,6 +92,7 @@ _DOUBLE = {
     "RAISE": "4503599627370496.0",
     "ABOVE": "1024.0",
     "ABOVE_RAISED": "1076.0",  # 1024 + 52
+    "FAR": "1e10",
     "ERF_NEAR": "0.85",
     "ERFC_CENTER": "3.75",
     "ERFC_ZERO": "27.5",
@@ -86,27 +102,15 @@ _PRECISIONS = {"f32": (_FLOAT, "f"), "f64": (_DOUBLE, "")}
 
 # The formulas of native_math.h that are functions of NumPy's, minidl's or C's.
 OWN = (
-    *("cos", "erf", "erfc", "exp", "expm1", "fma", "log", "log1p", "logaddexp"),
-    *("sigmoid", "sin", "tanh"),
+    *("arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "cbrt", "cos", "cosh"),
+    *("erf", "erfc", "exp", "exp2", "expm1", "fma", "hypot", "log", "log1p", "log2", "logaddexp"),
+    *("sigmoid", "sin", "sinh", "tan", "tanh"),
 )
 
-# Those that programs seldom use are the C library's: NumPy's name, and the name there.
-FROM_LIBM = {
-    "arccos": "acos",
-    "arccosh": "acosh",
-    "arcsin": "asin",
-    "arcsinh": "asinh",
-    "arctan": "atan",
-    "arctanh": "atanh",
-    "cbrt": "cbrt",
-    "cosh": "cosh",
-    "exp2": "exp2",
-    "log10": "log10",
-    "log2": "log2",
-    "sinh": "sinh",
-    "tan": "tan",
-}
-FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "hypot": "hypot", "power": "pow"}
+# Those that programs seldom use are the C library's: NumPy's name, and the name there. (A log10 of
+# log's is not exact at powers of ten, where that is seen.)
+FROM_LIBM = {"log10": "log10"}
+FROM_LIBM_OF_TWO = {"arctan2": "atan2", "fmod": "fmod", "power": "pow"}
 
 
 def source_of(names: Iterable[str]) -> str:

@@ -71,6 +71,26 @@ INLINE REAL exp_R(REAL x) {
     return scale_R(1.0R + expm1_of_rest_R(rest_R(limited, shifted)), shifted);
 }
 
+INLINE REAL exp2_R(REAL x) {
+    REAL limited = x < EXP2_ZERO ? EXP2_ZERO : x;
+    limited = limited > EXP2_INFINITE ? EXP2_INFINITE : limited;
+    REAL shifted = limited + SHIFT;
+    REAL rest = (limited - (shifted - SHIFT)) * LN2;
+    return scale_R(1.0R + expm1_of_rest_R(rest), shifted);
+}
+
+/* exp(size) / 2, which is a number where exp(size) may be too large; for size >= 0. */
+INLINE REAL half_exp_R(REAL size) {
+    REAL limited = size > EXP_INFINITE + 1.0R ? EXP_INFINITE + 1.0R : size;
+    REAL shifted = halvings_R(limited);
+    return scale_R(1.0R + expm1_of_rest_R(rest_R(limited, shifted)), shifted - 1.0R);
+}
+
+INLINE REAL cosh_R(REAL x) {
+    REAL half = half_exp_R(fabsR(x));
+    return half + 0.25R / half;
+}
+
 /* exp(x) - 1 = 2 (2^(k-1) (exp(r) - 1) + 2^(k-1) - 1/2), where 2^(k-1) is never too large. */
 INLINE REAL expm1_R(REAL x) {
     REAL limited = x < EXPM1_ONE ? EXPM1_ONE : x;
@@ -79,6 +99,15 @@ INLINE REAL expm1_R(REAL x) {
     REAL half = power_of_two_R(positive_R(shifted) - 1u);
     REAL y = 2.0R * fma_R(half, expm1_of_rest_R(rest_R(limited, shifted)), half - 0.5R);
     return fabsR(x) < TINY ? x : y;
+}
+
+/* (e + e / (e + 1)) / 2, e = exp(|x|) - 1, where both terms of the definition are nearly 1/2 */
+INLINE REAL sinh_R(REAL x) {
+    REAL size = fabsR(x);
+    REAL e = expm1_R(size > 2.0R ? 2.0R : size);
+    REAL half = half_exp_R(size);
+    REAL y = size < 2.0R ? 0.5R * (e + e / (e + 1.0R)) : half - 0.25R / half;
+    return copysignR(y, x);
 }
 
 /* (exp(2 |x|) - 1) / (exp(2 |x|) + 1) with the sign of x */
@@ -94,22 +123,42 @@ INLINE REAL sigmoid_R(REAL x) {
     return (x < 0.0R ? e : 1.0R) / (1.0R + e);
 }
 
-/* log(2^k m) = k log(2) + log(m), m between sqrt(1/2) and sqrt(2). With g = m - 1 and s = g / (2 + g),
-   log(m) = 2 artanh(s) = g - (g^2 / 2 - s (g^2 / 2 + s^2 series(s^2))). */
-INLINE REAL log_R(REAL x) {
+/* x = 2^k (1 + g), g between sqrt(1/2) - 1 and sqrt(2) - 1; of a positive x. */
+INLINE REAL split_R(REAL x, REAL *k) {
     int denormal = x < SMALLEST;
     REAL normal = denormal ? x * RAISE : x;
     WORD above = (bits_R(normal) - bits_R(ROOT_HALF) + ((WORD)(BIAS + 1u) << DIGITS)) >> DIGITS;
-    REAL g = number_R(bits_R(normal) - ((above - (BIAS + 1u)) << DIGITS)) - 1.0R;
-    REAL k = number_R(bits_R(UNITS) + above) - UNITS - (denormal ? ABOVE_RAISED : ABOVE);
+    *k = number_R(bits_R(UNITS) + above) - UNITS - (denormal ? ABOVE_RAISED : ABOVE);
+    return number_R(bits_R(normal) - ((above - (BIAS + 1u)) << DIGITS)) - 1.0R;
+}
+
+/* log(1 + g) - g = s (g^2 / 2 + s^2 series(s^2)) - g^2 / 2, s = g / (2 + g), by log(1 + g) = 2 artanh(s) */
+INLINE REAL log_beyond_R(REAL g) {
     REAL s = g / (2.0R + g);
     REAL z = s * s;
     REAL half = 0.5R * g * g;
-    REAL low = fma_R(s, fma_R(z, log_series_R(z), half), k * LN2_LOW);
-    REAL y = fma_R(k, LN2_HIGH, g - (half - low));
+    return fma_R(s, fma_R(z, log_series_R(z), half), -half);
+}
+
+/* y, a logarithm of x > 0; and what it is of other x. */
+INLINE REAL log_or_special_R(REAL x, REAL y) {
     y = x == INFINITY ? x : y;
     y = x == 0.0R ? -(REAL)INFINITY : y;
     return x < 0.0R || x != x ? (REAL)NAN : y;
+}
+
+INLINE REAL log_R(REAL x) {
+    REAL k;
+    REAL g = split_R(x, &k);
+    REAL y = fma_R(k, LN2_HIGH, g + fma_R(k, LN2_LOW, log_beyond_R(g)));
+    return log_or_special_R(x, y);
+}
+
+INLINE REAL log2_R(REAL x) {
+    REAL k;
+    REAL g = split_R(x, &k);
+    REAL small = fma_R(log_beyond_R(g), LOG2_E, g * LOG2_E_LOW);
+    return log_or_special_R(x, k + fma_R(g, LOG2_E, small));
 }
 
 /* log(u) + lost / u, where u = 1 + x is rounded and lost what the rounding lost. */
@@ -159,18 +208,24 @@ INLINE REAL logaddexp_R(REAL a, REAL b) {
     return gap == gap ? larger + log1p_R(exp_R(-gap)) : gap;
 }
 
-/* sin of a quarter of a turn, or of the next ones: r + low is the angle from its middle axis, between
-   -pi / 4 and pi / 4, low what r has no digits for. */
-INLINE REAL wave_R(REAL r, REAL low, WORD quarter) {
+/* sin(r + low) and cos(r + low) for r between -pi / 4 and pi / 4, low being what r has no digits for. */
+INLINE REAL sine_R(REAL r, REAL low) {
     REAL z = r * r;
-    REAL sine = r + (r * z * sin_series_R(z) + low * (1.0R - 0.5R * z));
+    return r + (r * z * sin_series_R(z) + low * (1.0R - 0.5R * z));
+}
+
+INLINE REAL cosine_R(REAL r, REAL low) {
+    REAL z = r * r;
     REAL top = 1.0R - 0.5R * z;
-    REAL cosine = top + (((1.0R - top) - 0.5R * z) + (z * z * cos_series_R(z) - r * low));
-    REAL y = quarter & 1u ? cosine : sine;
+    return top + (((1.0R - top) - 0.5R * z) + (z * z * cos_series_R(z) - r * low));
+}
+
+/* sin(r + low + quarter pi / 2) */
+INLINE REAL wave_R(REAL r, REAL low, WORD quarter) {
+    REAL y = quarter & 1u ? cosine_R(r, low) : sine_R(r, low);
     return number_R(bits_R(y) ^ ((quarter & 2u) << SIGN));
 }
 
-/* sin(x) and cos(x) = sin(x + pi / 2); the reductions of x are below. */
 INLINE REAL sin_R(REAL x) {
     REAL low;
     WORD quarter;
@@ -183,4 +238,77 @@ INLINE REAL cos_R(REAL x) {
     WORD quarter;
     REAL r = reduce_R(x, &low, &quarter);
     return wave_R(r, low, quarter + 1u);
+}
+
+INLINE REAL tan_R(REAL x) {
+    REAL low;
+    WORD quarter;
+    REAL r = reduce_R(x, &low, &quarter);
+    REAL sine = sine_R(r, low);
+    REAL cosine = cosine_R(r, low);
+    REAL y = (quarter & 1u ? -cosine : sine) / (quarter & 1u ? sine : cosine);
+    return fabsR(x) < TINY ? x : y;
+}
+
+/* t + t^3 series(t^2) for t up to tan(pi / 8), and beyond by arctan(x) = pi / 4 + arctan((x - 1) / (x + 1))
+   = pi / 2 - arctan(1 / x) */
+INLINE REAL arctan_R(REAL x) {
+    REAL size = fabsR(x);
+    int middle = size > TAN_OF_EIGHTH;
+    int far = size > 1.0R / TAN_OF_EIGHTH;
+    REAL above = middle ? size - 1.0R : size;
+    REAL below = middle ? size + 1.0R : 1.0R;
+    REAL t = (far ? -1.0R : above) / (far ? size : below);
+    REAL turns = far ? 2.0R : 1.0R;
+    REAL base = middle ? turns * QUARTER_PI : 0.0R;
+    REAL low = middle ? turns * QUARTER_PI_LOW : 0.0R;
+    REAL z = t * t;
+    return copysignR(base + (t + (t * z * arctan_series_R(z) + low)), x);
+}
+
+/* The square of a cosine or sine whose sine or cosine is x has these factors, which keep their digits. */
+INLINE REAL arcsin_R(REAL x) {
+    return arctan_R(x / sqrtR((1.0R - x) * (1.0R + x)));
+}
+
+INLINE REAL arccos_R(REAL x) {
+    return 2.0R * arctan_R(sqrtR((1.0R - x) / (1.0R + x)));
+}
+
+/* log(a + sqrt(a^2 + 1)), and of an a whose square may be too large log(a) + log(2) */
+INLINE REAL arcsinh_R(REAL x) {
+    REAL size = fabsR(x);
+    int far = size > FAR;
+    REAL above = far ? size - 1.0R : size + size * size / (1.0R + sqrtR(1.0R + size * size));
+    return copysignR(log1p_R(above) + (far ? LN2 : 0.0R), x);
+}
+
+/* log(x + sqrt(x^2 - 1)) with t = x - 1, and of a large x log(x) + log(2) */
+INLINE REAL arccosh_R(REAL x) {
+    REAL t = x - 1.0R;
+    int far = x > FAR;
+    REAL above = far ? t : t + sqrtR(t) * sqrtR(t + 2.0R);
+    return log1p_R(above) + (far ? LN2 : 0.0R);
+}
+
+/* log((1 + x) / (1 - x)) / 2 */
+INLINE REAL arctanh_R(REAL x) {
+    REAL size = fabsR(x);
+    return copysignR(0.5R * log1p_R(2.0R * size / (1.0R - size)), x);
+}
+
+INLINE REAL hypot_R(REAL a, REAL b) {
+    REAL larger = fabsR(a) > fabsR(b) ? fabsR(a) : fabsR(b);
+    REAL smaller = fabsR(a) > fabsR(b) ? fabsR(b) : fabsR(a);
+    REAL ratio = larger == 0.0R ? smaller : smaller / larger; /* NaN stays */
+    REAL y = larger * sqrtR(1.0R + ratio * ratio);
+    return larger == INFINITY || smaller == INFINITY ? (REAL)INFINITY : y;
+}
+
+/* 2^(log2(a) / 3), and one step of Newton's method, which doubles its digits */
+INLINE REAL cbrt_R(REAL x) {
+    REAL size = fabsR(x);
+    REAL first = exp2_R(log2_R(size) / 3.0R);
+    REAL y = copysignR(first + (size / (first * first) - first) / 3.0R, x);
+    return size == 0.0R || size == INFINITY ? x : y;
 }

@@ -94,7 +94,8 @@ class Primitives:
 
     def _joint(self, step: Step, g: Any, y: Any, saved: Any, *args: Any) -> tuple[Any, ...]:
         call: Any = step.call
-        assert isinstance(call, JointCall)  # which derivative.py makes
+        if not isinstance(call, JointCall):
+            raise NotInC(f"the gradient of {step.function.name}")
         gs = list(g) if type(g) is tuple else g
         settings = call.settings
         found = self.tracer.joint(step.function, gs, y, call.wanted, args, settings)

@@ -30,7 +30,8 @@ _PATIENCE = 600  # seconds for one run of the compiler; zig's first one makes it
 # at: errno, and the processor's flags for exceptions. openmp-simd has loops vectorized that say so.
 _FLAGS = (
     *("-std=c99", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
-    *("-fopenmp-simd", "-shared", *(() if sys.platform == "win32" else ("-fPIC",))),
+    *("-Werror=implicit-function-declaration", "-fopenmp-simd"),
+    *("-shared", *(() if sys.platform == "win32" else ("-fPIC",))),
 )
 # How compilers are told to use all that this processor can; not each knows both.
 _FOR_THIS_PROCESSOR = (("-march=native",), ("-mcpu=native",), ())
@@ -40,6 +41,13 @@ _TRIAL = """
 #include <stdint.h>
 double minidl_trial(double x) { return sin(x) + (double)(int64_t)1; }
 """
+
+
+_File = tuple[str, int, int]  # path, time, size
+_Program = tuple[tuple[str, ...], tuple[_File, ...]]  # command, what its words lead to
+
+# Those that failed in this process before another worked: not tried at every call.
+_broken: set[_Program] = set()
 
 
 class CompilerError(RuntimeError):
@@ -78,19 +86,32 @@ def find() -> Compiler:
     Raises:
         CompilerError: there is none, or none works.
     """
-    failures = []
+    failures: dict[_Program, str] = {}
     for command in _candidates():
+        program = (command, _identity(command))
+        if program in _broken:
+            continue
         try:
-            return _tried(command)
+            compiler = _tried(*program)
         except CompilerError as error:
-            failures.append(str(error))
+            failures[program] = str(error)
+        else:
+            _broken.update(failures)
+            return compiler
+    if _broken:  # the one that worked is not asked for, or gone: these are asked once more
+        _broken.clear()
+        return find()
+    raise CompilerError(_none_works(list(failures.values())))
+
+
+def _none_works(failures: list[str]) -> str:
     chosen = os.environ.get("MINIDL_CC")
     if chosen:
         got = failures[0] if failures else f"there is no program {chosen!r}"
-        raise CompilerError(f"MINIDL_CC: want a C compiler that works, got {chosen!r}: {got}")
+        return f"MINIDL_CC: want a C compiler that works, got {chosen!r}: {got}"
     got = "\n".join(failures) or "no cc, gcc or clang on the PATH, and no ziglang"
-    raise CompilerError(
-        f"want a C compiler, got {got}\nInstall one, or {install('native')}, "
+    return (
+        f'backend="c": want a C compiler, got {got}\nInstall one, or {install("native")}, '
         "or name one by the environment variable MINIDL_CC"
     )
 
@@ -122,9 +143,9 @@ def _with_path(words: list[str]) -> Iterator[tuple[str, ...]]:
         yield (os.path.abspath(program), *words[1:])
 
 
-def _tried(command: tuple[str, ...]) -> Compiler:
+def _tried(command: tuple[str, ...], identity: tuple[_File, ...]) -> Compiler:
     """The compiler of a command, as it was found when the same program was tried on this processor."""
-    key = cache.key_of(command, _identity(command), processor.describe(), _FLAGS)
+    key = cache.key_of(command, identity, processor.describe(), _FLAGS)
 
     def write(path: Path) -> None:
         path.write_text(json.dumps(asdict(_try(command))), encoding="utf-8")
@@ -133,14 +154,14 @@ def _tried(command: tuple[str, ...]) -> Compiler:
     return Compiler(tuple(known["command"]), known["version"], tuple(known["flags"]))
 
 
-def _identity(command: tuple[str, ...]) -> list[tuple[str, int, int]]:
+def _identity(command: tuple[str, ...]) -> tuple[_File, ...]:
     """What changes when a program is replaced: the path behind links, the time, the size.
 
     Of all words that are programs, as one may start another: ``ccache gcc``.
     """
     programs = [os.path.realpath(path) for word in command if (path := shutil.which(word))]
     status = [os.stat(program) for program in programs]
-    return [(p, s.st_mtime_ns, s.st_size) for p, s in zip(programs, status)]
+    return tuple((p, s.st_mtime_ns, s.st_size) for p, s in zip(programs, status))
 
 
 def _try(command: tuple[str, ...]) -> Compiler:

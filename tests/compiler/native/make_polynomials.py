@@ -19,6 +19,7 @@ SMALL = mp.mpf(10) ** -16  # below, the first term of Taylor's series has all di
 
 HALF_LN2 = mp.log(2) / 2 * mp.mpf("1.001")
 EIGHTH_TURN = (mp.pi / 4) ** 2 * mp.mpf("1.001")
+TAN_OF_EIGHTH = (mp.sqrt(2) - 1) ** 2 * mp.mpf("1.001")
 LOG_END = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mp.mpf("1.002")
 
 
@@ -31,6 +32,12 @@ def log_series(z: Any) -> Any:
     """(2 artanh(s) - 2 s) / s^3, z = s^2"""
     s = mp.sqrt(z)
     return (2 * mp.atanh(s) - 2 * s) / (s * z) if z > SMALL else mp.mpf(2) / 3
+
+
+def arctan_series(z: Any) -> Any:
+    """(arctan(t) - t) / t^3, z = t^2"""
+    t = mp.sqrt(z)
+    return (mp.atan(t) - t) / (t * z) if z > SMALL else -mp.mpf(1) / 3
 
 
 def erf_series(z: Any) -> Any:
@@ -74,6 +81,8 @@ FITS: dict[str, tuple[Callable[[Any], Any], tuple[Any, Any], int]] = {
     "sin_series_f64": (sin_series, (0, EIGHTH_TURN), 6),
     "cos_series_f32": (cos_series, (0, EIGHTH_TURN), 3),
     "cos_series_f64": (cos_series, (0, EIGHTH_TURN), 6),
+    "arctan_series_f32": (arctan_series, (0, TAN_OF_EIGHTH), 5),
+    "arctan_series_f64": (arctan_series, (0, TAN_OF_EIGHTH), 11),
     "erf_series_f32": (erf_series, (0, 0.85**2), 6),
     "erf_series_f64": (erf_series, (0, 0.85**2), 11),
     "erfc_series_f32": (erfc_series(2.5), erfc_domain(2.5, 10.2), 12),

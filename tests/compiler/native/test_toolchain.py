@@ -80,9 +80,35 @@ def test_a_program_that_computes_wrong_is_no_compiler(
 
 
 def test_the_next_one_is_taken_where_the_first_fails(compiler: Compiler, bare: Path) -> None:
-    script(bare / "cc", "echo broken; exit 1")
+    script(bare / "cc", "echo run >> ${0%/*}/runs; exit 1")
+    script(bare / "gcc", f'PATH=/usr/bin:/bin exec {compiler.command[0]} "$@"')
+    for _ in range(3):
+        assert toolchain.find().command == (str(bare / "gcc"),)
+    assert (bare / "runs").read_text() == "run\n"  # once, not at every call
+
+
+def test_what_failed_is_quoted_when_nothing_else_is_left(
+    compiler: Compiler, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = script(bare / "cc", "echo out of order; exit 1")
+    working = script(bare / "gcc", f'PATH=/usr/bin:/bin exec {compiler.command[0]} "$@"')
+    toolchain.find()
+    working.unlink()
+    with pytest.raises(CompilerError, match="out of order"):
+        toolchain.find()
+    monkeypatch.setenv("MINIDL_CC", str(broken))
+    with pytest.raises(CompilerError, match=r"MINIDL_CC: (?s:.*)out of order"):
+        toolchain.find()
+
+
+def test_one_that_was_repaired_is_tried_again(compiler: Compiler, bare: Path) -> None:
+    script(bare / "cc", "exit 1")
+    with pytest.raises(CompilerError):
+        toolchain.find()
     script(bare / "gcc", f'PATH=/usr/bin:/bin exec {compiler.command[0]} "$@"')
     assert toolchain.find().command == (str(bare / "gcc"),)
+    script(bare / "cc", f'PATH=/usr/bin:/bin exec {compiler.command[0]} "$@"')
+    assert toolchain.find().command == (str(bare / "cc"),)
 
 
 def test_all_that_fail_are_quoted(bare: Path) -> None:
@@ -149,9 +175,12 @@ def test_zig_itself() -> None:
     assert "clang" in toolchain._try(command).version
 
 
-def test_errors_of_a_source_have_the_compilers_words(compiler: Compiler, tmp_path: Path) -> None:
+@pytest.mark.parametrize("word", ["nonsense", "nonsense()"])
+def test_errors_of_a_source_have_the_compilers_words(
+    word: str, compiler: Compiler, tmp_path: Path
+) -> None:
     with pytest.raises(CompilerError, match="nonsense"):
-        compiler.build("int f(void) { return nonsense; }", tmp_path / f"x{toolchain.SUFFIX}")
+        compiler.build(f"int f(void) {{ return {word}; }}", tmp_path / f"x{toolchain.SUFFIX}")
     assert not (tmp_path / "x.c").exists()
 
 

@@ -1,0 +1,339 @@
+"""A scan in a program: one step that stands for a loop, whose body is a program of its own.
+
+How a loop is found to be one, and what its body's backward is, is in turns.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from minidl import functions as F
+from minidl.autograd.function import Function
+from minidl.autograd.modes import Switch
+from minidl.autograd.operation import Operation
+from minidl.autograd.targets import gradients_for
+from minidl.autograd.variable import Variable
+from minidl.compiler.passes import optimized
+from minidl.compiler.printer import Code
+from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
+from minidl.compiler.tape import play
+
+POOL = 2  # runs whose buffers are kept
+
+
+class Sizes(NamedTuple):
+    """How many of a body's inputs are captured from outside, state, and slices."""
+
+    captured: int
+    state: int
+    xs: int
+
+    def split(self, operands: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Operands by what they are."""
+        end = self.captured + self.state
+        return operands[: self.captured], operands[self.captured : end], operands[end:]
+
+
+class Body(NamedTuple):
+    """What one turn of a loop computes: ``inputs`` are what it captures, the state, the slices.
+
+    ``state`` and ``ys`` are what it gives, ``tape`` and ``differentiated`` the same by whole
+    applications, to make them again eagerly.
+    """
+
+    inputs: list[Value]
+    state: list[Value]
+    ys: list[Value]
+    steps: list[Step]
+    tape: list[Step]
+    differentiated: set[Step]
+
+    @property
+    def outputs(self) -> list[Value]:
+        """State and outputs, each Value once."""
+        return list(dict.fromkeys([*self.state, *self.ys]))
+
+
+class Loop:
+    """``count`` turns of a body: what a scan step runs.
+
+    Its operands are those of the body, but for the slices: an array or tuple of ``count`` of them
+    each. It gives the last state and the stacked outputs.
+    """
+
+    def __init__(self, body: Body, sizes: Sizes, count: int) -> None:
+        self.body = body
+        self.sizes = sizes
+        self.count = count
+        self.backwards: dict[Any, Backward] = {}
+        self._plain: Sweep | None = None
+
+    @property
+    def sweep(self) -> Sweep:
+        """How the turns are run: as the first backward that was derived needs it."""
+        for backward in self.backwards.values():
+            return backward.sweep
+        if self._plain is None:
+            body = self.body
+            program, _ = clone(Program(body.inputs, [*body.outputs], body.steps))
+            turns: list[tuple[Program, list[Any]]] = [(optimized(program), [])] * self.count
+            self._plain = Sweep(body, self.sizes, turns)
+        return self._plain
+
+    def forward(self, *operands: Any) -> tuple[tuple[Any, ...], Any]:
+        """The last state and the outputs; and what the backward needs."""
+        return self.sweep.forward(operands)
+
+    def again(self, *operands: Any) -> tuple[Any, ...]:
+        """The same application by application, with a graph."""
+        captured, state, xs = self.sizes.split(operands)
+        body = self.body
+        columns: list[Any] = []
+        for row in zip(*[F.unstack(x) if isinstance(x, Variable) else x for x in xs], strict=True):
+            known = dict(zip(body.inputs, (*captured, *state, *row), strict=True))
+            play(body.tape, known, body.differentiated)
+            state = tuple([known[v] for v in body.state])
+            columns.append([known[v] for v in body.ys])
+        return (*state, *[np.stack(column) for column in zip(*columns, strict=True)])
+
+    def joint(self, g: Any, y: Any, saved: Any, wanted: list[bool], *operands: Any) -> list[Any]:
+        """The gradients of the operands, of the turns one by one."""
+        copies = [Variable(x) if want else x for x, want in zip(operands, wanted, strict=True)]
+        with Switch(tracer=None, recording=True):
+            pairs = zip(self.again(*copies), g, strict=True)
+            xs = [x if want else None for x, want in zip(copies, wanted, strict=True)]
+            return gradients_for(xs, pairs, None, zeros=False)
+
+    def function(self) -> Function:
+        """The loop as a Function: what a step applies."""
+        function = Function(self.forward, (), self.joint, "scan")
+        function.operation = Operation(kind="scan")
+        function.saves = function.owned = function.fresh = True
+        function.equals = self.again
+        return function
+
+
+class Run:
+    """What a run of a loop leaves for its backward: for each turn its inputs, and what it kept.
+
+    ``arenas``, the buffers, go back when they are not needed any more.
+    """
+
+    __slots__ = ("arenas", "inputs", "kept", "sweep")
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.inputs: list[Any] = []
+        self.kept: list[Any] = []
+        self.arenas: list[Any] | None = sweep.arenas()
+
+    def backward(self, t: int, seeds: list[Any]) -> Any:
+        """The gradients of turn t."""
+        arenas: Any = self.arenas
+        return self.sweep.codes[t].backward(self.inputs[t], arenas[t], self.kept[t], seeds)
+
+    def give_back(self) -> None:
+        """Let another run have the buffers."""
+        arenas = self.arenas
+        self.arenas = None
+        if arenas is not None and len(self.sweep.pool) < POOL:
+            self.sweep.pool.append(arenas)
+
+    __del__ = give_back
+
+
+class Sweep:
+    """The programs of a loop's turns, as NumPy code with buffers."""
+
+    def __init__(
+        self, body: Body, sizes: Sizes, turns: Sequence[tuple[Program, list[Any]]]
+    ) -> None:
+        self.sizes = sizes
+        self.programs = [program for program, _ in turns]
+        self.constants = [constants for _, constants in turns]
+        made = {program: Code(program) for program in dict.fromkeys(self.programs)}
+        self.codes = [made[program] for program in self.programs]
+        places = {v: i for i, v in enumerate(body.outputs)}
+        self._state = [places[v] for v in body.state]
+        self._ys = [places[v] for v in body.ys]
+        self.pool: list[list[Any]] = []
+
+    def arenas(self) -> list[Any]:
+        """The buffers of all turns: those that a backward reads are each turn's own."""
+        try:
+            return self.pool.pop()
+        except IndexError:
+            counts = Counter(self.codes)
+            made = {code: iter(arenas_of(code, n)) for code, n in counts.items()}
+            return [next(made[code]) for code in self.codes]
+
+    def forward(self, operands: Sequence[Any]) -> tuple[tuple[Any, ...], Run]:
+        """The last state and the stacked outputs, and the run."""
+        captured, state, xs = self.sizes.split(operands)
+        run = Run(self)
+        columns: list[list[Any]] = [[] for _ in self._ys]
+        for code, arena, constants, *row in zip(
+            self.codes, run.arenas or (), self.constants, *xs, strict=True
+        ):
+            inputs = (*captured, *state, *row, *constants)
+            outputs, kept = code.forward(inputs, arena)
+            run.inputs.append(inputs)
+            run.kept.append(kept)
+            state = [outputs[i] for i in self._state]
+            for column, i in zip(columns, self._ys):
+                column.append(outputs[i])
+        return (*state, *map(np.stack, columns)), run
+
+
+def arenas_of(code: Code, count: int) -> list[tuple[Any, ...]]:
+    """Buffers of turns: those of the forward that the backward reads are each turn's own."""
+    plan = code.plan
+    at = code.program.backward_at
+    made = {v for step in plan.steps[:at] for v in step.outs}
+    read = [v for step in plan.steps[at:] for v in values_in(step.operands)]
+    read += values_in(tuple(code.program.gradients))
+    roots = {root for v in read if v in made for root in plan.roots_of(v)}
+    return plan.arenas(count, {plan.place[v] for v in roots if v in plan.place})
+
+
+class Variant(NamedTuple):
+    """The backward of one turn, for gradients of certain parts of the state.
+
+    The seeds of ``program`` are gradients of those parts (``carried``), of the outputs ``rows``,
+    what the state before (``begun``) and captured values (``summed``) have received already. Its
+    gradients are of state, slices and ``summed``. Its last inputs are ``constants``.
+    """
+
+    program: Program
+    constants: list[Any]
+    carried: list[int]
+    rows: list[int]
+    begun: list[int]
+    summed: list[int]
+
+
+class Backward:
+    """A loop's backward: last turn first, gradients of captured values summed up on the way.
+
+    ``early`` are outputs that are parts of the state as well, by the part: the gradient of such a
+    part begins with what the output gives it.
+    """
+
+    def __init__(
+        self, loop: Loop, variants: list[Variant], early: dict[int, int], layouts: dict[int, Value]
+    ) -> None:
+        self.sizes = loop.sizes
+        self.state = loop.body.state
+        self.variants = variants
+        self.early = early
+        self.layouts = layouts
+        turns = [(variant.program, variant.constants) for variant in variants]
+        self.sweep = Sweep(loop.body, loop.sizes, turns)
+
+    def __call__(self, gs: Any, held: Any, saved: Any, *operands: Any) -> tuple[Any, ...]:
+        """Gradients of captured values (None where none arrives), of the state, of slices.
+
+        ``gs`` are the gradients of the last state and the outputs, ``held`` what captured values
+        and the first state have received before.
+        """
+        captured, state, xs = self.sizes
+        run = saved[0] if saved else None
+        if run is None or run.sweep is not self.sweep or run.arenas is None:
+            run = self.sweep.forward(operands)[1]
+        sums = {c: nothing(v) for c, v in self.layouts.items()}
+        sums.update({c: held[c] for c in sums if held[c] is not None})
+        carried: Sequence[Any] = gs[:state]
+        g_ys = gs[state:]
+        columns: list[list[Any]] = [[] for _ in range(xs)]
+        for t in reversed(range(len(self.variants))):
+            variant = self.variants[t]
+            seeds = [carried[j] for j in variant.carried]
+            seeds += [g_ys[k][t] for k in variant.rows]
+            seeds += [self._begin(j, t, g_ys, held) for j in variant.begun]
+            seeds += [sums[c] for c in variant.summed]
+            found = run.backward(t, seeds)
+            carried = found[:state]
+            for column, g in zip(columns, found[state:]):
+                column.append(g)
+            sums.update(zip(variant.summed, found[state + xs :], strict=True))
+        run.give_back()
+        of_captured = map(sums.get, range(captured))
+        return (*of_captured, *carried, *map(_stacked, columns, operands[captured + state :]))
+
+    def _begin(self, j: int, t: int, g_ys: Any, held: Any) -> Any:
+        """What a part of the state before turn t has received from elsewhere."""
+        if t and j in self.early:
+            return g_ys[self.early[j]][t - 1]
+        first = None if t else held[self.sizes.captured + j]
+        return nothing(self.state[j]) if first is None else first
+
+
+def _stacked(column: list[Any], x: Any) -> Any:
+    """The gradient of stacked slices, of those of the slices from last to first."""
+    if all(g is None for g in column):
+        return None
+    rows = zip(reversed(column), x, strict=True)
+    return np.stack([np.zeros_like(row) if g is None else g for g, row in rows])
+
+
+def nothing(v: Value) -> Any:
+    """What a sum begins with that is to keep every bit: -0.0 + x is x, be it 0.0 or -0.0."""
+    lengths = v.shape if v.axes is None else [v.shape[i] for i in v.axes]
+    zeros = np.full(lengths, -0.0, v.dtype)
+    return zeros if v.axes is None else zeros.transpose(np.argsort(v.axes))
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+def clone(program: Program) -> tuple[Program, dict[Value, Operand]]:
+    """A copy of a program, which passes and names may change, and the copies of its Values."""
+    every = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
+    by: dict[Value, Operand] = {v: copy.copy(v) for v in dict.fromkeys(every)}
+    steps = [clone_step(step, by) for step in program.steps]
+    new = Program([by[v] for v in program.inputs], [], steps)
+    new.outputs = [replace(x, by) for x in program.outputs]
+    new.seeds = [by[v] for v in program.seeds]
+    new.gradients = [replace(x, by) for x in program.gradients]
+    new.backward_at = program.backward_at
+    return new, by
+
+
+def clone_step(step: Step, by: dict[Value, Operand]) -> Step:
+    """A copy of a step, of other Values."""
+    new = copy.copy(step)
+    new.operands = replace(step.operands, by)
+    new.out = replace(step.out, by)
+    new.outs = tuple(values_in(new.out))
+    return new
+
+
+class ScanStep(Step):
+    """The step of a loop, or of its backward: then ``call`` is a part of that."""
+
+    __slots__ = ("backward", "loop")
+
+    def __init__(
+        self,
+        loop: Loop,
+        function: Function,
+        operands: tuple[Operand, ...],
+        out: Any,
+        call: Any = None,
+        backward: Backward | None = None,
+    ) -> None:
+        super().__init__(function, operands, {}, out, call)
+        self.loop = loop
+        self.backward = backward
+
+    def __repr__(self) -> str:
+        sweep = self.loop.sweep if self.backward is None else self.backward.sweep
+        lines = [f"{super().__repr__()}; {self.loop.count} times:"]
+        # the turns in the middle are the usual ones
+        lines += sweep.programs[len(sweep.programs) // 2].half(self.derivative)
+        return "\n    ".join(lines)
