@@ -30,6 +30,8 @@ class Specialization:
         native = self._native(recording) if backend == "c" else None
         self.program: Program = optimized(recording.program)
         self.runner = Runner(self.program, recording, native or Code(self.program))
+        if native is not None:
+            self.program = native.listing
         self.same = same if native is None else alike
         self.left = 0  # calls until the next check
         self.gaps = gaps()

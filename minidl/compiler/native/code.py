@@ -19,7 +19,7 @@ from minidl.compiler.native.loops import Item
 from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, Part, constant_lines, indented
-from minidl.compiler.program import Value
+from minidl.compiler.program import Program, Value
 from minidl.compiler.recording import Recording
 
 HEAD = """\
@@ -59,6 +59,11 @@ class NativeCode:
         exec(compile(self.source, "<minidl C program>", "exec"), scope)
         self.forward: Callable[..., Any] = scope.pop("forward")
         self.backward: Callable[..., Any] = scope.pop("backward")
+
+    @property
+    def listing(self) -> NativeProgram:
+        """The program, to print and to read."""
+        return NativeProgram(self)
 
     def load(self, loaded: ctypes.CDLL) -> None:
         """Take the functions from a library that has them."""
@@ -161,11 +166,29 @@ class NativeCode:
         return "".join([f"{x}, " for x in results])
 
 
+class NativeProgram(Program):
+    """A program whose steps run in C, but for calls of NumPy; ``c`` is the source."""
+
+    def __init__(self, code: NativeCode) -> None:
+        self.__dict__.update(vars(code.primitives.program))
+        self.c = code.c
+        parts = [*code.program.forward, *code.program.backward]
+        self.calls = [part.step for part in parts if not isinstance(part, list)]
+
+    def __str__(self) -> str:
+        lines = str(super().__str__()).splitlines()
+        by = {f"  {step!r}" for step in self.calls}
+        lines = [f"{line}  by NumPy" if line in by else line for line in lines]
+        return "\n".join(["in C, but for steps by NumPy:" if by else "in C:", *lines])
+
+
 def loaded(recording: Recording) -> NativeCode:
     """The code of a recording, compiled unless the cache has it.
 
     Raises NotInC for a program that has no form in C.
     """
+    if recording.learns or any(step.is_effect for step in recording.program.steps):
+        raise NotInC("a step that learns")
     code = NativeCode(recording)
     code.load(library.load(code.c))
     return code
@@ -185,4 +208,4 @@ def _input(v: Value) -> Array:
     return array
 
 
-__all__ = ["NativeCode", "NotInC", "loaded", "source_of"]
+__all__ = ["NativeCode", "NativeProgram", "NotInC", "loaded", "source_of"]

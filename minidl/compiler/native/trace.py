@@ -127,7 +127,9 @@ class Tracer(Recorder):
 
     # ---- gradients -------------------------------------------------------------------------------
 
-    def joined(self, node: Application, g: Any, wanted: Sequence[bool]) -> Sequence[Any]:
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Any, Any]
+    ) -> Sequence[Any]:
         """The gradients of a joint rule, as steps of its own."""
         noted: Any = self.boxed(node)
         args, y = noted
