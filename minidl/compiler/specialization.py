@@ -45,6 +45,7 @@ class Specialization:
         self.optimizers = recording.recorder.optimizers
         self.progress = recording.recorder.progress
         owners = {id(p) for p in recording.owners}
+        self.owned = bool(owners)
         self.cleared = [p for p in recording.recorder.cleared_first if id(p) not in owners]
         derived = bool(self.program.seeds)
         self.function = self.runner.function() if derived else None
@@ -89,8 +90,9 @@ class Specialization:
 
         Nothing has changed then: eagerly the error has its line.
         """
-        owners = self.owners(inputs)
-        if owners:
+        owners = ()
+        if self.owned:
+            owners = self.owners(inputs)
             inputs = inputs[: self.count]
         draws = Draws(self.generators()) if self.draws else None
         self.progress.wrote = False
