@@ -19,10 +19,10 @@ from minidl.compiler.checks import check
 from minidl.compiler.forms import NotForPrograms, arrays_in, numbers_in
 from minidl.compiler.reach import LAZY, WeakMethod
 from minidl.compiler.recording import MISS, Call, Recording
+from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Varying
 from minidl.compiler.snapshot import Entry
 from minidl.compiler.specialization import Specialization
-from minidl.compiler.turns import UNEVEN
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
 CHECKS = ("sparse", "always", "never", "raise")
@@ -209,6 +209,8 @@ class Compiled:
                 return spec.program
         with random.restoring():  # looking uses up no random numbers
             self._record(Call(self.function, args, kwargs, leaves, mode))
+            if not self.programs and self._unrolls:  # it is to be noted anew
+                self._record(Call(self.function, args, kwargs, leaves, mode))
         if not self.programs:
             raise RuntimeError(f"no program: {self.why or 'call it once first'}")
         return self.programs[-1].program

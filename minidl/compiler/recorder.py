@@ -40,6 +40,7 @@ class Notes(Values):
         self.steps: list[Step] = []  # the program
         self.tape: list[Step] = []  # the same by whole applications, to make them again eagerly
         self.differentiated: set[Step] = set()  # steps of the tape that have a graph
+        self.numbers: dict[Value, Any] = {}  # what Numbers stand for
         self._inlining = False
         self._step_of: dict[Any, Step] = {}
         self._viewed: set[Value] = set()
@@ -79,6 +80,7 @@ class Notes(Values):
 
     def changing(self, raw: Any, value: Value) -> Number:
         """What stands for a number of Python's."""
+        self.numbers[value] = raw
         return Number(raw, value, self)
 
     def compute(self, function: Callable[..., Any], xs: tuple[Any, ...]) -> Any:
@@ -96,6 +98,9 @@ class Notes(Values):
 
     def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""
+        if self.deriving:
+            with Switch(tracer=None):
+                return record(function, raws, settings)
         mode = MODE.get()
         if mode is not self._modes[0]:
             with Switch(tracer=None):
@@ -105,6 +110,10 @@ class Notes(Values):
             return record(function, raws, settings)
         finally:
             MODE.reset(token)
+
+    def close(self) -> None:
+        """The end: let go of the modes, which refer to the notes and would keep all of them."""
+        self._modes = (None, None)
 
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:

@@ -33,6 +33,11 @@ class Sizes(NamedTuple):
     state: int
     xs: int
 
+    def split(self, operands: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """Operands by what they are."""
+        end = self.captured + self.state
+        return operands[: self.captured], operands[self.captured : end], operands[end:]
+
 
 class Body(NamedTuple):
     """What one turn of a loop computes: ``inputs`` are what it captures, the state, the slices.
@@ -76,14 +81,9 @@ class Loop:
         if self._plain is None:
             body = self.body
             program, _ = clone(Program(body.inputs, [*body.outputs], body.steps))
-            self._plain = Sweep(self, [(optimized(program), [])] * self.count)
+            turns: list[tuple[Program, list[Any]]] = [(optimized(program), [])] * self.count
+            self._plain = Sweep(body, self.sizes, turns)
         return self._plain
-
-    def split(self, operands: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Operands by what they are: captured, state, slices."""
-        captured, state, _ = self.sizes
-        end = captured + state
-        return operands[:captured], operands[captured:end], operands[end:]
 
     def forward(self, *operands: Any) -> tuple[tuple[Any, ...], Any]:
         """The last state and the outputs; and what the backward needs."""
@@ -91,7 +91,7 @@ class Loop:
 
     def again(self, *operands: Any) -> tuple[Any, ...]:
         """The same application by application, with a graph."""
-        captured, state, xs = self.split(operands)
+        captured, state, xs = self.sizes.split(operands)
         body = self.body
         columns: list[Any] = []
         for row in zip(*[F.unstack(x) if isinstance(x, Variable) else x for x in xs], strict=True):
@@ -132,6 +132,11 @@ class Run:
         self.kept: list[Any] = []
         self.arenas: list[Any] | None = sweep.arenas()
 
+    def backward(self, t: int, seeds: list[Any]) -> Any:
+        """The gradients of turn t."""
+        arenas: Any = self.arenas
+        return self.sweep.codes[t].backward(self.inputs[t], arenas[t], self.kept[t], seeds)
+
     def give_back(self) -> None:
         """Let another run have the buffers."""
         arenas = self.arenas
@@ -145,13 +150,14 @@ class Run:
 class Sweep:
     """The programs of a loop's turns, as NumPy code with buffers."""
 
-    def __init__(self, loop: Loop, turns: Sequence[tuple[Program, list[Any]]]) -> None:
-        self.loop = loop
+    def __init__(
+        self, body: Body, sizes: Sizes, turns: Sequence[tuple[Program, list[Any]]]
+    ) -> None:
+        self.sizes = sizes
         self.programs = [program for program, _ in turns]
         self.constants = [constants for _, constants in turns]
         made = {program: Code(program) for program in dict.fromkeys(self.programs)}
         self.codes = [made[program] for program in self.programs]
-        body = loop.body
         places = {v: i for i, v in enumerate(body.outputs)}
         self._state = [places[v] for v in body.state]
         self._ys = [places[v] for v in body.ys]
@@ -168,7 +174,7 @@ class Sweep:
 
     def forward(self, operands: Sequence[Any]) -> tuple[tuple[Any, ...], Run]:
         """The last state and the stacked outputs, and the run."""
-        captured, state, xs = self.loop.split(operands)
+        captured, state, xs = self.sizes.split(operands)
         run = Run(self)
         columns: list[list[Any]] = [[] for _ in self._ys]
         for code, arena, constants, *row in zip(
@@ -221,11 +227,13 @@ class Backward:
     def __init__(
         self, loop: Loop, variants: list[Variant], early: dict[int, int], layouts: dict[int, Value]
     ) -> None:
-        self.loop = loop
+        self.sizes = loop.sizes
+        self.state = loop.body.state
         self.variants = variants
         self.early = early
         self.layouts = layouts
-        self.sweep = Sweep(loop, [(variant.program, variant.constants) for variant in variants])
+        turns = [(variant.program, variant.constants) for variant in variants]
+        self.sweep = Sweep(loop.body, loop.sizes, turns)
 
     def __call__(self, gs: Any, held: Any, saved: Any, *operands: Any) -> tuple[Any, ...]:
         """Gradients of captured values (None where none arrives), of the state, of slices.
@@ -233,38 +241,36 @@ class Backward:
         ``gs`` are the gradients of the last state and the outputs, ``held`` what captured values
         and the first state have received before.
         """
-        loop = self.loop
+        captured, state, xs = self.sizes
         run = saved[0] if saved else None
         if run is None or run.sweep is not self.sweep or run.arenas is None:
             run = self.sweep.forward(operands)[1]
-        captured, state, xs = loop.split(operands)
-        summed: dict[int, Any] = {
-            c: nothing(v) if held[c] is None else held[c] for c, v in self.layouts.items()
-        }
-        carried: Sequence[Any] = gs[: len(state)]
-        g_ys = gs[len(state) :]
-        columns: list[list[Any]] = [[] for _ in xs]
-        turns = zip(self.variants, self.sweep.codes, run.inputs, run.arenas or (), run.kept)
-        for t, (variant, code, inputs, arena, kept) in reversed(list(enumerate(turns))):
+        sums = {c: nothing(v) for c, v in self.layouts.items()}
+        sums.update({c: held[c] for c in sums if held[c] is not None})
+        carried: Sequence[Any] = gs[:state]
+        g_ys = gs[state:]
+        columns: list[list[Any]] = [[] for _ in range(xs)]
+        for t in reversed(range(len(self.variants))):
+            variant = self.variants[t]
             seeds = [carried[j] for j in variant.carried]
             seeds += [g_ys[k][t] for k in variant.rows]
-            seeds += [self._begin(j, t, g_ys, held, state) for j in variant.begun]
-            seeds += [summed[c] for c in variant.summed]
-            found = code.backward(inputs, arena, kept, seeds)
-            carried = found[: len(state)]
-            for column, g in zip(columns, found[len(state) :]):
+            seeds += [self._begin(j, t, g_ys, held) for j in variant.begun]
+            seeds += [sums[c] for c in variant.summed]
+            found = run.backward(t, seeds)
+            carried = found[:state]
+            for column, g in zip(columns, found[state:]):
                 column.append(g)
-            summed.update(zip(variant.summed, found[len(state) + len(xs) :], strict=True))
+            sums.update(zip(variant.summed, found[state + xs :], strict=True))
         run.give_back()
-        of_captured = [summed.get(c) for c in range(len(captured))]
-        return (*of_captured, *carried, *map(_stacked, columns, xs))
+        of_captured = map(sums.get, range(captured))
+        return (*of_captured, *carried, *map(_stacked, columns, operands[captured + state :]))
 
-    def _begin(self, j: int, t: int, g_ys: Any, held: Any, state: Any) -> Any:
+    def _begin(self, j: int, t: int, g_ys: Any, held: Any) -> Any:
         """What a part of the state before turn t has received from elsewhere."""
         if t and j in self.early:
             return g_ys[self.early[j]][t - 1]
-        first = None if t else held[self.loop.sizes.captured + j]
-        return nothing(self.loop.body.state[j]) if first is None else first
+        first = None if t else held[self.sizes.captured + j]
+        return nothing(self.state[j]) if first is None else first
 
 
 def _stacked(column: list[Any], x: Any) -> Any:
