@@ -173,6 +173,18 @@ def test_ratios_are_of_rounds_and_to_the_fastest_library():
     )
 
 
+def test_the_tables_of_the_documentation(tmp_path, capsys):
+    times = {"torch_eager": [4.0, 8.0], "minidl_compiled": [1.0, 2.0], run.TRUTH: [2.0, 4.0]}
+    begun = {"torch_eager": [4.0, 4.0], "minidl_compiled": [3.0, 3.0]}
+    row = run.Row(times=times, begun=begun, first={"minidl_compiled": 0.5})
+    data = run.as_data({"W1": row}, settings="here")
+    (tmp_path / "found.json").write_text(json.dumps(data))
+    tables.main([str(tmp_path / "found.json")])
+    text = capsys.readouterr().out
+    assert "| 0.50 (0.50-0.50) | 0.25 (0.25-0.25) |" in text and "| 0.75 (0.75-0.75) |" in text
+    assert "microseconds: W1 6.00" in text and "| W1 | 0.500 |" in text
+
+
 def test_the_table(tmp_path, capsys):
     text = report.table(["", "a"], [["W1", report.number(1234.5)], ["x|y", report.number(None)]])
     assert text.splitlines() == ["|  | a |", "| --- | --- |", "| W1 | 1,234 |", "| x/y |  |"]
