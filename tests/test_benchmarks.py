@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import cold, growth, report, run, scaling
+from benchmarks import cold, growth, report, run, scaling, tables
 from benchmarks.peers import minidl_compiled, minidl_eager, numpy_by_hand
 from benchmarks.worker import Bench, Worker, import_peer
 from benchmarks.workloads import BATCHES, WORKLOADS, deviation, probe, turns
