@@ -161,11 +161,11 @@ class Reach:
 
     def _use(self, place: Place, value: Any, name: Name | None, kind: Any) -> str | None:
         """How a place is used that is stored under a name, of an object of a class; None: not."""
-        if id(place.container) in self._unseen_objects:
+        if id(place.container) in self._unseen_objects or name in self._unseen.used:
             return None
         if (id(place.container), place.key) in self.written and is_state(value):
             return "state"
-        if name not in self.names.stored or name in self._unseen.used or self._is_dynamic():
+        if name not in self.names.stored or self._is_dynamic():
             return None
         is_read = name in self.names.read or name[1] in names_in_library(kind)
         is_read = is_read or not self.names.of("global").isdisjoint(_READERS)

@@ -410,6 +410,28 @@ def counter_of_a_schedule() -> Made:
 
 
 @eager
+def attribute_that_a_hook_writes() -> Made:
+    class Task:
+        def __init__(self) -> None:
+            self.norm = np.zeros(())
+            self.model = layers.Linear(4, 3)
+            self.learner = optim.SGD(self.model, lr=0.1, hooks=[self.hook])
+
+        def hook(self, gradients: Any) -> None:
+            self.norm = np.linalg.norm(gradients.flat)
+
+        def step(self, x: Any, t: Any) -> Any:
+            self.learner.cleargrads()
+            loss = F.cross_entropy(self.model(x), t)
+            loss.backward()
+            self.learner.update()
+            return loss, self.norm
+
+    task = Task()
+    return task.step, lambda: [task.norm, task.model.w]
+
+
+@eager
 def entry_that_a_schedule_reads() -> Made:
     stats = {"scale": np.ones(1)}
     model = layers.Linear(4, 3)
