@@ -13,7 +13,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 Step = Callable[..., Any]
 Made = tuple[Step, Callable[[], Any]]  # the step, and what it leaves
@@ -149,6 +149,22 @@ def clipped_in_place() -> Made:
         return loss
 
     return step, left_in(*model.parameters(), learner)
+
+
+@prog
+def clipped_into() -> Made:
+    model = net()
+
+    def step(x: Any, t: Any) -> Any:
+        model.cleargrads()
+        loss = loss_of(model, x, t)
+        loss.backward()
+        for p in model.parameters():
+            np.subtract(p.data, RATE * p.grad.data, out=p.data)
+            np.clip(p.data, -0.1, 0.1, out=p.data)
+        return loss
+
+    return step, left_in(*model.parameters())
 
 
 @prog
