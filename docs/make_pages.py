@@ -4,10 +4,11 @@ conf.py calls this; what is written here (reference/functions, _examples) is not
 """
 
 import importlib
-import inspect
 import pkgutil
+import pydoc
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -19,7 +20,6 @@ import minidl
 from minidl import functions as F
 from minidl.autograd.function import Function
 from minidl.autograd.operators import TABLE
-from minidl.autograd.protocols import full_name
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -182,6 +182,15 @@ def scrape(block: Any, variables: dict[str, Any], conf: dict[str, Any]) -> str:
 # --- docstrings -----------------------------------------------------------------------------------
 
 
+@cache
+def originals() -> dict[str, str]:
+    """NumPy's names, such as np.linalg.det, of the functions that have one."""
+    rows = [row for table in families().values() for row in table[2:]]
+    cells = [row.split("|")[1:3] for row in rows]
+    found = {name.strip(" `"): re.search(r"np\.[\w.]+", names) for name, names in cells}
+    return {name: match[0] for name, match in found.items() if match}
+
+
 def signature(app: Any, what: str, name: str, obj: Any, *rest: Any) -> tuple[str, str] | None:
     """A ufunc's arguments without NumPy's own settings, most of which Variables do not take."""
     if isinstance(obj, Function) and isinstance(obj.forward, np.ufunc):
@@ -191,23 +200,20 @@ def signature(app: Any, what: str, name: str, obj: Any, *rest: Any) -> tuple[str
 
 
 def docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Of functions that are NumPy's, its first sentence and a link; modules have a text of their own."""
+    """Of functions that are NumPy's, its first sentence and a link; a module's text is for readers."""
     if what == "module":
         lines.clear()
     if obj is minidl.Variable:
         lines += ["", f"It has NumPy's operators, and these methods of arrays: {methods()}.", ""]
-    if not isinstance(obj, Function):
+    module, _, last = name.rpartition(".")
+    if module != "minidl.functions" or last not in originals():
         return
-    original = full_name(obj.forward)
-    if not original.startswith("np."):
-        return
-    link = f"https://numpy.org/doc/stable/reference/generated/{original.replace('np', 'numpy', 1)}.html"
+    original = originals()[last].replace("np", "numpy", 1)
     if lines[0].endswith("recorded on Variables."):
-        words = inspect.getdoc(obj.forward) or ""
-        words = re.sub(
-            rf"\A{obj.forward.__name__}\(.*?\n\n", "", words, flags=re.S
-        )  # a ufunc's signature
-        lines[0] = " ".join(words.partition("\n\n")[0].split())
+        text = pydoc.getdoc(locate(original))
+        text = re.sub(r"\A\w+\([^\n]*\)\n\n", "", text)  # a ufunc's begins with its signature
+        lines[0] = " ".join(text.partition("\n\n")[0].split())
+    link = f"https://numpy.org/doc/stable/reference/generated/{original}.html"
     lines += ["", f"NumPy's page: `{original} <{link}>`__", ""]
 
 

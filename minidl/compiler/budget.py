@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 
 EARLY = (1, 3, 12, 48, 192)  # calls between the first checks
-BETWEEN = (500, 900)  # and between later ones: a check takes as long as 2 to 13, so 2% at most
+BETWEEN = (600, 1000)  # and between later ones: a check takes as long as 2 to 13 of most steps
 
 
 def gaps() -> Iterator[int]:

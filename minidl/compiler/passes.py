@@ -148,9 +148,9 @@ def tidied(program: Program) -> Program:
             return step
         return other
 
-    def lasts(x: Operand) -> bool:
-        """Whether a value is none that an update may write over, as those of parameters."""
-        return x in maker and maker[x].fresh
+    def lasts(x: Value) -> bool:
+        """Whether a value is none that an update may write over, as arrays of parameters are."""
+        return x.shape == () or (x in maker and maker[x].fresh)
 
     return _rewrite(program, rewrite)
 

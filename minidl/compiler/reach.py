@@ -81,6 +81,7 @@ class Reach:
         self._whole = whole  # what updates call is looked at, too
         self.names = NO_NAMES  # that reachable code uses; grow as more code is reached
         self._unseen = NO_NAMES  # those of hooks and schedules, which a program calls as they are
+        self._unseen_objects = set[int]()  # the ids of what these reach
         self._attributes = frozenset[str]()
         before = None
         while before != (self.names, self._unseen):
@@ -160,9 +161,11 @@ class Reach:
 
     def _use(self, place: Place, value: Any, name: Name | None, kind: Any) -> str | None:
         """How a place is used that is stored under a name, of an object of a class; None: not."""
+        if id(place.container) in self._unseen_objects or name in self._unseen.used:
+            return None
         if (id(place.container), place.key) in self.written and is_state(value):
             return "state"
-        if name not in self.names.stored or name in self._unseen.used or self._is_dynamic():
+        if name not in self.names.stored or self._is_dynamic():
             return None
         is_read = name in self.names.read or name[1] in names_in_library(kind)
         is_read = is_read or not self.names.of("global").isdisjoint(_READERS)
@@ -315,7 +318,9 @@ class Reach:
             self._todo += [getattr(x, name) for name in kind._reached]
             if self._whole and isinstance(x, Optimizer):
                 self.optimizers.append(x)
-                self._unseen |= Reach(_called_by(x), whole=False).names
+                called = Reach(_called_by(x), whole=False)
+                self._unseen |= called.names
+                self._unseen_objects |= called._seen
             return
         is_layer = hasattr(kind, "sublayers") and hasattr(kind, "forward")
         if _is_of_the_library(kind):

@@ -116,6 +116,10 @@ class Notes(Values):
         finally:
             MODE.reset(token)
 
+    def close(self) -> None:
+        """The end: let go of the modes, which refer to the notes and would keep all of them."""
+        self._modes = (None, None)
+
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:
             return tuple([self._out(part) for part in y])

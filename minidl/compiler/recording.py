@@ -92,6 +92,7 @@ class Recording:
         if self.why is None:
             self._take(raw_result)
         self.recorder.put_back_graphs()
+        self.recorder.close()
 
     # ---- the call --------------------------------------------------------------------------------
 
@@ -187,6 +188,7 @@ class Recording:
         self.tape = list(recorder.tape)
         self.real = list(dict.fromkeys(values_in((*self.outputs, *left))))
         self.program = Program([], list(self.real), forward)
+        self._leave_out_states()
         self._differentiate(roots)
         if not recorder.is_whole(self.program.seeds, tuple(self.real)):
             recorder.stop(UNEVEN)
@@ -195,6 +197,13 @@ class Recording:
         recorder.inputs = [recorder.inputs[i] for i in order]
         self.differentiable = [self.differentiable[i] for i in order]
         self.program.inputs = [x.value for x in recorder.inputs]
+
+    def _leave_out_states(self) -> None:
+        """What is in places and not computed with is no input: its graph would never end."""
+        steps = (*self.program.steps, *self.tape)
+        used = set(values_in((*self.real, *[step.operands for step in steps])))
+        inputs = self.recorder.inputs
+        self.recorder.inputs = [x for x in inputs if x.kind != "state" or x.value in used]
 
     def _is_draw(self, i: int) -> bool:
         return self.recorder.inputs[i].kind == "draw"

@@ -37,6 +37,9 @@ class Specialization:
         self.count = len(recording.recorder.inputs) - len(self.draws)
         self.optimizers = recording.recorder.optimizers
         self.progress = recording.recorder.progress
+        owners = {id(p) for p in recording.owners}
+        self.owned = bool(owners)
+        self.cleared = [p for p in recording.recorder.cleared_first if id(p) not in owners]
         derived = bool(self.program.seeds)
         self.function = self.runner.function() if derived else None
         self.read = print_reader(recording, derived)
@@ -68,11 +71,14 @@ class Specialization:
 
         Nothing has changed then: eagerly the error has its line.
         """
-        owners = self.owners(inputs)
-        if owners:
+        owners = ()
+        if self.owned:
+            owners = self.owners(inputs)
             inputs = inputs[: self.count]
         draws = Draws(self.generators()) if self.draws else None
         self.progress.wrote = False
+        for p in self.cleared:  # now, as eagerly: two sets of gradients may be large
+            p._grad = None
         try:
             if draws is not None:
                 drawn = [d.function.forward(*d.args, **d.settings) for d in self.draws]

@@ -59,11 +59,16 @@ class StandIn(Variable):
         return np.array(self._raw, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
+        out = _target(settings, method)
+        if out is not None:
+            return _into(out, ufunc, inputs, settings)
         if "out" not in settings and method == "__call__" and ours_for(ufunc) is not None:
             return super().__array_ufunc__(ufunc, method, *inputs, **settings)
         return _note(getattr(ufunc, method), inputs, settings)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if _target(kwargs, "__call__") is not None:
+            return _into(kwargs["out"], function, args, kwargs)
         ours = REGISTRY.get(function)
         if ours is None or (not isinstance(ours, Function) and _is_alone(args, kwargs)):
             return _note(function, args, kwargs)
@@ -127,6 +132,21 @@ class StandIn(Variable):
     def __index__(self) -> int:
         look(self, "an index")
         return operator.index(self._raw)
+
+
+def _target(settings: dict[str, Any], method: str) -> StandIn | None:
+    """The stand-in that NumPy is to write a result into, if that is all of it."""
+    out = settings.get("out")
+    out = out[0] if type(out) is tuple and len(out) == 1 else out
+    hidden = "where" in settings or method != "__call__" or MODE.get().tracer is None
+    return None if hidden or type(out) is not StandIn else out
+
+
+def _into(out: StandIn, function: Any, args: Any, settings: Any) -> StandIn:
+    rest = {name: value for name, value in settings.items() if name != "out"}
+    tracer: Any = MODE.get().tracer
+    how = f"{function.__name__}(.., out=)"
+    return tracer.write(out, function(*args, **rest), how)  # type: ignore[no-any-return]  # out
 
 
 def _note(function: Any, args: Any, settings: Any) -> Any:

@@ -36,6 +36,7 @@ class StepRecorder(Writer):
         self.optimizers: list[Optimizer] = []
         self.progress = Progress()
         self.learns = False
+        self.cleared_first: list[Variable] = []  # before there was anything to compute
         self._cleared: set[int] = set()  # ids of Variables whose .grad was forgotten
         self._entered: dict[int, Value] = {}  # by parameter: the gradient that it begins with
         self._set: dict[int, Operand] = {}  # by parameter: what the last update left in its .grad
@@ -71,6 +72,8 @@ class StepRecorder(Writer):
     def clear(self, params: Sequence[Variable]) -> None:
         """Note that gradients are forgotten: whether there was one makes no difference."""
         self._cleared.update(map(id, params))
+        if not self.steps:
+            self.cleared_first += [p for p in params if id(p) in self.entry]
 
     def grad(self, x: Variable) -> Variable | None:
         """``x.grad``."""

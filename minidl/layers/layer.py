@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from minidl.autograd import Variable
-from minidl.autograd.function import differentiable
 from minidl.autograd.modes import current
 from minidl.autograd.transforms import as_plain
 from minidl.common.arrays import as_array, home, is_foreign, to_kind_of
@@ -23,8 +22,6 @@ from minidl.common.checks import flag
 from minidl.layers.summary import html_table, nested_repr, text_table
 from minidl.layers.tree import Tree, walk
 from minidl.layers.values import Shape, buffers_of, held_by, load_values
-
-_to_array = differentiable(lambda x: np.asarray(x), name="asarray")
 
 
 class Layer(Tree):
@@ -163,7 +160,7 @@ class Layer(Tree):
                 value = as_array(value, self)
                 value = to_kind_of(value, value)  # no NumPy scalar
             elif value.ndim == 0:  # compile's, which stands for one
-                value = _to_array(value)
+                value = np.copy(value)
             setattr(self, name, value)
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:

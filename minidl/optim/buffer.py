@@ -162,6 +162,7 @@ class Buffers:
         """Have those that take a step in buffers without others; new ones begin from zero."""
         unchanged = groups is self._groups and same(ready, self._ready)
         if unchanged and all(map(Buffer.adopt_values, self._active)):
+            self._ready = ready  # which is quicker to compare with itself
             return
         members = [m._replace(group=groups.get(m.p, m.group)) for m in self.members()]
         known = {m.p for m in members}
@@ -200,7 +201,7 @@ def _same_form(p: Variable, view: Array) -> bool:
 
 def same(a: Sequence[Any], b: Sequence[Any]) -> bool:
     """Whether two lists hold the same objects."""
-    return len(a) == len(b) and all(map(is_, a, b))  # == would be recorded
+    return a is b or (len(a) == len(b) and all(map(is_, a, b)))  # == would be recorded
 
 
 def make_blocks(

@@ -152,6 +152,22 @@ def clipped_in_place() -> Made:
 
 
 @prog
+def clipped_into() -> Made:
+    model = net()
+
+    def step(x: Any, t: Any) -> Any:
+        model.cleargrads()
+        loss = loss_of(model, x, t)
+        loss.backward()
+        for p in model.parameters():
+            np.subtract(p.data, RATE * p.grad.data, out=p.data)
+            np.clip(p.data, -0.1, 0.1, out=p.data)
+        return loss
+
+    return step, left_in(*model.parameters())
+
+
+@prog
 def clipped_before_the_update() -> Made:
     model = net()
     learner = optim.Momentum(model, lr=0.1)

@@ -6,6 +6,7 @@ Every program runs eagerly and compiled, side by side, with every call checked a
 import copy
 import dataclasses
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -409,6 +410,45 @@ def counter_of_a_schedule() -> Made:
 
 
 @eager
+def attribute_that_a_hook_writes() -> Made:
+    class Task:
+        def __init__(self) -> None:
+            self.norm = np.zeros(())
+            self.model = layers.Linear(4, 3)
+            self.learner = optim.SGD(self.model, lr=0.1, hooks=[self.hook])
+
+        def hook(self, gradients: Any) -> None:
+            self.norm = np.linalg.norm(gradients.flat)
+
+        def step(self, x: Any, t: Any) -> Any:
+            self.learner.cleargrads()
+            loss = F.cross_entropy(self.model(x), t)
+            loss.backward()
+            self.learner.update()
+            return loss, self.norm
+
+    task = Task()
+    return task.step, lambda: [task.norm, task.model.w]
+
+
+@eager
+def entry_that_a_schedule_reads() -> Made:
+    stats = {"scale": np.ones(1)}
+    model = layers.Linear(4, 3)
+    learner = optim.SGD(model, lr=lambda t: 0.1 / float(stats["scale"][0]))
+
+    def step(x: Any, t: Any) -> Any:
+        stats["scale"] = stats["scale"] + 1
+        learner.cleargrads()
+        loss = F.cross_entropy(model(x), t)
+        loss.backward()
+        learner.update()
+        return loss
+
+    return step, lambda: [stats, model.w]
+
+
+@eager
 def nonlocal_counter_that_is_read() -> Made:
     calls = 0
 
@@ -545,6 +585,29 @@ def test_states_that_share_an_array_go_on_sharing_it() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert both(True) == both(False)
+
+
+def test_what_is_left_with_its_graph_does_not_keep_older_ones() -> None:
+    class Model(layers.Layer):
+        def __init__(self) -> None:
+            self.inner = layers.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            self.scores = self.inner(x)
+            return self.scores * 2
+
+    model = Model()
+    f = minidl.compile(lambda x: model(x).sum(), check="never")
+    x = np.ones((2, 4), np.float32)
+    for _ in range(4):
+        f(x)
+    older = weakref.ref(model.scores)
+    f(x)
+    f(x)
+    assert older() is None
+    assert not any(v.shape == (2, 4) for v in f.program(x).inputs[1:])
+    model.scores.sum().backward()
+    assert model.inner.w.grad is not None
 
 
 def test_errors_leave_states_as_they_were() -> None:

@@ -654,6 +654,34 @@ def test_checks_see_the_sign_of_zero_and_no_other_nan() -> None:
     assert same(np.array([np.nan, -0.0]), np.array([-np.nan, -0.0]))
 
 
+def peak_of(run: Step, x: Any, t: Any) -> float:
+    """The most memory of a later call, with what is there before, in MB."""
+    for _ in range(4):
+        loss = run(x, t)
+    tracemalloc.reset_peak()
+    loss = run(x, t)
+    assert loss.item() > 0
+    return tracemalloc.get_traced_memory()[1] / 1e6
+
+
+def test_a_compiled_step_takes_no_more_memory_than_eagerly_with_the_collector_off() -> None:
+    x = np.ones((32, 300), np.float32)
+    t = np.zeros(32, np.int64)
+    peaks = []
+    gc.collect()
+    gc.disable()
+    try:
+        for how in (lambda f: f, lambda f: minidl.compile(f, check="never")):
+            model = layers.MLP([400, 400, 10])
+            step = how(usual(model, optim.Adam(model, 1e-3)))
+            tracemalloc.start()
+            peaks.append(peak_of(step, x, t))
+            tracemalloc.stop()
+    finally:
+        gc.enable()
+    assert peaks[1] < 1.05 * peaks[0] + 0.3  # of text and steps
+
+
 def test_a_recording_lets_go_of_its_arrays_with_the_collector_off() -> None:
     net = recurrent(layers.LSTM)
     learner = optim.SGD(net, lr=0.1)
