@@ -15,14 +15,12 @@ from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.effects import Draws, same_state
 from minidl.compiler.effects import state_of as state_of_generator
-from minidl.compiler.forms import NUMBERS, parts_of, with_parts
+from minidl.compiler.forms import parts_of, with_parts
 from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
 from minidl.compiler.places import States
 from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
-
-_SMALL = 2**12  # elements that are compared as bytes at first, which is faster
 
 
 class Before:
@@ -80,36 +78,6 @@ def outcome(
     return found
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two results are the same: forms, types, and every bit of every array, but those of NaN."""
-    if isinstance(a, Variable) or isinstance(b, Variable):
-        if type(a) is not type(b) or a.requires_grad != b.requires_grad:
-            return False
-        return _same_array(np.asarray(a._raw), np.asarray(b._raw))
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray | np.generic):
-        return _same_array(np.asarray(a), np.asarray(b))
-    mine = parts_of(a)
-    its = parts_of(b)
-    if mine is None or its is None:
-        return a is b or (isinstance(a, NUMBERS) and repr(a) == repr(b))
-    if mine[0] != its[0] or len(mine[1]) != len(its[1]):
-        return False
-    return all(map(same, mine[1], its[1]))
-
-
-def _same_array(a: Any, b: Any) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.size < _SMALL and a.tobytes() == b.tobytes():
-        return True
-    if a.dtype.kind != "f":
-        return np.array_equal(a, b)
-    equal = (a == b) & (np.signbit(a) == np.signbit(b))
-    return bool((equal | (np.isnan(a) & np.isnan(b))).all())
-
-
 def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     """Run the program, then the function from the same state; its result, and what differed.
 
@@ -138,7 +106,7 @@ def _compare(
         return result, "an error that only the program raised"
     eager = outcome(spec, result, _gradients(spec, result, inputs, since), variables)
     for what, value in eager.items():
-        if what not in program or not same(before.held(program[what]), value):
+        if what not in program or not spec.same(before.held(program[what]), value):
             return result, what
     if not all(map(same_state, drawn, _streams(spec))):
         return result, "the random numbers drawn"
