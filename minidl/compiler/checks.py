@@ -15,14 +15,13 @@ from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.effects import Draws
 from minidl.compiler.effects import state_of as state_of_generator
-from minidl.compiler.forms import NUMBERS, parts_of, with_parts
+from minidl.compiler.forms import parts_of, with_parts
 from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
 from minidl.compiler.places import States
 from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
-_SMALL = 2**12  # elements that are compared as bytes at first, which is faster
 _OF_VARIABLES = ("_raw", "_node", "_leaf", "_grad")
 
 Outcome: TypeAlias = dict[str, Any]  # what a call gave and left, by what a warning calls it
@@ -49,7 +48,7 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
         eager: Any = checked.outcome(result)
         for what in {**eager, **program}:
             mine = before.held(program.get(what))
-            if not same(mine, eager.get(what)):
+            if not spec.same(mine, eager.get(what)):
                 return result, what
         return result, None
 
@@ -173,42 +172,3 @@ class Before:
             return tuple(map(self.held, x))
         _, copy = self.copies.get(id(x), (None, x))
         return copy
-
-
-# ---- comparing -----------------------------------------------------------------------------------
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two results are the same: forms, types, and every bit of every array, but of NaN."""
-    if isinstance(a, Variable) or isinstance(b, Variable):
-        alike = type(a) is type(b) and a.requires_grad == b.requires_grad
-        return alike and _same_array(np.asarray(a._raw), np.asarray(b._raw))
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, np.ndarray | np.generic):
-        return _same_array(np.asarray(a), np.asarray(b))
-    nests = (parts_of(a), parts_of(b))
-    if None in nests:
-        return a is b or (isinstance(a, NUMBERS) and repr(a) == repr(b))
-    return _same_nest(*nests)
-
-
-def _same_nest(a: Any, b: Any) -> bool:
-    keys, parts = a
-    other_keys, others = b
-    if keys != other_keys or len(parts) != len(others):
-        return False
-    return all(map(same, parts, others))
-
-
-def _same_array(a: Any, b: Any) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    if a.size < _SMALL and a.tobytes() == b.tobytes():
-        return True
-    if a.dtype.kind != "f":
-        return np.array_equal(a, b)
-    equal = a == b
-    equal &= np.signbit(a) == np.signbit(b)
-    equal |= np.isnan(a) & np.isnan(b)
-    return bool(equal.all())

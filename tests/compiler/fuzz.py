@@ -18,7 +18,7 @@ import numpy as np
 import minidl
 from minidl import Parameter, Variable, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 SCOPE = {"np": np, "F": F, "__name__": "random_program"}
 DTYPES = ("float64", "float32")
