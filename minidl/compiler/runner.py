@@ -40,9 +40,9 @@ class Arena:
 class Runner:
     """What a program does with the values of its inputs. Nothing here knows where these are from."""
 
-    def __init__(self, program: Program, recording: Recording) -> None:
+    def __init__(self, program: Program, recording: Recording, code: Code) -> None:
         self.inputs = program.inputs
-        self.code = Code(program)
+        self.code = code  # of which printer it may be
         self.pool: list[Any] = []
         self.real = recording.real
         self.seeded = [self.real.index(v) for v in recording.floating]

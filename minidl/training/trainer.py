@@ -70,7 +70,7 @@ class Trainer:
             by name; ``metric(prediction, t)`` gets arrays and returns a number, the mean over the
             samples; one that has an argument ``weight`` gets the weights.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
-        compile: run forward and backward through ``minidl.compile``.
+        compile: compile the cycle of a batch, with its backward and update: ``minidl.compile``.
         scale_targets: learn mean and deviation of the floating targets in the first fit, and train
             on scaled ones. Losses are of these; ``predict`` and metrics are in the users' units.
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md);

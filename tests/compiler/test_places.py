@@ -16,7 +16,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 Made = tuple[Callable[..., Any], Callable[[], Any]]  # the function, and what it leaves
 PROGRAMS: list[Callable[[], Made]] = []

@@ -25,7 +25,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 X = np.array([1.0, -2.0, 3.0])
 Made = tuple[

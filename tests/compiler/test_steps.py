@@ -12,7 +12,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 Step = Callable[..., Any]
 Made = tuple[Step, list[Any], list[Any]]  # the step, its models, its optimizers

@@ -514,3 +514,27 @@ def test_one_metric_needs_no_list() -> None:
         "loss",
         "accuracy",
     ]
+
+
+@pytest.mark.parametrize("name", ["metric", "callback", "criterion", "optim", "lr"])
+def test_what_would_change_nothing_cannot_be_assigned(name: str) -> None:
+    learner = trainer()
+    with pytest.raises(AttributeError, match=f"Trainer: assigning '{name}' would change nothing: "):
+        setattr(learner, name, 1)
+
+    class Mine(Trainer):
+        criterion = None
+
+    mine = Mine(learner.model, learner.optimizer, learner.loss)
+    mine.criterion = learner.loss  # type: ignore[assignment]  # a subclass's own
+
+
+def test_an_optimizer_that_is_assigned_is_used() -> None:
+    learner = trainer()
+    with pytest.raises(TypeError, match="Trainer: optimizer: want an instance"):
+        learner.optimizer = optim.SGD  # type: ignore[assignment]  # the class
+    learner.optimizer = optim.SGD(learner.model, lr=0.0)
+    before = [p.data.copy() for p in learner.model.parameters()]
+    learner.fit(X, T, epochs=1, verbose=0)
+    assert learner.optimizer.t == learner.steps > 0
+    assert all(np.array_equal(a, p.data) for a, p in zip(before, learner.model.parameters()))
