@@ -126,11 +126,12 @@ class Compiled:
     def _record(self, call: Call) -> Any:
         numbers = list(numbers_in([*call.args, *call.kwargs.values()]))
         varying = self._varying.meet(numbers)
-        recording = Recording(call, self._entries, self._unrolls, varying)
+        constant = self._varying.constant
+        recording = Recording(call, self._entries, self._unrolls, varying, constant)
         if recording.why is None:
             self._keep(recording)
-        elif varying and not recording.silent:
-            self._varying.give_up(varying)
+        elif not recording.silent and self._varying.give_up(varying, recording.number_places):
+            pass  # the next call is recorded with constants
         elif recording.why == UNEVEN:
             self._unrolls = True
         elif recording.why != LAZY:

@@ -7,7 +7,7 @@ it is noted; whatever else is done with it reads its value, and then it is a con
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -136,6 +136,7 @@ class Varying:
         self.places: set[int] = set()
         self._read: set[int] = set()  # they decide on something, so they are constants
         self._last: list[Any] = []
+        self.constant = set[tuple[int, Any]]()  # the same of entries of containers
 
     def meet(self, numbers: list[Any]) -> frozenset[int]:
         """Those that vary, of a call that no program serves for."""
@@ -145,6 +146,8 @@ class Varying:
         self._last = numbers
         return frozenset(self.places - self._read)
 
-    def give_up(self, places: frozenset[int]) -> None:
-        """They cannot vary within a program."""
+    def give_up(self, places: frozenset[int], entries: Set[tuple[int, Any]]) -> bool:
+        """Numbers among arguments and in places cannot vary within a program; whether there are any."""
         self._read.update(places)
+        self.constant.update(entries)
+        return bool(places or entries)
