@@ -48,7 +48,7 @@ class Compiled:
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
-        self._varying = Varying()
+        self._varying = Varying(allowed=backend == "numpy")
         self._entries = set[Entry]()  # entries of containers that calls were seen to write
         self._unrolls = False  # scans are noted turn by turn
         self._made = 0

@@ -17,7 +17,7 @@ import threading
 import types
 from array import array
 from collections import UserDict, UserList, deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Set
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -84,7 +84,7 @@ class Reach(Conditions):
         self,
         roots: list[Any],
         written: Set[Entry] = frozenset(),
-        constant: Set[Entry] = frozenset(),
+        constant: Container[Entry] = frozenset(),
         whole: bool = True,
     ) -> None:
         self.written = written
@@ -116,9 +116,10 @@ class Reach(Conditions):
         if id(place.container) in self._unseen_objects or name in self._unseen.used:
             return None
         entry = (id(place.container), place.key)
-        may_be_state = is_state(value) and entry not in self._constant
+        may_be_state = is_state(value)
         if may_be_state and [*numbers_in(value)]:
-            may_be_state = "type" not in self.names.of("global")
+            asks = "type" in self.names.of("global")
+            may_be_state = not asks and entry not in self._constant
         if entry in self.written and may_be_state:
             return "state"
         if name not in self.names.stored or self._is_dynamic():

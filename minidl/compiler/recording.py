@@ -5,7 +5,7 @@ How the program is called is in specialization.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container, Set
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ class Recording:
         entries: set[Entry],
         unrolls: bool = False,
         varying: Set[int] = frozenset(),
-        constant: Set[Entry] = frozenset(),
+        constant: Container[Entry] = frozenset(),
     ) -> None:
         self.call = call
         self.entries = entries  # of containers, that calls were seen to write
