@@ -18,7 +18,7 @@ from minidl.autograd.node import Output
 from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
 from minidl.common.pytree import flatten, unflatten
-from minidl.compiler.program import Step, Value, values_in
+from minidl.compiler.program import Operand, Step, Value, values_in
 from minidl.compiler.scalars import Number, holds_number, is_number, plain, takes_numbers
 from minidl.compiler.standin import StandIn, are_plain, stand_in, unwrap
 from minidl.compiler.values import Draw, Values
@@ -50,6 +50,11 @@ class Notes(Values):
     def forget(self) -> None:
         super().forget()
         self._step_of.clear()
+
+    @property
+    def tracked(self) -> set[Operand]:
+        """The Values that are in a graph."""
+        return {v for v in self._of_node.values() if isinstance(v, Value)}
 
     # ---- what is noted ---------------------------------------------------------------------------
 
