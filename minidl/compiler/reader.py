@@ -107,7 +107,8 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         if kind in places:
             inputs.append(places[kind][of])
         elif kind == "grad":
-            inputs.append(f"{holders[id(of)]}._grad._raw")
+            number = "[()]" if of.ndim == 0 else ""
+            inputs.append(f"{holders[id(of)]}._grad._raw{number}")
         elif kind == "object":
             inputs.append(_read(reach.where.get(id(of)) or reach.name(of), of, derived))
     inputs += [holders[id(p)] for p in recording.owners]
@@ -162,7 +163,11 @@ def names_in(source: str, reach: Reach) -> dict[str, Any]:
 
 def _read(place: str, x: Any, derived: bool) -> str:
     """The expression for what a program is given of a Variable or an array at a place."""
-    return f"{place}._raw" if isinstance(x, Variable) and not derived else place
+    if not isinstance(x, Variable) or derived:
+        return place
+    return (
+        f"{place}._raw[()]" if x.ndim == 0 else f"{place}._raw"
+    )  # no array without axes, as eagerly
 
 
 def _of_contents(recording: Recording) -> list[str]:
