@@ -17,7 +17,7 @@ import threading
 import types
 from array import array
 from collections import UserDict, UserList, deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Set
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
 from minidl.common.members import cells_of
 from minidl.compiler.conditions import Conditions, under, usual_order
-from minidl.compiler.forms import NUMBERS
+from minidl.compiler.forms import NUMBERS, numbers_in
 from minidl.compiler.kinds import (
     carried_by,
     is_layer,
@@ -76,13 +76,19 @@ class Reach(Conditions):
     """What is reached from some roots, and the conditions for it.
 
     ``generators`` and ``optimizers`` are found on the way. ``unwatchable`` names what cannot be
-    watched, or is None. ``written``: entries that a call was seen to write, which are places then.
+    watched, or is None. ``written``: entries that a call was seen to write, which are places then;
+    ``constant``: numbers that decide on something, which are none.
     """
 
     def __init__(
-        self, roots: list[Any], written: Set[Entry] = frozenset(), whole: bool = True
+        self,
+        roots: list[Any],
+        written: Set[Entry] = frozenset(),
+        constant: Container[Entry] = frozenset(),
+        whole: bool = True,
     ) -> None:
         self.written = written
+        self._constant = constant
         self._whole = whole  # what updates call is looked at, too
         self.names = NO_NAMES  # that reachable code uses; grow as more code is reached
         self._attributes = frozenset[str]()
@@ -109,17 +115,22 @@ class Reach(Conditions):
     def _use(self, place: Place, value: Any, name: Name, owner: Any) -> str | None:
         if id(place.container) in self._unseen_objects or name in self._unseen.used:
             return None
-        if (id(place.container), place.key) in self.written and is_state(value):
+        entry = (id(place.container), place.key)
+        may_be_state = is_state(value)
+        if may_be_state and [*numbers_in(value)]:
+            asks = "type" in self.names.of("global")
+            may_be_state = not asks and entry not in self._constant
+        if entry in self.written and may_be_state:
             return "state"
         if name not in self.names.stored or self._is_dynamic():
             return None
         if self._is_read(name, owner):
-            return "state" if is_state(value) else None
+            return "state" if may_be_state else None
         if name not in self.names.added and is_plain(value):
             return "output"
         if name not in self.names.assigned and type(value) is int:
             return "count"
-        return "state" if is_state(value) else None
+        return "state" if may_be_state else None
 
     def _is_read(self, name: Name, owner: Any) -> bool:
         """Whether what is stored under a name may matter to something else than ``+=``."""

@@ -7,7 +7,7 @@ the results is in results.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from minidl.compiler.writes import assign
 class Form:
     """The conditions under which something has the form that it had, and the places of its arrays."""
 
-    def __init__(self, reach: Reach, varying: Set[int] = frozenset()) -> None:
+    def __init__(self, reach: Reach, varying: Container[int] = frozenset()) -> None:
         self.reach = reach
         self.numbers: list[str] = []  # places of numbers
         self._varying = varying
@@ -100,6 +100,7 @@ def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
         "argument": [_read(place, x, derived) for place, x in arguments.leaves],
         "state": [_read(place, x, derived) for place, x in states.leaves],
         "number": arguments.numbers,
+        "state number": states.numbers,
     }
     inputs = []
     for kind, _, of in recording.recorder.inputs:
@@ -145,7 +146,7 @@ def _form_of_arguments(recording: Recording) -> Form:
 
 def form_of_states(recording: Recording) -> Form:
     """What is expected of the places that a program reads."""
-    states = Form(recording.reach)
+    states = Form(recording.reach, range(recording.numbers))
     for place, x in zip(recording.states.places, recording.states.values, strict=True):
         if place.use == "state":
             states.expect(place.text, x)
