@@ -160,7 +160,8 @@ def _without_graphs(x: Any) -> Any:
 def _run_program(
     spec: Specialization, inputs: Any, since: int, variables: Sequence[Variable]
 ) -> dict[str, Any] | None:
-    result = spec.run(inputs)
+    with np.errstate(all="ignore"):  # the function will warn
+        result = spec.run(inputs)
     if result is MISS:
         return None
     return outcome(spec, result, _gradients(spec, result, inputs, since), variables)
