@@ -27,6 +27,7 @@ examples: .venv/.examples
 bench: .venv/.demo
 	$(BIN)/python -m benchmarks.cold
 	$(BIN)/python -m benchmarks.run --short
+	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.lightness
 	$(BIN)/python -m benchmarks.growth --short
 	$(BIN)/python -m benchmarks.memory

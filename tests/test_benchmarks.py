@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import cold, growth, report, run, scaling
+from benchmarks import cold, growth, report, run, scaling, tables
 from benchmarks.peers import minidl_compiled, minidl_eager, numpy_by_hand
 from benchmarks.worker import Bench, Worker, import_peer
 from benchmarks.workloads import BATCHES, WORKLOADS, deviation, probe, turns
@@ -171,6 +171,18 @@ def test_ratios_are_of_rounds_and_to_the_fastest_library():
         json.loads(json.dumps(run.as_data({"W1": row})))["workloads"]["W1"]["fastest_library"]
         == "torch_eager"
     )
+
+
+def test_the_tables_of_the_documentation(tmp_path, capsys):
+    times = {"torch_eager": [4.0, 8.0], "minidl_compiled": [1.0, 2.0], run.TRUTH: [2.0, 4.0]}
+    begun = {"torch_eager": [4.0, 4.0], "minidl_compiled": [3.0, 3.0]}
+    row = run.Row(times=times, begun=begun, first={"minidl_compiled": 0.5})
+    data = run.as_data({"W1": row}, settings="here")
+    (tmp_path / "found.json").write_text(json.dumps(data))
+    tables.main([str(tmp_path / "found.json")])
+    text = capsys.readouterr().out
+    assert "| 0.50 (0.50-0.50) | 0.25 (0.25-0.25) |" in text and "| 0.75 (0.75-0.75) |" in text
+    assert "microseconds: W1 6.00" in text and "| W1 | 0.500 |" in text
 
 
 def test_the_table(tmp_path, capsys):

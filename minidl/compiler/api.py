@@ -26,6 +26,8 @@ from minidl.compiler.specialization import Specialization
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
 CHECKS = ("sparse", "always", "never", "raise")
+Backend: TypeAlias = Literal["numpy", "c"]
+BACKENDS = ("numpy", "c")
 PROGRAMS = 16  # of one function that are kept
 CALLS = 8  # for each program, or making them costs more than they save
 
@@ -35,15 +37,18 @@ class Compiled:
 
     _reached = ("function",)  # what another program that calls it depends on
 
-    def __init__(self, function: Callable[..., Any], check: Check = "sparse") -> None:
+    def __init__(
+        self, function: Callable[..., Any], check: Check = "sparse", backend: Backend = "numpy"
+    ) -> None:
         memory.start()
         self.function = function
         self.check = check
+        self.backend = backend
         self.programs: list[Specialization] = []
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
-        self._varying = Varying()
+        self._varying = Varying(allowed=backend == "numpy")
         self._entries = set[Entry]()  # entries of containers that calls were seen to write
         self._unrolls = False  # scans are noted turn by turn
         self._made = 0
@@ -121,11 +126,12 @@ class Compiled:
     def _record(self, call: Call) -> Any:
         numbers = list(numbers_in([*call.args, *call.kwargs.values()]))
         varying = self._varying.meet(numbers)
-        recording = Recording(call, self._entries, self._unrolls, varying)
+        constant = self._varying.constant
+        recording = Recording(call, self._entries, self._unrolls, varying, constant)
         if recording.why is None:
             self._keep(recording)
-        elif varying and not recording.silent:
-            self._varying.give_up(varying)
+        elif not recording.silent and self._varying.give_up(varying, recording.number_places):
+            pass  # the next call is recorded with constants
         elif recording.why == UNEVEN:
             self._unrolls = True
         elif recording.why != LAZY:
@@ -139,7 +145,7 @@ class Compiled:
     def _keep(self, recording: Recording) -> None:
         self._made += 1
         self._tries = 0
-        spec = Specialization(recording)
+        spec = Specialization(recording, self.backend)
         recording.recorder.forget()
         spec.left = 10**9 if self.check == "never" else 0
         self.programs = [*self.programs, spec][-PROGRAMS:]
@@ -163,14 +169,14 @@ class Compiled:
         try:
             method = self._methods.get(instance)
             if method is None:
-                method = Compiled(WeakMethod(self.function, instance), self.check)
+                method = Compiled(WeakMethod(self.function, instance), self.check, self.backend)
                 self._methods[instance] = method
         except TypeError:  # it cannot be hashed, or referred to weakly
             return types.MethodType(self, instance)
         return method
 
     def __reduce__(self) -> Any:
-        return Compiled, (self.function, self.check)
+        return Compiled, (self.function, self.check, self.backend)
 
     def __repr__(self) -> str:
         count = len(self.programs)
@@ -192,7 +198,9 @@ class Compiled:
         """How it runs: each program and its printer, or that it runs eagerly and why."""
         if self.why is not None:
             return f"eager: {self.why}"
-        lines = [f"program {i}: NumPy, {spec.summary}" for i, spec in enumerate(self.programs)]
+        lines = [
+            f"program {i}: {spec.printer}, {spec.summary}" for i, spec in enumerate(self.programs)
+        ]
         if self._changing:
             lines.append("eager: where it is given something new, as it is nearly always")
         return "\n".join(lines) or "not called yet"
@@ -220,7 +228,9 @@ def _alike(a: Mode, b: Mode) -> bool:
     return (a.recording, a.testing, b.transforming) == (b.recording, b.testing, None)
 
 
-def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:
+def compile(
+    function: Callable[..., Any], *, check: Check = "sparse", backend: Backend = "numpy"
+) -> Any:
     """Record what a function computes at its first call; replay it as straight-line NumPy later.
 
     Args:
@@ -228,6 +238,10 @@ def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:
         check: how often the program is compared with the function: "sparse" (at the second call,
             then at random ones, 2% of the time), "always", "never", or "raise": always, with an
             error instead of a warning.
+        backend: what programs are printed as: "numpy", the same bits as the function's, or "c",
+            several times faster where arrays are small, equal to rounding; needs a C compiler.
+
+    Raises CompilerError (a RuntimeError) for ``backend="c"`` if there is no C compiler that works.
 
     >>> import numpy as np
     >>> f = compile(lambda x: (x * x).sum())
@@ -238,11 +252,17 @@ def compile(function: Callable[..., Any], *, check: Check = "sparse") -> Any:
         raise TypeError(f"compile: want a function, got {function!r}")
     if check not in CHECKS:
         raise ValueError(f"compile: check: want one of {CHECKS}, got {check!r}")
+    if backend not in BACKENDS:
+        raise ValueError(f"compile: backend: want one of {BACKENDS}, got {backend!r}")
+    if backend == "c":
+        from minidl.compiler.native import toolchain
+
+        toolchain.find()
     if getattr(getattr(function, "__code__", None), "co_flags", 0) & 0x2A0:
         raise TypeError(
             "compile: a generator or coroutine runs after the call; compile what it calls"
         )
-    compiled = Compiled(function, check)
+    compiled = Compiled(function, check, backend)
     return _as_model(function, compiled) if hasattr(function, "sublayers") else compiled
 
 

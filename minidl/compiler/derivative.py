@@ -6,7 +6,7 @@ one. The forward's notes are in recorder.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -131,7 +131,7 @@ class Recorder(Notes):
         outs = tuple([Value(found[i]) for i in places])
         seeds = tuple(map(self.operand, gs)) if several else self.operand(gs)
         y_out, *saved_out = step.out if function.saves else (step.out,)
-        call = _joint_call(function, list(wanted), node.settings, places)
+        call = JointCall(function, list(wanted), node.settings, places)
         operands = (seeds, y_out, tuple(saved_out), *step.operands)
         derivative = Step(function, operands, {}, outs, call)
         self.steps.append(derivative)
@@ -151,14 +151,24 @@ add_into = differentiable(
 )
 
 
-def _joint_call(
-    function: Function, wanted: list[bool], settings: dict[str, Any], places: list[int]
-) -> Callable[..., Any]:
-    rule: Any = function.joint
+class JointCall:
+    """A joint rule as a call: the gradients at some ``places``, of those that are ``wanted``."""
 
-    def call(g: Any, y: Any, saved: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
+    __name__ = "joint"
+
+    def __init__(
+        self,
+        function: Function,
+        wanted: list[bool],
+        settings: dict[str, Any],
+        places: list[int],
+    ) -> None:
+        self.rule: Any = function.joint
+        self.wanted = wanted
+        self.settings = settings
+        self.places = places
+
+    def __call__(self, g: Any, y: Any, saved: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
         g = list(g) if type(g) is tuple else g
-        found = rule(g, y, *saved, wanted, *args, **settings)
-        return tuple([found[i] for i in places])
-
-    return call
+        found = self.rule(g, y, *saved, self.wanted, *args, **self.settings)
+        return tuple([found[i] for i in self.places])

@@ -9,23 +9,31 @@ from typing import Any
 
 from minidl.autograd.function import record
 from minidl.common.random import source
+from minidl.compiler.agreement import alike, same
 from minidl.compiler.budget import gaps
 from minidl.compiler.effects import Draws
 from minidl.compiler.passes import optimized
+from minidl.compiler.printer import Code
 from minidl.compiler.program import Program, form
-from minidl.compiler.reader import print_reader, print_results
+from minidl.compiler.reader import print_reader
 from minidl.compiler.recording import MISS, Recording
+from minidl.compiler.results import print_results
 from minidl.compiler.runner import Runner
 
 
 class Specialization:
     """A program for one form of arguments, wrapped as a differentiable Function."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, backend: str = "numpy") -> None:
         call = recording.call
         self.mode = call.mode
+        self.printer = "NumPy"
+        native = self._native(recording) if backend == "c" else None
         self.program: Program = optimized(recording.program)
-        self.runner = Runner(self.program, recording)
+        self.runner = Runner(self.program, recording, native or Code(self.program))
+        if native is not None:
+            self.program = native.listing
+        self.same = same if native is None else alike
         self.left = 0  # calls until the next check
         self.gaps = gaps()
         self.agreed = 0  # calls up to the last check that found the program right
@@ -46,6 +54,18 @@ class Specialization:
         self.give = print_results(recording, derived)
         self.simple = derived and len(recording.real) == 1
         self.simple = self.simple and not (recording.changes or self.learns) and recording.is_simple
+
+    def _native(self, recording: Recording) -> Any:
+        """The program in C, or None if there is no form of it in C."""
+        from minidl.compiler.native.code import NotInC, loaded
+
+        try:
+            native = loaded(recording)
+        except NotInC as error:
+            self.printer = f"NumPy, as there is no form in C for {error}"
+            return None
+        self.printer = "C"
+        return native
 
     @property
     def summary(self) -> str:

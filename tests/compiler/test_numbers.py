@@ -11,7 +11,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 F32 = np.linspace(0.5, 2.0, 6, dtype=np.float32).reshape(2, 3)
 Number = Callable[[int], Any]

@@ -15,7 +15,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 # A function, the arguments of its call number i, and what happens before that call.
 Made = tuple[Callable[..., Any], Callable[[int], Any], Callable[[int], object] | None]

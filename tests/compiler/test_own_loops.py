@@ -13,7 +13,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 Step = Callable[..., Any]
 Made = tuple[Step, Callable[[], Any]]  # the step, and what it leaves

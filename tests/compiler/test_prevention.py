@@ -25,7 +25,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 X = np.array([1.0, -2.0, 3.0])
 Made = tuple[
@@ -184,8 +184,6 @@ EAGER = [
     type_of_an_array,
     what_is_a_variable,
     caught_error,
-    counter,
-    attribute,
     running_mean,
     own_generator,
     python_generator,

@@ -15,7 +15,7 @@ import pytest
 import minidl
 from minidl import Variable
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 
 Trap = tuple[Callable[..., Any], Callable[[int], tuple[Any, ...]]]
 

@@ -12,7 +12,7 @@ import pytest
 import minidl
 from minidl import Parameter, Variable, layers, optim
 from minidl import functions as F
-from minidl.compiler.checks import same
+from minidl.compiler.agreement import same
 from minidl.compiler.updates import StepRecorder
 
 # A step, and what there is to compare after it.

@@ -543,3 +543,15 @@ def test_ranks_end_together(how):
     status, said = launch(4, "fault", how, 2, seconds=60)
     assert status == 0, said
     assert said.count("ended at 20 SIGTERM" if how == "term" else "ended at 20 None") == 4, said
+
+
+def test_an_optimizer_that_is_assigned_is_averaged_too():
+    def program(comm):
+        trainer = mlp(comm)
+        trainer.optimizer = optim.SGD(trainer.model, lr=0.1)
+        trainer.fit(loader(X, T), epochs=2, verbose=0)
+        return weights(trainer)
+
+    ((alone,), (first, second)) = (World(size).run(program) for size in (1, 2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, alone, rtol=1e-9, atol=1e-12)

@@ -28,6 +28,8 @@ PLAIN_ROWS = [
 @pytest.mark.parametrize("start", range(4))
 def test_bad_inputs_to_functions(start: int) -> None:
     found, bad = inputs.count(PLAIN_ROWS[start::48])
+    if np.lib.NumpyVersion(np.__version__) < "2.3.0":  # whose pad takes no dict, as ours does
+        bad = [fault for fault in bad if not fault[1].startswith("pad-")]
     assert bad == []
     assert sum(kind[inputs.RIGHT] for kind in found.values()) > 100
 

@@ -333,7 +333,7 @@ def test_bad_arguments(arguments: Any, keywords: Any, error: type[Exception], me
         ({"callbacks": True}, TypeError, "Trainer: callbacks: want instances .* in a list"),
         ({"callbacks": len}, TypeError, "Trainer: callbacks: want instances .* in a list"),
         ({"optimizer": {"lr": 1}}, TypeError, "Trainer: optimizer: want one of .* got a dict"),
-        ({"compile": "c"}, TypeError, "Trainer: compile: want True or False"),
+        ({"compile": "C"}, TypeError, 'Trainer: compile: want True, False or "c"'),
         ({"scale_targets": 1}, TypeError, "Trainer: scale_targets: want True or False"),
         ({"callbacks": [Callback]}, TypeError, "callbacks: want instances .*got the class"),
         ({"metrics": [F.accuracy, F.accuracy]}, ValueError, "'accuracy'"),
@@ -514,3 +514,27 @@ def test_one_metric_needs_no_list() -> None:
         "loss",
         "accuracy",
     ]
+
+
+@pytest.mark.parametrize("name", ["metric", "callback", "criterion", "optim", "lr"])
+def test_what_would_change_nothing_cannot_be_assigned(name: str) -> None:
+    learner = trainer()
+    with pytest.raises(AttributeError, match=f"Trainer: assigning '{name}' would change nothing: "):
+        setattr(learner, name, 1)
+
+    class Mine(Trainer):
+        criterion = None
+
+    mine = Mine(learner.model, learner.optimizer, learner.loss)
+    mine.criterion = learner.loss  # type: ignore[assignment]  # a subclass's own
+
+
+def test_an_optimizer_that_is_assigned_is_used() -> None:
+    learner = trainer()
+    with pytest.raises(TypeError, match="Trainer: optimizer: want an instance"):
+        learner.optimizer = optim.SGD  # type: ignore[assignment]  # the class
+    learner.optimizer = optim.SGD(learner.model, lr=0.0)
+    before = [p.data.copy() for p in learner.model.parameters()]
+    learner.fit(X, T, epochs=1, verbose=0)
+    assert learner.optimizer.t == learner.steps > 0
+    assert all(np.array_equal(a, p.data) for a, p in zip(before, learner.model.parameters()))

@@ -55,6 +55,11 @@ class Buffer:
         self.name = ""
 
     @property
+    def is_number(self) -> bool:
+        """Whether it is a number that is known, and stands in the code itself."""
+        return self.kind == "constant" and self.size == 1
+
+    @property
     def c_type(self) -> str:
         """The type of an element in C."""
         return C_TYPES[self.dtype]

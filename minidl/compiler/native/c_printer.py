@@ -6,7 +6,6 @@ c_products.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -14,9 +13,10 @@ import numpy as np
 
 from minidl.compiler.native.arrays import C_TYPES, Array, Buffer, Shape
 from minidl.compiler.native.c_products import product_lines
+from minidl.compiler.native.literals import literal
 from minidl.compiler.native.loops import Block, Item, Leaf, Loop, ScanLoop
 from minidl.compiler.native.memory import Memory
-from minidl.compiler.native.operations import Map, Operation, Pick, Reduce
+from minidl.compiler.native.operations import Map, Operation, Pick, Product, Reduce
 
 _VARIABLES = "ijklmnpq"
 Key: TypeAlias = tuple[Buffer, int, Shape, int]
@@ -29,6 +29,15 @@ _UPDATES = {
     "max": "{a} = {v} > {a} || {v} != {v} ? {v} : {a};",
     "min": "{a} = {v} < {a} || {v} != {v} ? {v} : {a};",
 }
+
+PLACES = [
+    "static inline ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
+    "  return i >= 0 && i < n ? i : -1;",
+    "}",
+    "static inline ptrdiff_t place_from_end(ptrdiff_t i, ptrdiff_t n) {",
+    "  return place(i < 0 ? i + n : i, n);",
+    "}",
+]
 
 
 class Printer:
@@ -47,8 +56,9 @@ class Printer:
 
     def program(self, items: Sequence[Item]) -> list[str]:
         """The lines of all items, each in a block with the pointers that it needs."""
-        for i, item in enumerate(items):
-            buffers = [b for b, uses in self.memory.uses.items() if any(u.item == i for u in uses)]
+        for item in items:
+            used = self.memory.uses.items()
+            buffers = [b for b, uses in used if any(use.item is item for use in uses)]
             self.lines.append(f"{{ /* {', '.join(names_in(item))} */")
             for buffer in buffers:
                 if buffer.kind == "work":
@@ -70,6 +80,7 @@ class Printer:
             elif isinstance(item, ScanLoop):
                 self._scan(item)
             elif isinstance(item, Block):
+                assert isinstance(item.operation, Product)  # calls are no part of C
                 self.lines += self._with_pragmas(product_lines(item.operation))
             else:
                 self._leaf(item)
@@ -115,6 +126,8 @@ class Printer:
         places = self._places(operation, loops)
         value = self._value(operation, loops, places)
         if isinstance(operation, Reduce):
+            if operation.scatters and not operation.domain:  # else its loop does it
+                self._begin(operation)
             self._reduce(operation, value, loops, places.get(-1, []))
             return
         out = operation.out
@@ -159,6 +172,8 @@ class Printer:
                 kind = "place_from_end" if pick.wraps else "place"
                 where = f"{kind}({where}, {pick.length})"
             self.lines.append(f"const ptrdiff_t {name} = {where};")
+            if pick.checked and self.simd:
+                self.lines.append(f"if ({name} < 0) work->bad = 1;")
             places.setdefault(pick.array, []).append((name, pick))
         return places
 
@@ -166,8 +181,6 @@ class Printer:
         more = [f"{name} * {pick.stride}" for name, pick in picks]
         name = None if more else self._name_of(x)
         text = name or self._element(x, loops, more)
-        if x.buffer.kind == "constant" and x.buffer.size == 1:
-            return literal(x.buffer.data.reshape(-1)[0], operation.cast or x.dtype)
         if operation.cast is not None and x.dtype not in (operation.cast, np.bool_):
             return f"({C_TYPES[operation.cast]}){text}"
         return text
@@ -182,6 +195,8 @@ class Printer:
     def _element(self, x: Array, loops: list[str], more: Sequence[str] = ()) -> str:
         if x.buffer.kind == "local":
             return x.buffer.name
+        if x.buffer.is_number:
+            return literal(x.buffer.data.reshape(-1)[0], x.dtype)
         terms = [_times(var, stride) for var, stride in zip(loops, x.strides) if stride]
         terms += more
         if x.moving:
@@ -197,7 +212,7 @@ class Printer:
         if operation.is_inner:
             self.lines.append(f"{out.buffer.c_type} {_sum_name(operation)} = {start};")
             return
-        if operation.picks:
+        if operation.scatters:
             self.lines.append(
                 f"for (ptrdiff_t i = 0; i < {out.buffer.size}; i++) {out.buffer.name}[i] = {start};"
             )
@@ -227,7 +242,7 @@ class Printer:
         if operation.is_inner and operation.outermost < len(operation.domain):
             self.lines.append(update.format(a=_sum_name(operation), v=local))
             return
-        if operation.outermost == len(operation.domain) and not operation.picks:
+        if operation.outermost == len(operation.domain) and not operation.scatters:
             target = self._element(out, loops)
             declared = f"const {out.buffer.c_type} " if out.buffer.kind == "local" else ""
             self.lines.append(f"{declared}{target} = {local};")
@@ -276,32 +291,6 @@ def start_of(kind: str, dtype: Any) -> str:
         return "0" if kind == "max" else "1"
     least = np.iinfo(dtype)
     return literal(least.min if kind == "max" else least.max, dtype)
-
-
-def literal(number: Any, dtype: Any) -> str:
-    """A number of a dtype in C, exactly; what has a sign in parentheses."""
-    dtype = np.dtype(dtype)
-    value = np.asarray(number).astype(dtype)[()]
-    if dtype.kind == "b":
-        return str(int(value))
-    if dtype.kind in "iu":
-        if dtype == np.int64 and value == np.iinfo(np.int64).min:
-            return "(-9223372036854775807 - 1)"
-        text = f"{value}u" if dtype.kind == "u" else f"{value}"
-        return f"({text})" if value < 0 else text
-    if not math.isfinite(value):
-        text = "NAN" if value != value else "INFINITY"
-        return "(-INFINITY)" if value < 0 else text
-    text = decimal(float(value), dtype)
-    return f"({text})" if text.startswith("-") else text
-
-
-def decimal(number: float, dtype: Any) -> str:
-    """A finite number of a dtype in so many digits that it is read as the same."""
-    text = f"{number:.9g}" if dtype == np.float32 else repr(number)
-    if "." not in text and "e" not in text:
-        text += ".0"
-    return f"{text}f" if dtype == np.float32 else text
 
 
 def names_in(item: Item) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from minidl.compiler.native.arrays import Array, Shape
+from minidl.compiler.native.literals import literal
 from minidl.compiler.native.operations import Product
 
 STEP = 4  # factors that are added at once: a row is read and written once for all
@@ -122,6 +123,8 @@ def _place(
     x: Array, steps: Sequence[tuple[str, int]], more: Sequence[str] = (), offset: int = 0
 ) -> str:
     """The element of an array at some places along its axes."""
+    if x.buffer.is_number:
+        return literal(x.buffer.data.reshape(-1)[0], x.dtype)
     terms = [var if stride == 1 else f"{var} * {stride}" for var, stride in steps if stride]
     terms = [part for part in (*terms, *more) if not part.startswith("0 * ") and part != "0"]
     if x.moving:

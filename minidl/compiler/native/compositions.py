@@ -1,6 +1,7 @@
-"""Compositions for C of functions whose own form is NumPy's: loops over time, sums over windows.
+"""Compositions for C of functions whose own form is NumPy's: loops over time, losses of labels.
 
-Where a function has a plain composition (``equals``) that serves, it is not repeated here.
+Where a function has a plain composition (``equals``) that serves, it is not repeated here. Of those
+in ``FORWARDS`` the derivative stays the function's own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from minidl import functions as F
 from minidl.autograd.function import Function
 from minidl.autograd.modes import MODE
-from minidl.functions import reduction, sequences
+from minidl.functions import activation, classification, reduction, sequences
 from minidl.functions.linalg import linear
 from minidl.functions.recurrent_gru import gru_step
 from minidl.functions.recurrent_lstm import lstm_step
@@ -116,6 +117,24 @@ def _var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -
     return squares / (reduction.count(a, axis) - ddof)
 
 
+def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
+    """As the function, which counts the label's own probability apart where it is nearly 1."""
+    classes = x.shape[-1]
+    labels = t.reshape(-1)
+    counted = labels != ignore_index
+    labels = np.where(counted, labels, 0)
+    z = activation._shifted(x, -1).reshape(-1, classes)
+    e = np.exp(z)
+    mine = labels[:, None] == np.arange(classes)
+    others = np.where(mine, 0, e).sum(-1)
+    picked = z[np.arange(labels.size), labels]
+    total = np.maximum(e.sum(-1), 0.5)  # of a row of nothing but -inf: its loss is infinite
+    losses = np.where(picked == 0, np.log1p(others), np.log(total) - picked)
+    count = np.maximum(counted.astype(x.dtype).sum(), 1)
+    return np.where(counted, losses, 0).sum() / count, None
+
+
+FORWARDS: dict[Function, Callable[..., Any]] = {classification._plain_mean: _cross_entropy}
 COMPOSITIONS: dict[Function, Callable[..., Any]] = {
     F.lstm: _lstm,
     F.rnn: _rnn,

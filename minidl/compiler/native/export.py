@@ -22,9 +22,10 @@ from minidl.common.arrays import array_of, as_array
 from minidl.compiler.forms import arrays_in, take_apart
 from minidl.compiler.native import mathfunctions
 from minidl.compiler.native.arrays import Array, NotInC, new_array
+from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.lowering import is_primitive
+from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, constant_lines, indented
-from minidl.compiler.native.trace import Primitive
 from minidl.compiler.program import Value
 from minidl.compiler.recording import Call, Recording
 from minidl.files import atomic
@@ -221,12 +222,12 @@ class _File:
         self.title = title
         self.recording = recorded.recording
         changing = _changing(self.recording)
-        self.primitive = Primitive(
+        self.primitives = Primitives(
             self.recording,
             is_primitive,
             lambda x: x.kind == "object" or (x.kind == "state" and x.of not in changing),
         )
-        arrays = {x.value: new_array(x.value.shape, x.value.dtype) for x in self.primitive.inputs}
+        arrays = {x.value: new_array(x.value.shape, x.value.dtype) for x in self.primitives.inputs}
         self.inputs = self._inputs("argument", arrays)
         self.states = self._inputs("state", arrays)
         results = self._operands([self.recording.raw_result])
@@ -235,15 +236,15 @@ class _File:
         if len(after) != len(self.states):
             raise NotInC("a state of which a part stays")
         names = [*_names_of("y", len(results)), *[f"next{i}" for i in range(len(after))]]
-        outputs = list(zip([*results, *after], names, strict=True))
-        self.program = CProgram(self.primitive, arrays, outputs, _weights(recorded.model))
+        self.primitives.program.outputs = [*results, *after]
+        self.program = CProgram(self.primitives, arrays, names, _weights(recorded.model))
         parts = [_Part(*pair) for pair in zip(names, self.program.outputs, strict=True)]
         self.outputs = parts[: len(results)]
         self.after = parts[len(results) :]
 
     def _inputs(self, kind: str, arrays: dict[Value, Array]) -> list[_Part]:
         """Arguments or states, in order, with the names that their buffers get."""
-        found = sorted([x for x in self.primitive.inputs if x.kind == kind], key=lambda x: x.of)
+        found = sorted([x for x in self.primitives.inputs if x.kind == kind], key=lambda x: x.of)
         names = _names_of("x", len(found)) if kind == "argument" else _names_of("s", len(found))
         parts = []
         for x, name in zip(found, names, strict=True):
@@ -259,7 +260,7 @@ class _File:
         place = {id(operand): i for i, operand in enumerate(recording.outputs)}
         leaves = [x for result in results for x in take_apart(result, recording._knows)]
         outputs = [recording.output_of(x)[0] for x in leaves]
-        return [self.primitive.outputs[place[id(operand)]] for operand in outputs]
+        return [self.primitives.program.outputs[place[id(operand)]] for operand in outputs]
 
     # ---- the text --------------------------------------------------------------------------------
 
@@ -273,7 +274,7 @@ class _File:
             "#include <stddef.h>",
             *math_source.splitlines(),
             "",
-            *(_PLACES if self.program.checks_places else ()),
+            *(PLACES if self.program.printer.needs_place else ()),
             *constants,
             "",
             *self._types(),
@@ -371,7 +372,7 @@ class _File:
             lines.append(f"{kind} *const {part.name} = state->{part.name};")
         after = [part.array for part in self.after]
         lines += [f"{x.buffer.c_type} {x.buffer.name}[{max(x.size, 1)}];" for x in after]
-        lines += self.program.lines
+        lines += self.program.all_lines()
         for old, new in zip(self.states, self.after, strict=True):
             n = old.array.size
             copied = f"{old.name}[i] = {new.name}[i];"
@@ -389,14 +390,6 @@ class _File:
 _OF_LIBRARY = {*mathfunctions.FROM_LIBM.values(), *mathfunctions.FROM_LIBM_OF_TWO.values()}
 _OF_LIBRARY |= {"sqrt", "floor", "ceil", "rint", "trunc"}
 _LIBRARY = {name + suffix for name in _OF_LIBRARY for suffix in ("", "f")}
-_PLACES = [
-    "static inline ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
-    "  return i >= 0 && i < n ? i : -1;",
-    "}",
-    "static inline ptrdiff_t place_from_end(ptrdiff_t i, ptrdiff_t n) {",
-    "  return place(i < 0 ? i + n : i, n);",
-    "}",
-]
 
 
 def _names_of(letter: str, count: int) -> list[str]:

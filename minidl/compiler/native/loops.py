@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from minidl.compiler.native.arrays import Array, Buffer
-from minidl.compiler.native.operations import Operation, Product, Reduce, Scan
+from minidl.compiler.native.operations import Call, Operation, Product, Reduce, Scan
 
 Item: TypeAlias = "Loop | Leaf | Block | ScanLoop"
 Path: TypeAlias = tuple[Any, ...]  # the loops around something, outermost first
@@ -45,9 +45,9 @@ class Leaf:
 
 
 class Block:
-    """A product, with loops of its own."""
+    """A product, with loops of its own, or a call of NumPy."""
 
-    def __init__(self, operation: Product, path: Path) -> None:
+    def __init__(self, operation: Product | Call, path: Path) -> None:
         self.operation = operation
         self.path = path
 
@@ -90,7 +90,7 @@ def _place(items: list[Item], written: dict[Buffer, int], operation: Any, path: 
 
 
 def _alone(operation: Any, path: Path) -> Item:
-    if isinstance(operation, Product):
+    if isinstance(operation, Product | Call):
         return Block(operation, path)
     scan = ScanLoop(operation, path)
     scan.body = arrange(operation.body, (*path, scan))
@@ -153,6 +153,8 @@ def _in_step(writer: Operation, w: Array, reader: Operation, r: Array, axis: int
     """Whether, at each turn, a reader stays inside of what the writer has written in that turn."""
     if w.strides[: axis + 1] != r.strides[: axis + 1] or w.moving != r.moving:
         return False
+    if isinstance(writer, Reduce) and writer.scatters:
+        return False  # any turn may write anywhere
     step = w.strides[axis]
     ahead = r.offset - w.offset
     if step <= 0 or ahead < 0:

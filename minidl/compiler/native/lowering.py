@@ -14,6 +14,7 @@ from minidl.autograd.function import Function
 from minidl.compiler.native.arrays import Array, NotInC, Shape, constant_array, new_array
 from minidl.compiler.native.expressions import UFUNCS, Expression
 from minidl.compiler.native.operations import (
+    Call,
     Map,
     Pick,
     Reduce,
@@ -50,7 +51,8 @@ def is_primitive(function: Function) -> bool:
 class Lowering:
     """Operations of the steps that were lowered so far, and the Array of each Value."""
 
-    def __init__(self, constants: dict[Value, Any]) -> None:
+    def __init__(self, constants: dict[Value, Any], calls: bool) -> None:
+        self.calls = calls  # whether NumPy may compute what C has no form for
         self.of: dict[Value, Array] = {}
         self.operations: list[Any] = []
         self.constants = constants
@@ -71,10 +73,10 @@ class Lowering:
             return
         function = step.function
         operands = [self.operand(x) for x in step.operands]
-        if step.derivative:
-            raise NotInC(f"the gradient of {function.name}")
         if not is_primitive(function):
-            raise NotInC(function.name)
+            result: Any = self._call(step, operands)
+            self._bind(step.out[0] if function.saves else step.out, result)
+            return
         if function in RULES:
             result = RULES[function](self, step, operands)
         elif function.operation.ufunc in UFUNCS and not step.settings:
@@ -92,6 +94,15 @@ class Lowering:
             got = f"{result.dtype} {result.shape}"
             raise NotInC(f"{self.origin} of this form: want {out.dtype} {out.shape}, got {got}")
         self.of[out] = result
+
+    def _call(self, step: Step, operands: list[Any]) -> Any:
+        """Let NumPy compute a step, between two pieces of C."""
+        if not self.calls:
+            raise NotInC(step.function.name)
+        outs = [new_array(v.shape, v.dtype) for v in step.outs if v.shape is not None]
+        self.operations.append(Call(outs, operands, step))
+        several = type(step.out[0] if step.function.saves else step.out) is tuple
+        return tuple(outs) if several else outs[0]
 
     def operand(self, x: Operand) -> Any:
         """The Array of a Value or a constant array; another operand as it is."""
@@ -199,26 +210,29 @@ class Lowering:
     # ---- scans -----------------------------------------------------------------------------------
 
     def _scan(self, step: ScanStep, origin: dict[Step, str]) -> None:
-        count = len(step.before)
-        first = [self.operand(x) for x in step.operands[:count]]
-        states = [self.copy(x) for x in first]
-        for v, state in zip(step.before, states, strict=True):
-            self.of[v] = state
-        for v, operand in zip(step.xs, step.operands[count:], strict=True):
-            self.of[v] = _each_time(self.operand(operand))
+        body = step.body
+        count, xs = step.counts
+        given = [self.operand(x) for x in step.operands]
+        states = [self.copy(x) for x in given[:count]]
+        now = [_each_time(x) for x in given[count : count + xs]]
+        self.of.update(zip(body.inputs, [*states, *now, *given[count + xs :]], strict=True))
         wholes = [new_array(v.shape, v.dtype) for v in step.outs[count:]]
         outer = self.operations
         self.operations = []
-        self.lower(step.steps, origin)
-        after = [self._own(self.operand(v), states) for v in step.after]
-        for v, whole in zip(step.ys, wholes, strict=True):
-            self.write(self.operand(v), _each_time(whole))
-        body = self.operations
+        self.lower(body.steps, origin)
+        results = [self._array(x, v) for x, v in zip(body.outputs, step.outs, strict=True)]
+        after = [self._own(x, states) for x in results[:count]]
+        for x, whole in zip(results[count:], wholes, strict=True):
+            self.write(x, _each_time(whole))
+        scan = Scan(step.length, self.operations, list(zip(states, after, strict=True)))
+        scan.backwards = step.backwards
         self.operations = outer
-        scan = Scan(step.length, body, list(zip(states, after, strict=True)))
         self.operations.append(scan)
-        for v, array in zip(step.outs, (*states, *wholes), strict=True):
-            self.of[v] = array
+        self.of.update(zip(step.outs, [*states, *wholes], strict=True))
+
+    def _array(self, operand: Operand, like: Value) -> Array:
+        x = self.operand(operand)
+        return x if isinstance(x, Array) else constant_array(np.asarray(x, like.dtype))
 
     def _own(self, x: Array, states: list[Array]) -> Array:
         """A next state in memory that no state before it has."""

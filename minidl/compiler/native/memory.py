@@ -22,7 +22,7 @@ class Access(NamedTuple):
 
     array: Array
     path: Path
-    item: int
+    item: Item
     leaf: Leaf | None  # None for products and what a scan carries
 
 
@@ -32,39 +32,40 @@ class Memory:
     def __init__(self, items: Sequence[Item]) -> None:
         self.uses: dict[Buffer, list[Access]] = {}
         self.writers: Counter[Buffer] = Counter()  # how many operations write a buffer
-        for i, item in enumerate(items):
-            self._note(item, i)
+        self._order = {id(item): i for i, item in enumerate(items)}
+        for item in items:
+            self._note(item, item)
         self.offset: dict[Buffer, int] = {}
         self.sizes: dict[np.dtype[Any], int] = {}
         for buffer, uses in self.uses.items():
-            if buffer.kind == "work":
+            if buffer.kind == "work" and self.writers[buffer] == 1:
                 _shrink(buffer, uses)
         for dtype in dict.fromkeys([b.dtype for b in self.uses if b.kind == "work"]):
             self._share([b for b in self.uses if b.kind == "work" and b.dtype == dtype], dtype)
 
-    def _note(self, item: Item, i: int) -> None:
+    def _note(self, item: Item, outermost: Item) -> None:
         if isinstance(item, Loop):
             for inner in item.body:
-                self._note(inner, i)
+                self._note(inner, outermost)
             return
         leaf = item if isinstance(item, Leaf) else None
         if isinstance(item, ScanLoop):
             for inner in item.body:
-                self._note(inner, i)
+                self._note(inner, outermost)
             arrays = [array for pair in item.operation.carry for array in pair]
             self.writers.update([state.buffer for state, _ in item.operation.carry])
         else:
             arrays = [*item.operation.reads, *item.operation.writes]
             self.writers.update([array.buffer for array in item.operation.writes])
         for array in arrays:
-            self.uses.setdefault(array.buffer, []).append(Access(array, item.path, i, leaf))
+            self.uses.setdefault(array.buffer, []).append(Access(array, item.path, outermost, leaf))
 
     def _share(self, buffers: list[Buffer], dtype: np.dtype[Any]) -> None:
         """Give places to buffers, the same to those that are not needed at the same time."""
         step = ALIGNMENT // dtype.itemsize
         placed: list[tuple[int, int, int, int]] = []  # offset, size, first and last item
         for buffer in sorted(buffers, key=lambda b: -b.size):
-            items = [use.item for use in self.uses[buffer]]
+            items = [self._order[id(use.item)] for use in self.uses[buffer]]
             first, last = min(items), max(items)
             size = -(-max(buffer.size, 1) // step) * step
             offset = 0
@@ -84,7 +85,7 @@ def _shrink(buffer: Buffer, uses: list[Access]) -> None:
         return
     common = _common([use.path for use in uses])
     loops = [x for x in common if isinstance(x, Loop)]
-    if not loops and any(use.item != uses[0].item for use in uses):
+    if not loops and any(use.item is not uses[0].item for use in uses):
         return
     for loop in loops:
         steps = {use.array.strides[_axis(use, loop)] for use in uses}

@@ -5,12 +5,13 @@ What a step of a recorded program becomes of these is in lowering.py; which shar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from minidl.compiler.native.arrays import Array, Shape, row_major
+from minidl.compiler.program import Step
 
 Operand: TypeAlias = Any  # an Array over the domain, or a number
 
@@ -121,12 +122,12 @@ class Reduce(Operation):
     ) -> None:
         self.kind = kind
         super().__init__(domain, out, operands, text, cast, picks)
-        scatters = any(p.array < 0 for p in self.picks)
+        self.scatters = any(p.array < 0 for p in self.picks)
         still = [i for i, s in enumerate(self.out.strides) if s == 0]
         # The first axis along which it reduces, and whether that and all behind it are reduced.
         # Later strides may become 0 for another reason.
-        self.outermost = 0 if scatters else min(still, default=len(self.domain))
-        self.is_inner = len(still) == len(self.domain) - self.outermost and not scatters
+        self.outermost = 0 if self.scatters else min(still, default=len(self.domain))
+        self.is_inner = len(still) == len(self.domain) - self.outermost and not self.scatters
 
     def join(self, axis: int) -> None:
         """Make one axis of two that lie in memory as one."""
@@ -178,6 +179,35 @@ class Scan:
         self.carry = list(carry)
         self.backwards = backwards
         self.origin = "scan"
+
+
+class Call:
+    """A step that NumPy computes: ``outs`` are arrays of the program that get its results."""
+
+    def __init__(self, outs: list[Array], operands: list[Any], step: Step) -> None:
+        self.outs = outs
+        self.operands = operands
+        self.step = step
+        self.origin = ""
+
+    @property
+    def reads(self) -> list[Array]:
+        """The arrays among the operands, in tuples too."""
+        return list(arrays_in(self.operands))
+
+    @property
+    def writes(self) -> list[Array]:
+        """The results."""
+        return self.outs
+
+
+def arrays_in(operands: Sequence[Any]) -> Iterator[Array]:
+    """The arrays among operands."""
+    for x in operands:
+        if isinstance(x, Array):
+            yield x
+        elif isinstance(x, tuple):
+            yield from arrays_in(x)
 
 
 def copy_of(array: Array, out: Array) -> Map:

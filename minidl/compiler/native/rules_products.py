@@ -52,7 +52,11 @@ def as_dtype(low: Lowering, x: Any, dtype: Any) -> Array:
 
 
 def product(low: Lowering, out: Array, a: Array, c: Array, sizes: tuple[Shape, ...]) -> None:
-    """Note a product."""
+    """Note a product; the right factor with its columns next to each other, if it is used often."""
+    rows = math.prod(sizes[1])
+    columns = math.prod(sizes[2])
+    if rows > 1 and columns > 1 and c.strides[-1] != 1:
+        c = low.copy(c)
     low.operations.append(Product(out, a, c, sizes))
 
 

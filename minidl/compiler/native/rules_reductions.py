@@ -22,7 +22,8 @@ def _reduced(low: Lowering, step: Step, operands: list[Any]) -> Array:
     axis = rest[0] if rest else step.settings.get("axis")
     if step.settings.keys() - {"keepdims", "axis"} or len(rest) > 1:
         raise NotInC(f"{step.name} with these settings")
-    axes = range(len(x.shape)) if axis is None else normalize_axis_tuple(axis, len(x.shape))
+    ndim = len(x.shape)
+    axes = range(ndim) if axis is None or ndim == 0 else normalize_axis_tuple(axis, ndim)
     if step.function in (F.any, F.all):
         x = low.text("{0} != 0", [x], x.shape, np.dtype(bool))
     elif x.dtype != step.out.dtype:  # counts of bools

@@ -122,6 +122,9 @@ def _take(low: Lowering, step: Step, operands: list[Any]) -> Array:
 def _embedding(low: Lowering, step: Step, operands: list[Any]) -> Array:
     w, indices = operands
     w = constant_array(w) if isinstance(w, np.ndarray) else w
+    if not isinstance(indices, Array):
+        result: Array = low.moved(w, lambda rows: rows[np.asarray(indices)])
+        return result
     return _picked(low, w, [indices], wrap=False)
 
 

@@ -2,50 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from minidl.autograd.function import Function
-from minidl.compiler.program import Operand, Step, Value, values_in
+from minidl.compiler.program import Operand, Program, Step, Value, values_in
 
 
-def _not_called(*_: Any) -> Any:
-    raise NotImplementedError("a scan in C is no call")
+class Counts(NamedTuple):
+    """How many of the body's inputs are the state, and how many come anew at each time."""
 
-
-SCAN = Function(_not_called, (), None, "scan")
+    states: int
+    xs: int
 
 
 class ScanStep(Step):
-    """``steps`` for each of ``length`` times.
+    """The program ``body`` for each of ``length`` times; ``backwards``: the last time first.
 
-    ``before`` are the Values of the state, ``xs`` those of a time's inputs, ``after`` those of the
-    next state and ``ys`` those of a time's outputs.
+    Operands are the first state, arrays of all times' inputs, and what the body reads besides; the
+    body's inputs are the state, one time's inputs, and the same. Its outputs are the next state and
+    one time's outputs. The step gives the last state, and arrays of all times' outputs.
     """
 
-    __slots__ = ("after", "before", "length", "steps", "xs", "ys")
+    __slots__ = ("backwards", "body", "counts", "length")
 
     def __init__(
         self,
         length: int,
         operands: tuple[Operand, ...],
         outs: tuple[Value, ...],
-        steps: list[Step],
-        values: list[Any],
-        states: int,
-        inputs: int,
+        body: Program,
+        counts: Counts,
+        backwards: bool = False,
     ) -> None:
-        super().__init__(SCAN, operands, {}, outs)
+        # A Function of its own, as nothing but itself is the same scan.
+        super().__init__(Function(_not_called, (), None, "scan"), operands, {}, outs)
         self.length = length
-        self.steps = steps
-        self.before = values[:states]
-        self.xs = values[states : states + inputs]
-        self.after = values[states + inputs : 2 * states + inputs]
-        self.ys = values[2 * states + inputs :]
+        self.body = body
+        self.counts = counts
+        self.backwards = backwards
 
-    @property
-    def free(self) -> set[Value]:
-        """What the body reads from outside."""
-        read = {v for step in self.steps for v in values_in(step.operands)}
-        read.update(values_in((*self.after, *self.ys)))
-        made = {v for step in self.steps for v in step.outs}
-        return read - made - {*self.before, *self.xs}
+
+def _not_called(*_: Any) -> Any:
+    raise NotImplementedError("a scan in C is no call")
+
+
+def free_values(body: Program) -> list[Value]:
+    """What a program reads that is none of its inputs."""
+    read = [v for step in body.steps for v in values_in(step.operands)]
+    read += body.results
+    made = {v for step in body.steps for v in step.outs} | set(body.inputs)
+    return [v for v in dict.fromkeys(read) if v not in made]

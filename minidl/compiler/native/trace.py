@@ -1,8 +1,7 @@
-"""A recorded program in primitive steps: functions that C has no form for, by what they are made of.
+"""A recorder of primitive steps: of functions that C has no form for, what they are made of.
 
-The steps of a recording are applied again, to Variables, under a recorder that notes a function
-only if C has a form for it. Of others it notes what they equal, or what their forward applies. What
-primitive steps are in C is said in lowering.py.
+It is the tracer while a recorded program is applied again, in primitives.py. What primitive steps
+are in C is said in lowering.py.
 """
 
 from __future__ import annotations
@@ -14,23 +13,21 @@ import numpy as np
 
 from minidl.autograd.function import Function, record
 from minidl.autograd.modes import Switch
+from minidl.autograd.node import Application, Output, next_number
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.derivative import Recorder
-from minidl.compiler.native.arrays import NotInC
-from minidl.compiler.native.compositions import COMPOSITIONS
-from minidl.compiler.native.scans import ScanStep
-from minidl.compiler.program import Operand, Program, Step, Value, values_in
-from minidl.compiler.recorder import Again
-from minidl.compiler.recording import Recording
-from minidl.compiler.values import Input
+from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
+from minidl.compiler.native.scans import Counts, ScanStep, free_values
+from minidl.compiler.passes import optimized
+from minidl.compiler.program import Program, Step, Value, replace
 
 
-class _Unseen(Exception):
+class Unseen(Exception):
     """A forward reads values, or does what cannot be noted: the function stays a call."""
 
 
-class Primitives(Recorder):
+class Tracer(Recorder):
     """Notes of primitive steps. ``origin`` tells from which function a step came."""
 
     def __init__(self, is_primitive: Callable[[Function], bool], where: dict[int, str]) -> None:
@@ -46,9 +43,9 @@ class Primitives(Recorder):
                 return record(function, inputs, settings)
         if self.is_primitive(function):
             return self._note(function, inputs, settings)
-        composition = COMPOSITIONS.get(function, function.equals)
         self._open.append(function)
         try:
+            composition: Any = composition_of(function)
             if composition is not None:
                 return composition(*inputs, **settings)
             return self._opened(function, inputs, settings)
@@ -72,20 +69,25 @@ class Primitives(Recorder):
         before = len(self.steps)
         try:
             if function in self._open[:-1]:
-                raise _Unseen
+                raise Unseen
             inner = self._forward(function, inputs, settings)
-            self._stand_for(y, inner)
-        except Exception as error:  # what it does with Variables nobody can foresee
-            if isinstance(error, NotInC):
-                raise
+            out = self._operands_like(y, inner)
+        except Exception:  # what it does with Variables nobody can foresee
             del self.steps[before:]
             return self._note(function, inputs, settings)
+        self._stand_for(y, out)
+        node: Any = getattr(y[0] if type(y) is tuple else y, "_node", None)
+        if node is not None:
+            application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
+            operands = tuple([self.operand(x) for x in inputs])
+            saved = (out, Value(None)) if function.saves else out
+            self._step_of[application] = Step(function, operands, settings, saved)
         return y
 
     def _forward(self, function: Function, inputs: tuple[Any, ...], settings: Any) -> Any:
         constants = [self._constant(x) for x in inputs]
         with Switch(recording=False):
-            y = function.forward(*constants, **settings)
+            y = FORWARDS.get(function, function.forward)(*constants, **settings)
         return y[0] if function.saves else y
 
     def _constant(self, x: Any) -> Any:
@@ -97,25 +99,87 @@ class Primitives(Recorder):
         self.register(constant, self.operand(x))
         return constant
 
-    def _stand_for(self, y: Any, inner: Any) -> None:
-        """Let a function's results be what its forward noted."""
+    def _operands_like(self, y: Any, inner: Any) -> Any:
+        """What was noted for results of these forms."""
         if type(y) is tuple:
-            for part, one in zip(y, inner, strict=True):
-                self._stand_for(part, one)
-            return
+            pairs = zip(y, inner, strict=True)
+            return tuple([self._operands_like(part, one) for part, one in pairs])
         if y.shape != inner.shape or y.dtype != inner.dtype:
-            raise _Unseen
-        self.register(y, self.operand(inner))
+            raise Unseen
+        return self.operand(inner)
+
+    def _stand_for(self, y: Any, out: Any) -> None:
+        if type(y) is tuple:
+            for part, one in zip(y, out, strict=True):
+                self._stand_for(part, one)
+        else:
+            self.register(y, out)
 
     # ---- what may not happen ---------------------------------------------------------------------
 
     def stop(self, why: str) -> None:
         """Whatever else would end a recording makes a call of the function."""
-        raise _Unseen(why)
+        raise Unseen(why)
 
     def refuse(self, x: Any, how: str) -> None:
         """A value is read."""
-        raise _Unseen(how)
+        raise Unseen(how)
+
+    # ---- gradients -------------------------------------------------------------------------------
+
+    def joined(
+        self, node: Application, g: Any, wanted: Sequence[bool], pending: dict[Any, Any]
+    ) -> Sequence[Any]:
+        """The gradients of a joint rule, as steps of its own."""
+        noted: Any = self.boxed(node)
+        args, y = noted
+        g = list(g) if type(g) in (list, tuple) else g
+        return self.joint(node.function, g, y, list(wanted), args, node.settings)
+
+    def joint(
+        self,
+        function: Function,
+        g: Any,
+        y: Any,
+        wanted: list[bool],
+        args: Sequence[Any],
+        settings: dict[str, Any],
+    ) -> Sequence[Any]:
+        """The gradients of the arguments, by the rule or by the composition that is equal."""
+        self._open.append(function)
+        try:
+            if composition_of(function) is not None:
+                return self._through_composition(function, g, wanted, args, settings)
+            rule: Any = function.joint
+            saved = (None,) if function.saves else ()
+            with Switch(recording=False):
+                found: Sequence[Any] = rule(g, y, *saved, wanted, *args, **settings)
+            return found
+        finally:
+            self._open.pop()
+
+    def _through_composition(
+        self,
+        function: Function,
+        g: Any,
+        wanted: list[bool],
+        args: Sequence[Any],
+        settings: dict[str, Any],
+    ) -> list[Any]:
+        composition: Any = composition_of(function)
+        since = next_number()
+        copies = [self._copy(a) if want else a for a, want in zip(args, wanted, strict=True)]
+        with Switch(recording=True):
+            y = composition(*copies, **settings)
+        pairs: Any = list(zip(y, g, strict=True)) if isinstance(g, list) else [(y, g)]
+        asked = zip(copies, wanted, strict=True)
+        xs = [copy if want else None for copy, want in asked]
+        return self.derive([pair for pair in pairs if pair[1] is not None], xs, since)
+
+    def _copy(self, a: Any) -> Variable:
+        copy = Variable(array_of(a))
+        self.register(copy, self.operand(a))
+        return copy
 
     # ---- scans -----------------------------------------------------------------------------------
 
@@ -125,25 +189,28 @@ class Primitives(Recorder):
         Gives the last state and the ys, stacked along a new first axis.
         """
         length = xs[0].shape[0]
-        operands = tuple([self.operand(x) for x in (*state, *xs)])
-        inner_state = [self._fresh(array_of(x)) for x in state]
-        inner_xs = [self._fresh(array_of(x)[0]) for x in xs]
-        outer_steps = self.steps
+        before = [self._fresh(array_of(x)) for x in state]
+        now = [self._fresh(array_of(x)[0]) for x in xs]
+        outer = self.steps
         self.steps = []
         try:
-            new, ys = body(inner_state, inner_xs)
-            values: list[Any] = [self.operand(x) for x in (*inner_state, *inner_xs, *new, *ys)]
-            steps = self.steps
+            after, ys = body(before, now)
+            results = [self.operand(x) for x in (*after, *ys)]
+            inputs: list[Any] = [self.operand(x) for x in (*before, *now)]
+            program = Program(inputs, results, self.steps)
         finally:
-            self.steps = outer_steps
-        lasts = [box(np.array(array_of(x)), None) for x in new]
+            self.steps = outer
+        free = _closed(program)
+        program = optimized(program)
+        operands = tuple([self.operand(x) for x in (*state, *xs)])
+        lasts = [box(np.array(array_of(x)), None) for x in after]
         wholes = [box(np.zeros((length, *y.shape), y.dtype), None) for y in ys]
-        results = [*lasts, *wholes]
-        outs = tuple([Value(x._raw) for x in results])
-        step = ScanStep(length, operands, outs, steps, values, len(state), len(xs))
+        outs = tuple([Value(x._raw) for x in (*lasts, *wholes)])
+        counts = Counts(len(before), len(now))
+        step = ScanStep(length, (*operands, *free), outs, program, counts)
         self.steps.append(step)
         self._name_steps(len(self.steps) - 1, step.function)
-        for x, v in zip(results, outs, strict=True):
+        for x, v in zip((*lasts, *wholes), outs, strict=True):
             self.register(x, v)
         return lasts, wholes
 
@@ -153,98 +220,32 @@ class Primitives(Recorder):
         return x
 
 
+def _closed(body: Program) -> list[Value]:
+    """Give a program inputs for all that it reads, and return what these are outside."""
+    free = free_values(body)
+    inner = {v: _like(v) for v in free}
+    for step in body.steps:
+        step.operands = tuple([replace(x, inner) for x in step.operands])
+    body.outputs = [replace(x, inner) for x in body.outputs]
+    body.inputs = [*body.inputs, *inner.values()]
+    return free
+
+
+def _like(v: Value) -> Value:
+    new = Value(None)
+    new.shape = v.shape
+    new.dtype = v.dtype
+    new.axes = v.axes
+    return new
+
+
+def composition_of(function: Function) -> Callable[..., Any] | None:
+    """What a function is made of, in functions that have rules."""
+    return COMPOSITIONS.get(function, function.equals)
+
+
 def _leaves(inputs: Sequence[Any]) -> list[Any]:
     found = []
     for x in inputs:
         found += _leaves(x) if type(x) in (tuple, list) else [x]
     return found
-
-
-class Primitive:
-    """The primitive program of a recording.
-
-    ``inputs``: those of the recording, but for constants; ``constants``: arrays by their Values;
-    ``steps``; and ``outputs``, for each of the recording's.
-    """
-
-    def __init__(
-        self,
-        recording: Recording,
-        is_primitive: Callable[[Function], bool],
-        is_constant: Callable[[Input], bool],
-    ) -> None:
-        raws = [_raw_of(x, recording) for x in recording.recorder.inputs]
-        self.recorder = Primitives(is_primitive, {id(raw): "" for raw in raws})
-        self.known: dict[Value, Any] = {}
-        self.inputs: list[Input] = []
-        for x, raw in zip(recording.recorder.inputs, raws, strict=True):
-            if is_constant(x):
-                self.known[x.value] = raw
-                continue
-            variable = box(raw, None)
-            self.recorder.register(variable, x.value)
-            self.known[x.value] = variable
-            self.inputs.append(x)
-        with Switch(tracer=self.recorder, recording=False):
-            for step in recording.tape:
-                self._repeat(step)
-            self.outputs = [self._result(x) for x in recording.outputs]
-        self.steps = self.recorder.steps
-        self.constants = {x.value: x.of for x in self.recorder.inputs if x.kind == "object"}
-        self._leave_out_unused()
-
-    def _repeat(self, step: Step) -> None:
-        args = tuple([_fill(x, self.known) for x in step.operands])
-        forward = step.function.forward
-        if step.derivative:
-            raise NotInC(f"the gradient of {step.function.name}")
-        if isinstance(forward, Again):
-            y = forward.on_variables(args)
-        else:
-            y = record(step.function, args, step.settings)
-        out = step.out[0] if step.function.saves else step.out
-        _bind(self.known, out, y)
-
-    def _result(self, x: Operand) -> Operand:
-        y = self.known.get(x, x) if isinstance(x, Value) else x
-        return self.recorder.operand(y) if isinstance(y, Variable) else y
-
-    def _leave_out_unused(self) -> None:
-        program = Program([], self.outputs, self.steps)
-        used = set(program.results)
-        left = []
-        for step in reversed(self.steps):
-            if not used.isdisjoint(step.outs):
-                used.update(values_in(step.operands))
-                if isinstance(step, ScanStep):
-                    used.update(step.free)
-                left.append(step)
-        self.steps = left[::-1]
-
-
-def _raw_of(x: Any, recording: Recording) -> Any:
-    """An array of the form of an input; where it is known, the array itself."""
-    if x.kind == "argument":
-        return getattr(recording.call.leaves[x.of], "_raw", recording.call.leaves[x.of])
-    if x.kind == "state":
-        leaf = recording.states.leaves[x.of]
-        return getattr(leaf, "_raw", leaf)
-    if x.kind == "object":
-        return getattr(x.of, "_raw", x.of)
-    raise NotInC("random numbers")
-
-
-def _fill(operand: Operand, known: dict[Value, Any]) -> Any:
-    if isinstance(operand, Value):
-        return known[operand]
-    if type(operand) is tuple:
-        return tuple([_fill(part, known) for part in operand])
-    return operand
-
-
-def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:
-    if type(out) is tuple:
-        for v, part in zip(out, y, strict=True):
-            _bind(known, v, part)
-    else:
-        known[out] = y

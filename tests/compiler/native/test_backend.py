@@ -1,0 +1,140 @@
+"""compile(backend="c"): models and losses in C from Python, what they fall back to, and what they refuse."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+import minidl
+from minidl import functions as F
+from minidl import layers
+from minidl.compiler.native.toolchain import CompilerError
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
+def numbers(*shape: int, dtype: Any = np.float32, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def close(a: Any, b: Any) -> bool:
+    return np.allclose(np.asarray(a), np.asarray(b), rtol=1e-5, atol=1e-6)
+
+
+def in_c(function: Any, check: Any = "raise") -> Any:
+    return minidl.compile(function, backend="c", check=check)
+
+
+def test_a_model_in_c_is_the_model() -> None:
+    model = layers.MLP([32, 10], in_features=8)
+    program = in_c(model)
+    with minidl.test_mode(), minidl.no_grad():
+        for seed in range(4):
+            x = numbers(1, 8, seed=seed)
+            assert close(program(x).data, model(x).data)
+    assert program.status().startswith("program 0: C, ")
+
+
+def test_weights_are_read_at_each_call() -> None:
+    model = layers.Linear(100, 100)
+    f = in_c(lambda x: model(x), check="never")
+    x = numbers(3, 100)
+    f(x)
+    model.w.data = numbers(100, 100, seed=7)
+    assert close(f(x).data, model(x).data)
+    model.w.data[...] = 2
+    assert close(f(x).data, model(x).data)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_losses_and_their_gradients(dtype: Any) -> None:
+    model = layers.Sequential(
+        layers.Linear(7, 9, dtype=dtype), F.tanh, layers.Linear(9, 4, dtype=dtype)
+    )
+    program = in_c(lambda x, t: F.cross_entropy(model(x), t))
+    t = np.array([0, 3, 1, 2, 0])
+    for seed in range(4):
+        x = numbers(5, 7, dtype=dtype, seed=seed)
+        gradients = []
+        for loss_of in (program, lambda x, t: F.cross_entropy(model(x), t)):
+            model.cleargrads()
+            loss_of(x, t).backward()
+            gradients.append([p.grad.data for p in model.parameters()])
+        assert all(map(close, *gradients))
+    assert "C, " in program.status()
+
+
+def test_a_wrong_label_is_the_error_that_it_is_eagerly() -> None:
+    loss = in_c(lambda x, t: F.cross_entropy(x, t), check="never")
+    x = numbers(3, 4)
+    loss(x, np.array([0, 1, 2]))
+    loss(x, np.array([0, 1, 3]))
+    with pytest.raises(ValueError, match="label 4 is outside the 4 classes"):
+        loss(x, np.array([0, 4, 2]))
+    assert np.isfinite(loss(x, np.array([3, 1, 2])))
+
+
+def test_arrays_in_any_order_of_memory() -> None:
+    f = in_c(lambda x: (x * 2).sum(axis=0), check="never")
+    x = numbers(200, 300)
+    for y in (x, x.T.copy().T, np.repeat(x, 2, axis=1)[:, ::2], x[::-1]):
+        assert close(f(y), (y * 2).sum(axis=0))
+
+
+def test_numpy_computes_what_c_has_no_form_for() -> None:
+    f = in_c(lambda x: np.exp(np.linalg.inv(x + 4 * np.eye(3))) * 2)
+    for seed in range(3):
+        x = numbers(3, 3, dtype=np.float64, seed=seed)
+        assert close(f(x), np.exp(np.linalg.inv(x + 4 * np.eye(3))) * 2)
+    assert "C, " in f.status()
+
+
+def test_without_a_form_in_c_numpy_prints() -> None:
+    f = in_c(lambda x: x * 2, check="never")
+    x = np.ones(3, np.float16)
+    assert f(x).dtype == np.float16 and f(x).dtype == np.float16
+    assert "NumPy, as there is no form in C for float16" in f.status()
+
+
+def test_results_are_never_written_again() -> None:
+    f = in_c(lambda x: x + 1, check="never")
+    first = f(np.zeros(4))
+    f(np.ones(4))
+    assert np.array_equal(first, np.ones(4))
+
+
+def test_threads() -> None:
+    f = in_c(lambda x: np.tanh(x) @ x, check="never")
+    f(numbers(60, 60))
+    wrong = []
+
+    def run(seed: int) -> None:
+        x = numbers(60, 60, seed=seed)
+        want = np.tanh(x) @ x
+        wrong.extend([i for i in range(50) if not np.allclose(f(x), want, rtol=1e-4, atol=1e-4)])
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_source_is_there_to_read() -> None:
+    f = in_c(lambda x: np.exp(x) * 3)
+    program = f.program(np.ones(5))
+    assert "exp, multiply" in program.c and "exp_f64(" in program.c
+    assert "in C" in str(program)
+
+
+def test_no_compiler_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDL_CC", "no-such-compiler")
+    with pytest.raises(CompilerError, match="MINIDL_CC"):
+        minidl.compile(lambda x: x, backend="c")
+
+
+def test_other_backends_are_refused() -> None:
+    with pytest.raises(ValueError, match="backend: want one of"):
+        minidl.compile(lambda x: x, backend="C")  # type: ignore[arg-type]
