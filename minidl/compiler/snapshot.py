@@ -32,6 +32,8 @@ class Snapshot:
             return self.of.copy()
         if isinstance(self.of, types.CellType):
             return {"": self.of.cell_contents}
+        if hasattr(self.of, "cache_info"):
+            return {self.of.cache_info()[1:]: None}
         return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
 
     def change(self, places: Set[Entry], written: set[Entry]) -> str | None:
