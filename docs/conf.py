@@ -44,6 +44,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 
 autodoc_typehints = "none"  # signatures to be read: types are said in words, and checked by mypy
+autodoc_preserve_defaults = True  # as they stand in the code: init=normal_over_sqrt_in
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True  # attributes in a docstring are described once, there
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
