@@ -103,6 +103,10 @@ class Between:
     def __call__(self) -> None:
         step = self.call.step
         operands = [self._value(x) for x in self.call.operands]
+        if step.is_effect:
+            if self.arena.bad[0]:
+                return  # nothing may be written; who runs all this raises then
+            operands = [x.copy() if type(x) is np.ndarray else x for x in operands]
         result = step.call(*operands, **step.settings)
         if step.function.saves and not step.derivative:
             result = result[0]

@@ -187,8 +187,6 @@ def loaded(recording: Recording) -> NativeCode:
 
     Raises NotInC for a program that has no form in C.
     """
-    if recording.learns or any(step.is_effect for step in recording.program.steps):
-        raise NotInC("a step that learns")
     code = NativeCode(recording)
     code.load(library.load(code.c))
     return code
