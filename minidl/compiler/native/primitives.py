@@ -15,7 +15,7 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
-from minidl.compiler.native.trace import Tracer, Unseen
+from minidl.compiler.native.trace import Tracer, Unseen, composition_of
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value
 from minidl.compiler.recorder import Again
@@ -95,6 +95,8 @@ class Primitives:
             y = self._joint(step, *args)
         elif isinstance(forward, Again):
             y = forward.on_variables(args)
+        elif composition_of(step.function) is not None:
+            y = self.tracer.compose(step.function, args, step.settings)
         else:
             y = record(step.function, args, step.settings)
         out = step.out[0] if step.function.saves and not step.derivative else step.out

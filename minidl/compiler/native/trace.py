@@ -7,12 +7,12 @@ are in C is said in lowering.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minidl.autograd.function import Function, record
-from minidl.autograd.modes import Switch
+from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Application, Output, next_number
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
@@ -21,6 +21,8 @@ from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
 from minidl.compiler.native.scans import Counts, ScanStep, free_values
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Step, Value, replace
+
+Body: TypeAlias = Callable[[list[Any], list[Any]], Any]  # (state, x) to (state, ys)
 
 
 class Unseen(Exception):
@@ -35,6 +37,8 @@ class Tracer(Recorder):
         self.is_primitive = is_primitive
         self.origin: dict[Step, str] = {}
         self._open: list[Function] = []  # whose forwards are being noted
+        self._graphs: dict[int, Any] = {}  # of compositions, by ids of their results
+        self._variable: dict[Value, Variable] = {}  # the last that stands for a Value
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, and note it, or what it is made of."""
@@ -149,7 +153,7 @@ class Tracer(Recorder):
         self._open.append(function)
         try:
             if composition_of(function) is not None:
-                return self._through_composition(function, g, wanted, args, settings)
+                return self._through_composition(function, g, y, wanted, args, settings)
             rule: Any = function.joint
             saved = (None,) if function.saves else ()
             with Switch(recording=False):
@@ -158,19 +162,34 @@ class Tracer(Recorder):
         finally:
             self._open.pop()
 
+    def compose(self, function: Function, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+        """Apply what a function is made of, and remember its graph, for its derivative."""
+        composition: Any = composition_of(function)
+        self._open.append(function)
+        try:
+            since = next_number()
+            copies = [self._copy(a) if _is_floating(a) else a for a in args]
+            with Switch(recording=True):
+                y = composition(*copies, **settings)
+        finally:
+            self._open.pop()
+        self._graphs[id(y[0] if type(y) is tuple else y)] = y, copies, since
+        return y
+
     def _through_composition(
         self,
         function: Function,
         g: Any,
+        y: Any,
         wanted: list[bool],
         args: Sequence[Any],
         settings: dict[str, Any],
     ) -> list[Any]:
-        composition: Any = composition_of(function)
-        since = next_number()
-        copies = [self._copy(a) if want else a for a, want in zip(args, wanted, strict=True)]
-        with Switch(recording=True):
-            y = composition(*copies, **settings)
+        key = id(y[0] if type(y) is tuple else y)
+        if key not in self._graphs:
+            y = self.compose(function, args, settings)
+            key = id(y[0] if type(y) is tuple else y)
+        y, copies, since = self._graphs[key]
         pairs: Any = list(zip(y, g, strict=True)) if isinstance(g, list) else [(y, g)]
         asked = zip(copies, wanted, strict=True)
         xs = [copy if want else None for copy, want in asked]
@@ -183,12 +202,81 @@ class Tracer(Recorder):
 
     # ---- scans -----------------------------------------------------------------------------------
 
-    def scan(self, body: Callable[..., Any], state: Sequence[Any], xs: Sequence[Any]) -> Any:
+    def register(self, x: Any, value: Any) -> None:
+        """Let an array or a Variable stand for a Value or a number."""
+        super().register(x, value)
+        if isinstance(x, Variable) and isinstance(value, Value):
+            self._variable[value] = x
+
+    def scan(self, body: Body, state: Sequence[Any], xs: Sequence[Any]) -> Any:
         """``state, ys = body(state, x)`` along the first axis of each of ``xs``, as one step.
 
-        Gives the last state and the ys, stacked along a new first axis.
+        Gives the last state and the ys, stacked along a new first axis. Where a graph is recorded,
+        its derivative is a scan backwards, which computes the body's forward anew.
         """
-        length = xs[0].shape[0]
+        if not MODE.get().recording:
+            return self._scan(body, state, xs)[:2]
+
+        def with_states(before: list[Any], now: list[Any]) -> Any:
+            after, ys = body(before, now)
+            return after, [*ys, *before]
+
+        with Switch(recording=False):
+            last, wholes, free = self._scan(with_states, state, xs)
+        count = len(wholes) - len(state)
+        captured = [self._variable[v] for v in free if v in self._variable]
+        captured = [x for x in captured if x._node is not None]
+        results = [*last, *wholes[:count]]
+
+        def gradients(g: Any, y: Any, wanted: Any, *inputs: Any) -> list[Any]:
+            return self._backwards(body, g, (state, xs, captured), wholes[count:])
+
+        function = Function(lambda *_: tuple([x._raw for x in results]), (), gradients, "scan")
+        inputs = (*state, *xs, *captured)
+        with Switch(tracer=None):
+            recorded = record(function, inputs, {})
+        out = tuple([self.operand(x) for x in results])
+        for x, v in zip(recorded, out, strict=True):
+            self.register(x, v)
+        node: Any = recorded[0]._node
+        if node is not None:
+            operands = tuple([self.operand(x) for x in inputs])
+            self._step_of[node.inputs[0]] = Step(function, operands, {}, out)
+        return list(recorded[: len(last)]), list(recorded[len(last) :])
+
+    def _backwards(
+        self, body: Body, g: Any, inputs: tuple[Any, ...], befores: Sequence[Any]
+    ) -> list[Any]:
+        """The gradients of a scan's inputs: a scan from its end to its beginning."""
+        state, xs, captured = inputs
+        count = len(state)
+        g_last = [self._zeros(x) if gx is None else gx for x, gx in zip(state, g)]
+        given = [i for i, gx in enumerate(g[count:]) if gx is not None]
+        sums = [self._zeros(x) for x in captured]
+
+        def back(before: list[Any], now: list[Any]) -> Any:
+            since = next_number()
+            leaves = [self._copy(x) for x in now[: count + len(xs)]]
+            with Switch(recording=True):
+                after, ys = body(leaves[:count], leaves[count:])
+            pairs = list(zip(after, before[:count]))
+            pairs += list(zip([ys[i] for i in given], now[count + len(xs) :]))
+            found = self.derive(pairs, [*leaves, *captured], since, zeros=True)
+            more = [total + gx for total, gx in zip(before[count:], found[len(leaves) :])]
+            return [*found[:count], *more], found[count : len(leaves)]
+
+        now = [*befores, *xs, *[g[count + i] for i in given]]
+        last, wholes, _ = self._scan(back, [*g_last, *sums], now, backwards=True)
+        return [*last[:count], *wholes, *last[count:]]
+
+    def _zeros(self, x: Any) -> Any:
+        return np.zeros_like(array_of(x))
+
+    def _scan(
+        self, body: Body, state: Sequence[Any], xs: Sequence[Any], backwards: bool = False
+    ) -> tuple[list[Any], list[Any], list[Value]]:
+        """A scan as a step: the last state, the outputs, and what the body reads from outside."""
+        length = array_of(xs[0]).shape[0]
         before = [self._fresh(array_of(x)) for x in state]
         now = [self._fresh(array_of(x)[0]) for x in xs]
         outer = self.steps
@@ -204,20 +292,26 @@ class Tracer(Recorder):
         program = optimized(program)
         operands = tuple([self.operand(x) for x in (*state, *xs)])
         lasts = [box(np.array(array_of(x)), None) for x in after]
-        wholes = [box(np.zeros((length, *y.shape), y.dtype), None) for y in ys]
+        arrays = [array_of(y) for y in ys]
+        wholes = [box(np.zeros((length, *y.shape), y.dtype), None) for y in arrays]
         outs = tuple([Value(x._raw) for x in (*lasts, *wholes)])
         counts = Counts(len(before), len(now))
-        step = ScanStep(length, (*operands, *free), outs, program, counts)
+        step = ScanStep(length, (*operands, *free), outs, program, counts, backwards)
         self.steps.append(step)
         self._name_steps(len(self.steps) - 1, step.function)
         for x, v in zip((*lasts, *wholes), outs, strict=True):
             self.register(x, v)
-        return lasts, wholes
+        return lasts, wholes, free
 
     def _fresh(self, raw: Any) -> Variable:
         x = box(raw, None)
         self.register(x, Value(raw))
         return x
+
+
+def _is_floating(x: Any) -> bool:
+    dtype = getattr(array_of(x), "dtype", None)
+    return dtype is not None and dtype.kind == "f"
 
 
 def _closed(body: Program) -> list[Value]:
