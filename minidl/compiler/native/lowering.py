@@ -55,6 +55,7 @@ class Lowering:
         self.calls = calls  # whether NumPy may compute what C has no form for
         self.of: dict[Value, Array] = {}
         self.operations: list[Any] = []
+        self.depth = 0  # in how many scans
         self.constants = constants
         self.origin = ""
 
@@ -97,7 +98,7 @@ class Lowering:
 
     def _call(self, step: Step, operands: list[Any]) -> Any:
         """Let NumPy compute a step, between two pieces of C."""
-        if not self.calls:
+        if not self.calls or self.depth:
             raise NotInC(step.function.name)
         outs = [new_array(v.shape, v.dtype) for v in step.outs if v.shape is not None]
         self.operations.append(Call(outs, operands, step))
@@ -219,7 +220,9 @@ class Lowering:
         wholes = [new_array(v.shape, v.dtype) for v in step.outs[count:]]
         outer = self.operations
         self.operations = []
+        self.depth += 1
         self.lower(body.steps, origin)
+        self.depth -= 1
         results = [self._array(x, v) for x, v in zip(body.outputs, step.outs, strict=True)]
         after = [self._own(x, states) for x in results[:count]]
         for x, whole in zip(results[count:], wholes, strict=True):

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from minidl import functions as F
 from minidl.autograd.function import Function, record
 from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Application, Output, next_number
@@ -19,7 +20,7 @@ from minidl.common.arrays import array_of
 from minidl.compiler.derivative import Recorder
 from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
 from minidl.compiler.native.scans import Counts, ScanStep, free_values
-from minidl.compiler.passes import optimized
+from minidl.compiler.passes import is_transpose, optimized
 from minidl.compiler.program import Program, Step, Value, replace
 
 Body: TypeAlias = Callable[[list[Any], list[Any]], Any]  # (state, x) to (state, ys)
@@ -262,12 +263,42 @@ class Tracer(Recorder):
             pairs = list(zip(after, before[:count]))
             pairs += list(zip([ys[i] for i in given], now[count + len(xs) :]))
             found = self.derive(pairs, [*leaves, *captured], since, zeros=True)
-            more = [total + gx for total, gx in zip(before[count:], found[len(leaves) :])]
-            return [*found[:count], *more], found[count : len(leaves)]
+            makers = [self._factors(gx) for gx in found[len(leaves) :]]
+            whole.clear()
+            whole.extend([i for i, factors in enumerate(makers) if factors is not None])
+            totals = [
+                total if factors is not None else total + gx
+                for total, gx, factors in zip(before[count:], found[len(leaves) :], makers)
+            ]
+            factors = [x for pair in makers if pair is not None for x in pair]
+            return [*found[:count], *totals], [*found[count : len(leaves)], *factors]
 
+        whole: list[int] = []  # sums over time of products, which are one product of all times
         now = [*befores, *xs, *[g[count + i] for i in given]]
         last, wholes, _ = self._scan(back, [*g_last, *sums], now, backwards=True)
-        return [*last[:count], *wholes, *last[count:]]
+        gradients = last[count:]
+        factors = wholes[len(xs) :]
+        for k, i in enumerate(whole):
+            gradients[i] = _product_over_time(*factors[2 * k : 2 * k + 2])
+        return [*last[:count], *wholes[: len(xs)], *gradients]
+
+    def _factors(self, x: Any) -> tuple[Any, Any] | None:
+        """The matrices a and b of a gradient that is ``a.T @ b``."""
+        makers = {v: step for step in self.steps for v in step.outs}
+        step = makers.get(self.operand(x))
+        if step is None or step.function is not F.matmul or x.ndim != 2:
+            return None
+        a, b = step.operands
+        turned = makers.get(a)
+        if turned is None or not is_transpose(turned) or not isinstance(b, Value):
+            return None
+        source = turned.operands[0]
+        return self._as_variable(source), self._as_variable(b)
+
+    def _as_variable(self, v: Value) -> Variable:
+        x = box(np.zeros(v.shape, v.dtype), None)
+        super().register(x, v)
+        return x
 
     def _zeros(self, x: Any) -> Any:
         return np.zeros_like(array_of(x))
@@ -307,6 +338,12 @@ class Tracer(Recorder):
         x = box(raw, None)
         self.register(x, Value(raw))
         return x
+
+
+def _product_over_time(a: Any, b: Any) -> Any:
+    """The sum over time of ``a.T @ b``."""
+    rows = a.shape[0] * a.shape[1]
+    return F.transpose(F.reshape(a, (rows, a.shape[2]))) @ F.reshape(b, (rows, b.shape[2]))
 
 
 def _is_floating(x: Any) -> bool:
