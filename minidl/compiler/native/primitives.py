@@ -15,6 +15,7 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
+from minidl.compiler.native.scans import ScanStep
 from minidl.compiler.native.trace import Tracer, Unseen, composition_of
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value
@@ -83,6 +84,9 @@ class Primitives:
             for step in backward:
                 self._repeat(step)
             gradients = [self._result(x) for x in recording.program.gradients]
+        for step in self.tracer.steps:
+            if isinstance(step, ScanStep):
+                step.close()
         program = Program([x.value for x in self.inputs], outputs, self.tracer.steps)
         program.backward_at = backward_at
         program.gradients = gradients

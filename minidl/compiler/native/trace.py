@@ -7,11 +7,8 @@ are in C is said in lowering.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
-import numpy as np
-
-from minidl import functions as F
 from minidl.autograd.function import Function, record
 from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Application, Output, next_number
@@ -19,11 +16,9 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.derivative import Recorder
 from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
-from minidl.compiler.native.scans import Counts, ScanStep, free_values
-from minidl.compiler.passes import is_transpose, optimized
-from minidl.compiler.program import Program, Step, Value, replace
-
-Body: TypeAlias = Callable[[list[Any], list[Any]], Any]  # (state, x) to (state, ys)
+from minidl.compiler.native.scans import ScanStep, free_values
+from minidl.compiler.native.turns import Body, Turn
+from minidl.compiler.program import Step, Value
 
 
 class Unseen(Exception):
@@ -213,29 +208,24 @@ class Tracer(Recorder):
         """``state, ys = body(state, x)`` along the first axis of each of ``xs``, as one step.
 
         Gives the last state and the ys, stacked along a new first axis. Where a graph is recorded,
-        its derivative is a scan backwards, which computes the body's forward anew.
+        its derivative is a scan backwards.
         """
+        turn = Turn(self, body, state, xs)
         if not MODE.get().recording:
-            return self._scan(body, state, xs)[:2]
-
-        def with_states(before: list[Any], now: list[Any]) -> Any:
-            after, ys = body(before, now)
-            return after, [*ys, *before]
-
-        with Switch(recording=False):
-            last, wholes, free = self._scan(with_states, state, xs)
-        count = len(wholes) - len(state)
-        captured = [self._variable[v] for v in free if v in self._variable]
+            return turn.last, turn.wholes
+        captured = [self._variable[v] for v in free_values(turn.step.body) if v in self._variable]
         captured = [x for x in captured if x._node is not None]
-        results = [*last, *wholes[:count]]
+        results = [*turn.last, *turn.wholes]
 
         def gradients(g: Any, y: Any, wanted: Any, *inputs: Any) -> list[Any]:
-            return self._backwards(body, g, (state, xs, captured), wholes[count:])
+            return turn.backwards(g, captured)
 
         function = Function(lambda *_: tuple([x._raw for x in results]), (), gradients, "scan")
         inputs = (*state, *xs, *captured)
         with Switch(tracer=None):
             recorded = record(function, inputs, {})
+        if not isinstance(recorded[0], Variable):  # nothing of it is differentiated
+            return turn.last, turn.wholes
         out = tuple([self.operand(x) for x in results])
         for x, v in zip(recorded, out, strict=True):
             self.register(x, v)
@@ -243,131 +233,40 @@ class Tracer(Recorder):
         if node is not None:
             operands = tuple([self.operand(x) for x in inputs])
             self._step_of[node.inputs[0]] = Step(function, operands, {}, out)
-        return list(recorded[: len(last)]), list(recorded[len(last) :])
+        count = len(turn.last)
+        return list(recorded[:count]), list(recorded[count:])
 
-    def _backwards(
-        self, body: Body, g: Any, inputs: tuple[Any, ...], befores: Sequence[Any]
-    ) -> list[Any]:
-        """The gradients of a scan's inputs: a scan from its end to its beginning."""
-        state, xs, captured = inputs
-        count = len(state)
-        g_last = [self._zeros(x) if gx is None else gx for x, gx in zip(state, g)]
-        given = [i for i, gx in enumerate(g[count:]) if gx is not None]
-        sums = [self._zeros(x) for x in captured]
-
-        def back(before: list[Any], now: list[Any]) -> Any:
-            since = next_number()
-            leaves = [self._copy(x) for x in now[: count + len(xs)]]
-            with Switch(recording=True):
-                after, ys = body(leaves[:count], leaves[count:])
-            pairs = list(zip(after, before[:count]))
-            pairs += list(zip([ys[i] for i in given], now[count + len(xs) :]))
-            found = self.derive(pairs, [*leaves, *captured], since, zeros=True)
-            makers = [self._factors(gx) for gx in found[len(leaves) :]]
-            whole.clear()
-            whole.extend([i for i, factors in enumerate(makers) if factors is not None])
-            totals = [
-                total if factors is not None else total + gx
-                for total, gx, factors in zip(before[count:], found[len(leaves) :], makers)
-            ]
-            factors = [x for pair in makers if pair is not None for x in pair]
-            return [*found[:count], *totals], [*found[count : len(leaves)], *factors]
-
-        whole: list[int] = []  # sums over time of products, which are one product of all times
-        now = [*befores, *xs, *[g[count + i] for i in given]]
-        last, wholes, _ = self._scan(back, [*g_last, *sums], now, backwards=True)
-        gradients = last[count:]
-        factors = wholes[len(xs) :]
-        for k, i in enumerate(whole):
-            gradients[i] = _product_over_time(*factors[2 * k : 2 * k + 2])
-        return [*last[:count], *wholes[: len(xs)], *gradients]
-
-    def _factors(self, x: Any) -> tuple[Any, Any] | None:
-        """The matrices a and b of a gradient that is ``a.T @ b``."""
-        makers = {v: step for step in self.steps for v in step.outs}
-        step = makers.get(self.operand(x))
-        if step is None or step.function is not F.matmul or x.ndim != 2:
-            return None
-        a, b = step.operands
-        turned = makers.get(a)
-        if turned is None or not is_transpose(turned) or not isinstance(b, Value):
-            return None
-        source = turned.operands[0]
-        return self._as_variable(source), self._as_variable(b)
-
-    def _as_variable(self, v: Value) -> Variable:
-        x = box(np.zeros(v.shape, v.dtype), None)
-        super().register(x, v)
+    def leaf_of(self, raw: Any) -> Variable:
+        """A Variable of a new Value, which is differentiated where a graph is recorded."""
+        floating = MODE.get().recording and _is_floating(raw)
+        x = Variable(raw) if floating else box(raw, None)
+        self.register(x, Value(x._raw))
         return x
 
-    def _zeros(self, x: Any) -> Any:
-        return np.zeros_like(array_of(x))
-
-    def _scan(
-        self, body: Body, state: Sequence[Any], xs: Sequence[Any], backwards: bool = False
-    ) -> tuple[list[Any], list[Any], list[Value]]:
-        """A scan as a step: the last state, the outputs, and what the body reads from outside."""
-        length = array_of(xs[0]).shape[0]
-        before = [self._fresh(array_of(x)) for x in state]
-        now = [self._fresh(array_of(x)[0]) for x in xs]
-        outer = self.steps
-        self.steps = []
-        try:
-            after, ys = body(before, now)
-            results = [self.operand(x) for x in (*after, *ys)]
-            inputs: list[Any] = [self.operand(x) for x in (*before, *now)]
-            program = Program(inputs, results, self.steps)
-        finally:
-            self.steps = outer
-        free = _closed(program)
-        program = optimized(program)
-        operands = tuple([self.operand(x) for x in (*state, *xs)])
-        lasts = [box(np.array(array_of(x)), None) for x in after]
-        arrays = [array_of(y) for y in ys]
-        wholes = [box(np.zeros((length, *y.shape), y.dtype), None) for y in arrays]
-        outs = tuple([Value(x._raw) for x in (*lasts, *wholes)])
-        counts = Counts(len(before), len(now))
-        step = ScanStep(length, (*operands, *free), outs, program, counts, backwards)
-        self.steps.append(step)
-        self._name_steps(len(self.steps) - 1, step.function)
-        for x, v in zip((*lasts, *wholes), outs, strict=True):
-            self.register(x, v)
-        return lasts, wholes, free
-
-    def _fresh(self, raw: Any) -> Variable:
+    def constant_of(self, raw: Any) -> Variable:
+        """A Variable of a new Value."""
         x = box(raw, None)
         self.register(x, Value(raw))
         return x
 
+    def noted_apart(self, run: Callable[[], Any]) -> tuple[Any, list[Step]]:
+        """What a function gives, and the steps that it noted, which stand nowhere else."""
+        outer = self.steps
+        self.steps = []
+        try:
+            return run(), self.steps
+        finally:
+            self.steps = outer
 
-def _product_over_time(a: Any, b: Any) -> Any:
-    """The sum over time of ``a.T @ b``."""
-    rows = a.shape[0] * a.shape[1]
-    return F.transpose(F.reshape(a, (rows, a.shape[2]))) @ F.reshape(b, (rows, b.shape[2]))
+    def add_scan(self, step: ScanStep) -> None:
+        """Note a scan."""
+        self.steps.append(step)
+        self._name_steps(len(self.steps) - 1, step.function)
 
 
 def _is_floating(x: Any) -> bool:
     dtype = getattr(array_of(x), "dtype", None)
     return dtype is not None and dtype.kind == "f"
-
-
-def _closed(body: Program) -> list[Value]:
-    """Give a program inputs for all that it reads, and return what these are outside."""
-    free = free_values(body)
-    inner = {v: _like(v) for v in free}
-    for step in body.steps:
-        step.operands = tuple([replace(x, inner) for x in step.operands])
-    body.outputs = [replace(x, inner) for x in body.outputs]
-    body.inputs = [*body.inputs, *inner.values()]
-    return free
-
-
-def _like(v: Value) -> Value:
-    new = Value(None)
-    new.shape = v.shape
-    new.dtype = v.dtype
-    new.axes = v.axes
-    return new
 
 
 def composition_of(function: Function) -> Callable[..., Any] | None:
