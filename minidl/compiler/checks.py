@@ -105,9 +105,10 @@ def _compare(
     if program is None:
         return result, "an error that only the program raised"
     eager = outcome(spec, result, _gradients(spec, result, inputs, since), variables)
-    for what, value in eager.items():
-        if what not in program or not spec.same(before.held(program[what]), value):
-            return result, what
+    held = {what: before.held(value) for what, value in program.items()}
+    difference = spec.difference(held, eager)
+    if difference is not None:
+        return result, difference
     if not all(map(same_state, drawn, _streams(spec))):
         return result, "the random numbers drawn"
     return result, None

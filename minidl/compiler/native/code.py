@@ -26,7 +26,8 @@ from minidl.compiler.recording import Recording
 HEAD = """\
 #include <stddef.h>
 #define PRAGMA(text) _Pragma(#text)
-#define SIMD_SUM(x) PRAGMA(omp simd reduction(+ : x))
+#define SIMD PRAGMA(omp simd)
+#define SIMD_SUM(...) PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 """
 
 

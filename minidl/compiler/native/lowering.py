@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minidl.autograd.function import Function
-from minidl.compiler.native.arrays import Array, NotInC, Shape, constant_array, new_array
+from minidl.compiler.native.arrays import Array, Buffer, NotInC, Shape, constant_array, new_array
 from minidl.compiler.native.expressions import UFUNCS, Expression
 from minidl.compiler.native.operations import (
     Call,
@@ -227,10 +227,10 @@ class Lowering:
         after = [self._own(x, states) for x in results[:count]]
         for x, whole in zip(results[count:], wholes, strict=True):
             self.write(x, _each_time(whole))
-        scan = Scan(step.length, self.operations, list(zip(states, after, strict=True)))
+        always, body_operations = hoisted(self.operations, [x.buffer for x in states])
+        scan = Scan(step.length, body_operations, list(zip(states, after, strict=True)))
         scan.backwards = step.backwards
-        self.operations = outer
-        self.operations.append(scan)
+        self.operations = [*outer, *always, scan]
         self.of.update(zip(step.outs, [*states, *wholes], strict=True))
 
     def _array(self, operand: Operand, like: Value) -> Array:
@@ -241,6 +241,22 @@ class Lowering:
         """A next state in memory that no state before it has."""
         taken = any(x.buffer is state.buffer for state in states) or x.buffer.kind != "work"
         return self.copy(x) if taken or x.moving else x
+
+
+def hoisted(body: list[Any], states: Sequence[Buffer]) -> tuple[list[Any], list[Any]]:
+    """The operations of a scan that give the same at each time, and the others."""
+    varying = set(states)
+    always: list[Any] = []
+    rest: list[Any] = []
+    for operation in body:
+        arrays = [*operation.reads, *operation.writes]
+        moves = any(x.moving or x.buffer in varying for x in arrays)
+        if moves or not isinstance(operation, Map | Reduce):
+            rest.append(operation)
+            varying.update([x.buffer for x in operation.writes])
+        else:
+            always.append(operation)
+    return always, rest
 
 
 def _each_time(x: Array) -> Array:

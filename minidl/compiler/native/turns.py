@@ -80,11 +80,14 @@ class Turn:
         g_last = [_zeros(x) if gx is None else gx for x, gx in zip(self.state, g)]
         before = [tracer.constant_of(array_of(x)) for x in g_last]
         now = [tracer.constant_of(array_of(self.ys[i])) for i in given]
-        sums = [tracer.constant_of(_zeros(x)) for x in captured]
         found, steps = tracer.noted_apart(lambda: self._derive(before, now, given, captured))
         mine, rest = found[: count + len(self.xs)], found[count + len(self.xs) :]
         factors = [_factors(tracer.operand(gx), steps) for gx in rest]
-        (totals, more) = tracer.noted_apart(lambda: _added(sums, rest, factors))
+        added = [gx for gx, pair in zip(rest, factors, strict=True) if pair is None]
+        sums = [tracer.constant_of(_zeros(gx)) for gx in added]
+        totals, more = tracer.noted_apart(
+            lambda: [total + gx for total, gx in zip(sums, added, strict=True)]
+        )
         outputs = [tracer.operand(x) for x in (*mine[:count], *totals, *mine[count:])]
         outputs += [v for pair in factors if pair is not None for v in pair]
         inputs: list[Any] = [tracer.operand(x) for x in (*before, *sums, *now)]
@@ -93,7 +96,7 @@ class Turn:
         xs = [*[g[count + i] for i in given], *saved]
         last = [box(array_of(x), None) for x in (*before, *sums)]
         wholes = [box(np.zeros((self.length, *v.shape), v.dtype), None) for v in _ys(program, last)]
-        start = [*g_last, *[_zeros(x) for x in captured]]
+        start = [*g_last, *map(_zeros, sums)]
         self._noted(program, [*start, *xs], [*last, *wholes], len(xs), backwards=True)
         gradients = _of_products(last[count:], factors, wholes[len(self.xs) :])
         return [*last[:count], *wholes[: len(self.xs)], *gradients]
@@ -146,12 +149,6 @@ def _ys(program: Program, last: Sequence[Any]) -> list[Any]:
     return program.outputs[len(last) :]
 
 
-def _added(sums: list[Any], gradients: list[Any], factors: list[Any]) -> list[Any]:
-    """The sums over time, of those that are no products."""
-    triples = zip(sums, gradients, factors, strict=True)
-    return [total if pair is not None else total + g for total, g, pair in triples]
-
-
 def _factors(operand: Operand, steps: Sequence[Step]) -> tuple[Value, Value] | None:
     """The matrices a and b of a gradient that is ``a.T @ b``."""
     makers = {v: step for step in steps for v in step.outs}
@@ -170,9 +167,10 @@ def _of_products(sums: list[Any], factors: list[Any], wholes: list[Any]) -> list
     """Gradients that are sums over time; those of products as one product of all times."""
     found = []
     rest = iter(wholes)
-    for total, pair in zip(sums, factors, strict=True):
+    totals = iter(sums)
+    for pair in factors:
         if pair is None:
-            found.append(total)
+            found.append(next(totals))
             continue
         a, b = next(rest), next(rest)
         rows = a.shape[0] * a.shape[1]
