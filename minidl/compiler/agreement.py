@@ -36,8 +36,8 @@ def alike(a: Any, b: Any, least: float = 0.0) -> bool:
 
 def bits_differ(program: Outcome, eager: Outcome) -> str | None:
     """The first of the things that a call gave and left that is not the same, or None."""
-    for what, value in eager.items():
-        if what not in program or not same(program[what], value):
+    for what in {**eager, **program}:
+        if not same(program.get(what), eager.get(what)):
             return what
     return None
 
@@ -50,15 +50,16 @@ def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
     of full length.
     """
     largest = {kind: _largest(eager, kind) for kind in (_GRADIENT, _STATE)}
-    for what, value in eager.items():
-        if what not in program:
+    for what in {**eager, **program}:
+        value = eager.get(what)
+        if what.startswith("random generator") and not same(program.get(what), value):
             return what
         kind = next((kind for kind in largest if what.startswith(kind)), "")
         if what.startswith(_VALUE):
             g = eager.get(_GRADIENT + what.removeprefix(_VALUE))
             if g is not None and _size(g) <= _bound(g) * largest[_GRADIENT]:
                 continue
-        if not alike(program[what], value, largest.get(kind, 0.0)):
+        if not alike(program.get(what), value, largest.get(kind, 0.0)):
             return what
     return None
 

@@ -48,7 +48,7 @@ class Compiled:
         self.last: Specialization | None = None
         self.why: str | None = None  # it goes on eagerly
         self._tries = 0
-        self._varying = Varying()
+        self._varying = Varying(allowed=backend == "numpy")
         self._entries = set[Entry]()  # entries of containers that calls were seen to write
         self._unrolls = False  # scans are noted turn by turn
         self._made = 0
@@ -126,11 +126,12 @@ class Compiled:
     def _record(self, call: Call) -> Any:
         numbers = list(numbers_in([*call.args, *call.kwargs.values()]))
         varying = self._varying.meet(numbers)
-        recording = Recording(call, self._entries, self._unrolls, varying)
+        constant = self._varying.constant
+        recording = Recording(call, self._entries, self._unrolls, varying, constant)
         if recording.why is None:
             self._keep(recording)
-        elif varying and not recording.silent:
-            self._varying.give_up(varying)
+        elif not recording.silent and self._varying.give_up(varying, recording.number_places):
+            pass  # the next call is recorded with constants
         elif recording.why == UNEVEN:
             self._unrolls = True
         elif recording.why != LAZY:

@@ -5,6 +5,8 @@ How it is run is in scan.py.
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from minidl.autograd.engine import walk
 from minidl.autograd.modes import Switch
-from minidl.autograd.node import Node
+from minidl.autograd.node import Leaf, Node
 from minidl.autograd.variable import box
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Program, Value, values_in
@@ -58,9 +60,9 @@ class Derivation:
         begun = [j for j, g in enumerate(held[captured:]) if g is not None]
         begun += [j for j, k in self.early.items() if gs[state + k] is not None]
         begun = [j for j in sorted(set(begun)) if self.state[j] is not None]
-        key = (tuple(map(_form, gs)), tuple(wanted), tuple(begun))
+        key = (*map(_form, gs), tuple(wanted), *map(_form, held))
         if key not in self.loop.backwards:
-            backward = _Backwards(self, gs, wanted, begun).backward()
+            backward = _Backwards(self, gs, wanted, begun, held).backward()
             if backward is None:
                 return None
             self.loop.backwards[key] = backward
@@ -100,7 +102,12 @@ class _Backwards:
     """
 
     def __init__(
-        self, of: Derivation, gs: Sequence[Any], wanted: Sequence[bool], begun: list[int]
+        self,
+        of: Derivation,
+        gs: Sequence[Any],
+        wanted: Sequence[bool],
+        begun: list[int],
+        held: Sequence[Any],
     ) -> None:
         self.of = of
         captured, state, _ = of.loop.sizes
@@ -111,6 +118,7 @@ class _Backwards:
         chosen = [node if want else None for node, want in zip(nodes, wanted)]
         self.captured = chosen[:captured]
         self.targets = [*of.state, *chosen[captured + state :], *self.captured]
+        self.held = list(map(_value, held[:captured]))
         self.sums: dict[int, Value] = {}
         self._made: dict[Any, tuple[Variant, list[Any]]] = {}
 
@@ -133,6 +141,7 @@ class _Backwards:
         carried: list[Any] = self.gs
         variants = []
         found: dict[int, Value] = {}
+        times: Counter[int] = Counter()
         for t in reversed(range(count)):
             last = t == count - 1
             key = (*[v and (v.axes, v.dtype.str) for v in carried], last and bool(self.of.early))
@@ -146,7 +155,14 @@ class _Backwards:
             for c, form in enumerate(given[len(given) - len(self.captured) :]):
                 if form is not None:
                     found.setdefault(c, form)
+                    times[c] += 1
             variants.append(variant)
+        for c, v in enumerate(self.held):
+            if v is not None and c in found:
+                found[c] = v
+            elif times[c] == 1 and type(self.captured[c]) is Leaf:  # it is copied, not added to
+                found[c] = copy.copy(found[c])
+                found[c].axes = None
         return variants[::-1], found
 
     def _derived(self, carried: list[Any], last: bool) -> tuple[Variant, list[Any]] | None:
@@ -180,8 +196,10 @@ class _Backwards:
         constants = self._constants(program, recorder)
         if constants is None:
             return None
+        begun = seeds.values[len(after) + len(rows) :]
+        as_begun = [j for j, v in zip(self.begun, begun) if operands[j] is v]
         variant = Variant(
-            optimized(clone(program)[0]), constants, after, rows, self.begun, [*self.sums]
+            optimized(clone(program)[0]), constants, after, rows, self.begun, [*self.sums], as_begun
         )
         return variant, [None if g is None else Value(g._raw) for g in gradients]
 

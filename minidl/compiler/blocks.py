@@ -14,7 +14,7 @@ import numpy as np
 
 from minidl.common.threads import elementwise_threads
 from minidl.compiler.lines import Names, can_write, new_array, write
-from minidl.compiler.program import Operand, Program, Step, Value, last_uses, values_in
+from minidl.compiler.program import Operand, Program, Step, Value, last_uses
 
 BLOCK = 2**16  # elements: a handful of blocks of float32 fit into the caches in use
 LARGE = 2**17  # elements of a run worth its loop
@@ -43,27 +43,29 @@ if hasattr(os, "register_at_fork"):  # its threads stay behind in the parent
 
 def in_blocks(block: Block, size: int, temporaries: tuple[Any, ...]) -> None:
     """Run ``block(part, *temporaries)`` for each part of ``size`` elements."""
-    parts = [slice(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
+    starts = range(0, size, BLOCK)
     threads = elementwise_threads()
-    if threads == 1 or len(parts) < 2 * threads:
-        _run(block, parts, temporaries)
+    if threads == 1 or len(starts) < 2 * threads:
+        _run(block, starts, size, temporaries)
         return
-    share = -(-len(parts) // threads)
-    shares = [parts[k : k + share] for k in range(0, len(parts), share)]
+    share = -(-len(starts) // threads)
+    mine = starts[:share]
     pool = _workers(threads - 1)
-    others = [
-        pool.submit(_run, block, some, tuple(map(np.empty_like, temporaries)))
-        for some in shares[1:]
-    ]
-    _run(block, shares[0], temporaries)
+    others = []
+    for k in range(share, len(starts), share):
+        own = tuple(map(np.empty_like, temporaries))
+        others.append(pool.submit(_run, block, starts[k : k + share], size, own))
+    _run(block, mine, size, temporaries)
     for other in others:
         other.result()
 
 
-def _run(block: Block, parts: list[slice], temporaries: tuple[Any, ...]) -> None:
-    for part in parts:
-        length = part.stop - part.start
-        block(part, *(temporaries if length == BLOCK else [t[:length] for t in temporaries]))
+def _run(block: Block, starts: range, size: int, temporaries: tuple[Any, ...]) -> None:
+    for start in starts:
+        length = min(BLOCK, size - start)
+        if length < BLOCK:
+            temporaries = tuple([t[:length] for t in temporaries])
+        block(slice(start, start + length), *temporaries)
 
 
 class Group:
@@ -85,7 +87,7 @@ class Group:
         last = last_uses(self.steps)
         free: list[int] = []
         for i, step in enumerate(self.steps):
-            dying = [v for v in dict.fromkeys(values_in(step.operands)) if last[v] == i]
+            dying = [v for v in step.reads if last[v] == i]
             freed = [self._temporary_of[v] for v in dying if v in self._temporary_of]
             out = step.outs[0]
             if step.may_work_in_place:
@@ -109,36 +111,53 @@ class Group:
 
     def lines(self, names: Names, visible: set[Value]) -> list[str]:
         """The code: a function of one block, and its run over all of them."""
-        used = [v for step in self.steps for v in (*values_in(step.operands), step.outs[0])]
-        whole = [v for v in dict.fromkeys(used) if v not in self.inner and v.shape != ()]
+        name = f"block{self.range.start}"
+        head = []
+        body = []
+        for v in self._whole_arrays():
+            if v in visible and any(v in step.outs for step in self.steps):
+                head.append(new_array(v, names))
+            head.append(f"{v}f = {v}.reshape(-1)")
+            body.append(f"    {v}_ = {v}f[s]")
 
         def arg(x: Operand) -> str:
-            if isinstance(x, Value) and x in self._temporary_of:
-                return self.names[self._temporary_of[x]]
-            return f"{x}_" if isinstance(x, Value) and x.shape != () else names(x)
+            return self._argument(x, names)
 
-        head = [new_array(step.outs[0], names) for step in self.steps if step.outs[0] in visible]
-        head += [f"{v}f = {v}.reshape(-1)" for v in whole]
-        body = [f"    {v}_ = {v}f[s]" for v in whole]
         body += [f"    {write(step, names, arg(step.outs[0]), arg)}" for step in self.steps]
-        name = f"block{self.range.start}"
         temporaries = "".join([f"{t}, " for t in self.names])
-        run = f"{names.name(in_blocks)}({name}, {self.steps[0].outs[0].size}, ({temporaries}))"
-        return [*head, f"def {name}({', '.join(['s', *self.names])}):", *body, run]
+        run = names.name(in_blocks)
+        size = self.steps[0].outs[0].size
+        define = f"def {name}({', '.join(['s', *self.names])}):"
+        return [*head, define, *body, f"{run}({name}, {size}, ({temporaries}))"]
+
+    def _whole_arrays(self) -> list[Value]:
+        """What lies in arrays, of which a block is a part."""
+        used: dict[Value, None] = {}
+        for step in self.steps:
+            used.update(dict.fromkeys([*step.reads, *step.outs]))
+        return [v for v in used if v not in self.inner and v.shape != ()]
+
+    def _argument(self, x: Operand, names: Names) -> str:
+        """An operand as the function of a block calls it."""
+        if not isinstance(x, Value) or x.shape == ():
+            return names(x)
+        if x in self._temporary_of:
+            return self.names[self._temporary_of[x]]
+        return f"{x}_"
 
 
 def groups(program: Program, visible: set[Value]) -> dict[int, Group]:
     """The runs worth doing in blocks, by the index of their first step."""
     users: dict[Value, set[int]] = {}
     for i, step in enumerate(program.steps):
-        for v in values_in(step.operands):
+        for v in step.reads:
             users.setdefault(v, set()).add(i)
     found: dict[int, Group] = {}
     for places in _runs(program):
-        steps = [program.steps[i] for i in places]
-        outs = {step.outs[0] for step in steps} - visible
-        inner = {v for v in outs if users.get(v, set()) <= set(places)}
-        found[places[0]] = Group(steps, places[0], inner)
+        steps = program.steps[places.start : places.stop]
+        made = {step.outs[0] for step in steps} - visible
+        inner = {v for v in made if users.get(v, set()).issubset(places)}
+        found[places.start] = Group(steps, places.start, inner)
     return found
 
 
@@ -155,10 +174,15 @@ def _runs(program: Program) -> Iterator[range]:
 
 
 def _fits(step: Step, first: Step) -> bool:
-    return all(_is_large(s) for s in (step, first)) and step.outs[0].shape == first.outs[0].shape
+    if not (_is_large(step) and _is_large(first)):
+        return False
+    return bool(step.outs[0].shape == first.outs[0].shape)
 
 
 def _is_large(step: Step) -> bool:
-    if not (step.is_map and can_write(step)) or step.outs[0].size < LARGE or step.outs[0].axes:
+    if not (step.is_map and can_write(step)):
         return False
-    return all(v.shape in ((), step.outs[0].shape) for v in values_in(step.operands))
+    out = step.outs[0]
+    if out.size < LARGE or out.axes:
+        return False
+    return all(v.shape in ((), out.shape) for v in step.reads)

@@ -13,7 +13,8 @@ import numpy as np
 from minidl.autograd.node import Leaf, next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
-from minidl.compiler.effects import Draws, same_state
+from minidl.compiler.agreement import Outcome
+from minidl.compiler.effects import Draws
 from minidl.compiler.effects import state_of as state_of_generator
 from minidl.compiler.forms import parts_of, with_parts
 from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
@@ -22,23 +23,133 @@ from minidl.compiler.recording import MISS, Call
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
+_OF_VARIABLES = ("_raw", "_node", "_leaf", "_grad")
+
+
+def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
+    """Run the program, then the function from the same state; its result, and what differed.
+
+    What the function does stands; it is the same, unless something differed.
+    """
+    inputs = spec.inputs(call.args, call.kwargs)
+    if inputs is MISS:
+        return MISS, None
+    with hooks_once(spec.optimizers) as hooks:
+        checked = CheckedCall(spec, inputs)
+        before = Before(spec, checked.variables)
+        program = checked.outcome(spec.run(inputs))
+        before.put_back()
+        for hook in hooks:
+            hook.replay()
+        result = call.eagerly()
+        if program is None:
+            return result, "an error that only the program raised"
+        eager: Any = checked.outcome(result)
+        held = {what: before.held(value) for what, value in program.items()}
+        return result, spec.difference(held, eager)
+
+
+class CheckedCall:
+    """What there is to compare of one call, once the program has run and once the function has."""
+
+    def __init__(self, spec: Specialization, inputs: Any) -> None:
+        self.spec = spec
+        self.inputs = inputs
+        self.variables = [*spec.variables, *spec.owners(inputs)]
+        self.since = next_number()
+
+    def outcome(self, result: Any) -> Outcome | None:
+        """What a call gave and left, None of a program that failed; arrays are not copied."""
+        if result is MISS:
+            return None
+        spec = self.spec
+        found: Outcome = {"the result": self._comparable(result)}
+        for i, g in enumerate(self._gradients(result)):
+            found[f"gradient {i}"] = np.asarray(g)
+        for i, p in enumerate(self.variables):
+            name = p.name or "a Variable"
+            found[f"the value of {name} ({i})"] = p.data
+            if p._grad is not None:
+                found[f"the gradient of {name} ({i})"] = p._grad.data
+        for i, optimizer in enumerate(spec.optimizers):
+            for k, part in enumerate(state_of(optimizer)):
+                found[f"the state of optimizer {i} ({k})"] = part
+        for i, place in enumerate(spec.places):
+            found[f"{place.name} ({i})"] = self._comparable(place.get())
+        for i, generator in enumerate(spec.generators()):
+            found[f"random generator {i}"] = state_of_generator(generator)
+        return found
+
+    def _comparable(self, x: Any) -> Any:
+        """A result; without graphs, as a step that learns leaves it."""
+        return _without_graphs(x) if self.spec.learns else x
+
+    def _gradients(self, result: Any) -> list[Any]:
+        """The gradients of the inputs, of all results at once, each seeded by ones."""
+        if self.spec.learns or not self.spec.differentiated:
+            return []
+        ys = filter(_has_graph, _variables(result))
+        seeds = [(y, np.ones_like(y._raw)[()]) for y in ys]
+        xs = [x if _has_graph(x) else None for x in self.inputs]
+        with np.errstate(all="ignore"):
+            return gradients_for(xs, seeds, None, self.since, zeros=False)
+
+
+def _has_graph(x: Any) -> bool:
+    return isinstance(x, Variable) and x.requires_grad
+
+
+def _variables(x: Any) -> list[Any]:
+    if isinstance(x, Variable):
+        return [x]
+    nest = parts_of(x)
+    if nest is None:
+        return []
+    return [y for part in nest[1] for y in _variables(part)]
+
+
+def _without_graphs(x: Any) -> Any:
+    """A result with arrays in place of Variables."""
+    if isinstance(x, Variable):
+        return np.asarray(x._raw)
+    nest = parts_of(x)
+    if nest is None:
+        return x
+    return with_parts(x, list(map(_without_graphs, nest[1])))
+
 
 class Before:
     """Whatever a call of a program may change, as it was before; each array is copied once."""
 
     def __init__(self, spec: Specialization, variables: Sequence[Variable]) -> None:
-        places: list[tuple[Any, str]]
-        places = [(p, name) for p in variables for name in ("_raw", "_node", "_leaf", "_grad")]
-        leaves = [leaf for p in variables for leaf in (p._node, p._leaf)]
-        places += [(leaf, "stale") for leaf in leaves if type(leaf) is Leaf]
-        places += [place for o in spec.optimizers for place in attributes_of(o)]
-        self.attributes = [(x, name, getattr(x, name)) for x, name in places]
+        self.attributes: list[tuple[Any, str, Any]] = []
+        self.copies: dict[int, tuple[Any, Any]] = {}  # by the id of an array: it, and its copy
         self.states = States(spec.places)
-        arrays = [getattr(x, "_raw", x) for x in (*variables, *self.states.leaves)]
-        arrays += [array for o in spec.optimizers for array in arrays_of(o)]
-        distinct = {id(x): x for x in arrays if isinstance(x, np.ndarray)}
-        self.copies = {i: (array, array.copy()) for i, array in distinct.items()}
         self.draws = Draws(spec.generators())
+        for p in variables:
+            self._keep_variable(p)
+        for leaf in self.states.leaves:
+            self._keep_array(getattr(leaf, "_raw", leaf))
+        for optimizer in spec.optimizers:
+            for x, name in attributes_of(optimizer):
+                self._keep_attribute(x, name)
+            for array in arrays_of(optimizer):
+                self._keep_array(array)
+
+    def _keep_variable(self, p: Variable) -> None:
+        for name in _OF_VARIABLES:
+            self._keep_attribute(p, name)
+        for leaf in (p._node, p._leaf):
+            if type(leaf) is Leaf:
+                self._keep_attribute(leaf, "stale")
+        self._keep_array(p._raw)
+
+    def _keep_attribute(self, x: Any, name: str) -> None:
+        self.attributes.append((x, name, getattr(x, name)))
+
+    def _keep_array(self, x: Any) -> None:
+        if isinstance(x, np.ndarray) and id(x) not in self.copies:
+            self.copies[id(x)] = (x, x.copy())
 
     def put_back(self) -> None:
         """Put everything back; the copies get what the arrays held."""
@@ -55,98 +166,5 @@ class Before:
         """What an array held when it was put back, those in tuples too; anything else as it is."""
         if type(x) is tuple:
             return tuple(map(self.held, x))
-        return self.copies[id(x)][1] if id(x) in self.copies else x
-
-
-def outcome(
-    spec: Specialization, result: Any, gradients: Sequence[Any], variables: Sequence[Variable]
-) -> dict[str, Any]:
-    """What a call gave and left, by what it is called in a warning; arrays are not copied."""
-    found: dict[str, Any] = {"the result": _without_graphs(result) if spec.learns else result}
-    for i, g in enumerate(gradients):
-        found[f"gradient {i}"] = np.asarray(g)
-    for i, p in enumerate(variables):
-        name = p.name or "a Variable"
-        found[f"the value of {name} ({i})"] = p.data
-        found[f"the gradient of {name} ({i})"] = None if p._grad is None else p._grad.data
-    for i, optimizer in enumerate(spec.optimizers):
-        for k, part in enumerate(state_of(optimizer)):
-            found[f"the state of optimizer {i} ({k})"] = part
-    for i, place in enumerate(spec.places):
-        value = place.get()
-        found[f"{place.name} ({i})"] = _without_graphs(value) if spec.learns else value
-    return found
-
-
-def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
-    """Run the program, then the function from the same state; its result, and what differed.
-
-    What the function does stands; it is the same, unless something differed.
-    """
-    inputs = spec.inputs(call.args, call.kwargs)
-    if inputs is MISS:
-        return MISS, None
-    with hooks_once(spec.optimizers) as hooks:
-        return _compare(spec, call, inputs, hooks)
-
-
-def _compare(
-    spec: Specialization, call: Call, inputs: Any, hooks: list[Any]
-) -> tuple[Any, str | None]:
-    variables = [*spec.variables, *spec.owners(inputs)]
-    before = Before(spec, variables)
-    since = next_number()
-    program = _run_program(spec, inputs, since, variables)
-    drawn = _streams(spec)
-    before.put_back()
-    for hook in hooks:
-        hook.replay()
-    result = call.eagerly()
-    if program is None:
-        return result, "an error that only the program raised"
-    eager = outcome(spec, result, _gradients(spec, result, inputs, since), variables)
-    held = {what: before.held(value) for what, value in program.items()}
-    difference = spec.difference(held, eager)
-    if difference is not None:
-        return result, difference
-    if not all(map(same_state, drawn, _streams(spec))):
-        return result, "the random numbers drawn"
-    return result, None
-
-
-def _streams(spec: Specialization) -> list[Any]:
-    return [state_of_generator(g) for g in spec.generators()]
-
-
-def _without_graphs(x: Any) -> Any:
-    """A result with arrays in place of Variables: after a step that learns they have no graph."""
-    if isinstance(x, Variable):
-        return np.asarray(x._raw)
-    nest = parts_of(x)
-    return x if nest is None else with_parts(x, [_without_graphs(part) for part in nest[1]])
-
-
-def _run_program(
-    spec: Specialization, inputs: Any, since: int, variables: Sequence[Variable]
-) -> dict[str, Any] | None:
-    result = spec.run(inputs)
-    if result is MISS:
-        return None
-    return outcome(spec, result, _gradients(spec, result, inputs, since), variables)
-
-
-def _gradients(spec: Specialization, result: Any, inputs: Any, since: int) -> list[Any]:
-    """The gradients of the inputs, of all results at once, each seeded by ones."""
-    if spec.learns or not spec.differentiated:
-        return []
-    seeds = [(x, np.ones_like(x._raw)[()]) for x in _variables(result) if x.requires_grad]
-    xs = [x if isinstance(x, Variable) and x.requires_grad else None for x in inputs]
-    with np.errstate(all="ignore"):
-        return gradients_for(xs, seeds, None, since, zeros=False)
-
-
-def _variables(x: Any) -> list[Any]:
-    if isinstance(x, Variable):
-        return [x]
-    nest = parts_of(x)
-    return [] if nest is None else [y for part in nest[1] for y in _variables(part)]
+        _, copy = self.copies.get(id(x), (None, x))
+        return copy

@@ -122,15 +122,15 @@ class Arguments:
 
     def __init__(self, new: Iterator[Any], number: Callable[[Any], Any] | None = None) -> None:
         self._new = new
-        self._number = number  # what stands for a number of Python's
+        self.number = number  # what stands for a number of Python's
         self._copies: list[tuple[Any, Any, list[Any]]] = []  # the nest, its copy, the copy's parts
 
     def put(self, x: Any) -> Any:
         """The argument with the next of the new leaves in place of each array."""
         if is_array(x):
             return next(self._new)
-        if self._number is not None and is_number(x):
-            return self._number(x)
+        if self.number is not None and is_number(x):
+            return self.number(x)
         nest = parts_of(x)
         if nest is None:
             return x

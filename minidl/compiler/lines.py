@@ -36,14 +36,11 @@ class Names:
         if isinstance(thing, Value):
             return thing.name
         if type(thing) is tuple and any(values_in(thing)):
-            return f"({''.join([f'{self(part)}, ' for part in thing])})"
+            parts = [f"{self(part)}, " for part in thing]
+            return f"({''.join(parts)})"
         if self.floats and type(thing) is np.float64:
             thing = float(thing)
-        if thing is None or type(thing) in (int, bool, str):
-            return repr(thing)
-        if type(thing) is float and np.isfinite(thing):
-            return repr(thing)
-        return self.name(thing)
+        return repr(thing) if _is_written_out(thing) else self.name(thing)
 
     def name(self, thing: Any) -> str:
         """The name of an object of the namespace."""
@@ -53,6 +50,18 @@ class Names:
             self._of[id(thing)] = name
             self.all[name] = thing
         return self._of[id(thing)]
+
+
+def _is_written_out(thing: Any) -> bool:
+    """Whether a constant stands in the text as it is."""
+    kind = type(thing)
+    if kind is float:
+        return bool(np.isfinite(thing))
+    return thing is None or kind in (int, bool, str)
+
+
+def _settings_of(step: Step, names: Names) -> list[str]:
+    return [f"{name}={names(value)}" for name, value in step.settings.items()]
 
 
 Arg = Callable[[Operand], str]
@@ -68,55 +77,61 @@ def can_write(step: Step) -> bool:
         return not step.settings and out.dtype.kind in "fbiu"
     if operation.into is None or not out.floating:
         return False
-    dtypes = [v.dtype for v in values_in(step.operands)]
-    return dtypes[:1] == [out.dtype] and {*dtypes} <= {out.dtype, np.dtype(bool)}
+    first, *others = [v.dtype for v in values_in(step.operands)] or [None]
+    return bool(first == out.dtype) and all(t in (out.dtype, np.bool_) for t in others)
 
 
 def write(step: Step, names: Names, out: str, arg: Arg | None = None) -> str:
     """The line that writes a step into ``out``; ``arg`` gives the names of operands here."""
     operation = step.function.operation
-    operands = [(arg or names)(x) for x in step.operands]
-    settings = [f"{name}={names(value)}" for name, value in step.settings.items()]
+    operands = list(map(arg or names, step.operands))
     if operation.ufunc is None:
-        return f"{names.name(operation.into)}({', '.join([out, *operands, *settings])})"
+        given = [out, *operands, *_settings_of(step, names)]
+        return f"{names.name(operation.into)}({', '.join(given)})"
     # NumPy deprecates out= by place for these two.
     by_name = "out=" if operation.ufunc in (np.maximum, np.minimum) else ""
-    return f"{names.name(operation.ufunc)}({', '.join([*operands, by_name + out])})"
+    given = [*operands, by_name + out]
+    return f"{names.name(operation.ufunc)}({', '.join(given)})"
 
 
 def new_array(v: Value, names: Names) -> str:
     """The line that makes the array of a value that is given away."""
+    empty = names.name(np.empty)
+    dtype = names.name(v.dtype)
     if v.axes is None:
-        return f"{v} = {names.name(np.empty)}({v.shape!r}, {names.name(v.dtype)})"
+        return f"{v} = {empty}({v.shape!r}, {dtype})"
     lengths = tuple([v.shape[i] for i in v.axes])
-    turn = f"transpose({np.argsort(v.axes).tolist()})"
-    return f"{v} = {names.name(np.empty)}({lengths!r}, {names.name(v.dtype)}).{turn}"
+    turn = np.argsort(v.axes).tolist()
+    return f"{v} = {empty}({lengths!r}, {dtype}).transpose({turn})"
 
 
 def expression(step: Step, names: Names) -> str:
     """A call that makes its own result; of numbers an operator."""
-    operands = [names(x) for x in step.operands]
-    short = None if step.derivative or step.settings else _short(step, operands)
-    if short is not None:
-        return short
-    settings = [f"{name}={names(value)}" for name, value in step.settings.items()]
-    return f"{names.name(step.call)}({', '.join([*operands, *settings])})"
+    operands = list(map(names, step.operands))
+    if not (step.derivative or step.settings):
+        short = _short(step, operands)
+        if short is not None:
+            return short
+    given = [*operands, *_settings_of(step, names)]
+    return f"{names.name(step.call)}({', '.join(given)})"
 
 
 def _short(step: Step, operands: list[str]) -> str | None:
     """The step with operators, if it has some."""
+    x = operands[0] if operands else ""
     if is_transpose(step) and step.operands[1:] in ((), (None,)):
-        return f"{operands[0]}.T"
-    forward = step.function.forward
+        return f"{x}.T"
     if step.single is None or step.single.shape != ():
         return None
+    forward = step.function.forward
     if forward in _INFIX:
-        return f" {_INFIX[forward]} ".join([f"({x})" if x[0] == "-" else x for x in operands])
+        parts = [f"({part})" if part[0] == "-" else part for part in operands]
+        return f" {_INFIX[forward]} ".join(parts)
     if forward in _PREFIX:
-        return f"{_PREFIX[forward]}{operands[0]}"
-    if step.function is F.power and not any(values_in(step.operands[1:])):
-        return f"{operands[0]} ** {operands[1]}"
-    return operands[0] if step.function in (identity, constant) else None
+        return f"{_PREFIX[forward]}{x}"
+    if step.function is F.power and not isinstance(step.operands[1], Value):
+        return f"{x} ** {operands[1]}"
+    return x if step.function in (identity, constant) else None
 
 
 def as_floats(program: Program) -> bool:

@@ -6,7 +6,7 @@ reach.py; what is left in Variables is in writes.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import CellType
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from minidl.compiler.forms import (
     unwrapped,
 )
 from minidl.compiler.program import Operand
+from minidl.compiler.scalars import is_number
 from minidl.compiler.standin import StandIn
 
 UNREAD = object()  # what is in a place that nobody reads, while a function is recorded
@@ -70,9 +71,11 @@ class Fill(NamedTuple):
 
 
 def is_state(x: Any) -> bool:
-    """Whether it can be an input of a program: arrays, or constant Variables, or tuples of them."""
+    """Whether it can be an input of a program: arrays, Variables, numbers, or tuples of them."""
     if type(x) is tuple:
         return bool(x) and all(map(is_state, x))
+    if is_number(x):
+        return True
     if not is_array(x) or isinstance(x, Parameter):
         return False
     raw = getattr(x, "_raw", x)
@@ -105,12 +108,13 @@ class States:
 class Inside:
     """Stand-ins in places while a function is recorded, and what it left there."""
 
-    def __init__(self, states: States, twins: Sequence[Any]) -> None:
+    def __init__(self, states: States, twins: Sequence[Any], number: Callable[[Any], Any]) -> None:
         self.states = states
         self.twins = twins
         self.values = [x.value if type(x) is StandIn else None for x in twins]
-        self._nests = Arguments(iter(twins))
+        self._nests = Arguments(iter(twins), number)
         self._begin = list(map(self._put, states.places, states.values))
+        self._nests.number = None  # it would keep what keeps this
         self.after = self._begin
         self.written = False  # into a nest, which no program does
 

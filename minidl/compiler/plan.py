@@ -54,7 +54,7 @@ class Plan:
         """Where the memory of each value is read last."""
         last: dict[Value, int] = {}
         for i, step in enumerate(self.steps):
-            for v in values_in(step.operands):
+            for v in step.reads:
                 last.update(dict.fromkeys(self.roots_of(v), i))
         for v in program.results:
             last.update(dict.fromkeys(self.roots_of(v), len(self.steps)))
@@ -69,17 +69,18 @@ class Plan:
             if i in self.groups or i not in grouped:
                 free += waiting
                 waiting = []
-            roots = dict.fromkeys([r for v in values_in(step.operands) for r in self._roots(v)])
+            roots = dict.fromkeys([r for v in step.reads for r in self._roots(v)])
             dying = [v for v in roots if v in self.place and last.get(v) == i]
             out = step.single
-            if out is not None and out not in inner and out not in self.visible and can_write(step):
+            if out is not None and not (out in inner or out in self.visible) and can_write(step):
                 reusable = None if i in grouped else _in_place(step, dying)
                 if reusable is not None:
                     dying.remove(reusable)
                     self.place[out] = self.place[reusable]
                 else:
                     self.place[out] = self._take(free, out.nbytes)
-            (waiting if i in grouped else free).extend([self.place[v] for v in dying])
+            unused = waiting if i in grouped else free
+            unused += [self.place[v] for v in dying]
 
     def _take(self, free: list[int], nbytes: int) -> int:
         fitting = [k for k in free if nbytes <= self.sizes[k] <= 2 * nbytes + 4096]

@@ -104,6 +104,11 @@ class Step:
         return out if isinstance(out, Value) and out.shape is not None else None
 
     @property
+    def reads(self) -> list[Value]:
+        """The Values of its operands, each once."""
+        return list(dict.fromkeys(values_in(self.operands)))
+
+    @property
     def is_map(self) -> bool:
         """Whether each element depends on those at its place only."""
         if self.derivative or self.settings or self.errors:

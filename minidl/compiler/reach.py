@@ -17,10 +17,9 @@ import threading
 import types
 from array import array
 from collections import UserDict, UserList, deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Set
 from contextvars import ContextVar
-from functools import cache, partial, reduce
-from operator import or_
+from functools import partial
 from typing import Any
 from weakref import ref
 
@@ -28,11 +27,20 @@ import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
-from minidl.common.members import cells_of, slots_of
-from minidl.compiler.forms import NUMBERS
+from minidl.common.members import cells_of
+from minidl.compiler.conditions import Conditions, under, usual_order
+from minidl.compiler.forms import NUMBERS, numbers_in
+from minidl.compiler.kinds import (
+    carried_by,
+    is_layer,
+    is_of_the_library,
+    names_in_library,
+    sets_attributes_itself,
+    slots_of_user,
+)
 from minidl.compiler.names import NO_NAMES, Name, asks_for_types, is_known, names_of
 from minidl.compiler.places import Place, is_plain, is_state
-from minidl.compiler.snapshot import ABSENT, Snapshot
+from minidl.compiler.snapshot import ABSENT, Entry, Snapshot
 from minidl.optim.optimizer import Optimizer
 
 LAZY = "a parameter that has no data yet"
@@ -41,9 +49,9 @@ _DYNAMIC = {"getattr", "hasattr", "vars", "__dict__", "eval", "exec", "globals",
 _DYNAMIC |= {"attrgetter", "methodcaller", "setattr", "delattr"}
 _READERS = {"copy", "deepcopy", "dataclasses", "asdict", "astuple", "repr", "str", "pickle", "json"}
 _OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__new__", "__repr__"}
-_ACCESSORS = {"__setattr__", "__getattr__", "__getattribute__", "__delattr__"}
 _OF_EVERY_CLASS |= {"__str__", "__static_attributes__", "__firstlineno__"}
 GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
+_CONTAINERS = (list, dict, set, Mapping)
 _UNWATCHABLE = (Iterator, io.IOBase, threading.local)
 _ATOMS = (*NUMBERS, types.BuiltinFunctionType, Function, *GENERATORS, np.random.BitGenerator)
 
@@ -64,42 +72,39 @@ class WeakMethod:
         return self.function(self._instance(), *args, **kwargs)
 
 
-class Reach:
-    """What is reached from some roots.
+class Reach(Conditions):
+    """What is reached from some roots, and the conditions for it.
 
-    ``conditions`` hold as long as nothing changed, evaluated in ``scope``; ``where`` has the place
-    of each array and Variable, by id; ``places`` are where calls leave something for the next;
-    ``snapshots`` of the containers tell whether a call wrote into them. ``unwatchable`` names what
-    cannot be watched, or is None. ``written``: entries that a call was seen to write, which are
-    places then, by the id of the container and the key.
+    ``generators`` and ``optimizers`` are found on the way. ``unwatchable`` names what cannot be
+    watched, or is None. ``written``: entries that a call was seen to write, which are places then;
+    ``constant``: numbers that decide on something, which are none.
     """
 
     def __init__(
-        self, roots: list[Any], written: Set[tuple[int, Any]] = frozenset(), whole: bool = True
+        self,
+        roots: list[Any],
+        written: Set[Entry] = frozenset(),
+        constant: Container[Entry] = frozenset(),
+        whole: bool = True,
     ) -> None:
         self.written = written
+        self._constant = constant
         self._whole = whole  # what updates call is looked at, too
         self.names = NO_NAMES  # that reachable code uses; grow as more code is reached
+        self._attributes = frozenset[str]()
         self._unseen = NO_NAMES  # those of hooks and schedules, which a program calls as they are
         self._unseen_objects = set[int]()  # the ids of what these reach
-        self._attributes = frozenset[str]()
         before = None
         while before != (self.names, self._unseen):
             before = (self.names, self._unseen)
             self._walk(roots)
 
     def _walk(self, roots: list[Any]) -> None:
-        self.conditions: dict[str, None] = {}
-        self.scope: dict[str, Any] = {}
-        self.where: dict[int, str] = {}
-        self.found: dict[int, Any] = {}  # the arrays and Variables themselves
-        self._places: dict[str, Place] = {}
-        self.snapshots: list[Snapshot] = []
+        self._begin(roots)
         self.optimizers: list[Optimizer] = []
         self.generators: dict[int, Any] = {}
         self.unwatchable: str | None = None
         self._seen: set[int] = set()
-        self._todo: list[Any] = list(roots)
         while self._todo:
             self._visit(self._todo.pop())
 
@@ -107,78 +112,31 @@ class Reach:
         """Whether an object was reached."""
         return id(x) in self._seen
 
-    # ---- conditions ------------------------------------------------------------------------------
-
-    def name(self, thing: Any) -> str:
-        """A name for an object in the scope of the conditions."""
-        name = f"k{id(thing)}"
-        self.scope[name] = thing
-        return name
-
-    def _expect(self, place: str, value: Any) -> None:
-        """Expect at a place what is there now, and go on there."""
-        if isinstance(value, np.ndarray):
-            dtype = self.name(value.dtype)
-            self._add(f"type({place}) is ndarray and {place}.shape == {value.shape!r}")
-            self._add(f"{place}.dtype is {dtype}{usual_order(value, place)}")
-            if id(value) in self.where:
-                self._add(f"{place} is {self.where[id(value)]}")
-            else:
-                self.where[id(value)] = place
-                self.found[id(value)] = value
-                self.snapshots.append(Snapshot(value, "an array that it closes over"))
-            return
-        if isinstance(value, NUMBERS) and not isinstance(value, type(None) | bool | slice):
-            self._add(f"({place} is {self.name(value)} or same({place}, {self.name(value)}))")
-        else:
-            self._add(f"{place} is {self.name(value)}")
-            self._todo.append(value)
-
-    def _add(self, condition: str) -> None:
-        self.conditions[condition] = None
-
-    def _elements(self, x: Any, items: Iterator[tuple[Any, Any]] | Any) -> None:
-        """Expect each element of a container under its key."""
-        name = self.name(x)
-        for key, value in items:
-            text = repr(key) if type(key) in (str, int) else self.name(key)
-            self._entry(
-                Place(x, key, f"{name}[{text}]", f"an element of a {type(x).__name__}"), value
-            )
-
-    def _entry(self, place: Place, value: Any, name: Name | None = None, kind: Any = None) -> None:
-        """What is in a place: it is expected to stay, unless calls leave something there."""
-        use = self._use(place, value, name, kind)
-        if use is None:
-            self._expect(place.text, value)
-        else:
-            self._places[place.text] = place._replace(use=use)
-
-    @property
-    def places(self) -> list[Place]:
-        """Where calls leave something for the next."""
-        return list(self._places.values())
-
-    def _use(self, place: Place, value: Any, name: Name | None, kind: Any) -> str | None:
-        """How a place is used that is stored under a name, of an object of a class; None: not."""
+    def _use(self, place: Place, value: Any, name: Name, owner: Any) -> str | None:
         if id(place.container) in self._unseen_objects or name in self._unseen.used:
             return None
-        if (id(place.container), place.key) in self.written and is_state(value):
+        entry = (id(place.container), place.key)
+        may_be_state = is_state(value)
+        if may_be_state and [*numbers_in(value)]:
+            asks = "type" in self.names.of("global")
+            may_be_state = not asks and entry not in self._constant
+        if entry in self.written and may_be_state:
             return "state"
         if name not in self.names.stored or self._is_dynamic():
             return None
-        is_read = name in self.names.read or name[1] in names_in_library(kind)
-        is_read = is_read or not self.names.of("global").isdisjoint(_READERS)
-        if not is_read and name not in self.names.added and is_plain(value):
+        if self._is_read(name, owner):
+            return "state" if may_be_state else None
+        if name not in self.names.added and is_plain(value):
             return "output"
-        if not is_read and name not in self.names.assigned and type(value) is int:
+        if name not in self.names.assigned and type(value) is int:
             return "count"
-        return "state" if is_state(value) else None
+        return "state" if may_be_state else None
 
-    def types_of_keys(self, keys: Any, place: str) -> str:
-        """The condition that keys have the types that they had: 1, 1.0 and True are equal."""
-        kinds = list(map(type, keys))
-        return "" if {*kinds} <= {str} else f" and [*map(type, {place})] == {self.name(kinds)}"
+    def _is_read(self, name: Name, owner: Any) -> bool:
+        """Whether what is stored under a name may matter to something else than ``+=``."""
+        if name in self.names.read or name[1] in names_in_library(owner):
+            return True
+        return not self.names.of("global").isdisjoint(_READERS)
 
     # ---- what is there ---------------------------------------------------------------------------
 
@@ -239,45 +197,49 @@ class Reach:
             self._entry(place, cell.cell_contents, ("cell", n))
             self.snapshots.append(Snapshot(cell, "a variable that it closes over"))
         if own:
-            held = vars(x)
-            self.snapshots.append(Snapshot(held, f"{x.__name__}."))
-            names = names_of(x.__code__)
-            self.unwatchable = asks_for_types(names) or self.unwatchable
-            self.names |= names
-            self._attributes |= names.of("attribute") | (names.of("global") & _DYNAMIC)
-            self._globals(x.__globals__, names.of("global"))
-            for imported in names.of("import") & sys.modules.keys():
-                self._todo.append(sys.modules[imported])
+            self._code(x)
+            self._attributes_of(x, self._used(vars(x)), "attribute")
             if self._is_dynamic():
-                self._add(f"len({self.name(held)}) == {len(held)}")
-            for n in sorted(self._used(held)):
-                self._entry(self._attribute(x, held, n), held[n], ("attribute", n))
+                self._expect_length(vars(x))
+
+    def _code(self, x: types.FunctionType) -> None:
+        """The names that the code of a function uses."""
+        names = names_of(x.__code__)
+        self.unwatchable = asks_for_types(names) or self.unwatchable
+        self.names |= names
+        self._attributes |= names.of("attribute") | (names.of("global") & _DYNAMIC)
+        self._globals(x.__globals__, names.of("global"))
+        for imported in names.of("import") & sys.modules.keys():
+            self._todo.append(sys.modules[imported])
 
     def _globals(self, scope: dict[str, Any], names: frozenset[str]) -> None:
         self.snapshots.append(Snapshot(scope, "global"))
-        for n in sorted(names):
-            if n in scope:
-                place = Place(scope, n, f"{self.name(scope)}[{n!r}]", f"global {n}")
-                self._entry(place, scope[n], ("global", n))
-            elif not hasattr(builtins, n):
-                self._add(f"{n!r} not in {self.name(scope)}")
+        self._entries(scope, under(scope, names & scope.keys()), "global ", "global")
+        for n in sorted(names - scope.keys() - vars(builtins).keys()):
+            self._add(f"{n!r} not in {self.name(scope)}")
+
+    def _attributes_of(self, x: Any, names: Set[str], kind_of_name: str = "") -> None:
+        """Attributes that lie in the dict of an object."""
+        held = vars(x)
+        label = (
+            x.__name__ if isinstance(x, types.ModuleType | types.FunctionType) else type(x).__name__
+        )
+        self.snapshots.append(Snapshot(held, f"{label}."))
+        self._entries(held, under(held, names), f"{label}.", kind_of_name, type(x))
 
     def _module(self, x: types.ModuleType) -> None:
         if is_known(x.__name__):
             self._library(x)
             return
-        self.snapshots.append(Snapshot(vars(x), f"{x.__name__}."))
         if "__getattr__" in vars(x):
             self.unwatchable = f"it uses module {x.__name__}, which makes attributes when asked"
-        for n in sorted(self._used(vars(x))):
-            self._expect(f"{self.name(vars(x))}[{n!r}]", vars(x)[n])
+        self._attributes_of(x, self._used(vars(x)))
 
     def _library(self, x: types.ModuleType) -> None:
         """Watch what a user may change in a module of the library: sys.argv, os.environ."""
         names = self._attributes.intersection(vars(x)) - {"modules"}
-        for n in sorted(names):
-            if isinstance(vars(x)[n], (list, dict, set, Mapping)):
-                self._expect(f"{self.name(vars(x))}[{n!r}]", vars(x)[n])
+        items = [(n, y) for n, y in under(vars(x), names) if isinstance(y, _CONTAINERS)]
+        self._entries(vars(x), items, f"{x.__name__}.")
 
     def _class(self, x: type) -> None:
         if not is_known(type(x).__module__):
@@ -285,21 +247,24 @@ class Reach:
         for cls in x.__mro__:
             if is_known(cls.__module__):
                 continue
-            self._add(f"len({self.name(cls)}.__dict__) == {len(vars(cls))}")
-            for n in sorted(self._used(vars(cls)) - _OF_EVERY_CLASS):
-                self._expect(f"{self.name(cls)}.__dict__.get({n!r}, ABSENT)", vars(cls)[n])
-            inherited = {n for base in cls.__mro__ for n in vars(base)} - vars(cls).keys()
+            name = self.name(cls)
+            held = vars(cls)
+            self._add(f"len({name}.__dict__) == {len(held)}")
+            for n, value in under(held, self._used(held) - _OF_EVERY_CLASS):
+                self._expect(f"{name}.__dict__.get({n!r}, ABSENT)", value)
+            inherited = {n for base in cls.__mro__ for n in vars(base)} - held.keys()
             for n in sorted(self._used(inherited) - _OF_EVERY_CLASS):
-                self._add(f"{n!r} not in {self.name(cls)}.__dict__")
+                self._add(f"{n!r} not in {name}.__dict__")
 
     def _container(self, x: Any) -> bool:
         name = self.name(x)
+        label = f"an element of a {type(x).__name__}"
         if isinstance(x, Mapping | UserDict):
             self._add(f"[*{name}] == {self.name([*x])}{self.types_of_keys(x, name)}")
-            self._elements(x, x.items())
+            self._entries(x, x.items(), f"{label} ")
         elif isinstance(x, list | tuple | deque | UserList) and len(x) <= _MOST:
-            self._add(f"len({name}) == {len(x)}")
-            self._elements(x, enumerate(x))
+            self._expect_length(x)
+            self._entries(x, enumerate(x), f"{label} ")
         elif isinstance(x, set | frozenset | array | bytearray | list | tuple | deque):
             self._add(f"{name} == {self.name(copy.copy(x))}")
             if isinstance(x, set | frozenset):
@@ -309,47 +274,51 @@ class Reach:
         else:
             return False
         if x is not os.environ:  # which gives new texts each time it is read
-            self.snapshots.append(Snapshot(x, f"an element of a {type(x).__name__}"))
+            self.snapshots.append(Snapshot(x, label))
         return True
 
     def _object(self, x: Any) -> None:
         kind = type(x)
         if hasattr(kind, "_reached"):
             self._todo += [getattr(x, name) for name in kind._reached]
-            if self._whole and isinstance(x, Optimizer):
-                self.optimizers.append(x)
-                called = Reach(_called_by(x), whole=False)
-                self._unseen |= called.names
-                self._unseen_objects |= called._seen
-            return
-        is_layer = hasattr(kind, "sublayers") and hasattr(kind, "forward")
-        if _is_of_the_library(kind):
+            if isinstance(x, Optimizer):
+                self._optimizer(x)
+        elif is_of_the_library(kind):
             self._settings(getattr(x, "__dict__", {}))
-            return
-        held: dict[str, Any] = getattr(x, "__dict__", {})
-        self._add(f"len({self.name(held)}) == {len(held)}")
-        carried = _carried(kind) & held.keys() if is_layer else set()
+        else:
+            if hasattr(x, "__dict__"):
+                self._held(x, kind)
+            for n in slots_of_user(kind):
+                self._expect(f"getattr({self.name(x)}, {n!r}, ABSENT)", getattr(x, n, ABSENT))
+            self._todo.append(kind)
+
+    def _held(self, x: Any, kind: type) -> None:
+        """The attributes in the dict of an object."""
+        held = vars(x)
+        self._expect_length(held)
+        carried = carried_by(kind) & held.keys()
         for n in sorted(carried):
             use = "count" if n in getattr(kind, "_counted", ()) else "state"
-            place = self._attribute(x, held, n)._replace(use=use)
+            place = Place(held, n, f"{self.name(held)}[{n!r}]", f"{kind.__name__}.{n}", use)
             self._places[place.text] = place
-        watched = set(held) if is_layer or is_known(kind.__module__) else self._used(held)
-        for n in sorted(watched - carried):
-            name = None if sets_attributes_itself(kind) else ("attribute", n)
-            self._entry(self._attribute(x, held, n), held[n], name, kind)
-        for n in _slots(kind):
-            self._expect(f"getattr({self.name(x)}, {n!r}, ABSENT)", getattr(x, n, ABSENT))
-        self.snapshots.append(Snapshot(held, f"{kind.__name__}."))
-        self._todo.append(kind)
+        all_watched = is_layer(kind) or is_known(kind.__module__)
+        watched = set(held) if all_watched else self._used(held)
+        own = "" if sets_attributes_itself(kind) else "attribute"
+        self._attributes_of(x, watched - carried, own)
 
-    def _attribute(self, x: Any, held: dict[str, Any], n: str) -> Place:
-        return Place(held, n, f"{self.name(held)}[{n!r}]", f"{type(x).__name__}.{n}")
+    def _optimizer(self, x: Optimizer) -> None:
+        """What its updates call: hooks and schedules, which a program calls as well."""
+        if not self._whole:
+            return
+        self.optimizers.append(x)
+        called = Reach([*x.hooks, x.lr, [group.settings for group in x.groups]], whole=False)
+        self._unseen |= called.names
+        self._unseen_objects |= called._seen
 
     def _settings(self, held: dict[str, Any]) -> None:
         """Watch what is read of an object of the library: an argparse.Namespace, an Event."""
-        for n, value in held.items():
-            if n in self._attributes or isinstance(value, NUMBERS):
-                self._expect(f"{self.name(held)}[{n!r}]", value)
+        watched = [n for n in held if n in self._attributes or isinstance(held[n], NUMBERS)]
+        self._entries(held, under(held, watched), "")
 
     def _is_dynamic(self) -> bool:
         """Whether code asks for attributes by names that it computes."""
@@ -361,54 +330,3 @@ class Reach:
             return set(names)
         dunder = {n for n in names if n[:2] == "__" or n == "forward"}
         return dunder.union(self._attributes.intersection(names))
-
-
-def usual_order(x: Any, place: str) -> str:
-    """The condition that an array lies in memory as it did: sums add up in that order."""
-    if x.ndim < 2:
-        return ""
-    usual = x.flags.c_contiguous
-    return f" and {place}" + (".flags.c_contiguous" if usual else f".strides == {x.strides!r}")
-
-
-def same(now: Any, before: Any) -> bool:
-    """Whether two numbers or texts are the same, by type and to the last bit."""
-    return type(now) is type(before) and repr(now) == repr(before)
-
-
-def _slots(kind: type) -> list[str]:
-    """The names of the slots of a user's classes; those of minidl's keep what was looked up."""
-    own = [cls for cls in kind.__mro__ if not is_known(cls.__module__)]
-    return [name for cls in own for name in slots_of(cls)]
-
-
-def _carried(kind: type) -> set[str]:
-    """The attributes of a layer's class that calls leave for the next."""
-    return {*getattr(kind, "carried", ()), *getattr(kind, "buffers", ())}
-
-
-def sets_attributes_itself(kind: type) -> bool:
-    """Whether a class of the user's has a say when attributes are read or set."""
-    own = [vars(cls) for cls in kind.__mro__ if not is_known(cls.__module__)]
-    return any(name in held for held in own for name in _ACCESSORS)
-
-
-@cache
-def names_in_library(kind: type | None) -> frozenset[str]:
-    """The attributes that minidl's own classes use, of which a user's class is made."""
-    own = [cls for cls in getattr(kind, "__mro__", ()) if is_known(cls.__module__)]
-    functions = [f for cls in own for f in vars(cls).values() if hasattr(f, "__code__")]
-    names = reduce(or_, [names_of(f.__code__) for f in functions], NO_NAMES)
-    return names.of("attribute")
-
-
-def _called_by(optimizer: Any) -> list[Any]:
-    """The user's functions that an update calls: hooks and schedules."""
-    groups = [group.settings for group in getattr(optimizer, "groups", ())]
-    return [*getattr(optimizer, "hooks", ()), getattr(optimizer, "lr", None), groups]
-
-
-def _is_of_the_library(kind: type) -> bool:
-    """Whether instances of a class are Python's or NumPy's affair."""
-    is_minidl = kind.__module__.partition(".")[0] == "minidl"
-    return is_known(kind.__module__) and not is_minidl and kind is not types.SimpleNamespace

@@ -18,13 +18,15 @@ from minidl.autograd.node import Output
 from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
 from minidl.common.pytree import flatten, unflatten
-from minidl.compiler.program import Step, Value, values_in
+from minidl.compiler.program import Operand, Step, Value, values_in
 from minidl.compiler.scalars import Number, holds_number, is_number, plain, takes_numbers
 from minidl.compiler.standin import StandIn, are_plain, stand_in, unwrap
 from minidl.compiler.values import Draw, Values
 
 # detach(): the value, without a derivative
 constant = differentiable(lambda x: x, name="constant", view=True)
+# of arrays alone: where ours has other bits, see below
+numpys_product = differentiable(lambda a, b: np.matmul(a, b), name="matmul", fresh=True)
 OF_FORMS = {np.shape, np.ndim, np.size, np.result_type, np.iscomplexobj, np.isrealobj}
 RESULTS = (np.ndarray, np.generic)
 
@@ -51,6 +53,11 @@ class Notes(Values):
         super().forget()
         self._step_of.clear()
 
+    @property
+    def tracked(self) -> set[Operand]:
+        """The Values that are in a graph."""
+        return {v for v in self._of_node.values() if isinstance(v, Value)}
+
     # ---- what is noted ---------------------------------------------------------------------------
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
@@ -62,7 +69,7 @@ class Notes(Values):
             settings = unwrap(settings)
             self.stop(f"{function.name} of a number that changes from call to call")
         if function is F.matmul and _as_numpy_alone_does(inputs, raws):
-            return self.call(np.matmul, inputs, settings)
+            function = numpys_product
         operands = () if self.stopped is not None else self.operands(function, inputs)
         y = self._record(function, raws, settings)
         if self.stopped is not None:
@@ -234,12 +241,15 @@ class Notes(Values):
 
 
 def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
-    """Whether NumPy's product of arrays has other bits than ours: of vectors, mixed types, gaps."""
+    """Whether NumPy's product of arrays has other bits than ours: of mixed types, or with gaps.
+
+    Of vectors of one element the sign of zero.
+    """
     if not are_plain(inputs):
         return False
     a, b = raws
     whole = all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
-    return not whole or a.dtype != b.dtype or a.ndim + b.ndim == 2
+    return not whole or a.dtype != b.dtype or a.shape == b.shape == (1,)
 
 
 class Again:
@@ -258,6 +268,8 @@ class Again:
         self.structure = structure
         self.places = places
         self.forms = forms  # of what it gave
+        places_of_leaves = list(range(len(leaves)))
+        self.flat = unflatten(structure, places_of_leaves) == (tuple(places_of_leaves), {})
         self.__name__ = getattr(function, "__name__", "call")
 
     def __call__(self, *arrays: Any) -> Any:
@@ -269,7 +281,7 @@ class Again:
         leaves = list(self.leaves)
         for i, x in zip(self.places, arrays, strict=True):
             leaves[i] = x
-        return unflatten(self.structure, leaves)
+        return (leaves, {}) if self.flat else unflatten(self.structure, leaves)
 
     def on_variables(self, variables: Sequence[Any]) -> Any:
         """The same of Variables: of a method of arrays, the Variable's own."""

@@ -5,7 +5,7 @@ How the program is called is in specialization.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Container, Set
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from minidl.compiler.effects import Draws, Observer, generators_of
 from minidl.compiler.forms import (
     Arguments,
     NotForPrograms,
+    numbers_in,
     objects_in,
     take_apart,
     unwrapped,
@@ -62,14 +63,16 @@ class Recording:
         entries: set[Entry],
         unrolls: bool = False,
         varying: Set[int] = frozenset(),
+        constant: Container[Entry] = frozenset(),
     ) -> None:
         self.call = call
         self.entries = entries  # of containers, that calls were seen to write
         self.varying = varying  # numbers among the arguments, by their place
+        self.numbers = 0  # in places; ``constant`` are those that decide on something
         self.why: str | None = None
         self.silent = False
         roots = [call.function, *objects_in([*call.args, *call.kwargs.values()])]
-        self.reach = Reach(roots, entries)
+        self.reach = Reach(roots, entries, constant)
         if self.reach.unwatchable is not None:
             self.why = self.reach.unwatchable
             self.result = call.eagerly()
@@ -104,7 +107,7 @@ class Recording:
         arguments = Arguments(iter(leaves), self._number if self.varying else None)
         args = [arguments.put(x) for x in self.call.args]
         kwargs = {name: arguments.put(x) for name, x in self.call.kwargs.items()}
-        self.inside = Inside(self.states, states)
+        self.inside = Inside(self.states, states, self._state_number)
         observer = Observer()
         try:
             with telling(self.reach.optimizers), Switch(tracer=self.recorder), observer:
@@ -141,6 +144,21 @@ class Recording:
         if i not in self.varying:
             return x
         return self.recorder.changing(x, self.recorder.add_input("number", None, i))
+
+    def _state_number(self, x: Any) -> Any:
+        """What stands for a number in a place."""
+        self.numbers += 1
+        value = self.recorder.add_input("state number", None, self.numbers - 1)
+        return self.recorder.changing(x, value)
+
+    @property
+    def number_places(self) -> set[Entry]:
+        """Where numbers are states."""
+        if not self.numbers:
+            return set()
+        pairs = zip(self.states.places, self.states.values)
+        found = [place for place, x in pairs if place.use == "state" and [*numbers_in(x)]]
+        return {(id(place.container), place.key) for place in found}
 
     def _effects(self, written: bool, draws: Draws) -> str | None:
         """What the call did that a program would not do, in words."""
@@ -203,7 +221,7 @@ class Recording:
         steps = (*self.program.steps, *self.tape)
         used = set(values_in((*self.real, *[step.operands for step in steps])))
         inputs = self.recorder.inputs
-        self.recorder.inputs = [x for x in inputs if x.kind != "state" or x.value in used]
+        self.recorder.inputs = [x for x in inputs if x.kind[:5] != "state" or x.value in used]
 
     def _is_draw(self, i: int) -> bool:
         return self.recorder.inputs[i].kind == "draw"
@@ -266,7 +284,7 @@ class Recording:
 
     def _differentiated(self, x: Any) -> Any:
         """The Variable that an input is, if it requires a gradient; else None."""
-        if x.kind in ("grad", "number"):
+        if x.kind in ("grad", "number", "state number"):
             return None
         sources = {"argument": self.call.leaves, "state": self.states.leaves}
         variable = sources[x.kind][x.of] if x.kind in sources else x.of

@@ -7,31 +7,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from minidl.autograd.variable import Variable
+from minidl.optim.optimizer import Optimizer
 
 
-class _Use(NamedTuple):
+class _Use:
     """What a hook was given and what it left, in copies."""
 
-    given: list[Any]
-    params: list[Variable]
-    grads: list[Any]
-    values: list[Any]
+    def __init__(self, gradients: Any) -> None:
+        self.given = _copies(gradients.grads)
+        self.given_to: list[Variable] = gradients.params
+        self.params: list[Variable] = []
+        self.grads: list[Any] = []
+        self.values: list[Any] = []
+
+    def end(self, gradients: Any) -> None:
+        """Note what the hook left."""
+        self.params = gradients.params
+        self.grads = _copies(gradients.grads)
+        self.values = _copies([p._raw for p in self.given_to])
+
+    def is_of(self, gradients: Any) -> bool:
+        """Whether these are the gradients that the hook was given."""
+        now = gradients.grads
+        return len(now) == len(self.given) and all(map(_same_bits, self.given, now))
 
     def repeat(self, gradients: Any) -> None:
         """Leave the same again: gradients, and the values of parameters."""
         for p, value in zip(gradients.params, self.values, strict=True):
             p._raw = _write(p._raw, value)
-        old = gradients.grads
-        if len(old) != len(self.grads):
-            gradients.params, gradients.grads = self.params, self.grads
-            return
         gradients.params = self.params
-        gradients.grads = [_write(g, new) for g, new in zip(old, self.grads)]
+        if len(gradients.grads) == len(self.grads):
+            gradients.grads = list(map(_write, gradients.grads, self.grads))
+        else:
+            gradients.grads = self.grads
+
+
+def _copies(arrays: Sequence[Any]) -> list[Any]:
+    return list(map(np.copy, arrays))
 
 
 def _write(x: Any, new: Any) -> Any:
@@ -40,6 +57,11 @@ def _write(x: Any, new: Any) -> Any:
         return new[()]
     x[...] = new
     return x
+
+
+def _same_bits(a: Any, b: Any) -> bool:
+    alike = a.shape == b.shape and a.dtype == b.dtype
+    return alike and np.array_equal(a, b, equal_nan=True)
 
 
 class _Once:
@@ -55,42 +77,33 @@ class _Once:
         self.replayed[:] = self.uses
 
     def __call__(self, gradients: Any) -> None:
-        given = [np.copy(g) for g in gradients.grads]
-        params = gradients.params
         if self.replayed:
-            use = self.replayed.pop(0)
-            if _same(use.given, given):
-                use.repeat(gradients)
+            before = self.replayed.pop(0)
+            if before.is_of(gradients):
+                before.repeat(gradients)
                 return
+        use = _Use(gradients)
         self.hook(gradients)
-        grads = [np.copy(g) for g in gradients.grads]
-        values = [np.copy(p._raw) for p in params]
-        self.uses.append(_Use(given, gradients.params, grads, values))
-
-
-def _same(a: Sequence[Any], b: Sequence[Any]) -> bool:
-    return len(a) == len(b) and all(map(_same_bits, a, b))
-
-
-def _same_bits(a: Any, b: Any) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+        use.end(gradients)
+        self.uses.append(use)
 
 
 @contextmanager
-def hooks_once(optimizers: Sequence[Any]) -> Iterator[list[_Once]]:
+def hooks_once(optimizers: Sequence[Optimizer]) -> Iterator[list[_Once]]:
     """Let the optimizers' hooks be called once; those that ranks call together stay as they are."""
-    before = [(o, list(o.hooks)) for o in optimizers if hasattr(o, "hooks")]
-    once = {id(hook): _Once(hook) for _, hooks in before for hook in hooks if _is_alone(hook)}
-    for o, hooks in before:
-        o.hooks[:] = [once.get(id(hook), hook) for hook in hooks]
-    wrapped = [(o, list(o.hooks)) for o, _ in before]
+    once: dict[int, _Once] = {}
+    replaced = []
+    for optimizer in optimizers:
+        hooks = list(optimizer.hooks)
+        for hook in hooks:
+            if not getattr(hook, "needs_all_parameters", False):
+                once.setdefault(id(hook), _Once(hook))
+        given = [once.get(id(hook), hook) for hook in hooks]
+        optimizer.hooks[:] = given
+        replaced.append((optimizer, hooks, given))
     try:
         yield list(once.values())
     finally:
-        for (o, hooks), (_, given) in zip(before, wrapped, strict=True):
-            if o.hooks == given:  # else the function has set others
-                o.hooks[:] = hooks
-
-
-def _is_alone(hook: Any) -> bool:
-    return not getattr(hook, "needs_all_parameters", False)
+        for optimizer, hooks, given in replaced:
+            if optimizer.hooks == given:  # else the function has set others
+                optimizer.hooks[:] = hooks

@@ -15,7 +15,7 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.printer import Code
-from minidl.compiler.program import Program, Value, axes_in_memory, values_in
+from minidl.compiler.program import Program, Value, axes_in_memory
 from minidl.compiler.recording import Recording
 from minidl.compiler.tape import play
 
@@ -50,9 +50,8 @@ class Runner:
         self.wanted = [i for i, want in enumerate(recording.differentiable) if want]
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
-        backward = program.steps[program.backward_at :]
-        maps = [values_in((*step.operands, *step.outs)) for step in backward if step.is_map]
-        turned = any(v.axes for values in maps for v in values)
+        maps = [step for step in program.steps[program.backward_at :] if step.is_map]
+        turned = any(v.axes for step in maps for v in (*step.reads, *step.outs))
         self.orders = [v.axes for v in program.seeds] if turned else None
 
     def function(self) -> Function:
@@ -89,9 +88,9 @@ class Runner:
         """The gradients of the inputs: the rule of the program as a Function."""
         gs = g if type(g) is list else [g]
         buffers = saved.buffers
-        saved.buffers = None
-        if buffers is None or not self._in_order(gs):  # a second backward: they are gone
+        if buffers is None or not self._in_order(gs):  # after a first backward they are gone
             return self._recomputed(gs, wanted, inputs)
+        saved.buffers = None
         if len(self.real) > 1 and any(part is None for part in gs):
             return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
         found = self.code.backward(inputs, buffers, saved.kept, [gs[i] for i in self.seeded])
@@ -103,9 +102,11 @@ class Runner:
         """Whether gradients lie in memory as when the program was made, where sums depend on it."""
         if self.orders is None:
             return True
-        given = [gs[i] for i in self.seeded]
-        arrays = [(g, axes) for g, axes in zip(given, self.orders) if isinstance(g, np.ndarray)]
-        return all(0 not in g.strides and axes_in_memory(g) == axes for g, axes in arrays)
+        for i, axes in zip(self.seeded, self.orders):
+            g = gs[i]
+            if isinstance(g, np.ndarray) and (0 in g.strides or axes_in_memory(g) != axes):
+                return False
+        return True
 
     def _of_some(
         self, gs: list[Any], y: Any, buffers: Any, kept: Any, wanted: list[bool], inputs: Any

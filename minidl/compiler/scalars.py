@@ -7,7 +7,7 @@ it is noted; whatever else is done with it reads its value, and then it is a con
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Container, Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,13 +129,31 @@ def holds_number(x: Any) -> bool:
     return type(x) is Number
 
 
-class Varying:
-    """Which numbers among the arguments are others in other calls, by their place in order."""
+class Everything:
+    """What everything is in."""
 
-    def __init__(self) -> None:
+    def __contains__(self, x: object) -> bool:
+        return True
+
+
+class Varying:
+    """Which numbers among the arguments are others in other calls, by their place in order.
+
+    ``constant`` are entries of containers whose numbers are none; ``allowed``: where no number may
+    vary, all are.
+    """
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed = allowed
         self.places: set[int] = set()
         self._read: set[int] = set()  # they decide on something, so they are constants
         self._last: list[Any] = []
+        self._entries = set[tuple[int, Any]]()
+
+    @property
+    def constant(self) -> Container[tuple[int, Any]]:
+        """The entries of containers that are constants."""
+        return self._entries if self.allowed else Everything()
 
     def meet(self, numbers: list[Any]) -> frozenset[int]:
         """Those that vary, of a call that no program serves for."""
@@ -143,8 +161,10 @@ class Varying:
             pairs = enumerate(zip(numbers, self._last))
             self.places.update([i for i, (a, b) in pairs if repr(a) != repr(b)])
         self._last = numbers
-        return frozenset(self.places - self._read)
+        return frozenset(self.places - self._read) if self.allowed else frozenset()
 
-    def give_up(self, places: frozenset[int]) -> None:
-        """They cannot vary within a program."""
+    def give_up(self, places: frozenset[int], entries: Set[tuple[int, Any]]) -> bool:
+        """Numbers among arguments and in places cannot vary within a program; whether there are any."""
         self._read.update(places)
+        self._entries.update(entries)
+        return bool(places or entries)

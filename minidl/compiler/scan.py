@@ -206,7 +206,8 @@ class Variant(NamedTuple):
 
     The seeds of ``program`` are gradients of those parts (``carried``), of the outputs ``rows``,
     what the state before (``begun``) and captured values (``summed``) have received already. Its
-    gradients are of state, slices and ``summed``. Its last inputs are ``constants``.
+    gradients are of state, slices and ``summed``, those of the state ``as_begun`` as they were
+    given. Its last inputs are ``constants``.
     """
 
     program: Program
@@ -215,6 +216,7 @@ class Variant(NamedTuple):
     rows: list[int]
     begun: list[int]
     summed: list[int]
+    as_begun: list[int]
 
 
 class Backward:
@@ -262,6 +264,8 @@ class Backward:
                 column.append(g)
             sums.update(zip(variant.summed, found[state + xs :], strict=True))
         run.give_back()
+        untouched = {j for j in variant.as_begun if held[captured + j] is None}
+        carried = [None if j in untouched else g for j, g in enumerate(carried)]
         of_captured = map(sums.get, range(captured))
         return (*of_captured, *carried, *map(_stacked, columns, operands[captured + state :]))
 

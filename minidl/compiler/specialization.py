@@ -15,8 +15,9 @@ from minidl.compiler.effects import Draws
 from minidl.compiler.passes import optimized
 from minidl.compiler.printer import Code
 from minidl.compiler.program import Program, form
-from minidl.compiler.reader import print_reader, print_results
+from minidl.compiler.reader import print_reader
 from minidl.compiler.recording import MISS, Recording
+from minidl.compiler.results import print_results
 from minidl.compiler.runner import Runner
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.autograd.node import Node
 from minidl.autograd.variable import Variable
-from minidl.compiler.program import Operand, Step, Value
+from minidl.compiler.program import Operand, Step, Value, values_in
 from minidl.compiler.recorder import Again, Notes
 from minidl.compiler.scan import ScanStep
 
@@ -58,12 +58,15 @@ def raw_of(x: Any) -> Any:
 class Match:
     """Whether another turn is what ``first`` is, applied to what the other was given."""
 
-    def __init__(self, recorder: Notes, first: Turn, other: Turn) -> None:
+    def __init__(self, recorder: Notes, tracked: set[Operand], first: Turn, other: Turn) -> None:
+        self.differentiated = recorder.differentiated
+        self.tracked = tracked
         self.to: dict[Value, Operand] = {}  # the other's Values by the first's
         self.drawn: dict[Value, Value] = {}  # those that are drawn anew in each turn
         self.inputs = {x.value: x for x in recorder.inputs}
         self.agrees = (
             self._bind(first.given, other.given)
+            and all(map(self._same_graph, first.given, other.given))
             and self._steps(first.steps, other.steps)
             and self._operand(first.made, other.made)
         )
@@ -74,12 +77,21 @@ class Match:
     def _step(self, a: Step, b: Step) -> bool:
         if a.is_effect or a.derivative != b.derivative or a.errors != b.errors:
             return False
+        if a in self.differentiated and b not in self.differentiated:
+            if not self.tracked.isdisjoint(values_in(b.operands)):  # nothing was recorded there
+                return False
+        elif b in self.differentiated and a not in self.differentiated:
+            return False
         return (
             self._same_call(a, b)
             and same_constant(a.settings, b.settings)
             and self._operand(a.operands, b.operands)
             and self._bind(a.out, b.out)
         )
+
+    def _same_graph(self, a: Operand, b: Operand) -> bool:
+        """Whether the first is in a graph if the other is."""
+        return a in self.tracked or b not in self.tracked
 
     def _same_call(self, a: Step, b: Step) -> bool:
         if isinstance(a, ScanStep) and isinstance(b, ScanStep):

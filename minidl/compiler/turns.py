@@ -105,7 +105,8 @@ class Turns:
         turns = self.turns
         if self.recorder.unrolls or len(turns) < 2:
             return None
-        matches = [Match(self.recorder, turns[-1], turn) for turn in turns]
+        tracked = self.recorder.tracked
+        matches = [Match(self.recorder, tracked, turns[-1], turn) for turn in turns]
         agree = [match.agrees for match in matches]
         apart = not agree[0]  # such as from a number, where later turns have an array
         if not all(agree[1:]) or (apart and not self._may_begin()):
@@ -196,12 +197,13 @@ class ScanRecorder(Recorder):
         sums = step.loop.sizes.captured + step.loop.sizes.state
         held = [pending.get(parent) for parent in parents[:sums]]
         raws = tuple(map(raw_of, g))
-        backward = self.derivations[step.loop].backward(raws, wanted, held)
+        received = tuple(map(raw_of, held))
+        backward = self.derivations[step.loop].backward(raws, wanted, received)
         if backward is None:
             self.stop(UNEVEN)
             return self._turn_by_turn(step, node, raws, wanted)
         with Switch(tracer=None):
-            found = backward(raws, tuple(map(raw_of, held)), (), *node.args)
+            found = backward(raws, received, (), *node.args)
         places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
         outs = tuple([Value(found[i]) for i in places])
         if self.stopped is None:

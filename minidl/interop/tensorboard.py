@@ -36,7 +36,8 @@ class TensorBoard(Callback):
         gradients: whether those of the last update in the epoch are.
 
     What is not finite in a histogram is left out. Raises ImportError without tensorboardX (the
-    extra ``tensorboard``), NotADirectoryError for a ``folder`` that is a file.
+    extra ``tensorboard``), NotADirectoryError for a ``folder`` that is a file, ValueError as a fit
+    begins for one that another callback writes to.
 
     >>> import tempfile
     >>> try:
@@ -68,6 +69,9 @@ class TensorBoard(Callback):
 
     def on_train_begin(self) -> None:
         self.written = -1
+        for other in self.trainer.callbacks:
+            if isinstance(other, TensorBoard) and other is not self and other.folder == self.folder:
+                raise ValueError(f"TensorBoard: two callbacks would write to {self.folder}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         if not self.trainer._writes:

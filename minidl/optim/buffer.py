@@ -38,7 +38,7 @@ class Block(NamedTuple):
     """A part of a buffer, and of the gradient it is updated with."""
 
     source: int  # 0 for the gathered small gradients, then one for each large parameter
-    cut: slice
+    cut: slice | None  # None for all of it
     values: Array
     state: list[Array]
     out: Array  # for intermediate results
@@ -129,7 +129,7 @@ class Buffer:
         if len(gradients) > len(self._places):
             sources += [g.reshape(-1) for g in gradients[len(self._places) :]]
         for source, cut, values, state, out in self._blocks:
-            g = sources[source][cut]
+            g = sources[source] if cut is None else sources[source][cut]
             if self._wide is None:
                 apply(values, g, out, *state, t=self.t, **settings)
                 continue
@@ -215,7 +215,8 @@ def make_blocks(
             end = min(i + most, size)
             part = slice(start + i, start + end)
             state = [array[part] for array in states]
-            blocks.append(Block(source, slice(i, end), values[part], state, scratch[: end - i]))
+            cut = None if end - i == size else slice(i, end)
+            blocks.append(Block(source, cut, values[part], state, scratch[: end - i]))
         start += size
     return blocks
 

@@ -51,6 +51,15 @@ def as_list(name: str, values: Any, of: str) -> list[Any]:
     return list(values or ())
 
 
+def check_backend(compile: Any) -> str | None:
+    """What a cycle is compiled to, "numpy" or "c"; None if it is not."""
+    if isinstance(compile, str) and compile == "c":
+        return compile
+    if not isinstance(compile, bool | np.bool_):
+        raise TypeError(f'Trainer: compile: want True, False or "c", got {compile!r}')
+    return "numpy" if compile else None
+
+
 def check_optimizer(optimizer: Any) -> Any:
     """The optimizer; TypeError for what is none."""
     if isinstance(optimizer, type):

@@ -70,7 +70,8 @@ class Trainer:
             by name; ``metric(prediction, t)`` gets arrays and returns a number, the mean over the
             samples; one that has an argument ``weight`` gets the weights.
         callbacks: see ``callbacks.Callback``; one may set ``trainer.stop``.
-        compile: compile the cycle of a batch, with its backward and update: ``minidl.compile``.
+        compile: compile the cycle of a batch, with its backward and update, by ``minidl.compile``;
+            "c": to C, which needs a C compiler; the training then is the same to rounding.
         scale_targets: learn mean and deviation of the floating targets in the first fit, and train
             on scaled ones. Losses are of these; ``predict`` and metrics are in the users' units.
         distributed: whether all processes that mpiexec started train one model (docs/scaling.md);
@@ -102,7 +103,7 @@ class Trainer:
     _own: ClassVar[Sequence[str]] = (  # the attributes that are no subclass's
         *("model", "loss", "metrics", "optimizer", "callbacks", "ranks", "_run", "history", "stop"),
         *("dry_run", "interrupted", "_requests", "scale_targets", "scaling"),
-        *("_compiling", "_program", "_looping", "_start"),
+        *("_backend", "_program", "_looping", "_start"),
     )
 
     @refuse_unexpected
@@ -113,21 +114,21 @@ class Trainer:
         loss: checks.Metric,
         metrics: checks.Metrics = None,
         callbacks: Callback | Iterable[Callback] = (),
-        compile: bool = False,
+        compile: bool | str = False,
         distributed: Any = False,
         scale_targets: bool = False,
     ) -> None:
         if isinstance(callbacks, Callback):
             callbacks = [callbacks]
         callbacks = checks.as_list("callbacks", callbacks, "instances of callbacks.Callback")
-        self._compiling = flag("Trainer: compile", compile)
+        self._backend = checks.check_backend(compile)
         self.model = model
         self.loss = loss
         self.metrics = metrics
         self.optimizer = optimizer
         checks.check_parts(model, optimizer, callbacks)
-        if self._compiling:
-            self._refuse_other_loss_of()
+        if self._backend:
+            self._compile(self.loss_of)
         self.callbacks = callbacks
         self.ranks = processes(distributed, optimizer)
         self.scale_targets = flag("Trainer: scale_targets", scale_targets)
@@ -164,8 +165,8 @@ class Trainer:
             settings.append(f"metrics={list(self.metrics)}")
         if self.callbacks:
             settings.append(f"callbacks={[type(callback).__name__ for callback in self.callbacks]}")
-        if self._compiling:
-            settings.append("compile=True")
+        if self._backend:
+            settings.append('compile="c"' if self._backend == "c" else "compile=True")
         if self.scale_targets:
             settings.append("scale_targets=True")
         return f"Trainer({', '.join(settings)})"
@@ -504,14 +505,12 @@ class Trainer:
 
     def _cycle(self, runner: ModelRunner) -> Callable[..., tuple[Any, Any]]:
         """The cycle of a batch, a program if it is to be compiled."""
-        if not self._compiling:
+        if not self._backend:
             return partial(train_batch, self.loss_of, runner.stateless, self.optimizer)
-        self._refuse_other_loss_of()
-        if self._program is None:
-            from minidl.compiler import compile
-
+        if self._program is None or not self._owns_loss_of:  # which is refused
             loss_of = partial(loss_of_batch, self.model, self.loss)
-            self._program = compile(partial(train_batch, loss_of, runner.stateless, self.optimizer))
+            cycle = partial(train_batch, loss_of, runner.stateless, self.optimizer)
+            self._program = self._compile(cycle)
         return self._program  # type: ignore[no-any-return]  # called as the function is
 
     def _update(
@@ -524,12 +523,16 @@ class Trainer:
             raise faults.explain(found, self, runner, batch) from None
         self.ranks.update(self, run, samples)
 
-    def _refuse_other_loss_of(self) -> None:
+    def _compile(self, function: Callable[..., Any]) -> Any:
+        """A function as a program, if it computes the loss as it is computed here."""
+        from minidl.compiler import compile
+
         if not self._owns_loss_of:
             raise ValueError(
                 "Trainer: compile=True wants the Trainer's own loss_of; in one that is overridden, "
                 "call what minidl.compile gave of a function"
             )
+        return compile(function, backend=self._backend)  # type: ignore[arg-type]  # checked
 
     def _figures(self, loss: Any, prediction: Any, batch: Batch) -> dict[str, float]:
         """The loss and the metrics of a batch, by name."""

@@ -142,6 +142,8 @@ TEMPLATES = (
 class RandomProgram:
     """A function of arrays: ``source``, and the forms of what it is given."""
 
+    most = 500  # elements of a value
+
     def __init__(self, seed: int, length: int = 8) -> None:
         self.seed = seed
         self.chance = random.Random(seed)
@@ -174,7 +176,7 @@ class RandomProgram:
             except Exception:  # the shapes do not fit
                 return
         floating = isinstance(value, np.ndarray | np.floating) and value.dtype.kind == "f"
-        if floating and 0 < value.size < 500:
+        if floating and 0 < value.size < self.most:
             name = f"v{len(self.lines)}"
             self.known[name] = value
             self.lines.append(f"{name} = {text}")

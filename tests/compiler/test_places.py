@@ -330,6 +330,67 @@ def buffers_of_ones_own() -> Made:
 # ---- what has to stay eager ----------------------------------------------------------------------
 
 
+@prog
+def adam_by_hand() -> Made:
+    class Adam:
+        def __init__(self, params: list[Any]) -> None:
+            self.params = params
+            self.m = {i: np.zeros(p.shape, p.dtype) for i, p in enumerate(params)}
+            self.t = 0
+            self.rate = 0.1
+
+        def update(self) -> None:
+            self.t += 1
+            self.rate *= 0.99
+            for i, p in enumerate(self.params):
+                self.m[i] = 0.9 * self.m[i] + 0.1 * p.grad.data
+                p.data -= self.rate * self.m[i] / (1 - 0.9**self.t)
+
+    model = layers.MLP([5, 3], in_features=4)
+    learner = Adam(model.parameters())
+
+    def step(x: Any, t: Any) -> Any:
+        model.cleargrads()
+        loss = F.cross_entropy(model(x), t)
+        loss.backward()
+        learner.update()
+        return loss
+
+    return step, lambda: [learner.m, learner.t, learner.rate, *model.parameters()]
+
+
+@prog
+def baseline() -> Made:
+    class Baseline:
+        def __init__(self) -> None:
+            self.mean = 0.0
+            self.calls = [0, 1.5]
+
+        def advantage(self, x: Any, t: Any) -> Any:
+            reward = x.sum()
+            result = reward - self.mean
+            self.mean = 0.9 * self.mean + 0.1 * reward
+            self.calls[0] += 1
+            return result * self.calls[0]
+
+    task = Baseline()
+    return task.advantage, held(task, "mean", "calls")
+
+
+@prog
+def size_that_is_kept() -> Made:
+    class Task:
+        def __init__(self) -> None:
+            self.n = 1
+
+        def f(self, x: Any, t: Any) -> Any:
+            self.n = x.shape[1]
+            return x[:, : self.n - 1] * self.n
+
+    task = Task()
+    return task.f, held(task, "n")
+
+
 @eager
 def counter_that_decides() -> Made:
     class Model:
@@ -344,7 +405,7 @@ def counter_that_decides() -> Made:
     return model.loss, held(model, "n")
 
 
-@eager
+@prog
 def counter_that_scales() -> Made:
     class Model:
         def __init__(self) -> None:
@@ -361,7 +422,7 @@ def counter_that_scales() -> Made:
     return model.loss, held(model, "n")
 
 
-@eager
+@prog
 def counter_read_by_name() -> Made:
     class Model:
         def __init__(self) -> None:
@@ -375,7 +436,7 @@ def counter_read_by_name() -> Made:
     return model.loss, held(model, "n")
 
 
-@eager
+@prog
 def counter_multiplied() -> Made:
     class Model:
         def __init__(self) -> None:
@@ -448,7 +509,7 @@ def entry_that_a_schedule_reads() -> Made:
     return step, lambda: [stats, model.w]
 
 
-@eager
+@prog
 def nonlocal_counter_that_is_read() -> Made:
     calls = 0
 

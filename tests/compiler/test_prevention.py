@@ -184,8 +184,6 @@ EAGER = [
     type_of_an_array,
     what_is_a_variable,
     caught_error,
-    counter,
-    attribute,
     running_mean,
     own_generator,
     python_generator,

@@ -701,3 +701,24 @@ def test_a_recording_lets_go_of_its_arrays_with_the_collector_off() -> None:
         gc.enable()
     assert "200, 2" in step.status()
     assert held < peak / 10
+
+
+def test_a_parameter_without_axes_is_a_number_as_eagerly() -> None:
+    """The square of an array without axes has other last bits than that of a number."""
+    found = []
+    for how in (lambda f: f, lambda f: minidl.compile(f, check="never")):
+        p = Variable(np.float32(0.1))
+        q = Variable(np.ones(1, np.float32))
+        optimizer = optim.SGD([p, q], 0.3)
+
+        def step(p: Any = p, q: Any = q, optimizer: Any = optimizer) -> Any:
+            optimizer.cleargrads()
+            first = p[None]
+            loss = ((p**3 - q) ** 2).sum()
+            loss.backward()
+            optimizer.update()
+            return loss, first
+
+        call = how(step)
+        found.append([x.item() for _ in range(40) for x in call()])
+    assert found[0] == found[1]

@@ -157,6 +157,11 @@ def test_bad_settings(board, tmp_path):
         board(tmp_path, histograms="all")
 
 
+def test_two_in_one_folder_are_refused(board, tmp_path):
+    with pytest.raises(ValueError, match="TensorBoard: two callbacks would write to"):
+        fit(trainer(board(tmp_path), board(tmp_path, histograms=True)))
+
+
 def test_without_tensorboardx(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r"tensorboardX is not installed; .*'\.\[tensorboard\]'"):

@@ -18,6 +18,7 @@ from minidl import DataLoader, Parameter, Trainer, Variable, callbacks, layers, 
 from minidl import functions as F
 from minidl.common import random
 from minidl.common.pytree import flatten
+from minidl.compiler.native import toolchain
 from minidl.optim import hooks
 from tests.distributed.ranks import World
 
@@ -140,7 +141,7 @@ def test_whole_trainings(model: str, optimizer: str, setting: str) -> None:
     side_by_side(train)
 
 
-def mlp(compile: bool, optimizer: Any = optim.Adam, **settings: Any) -> Trainer:
+def mlp(compile: bool | str, optimizer: Any = optim.Adam, **settings: Any) -> Trainer:
     net = layers.Sequential(layers.Linear(8), F.tanh, layers.Dropout(0.2), layers.Linear(3))
     return Trainer(net, optimizer(net), F.cross_entropy, compile=compile, **settings)
 
@@ -474,3 +475,16 @@ def test_late_parameters() -> None:
         return trainer
 
     side_by_side(train)
+
+
+def test_compiled_to_c() -> None:
+    try:
+        toolchain.find()
+    except toolchain.CompilerError:
+        with pytest.raises(toolchain.CompilerError):
+            mlp("c")
+        return
+    trainer = mlp("c")
+    assert 'compile="c"' in repr(trainer)
+    trainer.fit(ROWS, LABELS, **FIT)
+    assert trainer._program.backend == "c" and "eager" not in trainer._program.status()

@@ -333,7 +333,7 @@ def test_bad_arguments(arguments: Any, keywords: Any, error: type[Exception], me
         ({"callbacks": True}, TypeError, "Trainer: callbacks: want instances .* in a list"),
         ({"callbacks": len}, TypeError, "Trainer: callbacks: want instances .* in a list"),
         ({"optimizer": {"lr": 1}}, TypeError, "Trainer: optimizer: want one of .* got a dict"),
-        ({"compile": "c"}, TypeError, "Trainer: compile: want True or False"),
+        ({"compile": "C"}, TypeError, 'Trainer: compile: want True, False or "c"'),
         ({"scale_targets": 1}, TypeError, "Trainer: scale_targets: want True or False"),
         ({"callbacks": [Callback]}, TypeError, "callbacks: want instances .*got the class"),
         ({"metrics": [F.accuracy, F.accuracy]}, ValueError, "'accuracy'"),
