@@ -141,6 +141,8 @@ class Primitives:
 
 def _raw_of(x: Input, recording: Recording) -> Any:
     """An array of the form of an input; where it is known, the array itself."""
+    if x.value.shape is None:
+        raise NotInC("numbers that change from call to call")
     if x.kind == "argument":
         return _array(recording.call.leaves[x.of])
     if x.kind == "state":
