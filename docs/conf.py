@@ -44,6 +44,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 
 autodoc_typehints = "none"  # signatures to be read: types are said in words, and checked by mypy
+autodoc_preserve_defaults = True  # as they stand in the code: init=normal_over_sqrt_in
 autodoc_member_order = "bysource"
 napoleon_use_ivar = True  # attributes in a docstring are described once, there
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
@@ -51,6 +52,7 @@ copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = f"minidl {version}"
+html_favicon = "_static/favicon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_theme_options = {

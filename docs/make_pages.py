@@ -176,7 +176,8 @@ def scrape(block: Any, variables: dict[str, Any], conf: dict[str, Any]) -> str:
         return ""
     place = next(variables["image_path_iterator"])
     shutil.copy(picture, place)
-    return figure_rst([place], conf["src_dir"], example.stem)
+    title = GALLERY[section_of(example.stem)][example.stem]
+    return figure_rst([place], conf["src_dir"], title)
 
 
 # --- docstrings -----------------------------------------------------------------------------------

@@ -74,6 +74,13 @@ def test_every_public_name_is_described():
     assert [n for n in sorted(names) if not leads_somewhere(SITE / "index.html", places[n])] == []
 
 
+def test_signatures_are_to_be_read():
+    """With defaults as they stand in the code, not as the objects they became."""
+    pages = [file.read_text(encoding="utf-8") for file in (SITE / "reference").rglob("*.html")]
+    assert len(pages) > 20 and "init=normal_over_sqrt_in" in re.sub("<[^>]*>", "", "".join(pages))
+    assert [text for text in pages if re.search(r"&lt;(function|class|object) | at 0x", text)] == []
+
+
 def test_every_link_leads_somewhere():
     files = sorted(SITE.rglob("*.html"))
     assert len(files) > 100

@@ -13,7 +13,7 @@ import numpy as np
 from minidl.compiler.forms import NUMBERS
 from minidl.compiler.names import Name
 from minidl.compiler.places import Place
-from minidl.compiler.snapshot import Snapshot
+from minidl.compiler.snapshot import Entry, Snapshot
 
 
 class Conditions:
@@ -51,10 +51,10 @@ class Conditions:
     def _add(self, condition: str) -> None:
         self.conditions[condition] = None
 
-    def _expect(self, place: str, value: Any) -> None:
+    def _expect(self, place: str, value: Any, entry: Entry | None = None) -> None:
         """Expect at a place what is there now, and go on there."""
         if isinstance(value, np.ndarray):
-            self._expect_array(place, value)
+            self._expect_array(place, value, entry)
             return
         name = self.name(value)
         if isinstance(value, NUMBERS) and not isinstance(value, type(None) | bool | slice):
@@ -63,7 +63,7 @@ class Conditions:
             self._add(f"{place} is {name}")
             self._todo.append(value)
 
-    def _expect_array(self, place: str, x: Any) -> None:
+    def _expect_array(self, place: str, x: Any, entry: Entry | None) -> None:
         dtype = self.name(x.dtype)
         self._add(f"type({place}) is ndarray and {place}.shape == {x.shape!r}")
         self._add(f"{place}.dtype is {dtype}{usual_order(x, place)}")
@@ -72,7 +72,7 @@ class Conditions:
             return
         self.where[id(x)] = place
         self.found[id(x)] = x
-        self.snapshots.append(Snapshot(x, "an array that it closes over"))
+        self.snapshots.append(Snapshot(x, "an array that it closes over", entry))
 
     def _expect_length(self, held: Any) -> None:
         self._add(f"len({self.name(held)}) == {len(held)}")
@@ -95,7 +95,7 @@ class Conditions:
         """What is in a place: it is expected to stay, unless calls leave something there."""
         use = self._use(place, value, name, owner)
         if use is None:
-            self._expect(place.text, value)
+            self._expect(place.text, value, (id(place.container), place.key))
         else:
             self._places[place.text] = place._replace(use=use)
 

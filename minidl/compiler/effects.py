@@ -18,16 +18,31 @@ from minidl.compiler.reach import Reach
 # C functions that give something else at every call, by the module they are of; None: all of it.
 _UNREPEATABLE: dict[str, set[str] | None] = {
     "time": None,
-    "posix": {"urandom", "getpid", "times"},
-    "nt": {"urandom", "getpid", "times"},
+    "posix": None,
+    "nt": None,
+    "sys": None,
+    "_thread": {"get_ident", "get_native_id"},
     "io": {"open"},
     "_io": {"open", "read", "readline", "readlines", "readinto"},
     "datetime": {"now", "utcnow", "today"},
-    "builtins": {"input", "next", "__next__"},
+    "builtins": {"input", "next", "__next__", "__import__"},
 }
 # Parts of Python's library that read files for their own sake.
 _READERS = {"linecache", "tokenize", "warnings", "logging", "importlib._bootstrap_external"}
-_SETTINGS = {("os", "getenv"), ("numpy._core._ufunc_config", "geterr")}
+# Functions in Python that ask for settings, or for what is in a folder; None: all of the module.
+_SETTINGS: dict[str, set[str] | None] = {
+    "os": {"getenv", "walk"},
+    "genericpath": None,
+    "posixpath": {"abspath", "realpath", "expanduser", "expandvars", "islink", "lexists"},
+    "ntpath": {"abspath", "realpath", "expanduser", "expandvars", "islink", "lexists"},
+    "pathlib": {"exists", "is_file", "is_dir", "stat", "iterdir", "glob", "rglob", "cwd", "home"},
+    "glob": {"glob", "iglob"},
+    "importlib": {"import_module", "reload"},
+    "threading": {"current_thread", "active_count", "enumerate"},
+    "numpy._core._ufunc_config": {"geterr", "getbufsize"},
+    "numpy._core.arrayprint": {"get_printoptions"},
+    "minidl.common.random": {"seed", "generator"},
+}
 _UNREPEATABLE_MODULES = {"uuid", "secrets", "tempfile", "socket", "subprocess"}
 
 
@@ -74,7 +89,8 @@ def pause() -> Any:
 
 def _asks_for_setting(frame: FrameType, module: Any) -> bool:
     """Whether the user's code asks the process for a setting that a program does not watch."""
-    if (module, frame.f_code.co_name) not in _SETTINGS:
+    names = _SETTINGS.get(module, set())
+    if names is not None and frame.f_code.co_name not in names:
         return False
     return frame.f_back is not None and not is_known(frame.f_back.f_globals.get("__name__"))
 

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -114,16 +114,31 @@ def objects_in(x: Any) -> Iterator[Any]:
         yield x
 
 
+class _Copy(NamedTuple):
+    """A nest among arguments, what the function gets for it, and the keys and parts of that."""
+
+    nest: Any
+    new: Any
+    keys: tuple[Any, ...]
+    parts: list[Any]
+
+    def is_written(self) -> bool:
+        """Whether the function wrote into what it got."""
+        keys, parts = parts_of(self.new) or ((), [])
+        return keys != self.keys or not _are_the_same(parts, self.parts)
+
+
 class Arguments:
     """Arguments with stand-ins in place of their arrays.
 
-    Nests that hold arrays are copies; what the function writes into a copy is passed on.
+    Nests that hold arrays are copies; what the function writes into a copy is passed on. A nest that
+    is there twice has one copy.
     """
 
     def __init__(self, new: Iterator[Any], number: Callable[[Any], Any] | None = None) -> None:
         self._new = new
         self.number = number  # what stands for a number of Python's
-        self._copies: list[tuple[Any, Any, list[Any]]] = []  # the nest, its copy, the copy's parts
+        self._copies: dict[int, _Copy] = {}  # by the id of the nest
 
     def put(self, x: Any) -> Any:
         """The argument with the next of the new leaves in place of each array."""
@@ -134,27 +149,28 @@ class Arguments:
         nest = parts_of(x)
         if nest is None:
             return x
-        parts = [self.put(part) for part in nest[1]]
-        if all(a is b for a, b in zip(parts, nest[1])):
-            return x
-        new = with_parts(x, parts)
-        self._copies.append((x, new, parts))
-        return new
+        keys, old = nest
+        parts = [self.put(part) for part in old]
+        if id(x) not in self._copies:
+            new = x if _are_the_same(parts, old) else with_parts(x, parts)
+            self._copies[id(x)] = _Copy(x, new, keys, parts)
+        return self._copies[id(x)].new
 
     def pass_on_writes(self) -> bool:
         """Write into the arguments what was written into copies; whether there was anything."""
-        written = False
-        for x, new, parts in self._copies:
-            nest = parts_of(new)
-            now = nest[1] if nest is not None else []
-            if len(now) != len(parts) or any(a is not b for a, b in zip(now, parts)):
-                written = True
-                _overwrite(x, new)
-        return written
+        written = [it for it in self._copies.values() if it.is_written()]
+        for it in written:
+            _overwrite(it.nest, unwrapped(it.new))
+        return bool(written)
 
 
-def _overwrite(x: Any, new: Any) -> None:
-    plain = unwrapped(new)
+def _are_the_same(xs: list[Any], ys: list[Any]) -> bool:
+    return len(xs) == len(ys) and all(x is y for x, y in zip(xs, ys))
+
+
+def _overwrite(x: Any, plain: Any) -> None:
+    if x is plain:
+        return
     if isinstance(x, dict):
         x.clear()
         x.update(plain)

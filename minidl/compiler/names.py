@@ -22,6 +22,9 @@ _KIND_OF = {
     "LOAD_FROM_DICT_OR_DEREF": 3,
 }  # fmt: skip
 
+# Types that are no array's: code that compares with these tells no stand-in from an array.
+_PLAIN = {"list", "tuple", "dict", "set", "frozenset", "str", "bytes", "int", "bool", "float"}
+
 Name: TypeAlias = tuple[str, str]  # a kind, and the name itself
 
 
@@ -56,9 +59,13 @@ def names_of(code: types.CodeType) -> Names:
     added = Counter[Name]()
     instructions = list(dis.get_instructions(code))
     for i, instruction in enumerate(instructions):
+        if instruction.opname == "IS_OP" and instructions[i - 1].opname != "LOAD_CONST":
+            loads["is", "another object"] += 1
         kind = _KIND_OF.get(instruction.opname)
         if kind is None:
             continue
+        if instruction.argval == "type" and _tells_arrays(instructions[i + 1 : i + 16]):
+            loads["type", "of an array"] += 1
         name = (_KINDS[kind], instruction.argval)
         is_store = instruction.opname.startswith("STORE")
         (stores if is_store else loads)[name] += 1
@@ -94,6 +101,15 @@ def _is_counted(code: list[dis.Instruction], i: int) -> bool:
     return same and type(one.argval) is int and add.argrepr in ("+", "-")
 
 
+def _tells_arrays(code: list[dis.Instruction]) -> bool:
+    """Whether ``type(x)`` may be more than ``type(self)``, or ``type(x) is list``."""
+    after = [x for x in code if x.opname not in ("PRECALL", "PUSH_NULL", "CACHE")]
+    calls = [i for i, x in enumerate(after[:-1]) if x.opname.startswith("CALL")]
+    if not calls or (calls[0] == 1 and after[0].argval == "self"):
+        return False
+    return after[calls[0] + 1].argval not in _PLAIN
+
+
 def _same_local(a: dis.Instruction, b: dis.Instruction) -> bool:
     return a.argval == b.argval and all(x.opname.startswith("LOAD_FAST") for x in (a, b))
 
@@ -104,11 +120,17 @@ def asks_for_types(names: Names) -> str | None:
     every = outer | names.of("attribute")
     if "isinstance" in outer and every & {"Variable", "Parameter"}:
         return "it asks what is a Variable, and would meet stand-ins for arrays"
-    if "type" in outer and every & {"ndarray", "generic", "float64", "float32", "Variable"}:
+    if names.of("type"):
         return "it asks for the type of an array, and would meet stand-ins"
     if "id" in outer:
         return "it asks for the id of an object, and would meet stand-ins for arrays"
     return None
+
+
+def asks_for_names(names: Names) -> str | None:
+    """Whether code looks up variables by names that it computes, in words."""
+    asked = names.of("global") & {"globals", "eval", "exec"}
+    return f"it calls {min(asked)}(), which may look at anything" if asked else None
 
 
 def is_known(module: Any) -> bool:

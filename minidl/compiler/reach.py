@@ -17,11 +17,12 @@ import threading
 import types
 from array import array
 from collections import UserDict, UserList, deque
-from collections.abc import Container, Iterator, Mapping, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
+from operator import attrgetter, methodcaller
 from typing import Any
-from weakref import ref
+from weakref import ProxyType, ref
 
 import numpy as np
 
@@ -38,7 +39,15 @@ from minidl.compiler.kinds import (
     sets_attributes_itself,
     slots_of_user,
 )
-from minidl.compiler.names import NO_NAMES, Name, asks_for_types, is_known, names_of
+from minidl.compiler.names import (
+    NO_NAMES,
+    Name,
+    Names,
+    asks_for_names,
+    asks_for_types,
+    is_known,
+    names_of,
+)
 from minidl.compiler.places import Place, is_plain, is_state
 from minidl.compiler.snapshot import ABSENT, Entry, Snapshot
 from minidl.optim.optimizer import Optimizer
@@ -52,8 +61,9 @@ _OF_EVERY_CLASS = {*vars(type("C", (), {})), "__annotations__", "__init__", "__n
 _OF_EVERY_CLASS |= {"__str__", "__static_attributes__", "__firstlineno__"}
 GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
 _CONTAINERS = (list, dict, set, Mapping)
-_UNWATCHABLE = (Iterator, io.IOBase, threading.local)
-_ATOMS = (*NUMBERS, types.BuiltinFunctionType, Function, *GENERATORS, np.random.BitGenerator)
+_UNWATCHABLE = (Iterator, io.IOBase, threading.local, ref, ProxyType, memoryview)
+_ATOMS = (*NUMBERS, types.BuiltinFunctionType, *GENERATORS, np.random.BitGenerator)
+_Cached = type(cache(len))
 
 
 class WeakMethod:
@@ -163,6 +173,10 @@ class Reach(Conditions):
         requires = "is not" if x._node is not None else "is"
         self._add(f"{name}._raw.shape == {x.shape!r} and {name}._raw.dtype is {self.name(x.dtype)}")
         self._add(f"{name}._node {requires} None{usual_order(x._raw, name + '._raw')}")
+        if self._used({"name"}):
+            self._expect(f"{name}.name", x.name)
+        if not is_known(type(x).__module__):
+            self._object(x)
 
     def _parts(self, x: Any) -> None:
         if isinstance(x, types.FunctionType):
@@ -181,8 +195,23 @@ class Reach(Conditions):
             self._todo.append(x.fget if isinstance(x, property) else x.__func__)
         elif isinstance(x, ContextVar):
             self._expect(f"{self.name(x)}.get(None)", x.get(None))
+        elif isinstance(x, Function):
+            self._todo += _of_the_user((x.forward, *x.rules, x.joint))
+        elif isinstance(x, attrgetter | methodcaller):
+            self._getter(x)
+        elif isinstance(x, _Cached):  # what it keeps is used, until it is computed anew
+            self._todo.append(x.__wrapped__)
+            self._add(f"{self.name(x)}.cache_info()[1:] == {x.cache_info()[1:]!r}")
+            self.snapshots.append(Snapshot(x, f"the cache of {x.__name__}"))
         elif not self._container(x):
             self._object(x)
+
+    def _getter(self, x: Any) -> None:
+        """An attrgetter uses the names that it was made with."""
+        texts = [part for part in x.__reduce__()[1] if isinstance(part, str)]
+        names = [name for text in texts for name in text.split(".")]
+        self._attributes |= frozenset(names)
+        self.names |= Names(frozenset([("attribute", name) for name in names]))
 
     def _function(self, x: types.FunctionType) -> None:
         own = not is_known(x.__module__)
@@ -205,7 +234,7 @@ class Reach(Conditions):
     def _code(self, x: types.FunctionType) -> None:
         """The names that the code of a function uses."""
         names = names_of(x.__code__)
-        self.unwatchable = asks_for_types(names) or self.unwatchable
+        self.unwatchable = asks_for_types(names) or asks_for_names(names) or self.unwatchable
         self.names |= names
         self._attributes |= names.of("attribute") | (names.of("global") & _DYNAMIC)
         self._globals(x.__globals__, names.of("global"))
@@ -273,6 +302,8 @@ class Reach(Conditions):
                 self.unwatchable = f"it uses a {type(x).__name__} of objects, too long to watch"
         else:
             return False
+        if not is_known(type(x).__module__):
+            self._todo.append(type(x))
         if x is not os.environ:  # which gives new texts each time it is read
             self.snapshots.append(Snapshot(x, label))
         return True
@@ -296,6 +327,9 @@ class Reach(Conditions):
         """The attributes in the dict of an object."""
         held = vars(x)
         self._expect_length(held)
+        if kind.__weakrefoffset__ and not is_known(kind.__module__):
+            weak = ref(x)  # a program does not keep alive what it is a method of
+            self._add(f"{self.name(weak)}().__class__ is {self.name(kind)}")
         carried = carried_by(kind) & held.keys()
         for n in sorted(carried):
             use = "count" if n in getattr(kind, "_counted", ()) else "state"
@@ -330,3 +364,8 @@ class Reach(Conditions):
             return set(names)
         dunder = {n for n in names if n[:2] == "__" or n == "forward"}
         return dunder.union(self._attributes.intersection(names))
+
+
+def _of_the_user(functions: Sequence[Any]) -> list[Any]:
+    """Those that are no functions of minidl, NumPy or Python's library."""
+    return [f for f in functions if not is_known(getattr(f, "__module__", None))]

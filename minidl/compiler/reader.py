@@ -33,6 +33,7 @@ class Form:
         self.conditions: list[str] = []
         self.leaves: list[tuple[str, Any]] = []
         self._variables = frozenset([i for i, x in reach.found.items() if isinstance(x, Variable)])
+        self._arrays = [(i, place) for i, place in reach.where.items() if i not in self._variables]
 
     def expect(self, place: str, x: Any) -> None:
         """Expect at a place what has the form of ``x``."""
@@ -80,6 +81,9 @@ class Form:
                 add(f"{place} is {name(x)}")
             elif self._variables:
                 add(f"id({place}) not in {name(self._variables)}")
+        else:  # the function may ask whether it is one that it closes over
+            for i, reached in self._arrays:
+                add(f"{place} {'is' if i == id(x) else 'is not'} {reached}")
         for other, leaf in self.leaves:  # which of the arrays are one and the same
             add(f"{place} {'is' if leaf is x else 'is not'} {other}")
         self.leaves.append((place, x))

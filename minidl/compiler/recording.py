@@ -69,12 +69,11 @@ class Recording:
         self.entries = entries  # of containers, that calls were seen to write
         self.varying = varying  # numbers among the arguments, by their place
         self.numbers = 0  # in places; ``constant`` are those that decide on something
-        self.why: str | None = None
         self.silent = False
         roots = [call.function, *objects_in([*call.args, *call.kwargs.values()])]
         self.reach = Reach(roots, entries, constant)
-        if self.reach.unwatchable is not None:
-            self.why = self.reach.unwatchable
+        self.why = self.reach.unwatchable or self._asks_for_identity()
+        if self.why is not None:
             self.result = call.eagerly()
             return
         if "type" in self.reach.names.of("global"):  # which would tell what stands for a number
@@ -88,7 +87,13 @@ class Recording:
         self._places = count()
         self.differentiable: list[bool] = []  # whether each input is differentiated
         draws = Draws([random.generator(), *generators_of(self.reach)])
-        raw_result, written = self._run()
+        try:
+            raw_result, written = self._run()
+        except Exception:
+            if self._did_something(draws):
+                raise
+            self._run_eagerly()
+            return
         self.result = unwrapped(raw_result)
         effect = self._effects(written, draws)
         self.why = effect if self.silent else self.recorder.stopped or effect
@@ -96,6 +101,15 @@ class Recording:
             self._take(raw_result)
         self.recorder.put_back_graphs()
         self.recorder.close()
+
+    def _asks_for_identity(self) -> str | None:
+        """Whether the function may tell a stand-in from the array that it closes over, in words."""
+        closed_over = any(
+            id(x) in self.reach.where for x in self.call.leaves if type(x) is np.ndarray
+        )
+        if closed_over and self.reach.names.of("is"):
+            return "it asks whether an argument is an array that it closes over"
+        return None
 
     # ---- the call --------------------------------------------------------------------------------
 
@@ -118,6 +132,19 @@ class Recording:
         if observer.seen is not None:
             self.recorder.stop(f"it calls {observer.seen}, which gives something else at each call")
         return result, written
+
+    def _did_something(self, draws: Draws) -> bool:
+        """Whether a call that raised left anything, so that it cannot be made again."""
+        left = self.recorder.learns or self.recorder.writes or self.recorder.stopped
+        return (
+            bool(left) or bool([*self.inside.changes()]) or self._effects(False, draws) is not None
+        )
+
+    def _run_eagerly(self) -> None:
+        """Call the function on arrays: it raises what it raises, or stand-ins were to blame."""
+        self.recorder.close()
+        self.result = self.call.eagerly()
+        self.why = "it raises an error when its arrays are stand-ins"
 
     def _stand_in(self, kind: str, i: int, x: Any, twins: dict[int, Any]) -> Any:
         """What stands for an array among arguments or states; a Variable itself."""

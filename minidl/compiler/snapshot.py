@@ -21,9 +21,10 @@ Entry: TypeAlias = tuple[int, Any]  # the id of a container, and a key
 class Snapshot:
     """What was in a container, to tell afterwards whether it was written into."""
 
-    def __init__(self, of: Any, name: str) -> None:
+    def __init__(self, of: Any, name: str, entry: Entry | None = None) -> None:
         self.of = of
         self.name = name
+        self.entry = entry  # where an array was found
         self.before = self._now()
 
     def _now(self) -> Any:
@@ -31,6 +32,8 @@ class Snapshot:
             return self.of.copy()
         if isinstance(self.of, types.CellType):
             return {"": self.of.cell_contents}
+        if hasattr(self.of, "cache_info"):
+            return {self.of.cache_info()[1:]: None}
         return dict(self.of) if isinstance(self.of, Mapping) else dict(enumerate(self.of))
 
     def change(self, places: Set[Entry], written: set[Entry]) -> str | None:
@@ -40,8 +43,11 @@ class Snapshot:
         """
         now = self._now()
         if isinstance(now, np.ndarray):
-            same = np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f")
-            return None if same else self.name
+            if np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f"):
+                return None
+            if self.entry is not None:
+                written.add(self.entry)
+            return self.name
         changed = [
             key
             for key in {**self.before, **now}

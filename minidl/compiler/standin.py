@@ -7,6 +7,7 @@ then is in recorder.py.
 from __future__ import annotations
 
 import operator
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from minidl.autograd.modes import MODE, look
 from minidl.autograd.protocols import REGISTRY, ours_for
 from minidl.autograd.variable import Variable
 from minidl.common.pytree import flatten
+from minidl.compiler.names import is_known
 from minidl.compiler.program import Value
 from minidl.compiler.scalars import Number
 
@@ -215,6 +217,38 @@ def _in_place(name: str, function: Any) -> Any:
 
     return in_place
 
+
+def _conversion(kind: Any, how: str) -> Any:
+    """``float(x)``, which reads one element; of more, the array's own error."""
+
+    def convert(self: StandIn) -> Any:
+        if self._raw.size == 1:
+            look(self, how)
+        return kind(self._raw)
+
+    return convert
+
+
+for _kind, _said in ((float, "float()"), (int, "int()"), (complex, "complex()")):
+    setattr(StandIn, f"__{_kind.__name__}__", _conversion(_kind, _said))
+StandIn.__bool__ = _conversion(bool, "the truth")  # type: ignore[method-assign]  # as above
+
+
+def _hidden(name: str) -> property:
+    """What Variables have and arrays have not: it is there for minidl, not for the user's code."""
+    ours = getattr(Variable, name)
+
+    def get(self: StandIn) -> Any:
+        if not is_known(sys._getframe(1).f_globals.get("__name__")):
+            raise AttributeError(f"{type(self._raw).__name__!r} object has no attribute {name!r}")
+        return ours.__get__(self)
+
+    return property(get)
+
+
+for _name in dir(Variable):
+    if _name[0] != "_" and _name != "name" and not hasattr(np.ndarray, _name):
+        setattr(StandIn, _name, _hidden(_name))
 
 for _name, (_function, _how) in operators.TABLE.items():
     if _how == "in place":

@@ -167,7 +167,7 @@ class Writer(ScanRecorder):
         if any(_overlap(raw, other) for other in self.reached.values() if other is not owner):
             return True
         if owner is not None:
-            return False
+            return id(raw) in self.owned  # the array of a place, too
         used = any(x.value in (*values_in(s.operands), *s.outs) for s in self.differentiated)
         return used or not (id(raw) in self.owned or self._is_made(x.value))
 

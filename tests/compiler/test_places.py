@@ -360,6 +360,35 @@ def adam_by_hand() -> Made:
 
 
 @prog
+def arrays_in_lists_written_in_place() -> Made:
+    model = layers.MLP([5, 3], in_features=4)
+    means = [np.zeros(p.shape, p.dtype) for p in model.parameters()]
+
+    def step(x: Any, t: Any) -> Any:
+        model.cleargrads()
+        loss = F.cross_entropy(model(x), t)
+        loss.backward()
+        for p, m in zip(model.parameters(), means, strict=True):
+            m *= 0.9
+            m += 0.1 * p.grad.data
+            p.data -= 0.1 * m
+        return loss.data
+
+    return step, lambda: [means, *model.parameters()]
+
+
+@prog
+def closed_over_array_written_in_place() -> Made:
+    mean = np.zeros(4, np.float32)
+
+    def f(x: Any, t: Any) -> Any:
+        mean[:] = 0.9 * mean + 0.1 * x.mean(0)
+        return x - mean
+
+    return f, lambda: mean
+
+
+@prog
 def baseline() -> Made:
     class Baseline:
         def __init__(self) -> None:

@@ -178,7 +178,7 @@ TRAPS = [
     trap(a_mask_as_an_index, "eager"),
     trap(values_as_a_list, "eager"),
     trap(an_argument_written_into, "eager"),
-    trap(a_slice_written_into, "eager"),
+    trap(a_slice_written_into, "NumPy"),
 ]
 
 
