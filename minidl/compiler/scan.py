@@ -277,6 +277,20 @@ class Backward:
         return nothing(self.state[j]) if first is None else first
 
 
+class Gradients:
+    """A loop's backward as a call: the gradients at some ``places``."""
+
+    __name__ = "joint"
+
+    def __init__(self, backward: Backward, places: list[int]) -> None:
+        self.backward = backward
+        self.places = places
+
+    def __call__(self, *args: Any) -> tuple[Any, ...]:
+        found = self.backward(*args)
+        return tuple([found[i] for i in self.places])
+
+
 def _stacked(column: list[Any], x: Any) -> Any:
     """The gradient of stacked slices, of those of the slices from last to first."""
     if all(g is None for g in column):
