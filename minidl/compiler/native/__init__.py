@@ -10,7 +10,8 @@ In the order in which things happen:
   Function and the ``expressions`` of ufuncs; ``optimizers`` does so for updates.
 - ``loops`` says which operations share a loop, ``memory`` where arrays lie.
 - ``c_printer`` and ``c_products`` write C, with ``literals``; ``mathfunctions`` picks functions out
-  of ``native_math.h``, whose polynomials are in ``polynomials``; ``program`` puts it together.
+  of ``native_math.h`` and ``native_turns.h``, whose ``polynomials`` stand apart; ``program`` puts all
+  together.
 - ``code`` is a program in use, ``arena`` the memory of a run; ``export`` writes a model as a file.
 - ``toolchain`` finds a C compiler, ``processor`` says what it compiles for; ``cache`` keeps files on
   disk between runs, ``library`` compiles and loads through it.
