@@ -218,6 +218,58 @@ def a_global_in_place_of_a_builtin() -> Made:
     return scope["f"], one, before
 
 
+@planted(compiled=True)
+def an_array_filled_from_its_own_parts() -> Made:
+    def f(x: Any) -> Any:
+        y = np.empty_like(x)
+        y[0] = x[0]
+        for i in range(1, len(x)):
+            y[i] = 0.9 * y[i - 1] + x[i]
+        y[1:] = y[:-1]
+        return y
+
+    return f, one, nothing
+
+
+@planted(compiled=True)
+def orthogonal_columns() -> Made:
+    def f(x: Any) -> Any:
+        q = x.copy()
+        for i in range(3):
+            for j in range(i):
+                q[:, i] = q[:, i] - (q[:, j] * q[:, i]).sum() * q[:, j]
+            q[:, i] = q[:, i] / np.sqrt((q[:, i] ** 2).sum())
+        return q
+
+    return f, one, nothing
+
+
+@planted(compiled=False)
+def a_view_of_what_is_written() -> Made:
+    def f(x: Any) -> Any:
+        y = x * 2
+        rows = [y[1], y.T]
+        y[1] = 7
+        return y, rows[0] * 2, rows[1].sum()
+
+    return f, one, nothing
+
+
+@planted(compiled=False)
+def a_view_that_is_in_a_graph() -> Made:
+    w = Parameter(np.ones(3, np.float32))
+
+    def f(x: Any) -> Any:
+        y = x * 2
+        loss = (y[0] * w * w).sum()
+        y[0] = 5
+        w.cleargrad()
+        loss.backward()
+        return w.grad
+
+    return f, one, nothing
+
+
 @planted(compiled=False)
 def a_seed() -> Made:
     dropout = layers.Dropout(0.5)
