@@ -33,6 +33,7 @@ from minidl.compiler.scalars import Number
 from minidl.compiler.snapshot import Entry
 from minidl.compiler.standin import StandIn, stand_in
 from minidl.compiler.updates import StepRecorder
+from minidl.compiler.writes import fill
 
 MISS = object()  # in place of a result: the program does not serve
 
@@ -281,7 +282,8 @@ class Recording:
         xs = [self._differentiated(x) for x in recorder.inputs]
         self.differentiable = [x is not None for x in xs]
         self.reached = self._reached()
-        if (self.writes or self.fills) and self.floating and not recorder.learns:
+        writes = bool(self.writes or self.fills) and not recorder.learns
+        if writes and not self._graphs_are_over(xs):
             recorder.stop("it writes into an array, and gives a result with a graph")
         if self.learns or not (
             self.call.mode.recording and self.floating and any(self.differentiable)
@@ -302,6 +304,13 @@ class Recording:
         program.steps = list(recorder.steps)
         more = len(recorder.inputs) - len(xs)  # arrays that rules made
         self.differentiable += [False] * more
+
+    def _graphs_are_over(self, xs: list[Any]) -> bool:
+        """Whether no graph of a result can be walked back: each is over a Variable's old value."""
+        new = [write.p for write in self.writes if write.how is not fill]
+        pairs = zip(self.recorder.inputs, xs, strict=True)
+        old = {x.value for x, variable in pairs if any(variable is p for p in new)}
+        return all(not old.isdisjoint(self.reached.get(v, ())) for v in self.floating)
 
     def _keeps_graph(self, change: Change) -> bool:
         if change.more is not None or change.place.use == "output":

@@ -277,20 +277,6 @@ class Backward:
         return nothing(self.state[j]) if first is None else first
 
 
-class Gradients:
-    """A loop's backward as a call: the gradients at some ``places``."""
-
-    __name__ = "joint"
-
-    def __init__(self, backward: Backward, places: list[int]) -> None:
-        self.backward = backward
-        self.places = places
-
-    def __call__(self, *args: Any) -> tuple[Any, ...]:
-        found = self.backward(*args)
-        return tuple([found[i] for i in self.places])
-
-
 def _stacked(column: list[Any], x: Any) -> Any:
     """The gradient of stacked slices, of those of the slices from last to first."""
     if all(g is None for g in column):
@@ -332,9 +318,12 @@ def clone_step(step: Step, by: dict[Value, Operand]) -> Step:
 
 
 class ScanStep(Step):
-    """The step of a loop, or of its backward: then ``call`` is a part of that."""
+    """The step of a loop, or of its backward: then ``call`` is a part of that.
 
-    __slots__ = ("backward", "loop")
+    ``places``: of which operands of the loop it gives the gradients.
+    """
+
+    __slots__ = ("backward", "loop", "places")
 
     def __init__(
         self,
@@ -348,6 +337,7 @@ class ScanStep(Step):
         super().__init__(function, operands, {}, out, call)
         self.loop = loop
         self.backward = backward
+        self.places: list[int] = []
 
     def __repr__(self) -> str:
         sweep = self.loop.sweep if self.backward is None else self.backward.sweep

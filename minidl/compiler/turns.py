@@ -22,7 +22,7 @@ from minidl.compiler.derivative import Recorder
 from minidl.compiler.effects import pause
 from minidl.compiler.program import Value, values_in
 from minidl.compiler.rolling import UNEVEN, Rolling
-from minidl.compiler.scan import Backward, Gradients, Loop, ScanStep
+from minidl.compiler.scan import Backward, Loop, ScanStep
 from minidl.compiler.standin import StandIn, stand_in, unwrap
 from minidl.compiler.turn import Later, Match, Turn, node_of, raw_of
 from minidl.compiler.values import Input
@@ -228,10 +228,14 @@ class ScanRecorder(Recorder):
     def _note_backward(
         self, step: ScanStep, backward: Backward, given: Any, outs: Any, places: list[int]
     ) -> None:
+        def call(*args: Any) -> tuple[Any, ...]:
+            found = backward(*args)
+            return tuple([found[i] for i in places])
+
         gs, held = (tuple(map(self._operand_or_none, part)) for part in given)
         operands = (gs, held, (step.out[1],), *step.operands)
-        call = Gradients(backward, places)
         derivative = ScanStep(step.loop, step.function, operands, outs, call, backward)
+        derivative.places = places
         self.steps.append(derivative)
         self.tape.append(derivative)
 

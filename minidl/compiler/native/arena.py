@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 from minidl.compiler.native.arrays import Array, Buffer
 from minidl.compiler.native.c_printer import field_of
 from minidl.compiler.native.operations import Call, Dot
+from minidl.compiler.native.optimizers import NativeUpdate
 from minidl.compiler.native.program import CProgram
 
 COPIED = (
@@ -41,7 +42,7 @@ class Arena:
         addresses = [self.work.ctypes.data, *[x.ctypes.data for x in self.copies]]
         self.table = np.array(addresses, np.uint64)
         self._offset = program.memory.offset
-        self._address = ctypes.c_void_p(self.table.ctypes.data)
+        self.address = ctypes.c_void_p(self.table.ctypes.data)
         self.forward, self.backward = [self._in_order(parts) for parts in runs]
 
     def refer(self, i: int, x: Any) -> None:
@@ -69,11 +70,13 @@ class Arena:
         return run
 
     def _call(self, part: Any) -> Callable[[], None]:
+        if isinstance(part, NativeUpdate):
+            return Update(part, self)
         if isinstance(part, Dot):
             return Product(part, self)
         if isinstance(part, Call):
             return Effect(part, self) if part.step.is_effect else Between(part, self)
-        address = self._address
+        address = self.address
         return lambda: part(address)
 
     def view(self, x: Array) -> Any:
@@ -101,7 +104,7 @@ class Between:
     def __init__(self, call: Call, arena: Arena) -> None:
         self.call = call
         self.arena = arena
-        self.moving = any(is_referred(x) for x in call.reads)
+        self.moving = any(x.buffer.is_referred for x in call.reads)
         self.operands = self._values()
         self.outs = [arena.view(x) for x in call.outs]
 
@@ -152,6 +155,37 @@ class Effect(Between):
             self.outs[0][...] = result
 
 
+class Update(Between):
+    """An update in C; by NumPy where the optimizer is not as it was."""
+
+    def __init__(self, native: NativeUpdate, arena: Arena) -> None:
+        super().__init__(native.call, arena)
+        self.native = native
+        self.plain = Effect(native.call, arena)
+        self.numbers = np.zeros(max(native.count, 1))
+        self.table: Any = None
+        self.address: Any = None
+
+    def run(self, *operands: Any) -> None:
+        if self.arena.bad[0]:
+            return
+        numbers = self.native.numbers()
+        if numbers is None:
+            self.plain.run(*operands)
+            return
+        if self.table is None:
+            self._bind(operands)
+        self.numbers[: len(numbers)] = numbers
+        self.native.leave([_number(x.copy()) for x in operands])
+        self.native.function(self.address)
+
+    def _bind(self, gradients: Sequence[Any]) -> None:
+        """The table of addresses, which stay as long as the optimizer's buffers do."""
+        arrays = [self.numbers, *self.native.arrays(gradients)]
+        self.table = np.array([x.ctypes.data for x in arrays], np.uint64)
+        self.address = ctypes.c_void_p(self.table.ctypes.data)
+
+
 def _is_array(x: Any) -> bool:
     return type(x) is np.ndarray
 
@@ -179,13 +213,8 @@ def _aligned(nbytes: int) -> Any:
     return memory[start : start + nbytes]
 
 
-def is_referred(array: Array) -> bool:
-    """Whether an input is too large to be copied."""
-    return array.buffer.kind == "input" and array.size * array.dtype.itemsize > COPIED
-
-
 def _room(array: Array) -> Any:
     """Memory for an input or output; none for an input that is read where it is."""
-    shape = (0,) if is_referred(array) else array.shape
+    shape = (0,) if array.buffer.is_referred else array.shape
     nbytes = int(np.prod(shape)) * array.dtype.itemsize
     return _aligned(max(nbytes, 1))[:nbytes].view(array.dtype).reshape(shape)

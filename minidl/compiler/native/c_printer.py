@@ -26,8 +26,8 @@ _STARTS = {"sum": "0", "prod": "1", "max": "-INFINITY", "min": "INFINITY"}
 _UPDATES = {
     "sum": "{a} += {v};",
     "prod": "{a} *= {v};",
-    "max": "{a} = {v} > {a} || {v} != {v} ? {v} : {a};",
-    "min": "{a} = {v} < {a} || {v} != {v} ? {v} : {a};",
+    "max": "{a} = !({v} <= {a}) && {a} == {a} ? {v} : {a};",
+    "min": "{a} = !({v} >= {a}) && {a} == {a} ? {v} : {a};",
 }
 
 PLACES = [
@@ -240,11 +240,11 @@ class Printer:
             self.lines.append(f"const {out.buffer.c_type} {local} = {value};")
         update = _UPDATES[operation.kind]
         if out.dtype.kind != "f":
-            update = update.replace(" || {v} != {v}", "")
-        if operation.is_inner and operation.outermost < len(operation.domain):
+            update = update.replace(" && {a} == {a}", "")
+        if operation.is_inner and operation.reduces:
             self.lines.append(update.format(a=_sum_name(operation), v=local))
             return
-        if operation.outermost == len(operation.domain) and not operation.scatters:
+        if not operation.reduces:
             target = self._element(out, loops)
             declared = f"const {out.buffer.c_type} " if out.buffer.kind == "local" else ""
             self.lines.append(f"{declared}{target} = {local};")
@@ -273,7 +273,7 @@ def _pragma(loop: Loop) -> list[str]:
         operation = leaf.operation
         if operation.picks:
             return []
-        if isinstance(operation, Reduce):
+        if isinstance(operation, Reduce) and operation.reduces:
             if operation.is_inner and operation.kind == "sum":
                 sums.append(_sum_name(operation))
             elif operation.out.strides[-1] == 0:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidl.autograd.function import identity, record
+from minidl.autograd.function import record
 from minidl.autograd.modes import MODE, Switch
 from minidl.common.arrays import array_of
 from minidl.compiler import scan
@@ -79,7 +79,7 @@ class Retrace:
         self, step: scan.ScanStep, gs: Any, held: Any, saved: Any, *args: Any
     ) -> tuple[Any, ...]:
         """The gradients of a loop, and what its operands have received before."""
-        places: list[int] = step.call.places
+        places = step.places
         wanted = [i in places for i in range(len(args))]
         y = self._loops[step.operands[2][0]]
         found = list(self.tracer.joint(step.function, list(gs), y, wanted, args, {}))
@@ -112,8 +112,6 @@ def turns_of(loop: scan.Loop) -> Callable[..., tuple[Any, ...]]:
         def turn(before: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
             known = dict(zip(body.inputs, (*captured, *before, *now), strict=True))
             Retrace(tracer, known, body.differentiated).apply(body.tape)
-            for v in body.inputs[: len(captured)]:  # given on: a result of the turn, too
-                known[v] = record(identity, (known[v],), {})
             return [known[v] for v in body.state], [known[v] for v in body.ys]
 
         rows = [np.stack(x) if type(x) is tuple else x for x in xs]

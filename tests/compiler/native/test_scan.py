@@ -126,9 +126,10 @@ def given_twice(w: Any, u: Any, h: Any, xs: Any) -> Any:
 
 def outputs_that_are_inputs(w: Any, u: Any, h: Any, xs: Any) -> Any:
     """Outputs that nobody reads, one that is an input, and one that is the same at all times."""
+    twice = u * 2
 
     def step(h: Any, x: Any) -> Any:
-        return np.tanh(h @ w + x), (h * 2, x, u, np.exp(x))
+        return np.tanh(h @ w + x), (h * 2, x, twice * 2, np.exp(x))
 
     last, (_, rows, same, _) = F.scan(step, h, xs)
     return last.sum() + (rows * xs).sum() + (same[1:] * u).sum()
@@ -220,9 +221,10 @@ def test_whole_steps() -> None:
 
 def test_compiling_does_not_take_longer_for_long_sequences() -> None:
     texts = []
+    cell = Cell(5)
     for length in (100, 1000):
         xs = np.zeros((length, 2, 5), np.float32)
-        f = minidl.compile(lambda xs, c=Cell(5): (c(xs) ** 2).sum(), backend="c")
+        f = minidl.compile(lambda xs: (cell(xs) ** 2).sum(), backend="c")
         f(xs)
         texts.append(f.program(xs).c.count("\n"))
     assert texts[0] == texts[1] < 1000
