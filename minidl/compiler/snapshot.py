@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Set
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from minidl.compiler.forms import unwrapped
-from minidl.compiler.places import is_state
+from minidl.compiler.places import Entry, is_state
 
 ABSENT = object()
-Entry: TypeAlias = tuple[int, Any]  # the id of a container, and a key
 
 
 class Snapshot:

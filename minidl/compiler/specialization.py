@@ -39,9 +39,9 @@ class Specialization:
         self.agreed = 0  # calls up to the last check that found the program right
         self.places = recording.states.places
         self.differentiated = bool(recording.floating)
-        self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
+        self.draws = recording.recorder.draws
         self.learns = recording.learns
-        self.variables = recording.variables if self.learns else []
+        self.variables = recording.reach.variables if self.learns else []
         self.count = len(recording.recorder.inputs) - len(self.draws)
         self.optimizers = recording.recorder.optimizers
         self.progress = recording.recorder.progress

@@ -20,11 +20,16 @@ from minidl.compiler.standin import StandIn
 
 
 class Input(NamedTuple):
-    """What a program reads at each call. ``kind``: "argument", "state", "draw" or "object"."""
+    """What a program reads at each call.
+
+    By ``kind``, ``of`` is: "argument", "state": the place among the arrays of these; "number",
+    "state number": that among their numbers; "draw": a Draw; "object": a Variable or an array;
+    "grad": the Variable whose gradient it is.
+    """
 
     kind: str
     value: Value
-    of: Any  # the place among arguments or states; a Draw; the Variable or array itself
+    of: Any
 
 
 class Draw(NamedTuple):
@@ -52,6 +57,11 @@ class Values:
         self._of_node: dict[Any, Operand] = {}
         self._kept: list[Any] = []  # keeps alive what is looked up by id
         self.gone: set[int] = set()  # ids of arrays that were written into, in part
+
+    @property
+    def draws(self) -> list[Draw]:
+        """The random numbers among the inputs."""
+        return [x.of for x in self.inputs if x.kind == "draw"]
 
     def forget(self) -> None:
         """Let go of all arrays and graphs: blocks of the mode may keep this until the collector
