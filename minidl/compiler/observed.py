@@ -20,7 +20,7 @@ from minidl.compiler.forms import Arguments, numbers_in, objects_in, unwrapped
 from minidl.compiler.places import Entry, Inside, States
 from minidl.compiler.rates import telling
 from minidl.compiler.reach import Reach
-from minidl.compiler.standin import stand_in
+from minidl.compiler.standin import is_among, raw_of, stand_in
 from minidl.compiler.updates import StepRecorder
 
 
@@ -126,7 +126,7 @@ class ObservedCall:
         """What stands for an array among arguments or states; a Variable itself."""
         if id(x) in twins:
             return twins[id(x)]
-        raw = getattr(x, "_raw", x)
+        raw = raw_of(x)
         value = self.recorder.add_input(kind, raw, i)
         if isinstance(x, Variable):
             self.recorder.register(x, value)
@@ -174,6 +174,6 @@ class ObservedCall:
             self.silent = True  # the first time it may be what is made at first use
             return f"it writes to what it closes over: {written_to[0]}"
         noted = [draw.args[-1] or random.generator() for draw in self.recorder.draws]
-        if any(all(g is not mine for mine in noted) for g in draws.used()):
+        if not all(is_among(g, noted) for g in draws.used()):
             return "it draws from a random generator that is not minidl's"
         return None

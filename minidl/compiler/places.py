@@ -24,7 +24,7 @@ from minidl.compiler.forms import (
 )
 from minidl.compiler.program import Operand
 from minidl.compiler.scalars import is_number
-from minidl.compiler.standin import StandIn
+from minidl.compiler.standin import StandIn, raw_of
 
 Entry: TypeAlias = tuple[int, Any]  # the id of a container, and a key
 UNREAD = object()  # what is in a place that nobody reads, while a function is recorded
@@ -84,7 +84,7 @@ def is_state(x: Any) -> bool:
         return True
     if not is_array(x) or isinstance(x, Parameter):
         return False
-    raw = getattr(x, "_raw", x)
+    raw = raw_of(x)
     return type(raw) is np.ndarray or isinstance(raw, np.generic)
 
 

@@ -20,6 +20,7 @@ from minidl.compiler.reach import Reach
 from minidl.compiler.recording import MISS, Recording
 from minidl.compiler.scalars import Everything, is_number
 from minidl.compiler.snapshot import ABSENT
+from minidl.compiler.standin import raw_of, same_elements
 from minidl.compiler.values import Input
 from minidl.compiler.writes import assign
 
@@ -217,7 +218,7 @@ class _Reader:
             return []
         found = self.reach.found.values()
         leaves = [*found, *recording.call.leaves, *recording.states.leaves]
-        distinct = {id(x): x for x in leaves if isinstance(getattr(x, "_raw", x), np.ndarray)}
+        distinct = {id(x): x for x in leaves if isinstance(raw_of(x), np.ndarray)}
         raws = [
             self.holders[i] + ("._raw" if isinstance(x, Variable) else "")
             for i, x in distinct.items()
@@ -267,7 +268,7 @@ def _may_be_counts(x: Any) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    return bool((a == b).all()) or np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return bool((a == b).all()) or same_elements(a, b)
 
 
 HELPERS = {"MISS": MISS, "ABSENT": ABSENT, "ndarray": np.ndarray, "same": same, "equal": _equal}

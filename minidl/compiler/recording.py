@@ -18,7 +18,7 @@ from minidl.compiler.places import Change, Entry
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Number
-from minidl.compiler.standin import StandIn
+from minidl.compiler.standin import StandIn, is_among
 from minidl.compiler.values import Input
 
 MISS = object()  # in place of a result: the program does not serve
@@ -97,7 +97,7 @@ class Recording(ObservedCall):
         return id(x) in self._outputs and self.output_of(x)[0] in self.floating
 
     def _knows(self, x: Any) -> bool:
-        return self.reach.knows(x) or any(x is part for part in objects_in(self.call.args))
+        return self.reach.knows(x) or is_among(x, objects_in(self.call.args))
 
     def output_of(self, x: Any) -> tuple[Operand, type]:
         """What an array or Variable of the result is in the program, and what it is eagerly."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from minidl.compiler.forms import unwrapped
 from minidl.compiler.places import Entry, is_state
+from minidl.compiler.standin import same_elements
 
 ABSENT = object()
 
@@ -42,7 +43,7 @@ class Snapshot:
         """
         now = self._now()
         if isinstance(now, np.ndarray):
-            if np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f"):
+            if same_elements(now, self.before):
                 return None
             if self.entry is not None:
                 written.add(self.entry)

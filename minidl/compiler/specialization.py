@@ -88,7 +88,8 @@ class Specialization:
 
     def generators(self) -> list[Any]:
         """The random generators that a call draws from."""
-        return list({id(g): g for d in self.draws for g in [source(d.args[-1])]}.values())
+        sources = [source(draw.args[-1]) for draw in self.draws]
+        return list({id(g): g for g in sources}.values())
 
     def run(self, inputs: Any) -> Any:
         """Run the program, store the layers' new states, return the result; MISS after an error.
