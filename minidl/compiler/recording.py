@@ -20,6 +20,7 @@ from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Number
 from minidl.compiler.standin import StandIn, is_among
 from minidl.compiler.values import Input
+from minidl.compiler.writes import fill
 
 MISS = object()  # in place of a result: the program does not serve
 OF_PLACES = ("state", "state number")  # inputs
@@ -114,7 +115,8 @@ class Recording(ObservedCall):
         xs = [self._differentiated(x) for x in recorder.inputs]
         wanted = {x.value for x, variable in zip(recorder.inputs, xs) if variable is not None}
         self.reached = self._reached_from(wanted)
-        if (self.writes or self.fills) and self.floating and not recorder.learns:
+        writes = bool(self.writes or self.fills) and not recorder.learns
+        if writes and not self._graphs_are_over(xs):
             recorder.stop("it writes into an array, and gives a result with a graph")
         if self.learns or not (self.call.mode.recording and wanted):
             self.floating = []
@@ -139,6 +141,13 @@ class Recording(ObservedCall):
         wanted = [g for g, x in zip(gradients, xs) if x is not None]
         program.gradients = [None if g is None else recorder.operand(g) for g in wanted]
         program.steps = list(recorder.steps)
+
+    def _graphs_are_over(self, xs: list[Any]) -> bool:
+        """Whether no graph of a result can be walked back: each is over a Variable's old value."""
+        new = [write.p for write in self.writes if write.how is not fill]
+        pairs = zip(self.recorder.inputs, xs, strict=True)
+        old = {x.value for x, variable in pairs if is_among(variable, new)}
+        return all(not old.isdisjoint(self.reached.get(v, ())) for v in self.floating)
 
     def _keeps_graph(self, change: Change) -> bool:
         if change.more is not None or change.place.use == "output":

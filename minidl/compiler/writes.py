@@ -124,7 +124,9 @@ class Writer(ScanRecorder):
             return True
         if any(_overlap(raw, other) for other in self.reached.values()):
             return False
-        return type(value) is not StandIn or self._is_made(value.value)
+        if type(value) is not StandIn:
+            return True
+        return value.value not in self._viewed and self._is_made(value.value)
 
     def _note(self, p: Variable, operand: Operand, how: Callable[[Variable, Any], None]) -> None:
         last = next((w for w in reversed(self.writes) if w.p is p), None)
@@ -180,12 +182,13 @@ class Writer(ScanRecorder):
             return True
         if owner is not None:
             return id(raw) in self.owned  # the array of a place, too
-        used = any(x.value in (*values_in(s.operands), *s.outs) for s in self.differentiated)
-        return used or not (id(raw) in self.owned or self._is_made(x.value))
+        shown = {self._of_object.get(id(y)) for y in self._kept if _overlap(raw, y)}
+        used = {v for s in self.differentiated for v in (*values_in(s.operands), *s.outs)}
+        return not used.isdisjoint(shown) or not (id(raw) in self.owned or self._is_made(x.value))
 
     def _is_made(self, value: Value) -> bool:
         """Whether a step made an array, and no view of it."""
-        return value not in self._viewed and any(value in step.outs for step in self.steps)
+        return value not in self._views and any(value in step.outs for step in self.steps)
 
     def _forget_data(self, p: Variable) -> None:
         """An optimizer has written into a Variable: stand-ins and views of it are of no use."""
