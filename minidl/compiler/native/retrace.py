@@ -15,10 +15,10 @@ from minidl.autograd.function import record
 from minidl.autograd.modes import MODE, Switch
 from minidl.common.arrays import array_of
 from minidl.compiler import scan
+from minidl.compiler.calls import Again
 from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
 from minidl.compiler.program import Operand, Step, Value
-from minidl.compiler.recorder import Again
 
 if TYPE_CHECKING:
     from minidl.compiler.native.trace import Tracer
