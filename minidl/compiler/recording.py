@@ -90,10 +90,10 @@ class Recording:
         draws = Draws([random.generator(), *generators_of(self.reach)])
         try:
             raw_result, written = self._run()
-        except Exception:
+        except Exception as error:
             if self._did_something(draws):
                 raise
-            self._run_eagerly()
+            self._run_eagerly(error)
             return
         self.result = unwrapped(raw_result)
         effect = self._effects(written, draws)
@@ -141,11 +141,12 @@ class Recording:
             bool(left) or bool([*self.inside.changes()]) or self._effects(False, draws) is not None
         )
 
-    def _run_eagerly(self) -> None:
+    def _run_eagerly(self, error: Exception) -> None:
         """Call the function on arrays: it raises what it raises, or stand-ins were to blame."""
         self.recorder.close()
         self.result = self.call.eagerly()
-        self.why = "it raises an error when its arrays are stand-ins"
+        said = f"{type(error).__name__}: {error}"
+        self.why = f"it raises an error when stand-ins are in place of its arrays ({said:.100})"
 
     def _stand_in(self, kind: str, i: int, x: Any, twins: dict[int, Any]) -> Any:
         """What stands for an array among arguments or states; a Variable itself."""

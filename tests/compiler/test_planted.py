@@ -488,3 +488,12 @@ def test_checks_do_not_warn_twice() -> None:
             warnings.simplefilter("always")
             f(XS[0])
         assert len(caught) == 1
+
+
+def test_the_warning_names_the_function_and_the_error() -> None:
+    def scaled(x: Any, by: complex) -> Any:
+        return x * by
+
+    said = r"scaled: it raises an error .* \(TypeError: .*complex.*\); it goes on eagerly"
+    with pytest.warns(UserWarning, match=said):
+        minidl.compile(functools.partial(scaled, by=1j))(XS[0])
