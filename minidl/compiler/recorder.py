@@ -7,6 +7,7 @@ arrays in standin.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -191,6 +192,8 @@ class Notes(Values):
         if function in OF_FORMS:
             return y
         name = getattr(function, "__name__", "call")
+        if type(y) is list:  # of np.split: noted as a tuple
+            return list(self.call(_as_tuple(function), args, settings))
         parts = y if type(y) is tuple else (y,)
         if any(type(part) is not np.ndarray and not isinstance(part, np.generic) for part in parts):
             self.stop(f"{name} is no function of minidl's, at {users_line()}")
@@ -252,6 +255,16 @@ def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
     a, b = raws
     whole = all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
     return not whole or a.dtype != b.dtype or a.shape == b.shape == (1,)
+
+
+def _as_tuple(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that gives a list, with a tuple instead."""
+
+    @wraps(function)
+    def as_tuple(*args: Any, **settings: Any) -> Any:
+        return tuple(function(*args, **settings))
+
+    return as_tuple
 
 
 class Again:
