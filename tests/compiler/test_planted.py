@@ -442,6 +442,45 @@ def test_arrays_that_are_filled_part_by_part() -> None:
         minidl.compile(f)(np.ones((100, 100), np.float32))
 
 
+@pytest.mark.parametrize("check", ["never", "sparse"])
+def test_steps_by_gradients(check: Any) -> None:
+    def fit(compiled: bool) -> tuple[list[Any], Any, Any]:
+        w, v = Parameter(np.ones((3, 1))), Parameter(np.ones(1))
+
+        def step(x: Any) -> Any:
+            loss = ((np.tanh(x @ w) + v) ** 2).mean()
+            for p, g in zip((w, v), minidl.gradients(loss, [w, v]), strict=True):
+                p.data = p.data - 0.1 * g.data
+            return loss
+
+        f = minidl.compile(step, check=check) if compiled else step
+        return [f(XS[i]).item() for i in range(12)], w, f
+
+    losses, w, _ = fit(compiled=False)
+    again, v, f = fit(compiled=True)
+    assert losses == again
+    assert same(w.data, v.data)
+    assert f.status().startswith("program")
+
+
+def test_a_graph_that_goes_on_after_a_write() -> None:
+    w, v = Parameter(np.ones(3, np.float32)), Parameter(np.ones(3, np.float32))
+
+    def f(x: Any) -> Any:
+        w.data = w.data * np.float32(0.9)
+        return (x * v * w.data).sum()
+
+    compiled = minidl.compile(f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(4):
+            v.cleargrad()
+            before = w.data.copy()
+            compiled(XS[i]).backward()
+            assert v.grad is not None
+            assert np.allclose(v.grad.data, (XS[i] * before * np.float32(0.9)).sum(axis=0))
+
+
 def test_checks_do_not_warn_twice() -> None:
     f = minidl.compile(lambda x: F.exp(x) / 0.0, check="always")
     for _ in range(3):

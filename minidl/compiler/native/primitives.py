@@ -13,13 +13,13 @@ import numpy as np
 from minidl.autograd.function import Function, record
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
+from minidl.compiler.calls import Again
 from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
 from minidl.compiler.native.scans import ScanStep
 from minidl.compiler.native.trace import Tracer, Unseen, composition_of
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value
-from minidl.compiler.recorder import Again
 from minidl.compiler.recording import Recording
 from minidl.compiler.scan import Loop
 from minidl.compiler.scan import ScanStep as LoopStep
