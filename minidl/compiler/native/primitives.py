@@ -169,7 +169,10 @@ class Primitives:
         gs = list(g) if type(g) is tuple else g
         settings = call.settings
         found = self.tracer.joint(step.function, gs, y, call.wanted, args, settings)
-        return tuple([found[i] for i in call.places])
+        given = zip([found[i] for i in call.places], step.outs, strict=True)
+        return tuple(
+            [g if g is None or g.dtype == v.dtype else g.astype(v.dtype) for g, v in given]
+        )
 
     def _result(self, x: Operand) -> Operand:
         y = self._known.get(x, x) if isinstance(x, Value) else x
