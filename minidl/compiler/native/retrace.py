@@ -73,7 +73,10 @@ class Retrace:
         gs = list(g) if type(g) is tuple else g
         settings = call.settings
         found = self.tracer.joint(step.function, gs, y, call.wanted, args, settings)
-        return tuple([found[i] for i in call.places])
+        given = zip([found[i] for i in call.places], step.outs, strict=True)
+        return tuple(
+            [g if g is None or g.dtype == v.dtype else g.astype(v.dtype) for g, v in given]
+        )
 
     def _loop_gradients(
         self, step: scan.ScanStep, gs: Any, held: Any, saved: Any, *args: Any
