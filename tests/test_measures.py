@@ -22,7 +22,7 @@ FILES = sorted(MINIDL.rglob("*.py"))
 # Syntax nodes of the six: of the functions, which grow with what can be differentiated, and of
 # the rest.
 NODES_OF_FUNCTIONS = 58_600  # moments are operands of batch_norm, so that programs see them
-NODES_OF_THE_REST = 70_000  # .data and .grad tell compile; the Trainer's cycle can be compiled
+NODES_OF_THE_REST = 70_100  # .data and .grad tell compile; the Trainer's cycle can be compiled
 NODES_A_LINE = dict.fromkeys(PACKAGES, 10.0)
 NODES_A_LINE["functions"] = 14.0  # it has the tables of rules
 UNMEASURED = {"compiler"}  # 12 nodes a line

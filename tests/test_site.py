@@ -74,6 +74,19 @@ def test_every_public_name_is_described():
     assert [n for n in sorted(names) if not leads_somewhere(SITE / "index.html", places[n])] == []
 
 
+def test_a_notebook_runs(tmp_path, monkeypatch):
+    """As downloaded, but for its last cell, which shows the picture by Jupyter's means."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["a notebook's own", "-f", "kernel.json"])
+    (file,) = (SITE / "_downloads").rglob("newton.ipynb")
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    *code, last = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    names = {"__name__": "__main__"}
+    for source in code:
+        exec(source, names)
+    assert "IPython" in last and (tmp_path / "out" / "newton.png").stat().st_size > 1000
+
+
 def test_signatures_are_to_be_read():
     """With defaults as they stand in the code, not as the objects they became."""
     pages = [file.read_text(encoding="utf-8") for file in (SITE / "reference").rglob("*.html")]

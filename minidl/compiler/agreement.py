@@ -5,12 +5,14 @@ What is compared, and when, is in checks.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minidl.autograd.variable import Variable
 from minidl.compiler.forms import NUMBERS, parts_of
+
+Outcome: TypeAlias = dict[str, Any]  # what a call gave and left, by what it is called in a warning
 
 # How far C may be from NumPy, to the largest of an array, by the bytes of its numbers.
 BOUNDS = {4: 2e-4, 8: 1e-9}
@@ -24,9 +26,62 @@ def same(a: Any, b: Any) -> bool:
     return _same(a, b, _equal)
 
 
-def alike(a: Any, b: Any) -> bool:
-    """Whether two results are the same but for rounding."""
-    return _same(a, b, _close)
+def alike(a: Any, b: Any, least: float = 0.0) -> bool:
+    """Whether two results are the same but for rounding: by the largest of each array.
+
+    Where that is below ``least``, by that.
+    """
+    return _same(a, b, lambda x, y: _close(x, y, least))
+
+
+def bits_differ(program: Outcome, eager: Outcome) -> str | None:
+    """The first of the things that a call gave and left that is not the same, or None."""
+    for what in {**eager, **program}:
+        if not same(program.get(what), eager.get(what)):
+            return what
+    return None
+
+
+def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
+    """The first of the things that a call gave and left that differs by more than rounding.
+
+    Gradients, and states of optimizers, are measured by the largest of all of them: one that is 0
+    but for rounding is anything beside itself. What such a one moved is left out: by Adam, a step
+    of full length.
+    """
+    largest = {kind: _largest(eager, kind) for kind in (_GRADIENT, _STATE)}
+    for what in {**eager, **program}:
+        value = eager.get(what)
+        if what.startswith("random generator") and not same(program.get(what), value):
+            return what
+        kind = next((kind for kind in largest if what.startswith(kind)), "")
+        if what.startswith(_VALUE):
+            g = eager.get(_GRADIENT + what.removeprefix(_VALUE))
+            if g is not None and _size(g) <= _bound(g) * largest[_GRADIENT]:
+                continue
+        if not alike(program.get(what), value, largest.get(kind, 0.0)):
+            return what
+    return None
+
+
+_VALUE = "the value of "
+_GRADIENT = "the gradient of "
+_STATE = "the state of optimizer"
+
+
+def _largest(outcome: Outcome, kind: str) -> float:
+    return max([_size(x) for what, x in outcome.items() if what.startswith(kind)], default=0.0)
+
+
+def _size(x: Any) -> float:
+    """The largest finite number of an array."""
+    if not isinstance(x, np.ndarray | np.generic) or x.dtype.kind != "f":
+        return 0.0
+    return float(np.abs(np.where(np.isfinite(x), x, 0)).max(initial=0))
+
+
+def _bound(x: Any) -> float:
+    return BOUNDS.get(x.itemsize, 0.0)
 
 
 def _same(a: Any, b: Any, arrays: Any) -> bool:
@@ -60,13 +115,12 @@ def _equal(a: Any, b: Any) -> bool:
     return bool((equal | (np.isnan(a) & np.isnan(b))).all())
 
 
-def _close(a: Any, b: Any) -> bool:
+def _close(a: Any, b: Any, least: float) -> bool:
     if a.dtype.kind != "f":
         different = int((a != b).sum())
     else:
-        finite = np.isfinite(a) & np.isfinite(b)
-        largest = np.abs(b[finite]).max(initial=0)
+        largest = max(_size(b), least)
         with np.errstate(invalid="ignore"):
-            near = np.abs(a - b) <= BOUNDS.get(a.itemsize, 0) * largest
+            near = np.abs(a - b) <= _bound(a) * largest
         different = int((~(near | (a == b) | (np.isnan(a) & np.isnan(b)))).sum())
     return different <= int(a.size) // FEW

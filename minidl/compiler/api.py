@@ -29,7 +29,7 @@ CHECKS = ("sparse", "always", "never", "raise")
 Backend: TypeAlias = Literal["numpy", "c"]
 BACKENDS = ("numpy", "c")
 PROGRAMS = 16  # of one function that are kept
-CALLS = 8  # for each program, or making them costs more than they save
+CALLS = 8  # that each program serves, or making them costs more than they save
 
 
 class Compiled:
@@ -53,6 +53,7 @@ class Compiled:
         self._unrolls = False  # scans are noted turn by turn
         self._made = 0
         self._calls = 0
+        self._missed = 0  # calls that no program served
         self._changing = False  # it was said that it is given something new nearly always
         self._methods: WeakKeyDictionary[Any, Compiled] = WeakKeyDictionary()
         update_wrapper(self, function, updated=())
@@ -84,7 +85,8 @@ class Compiled:
             result = self._run(spec, call) if _alike(spec.mode, mode) else MISS
             if result is not MISS:
                 return result
-        if self._made >= PROGRAMS and self._calls < CALLS * self._made:
+        self._missed += 1
+        if self._made >= PROGRAMS and self._calls - self._missed < CALLS * self._made:
             self._say_changing()
             return call.eagerly()
         return self._record(call)

@@ -6,13 +6,14 @@ Which calls are checked is decided in budget.py; what comes of a difference in a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from minidl.autograd.node import Leaf, next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
+from minidl.compiler.agreement import Outcome
 from minidl.compiler.effects import Draws
 from minidl.compiler.effects import state_of as state_of_generator
 from minidl.compiler.forms import parts_of, with_parts
@@ -23,8 +24,6 @@ from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 
 _OF_VARIABLES = ("_raw", "_node", "_leaf", "_grad")
-
-Outcome: TypeAlias = dict[str, Any]  # what a call gave and left, by what a warning calls it
 
 
 def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
@@ -48,11 +47,8 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
         if program is None:
             return result, "an error that only the program raised"
         eager: Any = checked.outcome(result)
-        for what in {**eager, **program}:
-            mine = before.held(program.get(what))
-            if not spec.same(mine, eager.get(what)):
-                return result, what
-        return result, None
+        held = {what: before.held(value) for what, value in program.items()}
+        return result, spec.difference(held, eager)
 
 
 class CheckedCall:

@@ -169,9 +169,8 @@ def _read(place: str, x: Any, derived: bool) -> str:
     """The expression for what a program is given of a Variable or an array at a place."""
     if not isinstance(x, Variable) or derived:
         return place
-    return (
-        f"{place}._raw[()]" if x.ndim == 0 else f"{place}._raw"
-    )  # no array without axes, as eagerly
+    number = "[()]" if x.ndim == 0 else ""  # no array without axes, as eagerly
+    return f"{place}._raw{number}"
 
 
 def _of_contents(recording: Recording) -> list[str]:
@@ -204,7 +203,10 @@ def _of_memory(recording: Recording, holders: dict[int, str]) -> list[str]:
     found = recording.reach.found.values()
     leaves = [*found, *recording.call.leaves, *recording.states.leaves]
     distinct = {id(x): x for x in leaves if isinstance(getattr(x, "_raw", x), np.ndarray)}
-    ids = [f"id({_read(holders[i], x, False)})" for i, x in distinct.items()]
+    ids = [
+        f"id({holders[i]}._raw)" if isinstance(x, Variable) else f"id({holders[i]})"
+        for i, x in distinct.items()
+    ]
     return [f"len({{{', '.join(ids)}}}) == {len(ids)}"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from minidl.autograd.function import record
 from minidl.common.random import source
-from minidl.compiler.agreement import alike, same
+from minidl.compiler.agreement import bits_differ, more_than_rounding
 from minidl.compiler.budget import gaps
 from minidl.compiler.effects import Draws
 from minidl.compiler.passes import optimized
@@ -33,7 +33,7 @@ class Specialization:
         self.runner = Runner(self.program, recording, native or Code(self.program))
         if native is not None:
             self.program = native.listing
-        self.same = same if native is None else alike
+        self.difference = bits_differ if native is None else more_than_rounding
         self.left = 0  # calls until the next check
         self.gaps = gaps()
         self.agreed = 0  # calls up to the last check that found the program right

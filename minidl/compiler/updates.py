@@ -36,6 +36,7 @@ class StepRecorder(Writer):
         self.optimizers: list[Optimizer] = []
         self.progress = Progress()
         self.learns = False
+        self.effects: list[tuple[int, Step]] = []
         self.cleared_first: list[Variable] = []  # before there was anything to compute
         self._cleared: set[int] = set()  # ids of Variables whose .grad was forgotten
         self._entered: dict[int, Value] = {}  # by parameter: the gradient that it begins with
@@ -120,7 +121,7 @@ class StepRecorder(Writer):
 
         look.__name__ = check.__name__
         operands = tuple(map(self.operand, xs))
-        self.steps.append(Step(_effect(look, check.__name__), operands, {}, ()))
+        self._note_effect(Step(_effect(look, check.__name__), operands, {}, ()))
 
     def _changed(self) -> list[Variable]:
         """The Variables whose gradient is not the one from before."""
@@ -152,7 +153,7 @@ class StepRecorder(Writer):
         operands = tuple([self.operand(p._grad) for p in mine])
         self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
         update = Update(optimizer, mine, without, self.progress)
-        self.steps.append(Step(_effect(update, "update"), operands, {}, ()))
+        self._note_effect(Step(_effect(update, "update"), operands, {}, ()))
         self._learn_by(optimizer)
         for p in params:
             self._forget_data(p)
@@ -183,7 +184,7 @@ class StepRecorder(Writer):
             self.stop(f"{name} of an optimizer is set at {users_line()} to what is no number")
         if self.stopped is None:
             effect = _effect(setting(optimizer, name, self.progress), f"set_{name}")
-            self.steps.append(Step(effect, (self.operand(value),), {}, ()))
+            self._note_effect(Step(effect, (self.operand(value),), {}, ()))
             self._learn_by(optimizer)
 
     def _learn_by(self, optimizer: Optimizer) -> None:
@@ -196,9 +197,8 @@ class StepRecorder(Writer):
         mine = {id(p) for p in params}
         for write in [w for w in self.writes if id(w.p) in mine]:
             self.writes.remove(write)
-            self.steps.append(
-                Step(_effect(self._writing(write), "write"), (write.operand,), {}, ())
-            )
+            effect = _effect(self._writing(write), "write")
+            self._note_effect(Step(effect, (write.operand,), {}, ()))
 
     def _writing(self, write: Write) -> Callable[[Any], tuple[()]]:
         progress = self.progress
@@ -219,9 +219,14 @@ class StepRecorder(Writer):
         read.operation = Operation(kind="effect")
         read.view = True  # nobody gets its memory
         value = Value(x._raw)
-        self.steps.append(Step(read, () if before is None else (before,), {}, value))
+        self._note_effect(Step(read, () if before is None else (before,), {}, value))
         self.register(x, value)
         return value
+
+    def _note_effect(self, step: Step) -> None:
+        """Note a step that is no application, and where on the tape it would stand."""
+        self.steps.append(step)
+        self.effects.append((len(self.tape), step))
 
 
 def _effect(call: Callable[..., Any], name: str) -> Function:

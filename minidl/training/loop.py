@@ -145,6 +145,7 @@ class FitLoop:
             if last:
                 if summed:
                     backward(sum(losses), self.runner.stateful)
+                    self.runner.cut_states()
                 if until != "update":
                     trainer._update(batch, self.runner, samples, run)
                 run.note_update(len(window))

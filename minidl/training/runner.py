@@ -14,6 +14,7 @@ import numpy as np
 
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable
+from minidl.common.pytree import flatten
 from minidl.data.loader import DataLoader
 from minidl.training.batches import Batches, first_array
 
@@ -111,6 +112,13 @@ class ModelRunner:
                 f"last batch would have {rest} samples instead of {loader.batch_size}: use a "
                 f"batch_size that divides {loader.size}, or a DataLoader with drop_last=True"
             )
+
+    def cut_states(self) -> None:
+        """Make constants of what layers carry: no graph is behind it any more."""
+        states = [getattr(layer, name) for layer in self.carrying for name in layer.carried]
+        for x in flatten(states)[0]:
+            if isinstance(x, Variable):
+                x.unchain()
 
     def evaluate(self, function: Callable[[], T]) -> T:
         """What a function gives that runs the model: without recording or learning anything,

@@ -352,3 +352,4 @@ def test_it_is_compiled_and_right(make: Callable[[], Made]) -> None:
     for i, (a, b) in enumerate(zip(got, results(make, False)[0], strict=True)):
         assert same(a, b), f"call {i}"
     assert ("NumPy" in compiled.status()) is (make.__name__ not in EAGER)
+    assert len(compiled.programs) <= 3  # as many as there are settings

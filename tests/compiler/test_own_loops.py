@@ -631,3 +631,20 @@ def test_gradients_left_in_arguments() -> None:
         return found
 
     assert all(map(same, run(True), run(False)))
+
+
+def test_numbers_of_ones_own_are_one_program() -> None:
+    a, b = Variable(0.0), Variable(np.float64(2.0))
+
+    def step() -> Any:
+        a.cleargrad()
+        b.cleargrad()
+        loss = 100 * (b - a**2) ** 2 + (a - 1) ** 2
+        loss.backward()
+        a.data -= 1e-3 * a.grad.data
+        b.data = b.data - 1e-3 * b.grad.data
+        return loss
+
+    f = minidl.compile(step)
+    losses = [f().item() for _ in range(30)]
+    assert losses[-1] < losses[0] and len(f.programs) == 1

@@ -14,7 +14,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from minidl.compiler.native.arrays import Array, Buffer
 from minidl.compiler.native.c_printer import field_of
-from minidl.compiler.native.operations import Call
+from minidl.compiler.native.operations import Call, Dot
 from minidl.compiler.native.program import CProgram
 
 COPIED = (
@@ -69,8 +69,10 @@ class Arena:
         return run
 
     def _call(self, part: Any) -> Callable[[], None]:
+        if isinstance(part, Dot):
+            return Product(part, self)
         if isinstance(part, Call):
-            return Between(part, self)
+            return Effect(part, self) if part.step.is_effect else Between(part, self)
         address = self._address
         return lambda: part(address)
 
@@ -78,8 +80,7 @@ class Arena:
         """An array of the program as one of NumPy's."""
         memory = self._memory(x.buffer)[x.offset :]
         strides = tuple([s * x.dtype.itemsize for s in x.strides])
-        view = as_strided(memory, x.shape, strides)
-        return view if x.shape else view[()]
+        return as_strided(memory, x.shape, strides)
 
     def _memory(self, buffer: Buffer) -> Any:
         if buffer.kind == "constant":
@@ -90,7 +91,8 @@ class Arena:
             return self.work[start : start + buffer.size * buffer.dtype.itemsize].view(buffer.dtype)
         i = next(i for i, array in enumerate(self.arrays) if array.buffer is buffer)
         held = self.held[i]
-        return (self.copies[i] if held is None else held).reshape(-1)
+        memory = (self.copies[i] if held is None else held).reshape(-1)
+        return memory if memory.size == buffer.size else np.zeros(buffer.size, buffer.dtype)
 
 
 class Between:
@@ -99,25 +101,66 @@ class Between:
     def __init__(self, call: Call, arena: Arena) -> None:
         self.call = call
         self.arena = arena
+        self.moving = any(is_referred(x) for x in call.reads)
+        self.operands = self._values()
+        self.outs = [arena.view(x) for x in call.outs]
 
-    def __call__(self) -> None:
-        step = self.call.step
-        operands = [self._value(x) for x in self.call.operands]
-        result = step.call(*operands, **step.settings)
-        if step.function.saves and not step.derivative:
-            result = result[0]
-        results = result if isinstance(result, tuple) else (result,)
-        for out, value in zip(self.call.outs, results, strict=True):
-            if np.shape(value) != out.shape or value.dtype != out.dtype:
-                want = f"{out.dtype} {out.shape}"
-                raise ValueError(f"{step.name}: want {want}, got {value.dtype} {np.shape(value)}")
-            memory = self.arena._memory(out.buffer)
-            memory[...] = np.reshape(value, -1)
+    def _values(self) -> list[Any]:
+        return [self._value(x) for x in self.call.operands]
 
     def _value(self, x: Any) -> Any:
         if isinstance(x, Array):
             return self.arena.view(x)
         return tuple([self._value(part) for part in x]) if type(x) is tuple else x
+
+    def __call__(self) -> None:
+        if self.moving:
+            self.operands = self._values()
+        self.run(*self.operands)
+
+    def run(self, *operands: Any) -> None:
+        """Compute, and write the results."""
+        step = self.call.step
+        result = step.call(*map(_number, operands), **step.settings)
+        if step.function.saves and not step.derivative:
+            result = result[0]
+        results = result if isinstance(result, tuple) else (result,)
+        for out, value in zip(self.outs, results, strict=True):
+            if np.shape(value) != out.shape or value.dtype != out.dtype:
+                want = f"{out.dtype} {out.shape}"
+                raise ValueError(f"{step.name}: want {want}, got {value.dtype} {np.shape(value)}")
+            out[...] = value
+
+
+class Product(Between):
+    """A product of matrices."""
+
+    def run(self, *operands: Any) -> None:
+        a, b = operands
+        np.matmul(a, b, out=self.outs[0])
+
+
+class Effect(Between):
+    """A step that does something: an update, with gradients in memory of their own."""
+
+    def run(self, *operands: Any) -> None:
+        if self.arena.bad[0]:
+            return  # nothing may be written; who runs all this raises then
+        step = self.call.step
+        result = step.call(*[_number(x.copy()) if _is_array(x) else x for x in operands])
+        if self.outs:
+            self.outs[0][...] = result
+
+
+def _is_array(x: Any) -> bool:
+    return type(x) is np.ndarray
+
+
+def _number(x: Any) -> Any:
+    """A number for an array without axes."""
+    if type(x) is tuple:
+        return tuple([_number(part) for part in x])
+    return x if not _is_array(x) or x.ndim else x[()]
 
 
 def _places_of(program: CProgram) -> tuple[dict[str, int], int]:

@@ -96,6 +96,8 @@ class Printer:
         depth = len(self._variables)
         var = _VARIABLES[depth % len(_VARIABLES)] + str(depth // len(_VARIABLES) or "")
         self._variables[loop] = var
+        if self.simd:
+            self.lines += _pragma(loop)
         self.lines.append(f"for (ptrdiff_t {var} = 0; {var} < {loop.length}; {var}++) {{")
         self._items(loop.body)
         self.lines.append("}")
@@ -259,6 +261,24 @@ class Printer:
         rest = ["0"] * (len(operation.domain) - len(loops))
         element = self._element(operation.out, loops + rest)
         self.lines.append(f"{element} = {_sum_name(operation)};")
+
+
+def _pragma(loop: Loop) -> list[str]:
+    """What tells a compiler that the turns of an innermost loop may be done side by side."""
+    leaves = [item for item in loop.body if isinstance(item, Leaf)]
+    if len(leaves) < len(loop.body):
+        return []
+    sums = []
+    for leaf in leaves:
+        operation = leaf.operation
+        if operation.picks:
+            return []
+        if isinstance(operation, Reduce):
+            if operation.is_inner and operation.kind == "sum":
+                sums.append(_sum_name(operation))
+            elif operation.out.strides[-1] == 0:
+                return []
+    return [f"SIMD_SUM({', '.join(sums)})"] if sums else ["SIMD"]
 
 
 def _sum_name(operation: Reduce) -> str:

@@ -10,6 +10,7 @@ from minidl.compiler.native.literals import literal
 from minidl.compiler.native.operations import Product
 
 STEP = 4  # factors that are added at once: a row is read and written once for all
+WIDE = 32  # columns from which on that pays
 SHORT = 8  # so many are added without a loop
 
 
@@ -63,8 +64,10 @@ def _row_lines(
     if not inner:
         inner = [_Axis("k", 1, (0, 0, 0))]
     *others, last = inner
-    whole = last.length if last.length <= SHORT else last.length // STEP * STEP
-    step = whole if last.length <= SHORT else STEP
+    step = STEP if column.length >= WIDE else 1
+    whole = last.length // step * step
+    if last.length <= SHORT:
+        step = whole = last.length
     lines = [f"{column.each()} {row} = 0;", *[x.loop() for x in others]]
     if step == whole:
         lines += ["{", *_add(product, [*around, *others], last, "0", step, row, column), "}"]

@@ -17,6 +17,7 @@ from minidl.compiler.native.arrays import Array, NotInC, new_array
 from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.loops import Item
 from minidl.compiler.native.lowering import is_primitive
+from minidl.compiler.native.operations import Call, Dot
 from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, Part, constant_lines, indented
 from minidl.compiler.program import Program, Value
@@ -25,7 +26,8 @@ from minidl.compiler.recording import Recording
 HEAD = """\
 #include <stddef.h>
 #define PRAGMA(text) _Pragma(#text)
-#define SIMD_SUM(x) PRAGMA(omp simd reduction(+ : x))
+#define SIMD PRAGMA(omp simd)
+#define SIMD_SUM(...) PRAGMA(omp simd reduction(+ : __VA_ARGS__))
 """
 
 
@@ -173,7 +175,8 @@ class NativeProgram(Program):
         self.__dict__.update(vars(code.primitives.program))
         self.c = code.c
         parts = [*code.program.forward, *code.program.backward]
-        self.calls = [part.step for part in parts if not isinstance(part, list)]
+        calls = [part for part in parts if isinstance(part, Call) and not isinstance(part, Dot)]
+        self.calls = [call.step for call in calls]
 
     def __str__(self) -> str:
         lines = str(super().__str__()).splitlines()
@@ -187,8 +190,6 @@ def loaded(recording: Recording) -> NativeCode:
 
     Raises NotInC for a program that has no form in C.
     """
-    if recording.learns or any(step.is_effect for step in recording.program.steps):
-        raise NotInC("a step that learns")
     code = NativeCode(recording)
     code.load(library.load(code.c))
     return code

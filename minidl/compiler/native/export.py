@@ -222,6 +222,7 @@ class _File:
             self.recording,
             is_primitive,
             lambda x: x.kind == "object" or (x.kind == "state" and x.of not in changing),
+            self.recording.outputs,
         )
         arrays = {x.value: new_array(x.value.shape, x.value.dtype) for x in self.primitives.inputs}
         self.inputs = self._inputs("argument", arrays)

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from minidl.autograd.function import Function
-from minidl.compiler.native.arrays import Array, NotInC, Shape, constant_array, new_array
+from minidl.compiler.native.arrays import Array, Buffer, NotInC, Shape, constant_array, new_array
 from minidl.compiler.native.expressions import UFUNCS, Expression
 from minidl.compiler.native.operations import (
     Call,
@@ -55,6 +55,7 @@ class Lowering:
         self.calls = calls  # whether NumPy may compute what C has no form for
         self.of: dict[Value, Array] = {}
         self.operations: list[Any] = []
+        self.depth = 0  # in how many scans
         self.constants = constants
         self.origin = ""
 
@@ -97,7 +98,7 @@ class Lowering:
 
     def _call(self, step: Step, operands: list[Any]) -> Any:
         """Let NumPy compute a step, between two pieces of C."""
-        if not self.calls:
+        if not self.calls or self.depth:
             raise NotInC(step.function.name)
         outs = [new_array(v.shape, v.dtype) for v in step.outs if v.shape is not None]
         self.operations.append(Call(outs, operands, step))
@@ -219,15 +220,17 @@ class Lowering:
         wholes = [new_array(v.shape, v.dtype) for v in step.outs[count:]]
         outer = self.operations
         self.operations = []
+        self.depth += 1
         self.lower(body.steps, origin)
+        self.depth -= 1
         results = [self._array(x, v) for x, v in zip(body.outputs, step.outs, strict=True)]
         after = [self._own(x, states) for x in results[:count]]
         for x, whole in zip(results[count:], wholes, strict=True):
             self.write(x, _each_time(whole))
-        scan = Scan(step.length, self.operations, list(zip(states, after, strict=True)))
+        always, body_operations = hoisted(self.operations, [x.buffer for x in states])
+        scan = Scan(step.length, body_operations, list(zip(states, after, strict=True)))
         scan.backwards = step.backwards
-        self.operations = outer
-        self.operations.append(scan)
+        self.operations = [*outer, *always, scan]
         self.of.update(zip(step.outs, [*states, *wholes], strict=True))
 
     def _array(self, operand: Operand, like: Value) -> Array:
@@ -238,6 +241,22 @@ class Lowering:
         """A next state in memory that no state before it has."""
         taken = any(x.buffer is state.buffer for state in states) or x.buffer.kind != "work"
         return self.copy(x) if taken or x.moving else x
+
+
+def hoisted(body: list[Any], states: Sequence[Buffer]) -> tuple[list[Any], list[Any]]:
+    """The operations of a scan that give the same at each time, and the others."""
+    varying = set(states)
+    always: list[Any] = []
+    rest: list[Any] = []
+    for operation in body:
+        arrays = [*operation.reads, *operation.writes]
+        moves = any(x.moving or x.buffer in varying for x in arrays)
+        if moves or not isinstance(operation, Map | Reduce):
+            rest.append(operation)
+            varying.update([x.buffer for x in operation.writes])
+        else:
+            always.append(operation)
+    return always, rest
 
 
 def _each_time(x: Array) -> Array:

@@ -191,6 +191,11 @@ class Call:
         self.origin = ""
 
     @property
+    def name(self) -> str:
+        """What is printed."""
+        return self.step.name
+
+    @property
     def reads(self) -> list[Array]:
         """The arrays among the operands, in tuples too."""
         return list(arrays_in(self.operands))
@@ -199,6 +204,20 @@ class Call:
     def writes(self) -> list[Array]:
         """The results."""
         return self.outs
+
+
+class Dot(Call):
+    """A product of two matrices that NumPy computes, where it is large."""
+
+    def __init__(self, out: Array, a: Array, c: Array) -> None:
+        self.outs = [out]
+        self.operands = [a, c]
+        self.origin = ""
+
+    @property
+    def name(self) -> str:
+        """What is printed."""
+        return "matmul"
 
 
 def arrays_in(operands: Sequence[Any]) -> Iterator[Array]:

@@ -5,7 +5,7 @@ What a primitive step is, the tracer is told; see trace.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
-from minidl.compiler.native.trace import Tracer, Unseen
+from minidl.compiler.native.scans import ScanStep
+from minidl.compiler.native.trace import Tracer, Unseen, composition_of
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value
 from minidl.compiler.recorder import Again
@@ -26,6 +27,7 @@ from minidl.compiler.values import Input
 class Primitives:
     """The primitive ``program`` of a recording.
 
+    ``outputs`` are what it gives; by default the Values that the recording's program gives.
     ``inputs``: those of the recording, but for constants; ``constants``: arrays by their Values;
     ``origin``: the function that a step came from.
     """
@@ -35,7 +37,9 @@ class Primitives:
         recording: Recording,
         is_primitive: Callable[[Function], bool],
         is_constant: Callable[[Input], bool] = lambda x: False,
+        outputs: Sequence[Operand] | None = None,
     ) -> None:
+        self.asked = recording.real if outputs is None else outputs
         raws = [_raw_of(x, recording) for x in recording.recorder.inputs]
         self.tracer = Tracer(is_primitive, {id(raw): "" for raw in raws})
         self.origin = self.tracer.origin
@@ -67,14 +71,22 @@ class Primitives:
         """Apply all steps again: the forward's, then those of the derivative."""
         forward = recording.tape
         backward = recording.recorder.tape[len(forward) :]
+        effects = list(recording.recorder.effects)
         with Switch(tracer=self.tracer, recording=False), np.errstate(all="ignore"):
-            for step in forward:
+            for i, step in enumerate(forward):
+                while effects and effects[0][0] <= i:
+                    self._repeat_effect(effects.pop(0)[1])
                 self._repeat(step)
-            outputs = [self._result(x) for x in recording.outputs]
+            for _, effect in effects:
+                self._repeat_effect(effect)
+            outputs = [self._result(x) for x in self.asked]
             backward_at = len(self.tracer.steps)
             for step in backward:
                 self._repeat(step)
             gradients = [self._result(x) for x in recording.program.gradients]
+        for step in self.tracer.steps:
+            if isinstance(step, ScanStep):
+                step.close()
         program = Program([x.value for x in self.inputs], outputs, self.tracer.steps)
         program.backward_at = backward_at
         program.gradients = gradients
@@ -87,10 +99,21 @@ class Primitives:
             y = self._joint(step, *args)
         elif isinstance(forward, Again):
             y = forward.on_variables(args)
+        elif composition_of(step.function) is not None:
+            y = self.tracer.compose(step.function, args, step.settings)
         else:
             y = record(step.function, args, step.settings)
         out = step.out[0] if step.function.saves and not step.derivative else step.out
         self._bind(out, y)
+
+    def _repeat_effect(self, step: Step) -> None:
+        """Note an effect, on what its operands are now."""
+        operands = tuple([self._result(x) for x in step.operands])
+        if any(v.shape is None for v in step.outs):
+            raise NotInC(step.name)
+        self.tracer.steps.append(Step(step.function, operands, step.settings, step.out))
+        for v in step.outs:
+            self._bind_input(v, np.zeros(v.shape, v.dtype))
 
     def _joint(self, step: Step, g: Any, y: Any, saved: Any, *args: Any) -> tuple[Any, ...]:
         call: Any = step.call
@@ -118,6 +141,8 @@ class Primitives:
 
 def _raw_of(x: Input, recording: Recording) -> Any:
     """An array of the form of an input; where it is known, the array itself."""
+    if x.value.shape is None:
+        raise NotInC("numbers that change from call to call")
     if x.kind == "argument":
         return _array(recording.call.leaves[x.of])
     if x.kind == "state":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from minidl import functions as F
 from minidl.compiler.native.arrays import Array, NotInC, Shape, constant_array, new_array
 from minidl.compiler.native.expressions import UFUNCS
 from minidl.compiler.native.lowering import Lowering, lowers
-from minidl.compiler.native.operations import Product
+from minidl.compiler.native.operations import Dot, Product
 from minidl.compiler.program import Step
 from minidl.functions import convolution, pooling
+
+LARGE = 2**21  # multiplications from which on NumPy's products are faster
 
 
 @lowers(F.matmul)
@@ -57,7 +60,33 @@ def product(low: Lowering, out: Array, a: Array, c: Array, sizes: tuple[Shape, .
     columns = math.prod(sizes[2])
     if rows > 1 and columns > 1 and c.strides[-1] != 1:
         c = low.copy(c)
+    work = math.prod([n for axes in sizes for n in axes])
+    if low.calls and not low.depth and work >= LARGE:
+        matrices = [_matrix(out, rows), _matrix(a, rows), _matrix(c, math.prod(sizes[3]))]
+        if not sizes[0] and None not in matrices:
+            low.operations.append(Dot(*matrices))
+            return
     low.operations.append(Product(out, a, c, sizes))
+
+
+def _matrix(x: Array, rows: int) -> Any:
+    """An array as a matrix of so many rows; None if no strides give it."""
+    for at in range(len(x.shape) + 1):
+        if math.prod(x.shape[:at]) == rows:
+            first = _merged(x.shape[:at], x.strides[:at])
+            second = _merged(x.shape[at:], x.strides[at:])
+            if first is not None and second is not None:
+                columns = math.prod(x.shape[at:])
+                return x.view((rows, columns), (first, second))
+    return None
+
+
+def _merged(shape: Shape, strides: Shape) -> int | None:
+    """The stride of some axes as one."""
+    axes = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    if any(s != m * r for (_, s), (m, r) in pairwise(axes)):
+        return None
+    return axes[-1][1] if axes else 1
 
 
 @lowers(convolution._conv)

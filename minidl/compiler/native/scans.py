@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from minidl.autograd.function import Function
-from minidl.compiler.program import Operand, Program, Step, Value, values_in
+from minidl.compiler.passes import optimized
+from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
 
 
 class Counts(NamedTuple):
@@ -40,6 +41,30 @@ class ScanStep(Step):
         self.body = body
         self.counts = counts
         self.backwards = backwards
+
+    def add_output(self, v: Value, whole: Value) -> None:
+        """Give what the body computes at all times besides."""
+        self.body.outputs.append(v)
+        self.out = self.outs = (*self.outs, whole)
+
+    def close(self) -> None:
+        """Make operands of all that the body reads from outside."""
+        free = free_values(self.body)
+        inner = {v: _like(v) for v in free}
+        for step in self.body.steps:
+            step.operands = tuple([replace(x, inner) for x in step.operands])
+        self.body.outputs = [replace(x, inner) for x in self.body.outputs]
+        self.body.inputs = [*self.body.inputs, *inner.values()]
+        self.operands = (*self.operands, *free)
+        self.body = optimized(self.body)
+
+
+def _like(v: Value) -> Value:
+    new = Value(None)
+    new.shape = v.shape
+    new.dtype = v.dtype
+    new.axes = v.axes
+    return new
 
 
 def _not_called(*_: Any) -> Any:

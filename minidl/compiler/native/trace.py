@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from minidl.autograd.function import Function, record
-from minidl.autograd.modes import Switch
+from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Application, Output, next_number
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.derivative import Recorder
 from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
-from minidl.compiler.native.scans import Counts, ScanStep, free_values
-from minidl.compiler.passes import optimized
-from minidl.compiler.program import Program, Step, Value, replace
+from minidl.compiler.native.scans import ScanStep, free_values
+from minidl.compiler.native.turns import Body, Turn
+from minidl.compiler.program import Step, Value
 
 
 class Unseen(Exception):
@@ -35,6 +33,8 @@ class Tracer(Recorder):
         self.is_primitive = is_primitive
         self.origin: dict[Step, str] = {}
         self._open: list[Function] = []  # whose forwards are being noted
+        self._graphs: dict[int, Any] = {}  # of compositions, by ids of their results
+        self._variable: dict[Value, Variable] = {}  # the last that stands for a Value
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, and note it, or what it is made of."""
@@ -149,7 +149,7 @@ class Tracer(Recorder):
         self._open.append(function)
         try:
             if composition_of(function) is not None:
-                return self._through_composition(function, g, wanted, args, settings)
+                return self._through_composition(function, g, y, wanted, args, settings)
             rule: Any = function.joint
             saved = (None,) if function.saves else ()
             with Switch(recording=False):
@@ -158,19 +158,34 @@ class Tracer(Recorder):
         finally:
             self._open.pop()
 
+    def compose(self, function: Function, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+        """Apply what a function is made of, and remember its graph, for its derivative."""
+        composition: Any = composition_of(function)
+        self._open.append(function)
+        try:
+            since = next_number()
+            copies = [self._copy(a) if _is_floating(a) else a for a in args]
+            with Switch(recording=True):
+                y = composition(*copies, **settings)
+        finally:
+            self._open.pop()
+        self._graphs[id(y[0] if type(y) is tuple else y)] = y, copies, since
+        return y
+
     def _through_composition(
         self,
         function: Function,
         g: Any,
+        y: Any,
         wanted: list[bool],
         args: Sequence[Any],
         settings: dict[str, Any],
     ) -> list[Any]:
-        composition: Any = composition_of(function)
-        since = next_number()
-        copies = [self._copy(a) if want else a for a, want in zip(args, wanted, strict=True)]
-        with Switch(recording=True):
-            y = composition(*copies, **settings)
+        key = id(y[0] if type(y) is tuple else y)
+        if key not in self._graphs:
+            y = self.compose(function, args, settings)
+            key = id(y[0] if type(y) is tuple else y)
+        y, copies, since = self._graphs[key]
         pairs: Any = list(zip(y, g, strict=True)) if isinstance(g, list) else [(y, g)]
         asked = zip(copies, wanted, strict=True)
         xs = [copy if want else None for copy, want in asked]
@@ -183,60 +198,75 @@ class Tracer(Recorder):
 
     # ---- scans -----------------------------------------------------------------------------------
 
-    def scan(self, body: Callable[..., Any], state: Sequence[Any], xs: Sequence[Any]) -> Any:
+    def register(self, x: Any, value: Any) -> None:
+        """Let an array or a Variable stand for a Value or a number."""
+        super().register(x, value)
+        if isinstance(x, Variable) and isinstance(value, Value):
+            self._variable[value] = x
+
+    def scan(self, body: Body, state: Sequence[Any], xs: Sequence[Any]) -> Any:
         """``state, ys = body(state, x)`` along the first axis of each of ``xs``, as one step.
 
-        Gives the last state and the ys, stacked along a new first axis.
+        Gives the last state and the ys, stacked along a new first axis. Where a graph is recorded,
+        its derivative is a scan backwards.
         """
-        length = xs[0].shape[0]
-        before = [self._fresh(array_of(x)) for x in state]
-        now = [self._fresh(array_of(x)[0]) for x in xs]
-        outer = self.steps
-        self.steps = []
-        try:
-            after, ys = body(before, now)
-            results = [self.operand(x) for x in (*after, *ys)]
-            inputs: list[Any] = [self.operand(x) for x in (*before, *now)]
-            program = Program(inputs, results, self.steps)
-        finally:
-            self.steps = outer
-        free = _closed(program)
-        program = optimized(program)
-        operands = tuple([self.operand(x) for x in (*state, *xs)])
-        lasts = [box(np.array(array_of(x)), None) for x in after]
-        wholes = [box(np.zeros((length, *y.shape), y.dtype), None) for y in ys]
-        outs = tuple([Value(x._raw) for x in (*lasts, *wholes)])
-        counts = Counts(len(before), len(now))
-        step = ScanStep(length, (*operands, *free), outs, program, counts)
-        self.steps.append(step)
-        self._name_steps(len(self.steps) - 1, step.function)
-        for x, v in zip((*lasts, *wholes), outs, strict=True):
-            self.register(x, v)
-        return lasts, wholes
+        turn = Turn(self, body, state, xs)
+        if not MODE.get().recording:
+            return turn.last, turn.wholes
+        captured = [self._variable[v] for v in free_values(turn.step.body) if v in self._variable]
+        captured = [x for x in captured if x._node is not None]
+        results = [*turn.last, *turn.wholes]
 
-    def _fresh(self, raw: Any) -> Variable:
+        def gradients(g: Any, y: Any, wanted: Any, *inputs: Any) -> list[Any]:
+            return turn.backwards(g, captured)
+
+        function = Function(lambda *_: tuple([x._raw for x in results]), (), gradients, "scan")
+        inputs = (*state, *xs, *captured)
+        with Switch(tracer=None):
+            recorded = record(function, inputs, {})
+        if not isinstance(recorded[0], Variable):  # nothing of it is differentiated
+            return turn.last, turn.wholes
+        out = tuple([self.operand(x) for x in results])
+        for x, v in zip(recorded, out, strict=True):
+            self.register(x, v)
+        node: Any = recorded[0]._node
+        if node is not None:
+            operands = tuple([self.operand(x) for x in inputs])
+            self._step_of[node.inputs[0]] = Step(function, operands, {}, out)
+        count = len(turn.last)
+        return list(recorded[:count]), list(recorded[count:])
+
+    def leaf_of(self, raw: Any) -> Variable:
+        """A Variable of a new Value, which is differentiated where a graph is recorded."""
+        floating = MODE.get().recording and _is_floating(raw)
+        x = Variable(raw) if floating else box(raw, None)
+        self.register(x, Value(x._raw))
+        return x
+
+    def constant_of(self, raw: Any) -> Variable:
+        """A Variable of a new Value."""
         x = box(raw, None)
         self.register(x, Value(raw))
         return x
 
+    def noted_apart(self, run: Callable[[], Any]) -> tuple[Any, list[Step]]:
+        """What a function gives, and the steps that it noted, which stand nowhere else."""
+        outer = self.steps
+        self.steps = []
+        try:
+            return run(), self.steps
+        finally:
+            self.steps = outer
 
-def _closed(body: Program) -> list[Value]:
-    """Give a program inputs for all that it reads, and return what these are outside."""
-    free = free_values(body)
-    inner = {v: _like(v) for v in free}
-    for step in body.steps:
-        step.operands = tuple([replace(x, inner) for x in step.operands])
-    body.outputs = [replace(x, inner) for x in body.outputs]
-    body.inputs = [*body.inputs, *inner.values()]
-    return free
+    def add_scan(self, step: ScanStep) -> None:
+        """Note a scan."""
+        self.steps.append(step)
+        self._name_steps(len(self.steps) - 1, step.function)
 
 
-def _like(v: Value) -> Value:
-    new = Value(None)
-    new.shape = v.shape
-    new.dtype = v.dtype
-    new.axes = v.axes
-    return new
+def _is_floating(x: Any) -> bool:
+    dtype = getattr(array_of(x), "dtype", None)
+    return dtype is not None and dtype.kind == "f"
 
 
 def composition_of(function: Function) -> Callable[..., Any] | None:

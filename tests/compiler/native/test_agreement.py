@@ -44,7 +44,7 @@ class Program:
         self.row = row
         self.function = value_of(row) if order == 1 else slope_of(row)
         xs = [Variable(x) for x in row.samples]
-        self.recording = Recording(Call(self.function, tuple(xs), {}, list(xs), current()))
+        self.recording = Recording(Call(self.function, tuple(xs), {}, list(xs), current()), set())
         if self.recording.why is None:
             self.code = NativeCode(self.recording, prefix)
 

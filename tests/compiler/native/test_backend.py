@@ -8,7 +8,7 @@ import pytest
 
 import minidl
 from minidl import functions as F
-from minidl import layers
+from minidl import layers, optim
 from minidl.compiler.native.toolchain import CompilerError
 
 pytestmark = pytest.mark.usefixtures("compiler")
@@ -138,3 +138,114 @@ def test_no_compiler_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_backends_are_refused() -> None:
     with pytest.raises(ValueError, match="backend: want one of"):
         minidl.compile(lambda x: x, backend="C")  # type: ignore[arg-type]
+
+
+def step_of(make: Any, loss: Any, optimizer: Any) -> Any:
+    """A whole training step of a model that is made anew."""
+    minidl.seed(0)
+    model = make()
+    rule = optimizer(model)
+
+    def step(x: Any, t: Any) -> Any:
+        rule.cleargrads()
+        y = loss(model(x), t)
+        y.backward()
+        rule.update()
+        return y
+
+    return model, rule, step
+
+
+STEPS = {
+    "MLP, SGD": (
+        lambda: layers.MLP([6, 2], in_features=3, activation=F.sigmoid),
+        F.mean_squared_error,
+        lambda m: optim.SGD(m, lr=0.1),
+        numbers(7, 3),
+        numbers(7, 2),
+    ),
+    "MLP, Adam": (
+        lambda: layers.MLP([40, 5], in_features=30),
+        F.cross_entropy,
+        optim.Adam,
+        numbers(16, 30),
+        np.arange(16) % 5,
+    ),
+    "LSTM": (
+        lambda: layers.Sequential(layers.LSTM(2, 5), layers.Linear(5, 1)),
+        F.mean_squared_error,
+        lambda m: optim.SGD(m, lr=0.1),
+        numbers(3, 6, 2),
+        numbers(3, 6, 1),
+    ),
+    "GRU, last": (
+        lambda: layers.Sequential(layers.GRU(2, 5, return_sequences=False), layers.Linear(5, 1)),
+        F.mean_squared_error,
+        optim.Adam,
+        numbers(3, 6, 2),
+        numbers(3, 1),
+    ),
+    "RNN": (
+        lambda: layers.RNN(2, 5, dtype=np.float64),
+        F.mean_squared_error,
+        optim.Adam,
+        numbers(3, 6, 2, dtype=np.float64),
+        numbers(3, 6, 5, dtype=np.float64),
+    ),
+    "convolutions": (
+        lambda: layers.Sequential(
+            layers.Conv2d(1, 4, kernel=3, padding="same"),
+            F.relu,
+            layers.MaxPool2d(2),
+            layers.Conv2d(4, 6, kernel=3, stride=2),
+            layers.Flatten(),
+            layers.Linear(6, 3),
+        ),
+        F.cross_entropy,
+        optim.AdamW,
+        numbers(4, 8, 8, 1),
+        np.arange(4) % 3,
+    ),
+    "transformer": (
+        lambda: layers.Sequential(
+            layers.Embedding(9, 8),
+            layers.TransformerBlock(2, 16, causal=True, features=8),
+            layers.Linear(8, 9),
+        ),
+        F.cross_entropy,
+        optim.AdamW,
+        np.arange(10).reshape(2, 5) % 9,
+        np.arange(10).reshape(2, 5) % 9,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_whole_training_steps(name: str) -> None:
+    make, loss, optimizer, x, t = STEPS[name]
+    model, rule, step = step_of(make, loss, optimizer)
+    losses = [step(x, t).data.item() for _ in range(8)]
+    its_model, its_rule, its_step = step_of(make, loss, optimizer)
+    program = in_c(its_step)
+    its = [program(x, t).data.item() for _ in range(8)]
+    np.testing.assert_allclose(its, losses, rtol=1e-4)
+    assert "C, " in program.status(), program.status()
+    assert its_rule.t == rule.t == 8
+    for p, q in zip(model.parameters(), its_model.parameters(), strict=True):
+        np.testing.assert_allclose(q.data, p.data, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(q.grad.data, p.grad.data, rtol=1e-2, atol=1e-4)
+
+
+def test_nothing_is_written_after_a_wrong_label() -> None:
+    make, loss, optimizer, x, t = STEPS["MLP, Adam"]
+    model, rule, step = step_of(make, loss, optimizer)
+    program = in_c(step, check="never")
+    for _ in range(3):
+        program(x, t)
+    before = [p.data.copy() for p in model.parameters()]
+    with pytest.raises(ValueError, match="label 9 is outside"):
+        program(x, np.where(t == 2, 9, t))
+    assert rule.t == 3
+    assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before))
+    program(x, t)
+    assert rule.t == 4
