@@ -53,13 +53,17 @@ class Update:
         self.progress.wrote = True
         if self._short and not optimizer.hooks:
             settings = optimizer._settings_of_groups()
-            for p in self.ready:
-                if getrefcount(p._node) > 2 or p._leaf is not None:  # it is in a graph
-                    p._stamp()
+            self.stamp()
             optimizer._step(self.ready, [*gradients], settings)
         else:
             optimizer.update()
         return ()
+
+    def stamp(self) -> None:
+        """Let graphs over the parameters know that these are others now."""
+        for p in self.ready:
+            if getrefcount(p._node) > 2 or p._leaf is not None:  # it is in a graph
+                p._stamp()
 
 
 def is_watched(optimizer: Optimizer) -> bool:

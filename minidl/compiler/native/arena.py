@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 from minidl.compiler.native.arrays import Array, Buffer
 from minidl.compiler.native.c_printer import field_of
 from minidl.compiler.native.operations import Call, Dot
+from minidl.compiler.native.optimizers import NativeUpdate
 from minidl.compiler.native.program import CProgram
 
 COPIED = (
@@ -41,7 +42,7 @@ class Arena:
         addresses = [self.work.ctypes.data, *[x.ctypes.data for x in self.copies]]
         self.table = np.array(addresses, np.uint64)
         self._offset = program.memory.offset
-        self._address = ctypes.c_void_p(self.table.ctypes.data)
+        self.address = ctypes.c_void_p(self.table.ctypes.data)
         self.forward, self.backward = [self._in_order(parts) for parts in runs]
 
     def refer(self, i: int, x: Any) -> None:
@@ -69,11 +70,13 @@ class Arena:
         return run
 
     def _call(self, part: Any) -> Callable[[], None]:
+        if isinstance(part, NativeUpdate):
+            return Update(part, self)
         if isinstance(part, Dot):
             return Product(part, self)
         if isinstance(part, Call):
             return Effect(part, self) if part.step.is_effect else Between(part, self)
-        address = self._address
+        address = self.address
         return lambda: part(address)
 
     def view(self, x: Array) -> Any:
@@ -150,6 +153,37 @@ class Effect(Between):
         result = step.call(*[_number(x.copy()) if _is_array(x) else x for x in operands])
         if self.outs:
             self.outs[0][...] = result
+
+
+class Update(Between):
+    """An update in C; by NumPy where the optimizer is not as it was."""
+
+    def __init__(self, native: NativeUpdate, arena: Arena) -> None:
+        super().__init__(native.call, arena)
+        self.native = native
+        self.plain = Effect(native.call, arena)
+        self.numbers = np.zeros(max(native.count, 1))
+        self.table: Any = None
+        self.address: Any = None
+
+    def run(self, *operands: Any) -> None:
+        if self.arena.bad[0]:
+            return
+        numbers = self.native.numbers()
+        if numbers is None:
+            self.plain.run(*operands)
+            return
+        if self.table is None:
+            self._bind(operands)
+        self.numbers[: len(numbers)] = numbers
+        self.native.leave([_number(x.copy()) for x in operands])
+        self.native.function(self.address)
+
+    def _bind(self, gradients: Sequence[Any]) -> None:
+        """The table of addresses, which stay as long as the optimizer's buffers do."""
+        arrays = [self.numbers, *self.native.arrays(gradients)]
+        self.table = np.array([x.ctypes.data for x in arrays], np.uint64)
+        self.address = ctypes.c_void_p(self.table.ctypes.data)
 
 
 def _is_array(x: Any) -> bool:

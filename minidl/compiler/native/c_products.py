@@ -11,7 +11,7 @@ from minidl.compiler.native.operations import Product
 
 STEP = 4  # factors that are added at once: a row is read and written once for all
 WIDE = 32  # columns from which on that pays
-SHORT = 8  # so many are added without a loop
+SHORT = 12  # so many are added without a loop
 
 
 class _Axis:

@@ -18,6 +18,7 @@ from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.loops import Item
 from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.operations import Call, Dot
+from minidl.compiler.native.optimizers import NativeUpdate, NotNoted
 from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, Part, constant_lines, indented
 from minidl.compiler.program import Program, Value
@@ -53,6 +54,7 @@ class NativeCode:
         self.arrays = [*self.inputs, *self.seeds, *self.program.outputs]
         for buffer in self.program.constants:
             buffer.name = prefix + buffer.name
+        self.updates = [_update(part) for part in self.program.forward]
         self.functions = self._functions("forward", self.program.forward)
         self.functions += self._functions("backward", self.program.backward)
         self.nbytes = self.program.nbytes
@@ -79,11 +81,12 @@ class NativeCode:
         """The functions of the library, and the calls of NumPy between them."""
         found: list[Any] = []
         for i, part in enumerate(getattr(self.program, name)):
+            update = self.updates[i] if name == "forward" else None
             if isinstance(part, list):
-                function = getattr(loaded, f"{self.prefix}{name}_{i}")
-                function.argtypes = (ctypes.c_void_p,)
-                function.restype = None
-                found.append(function)
+                found.append(_function(loaded, f"{self.prefix}{name}_{i}"))
+            elif update is not None:
+                update.function = _function(loaded, f"{self.prefix}update_{i}")
+                found.append(update)
             else:
                 found.append(part)
         return found
@@ -108,8 +111,12 @@ class NativeCode:
     def _functions(self, name: str, parts: Sequence[Part]) -> list[str]:
         lines: list[str] = []
         for i, part in enumerate(parts):
+            update = self.updates[i] if name == "forward" else None
             if isinstance(part, list):
                 lines += self._function(f"{self.prefix}{name}_{i}", part)
+            elif update is not None:
+                head = f"void {self.prefix}update_{i}(void *const *p) {{ /* update */"
+                lines += [head, *indented(update.lines()), "}"]
         return lines
 
     def _function(self, name: str, part: list[Item]) -> list[str]:
@@ -183,6 +190,23 @@ class NativeProgram(Program):
         by = {f"  {step!r}" for step in self.calls}
         lines = [f"{line}  by NumPy" if line in by else line for line in lines]
         return "\n".join(["in C, but for steps by NumPy:" if by else "in C:", *lines])
+
+
+def _function(loaded: ctypes.CDLL, name: str) -> Any:
+    function = getattr(loaded, name)
+    function.argtypes = (ctypes.c_void_p,)
+    function.restype = None
+    return function
+
+
+def _update(part: Part) -> NativeUpdate | None:
+    """An update in C, if a part is one, and has a form in C."""
+    if not isinstance(part, Call) or isinstance(part, Dot):
+        return None
+    try:
+        return NativeUpdate(part)
+    except NotNoted:
+        return None
 
 
 def loaded(recording: Recording) -> NativeCode:
