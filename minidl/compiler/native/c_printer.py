@@ -30,6 +30,12 @@ _UPDATES = {
     "min": "{a} = {v} < {a} || {v} != {v} ? {v} : {a};",
 }
 
+# Unsigned, as integers go round: they are of 64 bits here.
+_INTEGER_UPDATES = {
+    "sum": "{a} = (uint64_t){a} + (uint64_t){v};",
+    "prod": "{a} = (uint64_t){a} * (uint64_t){v};",
+}
+
 PLACES = [
     "static inline ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
     "  return i >= 0 && i < n ? i : -1;",
@@ -241,6 +247,7 @@ class Printer:
         update = _UPDATES[operation.kind]
         if out.dtype.kind != "f":
             update = update.replace(" || {v} != {v}", "")
+            update = _INTEGER_UPDATES.get(operation.kind, update)
         if operation.is_inner and operation.outermost < len(operation.domain):
             self.lines.append(update.format(a=_sum_name(operation), v=local))
             return
@@ -274,6 +281,8 @@ def _pragma(loop: Loop) -> list[str]:
         if operation.picks:
             return []
         if isinstance(operation, Reduce):
+            if operation.is_inner and operation.outermost == len(operation.domain):
+                continue  # of one number each: no sum
             if operation.is_inner and operation.kind == "sum":
                 sums.append(_sum_name(operation))
             elif operation.out.strides[-1] == 0:

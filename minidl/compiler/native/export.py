@@ -138,7 +138,7 @@ class _Model:
         why = recording.why
         if why is None and recording.learns:
             why = "it writes into an array, or learns: give its attribute a new array instead"
-        if why is None and not arrays_in(recording.result):
+        if why is None and not take_apart(recording.raw_result, recording._knows):
             why = f"it gives no array, but {recording.result!r:.20}"
         if why is not None:
             raise ValueError(f"export_c: {self.model!r:.60} cannot be exported: {why}")
@@ -374,8 +374,8 @@ class _File:
         for part in self.states:
             kind = part.array.buffer.c_type
             lines.append(f"{kind} *const {part.name} = state->{part.name};")
-        for x in self._next:
-            lines.append(f"{x.buffer.c_type} *const {x.buffer.name} = work->{x.buffer.name};")
+        buffers = [x.buffer for x in self._next]
+        lines += [f"{b.c_type} *const {b.name} = work->{b.name};" for b in buffers]
         lines += steps
         for old, new in zip(self.states, self.after, strict=True):
             n = old.array.size

@@ -249,3 +249,68 @@ def test_nothing_is_written_after_a_wrong_label() -> None:
     assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before))
     program(x, t)
     assert rule.t == 4
+
+
+class Rows(layers.Layer):
+    """A GRU with a length for each row."""
+
+    def __init__(self) -> None:
+        self.gru = layers.GRU(2, 3, return_sequences=False)
+
+    def forward(self, x: Any, n: Any) -> Any:
+        return self.gru(x, lengths=n).sum()
+
+
+LABELS = (lambda x, t: F.cross_entropy(x[:, 0], t), "label")
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize(
+    ("function", "words", "right", "wrong"),
+    [
+        (*LABELS, [0, 1], [-1, 1]),
+        (*LABELS, [0, 1], [0, 2]),
+        (Rows(), "lengths", [1, 4], [0, 4]),
+        (Rows(), "lengths", [1, 4], [1, 5]),
+        (Rows(), "lengths", [1, 4], [-1, 4]),
+    ],
+)
+def test_wrong_labels_and_lengths_are_refused_as_eagerly(
+    function: Any, words: str, right: Any, wrong: Any, gradient: bool
+) -> None:
+    program = in_c(function)
+    x = minidl.Variable(numbers(2, 4, 2), requires_grad=gradient)
+    for _ in range(3):
+        program(x, np.array(right))
+    assert program.status().startswith("program 0: C, ")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=words):
+            program(x, np.array(wrong))
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (layers.LayerNorm(1), numbers(4, 1)),
+        (layers.GRU(1, 1), numbers(1, 9, 1)),
+        (layers.RNN(1, 2), numbers(1, 1, 1)),
+        (layers.Linear(1, 1), numbers(1, 1)),
+        (layers.TransformerBlock(2, 16, features=8), numbers(2, 1, 8)),
+        (layers.MultiHeadAttention(2, 8), numbers(2, 5, 8)),  # a gradient that is 0: the keys' bias
+        (layers.Conv1d(1, 1, kernel=1), numbers(1, 1, 1)),
+        (layers.BatchNorm(1), numbers(4, 1)),
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_sizes_of_one(model: Any, x: Any) -> None:
+    program = in_c(model)
+    for seed in range(3):
+        gradients = []
+        for f in (program, model):
+            model.cleargrads()
+            xs = minidl.Variable(numbers(*x.shape, seed=seed), requires_grad=True)
+            y = f(xs)
+            (y * np.cos(np.arange(y.size)).reshape(y.shape).astype(y.dtype)).sum().backward()
+            gradients.append([xs.grad.data, *[p.grad.data for p in model.parameters()]])
+        assert all(close(a, b) for a, b in zip(*gradients, strict=True))
+    assert program.status().startswith("program 0: C, ")
