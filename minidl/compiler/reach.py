@@ -127,7 +127,7 @@ class Reach(Conditions):
             return None
         entry = (id(place.container), place.key)
         may_be_state = is_state(value)
-        if may_be_state and [*numbers_in(value)]:
+        if may_be_state and numbers_in(value):
             asks = "type" in self.names.of("global")
             may_be_state = not asks and entry not in self._constant
         if entry in self.written and may_be_state:

@@ -71,6 +71,7 @@ UFUNCS: dict[np.ufunc, Expression] = {
 # fmt: on
 
 _ABSOLUTE = UFUNCS[np.absolute].text
+_OF_UNSIGNED = {_ABSOLUTE: "{0}", UFUNCS[np.sign].text: "{0} > 0"}  # which compilers want to hear
 _GOING_ROUND = re.compile(r"-?\{0\}|\(?\{0\}( [-+*] [()]?\{[01]\}\)?)+")  # sums and products
 
 
@@ -83,7 +84,9 @@ def text_of(expression: Expression, dtype: np.dtype[Any]) -> str:
     text = expression.text
     if dtype.kind not in "iu":
         return text
-    if text == _ABSOLUTE:
+    if dtype.kind == "u" and text in _OF_UNSIGNED:
+        text = _OF_UNSIGNED[text]
+    elif text == _ABSOLUTE:
         text = "{0} < 0 ? -UNSIGNED{0} : UNSIGNED{0}"
     elif _GOING_ROUND.fullmatch(text):
         text = text.replace("{", "UNSIGNED{")
