@@ -45,7 +45,8 @@ class Notes(Values):
         self.numbers: dict[Value, Any] = {}  # what Numbers stand for
         self._inlining = False
         self._step_of: dict[Any, Step] = {}
-        self._viewed: set[Value] = set()
+        self._views: set[Value] = set()
+        self._viewed: set[Value] = set()  # what these are views of
         self._errors = np.geterr()
         self._modes: tuple[Any, Any] = (None, None)  # that of the function, and without a tracer
 
@@ -141,7 +142,8 @@ class Notes(Values):
         if not self._inlining:
             self.tape.append(step)
         if step.is_view:
-            self._viewed.update(step.outs, values_in(step.operands[:1]))
+            self._views.update(step.outs)
+            self._viewed.update(values_in(step.operands[:1]))
         node: Any = getattr(y[0] if type(y) is tuple and y else y, "_node", None)
         if node is not None:
             application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
