@@ -318,9 +318,12 @@ def clone_step(step: Step, by: dict[Value, Operand]) -> Step:
 
 
 class ScanStep(Step):
-    """The step of a loop, or of its backward: then ``call`` is a part of that."""
+    """The step of a loop, or of its backward: then ``call`` is a part of that.
 
-    __slots__ = ("backward", "loop")
+    ``places``: of which operands of the loop it gives the gradients.
+    """
+
+    __slots__ = ("backward", "loop", "places")
 
     def __init__(
         self,
@@ -334,6 +337,7 @@ class ScanStep(Step):
         super().__init__(function, operands, {}, out, call)
         self.loop = loop
         self.backward = backward
+        self.places: list[int] = []
 
     def __repr__(self) -> str:
         sweep = self.loop.sweep if self.backward is None else self.backward.sweep

@@ -235,6 +235,7 @@ class ScanRecorder(Recorder):
         gs, held = (tuple(map(self._operand_or_none, part)) for part in given)
         operands = (gs, held, (step.out[1],), *step.operands)
         derivative = ScanStep(step.loop, step.function, operands, outs, call, backward)
+        derivative.places = places
         self.steps.append(derivative)
         self.tape.append(derivative)
 
