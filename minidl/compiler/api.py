@@ -17,11 +17,12 @@ from minidl.common.callers import warn_user
 from minidl.common.html import block, card
 from minidl.compiler.checks import check
 from minidl.compiler.forms import NotForPrograms, arrays_in, numbers_in
+from minidl.compiler.observed import Call
+from minidl.compiler.places import Entry
 from minidl.compiler.reach import LAZY, WeakMethod
-from minidl.compiler.recording import MISS, Call, Recording
+from minidl.compiler.recording import MISS, Recording
 from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Varying
-from minidl.compiler.snapshot import Entry
 from minidl.compiler.specialization import Specialization
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]
@@ -159,7 +160,8 @@ class Compiled:
         self._warn(f"{why}; it goes on eagerly")
 
     def _warn(self, why: str) -> None:
-        name = getattr(self.function, "__name__", "a compiled function")
+        function = getattr(self.function, "func", self.function)  # that of a partial
+        name = getattr(function, "__name__", "a compiled function")
         if self.check == "raise":
             raise RuntimeError(f"{name}: {why}")
         warn_user(f"{name}: {why}")

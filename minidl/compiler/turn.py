@@ -12,8 +12,9 @@ import numpy as np
 
 from minidl.autograd.node import Node
 from minidl.autograd.variable import Variable
+from minidl.compiler.calls import Again
 from minidl.compiler.program import Operand, Step, Value, values_in
-from minidl.compiler.recorder import Again, Notes
+from minidl.compiler.recorder import Notes
 from minidl.compiler.scan import ScanStep
 
 
@@ -45,11 +46,6 @@ class Later(NamedTuple):
 def node_of(x: Any) -> Node | None:
     """The node of a Variable in a graph."""
     return x._node if isinstance(x, Variable) else None
-
-
-def raw_of(x: Any) -> Any:
-    """The array or number of a Variable."""
-    return getattr(x, "_raw", x)
 
 
 # ---- whether two turns are the same --------------------------------------------------------------

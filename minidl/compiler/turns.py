@@ -23,8 +23,8 @@ from minidl.compiler.effects import pause
 from minidl.compiler.program import Value, values_in
 from minidl.compiler.rolling import UNEVEN, Rolling
 from minidl.compiler.scan import Backward, Loop, ScanStep
-from minidl.compiler.standin import StandIn, stand_in, unwrap
-from minidl.compiler.turn import Later, Match, Turn, node_of, raw_of
+from minidl.compiler.standin import StandIn, raw_of, stand_in, unwrap
+from minidl.compiler.turn import Later, Match, Turn, node_of
 from minidl.compiler.values import Input
 
 NOTED = 32  # turns, before others are trusted

@@ -18,7 +18,7 @@ from minidl.autograd.variable import Variable
 from minidl.common.callers import users_line
 from minidl.compiler.program import Operand, Value, values_in
 from minidl.compiler.scalars import Number
-from minidl.compiler.standin import StandIn, stand_in, unwrap
+from minidl.compiler.standin import StandIn, is_among, raw_of, stand_in, unwrap
 from minidl.compiler.turns import ScanRecorder
 
 # A program copies the whole array for each assignment to elements; eager code does not.
@@ -114,7 +114,7 @@ class Writer(ScanRecorder):
         self._unstamped.discard(id(x))
         operand = self.operand(value if type(value) is StandIn else x._raw)
         self.register(x, operand)
-        if any(x is p for p in self.variables):
+        if is_among(x, self.variables):
             self._note(x, operand, fill_and_stamp if in_place else assign)
 
     def _is_new(self, value: Any) -> bool:
@@ -198,18 +198,18 @@ class Writer(ScanRecorder):
             self._kept.append(twin)
             self.gone.add(id(twin))
         for x in self._kept:
-            if getattr(x, "_raw", x) is not p._raw and _overlap(p._raw, x):
-                self.gone.add(id(getattr(x, "_raw", x)))
+            if raw_of(x) is not p._raw and _overlap(p._raw, x):
+                self.gone.add(id(raw_of(x)))
 
     def _rebind(self, raw: Any, value: Value) -> None:
         """What has this memory has the new value; what has a part of it is of no use any more."""
         for x in list(self._kept):
-            if getattr(x, "_raw", x) is raw:
+            if raw_of(x) is raw:
                 self.register(x, value)
             elif _overlap(raw, x):
-                self.gone.add(id(getattr(x, "_raw", x)))
+                self.gone.add(id(raw_of(x)))
 
 
 def _overlap(raw: Any, other: Any) -> bool:
-    other = getattr(other, "_raw", other)
+    other = raw_of(other)
     return isinstance(other, np.ndarray) and np.may_share_memory(raw, other)

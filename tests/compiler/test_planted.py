@@ -270,6 +270,27 @@ def a_view_that_is_in_a_graph() -> Made:
     return f, one, nothing
 
 
+@planted(compiled=True)
+def lists_of_arrays() -> Made:
+    def f(x: Any) -> Any:
+        a, b = np.split(x, 2)
+        parts = np.array_split(a * b, 3, axis=1)
+        return parts, a + b, [*map(np.sum, np.hsplit(x, 3))]
+
+    return f, one, nothing
+
+
+@planted(compiled=False)
+def a_part_of_what_is_written() -> Made:
+    def f(x: Any) -> Any:
+        y = x * 2
+        a, b = np.split(y, 2)
+        a += 1
+        return y, b
+
+    return f, one, nothing
+
+
 @planted(compiled=False)
 def a_seed() -> Made:
     dropout = layers.Dropout(0.5)
@@ -442,6 +463,45 @@ def test_arrays_that_are_filled_part_by_part() -> None:
         minidl.compile(f)(np.ones((100, 100), np.float32))
 
 
+@pytest.mark.parametrize("check", ["never", "sparse"])
+def test_steps_by_gradients(check: Any) -> None:
+    def fit(compiled: bool) -> tuple[list[Any], Any, Any]:
+        w, v = Parameter(np.ones((3, 1))), Parameter(np.ones(1))
+
+        def step(x: Any) -> Any:
+            loss = ((np.tanh(x @ w) + v) ** 2).mean()
+            for p, g in zip((w, v), minidl.gradients(loss, [w, v]), strict=True):
+                p.data = p.data - 0.1 * g.data
+            return loss
+
+        f = minidl.compile(step, check=check) if compiled else step
+        return [f(XS[i]).item() for i in range(12)], w, f
+
+    losses, w, _ = fit(compiled=False)
+    again, v, f = fit(compiled=True)
+    assert losses == again
+    assert same(w.data, v.data)
+    assert f.status().startswith("program")
+
+
+def test_a_graph_that_goes_on_after_a_write() -> None:
+    w, v = Parameter(np.ones(3, np.float32)), Parameter(np.ones(3, np.float32))
+
+    def f(x: Any) -> Any:
+        w.data = w.data * np.float32(0.9)
+        return (x * v * w.data).sum()
+
+    compiled = minidl.compile(f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(4):
+            v.cleargrad()
+            before = w.data.copy()
+            compiled(XS[i]).backward()
+            assert v.grad is not None
+            assert np.allclose(v.grad.data, (XS[i] * before * np.float32(0.9)).sum(axis=0))
+
+
 def test_checks_do_not_warn_twice() -> None:
     f = minidl.compile(lambda x: F.exp(x) / 0.0, check="always")
     for _ in range(3):
@@ -449,3 +509,12 @@ def test_checks_do_not_warn_twice() -> None:
             warnings.simplefilter("always")
             f(XS[0])
         assert len(caught) == 1
+
+
+def test_the_warning_names_the_function_and_the_error() -> None:
+    def scaled(x: Any, by: complex) -> Any:
+        return x * by
+
+    said = r"scaled: it raises an error .* \(TypeError: .*complex.*\); it goes on eagerly"
+    with pytest.warns(UserWarning, match=said):
+        minidl.compile(functools.partial(scaled, by=1j))(XS[0])

@@ -15,7 +15,8 @@ class Expression(NamedTuple):
     """The C of one elementwise function: ``{0}``, ``{1}`` are operands, ``#`` is f32 or f64, ``~`` f or nothing.
 
     ``kind``: "same", operands have the dtype of the result; "compare", they have their common one,
-    the result is a bool; "floats", as "same", but there is no form for integers.
+    the result is a bool; "floats", as "same", but there is no form for integers; "bits", as "same",
+    for bools, too.
     """
 
     text: str
@@ -60,6 +61,9 @@ UFUNCS: dict[np.ufunc, Expression] = {
     np.less_equal:    Expression("{0} <= {1}", "compare"),
     np.greater:       Expression("{0} > {1}", "compare"),
     np.greater_equal: Expression("{0} >= {1}", "compare"),
+    np.bitwise_and:   Expression("{0} & {1}", "bits"),
+    np.bitwise_or:    Expression("{0} | {1}", "bits"),
+    np.bitwise_xor:   Expression("{0} ^ {1}", "bits"),
     np.logical_and:   Expression("{0} != 0 && {1} != 0", "compare"),
     np.logical_or:    Expression("{0} != 0 || {1} != 0", "compare"),
     np.logical_xor:   Expression("({0} != 0) != ({1} != 0)", "compare"),

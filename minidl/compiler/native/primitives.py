@@ -13,13 +13,13 @@ import numpy as np
 from minidl.autograd.function import Function, record
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
+from minidl.compiler.calls import Again
 from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
 from minidl.compiler.native.scans import ScanStep
 from minidl.compiler.native.trace import Tracer, Unseen, composition_of
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value
-from minidl.compiler.recorder import Again
 from minidl.compiler.recording import Recording
 from minidl.compiler.scan import Loop
 from minidl.compiler.scan import ScanStep as LoopStep
@@ -169,7 +169,10 @@ class Primitives:
         gs = list(g) if type(g) is tuple else g
         settings = call.settings
         found = self.tracer.joint(step.function, gs, y, call.wanted, args, settings)
-        return tuple([found[i] for i in call.places])
+        given = zip([found[i] for i in call.places], step.outs, strict=True)
+        return tuple(
+            [g if g is None or g.dtype == v.dtype else g.astype(v.dtype) for g, v in given]
+        )
 
     def _result(self, x: Operand) -> Operand:
         y = self._known.get(x, x) if isinstance(x, Value) else x
