@@ -89,7 +89,7 @@ def _run(
     tracer: Any = MODE.get().tracer
     xs = [z.swapaxes(0, 1)]
     if lengths is not None:
-        ended = sequences.beyond(lengths, x)
+        ended = sequences.beyond(_noticed(lengths, x.shape[1]), x)
         xs.append(ended.swapaxes(0, 1))
 
     def body(before: Any, now: Any) -> Any:
@@ -101,6 +101,11 @@ def _run(
 
     last, (hs,) = tracer.loop(body, state, xs, captured)
     return (hs.swapaxes(0, 1) if return_sequences else last[0]), last
+
+
+def _noticed(lengths: Any, time: int) -> Any:
+    """The lengths, looked up: one that is not from 1 to ``time`` is a place outside the table."""
+    return F.getitem(np.arange(1, time + 1), np.where(lengths < 1, time, lengths - 1))
 
 
 def _mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -128,7 +133,8 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     e = np.exp(z)
     mine = labels[:, None] == np.arange(classes)
     others = np.where(mine, 0, e).sum(-1)
-    picked = z[np.arange(labels.size), labels]
+    places = np.where(labels < 0, classes, labels)  # outside: none is counted from the end
+    picked = z[np.arange(labels.size), places]
     total = np.maximum(e.sum(-1), 0.5)  # of a row of nothing but -inf: its loss is infinite
     losses = np.where(picked == 0, np.log1p(others), np.log(total) - picked)
     count = np.maximum(counted.astype(x.dtype).sum(), 1)

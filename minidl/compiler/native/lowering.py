@@ -12,7 +12,7 @@ import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.compiler.native.arrays import Array, Buffer, NotInC, Shape, constant_array, new_array
-from minidl.compiler.native.expressions import UFUNCS, Expression
+from minidl.compiler.native.expressions import UFUNCS, Expression, text_of
 from minidl.compiler.native.loops import read_by, written_by
 from minidl.compiler.native.operations import (
     Call,
@@ -128,7 +128,8 @@ class Lowering:
         if expression.kind == "same" and out.dtype.kind == "b" and expression.text != "{0}":
             raise NotInC(f"{self.origin} of bools")
         over = [x.broadcast(out.shape) if isinstance(x, Array) else x for x in arrays]
-        self.operations.append(Map(out.shape, out, over, expression.text, cast))
+        text = text_of(expression, out.dtype)
+        self.operations.append(Map(out.shape, out, over, text, cast))
         return out
 
     def text(self, text: str, operands: Sequence[Any], shape: Shape, dtype: Any) -> Array:
