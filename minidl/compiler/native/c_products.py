@@ -40,6 +40,8 @@ def product_lines(product: Product) -> list[str]:
     if not columns or columns[-1].c != 1 or columns[-1].out != 1:
         around = [*batch, *rows, *columns]
         body = _number_lines(product, around, inner)
+        if not around:
+            return ["{", *body, "}"]  # its names are its own
         return [*[x.loop() for x in around], *body, *["}"] * len(around)]
     *rest, column = columns
     others = [*batch, *rows[:-1], *rest]
