@@ -98,11 +98,8 @@ def new_array(v: Value, names: Names) -> str:
     """The line that makes the array of a value that is given away."""
     empty = names.name(np.empty)
     dtype = names.name(v.dtype)
-    if v.axes is None:
-        return f"{v} = {empty}({v.shape!r}, {dtype})"
-    lengths = tuple([v.shape[i] for i in v.axes])
-    turn = np.argsort(v.axes).tolist()
-    return f"{v} = {empty}({lengths!r}, {dtype}).transpose({turn})"
+    turned = "" if v.axes is None else f".transpose({v.turn})"
+    return f"{v} = {empty}({v.lengths!r}, {dtype}){turned}"
 
 
 def expression(step: Step, names: Names) -> str:

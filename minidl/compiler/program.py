@@ -47,8 +47,25 @@ class Value:
         """Whether it is an array or number of floats."""
         return self.dtype is not None and self.dtype.kind == "f"
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The shape, in the order of the axes in memory."""
+        shape: tuple[int, ...] = self.shape
+        return shape if self.axes is None else tuple([shape[i] for i in self.axes])
+
+    @property
+    def turn(self) -> list[int]:
+        """How an array of these ``lengths`` is transposed to the shape."""
+        turn: list[int] = np.argsort(self.axes or ()).tolist()
+        return turn
+
+    def array_in(self, memory: Any) -> Any:
+        """The array that lies in a memory of as many numbers."""
+        array = memory.reshape(self.lengths)
+        return array if self.axes is None else array.transpose(self.turn)
+
     def same_form(self, other: Operand) -> bool:
-        """Whether an operand is a Value of this shape and dtype."""
+        """Whether an operand is a Value of this shape, dtype and order in memory."""
         if not isinstance(other, Value) or self.shape != other.shape:
             return False
         return bool(self.dtype == other.dtype) and self.axes == other.axes

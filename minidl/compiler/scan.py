@@ -287,9 +287,7 @@ def _stacked(column: list[Any], x: Any) -> Any:
 
 def nothing(v: Value) -> Any:
     """What a sum begins with that is to keep every bit: -0.0 + x is x, be it 0.0 or -0.0."""
-    lengths = v.shape if v.axes is None else [v.shape[i] for i in v.axes]
-    zeros = np.full(lengths, -0.0, v.dtype)
-    return zeros if v.axes is None else zeros.transpose(np.argsort(v.axes))
+    return v.array_in(np.full(v.size, -0.0, v.dtype))
 
 
 # ---- copies --------------------------------------------------------------------------------------
