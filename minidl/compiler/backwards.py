@@ -38,7 +38,7 @@ class Derivation:
     """
 
     def __init__(self, rolling: Rolling, loop: Loop) -> None:
-        turn = rolling.first
+        turn = rolling.turn
         self.recorder = rolling.recorder
         self.loop = loop
         self.steps = turn.steps

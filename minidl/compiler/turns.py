@@ -91,11 +91,11 @@ class Turns:
             rolling = self._rolling()
         if rolling is None:
             return False
+        steps, tape = self.start
+        del recorder.steps[steps:], recorder.tape[tape:]
         apart = len(rolling.turns) < len(self.turns)
         if apart:
             self._begin_apart(rolling)
-        else:
-            del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
         self.state, ys = rolling.take_place()
         self.ys = self._with_first(ys) if apart else ys
         return True
@@ -108,10 +108,10 @@ class Turns:
         tracked = self.recorder.tracked
         matches = [Match(self.recorder, tracked, turns[-1], turn) for turn in turns]
         agree = [match.agrees for match in matches]
-        apart = not agree[0]  # such as from a number, where later turns have an array
-        if not all(agree[1:]) or (apart and not self._may_begin()):
+        begin = 0 if agree[0] else 1  # one from a number, where later turns have an array
+        if not all(agree[1:]) or (begin and not self._may_begin()):
             return None
-        rolling = Rolling(self, matches, apart)
+        rolling = Rolling(self, turns[begin:], matches[begin:])
         return rolling if rolling.can_be() else None
 
     def _with_first(self, ys: list[Any]) -> list[Any]:
@@ -128,7 +128,6 @@ class Turns:
         """Leave the first turn where it is, before the loop."""
         recorder = self.recorder
         first = self.turns[0]
-        del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
         with Switch(tracer=recorder):
             for x, value in zip(self.xs, first.given[len(first.state) :], strict=True):
                 x[0]  # which notes a step: it gives what the turn was given
