@@ -77,7 +77,7 @@ class Compiled:
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any], mode: Mode) -> Any:
         """A call that is not as the last one was."""
         try:
-            leaves = [leaf for x in (*args, *kwargs.values()) for leaf in arrays_in(x)]
+            leaves = arrays_in([*args, *kwargs.values()])
         except NotForPrograms:
             return self.function(*args, **kwargs)
         call = Call(self.function, args, kwargs, leaves, mode)
@@ -126,7 +126,7 @@ class Compiled:
         return result
 
     def _record(self, call: Call) -> Any:
-        numbers = list(numbers_in([*call.args, *call.kwargs.values()]))
+        numbers = numbers_in([*call.args, *call.kwargs.values()])
         varying = self._varying.meet(numbers)
         constant = self._varying.constant
         recording = Recording(call, self._entries, self._unrolls, varying, constant)
@@ -213,7 +213,7 @@ class Compiled:
         Raises RuntimeError if the function runs eagerly.
         """
         mode = current()
-        leaves = [leaf for x in (*args, *kwargs.values()) for leaf in arrays_in(x)]
+        leaves = arrays_in([*args, *kwargs.values()])
         for spec in self.programs:
             if _alike(spec.mode, mode) and spec.inputs(args, kwargs) is not MISS:
                 return spec.program

@@ -78,40 +78,44 @@ def is_array(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.floating, Variable))
 
 
+def leaves_of(x: Any) -> Iterator[Any]:
+    """What is in a nest and no nest itself, in order."""
+    nest = parts_of(x)
+    if nest is None:
+        yield x
+        return
+    for part in nest[1]:
+        yield from leaves_of(part)
+
+
 def arrays_in(x: Any) -> list[Any]:
     """Arrays, Variables and floats of NumPy's in an argument, in order.
 
     Raises NotForPrograms for arrays that only eager code takes.
     """
-    if is_array(x):
-        raw = x._raw if isinstance(x, Variable) else x
-        if type(raw) is not np.ndarray and not isinstance(raw, np.generic):
-            raise NotForPrograms
-        if raw.dtype.kind not in "fiub":
-            raise NotForPrograms
-        return [x]
-    if is_foreign(x):
+    leaves = list(leaves_of(x))
+    arrays = list(filter(is_array, leaves))
+    if any(map(is_foreign, leaves)) or not all(map(_is_for_programs, arrays)):
         raise NotForPrograms
-    nest = parts_of(x)
-    return [] if nest is None else [leaf for part in nest[1] for leaf in arrays_in(part)]
+    return arrays
 
 
-def numbers_in(x: Any) -> Iterator[Any]:
+def _is_for_programs(x: Any) -> bool:
+    """Whether programs take an array: none of a subclass, or of objects."""
+    raw = x._raw if isinstance(x, Variable) else x
+    if type(raw) is not np.ndarray and not isinstance(raw, np.generic):
+        return False
+    return raw.dtype.kind in "fiub"
+
+
+def numbers_in(x: Any) -> list[Any]:
     """The numbers in an argument, in order."""
-    if is_number(x):
-        yield x
-    for part in (parts_of(x) or ((), ()))[1]:
-        yield from numbers_in(part)
+    return list(filter(is_number, leaves_of(x)))
 
 
-def objects_in(x: Any) -> Iterator[Any]:
+def objects_in(x: Any) -> list[Any]:
     """What there is in arguments besides arrays and numbers: programs depend on it, too."""
-    nest = parts_of(x)
-    if nest is not None:
-        for part in nest[1]:
-            yield from objects_in(part)
-    elif not is_array(x) and not isinstance(x, NUMBERS):
-        yield x
+    return [leaf for leaf in leaves_of(x) if not is_array(leaf) and not isinstance(leaf, NUMBERS)]
 
 
 class _Copy(NamedTuple):
@@ -219,11 +223,16 @@ def take_apart(result: Any, known: Callable[[Any], bool]) -> list[Any]:
 
     Raises NotForPrograms for an object that is made anew at each call: not ``known``.
     """
-    if isinstance(result, (Variable, np.ndarray, np.generic)) or type(result) is Number:
-        return [result]
-    nest = parts_of(result)
-    if nest is not None:
-        return [x for part in nest[1] for x in take_apart(part, known)]
-    if isinstance(result, NUMBERS) or known(result):
-        return []
-    raise NotForPrograms(f"its result holds a {type(result).__name__}, made anew at each call")
+    outputs = []
+    for leaf in leaves_of(result):
+        if is_output(leaf):
+            outputs.append(leaf)
+        elif not isinstance(leaf, NUMBERS) and not known(leaf):
+            kind = type(leaf).__name__
+            raise NotForPrograms(f"its result holds a {kind}, made anew at each call")
+    return outputs
+
+
+def is_output(x: Any) -> bool:
+    """Whether a part of a result is what programs give."""
+    return isinstance(x, (Variable, np.ndarray, np.generic)) or type(x) is Number

@@ -19,7 +19,7 @@ from minidl.compiler.forms import (
     NotForPrograms,
     arrays_in,
     is_array,
-    parts_of,
+    leaves_of,
     unwrapped,
 )
 from minidl.compiler.program import Operand
@@ -84,10 +84,8 @@ def is_state(x: Any) -> bool:
 
 def is_plain(x: Any) -> bool:
     """Whether there is nothing in it but arrays and numbers."""
-    nest = parts_of(x)
-    if nest is not None:
-        return all(map(is_plain, nest[1]))
-    return isinstance(x, NUMBERS) or (is_array(x) and not isinstance(x, Parameter))
+    others = [leaf for leaf in leaves_of(x) if not isinstance(leaf, NUMBERS)]
+    return all(is_array(leaf) and not isinstance(leaf, Parameter) for leaf in others)
 
 
 class States:
@@ -96,8 +94,8 @@ class States:
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
         self.values = [place.get() for place in places]
-        read = [v for place, v in zip(places, self.values) if place.use == "state"]
-        self.leaves = [leaf for value in read for leaf in arrays_in(value)]
+        self.read = [v for place, v in zip(places, self.values) if place.use == "state"]
+        self.leaves = arrays_in(self.read)
 
     def put_back(self) -> None:
         """Leave in all places what was there."""

@@ -7,7 +7,6 @@ their form stays: a program reads them afresh.
 
 from __future__ import annotations
 
-import builtins
 import copy
 import io
 import os
@@ -63,6 +62,7 @@ GENERATORS = (np.random.Generator, np.random.RandomState, python_random.Random)
 _CONTAINERS = (list, dict, set, Mapping)
 _UNWATCHABLE = (Iterator, io.IOBase, threading.local, ref, ProxyType, memoryview)
 _ATOMS = (*NUMBERS, types.BuiltinFunctionType, *GENERATORS, np.random.BitGenerator)
+_EMPTY = types.CellType()
 _Cached = type(cache(len))
 
 
@@ -127,7 +127,7 @@ class Reach(Conditions):
             return None
         entry = (id(place.container), place.key)
         may_be_state = is_state(value)
-        if may_be_state and [*numbers_in(value)]:
+        if may_be_state and numbers_in(value):
             asks = "type" in self.names.of("global")
             may_be_state = not asks and entry not in self._constant
         if entry in self.written and may_be_state:
@@ -221,6 +221,9 @@ class Reach(Conditions):
         self._expect(f"{name}.__code__", x.__code__)
         self._expect(f"{name}.__defaults__", x.__defaults__)
         self._expect(f"{name}.__kwdefaults__", x.__kwdefaults__)
+        for cell in x.__closure__ or ():
+            if cell == _EMPTY:
+                self._add(f"{self.name(cell)} == {self.name(_EMPTY)}")
         for n, cell in cells_of(x):
             place = Place(cell, "", f"{self.name(cell)}.cell_contents", n)
             self._entry(place, cell.cell_contents, ("cell", n))
@@ -244,7 +247,7 @@ class Reach(Conditions):
     def _globals(self, scope: dict[str, Any], names: frozenset[str]) -> None:
         self.snapshots.append(Snapshot(scope, "global"))
         self._entries(scope, under(scope, names & scope.keys()), "global ", "global")
-        for n in sorted(names - scope.keys() - vars(builtins).keys()):
+        for n in sorted(names - scope.keys()):
             self._add(f"{n!r} not in {self.name(scope)}")
 
     def _attributes_of(self, x: Any, names: Set[str], kind_of_name: str = "") -> None:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable, box
-from minidl.compiler.forms import parts_of, with_parts
+from minidl.compiler.forms import is_output, parts_of, with_parts
 from minidl.compiler.program import Operand, Value
 from minidl.compiler.reader import form_of_states, names_in
 from minidl.compiler.recording import Recording
-from minidl.compiler.scalars import Number
 
 
 def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
@@ -62,7 +61,7 @@ class _Writer:
     def __init__(self, recording: Recording, scope: dict[str, Any], derived: bool) -> None:
         self.recording = recording
         self.scope = scope
-        self.derived = derived
+        self.derived = derived  # the program is a Function, which gives Variables
         self.same: dict[int, str] = {}  # names for what was in places before
 
     def name(self, x: Any) -> str:
@@ -74,7 +73,7 @@ class _Writer:
         """The expression for a part of a result."""
         if id(x) in self.same:
             return self.same[id(x)]
-        if isinstance(x, Variable | np.ndarray | np.generic) or type(x) is Number:
+        if is_output(x):
             operand, kind = self.recording.output_of(x)
             return self._output(operand, kind)
         nest = parts_of(x)
@@ -109,11 +108,7 @@ class _Writer:
         place = f"y[{self.recording.real.index(operand)}]"
         if kind is Variable and operand in self.recording.floating:
             return place
-        raw = f"{place}._raw" if self._is_variable(operand) else place
+        raw = f"{place}._raw" if self.derived else place
         if kind is Variable:
             return f"box({raw}, None)"
         return f"asarray({raw})" if kind is np.ndarray else raw
-
-    def _is_variable(self, v: Value) -> bool:
-        """Whether the program, as a Function, gives a Variable."""
-        return self.derived

@@ -58,11 +58,15 @@ class Specialization:
     def _native(self, recording: Recording) -> Any:
         """The program in C, or None if there is no form of it in C."""
         from minidl.compiler.native.code import NotInC, loaded
+        from minidl.compiler.native.toolchain import CompilerError
 
         try:
             native = loaded(recording)
         except NotInC as error:
             self.printer = f"NumPy, as there is no form in C for {error}"
+            return None
+        except CompilerError as error:
+            self.printer = f"NumPy, as the C compiler failed: {error!s:.200}"
             return None
         self.printer = "C"
         return native

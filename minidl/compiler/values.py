@@ -89,7 +89,8 @@ class Values:
 
     def register(self, x: Any, value: Operand) -> None:
         """Let an array or a Variable, and its node, stand for a Value or a number."""
-        self._kept.append(x)
+        if id(x) not in self._of_object:
+            self._kept.append(x)  # so that its id stays its own
         self._of_object[id(x)] = value
         if isinstance(x, Variable) and x._node is not None:
             self._of_node[x._node] = value

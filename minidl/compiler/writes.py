@@ -6,6 +6,7 @@ are in updates.py; the attributes that calls leave for the next are in places.py
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,10 @@ from minidl.compiler.program import Operand, Value, values_in
 from minidl.compiler.scalars import Number
 from minidl.compiler.standin import StandIn, stand_in, unwrap
 from minidl.compiler.turns import ScanRecorder
+
+# A program copies the whole array for each assignment to elements; eager code does not.
+LARGE = 2**14  # bytes, which take as long to copy as an assignment takes
+MOST_COPIES = 8
 
 
 class Write:
@@ -71,6 +76,7 @@ class Writer(ScanRecorder):
         self.variables = [x for x in reached.values() if isinstance(x, Variable)]
         self.writes: list[Write] = []
         self.owned: set[int] = set()  # ids of arrays that nobody else has, however they were made
+        self._items = Counter[int]()  # assignments to elements, by the id of the array
         self._data: dict[int, StandIn] = {}  # of Variables, by the id of the array
         self._unstamped: set[int] = set()  # Variables that were written into, whose graphs go on
 
@@ -159,6 +165,12 @@ class Writer(ScanRecorder):
 
     def write_item(self, x: StandIn, index: Any, new: Any) -> None:
         """``x[index] = new``."""
+        self._items[id(x._raw)] += 1
+        if self._items[id(x._raw)] > MOST_COPIES and x._raw.nbytes > LARGE:
+            self.stop(
+                f"it fills an array of shape {x.shape} part by part at {users_line()}, each time "
+                "with a copy: np.stack the parts"
+            )
         self.write(x, self.call(_with_item, (x, index, new), {}), "an assignment to elements")
 
     def _is_shared(self, x: StandIn, owner: Variable | None) -> bool:

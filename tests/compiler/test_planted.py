@@ -184,6 +184,40 @@ def whether_it_is_the_same_array() -> Made:
     return lambda x: x * 2 if x is w else x * 3, arguments, nothing
 
 
+@planted(compiled=True)
+def a_variable_that_comes_and_goes() -> Made:
+    k = 2.0
+
+    def f(x: Any) -> Any:
+        try:
+            return x * k
+        except NameError:
+            return x * 3
+
+    def before(i: int) -> None:
+        nonlocal k
+        if i == 9:
+            k = 4.0
+        if i == 5:
+            del k
+
+    return f, one, before
+
+
+@planted(compiled=True)
+def a_global_in_place_of_a_builtin() -> Made:
+    scope: dict[str, Any] = {}
+    exec("def f(x): return x * abs(-2)", scope)
+
+    def before(i: int) -> None:
+        if i == 5:
+            scope["abs"] = lambda x: 7
+        if i == 9:
+            del scope["abs"]
+
+    return scope["f"], one, before
+
+
 @planted(compiled=False)
 def a_seed() -> Made:
     dropout = layers.Dropout(0.5)
@@ -338,6 +372,22 @@ def test_a_call_that_did_something_is_not_made_again() -> None:
     with pytest.raises(TypeError, match="complex"):
         minidl.compile(f)(XS[0])
     assert len(calls) == 1
+
+
+def test_arrays_that_are_filled_part_by_part() -> None:
+    def f(x: Any) -> Any:
+        y = np.empty_like(x)
+        for i in range(len(x)):
+            y[i] = x[i] * 2
+        return y
+
+    small = minidl.compile(f)
+    x = np.ones((40, 3), np.float32)
+    for _ in range(3):
+        assert same(small(x), f(x))
+    assert small.status().startswith("program")
+    with pytest.warns(UserWarning, match=r"part by part at .*: np\.stack the parts"):
+        minidl.compile(f)(np.ones((100, 100), np.float32))
 
 
 def test_checks_do_not_warn_twice() -> None:

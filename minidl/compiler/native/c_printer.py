@@ -241,10 +241,10 @@ class Printer:
         update = _UPDATES[operation.kind]
         if out.dtype.kind != "f":
             update = update.replace(" || {v} != {v}", "")
-        if operation.is_inner and operation.outermost < len(operation.domain):
+        if operation.is_inner and operation.reduces:
             self.lines.append(update.format(a=_sum_name(operation), v=local))
             return
-        if operation.outermost == len(operation.domain) and not operation.scatters:
+        if not operation.reduces:
             target = self._element(out, loops)
             declared = f"const {out.buffer.c_type} " if out.buffer.kind == "local" else ""
             self.lines.append(f"{declared}{target} = {local};")
@@ -273,7 +273,7 @@ def _pragma(loop: Loop) -> list[str]:
         operation = leaf.operation
         if operation.picks:
             return []
-        if isinstance(operation, Reduce):
+        if isinstance(operation, Reduce) and operation.reduces:
             if operation.is_inner and operation.kind == "sum":
                 sums.append(_sum_name(operation))
             elif operation.out.strides[-1] == 0:

@@ -9,8 +9,9 @@ from minidl.compiler.native.arrays import Array, Shape
 from minidl.compiler.native.literals import literal
 from minidl.compiler.native.operations import Product
 
-STEP = 4  # factors that are added at once: a row is read and written once for all
-WIDE = 32  # columns from which on that pays
+# A row of the result is read and written once for so many products that are added to it: more where
+# it is short, as each waits for the one before.
+STEPS = ((64, 4), (0, 8))  # from so many columns on
 SHORT = 12  # so many are added without a loop
 
 
@@ -64,7 +65,7 @@ def _row_lines(
     if not inner:
         inner = [_Axis("k", 1, (0, 0, 0))]
     *others, last = inner
-    step = STEP if column.length >= WIDE else 1
+    step = next(step for least, step in STEPS if column.length >= least)
     whole = last.length // step * step
     if last.length <= SHORT:
         step = whole = last.length

@@ -75,7 +75,7 @@ class Lowering:
         function = step.function
         operands = [self.operand(x) for x in step.operands]
         if not is_primitive(function):
-            result: Any = self._call(step, operands)
+            result: Any = self.call(step, operands)
             self._bind(step.out[0] if function.saves else step.out, result)
             return
         if function in RULES:
@@ -96,7 +96,7 @@ class Lowering:
             raise NotInC(f"{self.origin} of this form: want {out.dtype} {out.shape}, got {got}")
         self.of[out] = result
 
-    def _call(self, step: Step, operands: list[Any]) -> Any:
+    def call(self, step: Step, operands: list[Any]) -> Any:
         """Let NumPy compute a step, between two pieces of C."""
         if not self.calls or self.depth:
             raise NotInC(step.function.name)

@@ -129,6 +129,11 @@ class Reduce(Operation):
         self.outermost = 0 if self.scatters else min(still, default=len(self.domain))
         self.is_inner = len(still) == len(self.domain) - self.outermost and not self.scatters
 
+    @property
+    def reduces(self) -> bool:
+        """Whether there is more than one value for an element of the result."""
+        return self.scatters or self.outermost < len(self.domain)
+
     def join(self, axis: int) -> None:
         """Make one axis of two that lie in memory as one."""
         super().join(axis)

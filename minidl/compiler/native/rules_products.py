@@ -94,21 +94,84 @@ def _conv(low: Lowering, step: Step, operands: list[Any]) -> Array:
     x, w, b, windows, groups = operands
     x = as_dtype(low, x, step.out.dtype)
     w = as_dtype(low, w, step.out.dtype)
-    kernel = windows.size
-    shown = window_view(padded(low, x, windows, 0.0), windows)
-    features, count = w.shape[-2:]
-    batch, *counts = shown.shape[: 1 + len(kernel)]
-    rows = (batch, *counts)
-    step_in, step_out = shown.strides[-1], w.strides[-1]
-    a = shown.view(
-        (groups, *rows, *kernel, features), (features * step_in, *shown.strides[:-1], step_in)
-    )
-    each = count // groups
-    c = w.view((groups, *kernel, features, each), (each * step_out, *w.strides[:-1], step_out))
-    out = new_array(step.out.shape, step.out.dtype)
-    split = out.view((groups, *rows, each), (each, *out.strides[:-1], 1))
-    product(low, split, a, c, ((groups,), rows, (each,), (*kernel, features)))
+    out = _convolved(low, x, w, windows, groups)
     return out if b is None else low.map(UFUNCS[np.add], [out, b], step.out)
+
+
+def _convolved(low: Lowering, x: Array, w: Array, windows: Any, groups: int) -> Array:
+    """What windows show, times a kernel (size.., features, out)."""
+    shown = _shown(low, x, windows, groups)
+    rows = shown.shape[1 : 2 + len(windows.size)]
+    out = new_array((*rows, w.shape[-1]), x.dtype)
+    each = w.shape[-1] // groups
+    kernel = w.shape[:-1]
+    step = w.strides[-1]
+    c = w.view((groups, *kernel, each), (each * step, *w.strides[:-1], step))
+    product(low, _split(out, groups), shown, c, ((groups,), rows, (each,), kernel))
+    return out
+
+
+def _shown(low: Lowering, x: Array, windows: Any, groups: int) -> Array:
+    """What windows show: (groups, batch, windows.., size.., features of a group)."""
+    shown = window_view(padded(low, x, windows, 0.0), windows)
+    features = shown.shape[-1] // groups
+    step = shown.strides[-1]
+    shape = (groups, *shown.shape[:-1], features)
+    return shown.view(shape, (features * step, *shown.strides[:-1], step))
+
+
+def _split(x: Array, groups: int) -> Array:
+    """The last axis as two, of which the first, the groups, stands in front."""
+    each = x.shape[-1] // groups
+    step = x.strides[-1]
+    return x.view((groups, *x.shape[:-1], each), (each * step, *x.strides[:-1], step))
+
+
+@lowers(convolution._conv_weight)
+def _conv_weight(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    x, g, windows, groups = operands
+    x = as_dtype(low, x, step.out.dtype)
+    g = as_dtype(low, g, step.out.dtype)
+    shown = _shown(low, x, windows, groups)
+    axes = len(windows.size)
+    order = (0, *range(2 + axes, 3 + 2 * axes), *range(1, 2 + axes))
+    shape = tuple([shown.shape[i] for i in order])
+    turned = shown.view(shape, tuple([shown.strides[i] for i in order]))
+    out = new_array(step.out.shape, x.dtype)
+    rows = shape[1 : 2 + axes]
+    inner = shape[2 + axes :]
+    columns = (g.shape[-1] // groups,)
+    product(low, _split(out, groups), turned, _split(g, groups), ((groups,), rows, columns, inner))
+    return out
+
+
+@lowers(convolution._conv_input)
+def _conv_input(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    g, w, lengths, windows, groups = operands
+    reach = windows.reach()
+    if set(windows.stride) != {1} or min(reach.before + reach.after) < 0:
+        result: Array = low.call(step, operands)
+        return result
+    g = as_dtype(low, g, step.out.dtype)
+    w = as_dtype(low, w, step.out.dtype)
+    turned = low.moved(w, lambda places: convolution._flip(places, groups))
+    return _convolved(low, g, low.contiguous(turned), reach, groups)
+
+
+@lowers(pooling._place)
+def _first_place(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    """The least of the flat places where the largest of a window stands."""
+    x, y, windows = operands
+    if any(windows.before + windows.after):
+        result: Array = low.call(step, operands)
+        return result
+    shown = _size_last(window_view(x, windows), windows)
+    places = _size_last(window_view(Array(x.buffer, x.shape), windows), windows).strides
+    terms = [f"{{x{i}}} * {stride}" for i, stride in enumerate(places)]
+    largest = y.view((*y.shape, *windows.size), (*y.strides, *[0] * len(windows.size)))
+    text = f"{{0}} == {{1}} || ({{0}} != {{0}} && {{1}} != {{1}}) ? {' + '.join(terms)} : {x.size}"
+    found = low.text(text, [shown, largest], shown.shape, step.out.dtype)
+    return low.reduce("min", found, range(len(y.shape), len(shown.shape)))
 
 
 def padded(low: Lowering, x: Array, windows: Any, value: float) -> Array:
@@ -139,13 +202,17 @@ def window_view(x: Array, windows: Any) -> Array:
 
 
 def _pooled(low: Lowering, x: Array, windows: Any, kind: str, filling: float) -> Array:
+    shown = _size_last(window_view(padded(low, x, windows, filling), windows), windows)
+    return low.reduce(kind, shown, range(2 + len(windows.size), len(shown.shape)))
+
+
+def _size_last(shown: Array, windows: Any) -> Array:
+    """(batch, windows.., size.., features) with the size last."""
     axes = len(windows.size)
-    shown = window_view(padded(low, x, windows, filling), windows)
     last = len(shown.shape) - 1
-    order = (*range(1 + axes), last, *range(1 + axes, last))  # what a window shows comes last
+    order = (*range(1 + axes), last, *range(1 + axes, last))
     shape = tuple([shown.shape[i] for i in order])
-    turned = shown.view(shape, tuple([shown.strides[i] for i in order]))
-    return low.reduce(kind, turned, range(2 + axes, len(shape)))
+    return shown.view(shape, tuple([shown.strides[i] for i in order]))
 
 
 @lowers(pooling._max_pool)
