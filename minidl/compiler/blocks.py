@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minidl.common.threads import elementwise_threads
-from minidl.compiler.lines import Names, can_write, new_array, write
+from minidl.compiler.lines import Names, can_write, listed, new_array, write
 from minidl.compiler.program import Operand, Program, Step, Value, last_uses
 
 BLOCK = 2**16  # elements: a handful of blocks of float32 fit into the caches in use
@@ -124,7 +124,7 @@ class Group:
             return self._argument(x, names)
 
         body += [f"    {write(step, names, arg(step.outs[0]), arg)}" for step in self.steps]
-        temporaries = "".join([f"{t}, " for t in self.names])
+        temporaries = listed(self.names)
         run = names.name(in_blocks)
         size = self.steps[0].outs[0].size
         define = f"def {name}({', '.join(['s', *self.names])}):"

@@ -6,7 +6,6 @@ The code that is printed for the plan is in printer.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,11 @@ class Plan:
     """
 
     def __init__(self, program: Program) -> None:
+        self.program = program
         self.steps = program.steps
         self.visible = set(program.results) - {*program.inputs, *program.seeds}
         self.groups = blocks.groups(program, self.visible)
+        self.grouped = {i for group in self.groups.values() for i in group.range}
         self._inner = {v for group in self.groups.values() for v in group.inner}
         self.roots = _roots(program.steps)
         self.place: dict[Value, int] = {}
@@ -59,9 +60,8 @@ class Plan:
         """
         free: list[int] = []
         waiting: list[int] = []
-        grouped = {i for group in self.groups.values() for i in group.range}
         for i, step in enumerate(self.steps):
-            in_group = i in grouped
+            in_group = i in self.grouped
             if not in_group or i in self.groups:  # the group before is through
                 free += waiting
                 waiting = []
@@ -128,8 +128,13 @@ class Plan:
         """New memory for one run: arrays in buffers, views of them, temporary blocks."""
         return self._arena(self._buffers(), self._temporaries())
 
-    def arenas(self, count: int, own: AbstractSet[int]) -> list[tuple[Any, ...]]:
-        """New memory for runs one after the other: they share the buffers that are not ``own``."""
+    def arenas(self, count: int) -> list[tuple[Any, ...]]:
+        """New memory for so many forwards, one after the other, and then their backwards.
+
+        They share the buffers in which the forward leaves nothing to the backward.
+        """
+        saved = {root for v in self.program.saved for root in self.roots_of(v)}
+        own = {k for v, k in self.place.items() if v in saved}
         shared = self._buffers()
         temporaries = self._temporaries()
         arenas = []

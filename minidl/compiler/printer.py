@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.compiler.lines import Names, as_floats, can_write, expression, new_array, write
+from minidl.compiler.lines import Names, as_floats, can_write, expression, listed, new_array, write
 from minidl.compiler.plan import Plan
-from minidl.compiler.program import Operand, Program, Step, Value, values_in
+from minidl.compiler.program import Operand, Program, Step, Value
 
 Halves: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]  # forward and backward
 
@@ -56,12 +56,11 @@ class _Source:
         program = self.program
         kept = self._kept()
         at = program.backward_at
-        left = "".join([f"{v}, " for v in kept])
         forward = [_unpack(_names(program.inputs), "inputs"), _unpack(self.plan.names, "arena")]
         backward = [*forward, _unpack(_names(kept), "kept")]
         backward.append(_unpack(_names(program.seeds), "seeds"))
         forward += self._steps(program.inputs, 0, at)
-        forward.append(f"return ({self._given(program.outputs)}), ({left})")
+        forward.append(f"return ({self._given(program.outputs)}), ({listed(_names(kept))})")
         backward += self._steps([*program.inputs, *program.seeds], at, len(program.steps))
         backward.append(f"return ({self._given(program.gradients)})")
         lines = ["def forward(inputs, arena):", *_indent(forward)]
@@ -70,12 +69,8 @@ class _Source:
 
     def _kept(self) -> list[Value]:
         """What the forward leaves to the backward besides the arena."""
-        steps = self.program.steps
-        at = self.program.backward_at
-        later = {v for step in steps[at:] for v in values_in(step.operands)}
-        later.update(values_in(tuple(self.program.gradients)))
-        mine = [v for step in steps[:at] for v in step.outs if v in later]
-        return [v for v in mine if v not in self.plan.place and v not in self.plan.views]
+        arena = {*self.plan.place, *self.plan.views}
+        return [v for v in self.program.saved if v not in arena]
 
     def _steps(self, read: Sequence[Value], start: int, stop: int) -> list[str]:
         """The steps of one half, which is given some Values."""
@@ -97,11 +92,11 @@ class _Source:
 
     def _lines(self, start: int, stop: int) -> list[str]:
         lines: list[str] = []
-        grouped = {i for group in self.plan.groups.values() for i in group.range}
+        plan = self.plan
         for i in range(start, stop):
-            if i in self.plan.groups:
-                lines += self.plan.groups[i].lines(self.names, self.plan.visible)
-            elif i not in grouped:
+            if i in plan.groups:
+                lines += plan.groups[i].lines(self.names, plan.visible)
+            elif i not in plan.grouped:
                 lines += self._step(self.program.steps[i])
         return lines
 
@@ -125,7 +120,7 @@ class _Source:
         return [f"{_target(step.out)} = {expression(step, self.names)}"]
 
     def _given(self, roots: Sequence[Operand]) -> str:
-        return "".join([f"{self._result(v, roots[:i])}, " for i, v in enumerate(roots)])
+        return listed([self._result(v, roots[:i]) for i, v in enumerate(roots)])
 
     def _result(self, root: Operand, before: Sequence[Operand]) -> str:
         """A result as the caller gets it: memory of its own."""
@@ -148,12 +143,12 @@ class _Source:
 def _target(out: Any) -> str:
     """What results are assigned to, nested as the call nests them."""
     if type(out) is tuple:
-        return f"({''.join([f'{_target(part)}, ' for part in out])})" if out else "_"
+        return f"({listed(map(_target, out))})" if out else "_"
     return f"{out}"
 
 
 def _unpack(names: Sequence[str], of: str) -> str:
-    return f"{''.join([f'{name}, ' for name in names])} = {of}" if names else "pass"
+    return f"{listed(names)} = {of}" if names else "pass"
 
 
 def _names(values: Sequence[Value]) -> list[str]:

@@ -50,7 +50,7 @@ class Runner:
         self.wanted = [i for i, want in enumerate(recording.differentiable) if want]
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
-        maps = [step for step in program.steps[program.backward_at :] if step.is_map]
+        maps = [step for step in program.backward_steps if step.is_map]
         turned = any(v.axes for step in maps for v in (*step.reads, *step.outs))
         self.orders = [v.axes for v in program.seeds] if turned else None
 

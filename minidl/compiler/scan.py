@@ -169,7 +169,7 @@ class Sweep:
             return self.pool.pop()
         except IndexError:
             counts = Counter(self.codes)
-            made = {code: iter(arenas_of(code, n)) for code, n in counts.items()}
+            made = {code: iter(code.plan.arenas(n)) for code, n in counts.items()}
             return [next(made[code]) for code in self.codes]
 
     def forward(self, operands: Sequence[Any]) -> tuple[tuple[Any, ...], Run]:
@@ -188,17 +188,6 @@ class Sweep:
             for column, i in zip(columns, self._ys):
                 column.append(outputs[i])
         return (*state, *map(np.stack, columns)), run
-
-
-def arenas_of(code: Code, count: int) -> list[tuple[Any, ...]]:
-    """Buffers of turns: those of the forward that the backward reads are each turn's own."""
-    plan = code.plan
-    at = code.program.backward_at
-    made = {v for step in plan.steps[:at] for v in step.outs}
-    read = [v for step in plan.steps[at:] for v in values_in(step.operands)]
-    read += values_in(tuple(code.program.gradients))
-    roots = {root for v in read if v in made for root in plan.roots_of(v)}
-    return plan.arenas(count, {plan.place[v] for v in roots if v in plan.place})
 
 
 class Variant(NamedTuple):
@@ -295,8 +284,7 @@ def nothing(v: Value) -> Any:
 
 def clone(program: Program) -> tuple[Program, dict[Value, Operand]]:
     """A copy of a program, which passes and names may change, and the copies of its Values."""
-    every = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
-    by: dict[Value, Operand] = {v: copy.copy(v) for v in dict.fromkeys(every)}
+    by: dict[Value, Operand] = {v: copy.copy(v) for v in program.values}
     steps = [clone_step(step, by) for step in program.steps]
     new = Program([by[v] for v in program.inputs], [], steps)
     new.outputs = [replace(x, by) for x in program.outputs]

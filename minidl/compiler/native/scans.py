@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from minidl.autograd.function import Function
 from minidl.compiler.passes import optimized
-from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
+from minidl.compiler.program import Operand, Program, Step, Value, made_by, read_by, replace
 
 
 class Counts(NamedTuple):
@@ -73,7 +73,6 @@ def _not_called(*_: Any) -> Any:
 
 def free_values(body: Program) -> list[Value]:
     """What a program reads that is none of its inputs."""
-    read = [v for step in body.steps for v in values_in(step.operands)]
-    read += body.results
-    made = {v for step in body.steps for v in step.outs} | set(body.inputs)
+    read = [*read_by(body.steps), *body.results]
+    made = {*body.inputs, *made_by(body.steps)}
     return [v for v in dict.fromkeys(read) if v not in made]
