@@ -19,7 +19,8 @@ from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.recorder import Notes
 from minidl.compiler.scan import Backward, Loop, Variant, clone, nothing
-from minidl.compiler.turn import node_of, raw_of
+from minidl.compiler.tape import raw_of
+from minidl.compiler.turn import node_of
 from minidl.compiler.values import Input
 
 if TYPE_CHECKING:

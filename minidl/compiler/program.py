@@ -276,7 +276,7 @@ def read_by(steps: Iterable[Step]) -> list[Value]:
     return [v for step in steps for v in values_in(step.operands)]
 
 
-def replace(operand: Operand, by: dict[Value, Operand]) -> Operand:
+def replace(operand: Operand, by: dict[Value, Any]) -> Any:
     """The operand with others in place of some Values."""
     if isinstance(operand, Value):
         return by.get(operand, operand)

@@ -14,14 +14,12 @@ import numpy as np
 
 from minidl import functions as F
 from minidl.autograd.function import Function
-from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
-from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.passes import optimized
 from minidl.compiler.printer import Code
 from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
-from minidl.compiler.tape import play
+from minidl.compiler.tape import gradients_of_again, play
 
 POOL = 2  # runs whose buffers are kept
 
@@ -93,21 +91,18 @@ class Loop:
         """The same application by application, with a graph."""
         captured, state, xs = self.sizes.split(operands)
         body = self.body
-        columns: list[Any] = []
-        for row in zip(*[F.unstack(x) if isinstance(x, Variable) else x for x in xs], strict=True):
+        slices = [F.unstack(x) if isinstance(x, Variable) else x for x in xs]
+        rows: list[Any] = []
+        for row in zip(*slices, strict=True):
             known = dict(zip(body.inputs, (*captured, *state, *row), strict=True))
             play(body.tape, known, body.differentiated)
-            state = tuple([known[v] for v in body.state])
-            columns.append([known[v] for v in body.ys])
-        return (*state, *[np.stack(column) for column in zip(*columns, strict=True)])
+            state = [known[v] for v in body.state]
+            rows.append([known[v] for v in body.ys])
+        return (*state, *map(np.stack, zip(*rows, strict=True)))
 
     def joint(self, g: Any, y: Any, saved: Any, wanted: list[bool], *operands: Any) -> list[Any]:
         """The gradients of the operands, of the turns one by one."""
-        copies = [Variable(x) if want else x for x, want in zip(operands, wanted, strict=True)]
-        with Switch(tracer=None, recording=True):
-            pairs = zip(self.again(*copies), g, strict=True)
-            xs = [x if want else None for x, want in zip(copies, wanted, strict=True)]
-            return gradients_for(xs, pairs, None, zeros=False)
+        return gradients_of_again(self.again, operands, wanted, g)
 
     def function(self) -> Function:
         """The loop as a Function: what a step applies."""

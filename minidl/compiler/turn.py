@@ -47,11 +47,6 @@ def node_of(x: Any) -> Node | None:
     return x._node if isinstance(x, Variable) else None
 
 
-def raw_of(x: Any) -> Any:
-    """The array or number of a Variable."""
-    return getattr(x, "_raw", x)
-
-
 # ---- whether two turns are the same --------------------------------------------------------------
 
 

@@ -15,16 +15,17 @@ import numpy as np
 from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, next_number
-from minidl.autograd.variable import Variable, box
+from minidl.autograd.variable import Variable
 from minidl.common.pytree import flatten, unflatten
 from minidl.compiler.backwards import Derivation
-from minidl.compiler.derivative import Recorder
+from minidl.compiler.derivative import Recorder, constant_variable, values_of
 from minidl.compiler.effects import pause
 from minidl.compiler.program import Value, values_in
 from minidl.compiler.rolling import UNEVEN, Rolling
 from minidl.compiler.scan import Backward, Loop, ScanStep
 from minidl.compiler.standin import StandIn, stand_in, unwrap
-from minidl.compiler.turn import Later, Match, Turn, node_of, raw_of
+from minidl.compiler.tape import raw_of
+from minidl.compiler.turn import Later, Match, Turn, node_of
 from minidl.compiler.values import Input
 
 NOTED = 32  # turns, before others are trusted
@@ -196,25 +197,21 @@ class ScanRecorder(Recorder):
         sums = step.loop.sizes.captured + step.loop.sizes.state
         held = [pending.get(parent) for parent in parents[:sums]]
         raws = tuple(map(raw_of, g))
-        received = tuple(map(raw_of, held))
-        backward = self.derivations[step.loop].backward(raws, wanted, received)
+        begun = tuple(map(raw_of, held))
+        backward = self.derivations[step.loop].backward(raws, wanted, begun)
         if backward is None:
             self.stop(UNEVEN)
             return self._turn_by_turn(step, node, raws, wanted)
         with Switch(tracer=None):
-            found = backward(raws, received, (), *node.args)
-        places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
-        outs = tuple([Value(found[i]) for i in places])
+            found = backward(raws, begun, (), *node.args)
+        values = values_of(found, wanted)
         if self.stopped is None:
-            self._note_backward(step, backward, (g, held), outs, places)
-        gradients: list[Any] = [None] * len(parents)
-        for i, v in zip(places, outs, strict=True):
-            gx = box(found[i], None)
-            self.register(gx, v)
-            if i < sums and held[i] is not None:  # it is the sum
-                pending[parents[i]] = gx
-            else:
-                gradients[i] = gx
+            self._note_backward(step, backward, (g, held), values)
+        gradients = self.gradients_of(found, values)
+        for i, received in enumerate(held):
+            if received is not None and i in values:  # it is in the sum that was found
+                pending[parents[i]] = gradients[i]
+                gradients[i] = None
         return gradients
 
     def _turn_by_turn(
@@ -222,23 +219,19 @@ class ScanRecorder(Recorder):
     ) -> list[Any]:
         with Switch(tracer=None):
             found = step.loop.joint(gs, node.output, None, [*wanted], *node.args)
-        return [None if gx is None else box(gx, None) for gx in found]
+        return list(map(constant_variable, found))
 
     def _note_backward(
-        self, step: ScanStep, backward: Backward, given: Any, outs: Any, places: list[int]
+        self, step: ScanStep, backward: Backward, given: Any, values: dict[int, Value]
     ) -> None:
         def call(*args: Any) -> tuple[Any, ...]:
             found = backward(*args)
-            return tuple([found[i] for i in places])
+            return tuple([found[i] for i in values])
 
-        gs, held = (tuple(map(self._operand_or_none, part)) for part in given)
+        gs, held = (tuple(map(self.operand, part)) for part in given)
+        outs = tuple(values.values())
         operands = (gs, held, (step.out[1],), *step.operands)
-        derivative = ScanStep(step.loop, step.function, operands, outs, call, backward)
-        self.steps.append(derivative)
-        self.tape.append(derivative)
-
-    def _operand_or_none(self, x: Any) -> Any:
-        return None if x is None else self.operand(x)
+        self.add_step(ScanStep(step.loop, step.function, operands, outs, call, backward))
 
     def is_whole(self, seeds: Sequence[Value], results: Any) -> bool:
         """Whether nothing is used that was noted in the turns of a loop alone."""
