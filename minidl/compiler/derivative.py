@@ -74,14 +74,13 @@ class Recorder(Notes):
         if step is None:
             self.stop("it differentiates what was computed before the call")
             return None
-        nodes = node.inputs or ()
-        args = [self._part(a, v, n) for a, v, n in zip(node.args, step.operands, nodes)]
+        args = list(map(self._part, node.args, step.operands, node.inputs or ()))
         y: Any = node.output
         out = step.out[0] if step.function.saves else step.out
         if type(y) is not tuple:
             return args, self._part(y, out, node)
-        parts = enumerate(zip(y, out, strict=True))
-        return args, tuple([self._part(o, v, Output(node, i, o)) for i, (o, v) in parts])
+        nodes = [Output(node, i, part) for i, part in enumerate(y)]
+        return args, tuple(map(self._part, y, out, nodes))
 
     def _part(self, raw: Any, operand: Operand, node: Node | None) -> Any:
         if not isinstance(operand, Value):

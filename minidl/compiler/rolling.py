@@ -7,6 +7,7 @@ is in scan.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
@@ -85,9 +86,9 @@ class Rolling:
     def _nodes(self) -> dict[Operand, Node]:
         """The nodes of what the body is given or captures, as far as they are in a graph."""
         turn = self.turn
-        made = [x for x in (*turn.new, *turn.ys) if _is_made(x, turn.since)]
-        of_node = self.recorder._of_node
-        return {of_node.get(node): node for node in sources(made, turn.since)}
+        results = [x for x in (*turn.new, *turn.ys) if _is_since(turn, node_of(x))]
+        value_of = self.recorder._of_node
+        return {value_of.get(node): node for node in sources(results, turn.since)}
 
     # ---- whether it can be ---------------------------------------------------------------------
 
@@ -133,9 +134,9 @@ class Rolling:
         """Note the loop, whose turns' steps are away; the last state, the stacked outputs."""
         recorder = self.recorder
         turns: list[Turn | Later] = [*self.turns, *self.later]
-        columns = [[turn.ys[k] for turn in turns] for k in range(len(self.ys))]
-        stacked = [np.stack(list(map(raw_of, ys))) for ys in columns]
-        raws = (*map(raw_of, turns[-1].new), *stacked)
+        state = turns[-1].new
+        columns = list(zip(*[turn.ys for turn in turns]))
+        raws = (*map(raw_of, state), *[np.stack(list(map(raw_of, ys))) for ys in columns])
         given = self._given()
         loop = self._loop(len(turns))
         if self.later and not self._is_as_trusted(loop, given, raws):
@@ -143,8 +144,7 @@ class Rolling:
         out = tuple(map(Value, raws))
         operands = tuple([x.operand for x in given])
         step = ScanStep(loop, loop.function(), operands, (out, Value(None)))
-        recorder.steps.append(step)
-        recorder.tape.append(step)
+        recorder.add_step(step)
         for turn in self.turns:
             recorder.differentiated.difference_update(turn.tape)
         nodes: Sequence[Output | None] = [None] * len(raws)
@@ -153,14 +153,12 @@ class Rolling:
             application = self._application(step, given, raws)
             nodes = [Output(application, i, raw) for i, raw in enumerate(raws)]
             recorder.derivations[loop] = Derivation(self, loop)
-            ends = [*turns[-1].new]
-            for ys in reversed(columns):
-                ends += ys
-            recorder.replaced.append((application, _ends(len(turns), len(self.state)), ends))
+            ends = [*state, *chain.from_iterable(reversed(columns))]
+            recorder.replaced.append((application, _ends(len(turns), len(state)), ends))
         if recorder.stopped is not None:
             recorder.put_back_graphs()
         results = list(map(self._result, likes, raws, out, nodes))
-        return results[: len(self.state)], results[len(self.state) :]
+        return results[: len(state)], results[len(state) :]
 
     def _given(self) -> list[Given]:
         """The operands: what is captured, the first state, slices and random numbers."""
@@ -220,13 +218,16 @@ class Rolling:
 
 
 def _ends(count: int, state: int) -> Function:
-    """The Function that hands gradients of a loop's results on to its turns."""
+    """The Function that hands gradients of a loop's results on to its turns.
+
+    The last output's come first: so they do eagerly, and the order of sums is theirs.
+    """
 
     def joint(g: Any, y: Any, wanted: list[bool], *ends: Any) -> list[Any]:
-        rows: list[Any] = []
-        for g_k in reversed(g[state:]):
-            rows += [None] * count if g_k is None else [g_k[t] for t in range(count)]
-        return [*g[:state], *rows]
+        gradients = list(g[:state])
+        for of_turns in reversed(g[state:]):
+            gradients.extend([None] * count if of_turns is None else of_turns)
+        return gradients
 
     function = Function(lambda *ends: ends, (), joint, "scan")
     function.owned = True
@@ -244,9 +245,9 @@ def nodes_of(xs: Iterable[Any]) -> list[Node]:
     return [node for node in nodes if node is not None]
 
 
-def _is_made(x: Any, since: int) -> bool:
-    node = node_of(x)
-    return node is not None and node.number >= since
+def _is_since(turn: Turn, node: Node | None) -> bool:
+    """Whether a turn itself recorded a node."""
+    return node is not None and node.number >= turn.since
 
 
 def _is_half(v: Operand) -> bool:

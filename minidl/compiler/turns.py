@@ -49,10 +49,14 @@ class Turns:
         self.ys: list[Any] = []
         self.turns: list[Turn] = []
         self.later: list[Later] = []
-        self.start = len(recorder.steps), len(recorder.tape)
-        self._begun = (*self.start, next_number())
+        self._start = self._position()
+        self._begun = self._start  # where the turn began
         self._observer: Any = None
         self._trusted: Rolling | None = None
+
+    def _position(self) -> tuple[int, int, int]:
+        """How many steps are noted, how many on the tape, and a number for what is recorded next."""
+        return len(self.recorder.steps), len(self.recorder.tape), next_number()
 
     def call(self, state: Any, x: Any) -> Any:
         """The next turn. After two, nobody watches its C functions: that takes longest of all."""
@@ -60,11 +64,12 @@ class Turns:
             self._observer = pause()
         if len(self.turns) == NOTED and not self.later and self.recorder.stopped is None:
             rolling = self._rolling()
-            self._trusted = rolling if rolling is not None and rolling.is_of_arrays else None
+            if rolling is not None and rolling.is_of_arrays:
+                self._trusted = rolling
         if self._trusted is not None:
             with Switch(tracer=None):
                 return self.step(_plain(state), _plain(x))
-        self._begun = len(self.recorder.steps), len(self.recorder.tape), next_number()
+        self._begun = self._position()
         return self.step(state, x)
 
     def end(self, row: Sequence[Any], new: list[Any], ys: list[Any]) -> None:
@@ -76,10 +81,18 @@ class Turns:
         if recorder.stopped is not None:
             return
         steps, tape, since = self._begun
-        given = tuple(map(recorder.operand, (*self.state, *row)))
-        made = tuple(map(recorder.operand, (*new, *ys)))
-        notes = recorder.steps[steps:], recorder.tape[tape:]
-        self.turns.append(Turn(*notes, self.state, [*row], new, ys, given, made, since))
+        turn = Turn(
+            steps=recorder.steps[steps:],
+            tape=recorder.tape[tape:],
+            state=self.state,
+            row=list(row),
+            new=new,
+            ys=ys,
+            given=tuple(map(recorder.operand, (*self.state, *row))),
+            made=tuple(map(recorder.operand, (*new, *ys))),
+            since=since,
+        )
+        self.turns.append(turn)
         self.state = new
 
     def rolled(self) -> bool:
@@ -92,7 +105,7 @@ class Turns:
             rolling = self._rolling()
         if rolling is None:
             return False
-        steps, tape = self.start
+        steps, tape, _ = self._start
         del recorder.steps[steps:], recorder.tape[tape:]
         apart = len(rolling.turns) < len(self.turns)
         if apart:
@@ -103,16 +116,19 @@ class Turns:
 
     def _rolling(self) -> Rolling | None:
         """What makes one step of the turns, if they are the same."""
-        turns = self.turns
+        turns = list(self.turns)
         if self.recorder.unrolls or len(turns) < 2:
             return None
         tracked = self.recorder.tracked
         matches = [Match(self.recorder, tracked, turns[-1], turn) for turn in turns]
         agree = [match.agrees for match in matches]
-        begin = 0 if agree[0] else 1  # one from a number, where later turns have an array
-        if not all(agree[1:]) or (begin and not self._may_begin()):
+        if not all(agree[1:]):
             return None
-        rolling = Rolling(self, turns[begin:], matches[begin:])
+        if not agree[0]:  # it begins with a number, where later turns have an array
+            if not self._may_stand_apart():
+                return None
+            del turns[0], matches[0]
+        rolling = Rolling(self, turns, matches)
         return rolling if rolling.can_be() else None
 
     def _with_first(self, ys: list[Any]) -> list[Any]:
@@ -121,7 +137,7 @@ class Turns:
             pairs = zip(self.turns[0].ys, ys, strict=True)
             return [np.concatenate([np.expand_dims(y, 0), rest]) for y, rest in pairs]
 
-    def _may_begin(self) -> bool:
+    def _may_stand_apart(self) -> bool:
         """Whether the first turn may stand before the loop."""
         return len(self.turns) > 2 and all(map(_is_constant_array, self.xs))
 
