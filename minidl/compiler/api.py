@@ -17,11 +17,12 @@ from minidl.common.callers import warn_user
 from minidl.common.html import block, card
 from minidl.compiler.checks import check
 from minidl.compiler.forms import NotForPrograms, arrays_in, numbers_in
+from minidl.compiler.observed import Call
+from minidl.compiler.places import Entry
 from minidl.compiler.reach import LAZY, WeakMethod
-from minidl.compiler.recording import MISS, Call, Recording
+from minidl.compiler.recording import MISS, Recording
 from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Varying
-from minidl.compiler.snapshot import Entry
 from minidl.compiler.specialization import Specialization
 
 Check: TypeAlias = Literal["sparse", "always", "never", "raise"]

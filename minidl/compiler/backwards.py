@@ -19,7 +19,7 @@ from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.recorder import Notes
 from minidl.compiler.scan import Backward, Loop, Variant, clone, nothing
-from minidl.compiler.tape import raw_of
+from minidl.compiler.standin import raw_of
 from minidl.compiler.turn import node_of
 from minidl.compiler.values import Input
 

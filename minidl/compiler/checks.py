@@ -17,9 +17,10 @@ from minidl.compiler.agreement import Outcome
 from minidl.compiler.effects import Draws
 from minidl.compiler.effects import state_of as state_of_generator
 from minidl.compiler.forms import parts_of, with_parts
+from minidl.compiler.observed import Call
 from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
 from minidl.compiler.places import States
-from minidl.compiler.recording import MISS, Call
+from minidl.compiler.recording import MISS
 from minidl.compiler.replay import hooks_once
 from minidl.compiler.specialization import Specialization
 

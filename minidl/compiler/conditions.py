@@ -5,15 +5,15 @@ What they are about is found in reach.py; how they are printed is in reader.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from minidl.compiler.forms import NUMBERS
 from minidl.compiler.names import Name
-from minidl.compiler.places import Place
-from minidl.compiler.snapshot import Entry, Snapshot
+from minidl.compiler.places import Entry, Place
+from minidl.compiler.snapshot import Snapshot
 
 
 class Conditions:
@@ -64,9 +64,8 @@ class Conditions:
             self._todo.append(value)
 
     def _expect_array(self, place: str, x: Any, entry: Entry | None) -> None:
-        dtype = self.name(x.dtype)
-        self._add(f"type({place}) is ndarray and {place}.shape == {x.shape!r}")
-        self._add(f"{place}.dtype is {dtype}{usual_order(x, place)}")
+        self._add(f"type({place}) is ndarray")
+        self._add(condition_of_form(place, x, self.name))
         if id(x) in self.where:
             self._add(f"{place} is {self.where[id(x)]}")
             return
@@ -95,7 +94,7 @@ class Conditions:
         """What is in a place: it is expected to stay, unless calls leave something there."""
         use = self._use(place, value, name, owner)
         if use is None:
-            self._expect(place.text, value, (id(place.container), place.key))
+            self._expect(place.text, value, place.entry)
         else:
             self._places[place.text] = place._replace(use=use)
 
@@ -103,20 +102,26 @@ class Conditions:
         """How a place is used that has a name, in an object of the class ``owner``; None: not."""
         raise NotImplementedError
 
-    def types_of_keys(self, keys: Any, place: str) -> str:
-        """The condition that keys have the types that they had: 1, 1.0 and True are equal."""
+    def condition_of_keys(self, keys: Iterable[Any], place: str) -> str:
+        """The condition that a dict has these keys, by type as well: 1, 1.0 and True are equal."""
+        condition = f"[*{place}] == {self.name([*keys])}"
         kinds = list(map(type, keys))
         if {*kinds} <= {str}:
-            return ""
-        return f" and [*map(type, {place})] == {self.name(kinds)}"
+            return condition
+        return f"{condition} and [*map(type, {place})] == {self.name(kinds)}"
 
 
-def usual_order(x: Any, place: str) -> str:
-    """The condition that an array lies in memory as it did: sums add up in that order."""
+def condition_of_form(place: str, x: Any, name: Callable[[Any], str]) -> str:
+    """The condition that an array has the form that it had, and lies in memory as it did.
+
+    The latter because sums add up in that order. ``name`` gives the name of an object.
+    """
+    condition = f"{place}.shape == {x.shape!r} and {place}.dtype is {name(x.dtype)}"
     if x.ndim < 2:
-        return ""
-    usual = x.flags.c_contiguous
-    return f" and {place}" + (".flags.c_contiguous" if usual else f".strides == {x.strides!r}")
+        return condition
+    if x.flags.c_contiguous:
+        return f"{condition} and {place}.flags.c_contiguous"
+    return f"{condition} and {place}.strides == {x.strides!r}"
 
 
 def same(now: Any, before: Any) -> bool:

@@ -22,7 +22,7 @@ from minidl.common.arrays import array_of
 from minidl.compiler.program import Operand, Step, Value
 from minidl.compiler.recorder import Notes
 from minidl.compiler.scalars import is_number
-from minidl.compiler.tape import raw_of
+from minidl.compiler.standin import raw_of
 
 
 class Recorder(Notes):

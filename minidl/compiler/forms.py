@@ -169,7 +169,7 @@ class Arguments:
 
 
 def _are_the_same(xs: list[Any], ys: list[Any]) -> bool:
-    return len(xs) == len(ys) and all(x is y for x, y in zip(xs, ys))
+    return list(map(id, xs)) == list(map(id, ys))
 
 
 def _overwrite(x: Any, plain: Any) -> None:
@@ -194,9 +194,9 @@ def unwrapped(x: Any, depth: int = 4) -> Any:
         return x
     nest = parts_of(x)
     if nest is not None:
-        parts = [unwrapped(part, depth) for part in nest[1]]
-        same = all(a is b for a, b in zip(parts, nest[1]))
-        return x if same else with_parts(x, parts)
+        _, old = nest
+        parts = [unwrapped(part, depth) for part in old]
+        return x if _are_the_same(parts, old) else with_parts(x, parts)
     if not depth or isinstance(x, type):
         return x
     held: Any = x if isinstance(x, dict) else getattr(x, "__dict__", None)

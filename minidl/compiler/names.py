@@ -94,11 +94,16 @@ def _is_counted(code: list[dis.Instruction], i: int) -> bool:
     place = 5 if is_attribute else 3
     if i < place:
         return False
-    load, one, add = code[i - place + is_attribute :][:3]
-    if is_attribute and not _same_local(code[i - place], code[i - 1]):
+    start = i - place
+    if is_attribute and not _same_local(code[start], code[i - 1]):
         return False
-    same = load.argval == code[i].argval and load.opname[4:] == code[i].opname[5:]
-    return same and type(one.argval) is int and add.argrepr in ("+", "-")
+    first = start + is_attribute
+    load, one, add = code[first : first + 3]
+    store = code[i]
+    if type(one.argval) is not int or add.argrepr not in ("+", "-"):
+        return False
+    same_kind = load.opname.removeprefix("LOAD") == store.opname.removeprefix("STORE")
+    return same_kind and load.argval == store.argval
 
 
 def _tells_arrays(code: list[dis.Instruction]) -> bool:
@@ -111,7 +116,8 @@ def _tells_arrays(code: list[dis.Instruction]) -> bool:
 
 
 def _same_local(a: dis.Instruction, b: dis.Instruction) -> bool:
-    return a.argval == b.argval and all(x.opname.startswith("LOAD_FAST") for x in (a, b))
+    locals_only = a.opname.startswith("LOAD_FAST") and b.opname.startswith("LOAD_FAST")
+    return locals_only and a.argval == b.argval
 
 
 def asks_for_types(names: Names) -> str | None:

@@ -6,9 +6,9 @@ reach.py; what is left in Variables is in writes.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import CellType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,8 +24,9 @@ from minidl.compiler.forms import (
 )
 from minidl.compiler.program import Operand
 from minidl.compiler.scalars import is_number
-from minidl.compiler.standin import StandIn
+from minidl.compiler.standin import StandIn, raw_of
 
+Entry: TypeAlias = tuple[int, Any]  # the id of a container, and a key
 UNREAD = object()  # what is in a place that nobody reads, while a function is recorded
 
 
@@ -41,6 +42,11 @@ class Place(NamedTuple):
     text: str
     name: str
     use: str = "state"
+
+    @property
+    def entry(self) -> Entry:
+        """The place, to look it up by."""
+        return id(self.container), self.key
 
     def get(self) -> Any:
         """What is there now."""
@@ -78,7 +84,7 @@ def is_state(x: Any) -> bool:
         return True
     if not is_array(x) or isinstance(x, Parameter):
         return False
-    raw = getattr(x, "_raw", x)
+    raw = raw_of(x)
     return type(raw) is np.ndarray or isinstance(raw, np.generic)
 
 
@@ -94,8 +100,9 @@ class States:
     def __init__(self, places: Sequence[Place]) -> None:
         self.places = places
         self.values = [place.get() for place in places]
-        self.read = [v for place, v in zip(places, self.values) if place.use == "state"]
-        self.leaves = arrays_in(self.read)
+        pairs = zip(places, self.values)
+        self.read = [(place, value) for place, value in pairs if place.use == "state"]
+        self.leaves = arrays_in([value for _, value in self.read])
 
     def put_back(self) -> None:
         """Leave in all places what was there."""
@@ -131,14 +138,17 @@ class Inside:
         ):
             place.put(old if new is given else unwrapped(new))
 
-    def changes(self) -> Iterator[Change]:
+    def changes(self) -> list[Change]:
         """What the function left."""
+        changes = []
         for place, old, new in zip(self.states.places, self._begin, self.after, strict=True):
             if new is old:
                 continue
             if place.use == "count" and type(new) is not int:
                 raise NotForPrograms(f"{place.name} counts what changes from call to call")
-            yield Change(place, new, new - old if place.use == "count" else None)
+            more = new - old if place.use == "count" else None
+            changes.append(Change(place, new, more))
+        return changes
 
     def fills(self) -> list[Fill]:
         """The arrays that the function wrote into."""

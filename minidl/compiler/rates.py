@@ -8,21 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from minidl.autograd.modes import MODE
 from minidl.compiler.optimizers import Progress
 from minidl.optim.optimizer import Optimizer
-
-
-class Notes(Protocol):
-    """What is told of optimizers: the recorder."""
-
-    def read_setting(self, optimizer: Optimizer, name: str) -> Any:
-        """``optimizer.name``."""
-
-    def set_setting(self, optimizer: Optimizer, name: str, value: Any) -> None:
-        """``optimizer.name = value``."""
 
 
 @cache

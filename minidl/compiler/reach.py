@@ -28,7 +28,7 @@ import numpy as np
 from minidl.autograd.function import Function
 from minidl.autograd.variable import Variable
 from minidl.common.members import cells_of
-from minidl.compiler.conditions import Conditions, under, usual_order
+from minidl.compiler.conditions import Conditions, condition_of_form, under
 from minidl.compiler.forms import NUMBERS, numbers_in
 from minidl.compiler.kinds import (
     carried_by,
@@ -47,8 +47,8 @@ from minidl.compiler.names import (
     is_known,
     names_of,
 )
-from minidl.compiler.places import Place, is_plain, is_state
-from minidl.compiler.snapshot import ABSENT, Entry, Snapshot
+from minidl.compiler.places import Entry, Place, is_plain, is_state
+from minidl.compiler.snapshot import ABSENT, Snapshot
 from minidl.optim.optimizer import Optimizer
 
 LAZY = "a parameter that has no data yet"
@@ -118,6 +118,11 @@ class Reach(Conditions):
         while self._todo:
             self._visit(self._todo.pop())
 
+    @property
+    def variables(self) -> list[Variable]:
+        """The Variables that were found."""
+        return [x for x in self.found.values() if isinstance(x, Variable)]
+
     def knows(self, x: Any) -> bool:
         """Whether an object was reached."""
         return id(x) in self._seen
@@ -125,12 +130,11 @@ class Reach(Conditions):
     def _use(self, place: Place, value: Any, name: Name, owner: Any) -> str | None:
         if id(place.container) in self._unseen_objects or name in self._unseen.used:
             return None
-        entry = (id(place.container), place.key)
         may_be_state = is_state(value)
         if may_be_state and numbers_in(value):
             asks = "type" in self.names.of("global")
-            may_be_state = not asks and entry not in self._constant
-        if entry in self.written and may_be_state:
+            may_be_state = not asks and place.entry not in self._constant
+        if place.entry in self.written and may_be_state:
             return "state"
         if name not in self.names.stored or self._is_dynamic():
             return None
@@ -171,8 +175,8 @@ class Reach(Conditions):
             self.unwatchable = LAZY
             return
         requires = "is not" if x._node is not None else "is"
-        self._add(f"{name}._raw.shape == {x.shape!r} and {name}._raw.dtype is {self.name(x.dtype)}")
-        self._add(f"{name}._node {requires} None{usual_order(x._raw, name + '._raw')}")
+        self._add(condition_of_form(f"{name}._raw", x._raw, self.name))
+        self._add(f"{name}._node {requires} None")
         if self._used({"name"}):
             self._expect(f"{name}.name", x.name)
         if not is_known(type(x).__module__):
@@ -292,7 +296,7 @@ class Reach(Conditions):
         name = self.name(x)
         label = f"an element of a {type(x).__name__}"
         if isinstance(x, Mapping | UserDict):
-            self._add(f"[*{name}] == {self.name([*x])}{self.types_of_keys(x, name)}")
+            self._add(self.condition_of_keys(x, name))
             self._entries(x, x.items(), f"{label} ")
         elif isinstance(x, list | tuple | deque | UserList) and len(x) <= _MOST:
             self._expect_length(x)

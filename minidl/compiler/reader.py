@@ -7,56 +7,70 @@ the results is in results.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.compiler.conditions import same, usual_order
+from minidl.compiler.conditions import condition_of_form, same
 from minidl.compiler.forms import NUMBERS, is_array, parts_of
 from minidl.compiler.optimizers import is_watched
 from minidl.compiler.reach import Reach
-from minidl.compiler.recording import MISS, Call, Recording
-from minidl.compiler.scalars import is_number
+from minidl.compiler.recording import MISS, Recording
+from minidl.compiler.scalars import Everything, is_number
 from minidl.compiler.snapshot import ABSENT
+from minidl.compiler.standin import raw_of, same_elements
+from minidl.compiler.values import Input
 from minidl.compiler.writes import assign
 
 
 class Form:
-    """The conditions under which something has the form that it had, and the places of its arrays."""
+    """The conditions under which things have the form that they had, and where their arrays are.
+
+    ``leaves`` are places with the arrays there, ``numbers`` the places of numbers; those that are in
+    ``varying`` may be any.
+    """
 
     def __init__(self, reach: Reach, varying: Container[int] = frozenset()) -> None:
         self.reach = reach
-        self.numbers: list[str] = []  # places of numbers
+        self.numbers: list[str] = []
         self._varying = varying
         self.conditions: list[str] = []
         self.leaves: list[tuple[str, Any]] = []
-        self._variables = frozenset([i for i, x in reach.found.items() if isinstance(x, Variable)])
-        self._arrays = [(i, place) for i, place in reach.where.items() if i not in self._variables]
+        self._variables = frozenset(map(id, reach.variables))
 
     def expect(self, place: str, x: Any) -> None:
         """Expect at a place what has the form of ``x``."""
+        nest = parts_of(x)
         if is_array(x):
             self._array(place, x)
-            return
-        if is_number(x):
-            self.numbers.append(place)
-            if len(self.numbers) - 1 in self._varying:
-                self.conditions.append(f"type({place}) is {type(x).__name__}")
-                return
-        nest = parts_of(x)
+        elif is_number(x):
+            self._number(place, x)
+        elif nest is None:
+            self._constant(place, x)
+        else:
+            self._nest(place, x, *nest)
+
+    def _number(self, place: str, x: Any) -> None:
+        i = len(self.numbers)
+        self.numbers.append(place)
+        if i in self._varying:
+            self.conditions.append(f"type({place}) is {type(x).__name__}")
+        else:
+            self._constant(place, x)
+
+    def _constant(self, place: str, x: Any) -> None:
         name = self.reach.name(x)
-        if nest is None:
-            by_value = isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
-            same = f" or same({place}, {name})" if by_value else ""
-            self.conditions.append(f"({place} is {name}{same})")
-            return
-        keys, parts = nest
+        condition = f"{place} is {name}"
+        if isinstance(x, NUMBERS) and not isinstance(x, bool | type(None)):
+            condition = f"({condition} or same({place}, {name}))"
+        self.conditions.append(condition)
+
+    def _nest(self, place: str, x: Any, keys: tuple[Any, ...], parts: list[Any]) -> None:
         self.conditions.append(f"type({place}) is {self.reach.name(type(x))}")
         if isinstance(x, dict):
-            types = self.reach.types_of_keys(keys, place)
-            self.conditions.append(f"[*{place}] == {self.reach.name([*keys])}{types}")
+            self.conditions.append(self.reach.condition_of_keys(keys, place))
             places = [f"{place}[{self.reach.key(key)}]" for key in keys]
         elif keys:
             places = [f"{place}.{key}" for key in keys]
@@ -68,71 +82,149 @@ class Form:
 
     def _array(self, place: str, x: Any) -> None:
         name = self.reach.name
-        add = self.conditions.append
-        is_variable = isinstance(x, Variable)
-        raw = "._raw" if is_variable else ""
-        add(f"type({place}) is {name(type(x))}")
-        array = x._raw if is_variable else x
-        add(f"{place}{raw}.shape == {x.shape!r} and {place}{raw}.dtype is {name(x.dtype)}")
-        self.conditions[-1] += usual_order(array, place + raw)
-        if is_variable:
-            add(f"{place}._node {'is' if x._node is None else 'is not'} None")
+        self.conditions.append(f"type({place}) is {name(type(x))}")
+        if isinstance(x, Variable):
+            self.conditions.append(condition_of_form(f"{place}._raw", x._raw, name))
+            self.conditions.append(f"{place}._node {_is(x._node is None)} None")
             if id(x) in self._variables:
-                add(f"{place} is {name(x)}")
+                self.conditions.append(f"{place} is {name(x)}")
             elif self._variables:
-                add(f"id({place}) not in {name(self._variables)}")
+                self.conditions.append(f"id({place}) not in {name(self._variables)}")
         else:  # the function may ask whether it is one that it closes over
-            for i, reached in self._arrays:
-                add(f"{place} {'is' if i == id(x) else 'is not'} {reached}")
+            self.conditions.append(condition_of_form(place, x, name))
+            for i, reached in self.reach.where.items():
+                if i not in self._variables:
+                    self.conditions.append(f"{place} {_is(i == id(x))} {reached}")
         for other, leaf in self.leaves:  # which of the arrays are one and the same
-            add(f"{place} {'is' if leaf is x else 'is not'} {other}")
+            self.conditions.append(f"{place} {_is(leaf is x)} {other}")
         self.leaves.append((place, x))
+
+
+def _is(same: bool) -> str:
+    return "is" if same else "is not"
 
 
 def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of the arguments: the inputs, or MISS. Variables, if the program is ``derived``."""
-    reach = recording.reach
-    arguments = _form_of_arguments(recording)
-    states = form_of_states(recording)
-    leaves = [*arguments.leaves, *states.leaves]
-    holders = {id(x): place for place, x in leaves} | reach.where
-    conditions = [*arguments.conditions, *reach.conditions, *states.conditions]
-    conditions += _of_contents(recording)
-    conditions += _of_gradients(recording, holders)
-    conditions += _of_memory(recording, holders)
-    places = {
-        "argument": [_read(place, x, derived) for place, x in arguments.leaves],
-        "state": [_read(place, x, derived) for place, x in states.leaves],
-        "number": arguments.numbers,
-        "state number": states.numbers,
-    }
-    inputs = []
-    for kind, _, of in recording.recorder.inputs:
-        if kind in places:
-            inputs.append(places[kind][of])
-        elif kind == "grad":
-            number = "[()]" if of.ndim == 0 else ""
-            inputs.append(f"{holders[id(of)]}._grad._raw{number}")
-        elif kind == "object":
-            inputs.append(_read(reach.where.get(id(of)) or reach.name(of), of, derived))
-    inputs += [holders[id(p)] for p in recording.owners]
-    source = _source(recording.call, conditions, inputs)
-    scope = {**HELPERS, **names_in(source, reach)}
+    source = _Reader(recording, derived).source()
+    scope = {**HELPERS, **names_in(source, recording.reach)}
     exec(compile(source, "<minidl reader>", "exec"), scope)
     return scope.pop("read")  # type: ignore[no-any-return]  # a function
 
 
-def _source(call: Call, conditions: list[str], inputs: list[str]) -> str:
-    parameters = [f"a{i}" for i in range(len(call.args))]
-    if call.kwargs:
-        parameters += ["/", "**kw"] if parameters else ["**kw"]
-    lines = [f"def read({', '.join(parameters)}):"]
-    if conditions:
-        lines.append(f"    if not ({' and '.join(conditions)}):")
-        lines.append("        return MISS")
-    given = "".join([f"{x}, " for x in inputs])
-    lines.append(f"    return ({given})")
-    return "\n".join(lines)
+class _Reader:
+    """Prints what reads the inputs of a program."""
+
+    def __init__(self, recording: Recording, derived: bool) -> None:
+        self.recording = recording
+        self.reach = recording.reach
+        self.derived = derived
+        self.arguments = _form_of_arguments(recording)
+        self.states = form_of_states(recording)
+        leaves = [*self.arguments.leaves, *self.states.leaves]
+        self.places: dict[str, Sequence[str]] = {
+            "argument": [self._read(*leaf) for leaf in self.arguments.leaves],
+            "state": [self._read(*leaf) for leaf in self.states.leaves],
+            "number": self.arguments.numbers,
+            "state number": self.states.numbers,
+        }
+        self.holders = {id(x): place for place, x in leaves} | self.reach.where
+
+    def source(self) -> str:
+        """The text of the function."""
+        call = self.recording.call
+        parameters = [f"a{i}" for i in range(len(call.args))]
+        if call.kwargs:
+            parameters += ["/", "**kw"] if parameters else ["**kw"]
+        lines = [f"def read({', '.join(parameters)}):"]
+        conditions = self._conditions()
+        if conditions:
+            lines.append(f"    if not ({' and '.join(conditions)}):")
+            lines.append("        return MISS")
+        inputs = [self._input(x) for x in self.recording.recorder.inputs if x.kind != "draw"]
+        inputs += [self.holders[id(p)] for p in self.recording.owners]
+        given = "".join([f"{x}, " for x in inputs])
+        lines.append(f"    return ({given})")
+        return "\n".join(lines)
+
+    # ---- the inputs ------------------------------------------------------------------------------
+
+    def _input(self, x: Input) -> str:
+        """The expression for an input."""
+        if x.kind in self.places:
+            place: str = self.places[x.kind][x.of]
+            return place
+        if x.kind == "grad":
+            return f"{self.holders[id(x.of)]}._grad._raw{_as_number(x.of)}"
+        return self._read(self.reach.where.get(id(x.of)) or self.reach.name(x.of), x.of)
+
+    def _read(self, place: str, x: Any) -> str:
+        """The expression for what a program is given of a Variable or an array at a place."""
+        if not isinstance(x, Variable) or self.derived:
+            return place
+        return f"{place}._raw{_as_number(x)}"
+
+    # ---- the conditions --------------------------------------------------------------------------
+
+    def _conditions(self) -> list[str]:
+        return [
+            *self.arguments.conditions,
+            *self.reach.conditions,
+            *self.states.conditions,
+            *self._of_contents(),
+            *self._of_optimizers(),
+            *self._of_gradients(),
+            *self._of_memory(),
+        ]
+
+    def _of_contents(self) -> list[str]:
+        """Arrays whose values decide on shapes, or of which unseen code may have made something.
+
+        These are all that the program does not read, and if there are arrays of unknown origin, all.
+        """
+        recorder = self.recording.recorder
+        read = {id(x.of) for x in recorder.inputs if x.kind == "object"}
+        read -= set(map(id, recorder.fixed))
+        if recorder.made_of:
+            read.clear()
+        conditions = []
+        for i, x in self.reach.found.items():
+            if isinstance(x, np.ndarray) and (i not in read or _may_be_counts(x)):
+                place = self.reach.where[i]
+                name = self.reach.name
+                conditions.append(f"{place} is {name(x)} and equal({place}, {name(x.copy())})")
+        return conditions
+
+    def _of_optimizers(self) -> list[str]:
+        """Which parameters there are, where a model's attributes do not tell."""
+        name = self.reach.name
+        others = [o for o in self.recording.recorder.optimizers if not is_watched(o)]
+        return [f"{name(o)}._current() is {name(o._current())}" for o in others]
+
+    def _of_gradients(self) -> list[str]:
+        """Which parameters have a gradient at the beginning, as far as a step depends on it."""
+        conditions = []
+        for p, has_one in self.recording.recorder.needs.values():
+            holder = self.holders[id(p)]
+            conditions.append(f"{holder}._grad {_is(not has_one)} None")
+            if has_one:
+                conditions.append(f"{holder}._grad._node is None")
+        return conditions
+
+    def _of_memory(self) -> list[str]:
+        """That no two things have one array, if a program writes into some."""
+        recording = self.recording
+        if all(write.how is assign for write in recording.writes) and not recording.fills:
+            return []
+        found = self.reach.found.values()
+        leaves = [*found, *recording.call.leaves, *recording.states.leaves]
+        distinct = {id(x): x for x in leaves if isinstance(raw_of(x), np.ndarray)}
+        raws = [
+            self.holders[i] + ("._raw" if isinstance(x, Variable) else "")
+            for i, x in distinct.items()
+        ]
+        ids = ", ".join([f"id({raw})" for raw in raws])
+        return [f"len({{{ids}}}) == {len(raws)}"]
 
 
 def _form_of_arguments(recording: Recording) -> Form:
@@ -150,7 +242,7 @@ def _form_of_arguments(recording: Recording) -> Form:
 
 def form_of_states(recording: Recording) -> Form:
     """What is expected of the places that a program reads."""
-    states = Form(recording.reach, range(recording.numbers))
+    states = Form(recording.reach, Everything())
     for place, x in zip(recording.states.places, recording.states.values, strict=True):
         if place.use == "state":
             states.expect(place.text, x)
@@ -165,30 +257,9 @@ def names_in(source: str, reach: Reach) -> dict[str, Any]:
     return {name: reach.scope[name] for name in names}
 
 
-def _read(place: str, x: Any, derived: bool) -> str:
-    """The expression for what a program is given of a Variable or an array at a place."""
-    if not isinstance(x, Variable) or derived:
-        return place
-    number = "[()]" if x.ndim == 0 else ""  # no array without axes, as eagerly
-    return f"{place}._raw{number}"
-
-
-def _of_contents(recording: Recording) -> list[str]:
-    """Arrays whose values decide on shapes, or of which unseen code may have made something.
-
-    These are all that the program does not read, and if there are arrays of unknown origin, all.
-    """
-    reach = recording.reach
-    recorder = recording.recorder
-    read = set() if recorder.made_of else {id(x.of) for x in recorder.inputs if x.kind == "object"}
-    read -= {id(x) for x in recorder.fixed}
-    found = {i: x for i, x in reach.found.items() if isinstance(x, np.ndarray)}
-    watched = {i: x for i, x in found.items() if i not in read or _may_be_counts(x)}
-    conditions = []
-    for i, x in watched.items():
-        place = reach.where[i]
-        conditions.append(f"{place} is {reach.name(x)} and equal({place}, {reach.name(x.copy())})")
-    return conditions
+def _as_number(x: Variable) -> str:
+    """What makes a number of an array without axes, as eagerly."""
+    return "[()]" if x.ndim == 0 else ""
 
 
 def _may_be_counts(x: Any) -> bool:
@@ -196,38 +267,8 @@ def _may_be_counts(x: Any) -> bool:
     return x.dtype.kind in "iub" and x.size <= 16
 
 
-def _of_memory(recording: Recording, holders: dict[int, str]) -> list[str]:
-    """That no two things have one array, if a program writes into some."""
-    if all(write.how is assign for write in recording.writes) and not recording.fills:
-        return []
-    found = recording.reach.found.values()
-    leaves = [*found, *recording.call.leaves, *recording.states.leaves]
-    distinct = {id(x): x for x in leaves if isinstance(getattr(x, "_raw", x), np.ndarray)}
-    ids = [
-        f"id({holders[i]}._raw)" if isinstance(x, Variable) else f"id({holders[i]})"
-        for i, x in distinct.items()
-    ]
-    return [f"len({{{', '.join(ids)}}}) == {len(ids)}"]
-
-
-def _of_gradients(recording: Recording, holders: dict[int, str]) -> list[str]:
-    """Which parameters have a gradient at the beginning, as far as a step depends on it.
-
-    And which there are, where a model's attributes do not tell.
-    """
-    name = recording.reach.name
-    others = [o for o in recording.recorder.optimizers if not is_watched(o)]
-    found = [f"{name(o)}._current() is {name(o._current())}" for o in others]
-    for p, has_one in recording.recorder.needs.values():
-        holder = holders[id(p)]
-        found.append(f"{holder}._grad is {'not ' if has_one else ''}None")
-        if has_one:
-            found.append(f"{holder}._grad._node is None")
-    return found
-
-
 def _equal(a: Any, b: Any) -> bool:
-    return bool((a == b).all()) or np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    return bool((a == b).all()) or same_elements(a, b)
 
 
 HELPERS = {"MISS": MISS, "ABSENT": ABSENT, "ndarray": np.ndarray, "same": same, "equal": _equal}

@@ -6,7 +6,7 @@ arrays in standin.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from minidl.autograd.modes import MODE, Switch
 from minidl.autograd.node import Output
 from minidl.autograd.variable import Variable, box
 from minidl.common.callers import users_line
-from minidl.common.pytree import flatten, unflatten
+from minidl.common.pytree import flatten
+from minidl.compiler.calls import Again
 from minidl.compiler.program import Operand, Step, Value, values_in
 from minidl.compiler.scalars import Number, holds_number, is_number, plain, takes_numbers
-from minidl.compiler.standin import StandIn, are_plain, stand_in, unwrap
+from minidl.compiler.standin import StandIn, are_plain, raw_of, same_elements, stand_in, unwrap
 from minidl.compiler.values import Draw, Values
 
 # detach(): the value, without a derivative
@@ -45,7 +46,8 @@ class Notes(Values):
         self.numbers: dict[Value, Any] = {}  # what Numbers stand for
         self._inlining = False
         self._step_of: dict[Any, Step] = {}
-        self._viewed: set[Value] = set()
+        self._views: set[Value] = set()
+        self._viewed: set[Value] = set()  # what these are views of
         self._errors = np.geterr()
         self._modes: tuple[Any, Any] = (None, None)  # that of the function, and without a tracer
 
@@ -96,12 +98,15 @@ class Notes(Values):
         if self.stopped is not None or not is_number(y):
             self.stop("it computes something else with a number that changes from call to call")
             return y
-        out = Value(None)
         operands = tuple(map(self.operand, xs))
-        step = Step(Function(function, (), None, function.__name__), operands, {}, out)
+        return self._note_number(Function(function, (), None, function.__name__), operands, y)
+
+    def _note_number(self, function: Function, operands: tuple[Operand, ...], y: Any) -> Number:
+        """Note a step that gives a number of Python's."""
+        step = Step(function, operands, {}, Value(None))
         self.steps.append(step)
         self.tape.append(step)
-        return self.changing(y, out)
+        return self.changing(y, step.out)
 
     def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""
@@ -124,13 +129,13 @@ class Notes(Values):
 
     def _out(self, y: Any) -> Any:
         if type(y) is tuple:
-            return tuple([self._out(part) for part in y])
-        return Value(getattr(y, "_raw", y))
+            return tuple(map(self._out, y))
+        return Value(raw_of(y))
 
     def _pass_on(self, y: Any) -> Any:
         """A result after the recording was stopped."""
         if type(y) is tuple:
-            return tuple([self._pass_on(part) for part in y])
+            return tuple(map(self._pass_on, y))
         return stand_in(y, Value(y)) if isinstance(y, RESULTS) else y
 
     def _noted(self, step: Step, y: Any) -> Any:
@@ -141,10 +146,13 @@ class Notes(Values):
         if not self._inlining:
             self.tape.append(step)
         if step.is_view:
-            self._viewed.update(step.outs, values_in(step.operands[:1]))
-        node: Any = getattr(y[0] if type(y) is tuple and y else y, "_node", None)
+            self._views.update(step.outs)
+            self._viewed.update(values_in(step.operands[:1]))
+        first = y[0] if type(y) is tuple and y else y
+        node: Any = getattr(first, "_node", None)
         if node is not None:
-            application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
+            is_part = type(node) is Output and node.inputs
+            application: Any = node.inputs[0] if is_part else node
             self._step_of[application] = step
             self.differentiated.add(step)
         out = step.out[0] if step.function.saves and not step.derivative else step.out
@@ -153,7 +161,7 @@ class Notes(Values):
     def give(self, y: Any, out: Any) -> Any:
         """A result as the function gets it: a stand-in where it is plain."""
         if type(y) is tuple:
-            return tuple([self.give(part, v) for part, v in zip(y, out, strict=True)])
+            return tuple(map(self.give, y, out))
         self.register(y, out)
         return y if isinstance(y, Variable) else stand_in(y, out)
 
@@ -167,8 +175,9 @@ class Notes(Values):
 
     def _inline(self, function: Function, inputs: Any, operands: Any, settings: Any, y: Any) -> Any:
         """Note what a forward applies, in place of the application."""
-        raws = [unwrap(x) if type(x) is StandIn else getattr(x, "_raw", x) for x in inputs]
-        args = [stand_in(x, v) if isinstance(v, Value) else x for x, v in zip(raws, operands)]
+        args = []
+        for x, operand in zip(map(raw_of, inputs), operands):
+            args.append(stand_in(x, operand) if isinstance(operand, Value) else x)
         self._inlining = True
         try:
             inner = function.forward(*args, **settings)
@@ -178,30 +187,28 @@ class Notes(Values):
 
     def call(self, function: Callable[..., Any], args: Any, settings: Any) -> Any:
         """Run a function of NumPy's that is none of minidl's, and note it as a call."""
-        raws, raw_settings = unwrap(args), unwrap(settings)
-        if holds_number(args) or holds_number([*settings.values()]):
+        if holds_number([*args, *settings.values()]):
             self.stop("a function of NumPy's alone of a number that changes from call to call")
         leaves, structure = flatten((args, settings))
-        places = [i for i, x in enumerate(leaves) if type(x) in (StandIn, np.ndarray)]
-        arrays = [unwrap(leaves[i]) for i in places]
-        before = [np.copy(x) for x in arrays]
-        y = function(*raws, **raw_settings)
+        again = Again(function, leaves, structure)
+        given = [leaves[i] for i in again.places]
+        arrays = list(map(unwrap, given))
+        before = list(map(np.copy, arrays))
+        y = function(*unwrap(args), **unwrap(settings))
         if function in OF_FORMS:
             return y
-        name = getattr(function, "__name__", "call")
+        name = again.__name__
         parts = y if type(y) is tuple else (y,)
-        if any(type(part) is not np.ndarray and not isinstance(part, np.generic) for part in parts):
+        if not all(map(_is_numpys, parts)):
             self.stop(f"{name} is no function of minidl's, at {users_line()}")
             return y
-        if settings.get("out") is not None or not all(map(_equal, before, arrays)):
+        if settings.get("out") is not None or not all(map(same_elements, before, arrays)):
             self.stop(f"{name} writes into an array at {users_line()}")
         if self.stopped is not None:
             return self._pass_on(y)
 
-        operands = tuple([self.operand(leaves[i]) for i in places])
-        leaves = [None if i in places else x for i, x in enumerate(leaves)]
-        forms = [(part.shape, part.dtype) for part in parts]
-        again = Again(function, leaves, structure, places, forms)
+        again.forms = [(part.shape, part.dtype) for part in parts]
+        operands = tuple(map(self.operand, given))
         step = Step(Function(again, (), None, name), operands, {}, self._out(y))
         self.steps.append(step)
         return self._noted(step, y)
@@ -220,10 +227,12 @@ class Notes(Values):
 
     def leaf(self, x: Any) -> Variable:
         """A transform's own copy of an argument that requires no gradient."""
-        raw = unwrap(x) if type(x) is StandIn else getattr(x, "_raw", x)
+        raw = raw_of(x)
         leaf = Variable(raw if hasattr(raw, "dtype") else np.asarray(raw))
         value = self.operand(x)
-        self.register(leaf, value if isinstance(value, Value) else self._of_array(leaf._raw))
+        if not isinstance(value, Value):
+            value = self._of_array(leaf._raw)
+        self.register(leaf, value)
         return leaf
 
     def is_plain(self, x: Variable) -> bool:
@@ -248,57 +257,11 @@ def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
     if not are_plain(inputs):
         return False
     a, b = raws
-    whole = all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
-    return not whole or a.dtype != b.dtype or a.shape == b.shape == (1,)
+    if a.dtype != b.dtype or a.shape == b.shape == (1,):
+        return True
+    return not all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
 
 
-class Again:
-    """A call of a function of NumPy's, with other arrays in the places of those that it had."""
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        leaves: list[Any],
-        structure: Any,
-        places: list[int],
-        forms: list[tuple[Any, Any]],
-    ) -> None:
-        self.function = function
-        self.leaves = leaves
-        self.structure = structure
-        self.places = places
-        self.forms = forms  # of what it gave
-        places_of_leaves = list(range(len(leaves)))
-        self.flat = unflatten(structure, places_of_leaves) == (tuple(places_of_leaves), {})
-        self.__name__ = getattr(function, "__name__", "call")
-
-    def __call__(self, *arrays: Any) -> Any:
-        args, settings = self.arguments(arrays)
-        return _checked(self.function(*args, **settings), self.forms)
-
-    def arguments(self, arrays: Sequence[Any]) -> Any:
-        """The arguments and settings of the call, with these arrays."""
-        leaves = list(self.leaves)
-        for i, x in zip(self.places, arrays, strict=True):
-            leaves[i] = x
-        return (leaves, {}) if self.flat else unflatten(self.structure, leaves)
-
-    def on_variables(self, variables: Sequence[Any]) -> Any:
-        """The same of Variables: of a method of arrays, the Variable's own."""
-        args, settings = self.arguments(variables)
-        method = getattr(Variable, self.__name__, None)
-        if getattr(self.function, "__objclass__", None) is np.ndarray and method is not None:
-            return method(*args, **settings)
-        return self.function(*args, **settings)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-
-
-def _checked(y: Any, forms: list[tuple[Any, Any]]) -> Any:
-    """What a call gave, if it is of the form that it had when it was recorded."""
-    for part, (shape, dtype) in zip(y if type(y) is tuple else (y,), forms):
-        if part.shape != shape or part.dtype != dtype:
-            raise ValueError(f"want {dtype} {shape}, got {part.dtype} {part.shape}")
-    return y
+def _is_numpys(y: Any) -> bool:
+    """Whether a result is an array, of no subclass, or a number of NumPy's."""
+    return type(y) is np.ndarray or isinstance(y, np.generic)

@@ -5,7 +5,6 @@ What reads the inputs is in reader.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -40,19 +39,16 @@ def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
 def _writes_of_places(recording: Recording, writer: _Writer) -> list[str]:
     """The lines that leave new values; an array that stays the same is the same in all places."""
     leaves = [place for place, _ in form_of_states(recording).leaves]
-    lines = [
-        f"{place}[...] = {writer.value(operand)}"
-        for place, operand in ((leaves[leaf], operand) for leaf, operand in recording.fills)
-    ]
-    twins = recording.inside.twins
-    writer.same = {id(x): f"s{i}" for i, x in enumerate(twins)}
+    lines = []
+    for leaf, operand in recording.fills:
+        lines.append(f"    {leaves[leaf]}[...] = {writer.value(operand)}")
+    writer.before = dict(zip(map(id, recording.inside.twins), leaves))
     for place, value, more in recording.changes:
         new = writer.text(value) if more is None else f"{place.text} + {more}"
-        lines.append(f"{place.text} = {new}")
-    writer.same = {}
-    source = "\n".join(lines)
-    kept = [f"s{i} = {leaves[i]}" for i in range(len(twins)) if re.search(rf"\bs{i}\b", source)]
-    return [f"    {line}" for line in [*kept, *lines]]
+        lines.append(f"    {place.text} = {new}")
+    writer.before = {}
+    kept = [f"    {name} = {place}" for place, name in writer.kept.items()]
+    return [*kept, *lines]
 
 
 class _Writer:
@@ -62,7 +58,9 @@ class _Writer:
         self.recording = recording
         self.scope = scope
         self.derived = derived  # the program is a Function, which gives Variables
-        self.same: dict[int, str] = {}  # names for what was in places before
+        self.owners = {id(p): f"owners[{i}]" for i, p in enumerate(recording.owners)}
+        self.before: dict[int, str] = {}  # the places of what was in places before, by id
+        self.kept: dict[str, str] = {}  # the names of what these hold, as places are written into
 
     def name(self, x: Any) -> str:
         name = f"k{id(x)}"
@@ -71,28 +69,28 @@ class _Writer:
 
     def text(self, x: Any) -> str:
         """The expression for a part of a result."""
-        if id(x) in self.same:
-            return self.same[id(x)]
+        if id(x) in self.before:
+            return self.kept.setdefault(self.before[id(x)], f"s{len(self.kept)}")
         if is_output(x):
             operand, kind = self.recording.output_of(x)
             return self._output(operand, kind)
         nest = parts_of(x)
         if nest is None:
             return self.name(x)
-        parts = [self.text(part) for part in nest[1]]
-        if type(x) is list:
-            return f"[{', '.join(parts)}]"
-        if type(x) is tuple:
-            return f"({''.join([f'{part}, ' for part in parts])})"
+        keys, values = nest
+        parts = [self.text(part) for part in values]
         if type(x) is dict:
-            pairs = zip(map(self.name, nest[0]), parts)
-            return f"{{{', '.join([f'{key}: {part}' for key, part in pairs])}}}"
-        return f"with_parts({self.name(x)}, [{', '.join(parts)}])"
+            parts = [f"{self.name(key)}: {part}" for key, part in zip(keys, parts)]
+        text = "".join([f"{part}, " for part in parts])
+        if type(x) is tuple:
+            return f"({text})"
+        if type(x) is dict:
+            return f"{{{text}}}"
+        return f"[{text}]" if type(x) is list else f"with_parts({self.name(x)}, [{text}])"
 
     def holder(self, p: Variable) -> str:
         """The expression for a Variable that is written into."""
-        places = [i for i, owner in enumerate(self.recording.owners) if owner is p]
-        return f"owners[{places[0]}]" if places else self.name(p)
+        return self.owners.get(id(p)) or self.name(p)
 
     def value(self, operand: Operand) -> str:
         """The expression for the new value of a Variable."""

@@ -20,8 +20,7 @@ from minidl.autograd.variable import Variable, box
 from minidl.compiler.backwards import Derivation
 from minidl.compiler.program import Operand, Program, Value, replace, values_in
 from minidl.compiler.scan import Body, Loop, ScanStep, Sizes, clone, clone_step
-from minidl.compiler.standin import StandIn, stand_in
-from minidl.compiler.tape import raw_of
+from minidl.compiler.standin import StandIn, raw_of, stand_in
 from minidl.compiler.turn import Later, Match, Turn, node_of, same_constant
 
 if TYPE_CHECKING:

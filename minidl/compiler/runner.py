@@ -16,7 +16,7 @@ from minidl.autograd.variable import Variable, box
 from minidl.compiler.printer import Code
 from minidl.compiler.program import Program, Value, axes_in_memory, made_by, read_by
 from minidl.compiler.recording import Recording
-from minidl.compiler.tape import gradients_of_again, play
+from minidl.compiler.tape import gradients_again, play
 
 POOL = 4  # arenas that are kept
 
@@ -88,7 +88,7 @@ class Runner:
         gs = g if type(g) is list else [g]
         buffers = saved.buffers
         if buffers is None or not self._in_order(gs):  # after a first backward they are gone
-            return gradients_of_again(self._again, inputs, wanted, gs)
+            return gradients_again(self._again, inputs, wanted, gs)
         saved.buffers = None
         if len(self.real) > 1 and any(part is None for part in gs):
             return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
@@ -118,7 +118,7 @@ class Runner:
             found = self.code.backward(inputs, buffers, kept, seeds)
         if not all(gx is None or np.isfinite(gx).all() for gx in found):
             # 0 * inf is nan: a zero seed does not silence an infinite derivative.
-            return gradients_of_again(self._again, inputs, wanted, gs)
+            return gradients_again(self._again, inputs, wanted, gs)
         reached: set[Value] = set()
         for v in compress(self.real, used):
             reached |= self.reached.get(v, set())

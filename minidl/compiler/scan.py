@@ -19,7 +19,7 @@ from minidl.autograd.variable import Variable
 from minidl.compiler.passes import optimized
 from minidl.compiler.printer import Code
 from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
-from minidl.compiler.tape import gradients_of_again, play
+from minidl.compiler.tape import gradients_again, play
 
 POOL = 2  # runs whose buffers are kept
 
@@ -102,7 +102,7 @@ class Loop:
 
     def joint(self, g: Any, y: Any, saved: Any, wanted: list[bool], *operands: Any) -> list[Any]:
         """The gradients of the operands, of the turns one by one."""
-        return gradients_of_again(self.again, operands, wanted, g)
+        return gradients_again(self.again, operands, wanted, g)
 
     def function(self) -> Function:
         """The loop as a Function: what a step applies."""
@@ -304,9 +304,12 @@ def clone_step(step: Step, by: dict[Value, Operand]) -> Step:
 
 
 class ScanStep(Step):
-    """The step of a loop, or of its backward: then ``call`` is a part of that."""
+    """The step of a loop, or of its backward: then ``call`` is a part of that.
 
-    __slots__ = ("backward", "loop")
+    ``places``: of which operands of the loop it gives the gradients.
+    """
+
+    __slots__ = ("backward", "loop", "places")
 
     def __init__(
         self,
@@ -320,6 +323,7 @@ class ScanStep(Step):
         super().__init__(function, operands, {}, out, call)
         self.loop = loop
         self.backward = backward
+        self.places: list[int] = []
 
     def __repr__(self) -> str:
         sweep = self.loop.sweep if self.backward is None else self.backward.sweep

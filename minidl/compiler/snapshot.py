@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping, Set
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from minidl.compiler.forms import unwrapped
-from minidl.compiler.places import is_state
+from minidl.compiler.places import Entry, is_state
+from minidl.compiler.standin import same_elements
 
 ABSENT = object()
-Entry: TypeAlias = tuple[int, Any]  # the id of a container, and a key
 
 
 class Snapshot:
@@ -43,7 +43,7 @@ class Snapshot:
         """
         now = self._now()
         if isinstance(now, np.ndarray):
-            if np.array_equal(now, self.before, equal_nan=now.dtype.kind == "f"):
+            if same_elements(now, self.before):
                 return None
             if self.entry is not None:
                 written.add(self.entry)

@@ -39,9 +39,9 @@ class Specialization:
         self.agreed = 0  # calls up to the last check that found the program right
         self.places = recording.states.places
         self.differentiated = bool(recording.floating)
-        self.draws = [x.of for x in recording.recorder.inputs if x.kind == "draw"]
+        self.draws = recording.recorder.draws
         self.learns = recording.learns
-        self.variables = recording.variables if self.learns else []
+        self.variables = recording.reach.variables if self.learns else []
         self.count = len(recording.recorder.inputs) - len(self.draws)
         self.optimizers = recording.recorder.optimizers
         self.progress = recording.recorder.progress
@@ -88,7 +88,8 @@ class Specialization:
 
     def generators(self) -> list[Any]:
         """The random generators that a call draws from."""
-        return list({id(g): g for d in self.draws for g in [source(d.args[-1])]}.values())
+        sources = [source(draw.args[-1]) for draw in self.draws]
+        return list({id(g): g for g in sources}.values())
 
     def run(self, inputs: Any) -> Any:
         """Run the program, store the layers' new states, return the result; MISS after an error.

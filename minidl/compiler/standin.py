@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import operator
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,19 +25,6 @@ from minidl.compiler.program import Value
 from minidl.compiler.scalars import Number
 
 STATIC = {"itemsize", "nbytes"}  # attributes of arrays that a form decides
-
-
-class Notes(Protocol):
-    """What a stand-in tells: the recorder."""
-
-    def call(self, function: Any, args: Any, settings: Any) -> Any:
-        """Run a function that is none of minidl's, on arrays for stand-ins; note that it was."""
-
-    def write(self, x: StandIn, new: Any, how: str) -> StandIn:
-        """Give ``x`` a new value in its own memory."""
-
-    def write_item(self, x: StandIn, index: Any, new: Any) -> None:
-        """``x[index] = new``."""
 
 
 # NumPy's functions that differ from ours in last bits, or make an array of a number.
@@ -168,6 +156,21 @@ def unwrap(x: Any) -> Any:
     if kind is dict:
         return {key: unwrap(part) for key, part in x.items()}
     return x
+
+
+def raw_of(x: Any) -> Any:
+    """The array or number of a Variable, or of what stands for one; anything else as it is."""
+    return getattr(x, "_raw", x)
+
+
+def is_among(x: Any, things: Iterable[Any]) -> bool:
+    """Whether an object is one of some; ``in`` would ask whether it equals one."""
+    return any(x is thing for thing in things)
+
+
+def same_elements(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays hold the same; nan is nan."""
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
 
 def stand_in(raw: Any, value: Value) -> StandIn:

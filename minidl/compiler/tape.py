@@ -14,6 +14,7 @@ from minidl.autograd.modes import Switch, current
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.program import Step, Value, replace
+from minidl.compiler.standin import raw_of
 
 
 def play(tape: Iterable[Step], known: dict[Value, Any], differentiated: AbstractSet[Step]) -> None:
@@ -26,7 +27,7 @@ def play(tape: Iterable[Step], known: dict[Value, Any], differentiated: Abstract
         _bind(known, step.out, _apply(step, args, step in differentiated))
 
 
-def gradients_of_again(
+def gradients_again(
     again: Callable[..., Any], args: Sequence[Any], wanted: Sequence[bool], gs: Sequence[Any]
 ) -> list[Any]:
     """The gradients of arguments, after computing everything again, eagerly and with a graph.
@@ -45,7 +46,7 @@ def gradients_of_again(
 def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
     function = step.function
     if step.derivative:
-        return step.call(*map(raw_of, args))
+        return step.call(*map(_raws_of, args))
     with Switch(recording=differentiated and current().recording):
         if function.operation.kind == "scan" and function.equals is not None:
             return function.equals(*args), None
@@ -54,15 +55,12 @@ def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
         return y
     node = getattr(y[0] if type(y) is tuple else y, "_node", None)
     if node is None:
-        return function.forward(*map(raw_of, args), **step.settings)
+        return function.forward(*map(_raws_of, args), **step.settings)
     return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
 
 
-def raw_of(x: Any) -> Any:
-    """The array or number of a Variable, those in tuples too; anything else itself."""
-    if type(x) is tuple:
-        return tuple(map(raw_of, x))
-    return getattr(x, "_raw", x)
+def _raws_of(x: Any) -> Any:
+    return tuple(map(_raws_of, x)) if type(x) is tuple else raw_of(x)
 
 
 def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 
 from minidl.autograd.node import Node
 from minidl.autograd.variable import Variable
+from minidl.compiler.calls import Again
 from minidl.compiler.program import Operand, Step, Value, values_in
-from minidl.compiler.recorder import Again, Notes
+from minidl.compiler.recorder import Notes
 from minidl.compiler.scan import ScanStep
 
 

@@ -23,8 +23,7 @@ from minidl.compiler.effects import pause
 from minidl.compiler.program import Value, values_in
 from minidl.compiler.rolling import UNEVEN, Rolling
 from minidl.compiler.scan import Backward, Loop, ScanStep
-from minidl.compiler.standin import StandIn, stand_in, unwrap
-from minidl.compiler.tape import raw_of
+from minidl.compiler.standin import StandIn, raw_of, stand_in, unwrap
 from minidl.compiler.turn import Later, Match, Turn, node_of
 from minidl.compiler.values import Input
 
@@ -247,7 +246,9 @@ class ScanRecorder(Recorder):
         gs, held = (tuple(map(self.operand, part)) for part in given)
         outs = tuple(values.values())
         operands = (gs, held, (step.out[1],), *step.operands)
-        self.add_step(ScanStep(step.loop, step.function, operands, outs, call, backward))
+        derivative = ScanStep(step.loop, step.function, operands, outs, call, backward)
+        derivative.places = list(values)
+        self.add_step(derivative)
 
     def is_whole(self, seeds: Sequence[Value], results: Any) -> bool:
         """Whether nothing is used that was noted in the turns of a loop alone."""

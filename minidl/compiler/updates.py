@@ -21,7 +21,7 @@ from minidl.compiler.optimizers import Progress, Update
 from minidl.compiler.program import Operand, Step, Value
 from minidl.compiler.rates import reading, setting
 from minidl.compiler.scalars import is_number
-from minidl.compiler.standin import StandIn, unwrap
+from minidl.compiler.standin import StandIn, is_among, unwrap
 from minidl.compiler.writes import Write, Writer
 from minidl.optim.optimizer import Optimizer
 
@@ -100,14 +100,22 @@ class StepRecorder(Writer):
             with Switch(tracer=self, recording=False):
                 g = p._grad + g
         operand = self.operand(g)
-        p._grad = box(g._raw.copy() if isinstance(g._raw, np.ndarray) else g._raw, None)
-        self.owned.add(id(p._grad._raw))
+        raw = g._raw.copy() if isinstance(g._raw, np.ndarray) else g._raw
+        self.owned.add(id(raw))
+        p._grad = box(raw, None)
         self.register(p._grad, operand)
 
     def gradients_left(self) -> list[tuple[Variable, Operand]]:
         """The parameters whose ``.grad`` the function changed, and what it is now (None: cleared)."""
-        left = [(p, None if p._grad is None else self.operand(p._grad)) for p in self._changed()]
-        return [(p, g) for p, g in left if g is None or self._set.get(id(p)) is not g]
+        left = []
+        for p in self.variables:
+            last = self._set.get(id(p))
+            if last is None and self._is_from_before(p):
+                continue
+            g = None if p._grad is None else self.operand(p._grad)
+            if g is None or g is not last:
+                left.append((p, g))
+        return left
 
     def demand(self, check: Callable[..., None], xs: Sequence[Variable]) -> None:
         """A check of values, which raises before anything is written."""
@@ -121,14 +129,12 @@ class StepRecorder(Writer):
 
         look.__name__ = check.__name__
         operands = tuple(map(self.operand, xs))
-        self._note_effect(Step(_effect(look, check.__name__), operands, {}, ()))
-
-    def _changed(self) -> list[Variable]:
-        """The Variables whose gradient is not the one from before."""
-        return [p for p in self.variables if id(p) in self._set or not self._is_from_before(p)]
+        self._note_effect(_effect(look, check.__name__), operands)
 
     def _is_from_before(self, p: Variable) -> bool:
-        if p._grad is not self.entry.get(id(p)) or (p._grad is None and id(p) in self._cleared):
+        """Whether the gradient of ``p`` is the one from before."""
+        is_cleared = p._grad is None and id(p) in self._cleared
+        if is_cleared or p._grad is not self.entry.get(id(p)):
             return False
         value = self._entered.get(id(p))
         return value is None or self._of_object[id(p._grad)] is value
@@ -151,14 +157,15 @@ class StepRecorder(Writer):
         for p in without:
             self._enter(p)
         operands = tuple([self.operand(p._grad) for p in mine])
-        self._set.update({id(p): operand for p, operand in zip(mine, operands, strict=True)})
+        self._set.update(zip(map(id, mine), operands, strict=True))
         update = Update(optimizer, mine, without, self.progress)
-        self._note_effect(Step(_effect(update, "update"), operands, {}, ()))
+        self._note_effect(_effect(update, "update"), operands)
         self._learn_by(optimizer)
         for p in params:
             self._forget_data(p)
-            before = self._of_object.pop(id(p), None)
-            self._updated[id(p)] = before if before is not None else self._updated.get(id(p))
+            self._updated.setdefault(id(p), None)
+            if id(p) in self._of_object:
+                self._updated[id(p)] = self._of_object.pop(id(p))
 
     # ---- the optimizer's settings ----------------------------------------------------------------
 
@@ -169,11 +176,7 @@ class StepRecorder(Writer):
         if self.stopped is not None or not is_number(raw):
             self.stop(f"{name} of an optimizer is read at {users_line()}, and is no number")
             return raw
-        out = Value(None)
-        step = Step(_effect(reading(optimizer, name), name), (), {}, out)
-        self.steps.append(step)
-        self.tape.append(step)
-        return self.changing(raw, out)
+        return self._note_number(_effect(reading(optimizer, name), name), (), raw)
 
     def set_setting(self, optimizer: Optimizer, name: str, value: Any) -> None:
         """``optimizer.name = value``."""
@@ -184,12 +187,12 @@ class StepRecorder(Writer):
             self.stop(f"{name} of an optimizer is set at {users_line()} to what is no number")
         if self.stopped is None:
             effect = _effect(setting(optimizer, name, self.progress), f"set_{name}")
-            self._note_effect(Step(effect, (self.operand(value),), {}, ()))
+            self._note_effect(effect, (self.operand(value),))
             self._learn_by(optimizer)
 
     def _learn_by(self, optimizer: Optimizer) -> None:
         self.learns = True
-        if not any(optimizer is other for other in self.optimizers):
+        if not is_among(optimizer, self.optimizers):
             self.optimizers.append(optimizer)
 
     def _write_into(self, params: list[Variable]) -> None:
@@ -197,39 +200,42 @@ class StepRecorder(Writer):
         mine = {id(p) for p in params}
         for write in [w for w in self.writes if id(w.p) in mine]:
             self.writes.remove(write)
-            effect = _effect(self._writing(write), "write")
-            self._note_effect(Step(effect, (write.operand,), {}, ()))
-
-    def _writing(self, write: Write) -> Callable[[Any], tuple[()]]:
-        progress = self.progress
-
-        def run(value: Any) -> tuple[()]:
-            progress.wrote = True
-            write.how(write.p, value)
-            return ()
-
-        return run
+            self._note_effect(_effect(writing(write, self.progress), "write"), (write.operand,))
 
     def _of_variable(self, x: Variable) -> Operand:
         """A parameter that was updated is read again."""
         if id(x) in self._of_object or id(x) not in self._updated:
             return super()._of_variable(x)
         before = self._updated[id(x)]
-        read = Function(lambda *_: x._raw if x.ndim else x._raw[()], (), None, "parameter")
-        read.operation = Operation(kind="effect")
+        read = _effect(lambda *_: x._raw if x.ndim else x._raw[()], "parameter")
         read.view = True  # nobody gets its memory
         value = Value(x._raw)
-        self._note_effect(Step(read, () if before is None else (before,), {}, value))
+        self._note_effect(read, () if before is None else (before,), value)
         self.register(x, value)
         return value
 
-    def _note_effect(self, step: Step) -> None:
+    def _note_effect(
+        self, function: Function, operands: tuple[Operand, ...], out: Operand = ()
+    ) -> None:
         """Note a step that is no application, and where on the tape it would stand."""
+        step = Step(function, operands, {}, out)
         self.steps.append(step)
         self.effects.append((len(self.tape), step))
 
 
+def writing(write: Write, progress: Progress) -> Callable[[Any], tuple[()]]:
+    """The function that writes a new value into a Variable."""
+
+    def run(value: Any) -> tuple[()]:
+        progress.wrote = True
+        write.how(write.p, value)
+        return ()
+
+    return run
+
+
 def _effect(call: Callable[..., Any], name: str) -> Function:
+    """A step that stays where it is, whoever uses its results."""
     function = Function(call, (), None, name)
     function.operation = Operation(kind="effect")
     return function

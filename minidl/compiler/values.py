@@ -16,15 +16,20 @@ from minidl.common.arrays import is_foreign
 from minidl.common.callers import users_line
 from minidl.compiler.program import Operand, Value, values_in
 from minidl.compiler.scalars import Number
-from minidl.compiler.standin import StandIn
+from minidl.compiler.standin import StandIn, raw_of
 
 
 class Input(NamedTuple):
-    """What a program reads at each call. ``kind``: "argument", "state", "draw" or "object"."""
+    """What a program reads at each call.
+
+    By ``kind``, ``of`` is: "argument", "state": the place among the arrays of these; "number",
+    "state number": that among their numbers; "draw": a Draw; "object": a Variable or an array;
+    "grad": the Variable whose gradient it is.
+    """
 
     kind: str
     value: Value
-    of: Any  # the place among arguments or states; a Draw; the Variable or array itself
+    of: Any
 
 
 class Draw(NamedTuple):
@@ -52,6 +57,11 @@ class Values:
         self._of_node: dict[Any, Operand] = {}
         self._kept: list[Any] = []  # keeps alive what is looked up by id
         self.gone: set[int] = set()  # ids of arrays that were written into, in part
+
+    @property
+    def draws(self) -> list[Draw]:
+        """The random numbers among the inputs."""
+        return [x.of for x in self.inputs if x.kind == "draw"]
 
     def forget(self) -> None:
         """Let go of all arrays and graphs: blocks of the mode may keep this until the collector
@@ -97,7 +107,7 @@ class Values:
 
     def operand(self, x: Any) -> Operand:
         """What stands for an argument in a step: a Value, or the constant itself."""
-        if self.gone and not self.gone.isdisjoint((id(x), id(getattr(x, "_raw", x)))):
+        if self.gone and (id(x) in self.gone or id(raw_of(x)) in self.gone):
             self.stop(f"a view of an array that was written into is used at {users_line()}")
         if type(x) in (StandIn, Number):
             return x.value
@@ -113,14 +123,16 @@ class Values:
         value = self._of_object.get(id(x))
         if value is None and x._node is not None:
             value = self._of_node.get(x._node)
-        if value is None and id(x) not in self.where and x._node is None:
-            value = self._of_array(x._raw)
-            self.register(x, value)
-        if value is None:
-            if id(x) not in self.where:
-                self.stop(f"it uses a Variable that it makes anew at each call, at {users_line()}")
+        if value is not None:
+            return value
+        if id(x) in self.where:
             value = self.add_input("object", x._raw, x)
-            self.register(x, value)
+        elif x._node is None:
+            value = self._of_array(x._raw)
+        else:
+            self.stop(f"it uses a Variable that it makes anew at each call, at {users_line()}")
+            value = self.add_input("object", x._raw, x)
+        self.register(x, value)
         return value
 
     def _of_array(self, x: Any) -> Operand:
@@ -138,32 +150,30 @@ class Values:
         self.register(x, value)
         return value
 
-    def _fix(self, x: Any, operand: Operand) -> Operand:
-        """An operand that decides on a shape: a constant of the program, if it is closed over."""
-        if not any(values_in(operand)):
-            return operand
-        if type(x) is np.ndarray and id(x) in self.where:
-            copy = x.copy()
-            self.fixed.append(x)
-            return copy
-        if type(x) is np.ndarray and id(x) not in self._of_object:
+    def operands(self, function: Function, inputs: Sequence[Any]) -> tuple[Operand, ...]:
+        """What stands for the arguments of an application."""
+        operands = []
+        for i, x in enumerate(inputs):
+            decides = _decides_on_shape(function, i, x)
+            operands.append(self._fix(x) if decides else self.operand(x))
+        return tuple(operands)
+
+    def _fix(self, x: Any) -> Operand:
+        """An argument that decides on a shape: a constant of the program, if it is closed over."""
+        closed_over = id(x) in self.where
+        if type(x) is np.ndarray and (closed_over or id(x) not in self._of_object):
+            if closed_over:
+                self.fixed.append(x)
             return x.copy()
-        self.stop(f"a shape depends on values at {users_line()}")
+        operand = Value(x) if isinstance(x, np.ndarray) else self.operand(x)
+        if any(values_in(operand)):
+            self.stop(f"a shape depends on values at {users_line()}")
         return operand
 
-    def operands(self, function: Function, inputs: Sequence[Any]) -> tuple[Operand, ...]:
-        first = function.static
-        if function.operation.kind in ("gather", "scatter"):
-            masks = [i for i, x in enumerate(inputs) if i and getattr(x, "dtype", None) == np.bool_]
-        else:
-            masks = [] if first is None else list(range(first, len(inputs)))
-        return tuple(
-            [
-                self._fix(x, self._peek(x)) if i in masks else self.operand(x)
-                for i, x in enumerate(inputs)
-            ]
-        )
 
-    def _peek(self, x: Any) -> Operand:
-        """The operand, without making an input of an array."""
-        return Value(x) if isinstance(x, np.ndarray) else self.operand(x)
+def _decides_on_shape(function: Function, i: int, x: Any) -> bool:
+    """Whether the values of the argument ``x``, number ``i``, decide on the result's shape."""
+    if function.operation.kind in ("gather", "scatter"):
+        is_mask: bool = getattr(x, "dtype", None) == np.bool_
+        return i > 0 and is_mask
+    return function.static is not None and i >= function.static

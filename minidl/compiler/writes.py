@@ -18,7 +18,7 @@ from minidl.autograd.variable import Variable
 from minidl.common.callers import users_line
 from minidl.compiler.program import Operand, Value, values_in
 from minidl.compiler.scalars import Number
-from minidl.compiler.standin import StandIn, stand_in, unwrap
+from minidl.compiler.standin import StandIn, is_among, raw_of, stand_in, unwrap
 from minidl.compiler.turns import ScanRecorder
 
 # A program copies the whole array for each assignment to elements; eager code does not.
@@ -114,7 +114,7 @@ class Writer(ScanRecorder):
         self._unstamped.discard(id(x))
         operand = self.operand(value if type(value) is StandIn else x._raw)
         self.register(x, operand)
-        if any(x is p for p in self.variables):
+        if is_among(x, self.variables):
             self._note(x, operand, fill_and_stamp if in_place else assign)
 
     def _is_new(self, value: Any) -> bool:
@@ -124,7 +124,9 @@ class Writer(ScanRecorder):
             return True
         if any(_overlap(raw, other) for other in self.reached.values()):
             return False
-        return type(value) is not StandIn or self._is_made(value.value)
+        if type(value) is not StandIn:
+            return True
+        return value.value not in self._viewed and self._is_made(value.value)
 
     def _note(self, p: Variable, operand: Operand, how: Callable[[Variable, Any], None]) -> None:
         last = next((w for w in reversed(self.writes) if w.p is p), None)
@@ -180,12 +182,13 @@ class Writer(ScanRecorder):
             return True
         if owner is not None:
             return id(raw) in self.owned  # the array of a place, too
-        used = any(x.value in (*values_in(s.operands), *s.outs) for s in self.differentiated)
-        return used or not (id(raw) in self.owned or self._is_made(x.value))
+        shown = {self._of_object.get(id(y)) for y in self._kept if _overlap(raw, y)}
+        used = {v for s in self.differentiated for v in (*values_in(s.operands), *s.outs)}
+        return not used.isdisjoint(shown) or not (id(raw) in self.owned or self._is_made(x.value))
 
     def _is_made(self, value: Value) -> bool:
         """Whether a step made an array, and no view of it."""
-        return value not in self._viewed and any(value in step.outs for step in self.steps)
+        return value not in self._views and any(value in step.outs for step in self.steps)
 
     def _forget_data(self, p: Variable) -> None:
         """An optimizer has written into a Variable: stand-ins and views of it are of no use."""
@@ -195,18 +198,18 @@ class Writer(ScanRecorder):
             self._kept.append(twin)
             self.gone.add(id(twin))
         for x in self._kept:
-            if getattr(x, "_raw", x) is not p._raw and _overlap(p._raw, x):
-                self.gone.add(id(getattr(x, "_raw", x)))
+            if raw_of(x) is not p._raw and _overlap(p._raw, x):
+                self.gone.add(id(raw_of(x)))
 
     def _rebind(self, raw: Any, value: Value) -> None:
         """What has this memory has the new value; what has a part of it is of no use any more."""
         for x in list(self._kept):
-            if getattr(x, "_raw", x) is raw:
+            if raw_of(x) is raw:
                 self.register(x, value)
             elif _overlap(raw, x):
-                self.gone.add(id(getattr(x, "_raw", x)))
+                self.gone.add(id(raw_of(x)))
 
 
 def _overlap(raw: Any, other: Any) -> bool:
-    other = getattr(other, "_raw", other)
+    other = raw_of(other)
     return isinstance(other, np.ndarray) and np.may_share_memory(raw, other)

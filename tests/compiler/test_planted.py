@@ -218,6 +218,58 @@ def a_global_in_place_of_a_builtin() -> Made:
     return scope["f"], one, before
 
 
+@planted(compiled=True)
+def an_array_filled_from_its_own_parts() -> Made:
+    def f(x: Any) -> Any:
+        y = np.empty_like(x)
+        y[0] = x[0]
+        for i in range(1, len(x)):
+            y[i] = 0.9 * y[i - 1] + x[i]
+        y[1:] = y[:-1]
+        return y
+
+    return f, one, nothing
+
+
+@planted(compiled=True)
+def orthogonal_columns() -> Made:
+    def f(x: Any) -> Any:
+        q = x.copy()
+        for i in range(3):
+            for j in range(i):
+                q[:, i] = q[:, i] - (q[:, j] * q[:, i]).sum() * q[:, j]
+            q[:, i] = q[:, i] / np.sqrt((q[:, i] ** 2).sum())
+        return q
+
+    return f, one, nothing
+
+
+@planted(compiled=False)
+def a_view_of_what_is_written() -> Made:
+    def f(x: Any) -> Any:
+        y = x * 2
+        rows = [y[1], y.T]
+        y[1] = 7
+        return y, rows[0] * 2, rows[1].sum()
+
+    return f, one, nothing
+
+
+@planted(compiled=False)
+def a_view_that_is_in_a_graph() -> Made:
+    w = Parameter(np.ones(3, np.float32))
+
+    def f(x: Any) -> Any:
+        y = x * 2
+        loss = (y[0] * w * w).sum()
+        y[0] = 5
+        w.cleargrad()
+        loss.backward()
+        return w.grad
+
+    return f, one, nothing
+
+
 @planted(compiled=False)
 def a_seed() -> Made:
     dropout = layers.Dropout(0.5)
@@ -388,6 +440,45 @@ def test_arrays_that_are_filled_part_by_part() -> None:
     assert small.status().startswith("program")
     with pytest.warns(UserWarning, match=r"part by part at .*: np\.stack the parts"):
         minidl.compile(f)(np.ones((100, 100), np.float32))
+
+
+@pytest.mark.parametrize("check", ["never", "sparse"])
+def test_steps_by_gradients(check: Any) -> None:
+    def fit(compiled: bool) -> tuple[list[Any], Any, Any]:
+        w, v = Parameter(np.ones((3, 1))), Parameter(np.ones(1))
+
+        def step(x: Any) -> Any:
+            loss = ((np.tanh(x @ w) + v) ** 2).mean()
+            for p, g in zip((w, v), minidl.gradients(loss, [w, v]), strict=True):
+                p.data = p.data - 0.1 * g.data
+            return loss
+
+        f = minidl.compile(step, check=check) if compiled else step
+        return [f(XS[i]).item() for i in range(12)], w, f
+
+    losses, w, _ = fit(compiled=False)
+    again, v, f = fit(compiled=True)
+    assert losses == again
+    assert same(w.data, v.data)
+    assert f.status().startswith("program")
+
+
+def test_a_graph_that_goes_on_after_a_write() -> None:
+    w, v = Parameter(np.ones(3, np.float32)), Parameter(np.ones(3, np.float32))
+
+    def f(x: Any) -> Any:
+        w.data = w.data * np.float32(0.9)
+        return (x * v * w.data).sum()
+
+    compiled = minidl.compile(f)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(4):
+            v.cleargrad()
+            before = w.data.copy()
+            compiled(XS[i]).backward()
+            assert v.grad is not None
+            assert np.allclose(v.grad.data, (XS[i] * before * np.float32(0.9)).sum(axis=0))
 
 
 def test_checks_do_not_warn_twice() -> None:

@@ -104,7 +104,7 @@ class Between:
     def __init__(self, call: Call, arena: Arena) -> None:
         self.call = call
         self.arena = arena
-        self.moving = any(is_referred(x) for x in call.reads)
+        self.moving = any(x.buffer.is_referred for x in call.reads)
         self.operands = self._values()
         self.outs = [arena.view(x) for x in call.outs]
 
@@ -213,13 +213,8 @@ def _aligned(nbytes: int) -> Any:
     return memory[start : start + nbytes]
 
 
-def is_referred(array: Array) -> bool:
-    """Whether an input is too large to be copied."""
-    return array.buffer.kind == "input" and array.size * array.dtype.itemsize > COPIED
-
-
 def _room(array: Array) -> Any:
     """Memory for an input or output; none for an input that is read where it is."""
-    shape = (0,) if is_referred(array) else array.shape
+    shape = (0,) if array.buffer.is_referred else array.shape
     nbytes = int(np.prod(shape)) * array.dtype.itemsize
     return _aligned(max(nbytes, 1))[:nbytes].view(array.dtype).reshape(shape)

@@ -40,10 +40,11 @@ class Buffer:
     """Memory for so many elements of a dtype.
 
     ``kind``: "input", "output", "state", "constant" (with its ``data``), or "work", which may be
-    anywhere. ``name`` is what it is called in C.
+    anywhere. ``name`` is what it is called in C. ``is_referred``: C reads an input where the
+    caller has it.
     """
 
-    __slots__ = ("data", "dtype", "kind", "name", "size")
+    __slots__ = ("data", "dtype", "is_referred", "kind", "name", "size")
 
     def __init__(self, dtype: Any, size: int, kind: str = "work", data: Any = None) -> None:
         self.dtype: np.dtype[Any] = np.dtype(dtype)
@@ -53,6 +54,7 @@ class Buffer:
         self.kind = kind
         self.data = data
         self.name = ""
+        self.is_referred = False
 
     @property
     def is_number(self) -> bool:

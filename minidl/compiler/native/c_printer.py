@@ -26,8 +26,8 @@ _STARTS = {"sum": "0", "prod": "1", "max": "-INFINITY", "min": "INFINITY"}
 _UPDATES = {
     "sum": "{a} += {v};",
     "prod": "{a} *= {v};",
-    "max": "{a} = {v} > {a} || {v} != {v} ? {v} : {a};",
-    "min": "{a} = {v} < {a} || {v} != {v} ? {v} : {a};",
+    "max": "{a} = !({v} <= {a}) && {a} == {a} ? {v} : {a};",
+    "min": "{a} = !({v} >= {a}) && {a} == {a} ? {v} : {a};",
 }
 
 PLACES = [
@@ -240,7 +240,7 @@ class Printer:
             self.lines.append(f"const {out.buffer.c_type} {local} = {value};")
         update = _UPDATES[operation.kind]
         if out.dtype.kind != "f":
-            update = update.replace(" || {v} != {v}", "")
+            update = update.replace(" && {a} == {a}", "")
         if operation.is_inner and operation.reduces:
             self.lines.append(update.format(a=_sum_name(operation), v=local))
             return

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from minidl.compiler.native import library, mathfunctions
-from minidl.compiler.native.arena import Arena, is_referred
+from minidl.compiler.native.arena import Arena
 from minidl.compiler.native.arrays import Array, NotInC, new_array
 from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.loops import Item
@@ -24,6 +24,7 @@ from minidl.compiler.native.program import CProgram, Part, constant_lines, inden
 from minidl.compiler.program import Program, Value
 from minidl.compiler.recording import Recording
 
+COPIED = 2**14  # bytes of an argument that is copied into a buffer; C reads larger ones in place
 HEAD = """\
 #include <stddef.h>
 #define PRAGMA(text) _Pragma(#text)
@@ -45,6 +46,10 @@ class NativeCode:
         program = self.primitives.program
         program.name_values()
         arrays = {v: _input(v) for v in (*program.inputs, *program.seeds)}
+        for x in self.primitives.inputs:  # parameters stay where they are
+            array = arrays[x.value]
+            large = array.size * array.dtype.itemsize > COPIED
+            array.buffer.is_referred = large or (x.kind == "object" and array.shape != ())
         gradients = [g for g in program.gradients if g is not None]
         names = [f"y{i}" for i in range(len(program.outputs))]
         names += [f"d{i}" for i in range(len(gradients))]
@@ -152,7 +157,7 @@ class NativeCode:
         if names:
             lines.append(f"    {', '.join(names)}, = {source}")
         for i, (array, name) in enumerate(zip(arrays, names, strict=True), first):
-            if is_referred(array):
+            if array.buffer.is_referred:
                 lines.append(f"    if {name} is not arena.held[{i}]: arena.refer({i}, {name})")
             else:
                 lines.append(f"    copies[{i}][...] = {name}")

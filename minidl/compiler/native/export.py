@@ -26,8 +26,9 @@ from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.lowering import is_primitive
 from minidl.compiler.native.primitives import Primitives
 from minidl.compiler.native.program import CProgram, constant_lines, indented
+from minidl.compiler.observed import Call
 from minidl.compiler.program import Value
-from minidl.compiler.recording import Call, Recording
+from minidl.compiler.recording import Recording
 from minidl.files import atomic
 
 STACK = 2**14  # bytes of work memory that may lie on the stack

@@ -27,8 +27,12 @@ def call(name: str, arguments: int = 1) -> Expression:
     return Expression(f"{name}_#({operands})", "floats")
 
 
-_LARGER = "{0} > {1} || {0} != {0} ? {0} : {1}"
-_SMALLER = "{0} < {1} || {0} != {0} ? {0} : {1}"
+# Where one is NaN the result is NaN. Beside a number that is none, one comparison does: then compilers
+# make vectors of long loops, too, which for "or" they do not always.
+_LARGER = "!({0} <= {1}) && {1} == {1} ? {0} : {1}"
+_SMALLER = "!({0} >= {1}) && {1} == {1} ? {0} : {1}"
+AT_LEAST = Expression("!({0} <= {1}) ? {0} : {1}")
+AT_MOST = Expression("!({0} >= {1}) ? {0} : {1}")
 
 # fmt: off
 UFUNCS: dict[np.ufunc, Expression] = {

@@ -9,7 +9,7 @@ import numpy as np
 from minidl import functions as F
 from minidl.autograd.function import identity
 from minidl.compiler.native.arrays import Array, NotInC
-from minidl.compiler.native.expressions import UFUNCS, Expression, call
+from minidl.compiler.native.expressions import AT_LEAST, AT_MOST, UFUNCS, Expression, call
 from minidl.compiler.native.lowering import Lowering, lowers
 from minidl.compiler.program import Step
 from minidl.compiler.recorder import constant
@@ -34,7 +34,7 @@ def _astype(low: Lowering, step: Step, operands: list[Any]) -> Array:
 
 @lowers(F.relu)
 def _relu(low: Lowering, step: Step, operands: list[Any]) -> Array:
-    return low.map(UFUNCS[np.maximum], [operands[0], 0], step.out)
+    return low.map(AT_LEAST, [operands[0], 0], step.out)
 
 
 @lowers(F.sigmoid)
@@ -70,8 +70,22 @@ def _mask_fill(low: Lowering, step: Step, operands: list[Any]) -> Array:
 def _clip(low: Lowering, step: Step, operands: list[Any]) -> Array:
     x, least, most = operands
     if least is not None:
-        x = low.map(UFUNCS[np.maximum], [x, least], step.out)
-    return x if most is None else low.map(UFUNCS[np.minimum], [x, most], step.out)
+        x = low.map(_extreme(np.maximum, least), [x, least], step.out)
+    return x if most is None else low.map(_extreme(np.minimum, most), [x, most], step.out)
+
+
+@lowers(F.maximum, F.minimum)
+def _larger(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    a, b = operands
+    a, b = (b, a) if isinstance(b, Array) else (a, b)
+    return low.map(_extreme(step.function.forward, b), [a, b], step.out)
+
+
+def _extreme(ufunc: np.ufunc, limit: Any) -> Expression:
+    """The larger or smaller of two, of which the second may be a number."""
+    if isinstance(limit, Array | np.ndarray) or limit != limit:
+        return UFUNCS[ufunc]
+    return AT_LEAST if ufunc is np.maximum else AT_MOST
 
 
 _POWERS = {

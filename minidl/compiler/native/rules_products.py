@@ -16,7 +16,11 @@ from minidl.compiler.native.operations import Dot, Product
 from minidl.compiler.program import Step
 from minidl.functions import convolution, pooling
 
-LARGE = 2**21  # multiplications from which on NumPy's products are faster
+# Multiplications from which on NumPy's products are faster: of matrices, and of those whose columns
+# are too few for vectors.
+LARGE = 2**21
+LARGE_OF_NARROW = 2**18
+NARROW = 16
 
 
 @lowers(F.matmul)
@@ -58,15 +62,19 @@ def product(low: Lowering, out: Array, a: Array, c: Array, sizes: tuple[Shape, .
     """Note a product; the right factor with its columns next to each other, if it is used often."""
     rows = math.prod(sizes[1])
     columns = math.prod(sizes[2])
-    if rows > 1 and columns > 1 and c.strides[-1] != 1:
-        c = low.copy(c)
-    work = math.prod([n for axes in sizes for n in axes])
-    if low.calls and not low.depth and work >= LARGE:
+    if low.calls and not low.depth and not sizes[0] and _is_large(sizes, columns):
         matrices = [_matrix(out, rows), _matrix(a, rows), _matrix(c, math.prod(sizes[3]))]
-        if not sizes[0] and None not in matrices:
+        if None not in matrices:
             low.operations.append(Dot(*matrices))
             return
+    if rows > 1 and columns > 1 and c.strides[-1] != 1:
+        c = low.copy(c)
     low.operations.append(Product(out, a, c, sizes))
+
+
+def _is_large(sizes: tuple[Shape, ...], columns: int) -> bool:
+    work = math.prod([n for axes in sizes for n in axes])
+    return work >= (LARGE_OF_NARROW if columns < NARROW else LARGE)
 
 
 def _matrix(x: Array, rows: int) -> Any:

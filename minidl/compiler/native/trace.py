@@ -158,9 +158,15 @@ class Tracer(Recorder):
         finally:
             self._open.pop()
 
-    def compose(self, function: Function, args: Sequence[Any], settings: dict[str, Any]) -> Any:
+    def compose(
+        self,
+        function: Function,
+        args: Sequence[Any],
+        settings: dict[str, Any],
+        composition: Any = None,
+    ) -> Any:
         """Apply what a function is made of, and remember its graph, for its derivative."""
-        composition: Any = composition_of(function)
+        composition = composition or composition_of(function)
         self._open.append(function)
         try:
             since = next_number()

@@ -17,7 +17,8 @@ from minidl.autograd.modes import current
 from minidl.compiler.native import library
 from minidl.compiler.native.arrays import NotInC
 from minidl.compiler.native.code import NativeCode, source_of
-from minidl.compiler.recording import Call, Recording
+from minidl.compiler.observed import Call
+from minidl.compiler.recording import Recording
 from tests.functions.catalogue import ROWS, Row, outputs
 
 UNIT = 40  # programs in one translation unit

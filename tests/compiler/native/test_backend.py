@@ -249,3 +249,29 @@ def test_nothing_is_written_after_a_wrong_label() -> None:
     assert all(np.array_equal(p.data, b) for p, b in zip(model.parameters(), before))
     program(x, t)
     assert rule.t == 4
+
+
+def test_a_scan_is_a_loop_in_c_forwards_and_backwards() -> None:
+    model = layers.MLP([8, 2], in_features=2, activation=F.tanh, dtype=np.float64)
+
+    def loss(x: Any, inputs: Any) -> Any:
+        def step(x: Any, u: Any) -> Any:
+            x = x + 0.1 * model(x) + u
+            return x, (x * x).sum(axis=-1)
+
+        last, sizes = F.scan(step, x, inputs)
+        return (last * last).mean() + sizes.mean()
+
+    program = in_c(loss)
+    x = numbers(3, 2, dtype=np.float64)
+    inputs = numbers(40, 1, 2, dtype=np.float64)
+    found = []
+    for function in (loss, program, program, program):
+        model.cleargrads()
+        value = function(x, inputs)
+        value.backward()
+        found.append([value.data, *[p.grad.data for p in model.parameters()]])
+    for its in found[1:]:
+        assert all(np.allclose(a, b, rtol=1e-10) for a, b in zip(found[0], its, strict=True))
+    assert "C, " in program.status(), program.status()
+    assert len(program.programs[0].runner.code.c) < 100_000  # it does not grow with the length
