@@ -49,7 +49,7 @@ def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
     but for rounding is anything beside itself. What such a one moved is left out: by Adam, a step
     of full length.
     """
-    largest = {kind: _largest(eager, kind) for kind in (_GRADIENT, _STATE)}
+    largest = {kind: _largest(eager, kind) for kind in (_GRADIENT, _OF_INPUT, _STATE)}
     for what in {**eager, **program}:
         value = eager.get(what)
         if what.startswith("random generator") and not same(program.get(what), value):
@@ -66,6 +66,7 @@ def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
 
 _VALUE = "the value of "
 _GRADIENT = "the gradient of "
+_OF_INPUT = "gradient "
 _STATE = "the state of optimizer"
 
 

@@ -97,9 +97,16 @@ class Rolling:
         parts = (*turn.given, *turn.made, *self.turns[0].given)
         if not all(isinstance(v, Value) for v in parts) or not self.outside <= self.raws.keys():
             return False
-        if not self.nodes.keys() <= {*self.captured, *turn.given}:
+        if not self.nodes.keys() <= {*self.captured, *turn.given} or self._gives_on():
             return False
         return not any(map(_is_half, self.nodes)) and self._adds_up()
+
+    def _gives_on(self) -> bool:
+        """Whether it gives a Variable that was there before the loop, which no turn's graph has."""
+        turn = self.first
+        given = {*nodes_of(turn.state), *nodes_of(turn.row)}
+        results = [x for x in (*turn.new, *turn.ys) if not _is_made(x, turn.since)]
+        return not given.issuperset(nodes_of(results))
 
     @property
     def is_of_arrays(self) -> bool:
