@@ -36,7 +36,7 @@ def _lstm(
         h, c = state
         return lstm_step(z, h, c, w_h)
 
-    hs, state = _run(step, x, (h, c), linear(x, w_x, b), lengths, return_sequences)
+    hs, state = _run(step, x, (h, c), linear(x, w_x, b), lengths, return_sequences, (w_h,))
     return hs, state[1]
 
 
@@ -53,7 +53,7 @@ def _rnn(
     def step(z: Any, state: Any) -> Any:
         return (rnn_step(z, state[0], w_h),)
 
-    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences)[0]
+    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences, (w_h,))[0]
 
 
 def _gru(
@@ -70,7 +70,7 @@ def _gru(
     def step(z: Any, state: Any) -> Any:
         return (gru_step(z, state[0], w_h, b_h),)
 
-    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences)[0]
+    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences, (w_h, b_h))[0]
 
 
 def _run(
@@ -80,6 +80,7 @@ def _run(
     z: Any,
     lengths: Any,
     return_sequences: bool,
+    captured: tuple[Any, ...],
 ) -> tuple[Any, Any]:
     """The hidden states, all or the last, and the last state, of a step that gets projections z.
 
@@ -98,7 +99,7 @@ def _run(
         stays = [np.where(now[1], old, fresh) for old, fresh in zip(before, new)]
         return stays, [np.where(now[1], 0, new[0])]
 
-    last, (hs,) = tracer.scan(body, state, xs)
+    last, (hs,) = tracer.loop(body, state, xs, captured)
     return (hs.swapaxes(0, 1) if return_sequences else last[0]), last
 
 
