@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from minidl.autograd.function import Function
 from minidl.compiler.passes import optimized
-from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
+from minidl.compiler.program import Operand, Program, Step, Value, made_by, replace, values_in
 
 
 class Counts(NamedTuple):
@@ -78,7 +78,7 @@ def free_values(body: Program) -> list[Value]:
     """What a program reads that is none of its inputs."""
     read = [v for step in body.steps for v in _read_by(step)]
     read += body.results
-    made = {v for step in body.steps for v in step.outs} | set(body.inputs)
+    made = {*body.inputs, *made_by(body.steps)}
     return [v for v in dict.fromkeys(read) if v not in made]
 
 
