@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.compiler.conditions import condition_of_form, same
-from minidl.compiler.forms import NUMBERS, is_array, parts_of
+from minidl.compiler.conditions import condition_of_form, may_be_equal, same
+from minidl.compiler.forms import is_array, parts_of
 from minidl.compiler.optimizers import is_watched
 from minidl.compiler.reach import Reach
 from minidl.compiler.recording import MISS, Recording
@@ -63,7 +63,7 @@ class Form:
     def _constant(self, place: str, x: Any) -> None:
         name = self.reach.name(x)
         condition = f"{place} is {name}"
-        if isinstance(x, NUMBERS) and not isinstance(x, bool | type(None)):
+        if may_be_equal(x):
             condition = f"({condition} or same({place}, {name}))"
         self.conditions.append(condition)
 
