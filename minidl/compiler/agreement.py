@@ -49,7 +49,7 @@ def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
     but for rounding is anything beside itself. What such a one moved is left out: by Adam, a step
     of full length.
     """
-    largest = {kind: _largest(eager, kind) for kind in (_GRADIENT, _STATE)}
+    largest = {kind: _largest(eager, kind) for kind in (_GRADIENT, _OF_INPUT, _STATE)}
     for what in {**eager, **program}:
         value = eager.get(what)
         if what.startswith("random generator") and not same(program.get(what), value):
@@ -66,6 +66,7 @@ def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
 
 _VALUE = "the value of "
 _GRADIENT = "the gradient of "
+_OF_INPUT = "gradient "
 _STATE = "the state of optimizer"
 
 
@@ -85,25 +86,25 @@ def _bound(x: Any) -> float:
 
 
 def _same(a: Any, b: Any, arrays: Any) -> bool:
-    if isinstance(a, Variable) or isinstance(b, Variable):
-        if type(a) is not type(b) or a.requires_grad != b.requires_grad:
-            return False
-        return _of_one_form(np.asarray(a._raw), np.asarray(b._raw), arrays)
+    """Whether two results have the same form, and all ``arrays`` in them agree."""
     if type(a) is not type(b):
         return False
+    if isinstance(a, Variable):
+        if a.requires_grad != b.requires_grad:
+            return False
+        return _same(np.asarray(a._raw), np.asarray(b._raw), arrays)
     if isinstance(a, np.ndarray | np.generic):
-        return _of_one_form(np.asarray(a), np.asarray(b), arrays)
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return False
+        return bool(arrays(np.asarray(a), np.asarray(b)))
     mine = parts_of(a)
     its = parts_of(b)
     if mine is None or its is None:
         return a is b or (isinstance(a, NUMBERS) and repr(a) == repr(b))
-    if mine[0] != its[0] or len(mine[1]) != len(its[1]):
+    (kind, parts), (other_kind, others) = mine, its
+    if kind != other_kind or len(parts) != len(others):
         return False
-    return all(_same(x, y, arrays) for x, y in zip(mine[1], its[1]))
-
-
-def _of_one_form(a: Any, b: Any, arrays: Any) -> bool:
-    return a.shape == b.shape and a.dtype == b.dtype and bool(arrays(a, b))
+    return all(_same(x, y, arrays) for x, y in zip(parts, others))
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -111,16 +112,20 @@ def _equal(a: Any, b: Any) -> bool:
         return True
     if a.dtype.kind != "f":
         return np.array_equal(a, b)
-    equal = (a == b) & (np.signbit(a) == np.signbit(b))
-    return bool((equal | (np.isnan(a) & np.isnan(b))).all())
+    same_sign = np.signbit(a) == np.signbit(b)
+    return bool((_nan_or_equal(a, b) & (same_sign | np.isnan(a))).all())
 
 
 def _close(a: Any, b: Any, least: float) -> bool:
     if a.dtype.kind != "f":
-        different = int((a != b).sum())
+        agree = a == b
     else:
         largest = max(_size(b), least)
         with np.errstate(invalid="ignore"):
             near = np.abs(a - b) <= _bound(a) * largest
-        different = int((~(near | (a == b) | (np.isnan(a) & np.isnan(b)))).sum())
-    return different <= int(a.size) // FEW
+        agree = near | _nan_or_equal(a, b)
+    return int(a.size - agree.sum()) <= int(a.size) // FEW
+
+
+def _nan_or_equal(a: Any, b: Any) -> Any:
+    return (a == b) | (np.isnan(a) & np.isnan(b))

@@ -178,7 +178,8 @@ class Compiled:
         self._warn(f"{why}; it goes on eagerly")
 
     def _warn(self, why: str) -> None:
-        name = getattr(self.function, "__name__", "a compiled function")
+        function = getattr(self.function, "func", self.function)  # that of a partial
+        name = getattr(function, "__name__", "a compiled function")
         if self.check == "raise":
             raise RuntimeError(f"{name}: {why}")
         warn_user(f"{name}: {why}")

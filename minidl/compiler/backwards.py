@@ -6,9 +6,8 @@ How it is run is in scan.py.
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -17,9 +16,10 @@ from minidl.autograd.modes import Switch
 from minidl.autograd.node import Leaf, Node
 from minidl.autograd.variable import box
 from minidl.compiler.passes import optimized
-from minidl.compiler.program import Program, Value, values_in
+from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.recorder import Notes
 from minidl.compiler.scan import Backward, Loop, Variant, clone, nothing
+from minidl.compiler.standin import raw_of
 from minidl.compiler.turn import node_of
 from minidl.compiler.values import Input
 
@@ -28,12 +28,18 @@ if TYPE_CHECKING:
 
 VARIANTS = 8  # of the backward of a turn
 
+Form: TypeAlias = Value | None  # of a gradient; None where none arrives
+
 
 class Derivation:
-    """Derives the backward of a loop from the graph of the turn that is its body."""
+    """Derives the backward of a loop from the graph of the turn that is its body.
+
+    ``captured``, ``state``, ``xs`` are the nodes of what the turn was given, ``new`` and ``ys`` of
+    what it gave. ``early`` are outputs that are parts of the new state as well, by the part.
+    """
 
     def __init__(self, rolling: Rolling, loop: Loop) -> None:
-        turn = rolling.first
+        turn = rolling.turn
         self.recorder = rolling.recorder
         self.loop = loop
         self.steps = turn.steps
@@ -56,24 +62,21 @@ class Derivation:
 
         ``held``: what captured values and the first state have received already, or None.
         """
-        captured, state, _ = self.loop.sizes
-        begun = [j for j, g in enumerate(held[captured:]) if g is not None]
-        begun += [j for j, k in self.early.items() if gs[state + k] is not None]
-        begun = [j for j in sorted(set(begun)) if self.state[j] is not None]
-        key = (*map(_form, gs), tuple(wanted), *map(_form, held))
-        if key not in self.loop.backwards:
-            backward = _Backwards(self, gs, wanted, begun, held).backward()
+        backwards = self.loop.backwards
+        key = (*map(_layout, gs), tuple(wanted), *map(_layout, held))
+        if key not in backwards:
+            backward = _Turns(self, gs, wanted, held).backward()
             if backward is None:
                 return None
-            self.loop.backwards[key] = backward
-        return self.loop.backwards[key]
+            backwards[key] = backward
+        return backwards[key]
 
 
-def _form(g: Any) -> Any:
+def _layout(g: Any) -> Any:
     return None if g is None else (g.dtype.str, g.strides)
 
 
-def _value(g: Any) -> Value | None:
+def _form(g: Any) -> Form:
     return None if g is None else Value(g)
 
 
@@ -85,135 +88,158 @@ class _Seeds:
         self.values: list[Value] = []
         self.by_node: dict[Node, Any] = {}
 
-    def add(self, node: Any, like: Value) -> None:
+    def add(self, node: Any, like: Value) -> Value:
         """Let a node have received a gradient of this form, besides others."""
-        g = box(np.abs(nothing(like))[()] + like.dtype.type(1), None)
-        value = Value(g._raw)
+        ones = np.abs(nothing(like))[()] + like.dtype.type(1)
+        g = box(ones, None)
+        value = Value(ones)
         self.values.append(value)
         self.recorder.register(g, value)
         before = self.by_node.get(node)
         self.by_node[node] = g if before is None else before + g
+        return value
 
 
-class _Backwards:
-    """The backwards of all turns, the last turn's first: each for what the one after it gives.
+class _Derived(NamedTuple):
+    """The backward of a turn, and the forms of the gradients that it gives."""
 
-    ``sums`` says how the sums of gradients of captured values lie in memory, by their places.
-    """
+    variant: Variant
+    state: list[Form]  # of the state before the turn
+    captured: list[Form]
+
+
+class _Turns:
+    """The backwards of all turns, the last turn's first: each for what the one after it gives."""
 
     def __init__(
-        self,
-        of: Derivation,
-        gs: Sequence[Any],
-        wanted: Sequence[bool],
-        begun: list[int],
-        held: Sequence[Any],
+        self, of: Derivation, gs: Sequence[Any], wanted: Sequence[bool], held: Sequence[Any]
     ) -> None:
         self.of = of
         captured, state, _ = of.loop.sizes
-        self.gs = list(map(_value, gs[:state]))
+        self.last = list(map(_form, gs[:state]))
         self.rows = {k: Value(g[0]) for k, g in enumerate(gs[state:]) if g is not None}
-        self.begun = begun
+        self.held = list(map(_form, held[:captured]))
+        self.early = {j: k for j, k in of.early.items() if k in self.rows}
+        begun = {j for j, g in enumerate(held[captured:]) if g is not None} | self.early.keys()
+        self.begun = [j for j in sorted(begun) if of.state[j] is not None]
         nodes = [*of.captured, *of.state, *of.xs]
         chosen = [node if want else None for node, want in zip(nodes, wanted)]
         self.captured = chosen[:captured]
-        self.targets = [*of.state, *chosen[captured + state :], *self.captured]
-        self.held = list(map(_value, held[:captured]))
-        self.sums: dict[int, Value] = {}
-        self._made: dict[Any, tuple[Variant, list[Any]]] = {}
+        self.passed_on = [*of.state, *chosen[captured + state :]]  # what each turn's gradient is of
 
     def backward(self) -> Backward | None:
-        """What runs them."""
-        first = self._variants()  # only to see what is summed up: what comes first says how it lies
-        if first is None:
-            return None
-        self.sums = first[1]
-        self._made = {}
-        last = self._variants()
-        if last is None:
-            return None
-        early = {j: k for j, k in self.of.early.items() if k in self.rows}
-        return Backward(self.of.loop, last[0], early, self.sums)
+        """What runs them; None if they are no few programs.
 
-    def _variants(self) -> tuple[list[Variant], dict[int, Value]] | None:
-        """Those of all turns, and the forms of the gradients of captured values."""
-        count = self.of.loop.count
-        carried: list[Any] = self.gs
-        variants = []
-        found: dict[int, Value] = {}
-        times: Counter[int] = Counter()
-        for t in reversed(range(count)):
-            last = t == count - 1
-            key = (*[v and (v.axes, v.dtype.str) for v in carried], last and bool(self.of.early))
-            if key not in self._made:
-                made = self._derived(carried, last)
-                if made is None or len(self._made) == VARIANTS:
+        They are derived twice: first each alone, to see what is to be summed up, and how.
+        """
+        alone = self._derived({})
+        sums = {} if alone is None else self._sums(alone)
+        derived = self._derived(sums) if sums else alone
+        if derived is None:
+            return None
+        variants = [turn.variant for turn in reversed(derived)]
+        return Backward(self.of.loop, variants, self.early, sums)
+
+    def _sums(self, derived: Sequence[_Derived]) -> dict[int, Value]:
+        """How sums of gradients of captured values lie in memory: as what comes first."""
+        sums: dict[int, Value] = {}
+        for c, (node, held) in enumerate(zip(self.captured, self.held)):
+            forms = [turn.captured[c] for turn in derived]
+            received = [form for form in forms if form is not None]
+            if not received:
+                continue
+            sums[c] = held or received[0]
+            if held is None and len(received) == 1 and type(node) is Leaf:
+                sums[c] = copy.copy(received[0])
+                sums[c].axes = None  # the engine does not add to it, but copies it
+        return sums
+
+    def _derived(self, sums: Mapping[int, Value]) -> list[_Derived] | None:
+        """Those of all turns, the last one first; equal ones are one."""
+        known: dict[Any, _Derived] = {}
+        turns = []
+        carried = self.last
+        for i in range(self.of.loop.count):
+            is_last = i == 0
+            forms = [None if v is None else (v.axes, v.dtype.str) for v in carried]
+            key = (*forms, is_last and bool(self.of.early))
+            if key not in known:
+                derived = self._derive(carried, is_last, sums)
+                if derived is None or len(known) == VARIANTS:
                     return None
-                self._made[key] = made
-            variant, given = self._made[key]
-            carried = given[: len(carried)]
-            for c, form in enumerate(given[len(given) - len(self.captured) :]):
-                if form is not None:
-                    found.setdefault(c, form)
-                    times[c] += 1
-            variants.append(variant)
-        for c, v in enumerate(self.held):
-            if v is not None and c in found:
-                found[c] = v
-            elif times[c] == 1 and type(self.captured[c]) is Leaf:  # it is copied, not added to
-                found[c] = copy.copy(found[c])
-                found[c].axes = None
-        return variants[::-1], found
+                known[key] = derived
+            turns.append(known[key])
+            carried = known[key].state
+        return turns
 
-    def _derived(self, carried: list[Any], last: bool) -> tuple[Variant, list[Any]] | None:
-        """The backward of a turn, and the forms of its gradients."""
+    def _derive(
+        self, carried: Sequence[Form], is_last: bool, sums: Mapping[int, Value]
+    ) -> _Derived | None:
+        """The backward of a turn that is given such gradients of its new state."""
         of = self.of
-        early = [] if last else of.early.values()  # what comes of these is there before
-        after = [j for j, v in enumerate(carried) if v is not None and of.new[j] is not None]
-        rows = [k for k in self.rows if of.ys[k] is not None and k not in early]
+        received = () if is_last else of.early.values()  # already, by the turn after it
+        after = {j: v for j, v in enumerate(carried) if v is not None and of.new[j] is not None}
+        rows = [k for k in self.rows if of.ys[k] is not None and k not in received]
         recorder = of.recorder.inner()
         seeds = _Seeds(recorder)
-        targets = {node for node in self.targets if node is not None}
         with Switch(tracer=recorder, recording=False, transforming=None), np.errstate(all="ignore"):
-            for j in after:
-                seeds.add(of.new[j], carried[j])
+            for j, form in after.items():
+                seeds.add(of.new[j], form)
             for k in rows:
                 seeds.add(of.ys[k], self.rows[k])
-            for j in self.begun:
-                seeds.add(of.state[j], of.before[j])
-            for c, v in self.sums.items():
-                seeds.add(self.captured[c], v)
-            found = walk(seeds.by_node, recorder.box, targets=targets, since=of.since)
-            gradients = [None if node is None else found.get(node) for node in self.targets]
-            operands = [None if g is None else recorder.operand(g) for g in gradients]
-        if recorder.stopped is not None:
+            begun = {j: seeds.add(of.state[j], of.before[j]) for j in self.begun}
+            for c, form in sums.items():
+                seeds.add(self.captured[c], form)
+            passed_on, captured = self._walk(recorder, seeds)
+            gradients = list(map(recorder.operand, passed_on))
+            totals = [recorder.operand(captured[c]) for c in sums]
+        program = self._program(recorder, seeds.values, [*gradients, *totals])
+        constants = self._constants(program, recorder)
+        if recorder.stopped is not None or constants is None:
             return None
-        given = len(operands) - len(self.captured)
+        program.inputs = [*program.inputs, *constants]
+        as_begun = [j for j, v in begun.items() if gradients[j] is v]
+        variant = Variant(
+            program=optimized(clone(program)[0]),
+            constants=[*constants.values()],
+            carried=[*after],
+            rows=rows,
+            begun=self.begun,
+            summed=[*sums],
+            as_begun=as_begun,
+        )
+        forms = [_form(raw_of(g)) for g in (*passed_on[: len(of.state)], *captured)]
+        return _Derived(variant, forms[: len(of.state)], forms[len(of.state) :])
+
+    def _walk(self, recorder: Any, seeds: _Seeds) -> tuple[list[Any], list[Any]]:
+        """The gradients of what is passed on, and of captured values, by the engine's walk."""
+        nodes = [*self.passed_on, *self.captured]
+        targets = {node for node in nodes if node is not None}
+        found: dict[Any, Any] = walk(
+            seeds.by_node, recorder.box, targets=targets, since=self.of.since
+        )
+        return list(map(found.get, self.passed_on)), list(map(found.get, self.captured))
+
+    def _program(self, recorder: Notes, seeds: list[Value], gradients: list[Operand]) -> Program:
+        """The turn and its backward."""
+        of = self.of
         program = Program(of.inputs, of.outputs, [*of.steps, *recorder.steps])
         program.backward_at = len(of.steps)
-        program.seeds = seeds.values
-        program.gradients = [*operands[:given], *[operands[given + c] for c in self.sums]]
-        constants = self._constants(program, recorder)
-        if constants is None:
-            return None
-        begun = seeds.values[len(after) + len(rows) :]
-        as_begun = [j for j, v in zip(self.begun, begun) if operands[j] is v]
-        variant = Variant(
-            optimized(clone(program)[0]), constants, after, rows, self.begun, [*self.sums], as_begun
-        )
-        return variant, [None if g is None else Value(g._raw) for g in gradients]
+        program.seeds = seeds
+        program.gradients = gradients
+        return program
 
-    def _constants(self, program: Program, recorder: Notes) -> list[Any] | None:
+    def _constants(self, program: Program, recorder: Notes) -> dict[Value, Any] | None:
         """Arrays that rules made, which become inputs; None if it uses anything else from outside."""
         known = {*program.inputs, *program.seeds}
         used = set(program.results)
         for step in program.steps:
             used.update(values_in(step.operands))
             known.update(step.outs)
-        inputs = (*self.of.recorder.inputs, *recorder.inputs)
-        made = {x.value: x.of for x in inputs if x.value in used - known and _is_made(recorder, x)}
-        program.inputs = [*program.inputs, *made]
-        return list(made.values()) if used <= known | made.keys() else None
+        outside = used - known
+        inputs = [x for x in (*self.of.recorder.inputs, *recorder.inputs) if x.value in outside]
+        made = {x.value: x.of for x in inputs if _is_made(recorder, x)}
+        return made if outside <= made.keys() else None
 
 
 def _is_made(recorder: Notes, x: Input) -> bool:

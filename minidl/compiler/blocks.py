@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from minidl.common.threads import elementwise_threads
-from minidl.compiler.lines import Names, can_write, new_array, write
-from minidl.compiler.program import Operand, Program, Step, Value, last_uses
+from minidl.compiler.lines import Names, can_write, listed, new_array, write
+from minidl.compiler.program import Operand, Program, Step, Value, last_uses, made_by
 
 BLOCK = 2**16  # elements: a handful of blocks of float32 fit into the caches in use
 LARGE = 2**17  # elements of a run worth its loop
@@ -87,8 +87,8 @@ class Group:
         last = last_uses(self.steps)
         free: list[int] = []
         for i, step in enumerate(self.steps):
-            dying = [v for v in step.reads if last[v] == i]
-            freed = [self._temporary_of[v] for v in dying if v in self._temporary_of]
+            dying = [v for v in step.reads if last[v] == i and v in self._temporary_of]
+            freed = [self._temporary_of[v] for v in dying]
             out = step.outs[0]
             if step.may_work_in_place:
                 free += freed
@@ -112,30 +112,31 @@ class Group:
     def lines(self, names: Names, visible: set[Value]) -> list[str]:
         """The code: a function of one block, and its run over all of them."""
         name = f"block{self.range.start}"
+        results = made_by(self.steps)
+        arrays = self._whole_arrays()
         head = []
-        body = []
-        for v in self._whole_arrays():
-            if v in visible and any(v in step.outs for step in self.steps):
+        for v in arrays:
+            if v in visible and v in results:
                 head.append(new_array(v, names))
             head.append(f"{v}f = {v}.reshape(-1)")
-            body.append(f"    {v}_ = {v}f[s]")
 
         def arg(x: Operand) -> str:
             return self._argument(x, names)
 
-        body += [f"    {write(step, names, arg(step.outs[0]), arg)}" for step in self.steps]
-        temporaries = "".join([f"{t}, " for t in self.names])
-        run = names.name(in_blocks)
-        size = self.steps[0].outs[0].size
-        define = f"def {name}({', '.join(['s', *self.names])}):"
-        return [*head, define, *body, f"{run}({name}, {size}, ({temporaries}))"]
+        body = [f"{v}_ = {v}f[s]" for v in arrays]
+        body += [write(step, names, arg(step.outs[0]), arg) for step in self.steps]
+        size = results[0].size
+        return [
+            *head,
+            f"def {name}({', '.join(['s', *self.names])}):",
+            *[f"    {line}" for line in body],
+            f"{names.name(in_blocks)}({name}, {size}, ({listed(self.names)}))",
+        ]
 
     def _whole_arrays(self) -> list[Value]:
         """What lies in arrays, of which a block is a part."""
-        used: dict[Value, None] = {}
-        for step in self.steps:
-            used.update(dict.fromkeys([*step.reads, *step.outs]))
-        return [v for v in used if v not in self.inner and v.shape != ()]
+        used = [v for step in self.steps for v in (*step.reads, *step.outs)]
+        return [v for v in dict.fromkeys(used) if v not in self.inner and v.shape != ()]
 
     def _argument(self, x: Operand, names: Names) -> str:
         """An operand as the function of a block calls it."""
@@ -155,7 +156,7 @@ def groups(program: Program, visible: set[Value]) -> dict[int, Group]:
     found: dict[int, Group] = {}
     for places in _runs(program):
         steps = program.steps[places.start : places.stop]
-        made = {step.outs[0] for step in steps} - visible
+        made = set(made_by(steps)) - visible
         inner = {v for v in made if users.get(v, set()).issubset(places)}
         found[places.start] = Group(steps, places.start, inner)
     return found

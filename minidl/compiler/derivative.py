@@ -6,7 +6,7 @@ one. The forward's notes are in recorder.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from minidl.common.arrays import array_of
 from minidl.compiler.program import Operand, Step, Value
 from minidl.compiler.recorder import Notes
 from minidl.compiler.scalars import is_number
+from minidl.compiler.standin import raw_of
 
 
 class Recorder(Notes):
@@ -73,14 +74,13 @@ class Recorder(Notes):
         if step is None:
             self.stop("it differentiates what was computed before the call")
             return None
-        nodes = node.inputs or ()
-        args = [self._part(a, v, n) for a, v, n in zip(node.args, step.operands, nodes)]
+        args = list(map(self._part, node.args, step.operands, node.inputs or ()))
         y: Any = node.output
         out = step.out[0] if step.function.saves else step.out
         if type(y) is not tuple:
             return args, self._part(y, out, node)
-        parts = enumerate(zip(y, out, strict=True))
-        return args, tuple([self._part(o, v, Output(node, i, o)) for i, (o, v) in parts])
+        nodes = [Output(node, i, part) for i, part in enumerate(y)]
+        return args, tuple(map(self._part, y, out, nodes))
 
     def _part(self, raw: Any, operand: Operand, node: Node | None) -> Any:
         if not isinstance(operand, Value):
@@ -119,28 +119,45 @@ class Recorder(Notes):
         rule: Any = function.joint
         step = self._step_of.get(node)
         several = type(node.output) is tuple
-        gs: Any = list(g) if several else g
-        raws = [getattr(part, "_raw", part) for part in gs] if several else gs._raw
+        raws = list(map(raw_of, g)) if several else raw_of(g)
         saved = (node.saved,) if function.saves else ()
         with Switch(tracer=None):
             found = rule(raws, node.output, *saved, wanted, *node.args, **node.settings)
         if step is None:  # applied before the call, or after the recording was stopped
             self.stop("it differentiates what was computed before the call")
-            return [None if gx is None else box(gx, None) for gx in found]
-        places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
-        outs = tuple([Value(found[i]) for i in places])
-        seeds = tuple(map(self.operand, gs)) if several else self.operand(gs)
+            return list(map(constant_variable, found))
+        values = values_of(found, wanted)
+        seeds = self.operand(tuple(g) if several else g)
         y_out, *saved_out = step.out if function.saves else (step.out,)
-        call = JointCall(function, list(wanted), node.settings, places)
+        call = JointCall(function, list(wanted), node.settings, list(values))
         operands = (seeds, y_out, tuple(saved_out), *step.operands)
-        derivative = Step(function, operands, {}, outs, call)
-        self.steps.append(derivative)
-        self.tape.append(derivative)
-        gradients: list[Any] = [None] * len(found)
-        for i, v in zip(places, outs, strict=True):
-            gradients[i] = box(found[i], None)
+        self.add_step(Step(function, operands, {}, tuple(values.values()), call))
+        return self.gradients_of(found, values)
+
+    def add_step(self, step: Step) -> None:
+        """Note a step whose results nobody registers here."""
+        self.steps.append(step)
+        self.tape.append(step)
+
+    def gradients_of(self, found: Sequence[Any], values: Mapping[int, Value]) -> list[Any]:
+        """The gradients that a joint rule gave, as Variables that stand for Values."""
+        gradients = [
+            constant_variable(found[i]) if i in values else None for i in range(len(found))
+        ]
+        for i, v in values.items():
             self.register(gradients[i], v)
         return gradients
+
+
+def values_of(found: Sequence[Any], wanted: Sequence[bool]) -> dict[int, Value]:
+    """Values of the gradients that a joint rule gave, by their places."""
+    pairs = enumerate(zip(found, wanted))  # it may give none for the last arguments
+    return {i: Value(gx) for i, (gx, want) in pairs if want and gx is not None}
+
+
+def constant_variable(raw: Any) -> Variable | None:
+    """A Variable without a graph; None for None."""
+    return None if raw is None else box(raw, None)
 
 
 # The sum of two gradients in the first one's place: its axes lie in memory as that one's do.

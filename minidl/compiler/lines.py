@@ -6,7 +6,7 @@ Which array that is, is planned in plan.py; the code around the steps is in prin
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,7 @@ class Names:
         if isinstance(thing, Value):
             return thing.name
         if type(thing) is tuple and any(values_in(thing)):
-            parts = [f"{self(part)}, " for part in thing]
-            return f"({''.join(parts)})"
+            return f"({listed(map(self, thing))})"
         if self.floats and type(thing) is np.float64:
             thing = float(thing)
         return repr(thing) if _is_written_out(thing) else self.name(thing)
@@ -50,6 +49,11 @@ class Names:
             self._of[id(thing)] = name
             self.all[name] = thing
         return self._of[id(thing)]
+
+
+def listed(parts: Iterable[str]) -> str:
+    """What stands in a tuple, be it of one."""
+    return "".join([f"{part}, " for part in parts])
 
 
 def _is_written_out(thing: Any) -> bool:
@@ -77,8 +81,10 @@ def can_write(step: Step) -> bool:
         return not step.settings and out.dtype.kind in "fbiu"
     if operation.into is None or not out.floating:
         return False
-    first, *others = [v.dtype for v in values_in(step.operands)] or [None]
-    return bool(first == out.dtype) and all(t in (out.dtype, np.bool_) for t in others)
+    dtypes = [v.dtype for v in values_in(step.operands)]
+    if not dtypes or dtypes[0] != out.dtype:
+        return False
+    return all(dtype in (out.dtype, np.bool_) for dtype in dtypes)
 
 
 def write(step: Step, names: Names, out: str, arg: Arg | None = None) -> str:
@@ -98,11 +104,8 @@ def new_array(v: Value, names: Names) -> str:
     """The line that makes the array of a value that is given away."""
     empty = names.name(np.empty)
     dtype = names.name(v.dtype)
-    if v.axes is None:
-        return f"{v} = {empty}({v.shape!r}, {dtype})"
-    lengths = tuple([v.shape[i] for i in v.axes])
-    turn = np.argsort(v.axes).tolist()
-    return f"{v} = {empty}({lengths!r}, {dtype}).transpose({turn})"
+    turned = "" if v.axes is None else f".transpose({v.turn})"
+    return f"{v} = {empty}({v.lengths!r}, {dtype}){turned}"
 
 
 def expression(step: Step, names: Names) -> str:
@@ -139,12 +142,11 @@ def as_floats(program: Program) -> bool:
 
     Python's own are much faster.
     """
-    values = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
-    if any(v.shape != () or v.dtype != np.float64 for v in values):
+    if any(v.shape != () or v.dtype != np.float64 for v in program.values):
         return False
-    arithmetic = [not step.is_effect for step in program.steps]
-    ends = sorted(arithmetic, reverse=True) == arithmetic  # effects come last
-    return ends and all(step.is_effect or _is_arithmetic(step) for step in program.steps)
+    effects = [step.is_effect for step in program.steps]
+    arithmetic = program.steps[: effects.count(False)]  # as effects come last
+    return effects == sorted(effects) and all(map(_is_arithmetic, arithmetic))
 
 
 def _is_arithmetic(step: Step) -> bool:
@@ -152,5 +154,7 @@ def _is_arithmetic(step: Step) -> bool:
         return False
     if step.function is F.power:
         return isinstance(step.operands[1], int)
-    forward = step.function.forward
-    return forward in _INFIX or forward in _PREFIX or step.function in (identity, constant)
+    function = step.function
+    if function in (identity, constant):
+        return True
+    return function.forward in _INFIX or function.forward in _PREFIX

@@ -89,12 +89,13 @@ class ObservedCall:
         draws = Draws([random.generator(), *generators_of(self.reach)])
         try:
             written = self._run()
-        except Exception:
+        except Exception as error:
             if self._left_something(draws):
                 raise
             # It raises what it raises when it is called on arrays, or stand-ins were to blame.
             self.result = self.call.eagerly()
-            self.why = "it raises an error when its arrays are stand-ins"
+            said = f"{type(error).__name__}: {error}"
+            self.why = f"it raises an error when stand-ins are in place of its arrays ({said:.100})"
             return
         self.result = unwrapped(self.raw_result)
         effect = self._effect(written, draws)

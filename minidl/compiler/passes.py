@@ -18,7 +18,8 @@ from minidl.compiler.recorder import constant
 from minidl.functions import elementwise
 
 Pass: TypeAlias = Callable[[Program], Program]
-Rewrite: TypeAlias = Callable[[Step], Any]  # the step itself, or what replaces its results
+# It gives the step itself, or what replaces its result, or a tuple that replaces its results.
+Rewrite: TypeAlias = Callable[[Step], Any]
 
 # Functions that give their first argument, if its shape and dtype are those of the result.
 _MOVES = (
@@ -44,10 +45,11 @@ def _rewrite(program: Program, rewrite: Rewrite) -> Program:
         other = rewrite(step)
         if other is step:
             steps.append(step)
+        elif len(step.outs) == 1:
+            by[step.outs[0]] = other
         else:
-            by.update(zip(step.outs, values_in(other) if len(step.outs) > 1 else (other,)))
-    whole = program.backward_at == len(program.steps)
-    program.backward_at = len(steps) if whole else backward_at
+            by.update(zip(step.outs, other, strict=True))
+    program.backward_at = backward_at if program.backward_steps else len(steps)
     program.steps = steps
     program.outputs = [replace(x, by) for x in program.outputs]
     program.gradients = [replace(x, by) for x in program.gradients]
@@ -76,13 +78,17 @@ def without_duplicates(program: Program) -> Program:
         if step.derivative or step.is_effect:
             return step
         settings = tuple([(name, _key(value)) for name, value in step.settings.items()])
-        same = first.setdefault((step.function, _key(step.operands), settings), step)
-        return step if same is step else same.outs if len(step.outs) > 1 else same.outs[0]
+        key = (step.function, _key(step.operands), settings)
+        same = first.setdefault(key, step)
+        if same is step:
+            return step
+        return same.outs if len(same.outs) > 1 else same.outs[0]
 
     return _rewrite(program, rewrite)
 
 
 def _key(operand: Operand) -> Any:
+    """What is equal for operands that are the same; -0.0 is not 0.0, nor 1.0 the integer."""
     if isinstance(operand, Value):
         return operand
     if type(operand) is tuple:
@@ -96,12 +102,9 @@ def with_constants_folded(program: Program) -> Program:
     """Compute steps of nothing but numbers now."""
 
     def rewrite(step: Step) -> Any:
-        if (
-            step.is_effect
-            or step.single is None
-            or step.single.shape != ()
-            or any(values_in(step.operands))
-        ):
+        if step.is_effect or step.single is None or any(values_in(step.operands)):
+            return step
+        if step.single.shape != ():
             return step
         result = step.call(*step.operands, **step.settings)
         return result if isinstance(result, np.generic) else step
@@ -111,18 +114,20 @@ def with_constants_folded(program: Program) -> Program:
 
 def without_broadcasts(program: Program) -> Program:
     """Leave broadcasting to the next elementwise function, if its other operand has full shape."""
-    maker = {v: step for step in program.steps for v in step.outs}
+    broadcast = {
+        v: s.operands[0] for s in program.steps for v in s.outs if s.applies(F.broadcast_to)
+    }
 
     def narrow(x: Operand, other: Operand, out: Value) -> Operand:
-        step = maker.get(x) if isinstance(x, Value) else None
-        full = isinstance(other, Value) and other.shape == out.shape
-        return step.operands[0] if full and step and step.applies(F.broadcast_to) else x
+        is_full = isinstance(other, Value) and other.shape == out.shape
+        return broadcast.get(x, x) if is_full and isinstance(x, Value) else x
 
     def rewrite(step: Step) -> Any:
-        if step.applies(F.add, F.subtract, F.multiply, F.divide) and step.single:
+        out = step.single
+        if out is not None and step.applies(F.add, F.subtract, F.multiply, F.divide):
             a, b = step.operands
-            a = narrow(a, b, step.single)
-            step.operands = (a, narrow(b, a, step.single))
+            a = narrow(a, b, out)
+            step.operands = (a, narrow(b, a, out))
         return step
 
     return _rewrite(program, rewrite)
@@ -144,13 +149,16 @@ def tidied(program: Program) -> Program:
             other = before.operands[0]
         else:
             other = _unchanged_operand(step)
-        if not out.same_form(other) or (writes and not step.is_view and not lasts(other)):
+        if not out.same_form(other):
             return step
-        return other
+        may_change = writes and not step.is_view and not lasts(other)
+        return step if may_change else other
 
     def lasts(x: Value) -> bool:
         """Whether a value is none that an update may write over, as arrays of parameters are."""
-        return x.shape == () or (x in maker and maker[x].fresh)
+        if x.shape == ():
+            return True
+        return x in maker and maker[x].fresh
 
     return _rewrite(program, rewrite)
 
@@ -160,11 +168,9 @@ def _unchanged_operand(step: Step) -> Operand:
     x, *rest = step.operands
     if step.applies(*_MOVES):
         return x
-    if step.applies(F.multiply):
-        return rest[0] if _is_one(x) else x if _is_one(rest[0]) else None
-    if step.applies(F.divide, F.power):
-        return x if _is_one(rest[0]) else None
-    return None
+    if step.applies(F.multiply, F.divide, F.power) and _is_one(rest[0]):
+        return x
+    return rest[0] if step.applies(F.multiply) and _is_one(x) else None
 
 
 def _is_one(x: Operand) -> bool:

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from minidl.compiler.lines import Names, as_floats, can_write, expression, new_array, write
+from minidl.compiler.lines import Names, as_floats, can_write, expression, listed, new_array, write
 from minidl.compiler.plan import Plan
-from minidl.compiler.program import Operand, Program, Step, Value, values_in
+from minidl.compiler.program import Operand, Program, Step, Value
 
 Halves: TypeAlias = tuple[Callable[..., Any], Callable[..., Any]]  # forward and backward
 
@@ -31,16 +31,17 @@ class Code:
         self.plan = Plan(program)
         self.arena = self.plan.arena
         self.nbytes = sum(self.plan.sizes)
-        self.source, self.forward, self.backward = self._print(None)
+        halves = self._print(None)
         if as_floats(program):
-            self.source, self.forward, self.backward = self._print((self.forward, self.backward))
+            halves = self._print(halves)
+        self.forward, self.backward = halves
 
-    def _print(self, exact: Halves | None) -> tuple[str, Callable[..., Any], Callable[..., Any]]:
+    def _print(self, exact: Halves | None) -> Halves:
         source = _Source(self.program, self.plan, exact)
-        text = source.text()
+        self.source = source.text()
         scope = dict(source.names.all)
-        exec(compile(text, "<minidl program>", "exec"), scope)
-        return text, scope.pop("forward"), scope.pop("backward")  # out of it: else a cycle
+        exec(compile(self.source, "<minidl program>", "exec"), scope)
+        return scope.pop("forward"), scope.pop("backward")  # out of it: else a cycle
 
 
 class _Source:
@@ -54,54 +55,62 @@ class _Source:
 
     def text(self) -> str:
         program = self.program
-        kept = self._kept()
         at = program.backward_at
-        left = "".join([f"{v}, " for v in kept])
-        forward = [_unpack(_names(program.inputs), "inputs"), _unpack(self.plan.names, "arena")]
-        backward = [*forward, _unpack(_names(kept), "kept")]
-        backward.append(_unpack(_names(program.seeds), "seeds"))
-        forward += self._steps(program.inputs, 0, at)
-        forward.append(f"return ({self._given(program.outputs)}), ({left})")
-        backward += self._steps([*program.inputs, *program.seeds], at, len(program.steps))
-        backward.append(f"return ({self._given(program.gradients)})")
+        inputs = _names(program.inputs)
+        kept = _names(self._kept())
+        seeds = _names(program.seeds)
+        unpacked = [_unpack(inputs, "inputs"), _unpack(self.plan.names, "arena")]
+        forward = [
+            *unpacked,
+            *self._steps(inputs, 0, at),
+            f"return ({self._given(program.outputs)}), ({listed(kept)})",
+        ]
+        backward = [
+            *unpacked,
+            _unpack(kept, "kept"),
+            _unpack(seeds, "seeds"),
+            *self._steps([*inputs, *seeds], at, len(program.steps)),
+            f"return ({self._given(program.gradients)})",
+        ]
         lines = ["def forward(inputs, arena):", *_indent(forward)]
         lines += ["def backward(inputs, arena, kept, seeds):", *_indent(backward)]
         return "\n".join(lines)
 
     def _kept(self) -> list[Value]:
         """What the forward leaves to the backward besides the arena."""
-        steps = self.program.steps
-        at = self.program.backward_at
-        later = {v for step in steps[at:] for v in values_in(step.operands)}
-        later.update(values_in(tuple(self.program.gradients)))
-        mine = [v for step in steps[:at] for v in step.outs if v in later]
-        return [v for v in mine if v not in self.plan.place and v not in self.plan.views]
+        arena = {*self.plan.place, *self.plan.views}
+        return [v for v in self.program.saved if v not in arena]
 
-    def _steps(self, read: Sequence[Value], start: int, stop: int) -> list[str]:
-        """The steps of one half, which is given some Values."""
+    def _steps(self, given: Sequence[str], start: int, stop: int) -> list[str]:
+        """The steps of one half, which is given values of these names."""
         if self.exact is None:
             return self._lines(start, stop)
-        steps = self.program.steps
-        effects = sum(step.is_effect for step in steps[start:stop])  # they come last
-        arithmetic = self._lines(start, stop - effects)
-        lines = [f"{v} = float({v})" for v in read]
-        lines += ["try:", *_indent(arithmetic or ["..."])]
-        exact = [self.names.name(half) for half in self.exact]
-        lines += ["except ArithmeticError:  # where NumPy has infinities"]
-        if start:
-            kept = f"[*map({self.names.name(np.float64)}, kept)]"
-            lines.append(f"    return {exact[1]}(inputs, arena, {kept}, seeds)")
-        else:
-            lines.append(f"    return {exact[0]}(inputs, arena)")
-        return lines + self._lines(stop - effects, stop)
+        effects = sum(step.is_effect for step in self.program.steps[start:stop])
+        ends = stop - effects  # the arithmetic: effects come last
+        return [
+            *[f"{name} = float({name})" for name in given],
+            "try:",
+            *_indent(self._lines(start, ends) or ["..."]),
+            "except ArithmeticError:  # where NumPy has infinities",
+            f"    return {self._exactly(self.exact, backward=start > 0)}",
+            *self._lines(ends, stop),
+        ]
+
+    def _exactly(self, exact: Halves, backward: bool) -> str:
+        """The call of a half on arrays."""
+        forward_name, backward_name = map(self.names.name, exact)
+        if not backward:
+            return f"{forward_name}(inputs, arena)"
+        kept = f"[*map({self.names.name(np.float64)}, kept)]"
+        return f"{backward_name}(inputs, arena, {kept}, seeds)"
 
     def _lines(self, start: int, stop: int) -> list[str]:
         lines: list[str] = []
-        grouped = {i for group in self.plan.groups.values() for i in group.range}
+        plan = self.plan
         for i in range(start, stop):
-            if i in self.plan.groups:
-                lines += self.plan.groups[i].lines(self.names, self.plan.visible)
-            elif i not in grouped:
+            if i in plan.groups:
+                lines += plan.groups[i].lines(self.names, plan.visible)
+            elif i not in plan.grouped:
                 lines += self._step(self.program.steps[i])
         return lines
 
@@ -109,23 +118,26 @@ class _Source:
         lines = self._assignment(step)
         if step.errors is None:
             return lines
-        return [f"with {self.names.name(np.errstate)}(**{step.errors!r}):", *_indent(lines)]
+        errstate = self.names.name(np.errstate)
+        return [f"with {errstate}(**{step.errors!r}):", *_indent(lines)]
 
     def _assignment(self, step: Step) -> list[str]:
+        names = self.names
+        plan = self.plan
         out = step.single
-        if step.outs and step.outs[0] in self.plan.views:
+        if step.outs and step.outs[0] in plan.views:
             return []
         if step.is_effect and not step.outs:  # it leaves gradients where they stay
-            return [f"{self.names.name(step.call)}({self._given(step.operands)})"]
+            return [f"{names.name(step.call)}({self._given(step.operands)})"]
         if out is not None and can_write(step):
-            if out in self.plan.place:
-                return [write(step, self.names, out.name)]
-            if out in self.plan.visible:
-                return [new_array(out, self.names), write(step, self.names, out.name)]
-        return [f"{_target(step.out)} = {expression(step, self.names)}"]
+            if out in plan.place:
+                return [write(step, names, out.name)]
+            if out in plan.visible:
+                return [new_array(out, names), write(step, names, out.name)]
+        return [f"{_target(step.out)} = {expression(step, names)}"]
 
     def _given(self, roots: Sequence[Operand]) -> str:
-        return "".join([f"{self._result(v, roots[:i])}, " for i, v in enumerate(roots)])
+        return listed([self._result(v, roots[:i]) for i, v in enumerate(roots)])
 
     def _result(self, root: Operand, before: Sequence[Operand]) -> str:
         """A result as the caller gets it: memory of its own."""
@@ -139,21 +151,19 @@ class _Source:
             return root.name
         if root.shape == ():
             return f"{root}[()]"  # out of the buffer, if it lies in one
-        made = root in self.plan.visible
-        if root in before or not made or self.plan.roots_of(root) != {root}:
-            return f"{root}.copy('K')"
-        return root.name
+        is_new = root in self.plan.visible and self.plan.roots_of(root) == {root}
+        return root.name if is_new and root not in before else f"{root}.copy('K')"
 
 
 def _target(out: Any) -> str:
     """What results are assigned to, nested as the call nests them."""
     if type(out) is tuple:
-        return f"({''.join([f'{_target(part)}, ' for part in out])})" if out else "_"
+        return f"({listed(map(_target, out))})" if out else "_"
     return f"{out}"
 
 
 def _unpack(names: Sequence[str], of: str) -> str:
-    return f"{''.join([f'{name}, ' for name in names])} = {of}" if names else "pass"
+    return f"{listed(names)} = {of}" if names else "pass"
 
 
 def _names(values: Sequence[Value]) -> list[str]:

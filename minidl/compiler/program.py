@@ -47,8 +47,25 @@ class Value:
         """Whether it is an array or number of floats."""
         return self.dtype is not None and self.dtype.kind == "f"
 
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The shape, in the order of the axes in memory."""
+        shape: tuple[int, ...] = self.shape
+        return shape if self.axes is None else tuple([shape[i] for i in self.axes])
+
+    @property
+    def turn(self) -> list[int]:
+        """How an array of these ``lengths`` is transposed to the shape."""
+        turn: list[int] = np.argsort(self.axes or ()).tolist()
+        return turn
+
+    def array_in(self, memory: Any) -> Any:
+        """The array that lies in a memory of as many numbers."""
+        array = memory.reshape(self.lengths)
+        return array if self.axes is None else array.transpose(self.turn)
+
     def same_form(self, other: Operand) -> bool:
-        """Whether an operand is a Value of this shape and dtype."""
+        """Whether an operand is a Value of this shape, dtype and order in memory."""
         if not isinstance(other, Value) or self.shape != other.shape:
             return False
         return bool(self.dtype == other.dtype) and self.axes == other.axes
@@ -61,8 +78,9 @@ def axes_in_memory(x: Any) -> tuple[int, ...] | None:
     """The axes of an array from that of the largest stride to that of the least."""
     if x.flags.c_contiguous:
         return None
-    axes = tuple(sorted(range(x.ndim), key=lambda i: -abs(x.strides[i])))
-    return None if axes == tuple(range(x.ndim)) else axes
+    usual = range(x.ndim)
+    axes = sorted(usual, key=lambda i: -abs(x.strides[i]))
+    return None if axes == list(usual) else tuple(axes)
 
 
 class Step:
@@ -116,6 +134,11 @@ class Step:
         return self.function.operation.is_map
 
     @property
+    def is_ufunc(self) -> bool:
+        """Whether it is a map that is a single ufunc."""
+        return self.is_map and self.function.operation.ufunc is not None
+
+    @property
     def is_effect(self) -> bool:
         """Whether it stays where it is, whoever uses its results."""
         return not self.derivative and self.function.operation.kind == "effect"
@@ -124,7 +147,7 @@ class Step:
     def may_work_in_place(self) -> bool:
         """Whether a map may write into the memory of what it reads."""
         floats = [v for v in values_in(self.operands) if v.floating]
-        return self.is_map and (self.function.operation.ufunc is not None or len(floats) == 1)
+        return self.is_ufunc or (self.is_map and len(floats) == 1)
 
     @property
     def is_view(self) -> bool:
@@ -134,18 +157,18 @@ class Step:
     @property
     def fresh(self) -> bool:
         """Whether its call gives memory of its own, whatever it is called with."""
-        return self.function.fresh or (self.is_map and self.function.operation.ufunc is not None)
+        return self.function.fresh or self.is_ufunc
 
     def applies(self, *functions: Any) -> bool:
         """Whether it is the application of one of these Functions."""
         return not self.derivative and self.function in functions
 
     def __repr__(self) -> str:
-        settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
-        operands = ", ".join(map(show, self.operands))
-        forms = ", ".join("saved" if v.dtype is None else form(v) for v in self.outs)
+        given = [show(x) for x in self.operands]
+        given += [f"{name}={value!r}" for name, value in self.settings.items()]
         outs = ", ".join(map(repr, self.outs))
-        return f"{outs} = {self.name}({operands}{settings})  # {forms}"
+        forms = ["saved" if v.dtype is None else form(v) for v in self.outs]
+        return f"{outs} = {self.name}({', '.join(given)})  # {', '.join(forms)}"
 
 
 class Program:
@@ -170,24 +193,45 @@ class Program:
         left = [step.operands for step in self.steps if step.is_effect and not step.outs]
         return list(values_in((*self.outputs, *self.gradients, *left)))
 
+    @property
+    def forward_steps(self) -> list[Step]:
+        """The steps of the forward."""
+        return self.steps[: self.backward_at]
+
+    @property
+    def backward_steps(self) -> list[Step]:
+        """The steps of the backward."""
+        return self.steps[self.backward_at :]
+
+    @property
+    def saved(self) -> list[Value]:
+        """What the forward computes and the backward reads, or gives."""
+        read = {*read_by(self.backward_steps), *values_in(tuple(self.gradients))}
+        return [v for v in made_by(self.forward_steps) if v in read]
+
+    @property
+    def values(self) -> list[Value]:
+        """All that it reads and computes."""
+        return [*self.inputs, *self.seeds, *made_by(self.steps)]
+
     def name_values(self) -> None:
         """Give inputs, seeds and results of steps their names."""
-        made = [v for step in self.steps for v in step.outs]
-        for letter, values in (("x", self.inputs), ("g", self.seeds), ("v", made)):
+        results = made_by(self.steps)
+        for letter, values in (("x", self.inputs), ("g", self.seeds), ("v", results)):
             for i, v in enumerate(values):
                 v.name = f"{letter}{i}"
 
     def half(self, backward: bool) -> list[str]:
         """The lines of the forward, or of the backward."""
         self.name_values()
-        at = self.backward_at
-        steps = self.steps[at:] if backward else self.steps[:at]
+        steps = self.backward_steps if backward else self.forward_steps
         results = self.gradients if backward else self.outputs
         return [*map(repr, steps), f"return {', '.join(map(show, results))}"]
 
     def __str__(self) -> str:
         self.name_values()
-        lines = ["inputs: " + ", ".join(f"{v} {form(v)}" for v in self.inputs), "forward:"]
+        inputs = [f"{v} {form(v)}" for v in self.inputs]
+        lines = [f"inputs: {', '.join(inputs)}", "forward:"]
         lines += [f"  {line}" for line in self.half(False)]
         if self.gradients:
             lines.append(f"backward of {', '.join(map(repr, self.seeds))}:")
@@ -222,7 +266,17 @@ def values_in(operand: Operand) -> Iterator[Value]:
             yield from values_in(part)
 
 
-def replace(operand: Operand, by: dict[Value, Operand]) -> Operand:
+def made_by(steps: Iterable[Step]) -> list[Value]:
+    """The results of steps, in order."""
+    return [v for step in steps for v in step.outs]
+
+
+def read_by(steps: Iterable[Step]) -> list[Value]:
+    """The Values that steps read, in order."""
+    return [v for step in steps for v in values_in(step.operands)]
+
+
+def replace(operand: Operand, by: dict[Value, Any]) -> Any:
     """The operand with others in place of some Values."""
     if isinstance(operand, Value):
         return by.get(operand, operand)

@@ -7,6 +7,7 @@ arrays in standin.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,8 @@ class Notes(Values):
         if function in OF_FORMS:
             return y
         name = again.__name__
+        if type(y) is list:  # of np.split: noted as a tuple
+            return list(self.call(_as_tuple(function), args, settings))
         parts = y if type(y) is tuple else (y,)
         if not all(map(_is_numpys, parts)):
             self.stop(f"{name} is no function of minidl's, at {users_line()}")
@@ -260,6 +263,16 @@ def _as_numpy_alone_does(inputs: Any, raws: Any) -> bool:
     if a.dtype != b.dtype or a.shape == b.shape == (1,):
         return True
     return not all(x.flags.c_contiguous or x.flags.f_contiguous for x in raws)
+
+
+def _as_tuple(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that gives a list, with a tuple instead."""
+
+    @wraps(function)
+    def as_tuple(*args: Any, **settings: Any) -> Any:
+        return tuple(function(*args, **settings))
+
+    return as_tuple
 
 
 def _is_numpys(y: Any) -> bool:

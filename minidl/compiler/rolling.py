@@ -7,7 +7,8 @@ is in scan.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 import numpy as np
@@ -25,72 +26,87 @@ from minidl.compiler.turn import Later, Match, Turn, node_of, same_constant
 if TYPE_CHECKING:
     from minidl.compiler.turns import Turns
 
-UNEVEN = (
-    "a scan whose turns, or their derivatives, are not one program"  # it is noted anew, unrolled
-)
+# Why there is no program; then the function is noted anew, its scans turn by turn.
+UNEVEN = "a scan whose turns, or their derivatives, are not one program"
+
+
+class Given(NamedTuple):
+    """One of the operands of a loop, what it is now, and its node in the graph."""
+
+    operand: Operand
+    raw: Any
+    node: Node | None
 
 
 class Rolling:
-    """One step in place of all turns; ``first`` is the turn that is its body."""
+    """One step in place of turns that are one program. ``turn``, the last noted, is its body.
 
-    def __init__(self, watched: Turns, matches: list[Match], apart: bool) -> None:
+    That one's state is in a graph, if any turn's is. ``captured`` are the Values that it reads
+    from outside; ``drawn`` those of its random numbers, ``rows`` the same of all turns.
+    """
+
+    def __init__(self, watched: Turns, turns: Sequence[Turn], matches: Sequence[Match]) -> None:
         self.recorder = watched.recorder
-        self.turns = watched.turns[apart:]
+        self.turns = turns
         self.later = watched.later
         self.xs = watched.xs
-        self.first = turn = watched.turns[-1]  # whose state has a graph, if any has
+        self.turn = turn = turns[-1]
         count = len(turn.state)
         self.state = turn.given[:count]
-        self.row = turn.given[count:]
         self.new = turn.made[:count]
         self.ys = turn.made[count:]
-        matches = matches[apart:]
         self.drawn = list(matches[0].drawn)
         self.rows = [tuple([match.drawn.get(v, v) for match in matches]) for v in self.drawn]
         self.captured = self._captured()
         self.inputs = [*self.captured, *turn.given, *self.drawn]
+        self.outside = {*self.captured, *values_in(tuple(self.rows))}
         self.raws = self._raws()
         self.nodes = self._nodes()
 
     def _captured(self) -> list[Value]:
         """The Values that the body reads, and does not make."""
-        known = {*self.first.given, *self.drawn}
-        captured: dict[Value, None] = {}
-        for step in self.first.steps:
-            captured.update(dict.fromkeys(values_in(step.operands)))
+        known = {*self.turn.given, *self.drawn}
+        read: list[Value] = []
+        for step in self.turn.steps:
+            read += values_in(step.operands)
             known.update(step.outs)
-        captured.update(dict.fromkeys(values_in(self.first.made)))
-        return [v for v in captured if v not in known]
+        read += values_in(self.turn.made)
+        return [v for v in dict.fromkeys(read) if v not in known]
 
     def _raws(self) -> dict[Operand, Any]:
-        """The arrays and numbers that are captured."""
-        wanted = {*self.captured, *values_in(tuple(self.rows))}
+        """The arrays and numbers that come from outside."""
         raws: dict[Operand, Any] = dict(self.recorder.numbers)
         for x in self.recorder._kept:
             value = self.recorder._of_object.get(id(x))
-            if isinstance(value, Value) and value in wanted:
+            if isinstance(value, Value) and value in self.outside:
                 raws[value] = raw_of(x)
         return raws
 
     def _nodes(self) -> dict[Operand, Node]:
         """The nodes of what the body is given or captures, as far as they are in a graph."""
-        turn = self.first
-        made = [x for x in (*turn.new, *turn.ys) if _is_made(x, turn.since)]
-        of_node = self.recorder._of_node
-        return {of_node.get(node): node for node in sources(made, turn.since)}
+        turn = self.turn
+        results = [x for x in (*turn.new, *turn.ys) if _is_since(turn, node_of(x))]
+        value_of = self.recorder._of_node
+        return {value_of.get(node): node for node in sources(results, turn.since)}
 
     # ---- whether it can be ---------------------------------------------------------------------
 
     def can_be(self) -> bool:
         """Whether all is arrays, each known, and sums of gradients can be those of single turns."""
-        turn = self.first
+        turn = self.turn
         parts = (*turn.given, *turn.made, *self.turns[0].given)
-        wanted = {*self.captured, *values_in(tuple(self.rows))}
-        if not all(isinstance(v, Value) for v in parts) or not wanted <= self.raws.keys():
+        if not all(isinstance(v, Value) for v in parts) or not self.outside <= self.raws.keys():
             return False
-        if not self.nodes.keys() <= {*self.captured, *turn.given}:
+        if not self.nodes.keys() <= {*self.captured, *turn.given} or self._gives_on():
             return False
-        return not any(_is_half(v) for v in self.nodes) and self._adds_up()
+        return not any(map(_is_half, self.nodes)) and self._adds_up()
+
+    def _gives_on(self) -> bool:
+        """Whether it gives a Variable that was there before the loop, which no turn's graph has."""
+        turn = self.first
+        given = {*nodes_of(turn.state), *nodes_of(turn.row)}
+        results = [x for x in (*turn.new, *turn.ys) if not _is_made(x, turn.since)]
+        return not given.issuperset(nodes_of(results))
 
     @property
     def is_of_arrays(self) -> bool:
@@ -102,22 +118,21 @@ class Rolling:
 
         They do not where one Variable has two names: captured and carried, or given out twice.
         """
-        turn = self.first
-        state = nodes_of(turn.state)
-        new = nodes_of(turn.new)
-        ys = nodes_of(turn.ys)
-        begin = nodes_of(self.turns[0].state)
         captured = [self.nodes[v] for v in self.captured if v in self.nodes]
-        given_out = {*new, *state}.intersection(ys)
+        begin = nodes_of(self.turns[0].state)
+        state = nodes_of(self.turn.state)
+        new = nodes_of(self.turn.new)
+        ys = nodes_of(self.turn.ys)
+        if not all(map(_distinct, ([*captured, *begin], nodes_of(self.xs), new, ys))):
+            return False
+        if {*captured}.intersection([*new, *ys]) or {*begin}.intersection(new):
+            return False
+        new_given_out = {*new}.intersection(ys)
+        old_given_out = {*state}.intersection(ys)
         passed_on = {*state}.intersection(new)
-        return (
-            _distinct([*captured, *begin])
-            and all(map(_distinct, (nodes_of(self.xs), new, ys)))
-            and {*captured}.isdisjoint([*new, *ys])
-            and {*begin}.isdisjoint(new)
-            and (not given_out or not passed_on)
-            and not ({*new} & {*ys} and {*state} & {*ys})
-        )
+        if passed_on:
+            return not (new_given_out or old_given_out)
+        return not (new_given_out and old_given_out)
 
     # ---- the step ------------------------------------------------------------------------------
 
@@ -125,76 +140,67 @@ class Rolling:
         """Note the loop, whose turns' steps are away; the last state, the stacked outputs."""
         recorder = self.recorder
         turns: list[Turn | Later] = [*self.turns, *self.later]
-        columns = [[turn.ys[k] for turn in turns] for k in range(len(self.ys))]
-        stacked = [np.stack(list(map(raw_of, ys))) for ys in columns]
-        raws = (*map(raw_of, turns[-1].new), *stacked)
-        sizes = Sizes(len(self.captured), len(self.state), len(self.row) + len(self.rows))
-        loop = Loop(self._body(), sizes, len(turns))
-        args = self._args()
-        if self.later and not (self._ends_alike() and same_constant(loop.forward(*args)[0], raws)):
+        state = turns[-1].new
+        columns = list(zip(*[turn.ys for turn in turns]))
+        raws = (*map(raw_of, state), *[np.stack(list(map(raw_of, ys))) for ys in columns])
+        given = self._given()
+        loop = self._loop(len(turns))
+        if self.later and not self._is_as_trusted(loop, given, raws):
             recorder.stop(UNEVEN)
-        step = ScanStep(
-            loop, loop.function(), self._operands(), (tuple(map(Value, raws)), Value(None))
-        )
+        out = tuple(map(Value, raws))
+        operands = tuple([x.operand for x in given])
+        step = ScanStep(loop, loop.function(), operands, (out, Value(None)))
+        recorder.add_step(step)
         for turn in self.turns:
             recorder.differentiated.difference_update(turn.tape)
-        recorder.steps.append(step)
-        recorder.tape.append(step)
-        nodes: list[Output | None] = [None] * len(raws)
-        parents = self._parents()
-        likes = [*self.first.new, *self.first.ys]
-        if any(parents) and nodes_of(likes):
-            application = self._application(step, parents, args, raws)
+        nodes: Sequence[Output | None] = [None] * len(raws)
+        likes = [*self.turn.new, *self.turn.ys]
+        if any(x.node for x in given) and nodes_of(likes):
+            application = self._application(step, given, raws)
             nodes = [Output(application, i, raw) for i, raw in enumerate(raws)]
             recorder.derivations[loop] = Derivation(self, loop)
-            ends = [*turns[-1].new]
-            for ys in reversed(columns):
-                ends += ys
-            recorder.replaced.append((application, _ends(len(turns), len(self.state)), ends))
+            ends = [*state, *chain.from_iterable(reversed(columns))]
+            recorder.replaced.append((application, _ends(len(turns), len(state)), ends))
         if recorder.stopped is not None:
             recorder.put_back_graphs()
-        results = list(map(self._result, likes, raws, step.out[0], nodes))
-        return results[: len(self.state)], results[len(self.state) :]
+        results = list(map(self._result, likes, raws, out, nodes))
+        return results[: len(state)], results[len(state) :]
 
-    def _ends_alike(self) -> bool:
-        """Whether what later turns gave is in a graph where it is in that of the body."""
-        like = [node_of(x) is None for x in (*self.first.new, *self.first.ys)]
-        return all(
-            like == [node_of(x) is None for x in (*turn.new, *turn.ys)] for turn in self.later
-        )
+    def _given(self) -> list[Given]:
+        """The operands: what is captured, the first state, slices and random numbers."""
+        begin = self.turns[0]
+        captured = [Given(v, self.raws[v], self.nodes.get(v)) for v in self.captured]
+        state = [Given(v, raw_of(x), node_of(x)) for v, x in zip(begin.given, begin.state)]
+        xs = [Given(self.recorder.operand(x), raw_of(x), node_of(x)) for x in self.xs]
+        rows = [Given(row, tuple([self.raws[v] for v in row]), None) for row in self.rows]
+        return [*captured, *state, *xs, *rows]
 
-    def _body(self) -> Body:
-        turn = self.first
+    def _loop(self, count: int) -> Loop:
+        """So many turns of the body, as a copy that passes may change."""
+        turn = self.turn
         program, by = clone(Program(self.inputs, [], turn.steps))
         tape = {step: clone_step(step, by) for step in turn.tape}
         marked = {tape[step] for step in turn.tape if step in self.recorder.differentiated}
         new = [replace(v, by) for v in self.new]
         ys = [replace(v, by) for v in self.ys]
-        return Body(program.inputs, new, ys, program.steps, list(tape.values()), marked)
+        body = Body(program.inputs, new, ys, program.steps, list(tape.values()), marked)
+        state = len(self.state)
+        xs = len(self.inputs) - len(self.captured) - state
+        return Loop(body, Sizes(len(self.captured), state, xs), count)
 
-    def _operands(self) -> tuple[Operand, ...]:
-        begin = self.turns[0].given[: len(self.state)]
-        return (*self.captured, *begin, *map(self.recorder.operand, self.xs), *self.rows)
+    def _is_as_trusted(self, loop: Loop, given: Sequence[Given], raws: tuple[Any, ...]) -> bool:
+        """Whether turns that were not noted gave what the loop gives, with graphs as the body."""
+        graphs = _in_graph(self.turn)
+        if any(_in_graph(turn) != graphs for turn in self.later):
+            return False
+        return same_constant(loop.forward(*[x.raw for x in given])[0], raws)
 
-    def _args(self) -> tuple[Any, ...]:
-        """The operands as they are."""
-        captured = [self.raws[v] for v in self.captured]
-        given = map(raw_of, (*self.turns[0].state, *self.xs))
-        rows = [tuple([self.raws[v] for v in row]) for row in self.rows]
-        return (*captured, *given, *rows)
-
-    def _parents(self) -> tuple[Node | None, ...]:
-        """The operands' nodes."""
-        captured = map(self.nodes.get, self.captured)
-        given = map(node_of, (*self.turns[0].state, *self.xs))
-        return (*captured, *given, *[None] * len(self.rows))
-
-    def _application(self, step: ScanStep, parents: Any, args: Any, raws: Any) -> Application:
+    def _application(self, step: ScanStep, given: Sequence[Given], raws: Any) -> Application:
         """The loop in the graph, to be differentiated; after the call the turns are there again."""
         new = Application.__new__(Application)
         new.function = step.function
-        new.inputs = parents
-        new.args = args
+        new.inputs = tuple([x.node for x in given])
+        new.args = tuple([x.raw for x in given])
         new.settings = {}
         new.output = raws
         new.saved = new.trace = None
@@ -218,17 +224,25 @@ class Rolling:
 
 
 def _ends(count: int, state: int) -> Function:
-    """The Function that hands gradients of a loop's results on to its turns."""
+    """The Function that hands gradients of a loop's results on to its turns.
+
+    The last output's come first: so they do eagerly, and the order of sums is theirs.
+    """
 
     def joint(g: Any, y: Any, wanted: list[bool], *ends: Any) -> list[Any]:
-        rows: list[Any] = []
-        for g_k in reversed(g[state:]):
-            rows += [None] * count if g_k is None else [g_k[t] for t in range(count)]
-        return [*g[:state], *rows]
+        gradients = list(g[:state])
+        for of_turns in reversed(g[state:]):
+            gradients.extend([None] * count if of_turns is None else of_turns)
+        return gradients
 
     function = Function(lambda *ends: ends, (), joint, "scan")
     function.owned = True
     return function
+
+
+def _in_graph(turn: Turn | Later) -> list[bool]:
+    """Which of the results of a turn are in a graph."""
+    return [node_of(x) is not None for x in (*turn.new, *turn.ys)]
 
 
 def nodes_of(xs: Iterable[Any]) -> list[Node]:
@@ -237,9 +251,9 @@ def nodes_of(xs: Iterable[Any]) -> list[Node]:
     return [node for node in nodes if node is not None]
 
 
-def _is_made(x: Any, since: int) -> bool:
-    node = node_of(x)
-    return node is not None and node.number >= since
+def _is_since(turn: Turn, node: Node | None) -> bool:
+    """Whether a turn itself recorded a node."""
+    return node is not None and node.number >= turn.since
 
 
 def _is_half(v: Operand) -> bool:

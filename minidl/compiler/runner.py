@@ -6,18 +6,17 @@ When it serves, and what it reads and gives, is in specialization.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
 
 from minidl.autograd.function import Function, identity
-from minidl.autograd.modes import Switch
-from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.printer import Code
-from minidl.compiler.program import Program, Value, axes_in_memory
+from minidl.compiler.program import Program, Value, axes_in_memory, made_by, read_by
 from minidl.compiler.recording import Recording
-from minidl.compiler.tape import play
+from minidl.compiler.tape import gradients_again, play
 
 POOL = 4  # arenas that are kept
 
@@ -50,8 +49,8 @@ class Runner:
         self.wanted = [i for i, want in enumerate(recording.differentiable) if want]
         self.tape = recording.tape
         self.differentiated = recording.recorder.differentiated
-        maps = [step for step in program.steps[program.backward_at :] if step.is_map]
-        turned = any(v.axes for step in maps for v in (*step.reads, *step.outs))
+        maps = [step for step in program.backward_steps if step.is_map]
+        turned = any(v.axes for v in (*read_by(maps), *made_by(maps)))
         self.orders = [v.axes for v in program.seeds] if turned else None
 
     def function(self) -> Function:
@@ -89,11 +88,12 @@ class Runner:
         gs = g if type(g) is list else [g]
         buffers = saved.buffers
         if buffers is None or not self._in_order(gs):  # after a first backward they are gone
-            return self._recomputed(gs, wanted, inputs)
+            return gradients_again(self._again, inputs, wanted, gs)
         saved.buffers = None
         if len(self.real) > 1 and any(part is None for part in gs):
             return self._of_some(gs, y, buffers, saved.kept, wanted, inputs)
-        found = self.code.backward(inputs, buffers, saved.kept, [gs[i] for i in self.seeded])
+        seeds = [gs[i] for i in self.seeded]
+        found = self.code.backward(inputs, buffers, saved.kept, seeds)
         if len(self.pool) < POOL:
             self.pool.append(buffers)
         return self._by_input(found)
@@ -112,14 +112,16 @@ class Runner:
         self, gs: list[Any], y: Any, buffers: Any, kept: Any, wanted: list[bool], inputs: Any
     ) -> list[Any]:
         """The gradients where some results were not used: their seeds are zeros."""
-        seeds = [np.zeros_like(y[i])[()] if gs[i] is None else gs[i] for i in self.seeded]
+        used = [g is not None for g in gs]
+        seeds = [gs[i] if used[i] else np.zeros_like(y[i])[()] for i in self.seeded]
         with np.errstate(all="ignore"):
             found = self.code.backward(inputs, buffers, kept, seeds)
         if not all(gx is None or np.isfinite(gx).all() for gx in found):
             # 0 * inf is nan: a zero seed does not silence an infinite derivative.
-            return self._recomputed(gs, wanted, inputs)
-        used = [v for i, v in enumerate(self.real) if gs[i] is not None and v in self.reached]
-        reached = set().union(*[self.reached[v] for v in used])
+            return gradients_again(self._again, inputs, wanted, gs)
+        reached: set[Value] = set()
+        for v in compress(self.real, used):
+            reached |= self.reached.get(v, set())
         pairs = zip(self.inputs, self._by_input(found), strict=True)
         return [gx if v in reached else None for v, gx in pairs]
 
@@ -129,16 +131,6 @@ class Runner:
         for i, gx in zip(self.wanted, found):
             gradients[i] = gx
         return gradients
-
-    def _recomputed(self, gs: list[Any], wanted: list[bool], inputs: Any) -> list[Any]:
-        """The gradients, after computing everything again, eagerly."""
-        copies = [Variable(x) if want else x for x, want in zip(inputs, wanted)]
-        with Switch(recording=True):
-            ys = self._again(*copies)
-        ys = ys if type(ys) is tuple else (ys,)
-        seeds = [(y, g) for y, g in zip(ys, gs) if isinstance(y, Variable)]
-        xs = [c if want else None for c, want in zip(copies, wanted)]
-        return gradients_for(xs, seeds, None, zeros=False)  # None where no gradient arrives
 
     def _again(self, *inputs: Any) -> Any:
         """The same computation, application by application."""

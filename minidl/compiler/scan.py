@@ -14,14 +14,12 @@ import numpy as np
 
 from minidl import functions as F
 from minidl.autograd.function import Function
-from minidl.autograd.modes import Switch
 from minidl.autograd.operation import Operation
-from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.passes import optimized
 from minidl.compiler.printer import Code
 from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
-from minidl.compiler.tape import play
+from minidl.compiler.tape import gradients_again, play
 
 POOL = 2  # runs whose buffers are kept
 
@@ -80,9 +78,9 @@ class Loop:
             return backward.sweep
         if self._plain is None:
             body = self.body
-            program, _ = clone(Program(body.inputs, [*body.outputs], body.steps))
-            turns: list[tuple[Program, list[Any]]] = [(optimized(program), [])] * self.count
-            self._plain = Sweep(body, self.sizes, turns)
+            copied, _ = clone(Program(body.inputs, [*body.outputs], body.steps))
+            program = optimized(copied)
+            self._plain = Sweep(self, [program] * self.count, [[]] * self.count)
         return self._plain
 
     def forward(self, *operands: Any) -> tuple[tuple[Any, ...], Any]:
@@ -93,21 +91,18 @@ class Loop:
         """The same application by application, with a graph."""
         captured, state, xs = self.sizes.split(operands)
         body = self.body
-        columns: list[Any] = []
-        for row in zip(*[F.unstack(x) if isinstance(x, Variable) else x for x in xs], strict=True):
+        slices = [F.unstack(x) if isinstance(x, Variable) else x for x in xs]
+        rows: list[Any] = []
+        for row in zip(*slices, strict=True):
             known = dict(zip(body.inputs, (*captured, *state, *row), strict=True))
             play(body.tape, known, body.differentiated)
-            state = tuple([known[v] for v in body.state])
-            columns.append([known[v] for v in body.ys])
-        return (*state, *[np.stack(column) for column in zip(*columns, strict=True)])
+            state = [known[v] for v in body.state]
+            rows.append([known[v] for v in body.ys])
+        return (*state, *map(np.stack, zip(*rows, strict=True)))
 
     def joint(self, g: Any, y: Any, saved: Any, wanted: list[bool], *operands: Any) -> list[Any]:
         """The gradients of the operands, of the turns one by one."""
-        copies = [Variable(x) if want else x for x, want in zip(operands, wanted, strict=True)]
-        with Switch(tracer=None, recording=True):
-            pairs = zip(self.again(*copies), g, strict=True)
-            xs = [x if want else None for x, want in zip(copies, wanted, strict=True)]
-            return gradients_for(xs, pairs, None, zeros=False)
+        return gradients_again(self.again, operands, wanted, g)
 
     def function(self) -> Function:
         """The loop as a Function: what a step applies."""
@@ -121,7 +116,7 @@ class Loop:
 class Run:
     """What a run of a loop leaves for its backward: for each turn its inputs, and what it kept.
 
-    ``arenas``, the buffers, go back when they are not needed any more.
+    ``arenas``, the buffers, go back when they are not needed any more; then there are none.
     """
 
     __slots__ = ("arenas", "inputs", "kept", "sweep")
@@ -130,12 +125,12 @@ class Run:
         self.sweep = sweep
         self.inputs: list[Any] = []
         self.kept: list[Any] = []
-        self.arenas: list[Any] | None = sweep.arenas()
+        self.arenas: Any = sweep.arenas()
 
     def backward(self, t: int, seeds: list[Any]) -> Any:
         """The gradients of turn t."""
-        arenas: Any = self.arenas
-        return self.sweep.codes[t].backward(self.inputs[t], arenas[t], self.kept[t], seeds)
+        backward = self.sweep.codes[t].backward
+        return backward(self.inputs[t], self.arenas[t], self.kept[t], seeds)
 
     def give_back(self) -> None:
         """Let another run have the buffers."""
@@ -148,19 +143,22 @@ class Run:
 
 
 class Sweep:
-    """The programs of a loop's turns, as NumPy code with buffers."""
+    """The programs of a loop's turns, as NumPy code with buffers.
+
+    ``constants`` are the last inputs of each.
+    """
 
     def __init__(
-        self, body: Body, sizes: Sizes, turns: Sequence[tuple[Program, list[Any]]]
+        self, loop: Loop, programs: Sequence[Program], constants: Sequence[list[Any]]
     ) -> None:
-        self.sizes = sizes
-        self.programs = [program for program, _ in turns]
-        self.constants = [constants for _, constants in turns]
-        made = {program: Code(program) for program in dict.fromkeys(self.programs)}
-        self.codes = [made[program] for program in self.programs]
-        places = {v: i for i, v in enumerate(body.outputs)}
-        self._state = [places[v] for v in body.state]
-        self._ys = [places[v] for v in body.ys]
+        self.sizes = loop.sizes
+        self.programs = programs
+        self.constants = constants
+        code_of = {program: Code(program) for program in dict.fromkeys(programs)}
+        self.codes = [code_of[program] for program in programs]
+        outputs = loop.body.outputs
+        self._state = list(map(outputs.index, loop.body.state))
+        self._ys = list(map(outputs.index, loop.body.ys))
         self.pool: list[list[Any]] = []
 
     def arenas(self) -> list[Any]:
@@ -168,37 +166,23 @@ class Sweep:
         try:
             return self.pool.pop()
         except IndexError:
-            counts = Counter(self.codes)
-            made = {code: iter(arenas_of(code, n)) for code, n in counts.items()}
-            return [next(made[code]) for code in self.codes]
+            arenas = {code: code.plan.arenas(n) for code, n in Counter(self.codes).items()}
+            return [arenas[code].pop() for code in self.codes]
 
     def forward(self, operands: Sequence[Any]) -> tuple[tuple[Any, ...], Run]:
         """The last state and the stacked outputs, and the run."""
         captured, state, xs = self.sizes.split(operands)
         run = Run(self)
-        columns: list[list[Any]] = [[] for _ in self._ys]
-        for code, arena, constants, *row in zip(
-            self.codes, run.arenas or (), self.constants, *xs, strict=True
-        ):
+        ys: list[Any] = []
+        turns = zip(self.codes, run.arenas, self.constants, *xs, strict=True)
+        for code, arena, constants, *row in turns:
             inputs = (*captured, *state, *row, *constants)
             outputs, kept = code.forward(inputs, arena)
             run.inputs.append(inputs)
             run.kept.append(kept)
             state = [outputs[i] for i in self._state]
-            for column, i in zip(columns, self._ys):
-                column.append(outputs[i])
-        return (*state, *map(np.stack, columns)), run
-
-
-def arenas_of(code: Code, count: int) -> list[tuple[Any, ...]]:
-    """Buffers of turns: those of the forward that the backward reads are each turn's own."""
-    plan = code.plan
-    at = code.program.backward_at
-    made = {v for step in plan.steps[:at] for v in step.outs}
-    read = [v for step in plan.steps[at:] for v in values_in(step.operands)]
-    read += values_in(tuple(code.program.gradients))
-    roots = {root for v in read if v in made for root in plan.roots_of(v)}
-    return plan.arenas(count, {plan.place[v] for v in roots if v in plan.place})
+            ys.append([outputs[i] for i in self._ys])
+        return (*state, *map(np.stack, zip(*ys))), run
 
 
 class Variant(NamedTuple):
@@ -234,8 +218,8 @@ class Backward:
         self.variants = variants
         self.early = early
         self.layouts = layouts
-        turns = [(variant.program, variant.constants) for variant in variants]
-        self.sweep = Sweep(loop.body, loop.sizes, turns)
+        programs = [variant.program for variant in variants]
+        self.sweep = Sweep(loop, programs, [variant.constants for variant in variants])
 
     def __call__(self, gs: Any, held: Any, saved: Any, *operands: Any) -> tuple[Any, ...]:
         """Gradients of captured values (None where none arrives), of the state, of slices.
@@ -244,14 +228,12 @@ class Backward:
         and the first state have received before.
         """
         captured, state, xs = self.sizes
-        run = saved[0] if saved else None
-        if run is None or run.sweep is not self.sweep or run.arenas is None:
-            run = self.sweep.forward(operands)[1]
-        sums = {c: nothing(v) for c, v in self.layouts.items()}
-        sums.update({c: held[c] for c in sums if held[c] is not None})
-        carried: Sequence[Any] = gs[:state]
+        _, _, slices = self.sizes.split(operands)
+        run = self._run_of(saved, operands)
+        sums = {c: nothing(v) if held[c] is None else held[c] for c, v in self.layouts.items()}
+        carried = list(gs[:state])
         g_ys = gs[state:]
-        columns: list[list[Any]] = [[] for _ in range(xs)]
+        rows: list[Any] = []
         for t in reversed(range(len(self.variants))):
             variant = self.variants[t]
             seeds = [carried[j] for j in variant.carried]
@@ -259,15 +241,22 @@ class Backward:
             seeds += [self._begin(j, t, g_ys, held) for j in variant.begun]
             seeds += [sums[c] for c in variant.summed]
             found = run.backward(t, seeds)
-            carried = found[:state]
-            for column, g in zip(columns, found[state:]):
-                column.append(g)
+            carried = list(found[:state])
+            rows.append(found[state : state + xs])
             sums.update(zip(variant.summed, found[state + xs :], strict=True))
         run.give_back()
-        untouched = {j for j in variant.as_begun if held[captured + j] is None}
-        carried = [None if j in untouched else g for j, g in enumerate(carried)]
-        of_captured = map(sums.get, range(captured))
-        return (*of_captured, *carried, *map(_stacked, columns, operands[captured + state :]))
+        for j in variant.as_begun:
+            if held[captured + j] is None:  # it has received nothing at all
+                carried[j] = None
+        columns = zip(*reversed(rows))
+        return (*map(sums.get, range(captured)), *carried, *map(_stacked, columns, slices))
+
+    def _run_of(self, saved: Any, operands: Sequence[Any]) -> Run:
+        """The run of the forward; another one if that was made for another backward, or used up."""
+        run: Run | None = saved[0] if saved else None
+        if run is not None and run.sweep is self.sweep and run.arenas is not None:
+            return run
+        return self.sweep.forward(operands)[1]
 
     def _begin(self, j: int, t: int, g_ys: Any, held: Any) -> Any:
         """What a part of the state before turn t has received from elsewhere."""
@@ -277,19 +266,17 @@ class Backward:
         return nothing(self.state[j]) if first is None else first
 
 
-def _stacked(column: list[Any], x: Any) -> Any:
-    """The gradient of stacked slices, of those of the slices from last to first."""
-    if all(g is None for g in column):
+def _stacked(gradients: Sequence[Any], slices: Any) -> Any:
+    """The gradient of stacked slices."""
+    if all(g is None for g in gradients):
         return None
-    rows = zip(reversed(column), x, strict=True)
-    return np.stack([np.zeros_like(row) if g is None else g for g, row in rows])
+    pairs = zip(gradients, slices, strict=True)
+    return np.stack([np.zeros_like(x) if g is None else g for g, x in pairs])
 
 
 def nothing(v: Value) -> Any:
     """What a sum begins with that is to keep every bit: -0.0 + x is x, be it 0.0 or -0.0."""
-    lengths = v.shape if v.axes is None else [v.shape[i] for i in v.axes]
-    zeros = np.full(lengths, -0.0, v.dtype)
-    return zeros if v.axes is None else zeros.transpose(np.argsort(v.axes))
+    return v.array_in(np.full(v.size, -0.0, v.dtype))
 
 
 # ---- copies --------------------------------------------------------------------------------------
@@ -297,8 +284,7 @@ def nothing(v: Value) -> Any:
 
 def clone(program: Program) -> tuple[Program, dict[Value, Operand]]:
     """A copy of a program, which passes and names may change, and the copies of its Values."""
-    every = [*program.inputs, *program.seeds, *[v for s in program.steps for v in s.outs]]
-    by: dict[Value, Operand] = {v: copy.copy(v) for v in dict.fromkeys(every)}
+    by: dict[Value, Operand] = {v: copy.copy(v) for v in program.values}
     steps = [clone_step(step, by) for step in program.steps]
     new = Program([by[v] for v in program.inputs], [], steps)
     new.outputs = [replace(x, by) for x in program.outputs]

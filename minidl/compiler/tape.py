@@ -5,13 +5,16 @@ What is noted for it is in recorder.py, who asks for it in runner.py and scan.py
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from minidl.autograd.function import record
 from minidl.autograd.modes import Switch, current
-from minidl.compiler.program import Step, Value
+from minidl.autograd.targets import gradients_for
+from minidl.autograd.variable import Variable
+from minidl.compiler.program import Step, Value, replace
+from minidl.compiler.standin import raw_of
 
 
 def play(tape: Iterable[Step], known: dict[Value, Any], differentiated: AbstractSet[Step]) -> None:
@@ -20,14 +23,30 @@ def play(tape: Iterable[Step], known: dict[Value, Any], differentiated: Abstract
     Those that are ``differentiated`` are recorded in graphs, where the mode records.
     """
     for step in tape:
-        args = [_fill(x, known) for x in step.operands]
+        args = [replace(x, known) for x in step.operands]
         _bind(known, step.out, _apply(step, args, step in differentiated))
+
+
+def gradients_again(
+    again: Callable[..., Any], args: Sequence[Any], wanted: Sequence[bool], gs: Sequence[Any]
+) -> list[Any]:
+    """The gradients of arguments, after computing everything again, eagerly and with a graph.
+
+    ``gs`` are those of the results; None where no gradient arrives.
+    """
+    xs = [Variable(x) if want else None for x, want in zip(args, wanted, strict=True)]
+    copies = [x if copy is None else copy for x, copy in zip(args, xs)]
+    with Switch(tracer=None, recording=True):
+        ys = again(*copies)
+    results = ys if type(ys) is tuple else (ys,)
+    pairs = [(y, g) for y, g in zip(results, gs) if isinstance(y, Variable)]
+    return gradients_for(xs, pairs, None, zeros=False)
 
 
 def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
     function = step.function
     if step.derivative:
-        return step.call(*[_raw(x) for x in args])
+        return step.call(*map(_raws_of, args))
     with Switch(recording=differentiated and current().recording):
         if function.operation.kind == "scan" and function.equals is not None:
             return function.equals(*args), None
@@ -36,22 +55,12 @@ def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
         return y
     node = getattr(y[0] if type(y) is tuple else y, "_node", None)
     if node is None:
-        return function.forward(*[_raw(x) for x in args], **step.settings)
+        return function.forward(*map(_raws_of, args), **step.settings)
     return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
 
 
-def _raw(x: Any) -> Any:
-    if type(x) is tuple:
-        return tuple([_raw(part) for part in x])
-    return getattr(x, "_raw", x)
-
-
-def _fill(operand: Any, known: dict[Value, Any]) -> Any:
-    if isinstance(operand, Value):
-        return known[operand]
-    if type(operand) is tuple:
-        return tuple([_fill(part, known) for part in operand])
-    return operand
+def _raws_of(x: Any) -> Any:
+    return tuple(map(_raws_of, x)) if type(x) is tuple else raw_of(x)
 
 
 def _bind(known: dict[Value, Any], out: Any, y: Any) -> None:

@@ -15,10 +15,10 @@ import numpy as np
 from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.node import Application, Node, next_number
-from minidl.autograd.variable import Variable, box
+from minidl.autograd.variable import Variable
 from minidl.common.pytree import flatten, unflatten
 from minidl.compiler.backwards import Derivation
-from minidl.compiler.derivative import Recorder
+from minidl.compiler.derivative import Recorder, constant_variable, values_of
 from minidl.compiler.effects import pause
 from minidl.compiler.program import Value, values_in
 from minidl.compiler.rolling import UNEVEN, Rolling
@@ -48,10 +48,14 @@ class Turns:
         self.ys: list[Any] = []
         self.turns: list[Turn] = []
         self.later: list[Later] = []
-        self.start = len(recorder.steps), len(recorder.tape)
-        self._begun = (*self.start, next_number())
+        self._start = self._position()
+        self._begun = self._start  # where the turn began
         self._observer: Any = None
         self._trusted: Rolling | None = None
+
+    def _position(self) -> tuple[int, int, int]:
+        """How many steps are noted, how many on the tape, and a number for what is recorded next."""
+        return len(self.recorder.steps), len(self.recorder.tape), next_number()
 
     def call(self, state: Any, x: Any) -> Any:
         """The next turn. After two, nobody watches its C functions: that takes longest of all."""
@@ -59,11 +63,12 @@ class Turns:
             self._observer = pause()
         if len(self.turns) == NOTED and not self.later and self.recorder.stopped is None:
             rolling = self._rolling()
-            self._trusted = rolling if rolling is not None and rolling.is_of_arrays else None
+            if rolling is not None and rolling.is_of_arrays:
+                self._trusted = rolling
         if self._trusted is not None:
             with Switch(tracer=None):
                 return self.step(_plain(state), _plain(x))
-        self._begun = len(self.recorder.steps), len(self.recorder.tape), next_number()
+        self._begun = self._position()
         return self.step(state, x)
 
     def end(self, row: Sequence[Any], new: list[Any], ys: list[Any]) -> None:
@@ -75,10 +80,18 @@ class Turns:
         if recorder.stopped is not None:
             return
         steps, tape, since = self._begun
-        given = tuple(map(recorder.operand, (*self.state, *row)))
-        made = tuple(map(recorder.operand, (*new, *ys)))
-        notes = recorder.steps[steps:], recorder.tape[tape:]
-        self.turns.append(Turn(*notes, self.state, [*row], new, ys, given, made, since))
+        turn = Turn(
+            steps=recorder.steps[steps:],
+            tape=recorder.tape[tape:],
+            state=self.state,
+            row=list(row),
+            new=new,
+            ys=ys,
+            given=tuple(map(recorder.operand, (*self.state, *row))),
+            made=tuple(map(recorder.operand, (*new, *ys))),
+            since=since,
+        )
+        self.turns.append(turn)
         self.state = new
 
     def rolled(self) -> bool:
@@ -91,27 +104,30 @@ class Turns:
             rolling = self._rolling()
         if rolling is None:
             return False
+        steps, tape, _ = self._start
+        del recorder.steps[steps:], recorder.tape[tape:]
         apart = len(rolling.turns) < len(self.turns)
         if apart:
             self._begin_apart(rolling)
-        else:
-            del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
         self.state, ys = rolling.take_place()
         self.ys = self._with_first(ys) if apart else ys
         return True
 
     def _rolling(self) -> Rolling | None:
         """What makes one step of the turns, if they are the same."""
-        turns = self.turns
+        turns = list(self.turns)
         if self.recorder.unrolls or len(turns) < 2:
             return None
         tracked = self.recorder.tracked
         matches = [Match(self.recorder, tracked, turns[-1], turn) for turn in turns]
         agree = [match.agrees for match in matches]
-        apart = not agree[0]  # such as from a number, where later turns have an array
-        if not all(agree[1:]) or (apart and not self._may_begin()):
+        if not all(agree[1:]):
             return None
-        rolling = Rolling(self, matches, apart)
+        if not agree[0]:  # it begins with a number, where later turns have an array
+            if not self._may_stand_apart():
+                return None
+            del turns[0], matches[0]
+        rolling = Rolling(self, turns, matches)
         return rolling if rolling.can_be() else None
 
     def _with_first(self, ys: list[Any]) -> list[Any]:
@@ -120,7 +136,7 @@ class Turns:
             pairs = zip(self.turns[0].ys, ys, strict=True)
             return [np.concatenate([np.expand_dims(y, 0), rest]) for y, rest in pairs]
 
-    def _may_begin(self) -> bool:
+    def _may_stand_apart(self) -> bool:
         """Whether the first turn may stand before the loop."""
         return len(self.turns) > 2 and all(map(_is_constant_array, self.xs))
 
@@ -128,7 +144,6 @@ class Turns:
         """Leave the first turn where it is, before the loop."""
         recorder = self.recorder
         first = self.turns[0]
-        del recorder.steps[self.start[0] :], recorder.tape[self.start[1] :]
         with Switch(tracer=recorder):
             for x, value in zip(self.xs, first.given[len(first.state) :], strict=True):
                 x[0]  # which notes a step: it gives what the turn was given
@@ -197,25 +212,21 @@ class ScanRecorder(Recorder):
         sums = step.loop.sizes.captured + step.loop.sizes.state
         held = [pending.get(parent) for parent in parents[:sums]]
         raws = tuple(map(raw_of, g))
-        received = tuple(map(raw_of, held))
-        backward = self.derivations[step.loop].backward(raws, wanted, received)
+        begun = tuple(map(raw_of, held))
+        backward = self.derivations[step.loop].backward(raws, wanted, begun)
         if backward is None:
             self.stop(UNEVEN)
             return self._turn_by_turn(step, node, raws, wanted)
         with Switch(tracer=None):
-            found = backward(raws, received, (), *node.args)
-        places = [i for i, want in enumerate(wanted) if want and found[i] is not None]
-        outs = tuple([Value(found[i]) for i in places])
+            found = backward(raws, begun, (), *node.args)
+        values = values_of(found, wanted)
         if self.stopped is None:
-            self._note_backward(step, backward, (g, held), outs, places)
-        gradients: list[Any] = [None] * len(parents)
-        for i, v in zip(places, outs, strict=True):
-            gx = box(found[i], None)
-            self.register(gx, v)
-            if i < sums and held[i] is not None:  # it is the sum
-                pending[parents[i]] = gx
-            else:
-                gradients[i] = gx
+            self._note_backward(step, backward, (g, held), values)
+        gradients = self.gradients_of(found, values)
+        for i, received in enumerate(held):
+            if received is not None and i in values:  # it is in the sum that was found
+                pending[parents[i]] = gradients[i]
+                gradients[i] = None
         return gradients
 
     def _turn_by_turn(
@@ -223,24 +234,21 @@ class ScanRecorder(Recorder):
     ) -> list[Any]:
         with Switch(tracer=None):
             found = step.loop.joint(gs, node.output, None, [*wanted], *node.args)
-        return [None if gx is None else box(gx, None) for gx in found]
+        return list(map(constant_variable, found))
 
     def _note_backward(
-        self, step: ScanStep, backward: Backward, given: Any, outs: Any, places: list[int]
+        self, step: ScanStep, backward: Backward, given: Any, values: dict[int, Value]
     ) -> None:
         def call(*args: Any) -> tuple[Any, ...]:
             found = backward(*args)
-            return tuple([found[i] for i in places])
+            return tuple([found[i] for i in values])
 
-        gs, held = (tuple(map(self._operand_or_none, part)) for part in given)
+        gs, held = (tuple(map(self.operand, part)) for part in given)
+        outs = tuple(values.values())
         operands = (gs, held, (step.out[1],), *step.operands)
         derivative = ScanStep(step.loop, step.function, operands, outs, call, backward)
-        derivative.places = places
-        self.steps.append(derivative)
-        self.tape.append(derivative)
-
-    def _operand_or_none(self, x: Any) -> Any:
-        return None if x is None else self.operand(x)
+        derivative.places = list(values)
+        self.add_step(derivative)
 
     def is_whole(self, seeds: Sequence[Value], results: Any) -> bool:
         """Whether nothing is used that was noted in the turns of a loop alone."""

@@ -270,6 +270,27 @@ def a_view_that_is_in_a_graph() -> Made:
     return f, one, nothing
 
 
+@planted(compiled=True)
+def lists_of_arrays() -> Made:
+    def f(x: Any) -> Any:
+        a, b = np.split(x, 2)
+        parts = np.array_split(a * b, 3, axis=1)
+        return parts, a + b, [*map(np.sum, np.hsplit(x, 3))]
+
+    return f, one, nothing
+
+
+@planted(compiled=False)
+def a_part_of_what_is_written() -> Made:
+    def f(x: Any) -> Any:
+        y = x * 2
+        a, b = np.split(y, 2)
+        a += 1
+        return y, b
+
+    return f, one, nothing
+
+
 @planted(compiled=False)
 def a_seed() -> Made:
     dropout = layers.Dropout(0.5)
@@ -488,3 +509,12 @@ def test_checks_do_not_warn_twice() -> None:
             warnings.simplefilter("always")
             f(XS[0])
         assert len(caught) == 1
+
+
+def test_the_warning_names_the_function_and_the_error() -> None:
+    def scaled(x: Any, by: complex) -> Any:
+        return x * by
+
+    said = r"scaled: it raises an error .* \(TypeError: .*complex.*\); it goes on eagerly"
+    with pytest.warns(UserWarning, match=said):
+        minidl.compile(functools.partial(scaled, by=1j))(XS[0])

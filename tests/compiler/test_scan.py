@@ -174,13 +174,18 @@ class Case:
 
         return (F.scan(step, (self.h0, self.u), x)[0][0] ** 2).sum()
 
+    def weights_given_out(self, x: Any) -> Any:
+        """The gradient of what a turn gives on reaches the weights themselves."""
+        h, ys = F.scan(lambda h, x: (self.cell(h, x), self.u), self.h0, x)
+        return (h * h).sum() + (ys[1:] * self.u).sum()
+
 
 LOOPS = [
     Case.last_state, Case.outputs_are_states, Case.captured_is_used_elsewhere, Case.trees, Case.gru,
     Case.runge_kutta, Case.nested, Case.shift_register, Case.earlier_slices, Case.attention,
     Case.dropout, Case.scans_in_a_row, Case.state_before,
 ]  # fmt: skip
-UNROLLED = [Case.counted, Case.leaking, Case.carried_weights]
+UNROLLED = [Case.counted, Case.leaking, Case.carried_weights, Case.weights_given_out]
 
 
 def bits(f: Callable[[Any], Any], case: Case) -> list[Any]:

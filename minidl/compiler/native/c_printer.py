@@ -30,6 +30,12 @@ _UPDATES = {
     "min": "{a} = !({v} >= {a}) && {a} == {a} ? {v} : {a};",
 }
 
+# Unsigned, as integers go round: they are of 64 bits here.
+_INTEGER_UPDATES = {
+    "sum": "{a} = (uint64_t){a} + (uint64_t){v};",
+    "prod": "{a} = (uint64_t){a} * (uint64_t){v};",
+}
+
 PLACES = [
     "static inline ptrdiff_t place(ptrdiff_t i, ptrdiff_t n) { /* -1 for a place outside */",
     "  return i >= 0 && i < n ? i : -1;",
@@ -241,6 +247,7 @@ class Printer:
         update = _UPDATES[operation.kind]
         if out.dtype.kind != "f":
             update = update.replace(" && {a} == {a}", "")
+            update = _INTEGER_UPDATES.get(operation.kind, update)
         if operation.is_inner and operation.reduces:
             self.lines.append(update.format(a=_sum_name(operation), v=local))
             return

@@ -41,6 +41,8 @@ def product_lines(product: Product) -> list[str]:
     else:
         around = [*batch, *rows, *columns]
         body = _number_lines(product, around, inner)
+    if not around:
+        return ["{", *body, "}"]  # its names are its own
     return [*[x.loop() for x in around], *body, *["}"] * len(around)]
 
 

@@ -219,7 +219,12 @@ def loaded(recording: Recording) -> NativeCode:
 
     Raises NotInC for a program that has no form in C.
     """
-    code = NativeCode(recording)
+    try:
+        code = NativeCode(recording)
+    except NotInC:
+        raise
+    except Exception as error:  # what nobody thought of is no reason to stop the function
+        raise NotInC(f"this program: {type(error).__name__}: {error}") from error
     code.load(library.load(code.c))
     return code
 

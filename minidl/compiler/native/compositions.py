@@ -36,7 +36,7 @@ def _lstm(
         h, c = state
         return lstm_step(z, h, c, w_h)
 
-    hs, state = _run(step, x, (h, c), linear(x, w_x, b), lengths, return_sequences)
+    hs, state = _run(step, x, (h, c), linear(x, w_x, b), lengths, return_sequences, (w_h,))
     return hs, state[1]
 
 
@@ -53,7 +53,7 @@ def _rnn(
     def step(z: Any, state: Any) -> Any:
         return (rnn_step(z, state[0], w_h),)
 
-    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences)[0]
+    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences, (w_h,))[0]
 
 
 def _gru(
@@ -70,7 +70,7 @@ def _gru(
     def step(z: Any, state: Any) -> Any:
         return (gru_step(z, state[0], w_h, b_h),)
 
-    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences)[0]
+    return _run(step, x, (h,), linear(x, w_x, b), lengths, return_sequences, (w_h, b_h))[0]
 
 
 def _run(
@@ -80,6 +80,7 @@ def _run(
     z: Any,
     lengths: Any,
     return_sequences: bool,
+    captured: tuple[Any, ...],
 ) -> tuple[Any, Any]:
     """The hidden states, all or the last, and the last state, of a step that gets projections z.
 
@@ -88,7 +89,7 @@ def _run(
     tracer: Any = MODE.get().tracer
     xs = [z.swapaxes(0, 1)]
     if lengths is not None:
-        ended = sequences.beyond(lengths, x)
+        ended = sequences.beyond(_noticed(lengths, x.shape[1]), x)
         xs.append(ended.swapaxes(0, 1))
 
     def body(before: Any, now: Any) -> Any:
@@ -98,8 +99,13 @@ def _run(
         stays = [np.where(now[1], old, fresh) for old, fresh in zip(before, new)]
         return stays, [np.where(now[1], 0, new[0])]
 
-    last, (hs,) = tracer.scan(body, state, xs)
+    last, (hs,) = tracer.loop(body, state, xs, captured)
     return (hs.swapaxes(0, 1) if return_sequences else last[0]), last
+
+
+def _noticed(lengths: Any, time: int) -> Any:
+    """The lengths, looked up: one that is not from 1 to ``time`` is a place outside the table."""
+    return F.getitem(np.arange(1, time + 1), np.where(lengths < 1, time, lengths - 1))
 
 
 def _mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -127,7 +133,8 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     e = np.exp(z)
     mine = labels[:, None] == np.arange(classes)
     others = np.where(mine, 0, e).sum(-1)
-    picked = z[np.arange(labels.size), labels]
+    places = np.where(labels < 0, classes, labels)  # outside: none is counted from the end
+    picked = z[np.arange(labels.size), places]
     total = np.maximum(e.sum(-1), 0.5)  # of a row of nothing but -inf: its loss is infinite
     losses = np.where(picked == 0, np.log1p(others), np.log(total) - picked)
     count = np.maximum(counted.astype(x.dtype).sum(), 1)

@@ -6,7 +6,6 @@ How its steps become C is in program.py and the files around it.
 from __future__ import annotations
 
 import copy
-import math
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from minidl.autograd.modes import Switch, current
 from minidl.common import random
 from minidl.common.arrays import array_of, as_array
 from minidl.compiler.forms import arrays_in, take_apart
-from minidl.compiler.native import mathfunctions
+from minidl.compiler.native import c_names, mathfunctions
 from minidl.compiler.native.arrays import Array, NotInC, new_array
 from minidl.compiler.native.c_printer import PLACES
 from minidl.compiler.native.lowering import is_primitive
@@ -32,15 +31,6 @@ from minidl.compiler.recording import Recording
 from minidl.files import atomic
 
 STACK = 2**14  # bytes of work memory that may lie on the stack
-
-# fmt: off
-_KEYWORDS = {
-    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum",
-    "extern", "float", "for", "goto", "if", "inline", "int", "long", "register", "restrict",
-    "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef", "union",
-    "unsigned", "void", "volatile", "while", "main", "bool", "true", "false", "asm", "typeof",
-}
-# fmt: on
 
 
 class Model(Protocol):
@@ -95,8 +85,9 @@ def export_c(
     """
     _check_name(name)
     file = atomic.check_suffix(path, "export_c: path", ".c")
-    if not hasattr(model, "sublayers"):
-        raise TypeError(f"export_c: want a model, a Layer, got {type(model).__name__}")
+    if not hasattr(model, "sublayers") or isinstance(model, type):
+        kind = "a class" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"export_c: want a model, a Layer, got {kind}")
     text = _source(model, example, name).encode()
 
     def put(opened: IO[bytes]) -> None:
@@ -108,7 +99,7 @@ def export_c(
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ValueError(f"export_c: name: want an identifier of C, got {name!r}")
-    if name in _KEYWORDS or hasattr(math, name) or re.fullmatch(r"\w+_(t|f32|f64)", name):
+    if c_names.has_meaning(name):
         raise ValueError(f"export_c: name: {name!r} has a meaning in C, want another")
 
 
@@ -145,8 +136,13 @@ class _Model:
     def _record(self) -> Recording:
         call = Call(self.model, tuple(self.xs), {}, list(self.xs), current())
         recording = Recording(call, set())
-        if recording.why is not None:
-            raise ValueError(f"export_c: {self.model!r:.60} cannot be exported: {recording.why}")
+        why = recording.why
+        if why is None and recording.learns:
+            why = "it writes into an array, or learns: give its attribute a new array instead"
+        if why is None and not take_apart(recording.raw_result, recording._knows):
+            why = f"it gives no array, but {recording.result!r:.20}"
+        if why is not None:
+            raise ValueError(f"export_c: {self.model!r:.60} cannot be exported: {why}")
         return recording
 
     def _with_state(self) -> None:
@@ -287,16 +283,22 @@ class _File:
         return "\n".join(parts) + "\n"
 
     @property
-    def _works(self) -> bool:
-        return self.program.nbytes > 0
+    def _nbytes(self) -> int:
+        """Bytes of work memory, and of the next state, which is kept until all is computed."""
+        return self.program.nbytes + sum([x.size * x.dtype.itemsize for x in self._next])
+
+    @property
+    def _next(self) -> list[Array]:
+        return [part.array for part in self.after]
 
     @property
     def _on_stack(self) -> bool:
-        return self.program.nbytes <= STACK
+        return self._nbytes <= STACK
 
     def _comment(self, lines_of_code: list[str]) -> list[str]:
-        title = self.title.replace("*/", "* /").splitlines()
-        lines = [f"{title[0]}{' ..' if len(title) > 1 else ''}"]
+        title, _, more = self.title.partition("\n")
+        plain = "".join(filter(str.isprintable, re.sub(r"[*/?\\]{2,}", " ", title)))
+        lines = [f"{plain}{' ..' if more else ''}"]
         lines += [f"as C99, written by minidl {sys.modules['minidl'].__version__}.", ""]
         lines += [f"  {head};" for head in self._heads()]
         lines += ["", "Arrays are row-major, and none may overlap another:"]
@@ -312,7 +314,7 @@ class _File:
         return ["/*", *[f" * {line}".rstrip() for line in lines], " */"]
 
     def _memory_words(self) -> list[str]:
-        n = self.program.nbytes
+        n = self._nbytes
         if self._on_stack:
             return [f"It needs {n} bytes of the stack besides, and may run in several threads."]
         return [
@@ -338,8 +340,9 @@ class _File:
         if self.states:
             fields = [f"{s.array.buffer.c_type} {s.name}[{s.array.size}];" for s in self.states]
             lines += _struct(f"{self.name}_state", fields)
-        if self._works:
-            lines += _struct(f"{self.name}_work", self.program.fields())
+        if self._nbytes:
+            fields = [f"{x.buffer.c_type} {x.buffer.name}[{x.size}];" for x in self._next if x.size]
+            lines += _struct(f"{self.name}_work", self.program.fields() + fields)
         return lines
 
     def _declarations(self) -> list[str]:
@@ -361,20 +364,20 @@ class _File:
         return lines
 
     def _start(self) -> list[str]:
-        if not self._works:
+        if not self._nbytes:
             return []
         return [f"{self.name}_work memory;", f"{self.name}_work *const work = &memory;"]
 
     def _body(self) -> list[str]:
-        used = self.program.memory.uses
-        unused = [part.name for part in self.inputs if part.array.buffer not in used]
-        lines = [f"(void){name};" for name in unused]
+        steps = self.program.all_lines()
+        words = set(re.findall(r"\w+", re.sub(r"/\*.*?\*/", "", "\n".join(steps))))
+        lines = [f"(void){part.name};" for part in self.inputs if part.name not in words]
         for part in self.states:
             kind = part.array.buffer.c_type
             lines.append(f"{kind} *const {part.name} = state->{part.name};")
-        after = [part.array for part in self.after]
-        lines += [f"{x.buffer.c_type} {x.buffer.name}[{max(x.size, 1)}];" for x in after]
-        lines += self.program.all_lines()
+        buffers = [x.buffer for x in self._next]
+        lines += [f"{b.c_type} *const {b.name} = work->{b.name};" for b in buffers]
+        lines += steps
         for old, new in zip(self.states, self.after, strict=True):
             n = old.array.size
             copied = f"{old.name}[i] = {new.name}[i];"

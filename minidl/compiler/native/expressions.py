@@ -5,7 +5,8 @@ How texts become loops is in c_printer.py; mathematical functions are printed by
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,8 @@ class Expression(NamedTuple):
     """The C of one elementwise function: ``{0}``, ``{1}`` are operands, ``#`` is f32 or f64, ``~`` f or nothing.
 
     ``kind``: "same", operands have the dtype of the result; "compare", they have their common one,
-    the result is a bool; "floats", as "same", but there is no form for integers.
+    the result is a bool; "floats", as "same", but there is no form for integers; "bits", as "same",
+    for bools, too.
     """
 
     text: str
@@ -59,9 +61,15 @@ UFUNCS: dict[np.ufunc, Expression] = {
     np.less_equal:    Expression("{0} <= {1}", "compare"),
     np.greater:       Expression("{0} > {1}", "compare"),
     np.greater_equal: Expression("{0} >= {1}", "compare"),
+    np.bitwise_and:   Expression("{0} & {1}", "bits"),
+    np.bitwise_or:    Expression("{0} | {1}", "bits"),
+    np.bitwise_xor:   Expression("{0} ^ {1}", "bits"),
     np.logical_and:   Expression("{0} != 0 && {1} != 0", "compare"),
     np.logical_or:    Expression("{0} != 0 || {1} != 0", "compare"),
     np.logical_xor:   Expression("({0} != 0) != ({1} != 0)", "compare"),
+    np.bitwise_and:   Expression("{0} & {1}", "compare"),
+    np.bitwise_or:    Expression("{0} | {1}", "compare"),
+    np.bitwise_xor:   Expression("{0} ^ {1}", "compare"),
     np.logical_not:   Expression("{0} == 0", "compare"),
     np.isnan:         Expression("{0} != {0}", "compare"),
     np.isfinite:      Expression("{0} - {0} == 0", "compare"),
@@ -72,6 +80,34 @@ UFUNCS: dict[np.ufunc, Expression] = {
     np.degrees:       Expression("{0} * 57.29577951308232", "floats"),
 }
 # fmt: on
+
+_ABSOLUTE = UFUNCS[np.absolute].text
+_OF_UNSIGNED = {_ABSOLUTE: "{0}", UFUNCS[np.sign].text: "{0} > 0"}  # which compilers want to hear
+_GOING_ROUND = re.compile(r"-?\{0\}|\(?\{0\}( [-+*] [()]?\{[01]\}\)?)+")  # sums and products
+
+
+def text_of(expression: Expression, dtype: np.dtype[Any]) -> str:
+    """The C of an expression; of integers unsigned, as NumPy's go round and C's signed ones do not.
+
+    >>> text_of(UFUNCS[np.add], np.dtype(np.int32))
+    '(uint32_t){0} + (uint32_t){1}'
+    """
+    text = expression.text
+    if dtype.kind not in "iu":
+        return text
+    if dtype.kind == "u" and text in _OF_UNSIGNED:
+        text = _OF_UNSIGNED[text]
+    elif text == _ABSOLUTE:
+        text = "{0} < 0 ? -UNSIGNED{0} : UNSIGNED{0}"
+    elif _GOING_ROUND.fullmatch(text):
+        text = text.replace("{", "UNSIGNED{")
+    return text.replace("UNSIGNED", f"({unsigned(dtype)})")
+
+
+def unsigned(dtype: np.dtype[Any]) -> str:
+    """The type in which integers of a dtype are added up."""
+    return "uint64_t" if dtype.itemsize == 8 else "uint32_t"
+
 
 _OF_ONE = [
     *(np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.cbrt, np.tanh),

@@ -12,7 +12,8 @@ import numpy as np
 
 from minidl.autograd.function import Function
 from minidl.compiler.native.arrays import Array, Buffer, NotInC, Shape, constant_array, new_array
-from minidl.compiler.native.expressions import UFUNCS, Expression
+from minidl.compiler.native.expressions import UFUNCS, Expression, text_of
+from minidl.compiler.native.loops import read_by, written_by
 from minidl.compiler.native.operations import (
     Call,
     Map,
@@ -127,7 +128,8 @@ class Lowering:
         if expression.kind == "same" and out.dtype.kind == "b" and expression.text != "{0}":
             raise NotInC(f"{self.origin} of bools")
         over = [x.broadcast(out.shape) if isinstance(x, Array) else x for x in arrays]
-        self.operations.append(Map(out.shape, out, over, expression.text, cast))
+        text = text_of(expression, out.dtype)
+        self.operations.append(Map(out.shape, out, over, text, cast))
         return out
 
     def text(self, text: str, operands: Sequence[Any], shape: Shape, dtype: Any) -> Array:
@@ -213,7 +215,7 @@ class Lowering:
     def _scan(self, step: ScanStep, origin: dict[Step, str]) -> None:
         body = step.body
         count, xs = step.counts
-        given = [self.operand(x) for x in step.operands]
+        given = [self._still(self.operand(x)) for x in step.operands]
         states = [self.copy(x) for x in given[:count]]
         now = [_each_time(x) for x in given[count : count + xs]]
         self.of.update(zip(body.inputs, [*states, *now, *given[count + xs :]], strict=True))
@@ -233,6 +235,10 @@ class Lowering:
         self.operations = [*outer, *always, scan]
         self.of.update(zip(step.outs, [*states, *wholes], strict=True))
 
+    def _still(self, x: Any) -> Any:
+        """What does not move with the turns of a scan around: only those of its own are counted."""
+        return self.copy(x) if isinstance(x, Array) and x.moving else x
+
     def _array(self, operand: Operand, like: Value) -> Array:
         x = self.operand(operand)
         return x if isinstance(x, Array) else constant_array(np.asarray(x, like.dtype))
@@ -244,16 +250,20 @@ class Lowering:
 
 
 def hoisted(body: list[Any], states: Sequence[Buffer]) -> tuple[list[Any], list[Any]]:
-    """The operations of a scan that give the same at each time, and the others."""
-    varying = set(states)
+    """The operations of a scan that give the same at each time, and the others.
+
+    Where a scan inside begins is written each time, as the scan goes on from there.
+    """
+    inner = [x.buffer for part in body if isinstance(part, Scan) for x in written_by(part)]
+    varying = {*states, *inner}
     always: list[Any] = []
     rest: list[Any] = []
     for operation in body:
-        arrays = [*operation.reads, *operation.writes]
-        moves = any(x.moving or x.buffer in varying for x in arrays)
+        written = written_by(operation)
+        moves = any(x.moving or x.buffer in varying for x in [*read_by(operation), *written])
         if moves or not isinstance(operation, Map | Reduce):
             rest.append(operation)
-            varying.update([x.buffer for x in operation.writes])
+            varying.update([x.buffer for x in written])
         else:
             always.append(operation)
     return always, rest

@@ -10,19 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from minidl.autograd.function import Function, record
+from minidl.autograd.function import Function
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
-from minidl.compiler.calls import Again
-from minidl.compiler.derivative import JointCall
 from minidl.compiler.native.arrays import NotInC
+from minidl.compiler.native.retrace import Retrace
 from minidl.compiler.native.scans import ScanStep
-from minidl.compiler.native.trace import Tracer, Unseen, composition_of
+from minidl.compiler.native.trace import Tracer, Unseen
 from minidl.compiler.passes import optimized
 from minidl.compiler.program import Operand, Program, Step, Value
 from minidl.compiler.recording import Recording
-from minidl.compiler.scan import Loop
-from minidl.compiler.scan import ScanStep as LoopStep
 from minidl.compiler.values import Input
 
 
@@ -46,7 +43,7 @@ class Primitives:
         self.tracer = Tracer(is_primitive, {id(raw): "" for raw in raws})
         self.origin = self.tracer.origin
         self._known: dict[Value, Any] = {}
-        self._loops: dict[Loop, Any] = {}
+        self._retrace = Retrace(self.tracer, self._known)
         self.inputs: list[Input] = []
         for x, raw in zip(recording.recorder.inputs, raws, strict=True):
             if is_constant(x):
@@ -79,13 +76,13 @@ class Primitives:
             for i, step in enumerate(forward):
                 while effects and effects[0][0] <= i:
                     self._repeat_effect(effects.pop(0)[1])
-                self._repeat(step)
+                self._retrace.apply([step])
             for _, effect in effects:
                 self._repeat_effect(effect)
             outputs = [self._result(x) for x in self.asked]
             backward_at = len(self.tracer.steps)
             for step in backward:
-                self._repeat(step)
+                self._retrace.apply([step])
             gradients = [self._result(x) for x in recording.program.gradients]
         for step in self.tracer.steps:
             if isinstance(step, ScanStep):
@@ -94,64 +91,6 @@ class Primitives:
         program.backward_at = backward_at
         program.gradients = gradients
         return program
-
-    def _repeat(self, step: Step, known: dict[Value, Any] | None = None) -> None:
-        known = self._known if known is None else known
-        args = tuple([_fill(x, known) for x in step.operands])
-        forward = step.function.forward
-        y: Any
-        if isinstance(step, LoopStep):
-            y = self._backward_of_loop(step, *args) if step.derivative else self._loop(step, args)
-        elif step.derivative:
-            y = self._joint(step, *args)
-        elif isinstance(forward, Again):
-            y = forward.on_variables(args)
-        elif composition_of(step.function) is not None:
-            y = self.tracer.compose(step.function, args, step.settings)
-        else:
-            y = record(step.function, args, step.settings)
-        out = step.out[0] if step.function.saves and not step.derivative else step.out
-        self._bind(out, y, known)
-
-    def _loop(self, step: LoopStep, args: tuple[Any, ...]) -> Any:
-        """A scan of the user's, as a scan of primitive steps."""
-        if any(type(x) is tuple for x in args):
-            raise NotInC("a scan over slices that are computed one by one")
-        loop = step.loop
-        body = loop.body
-
-        def composition(*operands: Any) -> Any:
-            captured, state, xs = loop.sizes.split(operands)
-
-            def turn(before: list[Any], now: list[Any]) -> Any:
-                known = dict(zip(body.inputs, (*captured, *before, *now), strict=True))
-                for part in body.tape:
-                    self._repeat(part, known)
-                return [known[v] for v in body.state], [known[v] for v in body.ys]
-
-            last, wholes = self.tracer.scan(turn, state, xs)
-            return (*last, *wholes)
-
-        y = self.tracer.compose(step.function, args, {}, composition)
-        self._loops[loop] = y
-        return y
-
-    def _backward_of_loop(
-        self, step: LoopStep, gs: Any, held: Any, saved: Any, *args: Any
-    ) -> tuple[Any, ...]:
-        """Its gradients; to those of what is captured, and of the state, what they had is added."""
-        wanted = [i in step.places for i in range(len(args))]
-        y = self._loops[step.loop]
-        found = self.tracer.joint(step.function, list(gs), y, wanted, args, {})
-        results = []
-        for i in step.places:
-            before = held[i] if i < len(held) else None
-            g = found[i]
-            if g is None or before is None:
-                results.append(before if g is None else g)
-            else:
-                results.append(before + g)
-        return tuple(results)
 
     def _repeat_effect(self, step: Step) -> None:
         """Note an effect, on what its operands are now."""
@@ -162,28 +101,9 @@ class Primitives:
         for v in step.outs:
             self._bind_input(v, np.zeros(v.shape, v.dtype))
 
-    def _joint(self, step: Step, g: Any, y: Any, saved: Any, *args: Any) -> tuple[Any, ...]:
-        call: Any = step.call
-        if not isinstance(call, JointCall):
-            raise NotInC(f"the gradient of {step.function.name}")
-        gs = list(g) if type(g) is tuple else g
-        settings = call.settings
-        found = self.tracer.joint(step.function, gs, y, call.wanted, args, settings)
-        return tuple([found[i] for i in call.places])
-
     def _result(self, x: Operand) -> Operand:
         y = self._known.get(x, x) if isinstance(x, Value) else x
         return self.tracer.operand(y) if isinstance(y, Variable) else y
-
-    def _bind(self, out: Any, y: Any, bound: dict[Value, Any]) -> None:
-        if type(out) is tuple:
-            for v, part in zip(out, y, strict=True):
-                self._bind(v, part, bound)
-            return
-        got = getattr(y, "shape", None), getattr(y, "dtype", None)
-        if out.dtype is not None and got != (out.shape, out.dtype):
-            raise NotInC(f"results of another form: want {out.dtype} {out.shape}, got {got}")
-        bound[out] = y
 
 
 def _raw_of(x: Input, recording: Recording) -> Any:
@@ -201,11 +121,3 @@ def _raw_of(x: Input, recording: Recording) -> Any:
 
 def _array(x: Any) -> Any:
     return getattr(x, "_raw", x)
-
-
-def _fill(operand: Operand, known: dict[Value, Any]) -> Any:
-    if isinstance(operand, Value):
-        return None if operand.shape is None else known[operand]  # none is saved here
-    if type(operand) is tuple:
-        return tuple([_fill(part, known) for part in operand])
-    return operand

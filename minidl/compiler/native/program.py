@@ -90,8 +90,11 @@ class CProgram:
         return out
 
     def _name_buffers(self, weights: dict[int, str]) -> None:
+        taken: set[str] = set()  # weights a.b_c and a_b.c would have one name
         for buffer in self.constants:
-            buffer.name = weights.get(id(buffer.data), "")
+            name = weights.get(id(buffer.data), "")
+            buffer.name = "" if name in taken else name
+            taken.add(name)
         for letter, kinds in (("v", ("work", "local")), ("w", ("constant",))):
             buffers = [b for b in self.memory.uses if b.kind in kinds and not b.name]
             for i, buffer in enumerate(buffers):

@@ -8,7 +8,7 @@ import numpy as np
 
 from minidl import functions as F
 from minidl.autograd.function import identity
-from minidl.compiler.native.arrays import Array, NotInC
+from minidl.compiler.native.arrays import Array, NotInC, new_array
 from minidl.compiler.native.expressions import AT_LEAST, AT_MOST, UFUNCS, Expression, call
 from minidl.compiler.native.lowering import Lowering, lowers
 from minidl.compiler.program import Step
@@ -128,3 +128,15 @@ def _sigmoid_slope(low: Lowering, step: Step, operands: list[Any]) -> Array:
     if scale == 2:
         return low.map(Expression("(1 - {0}) * (1 + {0})", "floats"), [y], step.out)
     return low.map(Expression("sigmoid_#({0}) * sigmoid_#(-{0})", "floats"), [x], step.out)
+
+
+@lowers(F.invert)
+def _invert(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    text = "{0} == 0" if step.out.dtype.kind == "b" else "-1 - {0}"
+    return low.map(Expression(text, "bits"), operands, step.out)
+
+
+@lowers(F.zeros_like, F.ones_like)
+def _filled(low: Lowering, step: Step, operands: list[Any]) -> Array:
+    number = 1 if step.function is F.ones_like else 0
+    return low.fill(new_array(step.out.shape, step.out.dtype), number)

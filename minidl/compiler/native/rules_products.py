@@ -14,7 +14,7 @@ from minidl.compiler.native.expressions import UFUNCS
 from minidl.compiler.native.lowering import Lowering, lowers
 from minidl.compiler.native.operations import Dot, Product
 from minidl.compiler.program import Step
-from minidl.functions import convolution, pooling
+from minidl.functions import convolution, pooling, products
 
 # Multiplications from which on NumPy's products are faster: of matrices, and of those whose columns
 # are too few for vectors.
@@ -95,6 +95,49 @@ def _merged(shape: Shape, strides: Shape) -> int | None:
     if any(s != m * r for (_, s), (m, r) in pairwise(axes)):
         return None
     return axes[-1][1] if axes else 1
+
+
+@lowers(products._einsum)
+def _einsum(low: Lowering, step: Step, operands: list[Any]) -> Any:
+    """Of two arrays, whose axes all have names of their own, a product; else a call."""
+    names = _names_of(step.settings.get("subscripts", ""), operands)
+    if names is None or step.out.dtype.kind != "f":
+        return low.call(step, operands)
+    left, right, result = names
+    a, c = [as_dtype(low, x, step.out.dtype) for x in operands]
+    out = new_array(step.out.shape, step.out.dtype)
+    batch = [n for n in result if n in left and n in right]
+    rows = [n for n in result if n not in right]
+    columns = [n for n in result if n not in left]
+    inner = [n for n in left if n not in result]
+    axes = list(zip(left + right, a.shape + c.shape, strict=True))
+    lengths = dict(axes)
+    if any(lengths[name] != n for name, n in axes):  # one is broadcast
+        return low.call(step, operands)
+    sizes = tuple([tuple([lengths[n] for n in axes]) for axes in (batch, rows, columns, inner)])
+    target = _turned(out, result, batch + rows + columns)
+    first = _turned(a, left, batch + rows + inner)
+    product(low, target, first, _turned(c, right, batch + inner + columns), sizes)
+    return out
+
+
+def _names_of(subscripts: str, operands: list[Any]) -> tuple[str, str, str] | None:
+    """The names of the axes of two factors and of the result; None if they are no product."""
+    left, _, result = subscripts.replace(" ", "").partition("->")
+    names = left.split(",")
+    if len(operands) != 2 or len(names) != 2 or "." in subscripts or "->" not in subscripts:
+        return None
+    a, c = names
+    apart = all(len(set(part)) == len(part) for part in (a, c, result))
+    only = (set(a) ^ set(c)) - set(result)
+    return (a, c, result) if apart and not only else None
+
+
+def _turned(x: Array, names: str, order: list[str]) -> Array:
+    """An array with its axes in the order of some names."""
+    places = [names.index(name) for name in order]
+    shape = tuple([x.shape[i] for i in places])
+    return x.view(shape, tuple([x.strides[i] for i in places]))
 
 
 @lowers(convolution._conv)

@@ -44,7 +44,7 @@ def _place_of_extreme(low: Lowering, step: Step, operands: list[Any]) -> Array:
     axis = rest[0] if rest else step.settings.get("axis")
     if step.settings.keys() - {"axis", "keepdims"} or len(rest) > 1:
         raise NotInC(f"{step.name} with these settings")
-    if axis is None:
+    if axis is None or not x.shape:
         x = low.reshaped(x, (x.size,))
         axis = 0
     axis %= len(x.shape)

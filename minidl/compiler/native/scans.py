@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from minidl.autograd.function import Function
 from minidl.compiler.passes import optimized
-from minidl.compiler.program import Operand, Program, Step, Value, replace, values_in
+from minidl.compiler.program import Operand, Program, Step, Value, made_by, replace, values_in
 
 
 class Counts(NamedTuple):
@@ -49,6 +49,9 @@ class ScanStep(Step):
 
     def close(self) -> None:
         """Make operands of all that the body reads from outside."""
+        for step in self.body.steps:
+            if isinstance(step, ScanStep):
+                step.close()
         free = free_values(self.body)
         inner = {v: _like(v) for v in free}
         for step in self.body.steps:
@@ -73,7 +76,12 @@ def _not_called(*_: Any) -> Any:
 
 def free_values(body: Program) -> list[Value]:
     """What a program reads that is none of its inputs."""
-    read = [v for step in body.steps for v in values_in(step.operands)]
+    read = [v for step in body.steps for v in _read_by(step)]
     read += body.results
-    made = {v for step in body.steps for v in step.outs} | set(body.inputs)
+    made = {*body.inputs, *made_by(body.steps)}
     return [v for v in dict.fromkeys(read) if v not in made]
+
+
+def _read_by(step: Step) -> list[Value]:
+    inner = free_values(step.body) if isinstance(step, ScanStep) else []
+    return [*values_in(step.operands), *inner]

@@ -182,7 +182,9 @@ def _check(compiler: Compiler) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / f"trial{SUFFIX}"
         compiler.build(_TRIAL, path)
-        trial = load(path).minidl_trial
+        trial = getattr(load(path), "minidl_trial", None)
+        if trial is None:
+            raise CompilerError(f"{shlex.join(compiler.command)}: want C, its names are others")
         trial.argtypes = [ctypes.c_double]
         trial.restype = ctypes.c_double
         if trial(0.0) != 1.0:

@@ -16,9 +16,11 @@ from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.derivative import Recorder
 from minidl.compiler.native.compositions import COMPOSITIONS, FORWARDS
-from minidl.compiler.native.scans import ScanStep, free_values
+from minidl.compiler.native.retrace import turns_of
+from minidl.compiler.native.scans import ScanStep
 from minidl.compiler.native.turns import Body, Turn
 from minidl.compiler.program import Step, Value
+from minidl.compiler.scan import Loop
 
 
 class Unseen(Exception):
@@ -34,7 +36,6 @@ class Tracer(Recorder):
         self.origin: dict[Step, str] = {}
         self._open: list[Function] = []  # whose forwards are being noted
         self._graphs: dict[int, Any] = {}  # of compositions, by ids of their results
-        self._variable: dict[Value, Variable] = {}  # the last that stands for a Value
 
     def apply(self, function: Function, inputs: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function, and note it, or what it is made of."""
@@ -45,7 +46,7 @@ class Tracer(Recorder):
             return self._note(function, inputs, settings)
         self._open.append(function)
         try:
-            composition: Any = composition_of(function)
+            composition: Any = self.composition_of(function)
             if composition is not None:
                 return composition(*inputs, **settings)
             return self._opened(function, inputs, settings)
@@ -148,7 +149,7 @@ class Tracer(Recorder):
         """The gradients of the arguments, by the rule or by the composition that is equal."""
         self._open.append(function)
         try:
-            if composition_of(function) is not None:
+            if self.composition_of(function) is not None:
                 return self._through_composition(function, g, y, wanted, args, settings)
             rule: Any = function.joint
             saved = (None,) if function.saves else ()
@@ -158,15 +159,9 @@ class Tracer(Recorder):
         finally:
             self._open.pop()
 
-    def compose(
-        self,
-        function: Function,
-        args: Sequence[Any],
-        settings: dict[str, Any],
-        composition: Any = None,
-    ) -> Any:
+    def compose(self, function: Function, args: Sequence[Any], settings: dict[str, Any]) -> Any:
         """Apply what a function is made of, and remember its graph, for its derivative."""
-        composition = composition or composition_of(function)
+        composition: Any = self.composition_of(function)
         self._open.append(function)
         try:
             since = next_number()
@@ -197,6 +192,13 @@ class Tracer(Recorder):
         xs = [copy if want else None for copy, want in asked]
         return self.derive([pair for pair in pairs if pair[1] is not None], xs, since)
 
+    def composition_of(self, function: Function) -> Callable[..., Any] | None:
+        """What a function is made of, in functions that have rules."""
+        loop = getattr(function.forward, "__self__", None)
+        if isinstance(loop, Loop):
+            return turns_of(loop)
+        return COMPOSITIONS.get(function, function.equals)
+
     def _copy(self, a: Any) -> Variable:
         copy = Variable(array_of(a))
         self.register(copy, self.operand(a))
@@ -204,27 +206,25 @@ class Tracer(Recorder):
 
     # ---- scans -----------------------------------------------------------------------------------
 
-    def register(self, x: Any, value: Any) -> None:
-        """Let an array or a Variable stand for a Value or a number."""
-        super().register(x, value)
-        if isinstance(x, Variable) and isinstance(value, Value):
-            self._variable[value] = x
+    def scan(self, step: Any, state: Any, xs: Any) -> None:
+        """Nobody watches the turns of an ``F.scan`` that a forward does: they are noted one by one."""
 
-    def scan(self, body: Body, state: Sequence[Any], xs: Sequence[Any]) -> Any:
+    def loop(
+        self, body: Body, state: Sequence[Any], xs: Sequence[Any], captured: Sequence[Any]
+    ) -> Any:
         """``state, ys = body(state, x)`` along the first axis of each of ``xs``, as one step.
 
         Gives the last state and the ys, stacked along a new first axis. Where a graph is recorded,
-        its derivative is a scan backwards.
+        its derivative is a scan backwards; ``captured`` is what the body reads besides.
         """
         turn = Turn(self, body, state, xs)
         if not MODE.get().recording:
             return turn.last, turn.wholes
-        captured = [self._variable[v] for v in free_values(turn.step.body) if v in self._variable]
-        captured = [x for x in captured if x._node is not None]
+        captured = [x for x in captured if isinstance(x, Variable) and x._node is not None]
         results = [*turn.last, *turn.wholes]
 
         def gradients(g: Any, y: Any, wanted: Any, *inputs: Any) -> list[Any]:
-            return turn.backwards(g, captured)
+            return turn.backwards(g, wanted, captured)
 
         function = Function(lambda *_: tuple([x._raw for x in results]), (), gradients, "scan")
         inputs = (*state, *xs, *captured)
@@ -273,11 +273,6 @@ class Tracer(Recorder):
 def _is_floating(x: Any) -> bool:
     dtype = getattr(array_of(x), "dtype", None)
     return dtype is not None and dtype.kind == "f"
-
-
-def composition_of(function: Function) -> Callable[..., Any] | None:
-    """What a function is made of, in functions that have rules."""
-    return COMPOSITIONS.get(function, function.equals)
 
 
 def _leaves(inputs: Sequence[Any]) -> list[Any]:

@@ -69,26 +69,32 @@ class Turn:
 
     # ---- the derivative --------------------------------------------------------------------------
 
-    def backwards(self, g: Sequence[Any], captured: Sequence[Variable]) -> list[Any]:
-        """The gradients of the state, of the xs, and of what is captured.
+    def backwards(
+        self, g: Sequence[Any], wanted: Sequence[bool], captured: Sequence[Variable]
+    ) -> list[Any]:
+        """The gradients of the state, of the xs, and of what is captured, where they are wanted.
 
         ``g`` are those of the last state and of the ys, None for none.
         """
         tracer = self.tracer
         count = len(self.state)
         given = [i for i, gy in enumerate(g[count:]) if gy is not None]
+        places = [i for i, want in enumerate(wanted[count:]) if want]
+        chosen = [[*self.now, *captured][i] for i in places]
+        rows = len([i for i in places if i < len(self.xs)])  # gradients of xs
         g_last = [_zeros(x) if gx is None else gx for x, gx in zip(self.state, g)]
         before = [tracer.constant_of(array_of(x)) for x in g_last]
         now = [tracer.constant_of(array_of(self.ys[i])) for i in given]
-        found, steps = tracer.noted_apart(lambda: self._derive(before, now, given, captured))
-        mine, rest = found[: count + len(self.xs)], found[count + len(self.xs) :]
+        found, steps = tracer.noted_apart(lambda: self._derive(before, now, given, chosen))
+        rest = found[count + rows :]
         factors = [_factors(tracer.operand(gx), steps) for gx in rest]
         added = [gx for gx, pair in zip(rest, factors, strict=True) if pair is None]
         sums = [tracer.constant_of(_zeros(gx)) for gx in added]
         totals, more = tracer.noted_apart(
             lambda: [total + gx for total, gx in zip(sums, added, strict=True)]
         )
-        outputs = [tracer.operand(x) for x in (*mine[:count], *totals, *mine[count:])]
+        outputs = [tracer.operand(x) for x in (*found[:count], *totals)]
+        outputs += [tracer.operand(x) for x in found[count : count + rows]]
         outputs += [v for pair in factors if pair is not None for v in pair]
         inputs: list[Any] = [tracer.operand(x) for x in (*before, *sums, *now)]
         program = Program(inputs, outputs, [*steps, *more])
@@ -98,22 +104,21 @@ class Turn:
         wholes = [box(np.zeros((self.length, *v.shape), v.dtype), None) for v in _ys(program, last)]
         start = [*g_last, *map(_zeros, sums)]
         self._noted(program, [*start, *xs], [*last, *wholes], len(xs), backwards=True)
-        gradients = _of_products(last[count:], factors, wholes[len(self.xs) :])
-        return [*last[:count], *wholes[: len(self.xs)], *gradients]
+        of_captured = _of_products(last[count:], factors, wholes[rows:])
+        by_place = dict(zip(places, [*wholes[:rows], *of_captured], strict=True))
+        return [*last[:count], *map(by_place.get, range(len(wanted) - count))]
 
     def _derive(
         self,
         before: list[Variable],
         now: list[Variable],
         given: list[int],
-        captured: Sequence[Variable],
+        chosen: Sequence[Variable],
     ) -> list[Any]:
         pairs = [*zip(self.after, before), *zip([self.ys[i] for i in given], now)]
         pairs = [(y, g) for y, g in pairs if isinstance(y, Variable)]
         with Switch(recording=False):
-            return self.tracer.derive(
-                pairs, [*self.before, *self.now, *captured], self.since, zeros=True
-            )
+            return self.tracer.derive(pairs, [*self.before, *chosen], self.since, zeros=True)
 
     def _saved(self, program: Program) -> list[Any]:
         """What the derivative reads of the turns, of all times: as more outputs of the scan."""

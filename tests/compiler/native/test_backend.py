@@ -251,6 +251,64 @@ def test_nothing_is_written_after_a_wrong_label() -> None:
     assert rule.t == 4
 
 
+class Rows(layers.Layer):
+    """A GRU with a length for each row."""
+
+    def __init__(self) -> None:
+        self.gru = layers.GRU(2, 3, return_sequences=False)
+
+    def forward(self, x: Any, n: Any) -> Any:
+        return self.gru(x, lengths=n).sum()
+
+
+LABELS = (lambda x, t: F.cross_entropy(x[:, 0], t), "label")
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize(
+    ("function", "words", "right", "wrong"),
+    [
+        (*LABELS, [0, 1], [[-1, 1], [0, 2]]),
+        (Rows(), "lengths", [1, 4], [[0, 4], [1, 5], [-1, 4]]),
+    ],
+)
+def test_wrong_labels_and_lengths_are_refused_as_eagerly(
+    function: Any, words: str, right: Any, wrong: Any, gradient: bool
+) -> None:
+    program = in_c(function)
+    x = minidl.Variable(numbers(2, 4, 2), requires_grad=gradient)
+    for _ in range(3):
+        program(x, np.array(right))
+    assert program.status().startswith("program 0: C, ")
+    for part in wrong:
+        with pytest.raises(ValueError, match=words):
+            program(x, np.array(part))
+
+
+@pytest.mark.parametrize(
+    ("model", "x"),
+    [
+        (layers.LayerNorm(1), numbers(4, 1)),
+        (layers.GRU(1, 1), numbers(1, 9, 1)),
+        (layers.RNN(1, 2), numbers(1, 1, 1)),
+        (layers.MultiHeadAttention(1, 2), numbers(2, 3, 2)),  # a gradient that is 0: the keys' bias
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_sizes_of_one(model: Any, x: Any) -> None:
+    program = in_c(model)
+    for seed in range(3):
+        gradients = []
+        for f in (program, model):
+            model.cleargrads()
+            xs = minidl.Variable(numbers(*x.shape, seed=seed), requires_grad=True)
+            y = f(xs)
+            (y * np.cos(np.arange(y.size)).reshape(y.shape).astype(y.dtype)).sum().backward()
+            gradients.append([xs.grad.data, *[p.grad.data for p in model.parameters()]])
+        assert all(close(a, b) for a, b in zip(*gradients, strict=True))
+    assert program.status().startswith("program 0: C, ")
+
+
 def test_a_scan_is_a_loop_in_c_forwards_and_backwards() -> None:
     model = layers.MLP([8, 2], in_features=2, activation=F.tanh, dtype=np.float64)
 

@@ -1,5 +1,6 @@
 """export_c: what it writes compiles without a warning, runs under sanitizers, and gives what the model gives."""
 
+import copy
 import math
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler")
 # Calls the model as often as there are inputs on its standard input.
 MAIN = """
 #include <stdio.h>
+#include <string.h>
 #include "model.c"
 int main(void) {{
   {declarations}
@@ -40,10 +42,12 @@ int main(void) {{
 class Exported:
     """A model as a program: ``run`` gives its outputs for a list of inputs, one after the other."""
 
-    def __init__(self, model: Any, example: tuple[Any, ...], folder: Path) -> None:
+    def __init__(
+        self, model: Any, example: tuple[Any, ...], folder: Path, fresh: bool = False
+    ) -> None:
         minidl.seed(0)
         with minidl.test_mode():
-            result = model(*example)
+            result = (copy.deepcopy(model) if fresh else model)(*example)
         model.reset_state()
         self.outputs = [array(y) for y in result] if isinstance(result, tuple) else [array(result)]
         export_c(model, example, folder / "model.c")
@@ -66,7 +70,9 @@ class Exported:
         parts = [("x", i, x) for i, x in enumerate(example)]
         parts += [("y", i, y) for i, y in enumerate(self.outputs)]
         names = [f"{letter}{i}" for letter, i, _ in parts]
-        kinds = {"f4": "float", "f8": "double", "i8": "int64_t", "i4": "int32_t", "b1": "uint8_t"}
+        kinds = {"f4": "float", "f8": "double", "b1": "uint8_t"}
+        kinds |= {f"i{n}": f"int{8 * n}_t" for n in (1, 2, 4, 8)}
+        kinds |= {f"u{n}": f"uint{8 * n}_t" for n in (1, 2, 4, 8)}
         declared = [
             f"static {kinds[x.dtype.str[1:]]} {name}[{x.size}];"
             for name, (_, _, x) in zip(names, parts)
@@ -75,8 +81,8 @@ class Exported:
         write = [f"fwrite({n}, sizeof {n}, 1, stdout);" for n in names if n[0] == "y"]
         state = ["&state"] if self.stateful else []
         return MAIN.format(
-            declarations=" ".join([*declared, "predict_state state;" if state else ""]),
-            reset="predict_reset(&state);" if state else "",
+            declarations=" ".join([*declared, "static predict_state state;" if state else ""]),
+            reset="memset(&state, 85, sizeof state); predict_reset(&state);" if state else "",
             read=" && ".join(read),
             call=f"predict({', '.join([*state, *names])});",
             write=" ".join(write),
@@ -226,6 +232,64 @@ def test_a_state_goes_on_and_begins_again(tmp_path: Path) -> None:
     assert "void predict_reset(predict_state *state)" in exported.text
 
 
+class Average(layers.Layer):
+    """A state of one's own, n numbers."""
+
+    def __init__(self, n: int) -> None:
+        self.mean = np.zeros(n, np.float32)
+
+    def forward(self, x: Any) -> Any:
+        self.mean = 0.9 * self.mean + 0.1 * x
+        return x - self.mean
+
+
+@needs_compiler
+def test_a_large_state_is_not_on_the_stack(tmp_path: Path) -> None:
+    exported = Exported(Average(4_000_000), (ones(4_000_000),), tmp_path, fresh=True)
+    assert "float next0[4000000];" in exported.text
+    (y,) = exported.run([(ones(4_000_000),)])[0]
+    np.testing.assert_allclose(y, 0.9, rtol=1e-6)
+
+
+class Names(layers.Layer):
+    """Weights b.c.w and b_c.w, one of them a result; an input that is not used."""
+
+    def __init__(self) -> None:
+        self.b = layers.Linear(2, 2)
+        self.b.c = layers.Linear(2, 2)
+        self.b_c = layers.Linear(2, 2)
+
+    def forward(self, x: Any, z: Any) -> Any:
+        return self.b_c(self.b.c(self.b(x))), z**0, self.b_c.w
+
+    def __repr__(self) -> str:
+        return "/* ??/ a name */ of */ its own \\"
+
+
+@needs_compiler
+def test_names_do_not_meet(tmp_path: Path) -> None:
+    check(Names(), (ones(1, 2), ones(3)), tmp_path)
+
+
+class Whole(layers.Layer):
+    """Integers go round at their ends."""
+
+    def forward(self, n: Any) -> Any:
+        return n * n + n, -n, abs(n), n - 5, n**3, n.sum(0)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.int8, np.uint16, np.int32, np.int64])
+def test_integers_go_round(dtype: Any, tmp_path: Path) -> None:
+    ends = np.iinfo(dtype)
+    n = np.array([ends.min, ends.max, 3, ends.max // 2], dtype)
+    exported = Exported(Whole(), (n,), tmp_path)
+    with np.errstate(over="ignore"):
+        wanted = Whole()(n)
+    for got, want in zip(exported.run([(n,)])[0], wanted, strict=True):
+        assert np.array_equal(got, want)
+
+
 @needs_compiler
 def test_places_outside_a_table_give_nan(tmp_path: Path) -> None:
     exported = Exported(layers.Embedding(4, 3), (np.arange(3),), tmp_path)
@@ -289,9 +353,36 @@ class Unknown(layers.Layer):
         return np.linalg.inv(x)
 
 
+class InPlace(layers.Layer):
+    def __init__(self) -> None:
+        self.mean = np.zeros(2, np.float32)
+
+    def forward(self, x: Any) -> Any:
+        self.mean *= 0.9
+        self.mean += 0.1 * x
+        return x - self.mean
+
+
+class Nothing(layers.Layer):
+    def forward(self, x: Any) -> Any:
+        return None
+
+
 class Reading(layers.Layer):
     def forward(self, x: Any) -> Any:
         return x * 2 if float(x[0, 0]) > 0 else x
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("expf", "NULL", "signbit", "rint", "printf", "INLINE", "y1", "uint8_t", "class"),
+        *("w0", "w_b", "place", "exp_f64"),
+    ],
+)
+def test_names_that_have_a_meaning_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has a meaning in C"):
+        export_c(layers.Linear(2, 2), ones(2, 2), tmp_path / "m.c", name)
 
 
 @pytest.mark.parametrize(
@@ -305,6 +396,9 @@ class Reading(layers.Layer):
         (layers.Linear(2, 2), ones(2, 2), "m.c", "while", ValueError, "meaning in C"),
         (layers.Linear(2, 2), ones(2, 2), "m.c", "exp", ValueError, "meaning in C"),
         (layers.Linear(2, 2), ones(2, 2), "m.c", "exp_f32", ValueError, "meaning in C"),
+        (InPlace(), ones(2), "m.c", "predict", ValueError, "writes into an array"),
+        (Nothing(), ones(2), "m.c", "predict", ValueError, "gives no array"),
+        (layers.Linear, ones(2, 2), "m.c", "predict", TypeError, "a class"),
         (layers.Linear(2), ones(2, 2), "m.c", "predict", ValueError, "call it once"),
         (layers.Linear(2, 2), (), "m.c", "predict", ValueError, "want an example"),
         (layers.Linear(2, 2), ones(0, 2), "m.c", "predict", ValueError, "not empty"),
