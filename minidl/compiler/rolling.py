@@ -103,9 +103,9 @@ class Rolling:
 
     def _gives_on(self) -> bool:
         """Whether it gives a Variable that was there before the loop, which no turn's graph has."""
-        turn = self.first
+        turn = self.turn
         given = {*nodes_of(turn.state), *nodes_of(turn.row)}
-        results = [x for x in (*turn.new, *turn.ys) if not _is_made(x, turn.since)]
+        results = [x for x in (*turn.new, *turn.ys) if not _is_since(turn, node_of(x))]
         return not given.issuperset(nodes_of(results))
 
     @property
