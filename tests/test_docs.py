@@ -150,3 +150,11 @@ def test_what_the_tables_say_to_write(
 
 def test_the_tables_are_long_enough_to_be_of_use() -> None:
     assert len(code_of_tables()) > 90
+
+
+def test_the_page_on_compile_lists_every_file() -> None:
+    page = (ROOT / "docs" / "compile_internals.md").read_text(encoding="utf-8")
+    table = page[page.index("## 8. The files") :]
+    listed = set(re.findall(r"`([a-z_]+\.py)`", table))
+    files = {file.name for file in (ROOT / "minidl" / "compiler").glob("*.py")}
+    assert listed == files - {"__init__.py"}

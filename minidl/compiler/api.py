@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Literal, TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from minidl.autograd.modes import Mode, current
 from minidl.common import memory, random
@@ -19,7 +19,7 @@ from minidl.compiler.checks import check
 from minidl.compiler.forms import NotForPrograms, arrays_in, numbers_in
 from minidl.compiler.observed import Call
 from minidl.compiler.places import Entry
-from minidl.compiler.reach import LAZY, WeakMethod
+from minidl.compiler.reach import LAZY
 from minidl.compiler.recording import MISS, Recording
 from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Varying
@@ -31,6 +31,24 @@ Backend: TypeAlias = Literal["numpy", "c"]
 BACKENDS = ("numpy", "c")
 PROGRAMS = 16  # of one function that are kept
 CALLS = 8  # that each program serves, or making them costs more than they save
+
+
+class WeakMethod:
+    """A method of an object that it does not keep alive."""
+
+    _reached = ("__self__", "function")
+
+    def __init__(self, function: Any, instance: Any) -> None:
+        self.function = function
+        self._instance = ref(instance)
+        self.__name__ = getattr(function, "__name__", "method")
+
+    @property
+    def __self__(self) -> Any:
+        return self._instance()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(self._instance(), *args, **kwargs)
 
 
 class Compiled:
@@ -279,7 +297,7 @@ def _as_model(model: Any, compiled: Compiled) -> Any:
             return compiled(*args, **kwargs)
 
         def __reduce__(self) -> Any:
-            return compile, (model,)
+            return partial(compile, check=compiled.check, backend=compiled.backend), (model,)
 
         def status(self) -> str:
             """How it runs: as of a compiled function."""

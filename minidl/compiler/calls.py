@@ -25,8 +25,12 @@ class Again:
     def __init__(self, function: Callable[..., Any], leaves: list[Any], structure: Any) -> None:
         self.function = function
         self.structure = structure
-        self.places = [i for i, x in enumerate(leaves) if type(x) in (StandIn, np.ndarray)]
-        self.leaves = [None if i in self.places else x for i, x in enumerate(leaves)]
+        self.places: list[int] = []
+        self.leaves = list(leaves)
+        for i, x in enumerate(leaves):
+            if type(x) in (StandIn, np.ndarray):
+                self.places.append(i)
+                self.leaves[i] = None
         self.forms: list[tuple[Any, Any]] = []
         numbered = list(range(len(leaves)))
         self.flat = unflatten(structure, numbered) == (tuple(numbered), {})
@@ -35,7 +39,8 @@ class Again:
     def __call__(self, *arrays: Any) -> Any:
         args, settings = self.arguments(arrays)
         y = self.function(*args, **settings)
-        for part, (shape, dtype) in zip(y if type(y) is tuple else (y,), self.forms):
+        parts = y if type(y) is tuple else (y,)
+        for part, (shape, dtype) in zip(parts, self.forms):
             if part.shape != shape or part.dtype != dtype:
                 raise ValueError(f"want {dtype} {shape}, got {part.dtype} {part.shape}")
         return y

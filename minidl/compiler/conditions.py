@@ -57,7 +57,7 @@ class Conditions:
             self._expect_array(place, value, entry)
             return
         name = self.name(value)
-        if isinstance(value, NUMBERS) and not isinstance(value, type(None) | bool | slice):
+        if may_be_equal(value):
             self._add(f"({place} is {name} or same({place}, {name}))")
         else:
             self._add(f"{place} is {name}")
@@ -87,8 +87,8 @@ class Conditions:
         """What is in a dict or list: ``label`` with a key is what that is to its user."""
         name = self.name(held)
         for key, value in items:
-            place = Place(held, key, f"{name}[{self.key(key)}]", f"{label}{key}")
-            self._entry(place, value, (kind_of_name, key), owner)
+            text = f"{name}[{self.key(key)}]"
+            self._entry(Place(held, key, text, f"{label}{key}"), value, (kind_of_name, key), owner)
 
     def _entry(self, place: Place, value: Any, name: Name, owner: Any = None) -> None:
         """What is in a place: it is expected to stay, unless calls leave something there."""
@@ -122,6 +122,11 @@ def condition_of_form(place: str, x: Any, name: Callable[[Any], str]) -> str:
     if x.flags.c_contiguous:
         return f"{condition} and {place}.flags.c_contiguous"
     return f"{condition} and {place}.strides == {x.strides!r}"
+
+
+def may_be_equal(x: Any) -> bool:
+    """Whether another object is as good as this one: numbers and texts."""
+    return isinstance(x, NUMBERS) and not isinstance(x, bool | type(None))
 
 
 def same(now: Any, before: Any) -> bool:

@@ -9,18 +9,19 @@ import dis
 import sys
 import types
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache, reduce
 from operator import or_
 from typing import Any, NamedTuple, TypeAlias
 
-_KINDS = ("global", "attribute", "import", "cell")
-_KIND_OF = {
-    "LOAD_GLOBAL": 0, "STORE_GLOBAL": 0, "DELETE_GLOBAL": 0, "LOAD_NAME": 0,
-    "LOAD_ATTR": 1, "LOAD_METHOD": 1, "STORE_ATTR": 1, "DELETE_ATTR": 1, "IMPORT_FROM": 1,
-    "LOAD_SUPER_ATTR": 1, "IMPORT_NAME": 2,
-    "LOAD_DEREF": 3, "STORE_DEREF": 3, "DELETE_DEREF": 3, "LOAD_CLASSDEREF": 3,
-    "LOAD_FROM_DICT_OR_DEREF": 3,
-}  # fmt: skip
+# Instructions with a name, by the kind of that.
+_INSTRUCTIONS = {
+    "global": "LOAD_GLOBAL STORE_GLOBAL DELETE_GLOBAL LOAD_NAME",
+    "attribute": "LOAD_ATTR LOAD_METHOD STORE_ATTR DELETE_ATTR IMPORT_FROM LOAD_SUPER_ATTR",
+    "import": "IMPORT_NAME",
+    "cell": "LOAD_DEREF STORE_DEREF DELETE_DEREF LOAD_CLASSDEREF LOAD_FROM_DICT_OR_DEREF",
+}
+_KIND_OF = {name: kind for kind, names in _INSTRUCTIONS.items() for name in names.split()}
 
 # Types that are no array's: code that compares with these tells no stand-in from an array.
 _PLAIN = {"list", "tuple", "dict", "set", "frozenset", "str", "bytes", "int", "bool", "float"}
@@ -54,22 +55,20 @@ NO_NAMES = Names(frozenset())
 @cache
 def names_of(code: types.CodeType) -> Names:
     """The names in a code object."""
-    loads = Counter[Name]()
+    instructions = list(dis.get_instructions(code))
+    loads = Counter(_questions(instructions))
     stores = Counter[Name]()
     added = Counter[Name]()
-    instructions = list(dis.get_instructions(code))
     for i, instruction in enumerate(instructions):
-        if instruction.opname == "IS_OP" and instructions[i - 1].opname != "LOAD_CONST":
-            loads["is", "another object"] += 1
         kind = _KIND_OF.get(instruction.opname)
         if kind is None:
             continue
-        if instruction.argval == "type" and _tells_arrays(instructions[i + 1 : i + 16]):
-            loads["type", "of an array"] += 1
-        name = (_KINDS[kind], instruction.argval)
-        is_store = instruction.opname.startswith("STORE")
-        (stores if is_store else loads)[name] += 1
-        if is_store and (_is_added(instructions, i) or _is_counted(instructions, i)):
+        name = (kind, instruction.argval)
+        if not instruction.opname.startswith("STORE"):
+            loads[name] += 1
+            continue
+        stores[name] += 1
+        if _is_added(instructions, i) or _is_counted(instructions, i):
             added[name] += 1
     names = Names(
         frozenset(loads) | frozenset(stores),
@@ -80,6 +79,16 @@ def names_of(code: types.CodeType) -> Names:
     )
     inner = [names_of(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return reduce(or_, inner, names)
+
+
+def _questions(code: list[dis.Instruction]) -> Iterator[Name]:
+    """Questions that may tell a stand-in from an array, as names of kinds of their own."""
+    for i, instruction in enumerate(code):
+        if instruction.opname == "IS_OP" and code[i - 1].opname != "LOAD_CONST":
+            yield "is", "another object"
+        asks_for_type = instruction.opname in _KIND_OF and instruction.argval == "type"
+        if asks_for_type and _tells_arrays(code[i + 1 : i + 16]):
+            yield "type", "of an array"
 
 
 def _is_added(code: list[dis.Instruction], i: int) -> bool:

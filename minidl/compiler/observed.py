@@ -106,8 +106,8 @@ class ObservedCall:
     def _run(self) -> bool:
         """Call the function on stand-ins; whether it wrote into its arguments."""
         twins: dict[int, Any] = {}
-        leaves = [self._stand_in("argument", i, x, twins) for i, x in enumerate(self.call.leaves)]
-        states = [self._stand_in("state", i, x, twins) for i, x in enumerate(self.states.leaves)]
+        leaves = self._stand_ins("argument", self.call.leaves, twins)
+        states = self._stand_ins("state", self.states.leaves, twins)
         arguments = Arguments(iter(leaves), self._number if self.varying else None)
         args = [arguments.put(x) for x in self.call.args]
         kwargs = {name: arguments.put(x) for name, x in self.call.kwargs.items()}
@@ -122,6 +122,9 @@ class ObservedCall:
         if observer.seen is not None:
             self.recorder.stop(f"it calls {observer.seen}, which gives something else at each call")
         return written
+
+    def _stand_ins(self, kind: str, xs: list[Any], twins: dict[int, Any]) -> list[Any]:
+        return [self._stand_in(kind, i, x, twins) for i, x in enumerate(xs)]
 
     def _stand_in(self, kind: str, i: int, x: Any, twins: dict[int, Any]) -> Any:
         """What stands for an array among arguments or states; a Variable itself."""

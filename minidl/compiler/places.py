@@ -152,5 +152,8 @@ class Inside:
 
     def fills(self) -> list[Fill]:
         """The arrays that the function wrote into."""
-        pairs = [(i, x) for i, x in enumerate(self.twins) if type(x) is StandIn]
-        return [Fill(i, x.value) for i, x in pairs if x.value is not self.values[i]]
+        fills = []
+        for i, (x, before) in enumerate(zip(self.twins, self.values)):
+            if type(x) is StandIn and x.value is not before:
+                fills.append(Fill(i, x.value))
+        return fills

@@ -64,22 +64,13 @@ _UNWATCHABLE = (Iterator, io.IOBase, threading.local, ref, ProxyType, memoryview
 _ATOMS = (*NUMBERS, types.BuiltinFunctionType, *GENERATORS, np.random.BitGenerator)
 _EMPTY = types.CellType()
 _Cached = type(cache(len))
-
-
-class WeakMethod:
-    """A method of an object that it does not keep alive."""
-
-    def __init__(self, function: Any, instance: Any) -> None:
-        self.function = function
-        self._instance = ref(instance)
-        self.__name__ = getattr(function, "__name__", "method")
-
-    @property
-    def __self__(self) -> Any:
-        return self._instance()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(self._instance(), *args, **kwargs)
+_WRAPPERS = {  # what is used of things that stand around others
+    types.MethodType: ("__self__", "__func__"),
+    partial: ("func", "args", "keywords"),
+    property: ("fget",),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+}
 
 
 class Reach(Conditions):
@@ -185,30 +176,29 @@ class Reach(Conditions):
     def _parts(self, x: Any) -> None:
         if isinstance(x, types.FunctionType):
             self._function(x)
-        elif isinstance(x, types.MethodType):
-            self._todo += [x.__self__, x.__func__]
-        elif isinstance(x, WeakMethod):
-            self._todo += [x.__self__, x.function]
-        elif isinstance(x, partial):
-            self._todo += [x.func, x.args, x.keywords]
+        elif isinstance(x, tuple(_WRAPPERS)):
+            names = next(names for kind, names in _WRAPPERS.items() if isinstance(x, kind))
+            self._todo += [getattr(x, name) for name in names]
         elif isinstance(x, types.ModuleType):
             self._module(x)
         elif isinstance(x, type):
             self._class(x)
-        elif isinstance(x, property | staticmethod | classmethod):
-            self._todo.append(x.fget if isinstance(x, property) else x.__func__)
         elif isinstance(x, ContextVar):
             self._expect(f"{self.name(x)}.get(None)", x.get(None))
         elif isinstance(x, Function):
             self._todo += _of_the_user((x.forward, *x.rules, x.joint))
         elif isinstance(x, attrgetter | methodcaller):
             self._getter(x)
-        elif isinstance(x, _Cached):  # what it keeps is used, until it is computed anew
-            self._todo.append(x.__wrapped__)
-            self._add(f"{self.name(x)}.cache_info()[1:] == {x.cache_info()[1:]!r}")
-            self.snapshots.append(Snapshot(x, f"the cache of {x.__name__}"))
+        elif isinstance(x, _Cached):
+            self._cached(x)
         elif not self._container(x):
             self._object(x)
+
+    def _cached(self, x: Any) -> None:
+        """What a function with a cache keeps is used, until it is computed anew."""
+        self._todo.append(x.__wrapped__)
+        self._add(f"{self.name(x)}.cache_info()[1:] == {x.cache_info()[1:]!r}")
+        self.snapshots.append(Snapshot(x, f"the cache of {x.__name__}"))
 
     def _getter(self, x: Any) -> None:
         """An attrgetter uses the names that it was made with."""
@@ -257,9 +247,8 @@ class Reach(Conditions):
     def _attributes_of(self, x: Any, names: Set[str], kind_of_name: str = "") -> None:
         """Attributes that lie in the dict of an object."""
         held = vars(x)
-        label = (
-            x.__name__ if isinstance(x, types.ModuleType | types.FunctionType) else type(x).__name__
-        )
+        named = x if isinstance(x, types.ModuleType | types.FunctionType) else type(x)
+        label = named.__name__
         self.snapshots.append(Snapshot(held, f"{label}."))
         self._entries(held, under(held, names), f"{label}.", kind_of_name, type(x))
 
@@ -274,8 +263,9 @@ class Reach(Conditions):
     def _library(self, x: types.ModuleType) -> None:
         """Watch what a user may change in a module of the library: sys.argv, os.environ."""
         names = self._attributes.intersection(vars(x)) - {"modules"}
-        items = [(n, y) for n, y in under(vars(x), names) if isinstance(y, _CONTAINERS)]
-        self._entries(vars(x), items, f"{x.__name__}.")
+        held = vars(x)
+        containers = [name for name in names if isinstance(held[name], _CONTAINERS)]
+        self._entries(held, under(held, containers), f"{x.__name__}.")
 
     def _class(self, x: type) -> None:
         if not is_known(type(x).__module__):
@@ -288,7 +278,7 @@ class Reach(Conditions):
             self._add(f"len({name}.__dict__) == {len(held)}")
             for n, value in under(held, self._used(held) - _OF_EVERY_CLASS):
                 self._expect(f"{name}.__dict__.get({n!r}, ABSENT)", value)
-            inherited = {n for base in cls.__mro__ for n in vars(base)} - held.keys()
+            inherited = set().union(*map(vars, cls.__mro__)) - held.keys()
             for n in sorted(self._used(inherited) - _OF_EVERY_CLASS):
                 self._add(f"{n!r} not in {name}.__dict__")
 
@@ -338,10 +328,11 @@ class Reach(Conditions):
             weak = ref(x)  # a program does not keep alive what it is a method of
             self._add(f"{self.name(weak)}().__class__ is {self.name(kind)}")
         carried = carried_by(kind) & held.keys()
+        counted = getattr(kind, "_counted", ())
         for n in sorted(carried):
-            use = "count" if n in getattr(kind, "_counted", ()) else "state"
-            place = Place(held, n, f"{self.name(held)}[{n!r}]", f"{kind.__name__}.{n}", use)
-            self._places[place.text] = place
+            text = f"{self.name(held)}[{n!r}]"
+            use = "count" if n in counted else "state"
+            self._places[text] = Place(held, n, text, f"{kind.__name__}.{n}", use)
         all_watched = is_layer(kind) or is_known(kind.__module__)
         watched = set(held) if all_watched else self._used(held)
         own = "" if sets_attributes_itself(kind) else "attribute"
@@ -352,7 +343,8 @@ class Reach(Conditions):
         if not self._whole:
             return
         self.optimizers.append(x)
-        called = Reach([*x.hooks, x.lr, [group.settings for group in x.groups]], whole=False)
+        settings = [group.settings for group in x.groups]
+        called = Reach([*x.hooks, x.lr, settings], whole=False)
         self._unseen |= called.names
         self._unseen_objects |= called._seen
 

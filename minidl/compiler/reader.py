@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from minidl.autograd.variable import Variable
-from minidl.compiler.conditions import condition_of_form, same
-from minidl.compiler.forms import NUMBERS, is_array, parts_of
+from minidl.compiler.conditions import condition_of_form, may_be_equal, same
+from minidl.compiler.forms import is_array, parts_of
 from minidl.compiler.optimizers import is_watched
 from minidl.compiler.reach import Reach
 from minidl.compiler.recording import MISS, Recording
@@ -63,7 +63,7 @@ class Form:
     def _constant(self, place: str, x: Any) -> None:
         name = self.reach.name(x)
         condition = f"{place} is {name}"
-        if isinstance(x, NUMBERS) and not isinstance(x, bool | type(None)):
+        if may_be_equal(x):
             condition = f"({condition} or same({place}, {name}))"
         self.conditions.append(condition)
 
@@ -106,10 +106,7 @@ def _is(same: bool) -> str:
 
 def print_reader(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of the arguments: the inputs, or MISS. Variables, if the program is ``derived``."""
-    source = _Reader(recording, derived).source()
-    scope = {**HELPERS, **names_in(source, recording.reach)}
-    exec(compile(source, "<minidl reader>", "exec"), scope)
-    return scope.pop("read")  # type: ignore[no-any-return]  # a function
+    return define("read", _Reader(recording, derived).source(), recording.reach, _HELPERS)
 
 
 class _Reader:
@@ -152,11 +149,12 @@ class _Reader:
     def _input(self, x: Input) -> str:
         """The expression for an input."""
         if x.kind in self.places:
-            place: str = self.places[x.kind][x.of]
-            return place
+            expression: str = self.places[x.kind][x.of]
+            return expression
         if x.kind == "grad":
             return f"{self.holders[id(x.of)]}._grad._raw{_as_number(x.of)}"
-        return self._read(self.reach.where.get(id(x.of)) or self.reach.name(x.of), x.of)
+        place = self.reach.where.get(id(x.of)) or self.reach.name(x.of)
+        return self._read(place, x.of)
 
     def _read(self, place: str, x: Any) -> str:
         """The expression for what a program is given of a Variable or an array at a place."""
@@ -251,10 +249,16 @@ def form_of_states(recording: Recording) -> Form:
     return states
 
 
-def names_in(source: str, reach: Reach) -> dict[str, Any]:
-    """What the names in a source stand for; no more, as it lives as long as the program."""
-    names = reach.scope.keys() & re.findall(r"\bk\d+\b", source)
-    return {name: reach.scope[name] for name in names}
+def define(name: str, source: str, reach: Reach, helpers: dict[str, Any]) -> Callable[..., Any]:
+    """The function that a source defines.
+
+    What it can name is what it does name and no more, as that lives as long as the program.
+    """
+    scope = dict(helpers)
+    for known in reach.scope.keys() & re.findall(r"\bk\d+\b", source):
+        scope[known] = reach.scope[known]
+    exec(compile(source, f"<minidl {name}>", "exec"), scope)
+    return scope.pop(name)  # type: ignore[no-any-return]  # a function
 
 
 def _as_number(x: Variable) -> str:
@@ -271,4 +275,4 @@ def _equal(a: Any, b: Any) -> bool:
     return bool((a == b).all()) or same_elements(a, b)
 
 
-HELPERS = {"MISS": MISS, "ABSENT": ABSENT, "ndarray": np.ndarray, "same": same, "equal": _equal}
+_HELPERS = {"MISS": MISS, "ABSENT": ABSENT, "ndarray": np.ndarray, "same": same, "equal": _equal}

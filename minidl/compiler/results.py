@@ -13,27 +13,26 @@ import numpy as np
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import is_output, parts_of, with_parts
 from minidl.compiler.program import Operand, Value
-from minidl.compiler.reader import form_of_states, names_in
+from minidl.compiler.reader import define, form_of_states
 from minidl.compiler.recording import Recording
+
+_HELPERS = {"box": box, "asarray": np.asarray, "with_parts": with_parts}
 
 
 def print_results(recording: Recording, derived: bool) -> Callable[..., Any]:
     """A function of what the program gave: stores the layers' new states, and gives the result."""
-    scope: dict[str, Any] = {"box": box, "asarray": np.asarray, "with_parts": with_parts}
-    writer = _Writer(recording, scope, derived)
-    lines = ["def give(y, owners):"]
-    lines += _writes_of_places(recording, writer)
+    writer = _Writer(recording, derived)
+    lines = _writes_of_places(recording, writer)
     for p, operand in recording.gradients:
         new = "None" if operand is None else writer.gradient(operand)
-        lines.append(f"    {writer.holder(p)}._grad = {new}")
+        lines.append(f"{writer.holder(p)}._grad = {new}")
     for write in recording.writes:
+        how = writer.name(write.how)
         new = writer.value(write.operand)
-        lines.append(f"    {writer.name(write.how)}({writer.holder(write.p)}, {new})")
-    lines.append(f"    return {writer.text(recording.raw_result)}")
-    source = "\n".join(lines)
-    scope.update(names_in(source, recording.reach))
-    exec(compile(source, "<minidl results>", "exec"), scope)
-    return scope.pop("give")  # type: ignore[no-any-return]  # a function
+        lines.append(f"{how}({writer.holder(write.p)}, {new})")
+    lines.append(f"return {writer.text(recording.raw_result)}")
+    source = "\n    ".join(["def give(y, owners):", *lines])
+    return define("give", source, recording.reach, _HELPERS)
 
 
 def _writes_of_places(recording: Recording, writer: _Writer) -> list[str]:
@@ -41,31 +40,26 @@ def _writes_of_places(recording: Recording, writer: _Writer) -> list[str]:
     leaves = [place for place, _ in form_of_states(recording).leaves]
     lines = []
     for leaf, operand in recording.fills:
-        lines.append(f"    {leaves[leaf]}[...] = {writer.value(operand)}")
+        lines.append(f"{leaves[leaf]}[...] = {writer.value(operand)}")
     writer.before = dict(zip(map(id, recording.inside.twins), leaves))
     for place, value, more in recording.changes:
         new = writer.text(value) if more is None else f"{place.text} + {more}"
-        lines.append(f"    {place.text} = {new}")
+        lines.append(f"{place.text} = {new}")
     writer.before = {}
-    kept = [f"    {name} = {place}" for place, name in writer.kept.items()]
+    kept = [f"{name} = {place}" for place, name in writer.kept.items()]
     return [*kept, *lines]
 
 
 class _Writer:
     """Writes how a result is built of what the program gave."""
 
-    def __init__(self, recording: Recording, scope: dict[str, Any], derived: bool) -> None:
+    def __init__(self, recording: Recording, derived: bool) -> None:
         self.recording = recording
-        self.scope = scope
+        self.name = recording.reach.name
         self.derived = derived  # the program is a Function, which gives Variables
         self.owners = {id(p): f"owners[{i}]" for i, p in enumerate(recording.owners)}
         self.before: dict[int, str] = {}  # the places of what was in places before, by id
         self.kept: dict[str, str] = {}  # the names of what these hold, as places are written into
-
-    def name(self, x: Any) -> str:
-        name = f"k{id(x)}"
-        self.scope[name] = x
-        return name
 
     def text(self, x: Any) -> str:
         """The expression for a part of a result."""

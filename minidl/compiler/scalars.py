@@ -158,8 +158,9 @@ class Varying:
     def meet(self, numbers: list[Any]) -> frozenset[int]:
         """Those that vary, of a call that no program serves for."""
         if len(numbers) == len(self._last):
-            pairs = enumerate(zip(numbers, self._last))
-            self.places.update([i for i, (a, b) in pairs if repr(a) != repr(b)])
+            for i, (now, before) in enumerate(zip(numbers, self._last)):
+                if repr(now) != repr(before):
+                    self.places.add(i)
         self._last = numbers
         return frozenset(self.places - self._read) if self.allowed else frozenset()
 
