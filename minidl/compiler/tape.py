@@ -55,10 +55,10 @@ def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
     if not function.saves:
         return y
     first = y[0] if type(y) is tuple else y
-    node = getattr(first, "_node", None)
+    node: Any = getattr(first, "_node", None)
     if node is None:
         return function.forward(*map(_raws_of, args), **step.settings)
-    application = node.inputs[0] if type(node) is Output else node
+    application: Any = node.inputs[0] if type(node) is Output else node
     return y, application.saved
 
 
