@@ -58,7 +58,7 @@ def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
     node: Any = getattr(first, "_node", None)
     if node is None:
         return function.forward(*map(_raws_of, args), **step.settings)
-    application: Any = node.inputs[0] if type(node) is Output else node
+    application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
     return y, application.saved
 
 
