@@ -12,6 +12,7 @@ from minidl import functions as F
 from minidl.compiler.native.arrays import Array, NotInC, Shape, constant_array, new_array
 from minidl.compiler.native.expressions import UFUNCS
 from minidl.compiler.native.lowering import Lowering, lowers
+from minidl.compiler.native.narrow import narrow_product
 from minidl.compiler.native.operations import Dot, Product
 from minidl.compiler.program import Step
 from minidl.functions import convolution, pooling, products
@@ -67,6 +68,8 @@ def product(low: Lowering, out: Array, a: Array, c: Array, sizes: tuple[Shape, .
         if None not in matrices:
             low.operations.append(Dot(*matrices))
             return
+    if narrow_product(low, out, a, c, sizes):
+        return
     if rows > 1 and columns > 1 and c.strides[-1] != 1:
         c = low.copy(c)
     low.operations.append(Product(out, a, c, sizes))

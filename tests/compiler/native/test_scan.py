@@ -179,6 +179,24 @@ def _loops(program: Any) -> int:
     return len(re.findall(rf"ptrdiff_t t\w* = (0; t\w* < {LENGTH}|{LENGTH - 1};)", program.c))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_of_few_columns(dtype: Any) -> None:
+    """Forward and both gradients, over long rows and long sums."""
+    x = numbers(24, 32, dtype=dtype, seed=5)
+    w = numbers(32, 3, dtype=dtype, seed=6)
+    g = numbers(24, 3, dtype=dtype, seed=7)
+    f = minidl.value_and_grad(lambda x, w, g: (np.tanh(x @ w) * g).sum(), (0, 1))
+    program = minidl.compile(f, backend="c", check="never")
+    program(x, w, g)  # it is recorded
+    value, gradients = program(x, w, g)
+    assert ": C, " in program.status()
+    want, its = f(x, w, g)
+    bound = 1e-12 if dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(value, want, rtol=bound)
+    for got, g in zip(gradients, its, strict=True):
+        np.testing.assert_allclose(got, g, rtol=bound, atol=bound * np.abs(g).max())
+
+
 def test_a_turn_draws_anew_each_time() -> None:
     def loss(w: Any, xs: Any) -> Any:
         last, _ = F.scan(lambda h, x: (F.dropout(np.tanh(h @ w + x), 0.5), None), xs[0], xs)
