@@ -86,7 +86,7 @@ class Recorder(Notes):
         if not isinstance(operand, Value):
             return raw
         if is_number(raw):
-            return self.changing(raw, operand)
+            return self.stand_in_number(raw, operand)
         out = box(raw, None if self.deriving else node)
         self.register(out, operand)
         return out

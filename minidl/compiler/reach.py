@@ -112,7 +112,7 @@ class Reach(Conditions):
     @property
     def variables(self) -> list[Variable]:
         """The Variables that were found."""
-        return [x for x in self.found.values() if isinstance(x, Variable)]
+        return [x for x in self.arrays.values() if isinstance(x, Variable)]
 
     def knows(self, x: Any) -> bool:
         """Whether an object was reached."""
@@ -161,7 +161,7 @@ class Reach(Conditions):
     def _variable(self, x: Variable) -> None:
         name = self.name(x)
         self.where[id(x)] = name
-        self.found[id(x)] = x
+        self.arrays[id(x)] = x
         if x.lazy:
             self.unwatchable = LAZY
             return

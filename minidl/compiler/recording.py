@@ -79,9 +79,9 @@ class Recording(ObservedCall):
         self.gradients = recorder.gradients_left()
         self.writes = recorder.writes
         self.learns = recorder.learns or bool(self.gradients or self.writes or self.fills)
-        written = [p for p, _ in self.gradients] + [write.p for write in self.writes]
-        self.owners = [p for p in dict.fromkeys(written) if not self.reach.knows(p)]
-        left = [g for _, g in self.gradients] + [write.operand for write in self.writes]
+        in_variables = [*self.gradients, *[(write.p, write.operand) for write in self.writes]]
+        self.owners = [p for p in dict(in_variables) if not self.reach.knows(p)]
+        left = [operand for _, operand in in_variables]
         return left + [fill.operand for fill in self.fills]
 
     def _leave_out_states(self) -> None:
