@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary, ref
 
@@ -297,7 +297,7 @@ def _as_model(model: Any, compiled: Compiled) -> Any:
             return compiled(*args, **kwargs)
 
         def __reduce__(self) -> Any:
-            return compile, (model,)
+            return partial(compile, check=compiled.check, backend=compiled.backend), (model,)
 
         def status(self) -> str:
             """How it runs: as of a compiled function."""

@@ -13,6 +13,8 @@ from minidl.compiler.native.operations import Product
 # it is short, as each waits for the one before.
 STEPS = ((64, 4), (0, 8))  # from so many columns on
 SHORT = 12  # so many are added without a loop
+# So many rows are computed together, for which the right factor is read once.
+ROWS = ((256, 4), (17, 2), (0, 4))  # from so many columns on
 
 
 class _Axis:
@@ -35,15 +37,37 @@ class _Axis:
 def product_lines(product: Product) -> list[str]:
     """The loops of a product."""
     batch, rows, columns, inner = _axes(product)
-    if columns and columns[-1].c == 1 and columns[-1].out == 1:
-        around = [*batch, *rows, *columns[:-1]]
-        body = _row_lines(product, around, columns[-1], inner)
-    else:
+    if not columns or columns[-1].c != 1 or columns[-1].out != 1:
         around = [*batch, *rows, *columns]
         body = _number_lines(product, around, inner)
-    if not around:
-        return ["{", *body, "}"]  # its names are its own
-    return [*[x.loop() for x in around], *body, *["}"] * len(around)]
+        if not around:
+            return ["{", *body, "}"]  # its names are its own
+        return [*[x.loop() for x in around], *body, *["}"] * len(around)]
+    *rest, column = columns
+    others = [*batch, *rows[:-1], *rest]
+    around = [*batch, *rows, *rest]
+    lines = [x.loop() for x in others]
+    if rows:
+        row = rows[-1]
+        together = _from(ROWS, column.length)
+        whole = row.length // together * together
+        for start, stop, step in ((0, whole, together), (whole, row.length, 1)):
+            if start < stop:
+                lines.append(_head(row.var, start, stop, step))
+                shifts = [(i * row.out, i * row.a) for i in range(step)]
+                lines += [*_row_lines(product, around, column, inner, shifts), "}"]
+    else:
+        lines += _row_lines(product, around, column, inner, [(0, 0)])
+    return [*lines, *["}"] * len(others)]
+
+
+def _from(table: Sequence[tuple[int, int]], length: int) -> int:
+    return next(number for least, number in table if length >= least)
+
+
+def _head(var: str, start: int, stop: int, step: int) -> str:
+    more = f"{var}++" if step == 1 else f"{var} += {step}"
+    return f"for (ptrdiff_t {var} = {start}; {var} < {stop}; {more}) {{"
 
 
 def _number_lines(product: Product, around: list[_Axis], inner: list[_Axis]) -> list[str]:
@@ -60,28 +84,36 @@ def _number_lines(product: Product, around: list[_Axis], inner: list[_Axis]) -> 
 
 
 def _row_lines(
-    product: Product, around: list[_Axis], column: _Axis, inner: list[_Axis]
+    product: Product,
+    around: list[_Axis],
+    column: _Axis,
+    inner: list[_Axis],
+    shifts: Sequence[tuple[int, int]],
 ) -> list[str]:
-    """A row of the result: to all of its columns are added, again and again, a few products."""
-    row = _place(product.out, [(x.var, x.out) for x in around], [column.var])
+    """Some rows of the result: to all of their columns are added, again and again, a few products.
+
+    ``shifts``: how far each row of the result, and of the left factor, is from the first.
+    """
+    places = [(x.var, x.out) for x in around]
+    rows = [_place(product.out, places, [column.var], shift) for shift, _ in shifts]
     if not inner:
         inner = [_Axis("k", 1, (0, 0, 0))]
     *others, last = inner
-    step = next(step for least, step in STEPS if column.length >= least)
+    step = _from(STEPS, column.length)
     whole = last.length // step * step
     if last.length <= SHORT:
         step = whole = last.length
-    lines = [f"{column.each()} {row} = 0;", *[x.loop() for x in others]]
+    lines = [f"{column.each()} {row} = 0;" for row in rows]
+    lines += [x.loop() for x in others]
+    axes = [*around, *others]
     if step == whole:
-        lines += ["{", *_add(product, [*around, *others], last, "0", step, row, column), "}"]
+        lines += ["{", *_add(product, axes, last, ("0", step), rows, column, shifts), "}"]
     else:
-        lines.append(
-            f"for (ptrdiff_t {last.var} = 0; {last.var} < {whole}; {last.var} += {step}) {{"
-        )
-        lines += [*_add(product, [*around, *others], last, last.var, step, row, column), "}"]
+        lines.append(_head(last.var, 0, whole, step))
+        lines += [*_add(product, axes, last, (last.var, step), rows, column, shifts), "}"]
     if last.length > whole:
-        rest = last.length - whole
-        lines += ["{", *_add(product, [*around, *others], last, str(whole), rest, row, column), "}"]
+        rest = (str(whole), last.length - whole)
+        lines += ["{", *_add(product, axes, last, rest, rows, column, shifts), "}"]
     return lines + ["}"] * len(others)
 
 
@@ -89,22 +121,31 @@ def _add(
     product: Product,
     around: list[_Axis],
     last: _Axis,
-    start: str,
-    count: int,
-    row: str,
+    part: tuple[str, int],
+    rows: Sequence[str],
     column: _Axis,
+    shifts: Sequence[tuple[int, int]],
 ) -> list[str]:
-    """Add ``count`` products to the columns of a row."""
+    """Add a part of the products, of which it is the first and the number, to the columns."""
+    start, count = part
     buffer = product.out.buffer
+    kind = buffer.c_type
+    fma = f"fma_{buffer.dtype.kind}{buffer.dtype.itemsize * 8}"
+    places = [*[(x.var, x.a) for x in around], (start, last.a)]
     lines = []
-    text = row
+    texts = list(rows)
+    for j, (_, shift) in enumerate(shifts):
+        for i in range(count):
+            a = _place(product.a, places, [], i * last.a + shift)
+            lines.append(f"const {kind} f{j}_{i} = {a};")
+            texts[j] = f"{fma}(f{j}_{i}, c{i}, {texts[j]})"
+    steps = [*[(x.var, x.c) for x in around], (start, last.c)]
+    lines.append(f"{column.each()} {{")
     for i in range(count):
-        a = _place(product.a, [*[(x.var, x.a) for x in around], (start, last.a)], [], i * last.a)
-        steps = [*[(x.var, x.c) for x in around], (start, last.c)]
         c = _place(product.c, steps, [column.var], i * last.c)
-        lines.append(f"const {buffer.c_type} f{i} = {a};")
-        text = f"fma_{buffer.dtype.kind}{buffer.dtype.itemsize * 8}(f{i}, {c}, {text})"
-    return [*lines, f"{column.each()} {row} = {text};"]
+        lines.append(f"const {kind} c{i} = {c};")
+    lines += [f"{row} = {text};" for row, text in zip(rows, texts, strict=True)]
+    return [*lines, "}"]
 
 
 def _axes(product: Product) -> tuple[list[_Axis], ...]:

@@ -1,5 +1,6 @@
 """compile(backend="c"): models and losses in C from Python, what they fall back to, and what they refuse."""
 
+import pickle
 import threading
 from typing import Any
 
@@ -333,3 +334,10 @@ def test_a_scan_is_a_loop_in_c_forwards_and_backwards() -> None:
         assert all(np.allclose(a, b, rtol=1e-10) for a, b in zip(found[0], its, strict=True))
     assert "C, " in program.status(), program.status()
     assert len(program.programs[0].runner.code.c) < 100_000  # it does not grow with the length
+
+
+def test_a_pickled_model_stays_in_c() -> None:
+    model = pickle.loads(pickle.dumps(in_c(layers.Linear(3, 2), check="never")))
+    with minidl.test_mode(), minidl.no_grad():
+        model(numbers(2, 3))
+    assert model.status().startswith("program 0: C, ")
