@@ -5,7 +5,6 @@ How the call is made is in observed.py, how the program is called in specializat
 
 from __future__ import annotations
 
-from collections.abc import Container, Set
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ import numpy as np
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import NotForPrograms, objects_in, take_apart
-from minidl.compiler.observed import Call, ObservedCall
-from minidl.compiler.places import Change, Entry
+from minidl.compiler.observed import ObservedCall
+from minidl.compiler.places import Change
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Number
@@ -35,15 +34,9 @@ class Recording(ObservedCall):
     ``writes`` in Variables; ``learns`` says that it leaves more than its result.
     """
 
-    def __init__(
-        self,
-        call: Call,
-        entries: set[Entry],
-        unrolls: bool = False,
-        varying: Set[int] = frozenset(),
-        constant: Container[Entry] = frozenset(),
-    ) -> None:
-        super().__init__(call, entries, unrolls, varying, constant)
+    def _observe(self) -> None:
+        """Make the call, and then the program of it."""
+        super()._observe()
         if self.why is None:
             self._take()
         self.recorder.put_back_graphs()
