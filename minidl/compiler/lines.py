@@ -111,17 +111,18 @@ def new_array(v: Value, names: Names) -> str:
 def expression(step: Step, names: Names) -> str:
     """A call that makes its own result; of numbers an operator."""
     operands = list(map(names, step.operands))
-    if not (step.derivative or step.settings):
-        short = _short(step, operands)
-        if short is not None:
-            return short
+    short = _short(step, operands)
+    if short is not None:
+        return short
     given = [*operands, *_settings_of(step, names)]
     return f"{names.name(step.call)}({', '.join(given)})"
 
 
 def _short(step: Step, operands: list[str]) -> str | None:
     """The step with operators, if it has some."""
-    x = operands[0] if operands else ""
+    if step.derivative or step.settings or not operands:
+        return None
+    x = operands[0]
     if is_transpose(step) and step.operands[1:] in ((), (None,)):
         return f"{x}.T"
     if step.single is None or step.single.shape != ():

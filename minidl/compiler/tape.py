@@ -11,6 +11,7 @@ from typing import Any
 
 from minidl.autograd.function import record
 from minidl.autograd.modes import Switch, current
+from minidl.autograd.node import Output
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
 from minidl.compiler.program import Step, Value, replace
@@ -34,8 +35,8 @@ def gradients_again(
 
     ``gs`` are those of the results; None where no gradient arrives.
     """
-    xs = [Variable(x) if want else None for x, want in zip(args, wanted, strict=True)]
-    copies = [x if copy is None else copy for x, copy in zip(args, xs)]
+    copies = [Variable(x) if want else x for x, want in zip(args, wanted, strict=True)]
+    xs = [copy if want else None for copy, want in zip(copies, wanted)]
     with Switch(tracer=None, recording=True):
         ys = again(*copies)
     results = ys if type(ys) is tuple else (ys,)
@@ -53,10 +54,12 @@ def _apply(step: Step, args: list[Any], differentiated: bool) -> Any:
         y = record(function, tuple(args), step.settings)
     if not function.saves:
         return y
-    node = getattr(y[0] if type(y) is tuple else y, "_node", None)
+    first = y[0] if type(y) is tuple else y
+    node: Any = getattr(first, "_node", None)
     if node is None:
         return function.forward(*map(_raws_of, args), **step.settings)
-    return y, (node if hasattr(node, "saved") else node.inputs[0]).saved
+    application: Any = node.inputs[0] if type(node) is Output and node.inputs else node
+    return y, application.saved
 
 
 def _raws_of(x: Any) -> Any:

@@ -52,38 +52,45 @@ def node_of(x: Any) -> Node | None:
 
 
 class Match:
-    """Whether another turn is what ``first`` is, applied to what the other was given."""
+    """Whether another turn is what ``body``, a turn, is, applied to what the other was given.
 
-    def __init__(self, recorder: Notes, tracked: set[Operand], first: Turn, other: Turn) -> None:
+    ``to`` are the other's Values by those of the body; ``drawn`` those of random numbers. Of two
+    things compared, the first is the body's.
+    """
+
+    def __init__(self, recorder: Notes, tracked: set[Operand], body: Turn, other: Turn) -> None:
         self.differentiated = recorder.differentiated
         self.tracked = tracked
-        self.to: dict[Value, Operand] = {}  # the other's Values by the first's
-        self.drawn: dict[Value, Value] = {}  # those that are drawn anew in each turn
+        self.to: dict[Value, Operand] = {}
+        self.drawn: dict[Value, Value] = {}
         self.inputs = {x.value: x for x in recorder.inputs}
         self.agrees = (
-            self._bind(first.given, other.given)
-            and all(map(self._same_graph, first.given, other.given))
-            and self._steps(first.steps, other.steps)
-            and self._operand(first.made, other.made)
+            self._bind(body.given, other.given)
+            and all(map(self._same_graph, body.given, other.given))
+            and self._steps(body.steps, other.steps)
+            and self._operand(body.made, other.made)
         )
 
-    def _steps(self, first: list[Step], other: list[Step]) -> bool:
-        return len(first) == len(other) and all(map(self._step, first, other))
+    def _steps(self, a: list[Step], b: list[Step]) -> bool:
+        return len(a) == len(b) and all(map(self._step, a, b))
 
     def _step(self, a: Step, b: Step) -> bool:
         if a.is_effect or a.derivative != b.derivative or a.errors != b.errors:
             return False
-        if a in self.differentiated and b not in self.differentiated:
-            if not self.tracked.isdisjoint(values_in(b.operands)):  # nothing was recorded there
-                return False
-        elif b in self.differentiated and a not in self.differentiated:
-            return False
         return (
-            self._same_call(a, b)
+            self._same_record(a, b)
+            and self._same_call(a, b)
             and same_constant(a.settings, b.settings)
             and self._operand(a.operands, b.operands)
             and self._bind(a.out, b.out)
         )
+
+    def _same_record(self, a: Step, b: Step) -> bool:
+        """Whether both are recorded in graphs, or only the first, as the other reads none of one."""
+        is_recorded = a in self.differentiated
+        if is_recorded == (b in self.differentiated):
+            return True
+        return is_recorded and self.tracked.isdisjoint(values_in(b.operands))
 
     def _same_graph(self, a: Operand, b: Operand) -> bool:
         """Whether the first is in a graph if the other is."""

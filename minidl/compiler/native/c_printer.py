@@ -120,7 +120,10 @@ class Printer:
         self._items(item.body)
         for state, new in scan.carry:
             n = state.size
-            source = f"{new.buffer.name}[{_plus(new.offset, 'i')}]"
+            place = _plus(new.offset, "i")
+            if new.moving:
+                place += f" + {_times('t', new.moving)}"
+            source = f"{new.buffer.name}[{place}]"
             self.lines.append(
                 f"for (ptrdiff_t i = 0; i < {n}; i++) {state.buffer.name}[i] = {source};"
             )

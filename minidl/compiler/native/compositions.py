@@ -14,7 +14,7 @@ import numpy as np
 from minidl import functions as F
 from minidl.autograd.function import Function
 from minidl.autograd.modes import MODE
-from minidl.functions import activation, classification, reduction, sequences
+from minidl.functions import activation, classification, masks, reduction, sequences
 from minidl.functions.linalg import linear
 from minidl.functions.recurrent_gru import gru_step
 from minidl.functions.recurrent_lstm import lstm_step
@@ -141,6 +141,11 @@ def _cross_entropy(x: Any, t: Any, ignore_index: int = -100) -> Any:
     return np.where(counted, losses, 0).sum() / count, None
 
 
+def _slope(x: Any, y: Any, scale: int) -> Any:
+    """Of tanh from y alone; of sigmoid from y and what it lacks of 1, which x knows exactly."""
+    return (1 - y) * (1 + y) if scale == 2 else y * F.sigmoid(-x)
+
+
 FORWARDS: dict[Function, Callable[..., Any]] = {classification._plain_mean: _cross_entropy}
 COMPOSITIONS: dict[Function, Callable[..., Any]] = {
     F.lstm: _lstm,
@@ -148,4 +153,5 @@ COMPOSITIONS: dict[Function, Callable[..., Any]] = {
     F.gru: _gru,
     F.mean: _mean,
     F.var: _var,
+    masks._recorded_slope: _slope,
 }

@@ -24,6 +24,7 @@ from minidl.compiler.native.operations import (
     is_row_major,
 )
 from minidl.compiler.native.scans import ScanStep
+from minidl.compiler.native.stacking import without_copies
 from minidl.compiler.program import Operand, Step, Value
 
 Rule: TypeAlias = Callable[["Lowering", Step, list[Any]], Any]
@@ -227,11 +228,14 @@ class Lowering:
         self.depth -= 1
         results = [self._array(x, v) for x, v in zip(body.outputs, step.outs, strict=True)]
         after = [self._own(x, states) for x in results[:count]]
+        copies = []
         for x, whole in zip(results[count:], wholes, strict=True):
             self.write(x, _each_time(whole))
+            copies.append(self.operations[-1])
         always, body_operations = hoisted(self.operations, [x.buffer for x in states])
         scan = Scan(step.length, body_operations, list(zip(states, after, strict=True)))
         scan.backwards = step.backwards
+        without_copies(scan, copies)
         self.operations = [*outer, *always, scan]
         self.of.update(zip(step.outs, [*states, *wholes], strict=True))
 
@@ -246,7 +250,7 @@ class Lowering:
     def _own(self, x: Array, states: list[Array]) -> Array:
         """A next state in memory that no state before it has."""
         taken = any(x.buffer is state.buffer for state in states) or x.buffer.kind != "work"
-        return self.copy(x) if taken or x.moving else x
+        return self.copy(x) if taken or x.moving or not is_row_major(x) else x
 
 
 def hoisted(body: list[Any], states: Sequence[Buffer]) -> tuple[list[Any], list[Any]]:

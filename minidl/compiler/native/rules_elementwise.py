@@ -121,15 +121,6 @@ def _error_function(low: Lowering, step: Step, operands: list[Any]) -> Array:
     return low.map(call("erf" if step.function is F.erf else "erfc"), operands, step.out)
 
 
-@lowers(masks._recorded_slope)
-def _sigmoid_slope(low: Lowering, step: Step, operands: list[Any]) -> Array:
-    """Of tanh from y; of sigmoid from the exponential that it has in common with sigmoid itself."""
-    x, y, scale = operands
-    if scale == 2:
-        return low.map(Expression("(1 - {0}) * (1 + {0})", "floats"), [y], step.out)
-    return low.map(Expression("sigmoid_#({0}) * sigmoid_#(-{0})", "floats"), [x], step.out)
-
-
 @lowers(F.invert)
 def _invert(low: Lowering, step: Step, operands: list[Any]) -> Array:
     text = "{0} == 0" if step.out.dtype.kind == "b" else "-1 - {0}"

@@ -16,7 +16,7 @@ from minidl.autograd.node import next_number
 from minidl.autograd.variable import Variable, box
 from minidl.common.arrays import array_of
 from minidl.compiler.native.scans import Counts, ScanStep, free_values
-from minidl.compiler.passes import is_transpose
+from minidl.compiler.passes import is_transpose, optimized
 from minidl.compiler.program import Operand, Program, Step, Value
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class Turn:
         self.last = [box(np.array(array_of(x)), None) for x in self.after]
         self.length = array_of(xs[0]).shape[0]
         self.wholes = [self._whole(y) for y in self.ys]
+        self._outputs: dict[Value, Variable] = {}  # what derivatives read, at all times
         self.step = self._noted(program, [*state, *xs], [*self.last, *self.wholes], len(xs))
 
     def _whole(self, y: Any) -> Variable:
@@ -97,7 +98,9 @@ class Turn:
         outputs += [tracer.operand(x) for x in found[count : count + rows]]
         outputs += [v for pair in factors if pair is not None for v in pair]
         inputs: list[Any] = [tracer.operand(x) for x in (*before, *sums, *now)]
-        program = Program(inputs, outputs, [*steps, *more])
+        program = optimized(
+            Program(inputs, outputs, [*steps, *more])
+        )  # what is not read is not saved
         saved = self._saved(program)
         xs = [*[g[count + i] for i in given], *saved]
         last = [box(array_of(x), None) for x in (*before, *sums)]
@@ -139,10 +142,13 @@ class Turn:
 
     def _output(self, v: Value) -> Variable:
         """A Value of the body, at all times."""
+        if v in self._outputs:
+            return self._outputs[v]
         whole = box(np.zeros((self.length, *v.shape), v.dtype), None)
         value = Value(whole._raw)
         self.step.add_output(v, value)
         self.tracer.register(whole, value)
+        self._outputs[v] = whole
         return whole
 
 

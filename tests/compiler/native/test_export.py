@@ -179,6 +179,22 @@ class Two(layers.Layer):
         return y.max(axis=1), y.argmax(axis=1)
 
 
+class Scanned(layers.Layer):
+    """Loops of one's own, one inside of the other; states, all outputs, and a state that is a view."""
+
+    def __init__(self) -> None:
+        self.cell = layers.Linear(3, 3)
+
+    def forward(self, xs: Any) -> Any:
+        def turn(h: Any, x: Any) -> Any:
+            new = np.tanh(self.cell(h) + x)
+            within, _ = F.scan(lambda g, row: (g * row + x, None), new, xs[:2])
+            return within, (new, h[:, 1:])
+
+        last, (news, parts) = F.scan(turn, xs[0], xs)
+        return last.T, news, parts.sum()
+
+
 MODELS: dict[str, tuple[Callable[[], Any], Any]] = {
     "MLP": (lambda: layers.MLP([16, 4], in_features=3), ones(5, 3)),
     "MLP, float64, odd sizes": (
@@ -214,6 +230,7 @@ MODELS: dict[str, tuple[Callable[[], Any], Any]] = {
         np.arange(14).reshape(2, 7),
     ),
     "activations": (activations, ones(4, 6)),
+    "loops": (Scanned, ones(5, 2, 3)),
     "two inputs and outputs": (Two, (ones(5, 3), ones(5, 1))),
 }
 
