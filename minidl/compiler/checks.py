@@ -16,7 +16,7 @@ from minidl.autograd.variable import Variable
 from minidl.compiler.agreement import Outcome
 from minidl.compiler.effects import Draws
 from minidl.compiler.effects import state_of as state_of_generator
-from minidl.compiler.forms import parts_of, with_parts
+from minidl.compiler.forms import leaves_of, parts_of, with_parts
 from minidl.compiler.observed import Call
 from minidl.compiler.optimizers import arrays_of, attributes_of, state_of
 from minidl.compiler.places import States
@@ -91,7 +91,7 @@ class CheckedCall:
         """The gradients of the inputs, of all results at once, each seeded by ones."""
         if self.spec.learns or not self.spec.differentiated:
             return []
-        ys = filter(_has_graph, _variables(result))
+        ys = filter(_has_graph, leaves_of(result))
         seeds = [(y, np.ones_like(y._raw)[()]) for y in ys]
         xs = [x if _has_graph(x) else None for x in self.inputs]
         with np.errstate(all="ignore"):
@@ -100,15 +100,6 @@ class CheckedCall:
 
 def _has_graph(x: Any) -> bool:
     return isinstance(x, Variable) and x.requires_grad
-
-
-def _variables(x: Any) -> list[Any]:
-    if isinstance(x, Variable):
-        return [x]
-    nest = parts_of(x)
-    if nest is None:
-        return []
-    return [y for part in nest[1] for y in _variables(part)]
 
 
 def _without_graphs(x: Any) -> Any:

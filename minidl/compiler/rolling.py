@@ -130,6 +130,7 @@ class Rolling:
         new_given_out = {*new}.intersection(ys)
         old_given_out = {*state}.intersection(ys)
         passed_on = {*state}.intersection(new)
+        # A state that is an output, too, has its gradient from there first: one turn's at a time.
         if passed_on:
             return not (new_given_out or old_given_out)
         return not (new_given_out and old_given_out)
@@ -156,9 +157,9 @@ class Rolling:
         nodes: Sequence[Output | None] = [None] * len(raws)
         likes = [*self.turn.new, *self.turn.ys]
         if any(x.node for x in given) and nodes_of(likes):
+            recorder.derivations[loop] = Derivation(self, loop)
             application = self._application(step, given, raws)
             nodes = [Output(application, i, raw) for i, raw in enumerate(raws)]
-            recorder.derivations[loop] = Derivation(self, loop)
             ends = [*state, *chain.from_iterable(reversed(columns))]
             recorder.replaced.append((application, _ends(len(turns), len(state)), ends))
         if recorder.stopped is not None:

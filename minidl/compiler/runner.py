@@ -136,6 +136,10 @@ class Runner:
         """The same computation, application by application."""
         known: dict[Value, Any] = dict(zip(self.inputs, inputs))
         play(self.tape, known, self.differentiated)
-        ys = [known[v] for v in self.real]
-        ys = [y if isinstance(y, Variable) else identity(box(y, None)) for y in ys]
-        return tuple(ys) if len(ys) != 1 else ys[0]
+        ys = tuple([_as_variable(known[v]) for v in self.real])
+        return ys if len(ys) != 1 else ys[0]
+
+
+def _as_variable(y: Any) -> Variable:
+    """A result; of an array one without a graph."""
+    return y if isinstance(y, Variable) else identity(box(y, None))
