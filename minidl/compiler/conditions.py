@@ -20,7 +20,7 @@ class Conditions:
     """What is expected of things that have a place.
 
     ``conditions`` are evaluated in ``scope``; ``where`` has the place of each array and Variable, by
-    id, ``found`` these themselves. ``places`` are where calls leave something for the next;
+    id, ``arrays`` these themselves. ``places`` are where calls leave something for the next;
     ``snapshots`` of arrays and containers tell whether a call wrote into them.
     """
 
@@ -28,7 +28,7 @@ class Conditions:
         self.conditions: dict[str, None] = {}
         self.scope: dict[str, Any] = {}
         self.where: dict[int, str] = {}
-        self.found: dict[int, Any] = {}
+        self.arrays: dict[int, Any] = {}
         self.snapshots: list[Snapshot] = []
         self._places: dict[str, Place] = {}
         self._todo: list[Any] = list(roots)  # what is still to be visited
@@ -70,7 +70,7 @@ class Conditions:
             self._add(f"{place} is {self.where[id(x)]}")
             return
         self.where[id(x)] = place
-        self.found[id(x)] = x
+        self.arrays[id(x)] = x
         self.snapshots.append(Snapshot(x, "an array that it closes over", entry))
 
     def _expect_length(self, held: Any) -> None:

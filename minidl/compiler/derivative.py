@@ -6,7 +6,8 @@ one. The forward's notes are in recorder.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,17 @@ class Recorder(Notes):
 
         ``pairs``, ``since`` and ``zeros`` as in ``gradients_for``.
         """
+        with self.noting_rules():
+            return gradients_for(xs, pairs, self.box, since, zeros=zeros)
+
+    @contextmanager
+    def noting_rules(self) -> Iterator[None]:
+        """Let rules run on Variables that stand for Values, and note what they apply."""
         outer = self.deriving
         self.deriving = True
         try:
             with Switch(tracer=self, recording=False, transforming=None), np.errstate(all="ignore"):
-                return gradients_for(xs, pairs, self.box, since, zeros=zeros)
+                yield
         finally:
             self.deriving = outer
 
@@ -86,7 +93,7 @@ class Recorder(Notes):
         if not isinstance(operand, Value):
             return raw
         if is_number(raw):
-            return self.changing(raw, operand)
+            return self.stand_in_number(raw, operand)
         out = box(raw, None if self.deriving else node)
         self.register(out, operand)
         return out

@@ -20,10 +20,14 @@ def is_layer(kind: type) -> bool:
     return hasattr(kind, "sublayers") and hasattr(kind, "forward")
 
 
+def classes_of_user(kind: type) -> list[type]:
+    """A class and what it inherits from, as far as these are the user's own."""
+    return [cls for cls in kind.__mro__ if not is_known(cls.__module__)]
+
+
 def slots_of_user(kind: type) -> list[str]:
     """The names of the slots of a user's classes; those of minidl's keep what was looked up."""
-    own = [cls for cls in kind.__mro__ if not is_known(cls.__module__)]
-    return [name for cls in own for name in slots_of(cls)]
+    return [name for cls in classes_of_user(kind) for name in slots_of(cls)]
 
 
 def carried_by(kind: type) -> set[str]:
@@ -35,16 +39,17 @@ def carried_by(kind: type) -> set[str]:
 
 def sets_attributes_itself(kind: type) -> bool:
     """Whether a class of the user's has a say when attributes are read or set."""
-    own = [vars(cls) for cls in kind.__mro__ if not is_known(cls.__module__)]
-    return any(name in held for held in own for name in _ACCESSORS)
+    return not all(_ACCESSORS.isdisjoint(vars(cls)) for cls in classes_of_user(kind))
 
 
 @cache
 def names_in_library(kind: type | None) -> frozenset[str]:
     """The attributes that minidl's own classes use, of which a user's class is made."""
-    own = [cls for cls in getattr(kind, "__mro__", ()) if is_known(cls.__module__)]
-    functions = [f for cls in own for f in vars(cls).values() if hasattr(f, "__code__")]
-    names = reduce(or_, [names_of(f.__code__) for f in functions], NO_NAMES)
+    names = NO_NAMES
+    for cls in getattr(kind, "__mro__", ()):
+        if is_known(cls.__module__):
+            functions = [f for f in vars(cls).values() if hasattr(f, "__code__")]
+            names = reduce(or_, [names_of(f.__code__) for f in functions], names)
     return names.of("attribute")
 
 

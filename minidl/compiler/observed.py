@@ -63,7 +63,7 @@ class ObservedCall:
         roots = [call.function, *objects_in([*call.args, *call.kwargs.values()])]
         self.reach = Reach(roots, entries, constant)
         where = {**self.reach.where, **dict.fromkeys(self.reach.generators, "")}
-        self.recorder = StepRecorder(where, self.reach.found)
+        self.recorder = StepRecorder(where, self.reach.arrays)
         self.recorder.unrolls = unrolls
         self.why = self.reach.unwatchable or self._asks_for_identity()
         if self.why is not None:
@@ -150,7 +150,7 @@ class ObservedCall:
         i = next(self._places_of_numbers[kind])
         if kind == "number" and i not in self.varying:
             return x
-        return self.recorder.changing(x, self.recorder.add_input(kind, None, i))
+        return self.recorder.stand_in_number(x, self.recorder.add_input(kind, None, i))
 
     def _state_number(self, x: Any) -> Any:
         """What stands for a number in a place."""

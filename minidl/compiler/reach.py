@@ -32,6 +32,7 @@ from minidl.compiler.conditions import Conditions, condition_of_form, under
 from minidl.compiler.forms import NUMBERS, numbers_in
 from minidl.compiler.kinds import (
     carried_by,
+    classes_of_user,
     is_layer,
     is_of_the_library,
     names_in_library,
@@ -112,7 +113,7 @@ class Reach(Conditions):
     @property
     def variables(self) -> list[Variable]:
         """The Variables that were found."""
-        return [x for x in self.found.values() if isinstance(x, Variable)]
+        return [x for x in self.arrays.values() if isinstance(x, Variable)]
 
     def knows(self, x: Any) -> bool:
         """Whether an object was reached."""
@@ -161,7 +162,7 @@ class Reach(Conditions):
     def _variable(self, x: Variable) -> None:
         name = self.name(x)
         self.where[id(x)] = name
-        self.found[id(x)] = x
+        self.arrays[id(x)] = x
         if x.lazy:
             self.unwatchable = LAZY
             return
@@ -270,9 +271,7 @@ class Reach(Conditions):
     def _class(self, x: type) -> None:
         if not is_known(type(x).__module__):
             self._todo.append(type(x))
-        for cls in x.__mro__:
-            if is_known(cls.__module__):
-                continue
+        for cls in classes_of_user(x):
             name = self.name(cls)
             held = vars(cls)
             self._add(f"len({name}.__dict__) == {len(held)}")

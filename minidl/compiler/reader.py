@@ -186,7 +186,7 @@ class _Reader:
         if recorder.made_of:
             read.clear()
         conditions = []
-        for i, x in self.reach.found.items():
+        for i, x in self.reach.arrays.items():
             if isinstance(x, np.ndarray) and (i not in read or _may_be_counts(x)):
                 place = self.reach.where[i]
                 name = self.reach.name
@@ -214,7 +214,7 @@ class _Reader:
         recording = self.recording
         if all(write.how is assign for write in recording.writes) and not recording.fills:
             return []
-        found = self.reach.found.values()
+        found = self.reach.arrays.values()
         leaves = [*found, *recording.call.leaves, *recording.states.leaves]
         distinct = {id(x): x for x in leaves if isinstance(raw_of(x), np.ndarray)}
         raws = [

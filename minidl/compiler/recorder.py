@@ -88,7 +88,7 @@ class Notes(Values):
         self.steps.append(step)
         return self._noted(step, y)
 
-    def changing(self, raw: Any, value: Value) -> Number:
+    def stand_in_number(self, raw: Any, value: Value) -> Number:
         """What stands for a number of Python's."""
         self.numbers[value] = raw
         return Number(raw, value, self)
@@ -107,7 +107,7 @@ class Notes(Values):
         step = Step(function, operands, {}, Value(None))
         self.steps.append(step)
         self.tape.append(step)
-        return self.changing(y, step.out)
+        return self.stand_in_number(y, step.out)
 
     def _record(self, function: Function, raws: tuple[Any, ...], settings: dict[str, Any]) -> Any:
         """Apply a function as if nobody noted it; a Switch for each would take as long as all else."""

@@ -5,7 +5,6 @@ How the call is made is in observed.py, how the program is called in specializat
 
 from __future__ import annotations
 
-from collections.abc import Container, Set
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ import numpy as np
 from minidl.autograd.modes import Switch
 from minidl.autograd.variable import Variable, box
 from minidl.compiler.forms import NotForPrograms, objects_in, take_apart
-from minidl.compiler.observed import Call, ObservedCall
-from minidl.compiler.places import Change, Entry
+from minidl.compiler.observed import ObservedCall
+from minidl.compiler.places import Change
 from minidl.compiler.program import Operand, Program, Value, values_in
 from minidl.compiler.rolling import UNEVEN
 from minidl.compiler.scalars import Number
@@ -35,15 +34,9 @@ class Recording(ObservedCall):
     ``writes`` in Variables; ``learns`` says that it leaves more than its result.
     """
 
-    def __init__(
-        self,
-        call: Call,
-        entries: set[Entry],
-        unrolls: bool = False,
-        varying: Set[int] = frozenset(),
-        constant: Container[Entry] = frozenset(),
-    ) -> None:
-        super().__init__(call, entries, unrolls, varying, constant)
+    def _observe(self) -> None:
+        """Make the call, and then the program of it."""
+        super()._observe()
         if self.why is None:
             self._take()
         self.recorder.put_back_graphs()
@@ -79,9 +72,9 @@ class Recording(ObservedCall):
         self.gradients = recorder.gradients_left()
         self.writes = recorder.writes
         self.learns = recorder.learns or bool(self.gradients or self.writes or self.fills)
-        written = [p for p, _ in self.gradients] + [write.p for write in self.writes]
-        self.owners = [p for p in dict.fromkeys(written) if not self.reach.knows(p)]
-        left = [g for _, g in self.gradients] + [write.operand for write in self.writes]
+        in_variables = [*self.gradients, *[(write.p, write.operand) for write in self.writes]]
+        self.owners = [p for p in dict(in_variables) if not self.reach.knows(p)]
+        left = [operand for _, operand in in_variables]
         return left + [fill.operand for fill in self.fills]
 
     def _leave_out_states(self) -> None:

@@ -56,16 +56,11 @@ class StepRecorder(Writer):
         if not plain:
             self.stop("backward with retain_grad or create_graph is left to eager code")
         self._ask_for_stamps()
-        outer = self.deriving
-        self.deriving = True
-        try:
-            with Switch(tracer=self, recording=False), np.errstate(all="ignore"):
-                node: Any = y._node
-                found = walk({node: seed}, self.box, free=free)
-        finally:
-            self.deriving = outer
+        with self.noting_rules():
+            start: Any = y._node
+            gradients = walk({start: seed}, self.box, free=free)
         self.learns = True
-        for node, g in found.items():
+        for node, g in gradients.items():
             owner = node.owner() if node.owner is not None else None
             if owner is not None and owner._node is node:
                 self._deliver(owner, g)

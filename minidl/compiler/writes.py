@@ -72,8 +72,8 @@ class Writer(ScanRecorder):
 
     def __init__(self, where: dict[int, str], reached: dict[int, Any]) -> None:
         super().__init__(where)
-        self.reached = reached  # the arrays and Variables that are not arguments, by id
-        self.variables = [x for x in reached.values() if isinstance(x, Variable)]
+        self.reached = list(reached.values())  # the arrays and Variables that are not arguments
+        self.variables = [x for x in self.reached if isinstance(x, Variable)]
         self.writes: list[Write] = []
         self.owned: set[int] = set()  # ids of arrays that nobody else has, however they were made
         self._items = Counter[int]()  # assignments to elements, by the id of the array
@@ -122,7 +122,7 @@ class Writer(ScanRecorder):
         raw = unwrap(value)
         if not isinstance(raw, np.ndarray):
             return True
-        if any(_overlap(raw, other) for other in self.reached.values()):
+        if self._is_reached(raw):
             return False
         if type(value) is not StandIn:
             return True
@@ -178,13 +178,19 @@ class Writer(ScanRecorder):
     def _is_shared(self, x: StandIn, owner: Variable | None) -> bool:
         """Whether others may see that an array is written into."""
         raw = x._raw
-        if any(_overlap(raw, other) for other in self.reached.values() if other is not owner):
+        if self._is_reached(raw, besides=owner):
             return True
         if owner is not None:
             return id(raw) in self.owned  # the array of a place, too
         shown = {self._of_object.get(id(y)) for y in self._kept if _overlap(raw, y)}
-        used = {v for s in self.differentiated for v in (*values_in(s.operands), *s.outs)}
-        return not used.isdisjoint(shown) or not (id(raw) in self.owned or self._is_made(x.value))
+        for step in self.differentiated:  # whose derivative may read what it had
+            if not shown.isdisjoint((*values_in(step.operands), *step.outs)):
+                return True
+        return id(raw) not in self.owned and not self._is_made(x.value)
+
+    def _is_reached(self, raw: Any, besides: Variable | None = None) -> bool:
+        """Whether something that the function reaches has a part of this memory."""
+        return any(_overlap(raw, x) for x in self.reached if x is not besides)
 
     def _is_made(self, value: Value) -> bool:
         """Whether a step made an array, and no view of it."""
