@@ -25,6 +25,7 @@ from minidl.compiler.program import Program, Value
 from minidl.compiler.recording import Recording
 
 COPIED = 2**14  # bytes of an argument that is copied into a buffer; C reads larger ones in place
+MOST_STEPS = 1500  # a loop that is not rolled up has more, over which a compiler sits for minutes
 HEAD = """\
 #include <stddef.h>
 #define PRAGMA(text) _Pragma(#text)
@@ -44,6 +45,10 @@ class NativeCode:
         self.prefix = prefix
         self.primitives = Primitives(recording, is_primitive)
         program = self.primitives.program
+        if len(program.steps) > MOST_STEPS:
+            raise NotInC(
+                f"{len(program.steps)} steps one after the other (want {MOST_STEPS} at most)"
+            )
         program.name_values()
         arrays = {v: _input(v) for v in (*program.inputs, *program.seeds)}
         for x in self.primitives.inputs:  # parameters stay where they are

@@ -259,3 +259,16 @@ def test_compiling_does_not_take_longer_for_long_sequences() -> None:
         f(xs)
         texts.append(f.program(xs).c.count("\n"))
     assert texts[0] == texts[1] < 1000
+
+
+def test_loops_of_python_that_are_too_long_for_a_compiler_stay_in_numpy() -> None:
+    def run(x: Any) -> Any:
+        for _ in range(1600):
+            x = np.cos(x)
+        return x
+
+    program = minidl.compile(run, backend="c", check="never")
+    x = numbers(3)
+    program(x)
+    np.testing.assert_allclose(program(x), run(x))
+    assert "NumPy, as there is no form in C for 1600 steps one after the other" in program.status()
