@@ -5,6 +5,7 @@ What is compared, and when, is in checks.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,9 @@ Outcome: TypeAlias = dict[str, Any]  # what a call gave and left, by what it is 
 BOUNDS = {4: 2e-4, 8: 1e-9}
 # Of so many elements one may hang on a comparison of numbers that are nearly equal.
 FEW = 100
+# What rounding leaves of a difference of nearly equal numbers, in units of the last place of what
+# the call was given: a loss and its gradients at the end of a training are such differences.
+_CANCELLED = 64
 _SMALL = 4096  # elements whose bytes are compared first
 
 
@@ -26,26 +30,30 @@ def same(a: Any, b: Any) -> bool:
     return _same(a, b, _equal)
 
 
-def alike(a: Any, b: Any, least: float = 0.0) -> bool:
+def alike(a: Any, b: Any, least: float = 0.0, given: float = 0.0) -> bool:
     """Whether two results are the same but for rounding: by the largest of each array.
 
-    Where that is below ``least``, by that.
+    Where that is below ``least``, by that; ``given`` as in ``more_than_rounding``.
     """
-    return _same(a, b, lambda x, y: _close(x, y, least))
+    return _same(a, b, lambda x, y: _close(x, y, least, given))
 
 
-def bits_differ(program: Outcome, eager: Outcome) -> str | None:
-    """The first of the things that a call gave and left that is not the same, or None."""
+def bits_differ(program: Outcome, eager: Outcome, given: float) -> str | None:
+    """The first of the things that a call gave and left that is not the same, or None.
+
+    Whatever the largest number is that it was ``given``.
+    """
     for what in {**eager, **program}:
         if not same(program.get(what), eager.get(what)):
             return what
     return None
 
 
-def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
+def more_than_rounding(program: Outcome, eager: Outcome, given: float) -> str | None:
     """The first of the things that a call gave and left that differs by more than rounding.
 
-    Gradients, and states of optimizers, are measured by the largest of all of them: one that is 0
+    Nothing is measured more closely than ``given``, the largest number that the call was given, lets
+    it be. Gradients, and states of optimizers, are measured by the largest of all of them: one that is 0
     but for rounding is anything beside itself. What such a one moved is left out: by Adam, a step
     of full length.
     """
@@ -57,9 +65,9 @@ def more_than_rounding(program: Outcome, eager: Outcome) -> str | None:
         kind = next((kind for kind in largest if what.startswith(kind)), "")
         if what.startswith(_VALUE):
             g = eager.get(_GRADIENT + what.removeprefix(_VALUE))
-            if g is not None and _size(g) <= _bound(g) * largest[_GRADIENT]:
+            if g is not None and _size(g) <= _tolerance(g, largest[_GRADIENT], given):
                 continue
-        if not alike(program.get(what), value, largest.get(kind, 0.0)):
+        if not alike(program.get(what), value, largest.get(kind, 0.0), given):
             return what
     return None
 
@@ -72,6 +80,18 @@ _STATE = "the state of optimizer"
 
 def _largest(outcome: Outcome, kind: str) -> float:
     return max([_size(x) for what, x in outcome.items() if what.startswith(kind)], default=0.0)
+
+
+def size_of(inputs: Iterable[Any]) -> float:
+    """The largest finite number among what a call is given."""
+    return max([_size(getattr(x, "_raw", x)) for x in inputs], default=0.0)
+
+
+def _tolerance(x: Any, largest: float, given: float) -> float:
+    """How far a number of an array may be off."""
+    if x.dtype.kind != "f":
+        return 0.0
+    return max(_bound(x) * largest, _CANCELLED * float(np.finfo(x.dtype).eps) * given)
 
 
 def _size(x: Any) -> float:
@@ -116,13 +136,13 @@ def _equal(a: Any, b: Any) -> bool:
     return bool((_nan_or_equal(a, b) & (same_sign | np.isnan(a))).all())
 
 
-def _close(a: Any, b: Any, least: float) -> bool:
+def _close(a: Any, b: Any, least: float, given: float) -> bool:
     if a.dtype.kind != "f":
         agree = a == b
     else:
-        largest = max(_size(b), least)
+        tolerance = _tolerance(a, max(_size(b), least), given)
         with np.errstate(invalid="ignore"):
-            near = np.abs(a - b) <= _bound(a) * largest
+            near = np.abs(a - b) <= tolerance
         agree = near | _nan_or_equal(a, b)
     return int(a.size - agree.sum()) <= int(a.size) // FEW
 

@@ -13,7 +13,7 @@ import numpy as np
 from minidl.autograd.node import Leaf, next_number
 from minidl.autograd.targets import gradients_for
 from minidl.autograd.variable import Variable
-from minidl.compiler.agreement import Outcome
+from minidl.compiler.agreement import Outcome, size_of
 from minidl.compiler.effects import Draws
 from minidl.compiler.effects import state_of as state_of_generator
 from minidl.compiler.forms import leaves_of, parts_of, with_parts
@@ -38,9 +38,10 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
     with hooks_once(spec.optimizers) as hooks:
         checked = CheckedCall(spec, inputs)
         before = Before(spec, checked.variables)
+        given = size_of(inputs)
         with np.errstate(all="ignore"):  # what there is to warn of, the function will
-            given = spec.run(inputs)
-        program = checked.outcome(given)
+            result = spec.run(inputs)
+        program = checked.outcome(result)
         before.put_back()
         for hook in hooks:
             hook.replay()
@@ -49,7 +50,7 @@ def check(spec: Specialization, call: Call) -> tuple[Any, str | None]:
             return result, "an error that only the program raised"
         eager: Any = checked.outcome(result)
         held = {what: before.held(value) for what, value in program.items()}
-        return result, spec.difference(held, eager)
+        return result, spec.difference(held, eager, given)
 
 
 class CheckedCall:

@@ -341,3 +341,24 @@ def test_a_pickled_model_stays_in_c() -> None:
     with minidl.test_mode(), minidl.no_grad():
         model(numbers(2, 3))
     assert model.status().startswith("program 0: C, ")
+
+
+def test_a_training_to_its_end_agrees(compiler: Any) -> None:
+    # Loss and gradients become differences of nearly equal numbers: of these rounding is most.
+    minidl.seed(0)
+    model = layers.MLP([32, 3], in_features=8)
+    optimizer = optim.Adam(model, lr=0.02)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 8)).astype(np.float32)
+    t = x[:, :3].argmax(axis=1)
+
+    def step(x: Any, t: Any) -> Any:
+        optimizer.cleargrads()
+        loss = F.cross_entropy(model(x), t)
+        loss.backward()
+        optimizer.update()
+        return loss
+
+    compiled = minidl.compile(step, backend="c", check="raise")
+    losses = [compiled(x, t).item() for _ in range(600)]
+    assert losses[-1] < 1e-3 and compiled.status().startswith("program 0: C")
