@@ -12,9 +12,9 @@ from sphinx.pycode import ModuleAnalyzer
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import make_pages  # noqa: E402
+import make_pages  # noqa: E402  # it lies in this folder, which is looked through from here on
 
-import minidl  # noqa: E402
+import minidl  # noqa: E402  # below make_pages, where the formatter puts it
 
 project = "minidl"
 author = copyright = "minidl authors"

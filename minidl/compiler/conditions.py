@@ -100,7 +100,7 @@ class Conditions:
 
     def _use(self, place: Place, value: Any, name: Name, owner: Any) -> str | None:
         """How a place is used that has a name, in an object of the class ``owner``; None: not."""
-        raise NotImplementedError
+        raise NotImplementedError("reach.py says it, which knows what code stores")
 
     def condition_of_keys(self, keys: Iterable[Any], place: str) -> str:
         """The condition that a dict has these keys, by type as well: 1, 1.0 and True are equal."""

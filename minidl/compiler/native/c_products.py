@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from minidl.compiler.native.arrays import Array, Shape
+from minidl.compiler.native.arrays import Array
 from minidl.compiler.native.literals import literal
 from minidl.compiler.native.operations import Product
 
@@ -179,8 +178,3 @@ def _place(
     if x.offset + offset or not terms:
         terms.append(str(x.offset + offset))
     return f"{x.buffer.name}[{' + '.join(terms)}]"
-
-
-def work_of(sizes: Sequence[Shape]) -> int:
-    """How many multiplications a product is."""
-    return math.prod([n for axes in sizes for n in axes])
